@@ -1,0 +1,2 @@
+//! The `restage` program.
+fn main() {}

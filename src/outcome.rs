@@ -1,0 +1,231 @@
+//! What a run comes to: the verdict, the ledger, every check. Data only; `report/` shows it, the JSON report is its serde form.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Problem;
+
+/// What a scenario comes to. Ordered by exit status; `Skipped` never counts as passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// A program that the scenario needs is absent.
+    Skipped,
+    /// Every expectation met.
+    Pass,
+    /// An expectation was not met.
+    Fail,
+    /// The scenario or its capture can't be used.
+    Invalid,
+    /// A precondition is not met, or a permission is missing.
+    Blocked,
+    /// The system failed while running.
+    Error,
+}
+
+/// The stages of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// In the file.
+    Read,
+    /// Left by filter, frames and what the scenario skips; times `repeat`.
+    Selected,
+    /// Rewritten.
+    Rewritten,
+    /// Accepted by the kernel on the sending interface.
+    Sent,
+    /// On the receiver's wire.
+    Arrived,
+    /// Past routing and firewall.
+    Accepted,
+    /// Into a UDP socket's queue.
+    Delivered,
+    /// Read by the application.
+    Consumed,
+}
+
+/// What a cause stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// The kernel's own drop reason.
+    Kernel,
+    /// Counters, queues and what was seen on the wire.
+    Stage,
+    /// The frame, the addresses, the routes, the sysctls, the sockets.
+    Predicted,
+}
+
+/// Packets that came to one stage's predecessor and not to the stage itself, with one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Loss {
+    /// The stage that they did not come to.
+    pub stage: Stage,
+    /// The name in Linux's `enum skb_drop_reason`, one of ours where there is none, or `unexplained`.
+    pub cause: String,
+    /// How many.
+    pub packets: u64,
+    /// What says so.
+    pub evidence: Layer,
+    /// Which, as in `frames`; null where the evidence is only a count.
+    pub frames: Option<String>,
+    /// The rule and the values behind it.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// Every frame at every stage. A stage that can't be observed is null, never a guess.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ledger {
+    /// Frames in the file, times `repeat`.
+    pub read: u64,
+    /// Selected.
+    pub selected: u64,
+    /// Rewritten.
+    pub rewritten: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Arrived.
+    pub arrived: Option<u64>,
+    /// Accepted.
+    pub accepted: Option<u64>,
+    /// Delivered.
+    pub delivered: Option<u64>,
+    /// Consumed.
+    pub consumed: Option<u64>,
+    /// Frames on the receiver's wire that this run did not send.
+    pub foreign: u64,
+    /// The differences between neighbours.
+    pub losses: Vec<Loss>,
+}
+
+/// How far sending was from its schedule: absolute deviation aligned to the median, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lateness {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The replay in figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Replay {
+    /// How frames were sent: `packet`.
+    pub sender: String,
+    /// From the first to the last send, in seconds.
+    pub seconds: f64,
+    /// Frames per second; null for fewer than two frames.
+    pub pps: Option<f64>,
+    /// Bits of frame per second; null for fewer than two frames.
+    pub bits_per_second: Option<f64>,
+    /// Null for one frame and for `topspeed`.
+    pub lateness_us: Option<Lateness>,
+}
+
+/// One expectation, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// `arrived`, `delivered`, `drops.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
+    pub what: String,
+    /// What the scenario says.
+    pub expected: serde_json::Value,
+    /// What was seen.
+    pub actual: serde_json::Value,
+    /// Whether it holds.
+    pub passed: bool,
+    /// The 1-based line in the scenario; null for what the language expects where nothing is written.
+    pub line: Option<usize>,
+    /// How the failure reads on a terminal, pointing at the line.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(skip)]
+    pub problem: Option<Problem>,
+}
+
+/// The application under test, as it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Application {
+    /// Program and arguments as started.
+    pub command: Vec<String>,
+    /// How it ended, in words: `exit status 0`, `signal 15 (SIGTERM)`.
+    pub ended: String,
+    /// The last lines of its standard output, at most 4 KiB.
+    pub stdout: String,
+    /// The last lines of its standard error, at most 4 KiB.
+    pub stderr: String,
+}
+
+/// What one scenario came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub name: String,
+    /// Its file, as given.
+    pub file: String,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// From the start of its worker to its end, in seconds.
+    pub seconds: f64,
+    /// Why it was skipped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub skipped: Option<String>,
+    /// What is wrong, odd, or was chosen.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub problems: Vec<Problem>,
+    /// Null where the scenario did not come to sending.
+    pub ledger: Option<Ledger>,
+    /// Null where nothing was sent.
+    pub replay: Option<Replay>,
+    /// Every expectation.
+    pub checks: Vec<Check>,
+    /// Null without a `[receiver] command`, or before it was started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub application: Option<Application>,
+}
+
+/// What `run --report-json` writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// 1.
+    pub format: u32,
+    /// In the order in which they were given.
+    pub scenarios: Vec<Outcome>,
+}
+
+/// What a worker tells the process that started it, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// The plan is made: how many frames, for how long.
+    Planned {
+        /// Frames to send.
+        frames: u64,
+        /// From the first to the last, in seconds; null for `topspeed`.
+        seconds: Option<f64>,
+        /// After this long the worker judges what it has, in seconds.
+        timeout: f64,
+    },
+    /// What happens now: `lab`, `preconditions`, `application`, `replay`, `settle`, `judge`.
+    Phase {
+        /// One of the words above.
+        name: String,
+    },
+    /// How far the replay is.
+    Progress {
+        /// Frames sent.
+        sent: u64,
+        /// Frames seen on the receiver's wire.
+        arrived: u64,
+    },
+    /// The end.
+    Ended {
+        /// What it came to.
+        outcome: Box<Outcome>,
+    },
+}
