@@ -182,7 +182,7 @@ pub(crate) fn computed_sctp_sum(ip: &Ip, frame: &[u8]) -> Option<[u8; 4]> {
 }
 
 fn sctp_sum(ip: &Ip, frame: &[u8]) -> Sum {
-    if matches!(ip.fragment, Fragment::Later { .. }) || ip.payload + 12 > ip.end {
+    if ip.is_later_fragment() || ip.payload + 12 > ip.end {
         return Sum::None;
     }
     match (computed_sctp_sum(ip, frame), array::<4>(frame, ip.payload + 8)) {
@@ -242,7 +242,7 @@ impl Field {
             Network::Ipv6(ip) => (ip, false),
             Network::None | Network::Arp { .. } => return None,
         };
-        if matches!(ip.fragment, Fragment::Later { .. }) {
+        if ip.is_later_fragment() {
             return None;
         }
         let plain = Self { at: ip.payload, pseudo_header: true, zero_means_none: false, verifiable: true };

@@ -111,7 +111,7 @@ fn v6(frame: &[u8], offset: usize) -> Option<Ip> {
             extension::ROUTING => ip.final_destination = route(frame, &header).or(ip.final_destination),
             _ => {}
         }
-        if matches!(ip.fragment, Fragment::Later { .. }) {
+        if ip.is_later_fragment() {
             break;
         }
     }
@@ -252,7 +252,7 @@ fn home_address(frame: &[u8], options: &Extension) -> Option<usize> {
 /// The packet that an ICMP or ICMPv6 error quotes: of the same IP version, and cut to the error.
 pub(crate) fn quoted(network: &Network, frame: &[u8]) -> Option<Network> {
     let ip = network.ip()?;
-    if matches!(ip.fragment, Fragment::Later { .. }) {
+    if ip.is_later_fragment() {
         return None;
     }
     let error = frame.get(..ip.end)?;

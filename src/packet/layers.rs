@@ -143,8 +143,13 @@ impl Ip {
             self.protocol,
             protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP
         );
-        let first = !matches!(self.fragment, Fragment::Later { .. });
-        (has_ports && first && self.payload + 4 <= self.end).then_some((self.payload, self.payload + 2))
+        (has_ports && !self.is_later_fragment() && self.payload + 4 <= self.end).then_some((self.payload, self.payload + 2))
+    }
+
+    /// Whether this is a fragment without transport header.
+    #[inline]
+    pub const fn is_later_fragment(&self) -> bool {
+        matches!(self.fragment, Fragment::Later { .. })
     }
 
     /// Whether the packet says that it is longer than what was captured of it, which ends with the frame.

@@ -117,7 +117,7 @@ fn write_ip(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], original_
 }
 
 fn write_protocol(line: &mut String, ip: &Ip, frame: &[u8]) -> fmt::Result {
-    let has_header = !matches!(ip.fragment, Fragment::Later { .. });
+    let has_header = !ip.is_later_fragment();
     match ip.protocol {
         protocol::TCP => {
             line.push_str("  tcp");
@@ -185,7 +185,7 @@ fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], origina
 /// What follows the transport header that we know, or the IP headers.
 fn payload<'a>(ip: &Ip, frame: &'a [u8]) -> &'a [u8] {
     let header = match ip.protocol {
-        _ if matches!(ip.fragment, Fragment::Later { .. }) => 0,
+        _ if ip.is_later_fragment() => 0,
         protocol::TCP => byte(frame, ip.payload + 12).map_or(20, |offset| usize::from(offset >> 4) * 4),
         protocol::UDP | protocol::UDPLITE | protocol::ICMP | protocol::ICMPV6 => 8,
         protocol::SCTP => 12,
