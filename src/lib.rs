@@ -6,3 +6,4 @@ pub mod outcome;
 pub mod packet;
 pub mod rewrite;
 pub mod scenario;
+pub mod schema;
