@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod diagnostic;
+pub mod lab;
 pub mod outcome;
 pub mod packet;
 pub mod rewrite;
