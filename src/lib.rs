@@ -5,3 +5,4 @@ pub mod diagnostic;
 pub mod outcome;
 pub mod packet;
 pub mod scenario;
+pub mod wire;
