@@ -8,3 +8,4 @@ pub mod packet;
 pub mod rewrite;
 pub mod scenario;
 pub mod schema;
+pub mod wire;
