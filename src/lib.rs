@@ -4,4 +4,5 @@ pub mod capture;
 pub mod diagnostic;
 pub mod outcome;
 pub mod packet;
+pub mod report;
 pub mod scenario;
