@@ -1,6 +1,7 @@
 //! restage replays a packet capture against a receiver, and tells whether it got it.
 
 pub mod capture;
+pub mod cli;
 pub mod diagnostic;
 pub mod outcome;
 pub mod packet;

@@ -1,2 +1,7 @@
 //! The `restage` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    restage::cli::main(std::env::args_os())
+}

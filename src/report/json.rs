@@ -6,14 +6,18 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::diagnostic::Place;
+use crate::diagnostic::{Failure, Place, Problem, Result};
 use crate::outcome::Report;
 
 /// The report as JSON, indented, with a line end after it.
-pub fn text(report: &Report) -> String {
-    let mut report = serde_json::to_value(report).expect("every map of a report has strings as keys");
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Error`] where a path in it is not UTF-8.
+pub fn text(report: &Report) -> Result<String> {
+    let mut report = serde_json::to_value(report)
+        .map_err(|error| Failure::error(Problem::error("can't make the JSON report").why(error.to_string())))?;
     shorten_places(&mut report);
-    format!("{report:#}\n")
+    Ok(format!("{report:#}\n"))
 }
 
 /// Replaces the `place` of every problem by where it is.

@@ -8,17 +8,22 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Look, ledger, text as story, word};
+use crate::diagnostic::{Failure, Problem, Result};
 use crate::outcome::{Outcome, Report, Verdict};
 
 /// The report as XML. `elapsed`: the whole run, in seconds.
-pub fn text(report: &Report, elapsed: f64) -> String {
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Error`] where the XML writer refuses something.
+pub fn text(report: &Report, elapsed: f64) -> Result<String> {
     let mut suite = TestSuite::new("restage");
     suite.set_time(duration(elapsed));
     suite.add_test_cases(report.scenarios.iter().map(case));
     let mut file = quick_junit::Report::new("restage");
     file.set_time(duration(elapsed));
     file.add_test_suite(suite);
-    file.to_string().expect("XML is written into memory, from text that `XmlString` has cleaned")
+    file.to_string()
+        .map_err(|error| Failure::error(Problem::error("can't make the JUnit report").why(error.to_string())))
 }
 
 fn case(outcome: &Outcome) -> TestCase {

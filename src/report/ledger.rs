@@ -112,7 +112,7 @@ fn groups(ledger: &Ledger) -> Vec<Group> {
     for (stage, packets) in stages(ledger) {
         match groups.last_mut() {
             Some(group) if group.packets == packets && losses_before(ledger, stage).is_empty() => {
-                group.stages.push(stage)
+                group.stages.push(stage);
             }
             _ => groups.push(Group { stages: vec![stage], packets }),
         }

@@ -132,7 +132,9 @@ mod tests {
 
     fn after(events: &[Event]) -> State {
         let mut state = State::default();
-        events.iter().for_each(|event| state.take(event));
+        for event in events {
+            state.take(event);
+        }
         state
     }
 

@@ -120,9 +120,8 @@ fn failure(outcome: &Outcome) -> String {
         .filter(|loss| ledger::is_loss(loss))
         .max_by_key(|loss| loss.packets);
     match (failed.iter().any(counted), largest, failed.first()) {
-        (true, Some(loss), _) => format!("{} × {}", thousands(loss.packets), loss.cause),
+        (true, Some(loss), _) | (false, Some(loss), None) => format!("{} × {}", thousands(loss.packets), loss.cause),
         (_, _, Some(check)) => format!("{} is not as expected", check.what),
-        (_, Some(loss), None) => format!("{} × {}", thousands(loss.packets), loss.cause),
         (_, None, None) => String::new(),
     }
 }

@@ -51,13 +51,7 @@ pub(super) fn scaled(quantity: f64, unit: &str) -> String {
         prefixes.next();
     }
     let prefix = prefixes.next().copied().unwrap_or_default();
-    let digits = if scaled < 9.995 {
-        2
-    } else if scaled < 99.95 {
-        1
-    } else {
-        0
-    };
+    let digits = usize::from(scaled < 9.995) + usize::from(scaled < 99.95);
     format!("{scaled:.digits$} {prefix}{unit}")
 }
 

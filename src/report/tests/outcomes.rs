@@ -222,14 +222,14 @@ pub(super) fn bare_check() -> Outcome {
 }
 
 pub(super) fn application_died() -> Outcome {
-    let said: String = (1..=25).map(|line| format!("line {line}\n")).collect();
+    let lines: Vec<_> = (1..=25).map(|line| format!("line {line}")).collect();
     Outcome {
         problems: vec![Problem::error("`nfcapd` ended before its sockets were bound").fix("see what it wrote")],
         application: Some(Application {
             command: ["nfcapd", "-p", "4739"].map(str::to_owned).to_vec(),
             ended: "exit status 255".to_owned(),
             stdout: "hello\n".to_owned(),
-            stderr: said + "\u{1b}[31mbind: address in use\u{1b}[0m\n",
+            stderr: lines.join("\n") + "\n\u{1b}[31mbind: address in use\u{1b}[0m\n",
         }),
         ..outcome("dies", Verdict::Error, 0.1)
     }
