@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::{Deserialize, Serialize};
 
 /// A text file that problems can point into, with its whole text.
@@ -188,4 +189,70 @@ pub fn read_source(path: &Path) -> Result<Arc<Source>> {
         )
     })?;
     Ok(Arc::new(Source { path: path.to_path_buf(), text }))
+}
+
+/// Whether [`render`] uses colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Text alone.
+    Plain,
+    /// With ANSI escape codes, for a terminal.
+    Colour,
+}
+
+/// The text that a terminal shows: one paragraph for each problem, an empty line between them, a newline at the end.
+/// Without problems it is empty.
+///
+/// A problem with a place shows the line on which it begins, and a caret under its bytes of that line.
+pub fn render(problems: &[Problem], style: Style) -> String {
+    let renderer = match style {
+        Style::Plain => Renderer::plain(),
+        Style::Colour => Renderer::styled(),
+    };
+    let mut text = String::new();
+    for (index, problem) in problems.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        text.push_str(&renderer.render(&[group(problem)]));
+        text.push('\n');
+    }
+    text
+}
+
+/// One problem in the words of annotate-snippets.
+fn group(problem: &Problem) -> Group<'_> {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let mut group = Group::with_title(level.primary_title(problem.what.as_str()));
+    if let Some(place) = &problem.place {
+        let (line, span) = first_line(place);
+        let caret = AnnotationKind::Primary.span(span).label(problem.label.as_deref());
+        let path = place.source.path.to_string_lossy().into_owned();
+        group = group.element(Snippet::source(line).line_start(place.line()).path(path).annotation(caret));
+    }
+    // Messages may carry escape codes on purpose, as far as the crate knows: ours never do.
+    let footers = [(Level::NOTE.with_name("why"), &problem.why), (Level::HELP.with_name("fix"), &problem.fix)];
+    for (level, text) in footers {
+        if let Some(text) = text {
+            group = group.element(level.message(normalize_untrusted_str(text)));
+        }
+    }
+    group
+}
+
+/// The line that a place begins on, without its end, and the place's bytes of that line. A place that isn't inside its
+/// text, or splits a character, is moved back.
+fn first_line(place: &Place) -> (&str, Range<usize>) {
+    let text = place.source.text.as_str();
+    let start = text.floor_char_boundary(place.span.start.min(text.len()));
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+    let line = text[line_start..line_end].trim_end_matches('\r');
+    let begin = (start - line_start).min(line.len());
+    let end = text.floor_char_boundary(place.span.end.min(text.len())).saturating_sub(line_start);
+    (line, begin..end.clamp(begin, line.len()))
 }

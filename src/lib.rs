@@ -7,3 +7,4 @@ pub mod outcome;
 pub mod packet;
 pub mod report;
 pub mod scenario;
+pub mod schema;
