@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod cli;
 pub mod diagnostic;
+pub mod lab;
 pub mod outcome;
 pub mod packet;
 pub mod report;

@@ -1,7 +1,7 @@
 //! `restage schema`: the JSON schemas of what restage reads and writes. They are committed in `schemas/`.
 
 use clap::ValueEnum;
-use schemars::{Schema, schema_for};
+use schemars::schema_for;
 
 use super::output::Output;
 use super::status::Status;
@@ -38,10 +38,10 @@ pub(super) fn schema(arguments: &Arguments, terminal: &Terminal) -> Status {
 }
 
 fn text(of: Document) -> String {
-    let schema: Schema = match of {
+    let schema = match of {
         Document::Scenario => crate::scenario::schema(),
-        Document::Report => schema_for!(Report),
-        Document::Event => schema_for!(Event),
+        Document::Report => schema_for!(Report).to_value(),
+        Document::Event => schema_for!(Event).to_value(),
     };
-    format!("{:#}\n", schema.as_value())
+    format!("{schema:#}\n")
 }
