@@ -1,10 +1,12 @@
 //! restage replays a packet capture against a receiver, and tells whether it got it.
 
 pub mod capture;
+pub mod cli;
 pub mod diagnostic;
 pub mod lab;
 pub mod outcome;
 pub mod packet;
+pub mod report;
 pub mod rewrite;
 pub mod scenario;
 pub mod schema;
