@@ -34,9 +34,12 @@ mod looks;
 mod pcapng;
 mod reader;
 mod savefile;
+mod writer;
 
 pub use frame_set::FrameSet;
+pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};
+pub use writer::Writer;
 
 /// The SHA-256 of a file as 64 hexadecimal digits, read in pieces.
 ///

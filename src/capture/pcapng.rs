@@ -1,7 +1,7 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections, interfaces with their own link type and clock, packets; all other blocks pass.
 
 use super::input::Input;
-use super::reader::{Damage, Record, Stop};
+use super::reader::{Damage, Record, Stop, TimeUnit};
 use super::savefile::{LARGEST_RECORD, number16, number32};
 use crate::packet::bytes::{array, byte};
 use crate::packet::layers::LinkType;
@@ -44,16 +44,22 @@ struct Clock {
 }
 
 impl Clock {
-    /// Nanoseconds since 1970, and whether no digit was lost.
-    fn nanoseconds(self, ticks: u64) -> (u64, bool) {
+    /// Nanoseconds since 1970.
+    fn nanoseconds(self, ticks: u64) -> (u64, TimeUnit) {
         if self.ticks_per_second == 1_000_000 && self.offset_seconds == 0 {
-            return (ticks.saturating_mul(1000), true);
+            return (ticks.saturating_mul(1000), TimeUnit::Microsecond);
         }
         let scaled = u128::from(ticks) * 1_000_000_000;
         let whole = i128::try_from(scaled / self.ticks_per_second).unwrap_or(i128::MAX);
         let time = whole.saturating_add(i128::from(self.offset_seconds) * 1_000_000_000);
-        let exact = scaled.is_multiple_of(self.ticks_per_second);
-        (u64::try_from(time.max(0)).unwrap_or(u64::MAX), exact)
+        let unit = if 1_000_000_u128.is_multiple_of(self.ticks_per_second) {
+            TimeUnit::Microsecond
+        } else if scaled.is_multiple_of(self.ticks_per_second) {
+            TimeUnit::Nanosecond
+        } else {
+            TimeUnit::Finer
+        };
+        (u64::try_from(time.max(0)).unwrap_or(u64::MAX), unit)
     }
 }
 
@@ -163,7 +169,7 @@ impl Pcapng {
             whole: 0..0,
             frame: 8 + header..8 + header + captured,
             time_ns: time.map(|(time, _)| time),
-            exact_time: time.is_none_or(|(_, exact)| exact),
+            unit: time.map_or(TimeUnit::Microsecond, |(_, unit)| unit),
             original_length,
             link: described.link,
             fcs: described.fcs,
@@ -206,7 +212,8 @@ impl Interface {
                         format!("an if_tsresol of {resolution:#04x} makes no clock that counts in 64 bits")
                     })?;
                 }
-                13 => interface.fcs = byte(value, 0).unwrap_or(0),
+                // The draft says bits and shows 4 as an example: bytes are what is written.
+                13 => interface.fcs = byte(value, 0).map_or(0, |length| if length < 16 { length } else { length / 8 }),
                 14 => {
                     let offset: [u8; 8] = array(value, 0).ok_or("an if_tsoffset option has less than 8 bytes")?;
                     interface.clock.offset_seconds =

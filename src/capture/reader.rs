@@ -10,6 +10,7 @@ use super::input::{Fault, Input};
 use super::pcapng::{self, Pcapng};
 use super::savefile::{self, Savefile};
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::packet::crc;
 use crate::packet::layers::LinkType;
 
 /// The format of a capture file.
@@ -35,6 +36,10 @@ pub struct Reader {
     time_ns: u64,
     /// The last frame's record, as long as it is in the buffer.
     last: Option<Record>,
+    /// Whether everything is copied.
+    copies: bool,
+    /// The last frame is copied with an FCS that was right when it was read.
+    fcs_was_right: bool,
 }
 
 enum Body {
@@ -50,12 +55,22 @@ pub(super) struct Record {
     /// What was captured, with the FCS.
     pub(super) frame: Range<usize>,
     pub(super) time_ns: Option<u64>,
-    /// Whether `time_ns` is all that the file says about the time.
-    pub(super) exact_time: bool,
+    pub(super) unit: TimeUnit,
     pub(super) original_length: u32,
     pub(super) link: LinkType,
     /// Length of the FCS at the end of the original frame.
     pub(super) fcs: u8,
+}
+
+/// The unit in which the file counts a frame's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimeUnit {
+    /// Or coarser.
+    Microsecond,
+    /// Or anything between, and all that the file says about this frame fits nanoseconds.
+    Nanosecond,
+    /// The file says more about this frame's time than fits nanoseconds.
+    Finer,
 }
 
 impl Record {
@@ -132,7 +147,7 @@ impl Reader {
         } else {
             return Err(Failure::invalid(super::looks::not_a_capture(path, input.ahead())));
         };
-        Ok(Self { path: path.to_path_buf(), input, body, frames: 0, time_ns: 0, last: None })
+        Ok(Self { path: path.to_path_buf(), input, body, frames: 0, time_ns: 0, last: None, copies: false, fcs_was_right: false })
     }
 
     /// The next frame, borrowed until the one after it is read; `None` after the last. An FCS that the capture announces is
@@ -143,6 +158,7 @@ impl Reader {
     /// has been given.
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
+        self.settle_fcs();
         let record = match &mut self.body {
             Body::Pcap(savefile) => savefile.next(&mut self.input),
             Body::Pcapng(pcapng) => pcapng.next(&mut self.input),
@@ -159,7 +175,13 @@ impl Reader {
         self.time_ns = record.time_ns.unwrap_or(self.time_ns);
         let (range, original_length) = record.without_fcs();
         let link = record.link;
+        let has_fcs = record.fcs > 0;
         self.last = Some(record);
+        if has_fcs && self.copies {
+            self.fcs_was_right = self
+                .last_with_fcs()
+                .is_some_and(|(frame, fcs)| crc::ETHERNET.of(frame.iter().copied()).to_le_bytes() == *fcs);
+        }
         let bytes = self.input.consumed(range);
         Ok(Some(Frame { number: self.frames, time_ns: self.time_ns, original_length, link, bytes }))
     }
@@ -182,17 +204,10 @@ impl Reader {
         self.input.offset()
     }
 
-    /// The snaplen that a pcap file announces.
-    pub(crate) fn snaplen(&self) -> Option<u32> {
-        match &self.body {
-            Body::Pcap(savefile) => Some(savefile.snaplen),
-            Body::Pcapng(_) => None,
-        }
-    }
-
-    /// From now on everything is also written to `copy`, with the changes that were made to the frames: call it before the first
-    /// frame is read, and [`Reader::finish_copy`] after the last.
+    /// Everything is also written to `copy`, with the changes that were made to the frames, and an FCS that follows them: call it
+    /// before the first frame is read, and [`Reader::finish_copy`] after the last.
     pub(crate) fn copy_to(&mut self, copy: Box<dyn Write + Send>) {
+        self.copies = true;
         self.input.copy_to(copy);
     }
 
@@ -205,16 +220,17 @@ impl Reader {
 
     /// Writes the rest of the copy.
     pub(crate) fn finish_copy(&mut self) -> Result<()> {
+        self.settle_fcs();
         self.input.finish_copy().map_err(|fault| self.stopped(&Stop::Fault(fault)))
     }
 
-    /// Whether the file says more about the last frame's time than fits nanoseconds.
-    pub(crate) fn time_is_exact(&self) -> bool {
-        self.last.as_ref().is_none_or(|record| record.exact_time)
+    /// The unit of the last frame's time.
+    pub(crate) fn time_unit(&self) -> TimeUnit {
+        self.last.as_ref().map_or(TimeUnit::Microsecond, |record| record.unit)
     }
 
-    /// The last frame together with the FCS after it, where all of both was captured.
-    pub(crate) fn last_with_fcs(&mut self) -> Option<(&mut [u8], &mut [u8; 4])> {
+    /// The last frame together with the FCS after it, where it is Ethernet's and all of both was captured.
+    fn last_with_fcs(&mut self) -> Option<(&mut [u8], &mut [u8; 4])> {
         let record = self.last.as_ref().filter(|record| record.fcs == 4)?;
         let (range, original) = record.without_fcs();
         let end = record.frame.end;
@@ -222,6 +238,16 @@ impl Reader {
             return None;
         }
         self.input.consumed(range.start..end).split_last_chunk_mut::<4>()
+    }
+
+    /// Makes a right FCS right for the frame as it is now; a wrong one stays.
+    fn settle_fcs(&mut self) {
+        if !std::mem::take(&mut self.fcs_was_right) {
+            return;
+        }
+        if let Some((frame, fcs)) = self.last_with_fcs() {
+            *fcs = crc::ETHERNET.of(frame.iter().copied()).to_le_bytes();
+        }
     }
 
     #[cold]

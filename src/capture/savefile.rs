@@ -1,7 +1,7 @@
 //! The classic savefile format (pcap-savefile(5)): microseconds or nanoseconds, either byte order, and Kuznetzov's longer records.
 
 use super::input::Input;
-use super::reader::{Damage, Record, Stop};
+use super::reader::{Damage, Record, Stop, TimeUnit};
 use crate::packet::bytes::array;
 use crate::packet::layers::LinkType;
 
@@ -19,7 +19,6 @@ pub(super) struct Savefile {
     /// 16, or 24 with an interface index, a protocol and a packet type.
     record_header: usize,
     pub(super) link: LinkType,
-    pub(super) snaplen: u32,
     /// Length of the frame check sequence that each record ends with.
     fcs: u8,
     lengths: Lengths,
@@ -76,9 +75,8 @@ impl Savefile {
         // pcap-savefile(5): bit 26 says that bits 28 to 31 are the length of the FCS, in 16-bit words.
         let fcs = if link & 0x0400_0000 == 0 { 0 } else { ((link >> 28) * 2).to_le_bytes()[0] };
         input.consume(FILE_HEADER);
-        let snaplen = number32(&start, 16, big_endian);
         let link = LinkType(link.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)));
-        Ok(Self { big_endian, nanoseconds, record_header, link, snaplen, fcs, lengths })
+        Ok(Self { big_endian, nanoseconds, record_header, link, fcs, lengths })
     }
 
     /// The next record, consumed.
@@ -113,7 +111,7 @@ impl Savefile {
             frame: whole.start + self.record_header..whole.end,
             whole,
             time_ns: Some(seconds * 1_000_000_000 + fraction_ns),
-            exact_time: true,
+            unit: if self.nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond },
             original_length,
             link: self.link,
             fcs: self.fcs,

@@ -9,6 +9,7 @@
 mod arp;
 mod checksums;
 mod compile;
+mod file;
 mod hits;
 mod ip;
 mod mac;
@@ -20,6 +21,7 @@ use crate::packet::layers::{Layers, Network};
 use crate::scenario::rewrite::Checksums;
 
 pub use compile::{Entry, Mapping};
+pub use file::{Output, Selected, Summary, rewrite_file};
 pub use hits::{EntryHits, Hits, Left, Seen, unused_problems};
 
 /// The MAC addresses that the words `sender` and `receiver` stand for, where the site knows them.

@@ -102,10 +102,6 @@ impl<A: Address> PrefixMap<A> {
         Self { levels: unicast_levels, slots: unicast_slots, group_levels, group_slots }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// What the address becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, address: A) -> Option<(A, usize)> {
