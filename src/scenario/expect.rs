@@ -244,7 +244,7 @@ pub(super) fn check(
         drops: check_drops(form.drops, checker),
         rewritten: form.rewritten.and_then(|path| checker.path("expect.rewritten", &path)),
         command: form.command.map_or(Vec::new(), |checks| output::check_commands(checks, checker)),
-        output: form.output.map_or(Vec::new(), |checks| output::check_outputs(checks, receiver, checker)),
+        output: form.output.map_or(Vec::new(), |checks| output::check_outputs(checks, lab, receiver, checker)),
     }
 }
 

@@ -47,8 +47,11 @@ const LATER: &[Later] = &[
     key("pacing.precision", "leave it out"),
     word("pacing.sender", "xdp", "write `sender = \"packet\"`, or leave it out"),
     key("require.firewall", "leave it out"),
-    key("receiver.keep", "record on the receiver's side with `[receiver] command = [\"tcpdump\", …]`"),
-    key("expect.accepted", "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue)"),
+    key("receiver.keep", "leave it out: what arrived is counted, not kept"),
+    key(
+        "expect.accepted",
+        "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue); with `[target]`, `sent`",
+    ),
     key("expect.lateness", "leave it out, and read `replay.lateness-us` in the JSON report"),
     key("expect.gap-error", "leave it out, and read `replay.lateness-us` in the JSON report"),
     key("expect.within", "leave it out, and read `replay.seconds` in the JSON report"),

@@ -188,7 +188,7 @@ fn check_tags(tags: Vec<Value<String>>, checker: &mut Checker) -> Vec<String> {
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     for tag in &tags {
         if tag.get().is_empty() || !tag.get().chars().all(legal) {
-            let problem = Problem::error(format!("`{}` is not a tag", tag.get()))
+            let problem = Problem::error(format!("`tags` can't hold \"{}\"", tag.get()))
                 .why("scenarios are chosen by expressions like `tag(ipfix) and not tag(slow)`")
                 .fix("write letters, digits, `-`, `_` and `.`");
             checker.refuse(tag.span(), problem);

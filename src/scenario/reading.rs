@@ -57,7 +57,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
 /// What is wrong with the syntax, in toml's words, with ours where they help.
 fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Problem {
     let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-    let value = text.get(span.start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let value = text.get(span.clone()).unwrap_or_default().trim();
     if what.starts_with("duplicate key") {
         let why = "a key, and a table, stands once in a file";
         return Problem::error(what).why(why).fix("keep one of them");
@@ -168,10 +168,15 @@ impl Found<'_> {
             return not_there_yet(name, instead);
         }
         let parent = words::dotted(self.parent());
-        let table = if parent.is_empty() { "the top of the file".to_owned() } else { format!("`[{parent}]`") };
-        let problem = Problem::error(format!("unknown key `{}` in {table}", self.last_key()));
-        let keys = WORDS.keys(self.parent());
-        let problem = if keys.is_empty() { problem } else { problem.why(format!("its keys are {}", keys.join(", "))) };
+        let keys = WORDS.keys(self.parent()).join(", ");
+        let (what, why) = match (parent.is_empty(), self.value.get_ref().is_table()) {
+            (true, true) => (format!("unknown table `[{}]`", self.last_key()), format!("a scenario has {keys}")),
+            (true, false) => (format!("unknown key `{name}` at the top of the file"), format!("a scenario has {keys}")),
+            (false, _) => {
+                (format!("unknown key `{}` in `[{parent}]`", self.last_key()), format!("its keys are {keys}"))
+            }
+        };
+        let problem = Problem::error(what).why(why);
         if let Some(suggestion) = self.suggestion() {
             return problem.label(format!("did you mean `{suggestion}`?")).fix(format!("write `{suggestion}`"));
         }

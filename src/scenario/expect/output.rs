@@ -110,6 +110,7 @@ fn check_status(written: &Value<i64>, checker: &mut Checker) -> At<i32> {
 /// The legal values of all `[[expect.output]]`.
 pub(super) fn check_outputs(
     forms: Vec<Value<OutputForm>>,
+    lab: bool,
     receiver: &Receiver,
     checker: &mut Checker,
 ) -> Vec<OutputCheck> {
@@ -119,7 +120,11 @@ pub(super) fn check_outputs(
         if receiver.command.is_none() {
             let problem = Problem::error("`[[expect.output]]` needs an application")
                 .why("it is about what `[receiver] command` writes, and there is none")
-                .fix("add `[receiver] command`, or check by `[[expect.command]]`");
+                .fix(if lab {
+                    "add `[receiver] command`, or check by `[[expect.command]]`"
+                } else {
+                    "check by `[[expect.command]]`; or replace `[target]` by `[lab]`, and add `[receiver] command`"
+                });
             checker.missing("receiver.command", table.clone(), problem);
         }
         let form = form.into_inner();
@@ -194,7 +199,7 @@ fn check_regex(written: Value<String>, checker: &mut Checker) -> Option<At<Strin
     let message = error.to_string();
     let why = message.lines().last().unwrap_or_default();
     let problem = Problem::error("this is not a regular expression").why(why.trim_start_matches("error: "));
-    checker
-        .refuse(written.span(), problem.fix("mend it; \"\\\\.\" or '\\.' in TOML is one dot that is meant literally"));
+    let fix = "mend it; its syntax is https://docs.rs/regex/latest/regex/#syntax, and 'single quotes' keep backslashes";
+    checker.refuse(written.span(), problem.fix(fix));
     None
 }

@@ -1,5 +1,6 @@
 //! `ip = …` of a side. Start at [`check`].
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -31,10 +32,12 @@ pub(super) fn check(
             let problem = Problem::error(format!("`{side}.ip` can't be \"{word}\""))
                 .why("it is a map of addresses, or \"receiver\" for the first address of `[lab]`");
             let problem = match words::nearest(&word, ["receiver"]) {
+                _ if word.parse::<IpAddr>().is_ok() => {
+                    let all = if word.contains(':') { "::/0" } else { "0.0.0.0/0" };
+                    problem.fix(format!("write {{ \"{all}\" = \"{word}\" }}, which maps every address of this family"))
+                }
                 Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
-                None => problem.fix(
-                    "write a map like { \"10.44.1.0/24\" = \"192.0.2.0/24\" }; every IPv4 address is \"0.0.0.0/0\"",
-                ),
+                None => problem.fix("write a map like { \"10.44.1.0/24\" = \"192.0.2.0/24\" }"),
             };
             checker.refuse(span, problem);
             None
