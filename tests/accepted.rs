@@ -40,7 +40,7 @@ fn the_top_and_the_capture_are_read() {
     assert_eq!(scenario.summary.as_deref(), Some("exported flows reach the collector"));
     assert_eq!(scenario.tags, ["ipfix", "smoke"]);
     let timeout = scenario.timeout.as_ref().unwrap();
-    assert_eq!(timeout.value, Duration::from_secs(60));
+    assert_eq!(timeout.value, Duration::from_mins(1));
     assert_eq!(text(&scenario, timeout.span.as_ref().unwrap()), "\"60s\"");
     let capture = &scenario.capture;
     assert_eq!(capture.file.value, folder().join("captures/flows.pcapng"));
@@ -158,4 +158,16 @@ fn a_target_has_its_own_words() {
 fn a_file_that_is_not_there_is_an_error_with_its_name() {
     let failure = scenario::read(Path::new("no/such.toml")).unwrap_err();
     insta::assert_snapshot!(render(&failure.problems, Style::Plain));
+}
+
+#[test]
+fn a_byte_order_mark_moves_no_span() {
+    let text = "\u{feff}format = 1\ncapture.file = \"a.pcap\"\ntimeout = \"7s\"\n".to_owned();
+    let source = std::sync::Arc::new(restage::diagnostic::Source { path: "bom.toml".into(), text });
+    let scenario = scenario::check_text(source).unwrap();
+    assert_eq!(text_of(&scenario), "\"7s\"");
+}
+
+fn text_of(scenario: &Scenario) -> String {
+    text(scenario, scenario.timeout.as_ref().unwrap().span.as_ref().unwrap())
 }

@@ -37,6 +37,14 @@ fn every_problem_of_a_file_is_reported_at_once_on_its_line() {
     assert_eq!(lines, [1, 2, 4, 5, 6, 9, 12, 13, 16, 19, 22, 23, 26]);
 }
 
+#[test]
+fn a_file_that_is_no_scenario_is_not_read_to_its_end() {
+    let lines: Vec<_> = (0..1000).map(|number| format!("key-{number} = {number}\n")).collect();
+    let problems = problems("many.toml", &lines.concat());
+    assert_eq!(problems.len(), 65);
+    assert_eq!(problems.last().unwrap().what, "there are more problems than these");
+}
+
 /// Scraps of the language, so that most texts get past the first brace.
 fn scrap() -> impl Strategy<Value = String> {
     let known = [

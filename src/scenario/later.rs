@@ -42,7 +42,6 @@ const LATER: &[Later] = &[
     word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
     key("lab.ruleset", "leave it out: the lab has no packet filter"),
     word("pacing.rate", "find", "name a rate such as \"10000 pps\", and raise it until packets are lost"),
-    word("pacing.burst", "", "leave it out, or write `burst = 1`: each frame has its own deadline"),
     key("pacing.limit", "choose the frames by `[capture] frames`, for example \"1-1000\""),
     key("pacing.precision", "leave it out"),
     word("pacing.sender", "xdp", "write `sender = \"packet\"`, or leave it out"),

@@ -160,7 +160,7 @@ fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), 
         None => is_digits(number),
         Some((whole, fraction)) => is_digits(whole) && is_digits(fraction),
     };
-    if rest.starts_with(|c: char| matches!(c, ',' | '_' | '\'')) {
+    if rest.starts_with([',', '_', '\'']) {
         let plain: String = text.chars().filter(|c| !matches!(c, ',' | '_' | '\'')).collect();
         return misread("digits are written without separators", format!("write \"{plain}\""));
     }
@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5 s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("0.1us"), Ok(Duration::from_nanos(100)));
-        assert_eq!(duration("2min"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("2min"), Ok(Duration::from_mins(2)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
     }
 
     #[test]

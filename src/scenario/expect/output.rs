@@ -18,7 +18,7 @@ use crate::diagnostic::{At, Problem};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct CommandForm {
     /// Program and arguments.
-    #[schemars(length(min = 1), example = ["nfdump", "-R", "{work}", "-q", "-o", "csv"])]
+    #[schemars(required, length(min = 1), example = ["nfdump", "-R", "{work}", "-q", "-o", "csv"])]
     run: Option<Value<Vec<Value<String>>>>,
     /// What its standard output must be.
     #[schemars(example = example_rule())]
@@ -54,7 +54,7 @@ pub(super) struct RuleForm {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct OutputForm {
     /// `stdout`, `stderr`, or a file that it writes.
-    #[schemars(example = &"stdout")]
+    #[schemars(required, example = &"stdout")]
     from: Option<Value<String>>,
     /// It contains this.
     #[schemars(example = &"sourceIPv4Address")]
@@ -97,14 +97,12 @@ pub(super) fn check_commands(forms: Vec<Value<CommandForm>>, checker: &mut Check
 }
 
 fn check_status(written: &Value<i64>, checker: &mut Checker) -> At<i32> {
-    match u8::try_from(*written.get()) {
-        Ok(status) => written.with(i32::from(status)),
-        Err(_) => {
-            let problem = Problem::error(format!("`expect.command.status` can't be {}", written.get()));
-            checker.refuse(written.span(), problem.why("an exit status is from 0 to 255").fix("write 0 for success"));
-            written.with(0)
-        }
-    }
+    let Ok(status) = u8::try_from(*written.get()) else {
+        let problem = Problem::error(format!("`expect.command.status` can't be {}", written.get()));
+        checker.refuse(written.span(), problem.why("an exit status is from 0 to 255").fix("write 0 for success"));
+        return written.with(0);
+    };
+    written.with(i32::from(status))
 }
 
 /// The legal values of all `[[expect.output]]`.
