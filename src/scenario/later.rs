@@ -65,3 +65,22 @@ pub(super) fn key_comes_later(path: &str) -> Option<&'static str> {
 pub(super) fn word_comes_later(path: &str, written: &str) -> Option<&'static str> {
     LATER.iter().find(|later| later.path == path && later.word == Some(written)).map(|later| later.instead)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::{Step, WORDS, allowed};
+    use super::*;
+
+    #[test]
+    fn a_word_that_comes_later_is_not_in_the_forms() {
+        for later in LATER {
+            let path: Vec<_> = later.path.split('.').map(|key| Step::Key(key.to_owned())).collect();
+            match (later.word, WORDS.at(&path)) {
+                (None, schema) => assert!(schema.is_none(), "{} is in a form: its row must go", later.path),
+                (Some(word), Some(schema)) => assert!(!allowed(schema).contains(&word), "{word} is in a form"),
+                // `rewrite.mac` stands for the `mac` of each side.
+                (Some(_), None) => assert_eq!(later.path, "rewrite.mac"),
+            }
+        }
+    }
+}
