@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Step, refusal};
 use super::init;
+use super::leftover::{Leftover, Registered};
 use super::namespace::{Namespace, Privilege};
 use crate::diagnostic::{Failure, Result};
 
@@ -99,6 +100,8 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub struct Application {
     init: Child,
+    /// Until the init is killed, and before it is reaped.
+    registered: Option<Registered>,
     control: OwnedFd,
     ended: Option<Ended>,
     notes: Vec<String>,
@@ -126,7 +129,8 @@ impl Application {
         let receiver = start.receiver.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
         let (init, keeper) = keep(command, Namespace::from(receiver))?;
-        let mut application = Self { init, control, ended: None, notes: Vec::new(), keeper: Some(keeper) };
+        let registered = Some(Registered::new(Leftover::Init(init.id())));
+        let mut application = Self { init, registered, control, ended: None, notes: Vec::new(), keeper: Some(keeper) };
         match application.receive(None)? {
             Some(Report::Started(notes)) => application.notes = notes,
             Some(Report::Ended(ended)) => application.finish(ended)?,
@@ -213,6 +217,7 @@ impl Application {
     /// Kills what is left, waits until it is gone, and ends the keeper.
     fn finish(&mut self, ended: Ended) -> Result<()> {
         self.ended = Some(ended);
+        self.registered = None;
         let reaped = self.init.kill().and_then(|()| self.init.wait());
         if let Some(Keeper { release, thread }) = self.keeper.take() {
             drop(release);

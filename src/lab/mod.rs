@@ -12,24 +12,29 @@
 //! Start reading at [`network::Lab::up`].
 
 pub mod application;
+pub mod doctor;
 pub mod ethtool;
 pub mod facts;
 pub mod init;
+mod leftover;
 pub mod link;
 pub mod namespace;
 pub mod network;
 pub mod program;
 pub mod sysctl;
+pub mod work;
+pub mod worker;
 
 use std::process::ExitCode;
 
 /// Runs the verb that only restage itself calls, if `arguments` (without the program's name) begin with one.
 ///
-/// `__init` is pid 1 of the application's pid namespace.
+/// `__init` is pid 1 of the application's pid namespace, `__probe-lab` makes a lab to see whether that works.
 pub fn hidden_verb(arguments: &[std::ffi::OsString]) -> Option<ExitCode> {
     let (verb, rest) = arguments.split_first()?;
     match verb.to_str()? {
         init::VERB => Some(init::init_main(rest)),
+        doctor::VERB => Some(doctor::probe_main()),
         _ => None,
     }
 }
