@@ -7,5 +7,7 @@ pub mod lab;
 pub mod outcome;
 pub mod packet;
 pub mod report;
+pub mod rewrite;
 pub mod scenario;
 pub mod schema;
+pub mod wire;

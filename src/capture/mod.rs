@@ -3,6 +3,16 @@
 //! A capture is streamed, never held. May use `packet`, `diagnostic` and libpcap (for the filter only).
 //! Start at [`Reader`].
 
+#![warn(clippy::indexing_slicing)]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::diagnostic::{Failure, Problem, Result};
+
 /// A frame of a capture, borrowed from the reader's buffer until the next one is read.
 #[derive(Debug)]
 pub struct Frame<'a> {
@@ -19,5 +29,36 @@ pub struct Frame<'a> {
 }
 
 mod frame_set;
+mod input;
+mod looks;
+mod pcapng;
+mod reader;
+mod savefile;
+mod writer;
 
 pub use frame_set::FrameSet;
+pub(crate) use reader::TimeUnit;
+pub use reader::{Format, Reader};
+pub use writer::Writer;
+
+/// The SHA-256 of a file as 64 hexadecimal digits, read in pieces.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when it can't be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    let unreadable = |error: &io::Error| {
+        Failure::invalid(Problem::error(format!("can't read `{}`", path.display())).why(error.to_string()))
+    };
+    let mut file = File::open(path).map_err(|error| unreadable(&error))?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(&error)),
+        }
+    }
+    Ok(hasher.finalize().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}")))
+}

@@ -1,12 +1,27 @@
 //! Where every header of a frame begins: found once, used by the rewriter, the survey, the prediction and the listing.
+//!
+//! The link layers are walked in `link.rs`, the IP headers in `ip.rs`. Start at [`Layers::find`].
+
+use std::net::IpAddr;
+
+use super::bytes::{array, be16};
+use super::{MacAddr, ip, link};
 
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkType(pub u16);
 
 impl LinkType {
+    /// BSD loopback, in the byte order of the machine that captured, 0.
+    pub const NULL: Self = Self(0);
     /// Ethernet (IEEE 802.3), 1.
     pub const ETHERNET: Self = Self(1);
+    /// `OpenBSD` loopback, 108.
+    pub const LOOP: Self = Self(108);
+    /// Linux "cooked" capture, 113: one MAC, the sender's.
+    pub const LINUX_SLL: Self = Self(113);
+    /// Linux "cooked" capture version 2, 276.
+    pub const LINUX_SLL2: Self = Self(276);
 }
 
 /// An IP protocol number (<https://www.iana.org/assignments/protocol-numbers>).
@@ -16,6 +31,9 @@ pub mod protocol {
     pub const IGMP: u8 = 2;
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
+    pub const ESP: u8 = 50;
+    pub const AH: u8 = 51;
     pub const ICMPV6: u8 = 58;
     pub const SCTP: u8 = 132;
     pub const UDPLITE: u8 = 136;
@@ -47,7 +65,7 @@ pub struct Ip {
     /// One past the last byte of the packet by its own length field, cut to what was captured.
     pub end: usize,
     /// The packet's length in bytes by its own length field (IPv4 total length; IPv6 payload length + 40). May be beyond what
-    /// was captured, and 0 for an IPv4 packet made by segmentation offload.
+    /// was captured, and 0 where the field is 0: a packet made by segmentation offload, or an IPv6 jumbogram.
     pub length: usize,
     /// The protocol of the payload (IPv6: the last next header that was reached).
     pub protocol: u8,
@@ -90,4 +108,92 @@ pub struct Layers {
     pub ethertype: Option<u16>,
     /// Layer 3.
     pub network: Network,
+}
+
+impl Network {
+    /// The IP header, whichever version it is.
+    pub fn ip(&self) -> Option<&Ip> {
+        match self {
+            Self::Ipv4(ip) | Self::Ipv6(ip) => Some(ip),
+            Self::None | Self::Arp { .. } => None,
+        }
+    }
+
+    /// Source and destination address of an IP packet.
+    pub fn addresses(&self, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        match self {
+            Self::Ipv4(ip) => {
+                let source: [u8; 4] = array(frame, ip.offset + 12)?;
+                Some((source.into(), array::<4>(frame, ip.offset + 16)?.into()))
+            }
+            Self::Ipv6(ip) => {
+                let source: [u8; 16] = array(frame, ip.offset + 8)?;
+                Some((source.into(), array::<16>(frame, ip.offset + 24)?.into()))
+            }
+            Self::None | Self::Arp { .. } => None,
+        }
+    }
+}
+
+impl Ip {
+    /// Offsets of the source and destination port of TCP, UDP, UDP-Lite, SCTP and DCCP: only where they were captured inside the
+    /// packet, so never in a later fragment.
+    pub fn port_offsets(&self) -> Option<(usize, usize)> {
+        let has_ports = matches!(
+            self.protocol,
+            protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP
+        );
+        (has_ports && !self.is_later_fragment() && self.payload + 4 <= self.end).then_some((self.payload, self.payload + 2))
+    }
+
+    /// Whether this is a fragment without transport header.
+    #[inline]
+    pub const fn is_later_fragment(&self) -> bool {
+        matches!(self.fragment, Fragment::Later { .. })
+    }
+
+    /// Whether the packet says that it is longer than what was captured of it, which ends with the frame.
+    pub fn is_cut(&self, frame: &[u8]) -> bool {
+        self.offset + self.length > frame.len()
+    }
+}
+
+impl Layers {
+    /// Finds every header of a frame that was captured with `link`. Never panics and never allocates; what can't be
+    /// recognised is [`Network::None`].
+    pub fn find(link: LinkType, frame: &[u8]) -> Self {
+        link::walk(link, frame)
+    }
+
+    /// Destination and source MAC of an Ethernet frame; `None` for other link types and less than 14 bytes.
+    pub fn macs(&self, frame: &[u8]) -> Option<(MacAddr, MacAddr)> {
+        if self.link != LinkType::ETHERNET || frame.len() < 14 {
+            return None;
+        }
+        Some((MacAddr(array(frame, 0)?), MacAddr(array(frame, 6)?)))
+    }
+
+    /// Source and destination address of the IP packet; `None` for ARP, which has [`Layers::arp_addresses`].
+    pub fn addresses(&self, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        self.network.addresses(frame)
+    }
+
+    /// Sender and target address of an ARP packet (RFC 826).
+    pub fn arp_addresses(&self, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let Network::Arp { offset } = self.network else { return None };
+        let sender: [u8; 4] = array(frame, offset + 14)?;
+        Some((sender.into(), array::<4>(frame, offset + 24)?.into()))
+    }
+
+    /// Source and destination port; `None` for a later fragment and protocols without ports.
+    pub fn ports(&self, frame: &[u8]) -> Option<(u16, u16)> {
+        let (source, destination) = self.network.ip()?.port_offsets()?;
+        Some((be16(frame, source)?, be16(frame, destination)?))
+    }
+
+    /// The packet that an ICMP or ICMPv6 error quotes (RFC 792, RFC 4443): its offsets are into the same frame, and nothing of it
+    /// reaches beyond the error's own end.
+    pub fn quoted(&self, frame: &[u8]) -> Option<Network> {
+        ip::quoted(&self.network, frame)
+    }
 }

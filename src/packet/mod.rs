@@ -1,9 +1,17 @@
 //! Bytes on the wire: link types, layer offsets, checksums, MAC addresses, the one-line listing of a frame.
 //!
 //! Pure functions of bytes; nothing here allocates on the path of a frame but the listing. Start at
-//! [`layers::Layers`], which finds every header once.
+//! [`layers::Layers`], which finds every header once. May use nothing else of the crate.
 
+#![warn(clippy::indexing_slicing)]
+
+pub(crate) mod bytes;
+pub mod checksum;
+pub(crate) mod crc;
+pub(crate) mod ip;
 pub mod layers;
+mod link;
+pub mod listing;
 mod mac;
 
 pub use mac::MacAddr;

@@ -1,0 +1,59 @@
+//! What a file that is no capture looks like, so that the message can say it.
+
+use std::path::Path;
+
+use crate::diagnostic::Problem;
+
+/// The problem of a file that begins with `start`, which is neither pcap nor pcapng.
+pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Problem {
+    let shown = path.display();
+    if start.is_empty() {
+        return Problem::error(format!("`{shown}` is empty"))
+            .why("a capture has at least a file header")
+            .fix("capture or copy it again");
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    for (magic, what, unpack) in PACKED {
+        if start.starts_with(magic) {
+            let target = unpack.1.strip_prefix('.').map_or("", |_| unpack.1);
+            let plain = name.strip_suffix(target).unwrap_or(&name);
+            return Problem::error(format!("`{shown}` is compressed with {what}"))
+                .why("compressed captures are not read yet in this version")
+                .fix(format!("unpack it first: `{} {name}`, and name `{plain}`", unpack.0));
+        }
+    }
+    let problem = Problem::error(format!("`{shown}` is not a capture"));
+    for (magic, what) in OTHER_FORMATS {
+        if start.starts_with(magic) {
+            return problem
+                .why(format!("it is {what}; pcap and pcapng are read"))
+                .fix(format!("convert it: `editcap -F pcapng {name} {name}.pcapng`"));
+        }
+    }
+    if start.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~')) {
+        return problem.why("it looks like text; pcap and pcapng are read").fix("name a file that tcpdump or Wireshark wrote");
+    }
+    let bytes: Vec<String> = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    problem
+        .why(format!("it begins with {}, which is neither pcap nor pcapng", bytes.join(" ")))
+        .fix("name a file that tcpdump or Wireshark wrote")
+}
+
+/// Magic, name, and the program that unpacks with the ending that it takes off.
+type Packed = (&'static [u8], &'static str, (&'static str, &'static str));
+
+const PACKED: [Packed; 5] = [
+    (&[0x1f, 0x8b], "gzip", ("gunzip", ".gz")),
+    (&[0x28, 0xb5, 0x2f, 0xfd], "zstd", ("unzstd", ".zst")),
+    (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz", ("unxz", ".xz")),
+    (b"BZh", "bzip2", ("bunzip2", ".bz2")),
+    (&[0x04, 0x22, 0x4d, 0x18], "lz4", ("unlz4", ".lz4")),
+];
+
+const OTHER_FORMATS: [(&[u8], &str); 5] = [
+    (b"snoop\0\0\0", "a snoop file (RFC 1761)"),
+    (b"XCP\0", "a NetXRay or Windows Sniffer file"),
+    (b"RTSS", "a Microsoft Network Monitor 1 file"),
+    (b"GMBU", "a Microsoft Network Monitor 2 file"),
+    (b"TRSNIFF data    \x1a", "a Sniffer file"),
+];

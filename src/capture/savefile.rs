@@ -1,0 +1,143 @@
+//! The classic savefile format (pcap-savefile(5)): microseconds or nanoseconds, either byte order, and Kuznetzov's longer records.
+
+use super::input::Input;
+use super::reader::{Damage, Record, Stop, TimeUnit};
+use crate::packet::bytes::array;
+use crate::packet::layers::LinkType;
+
+/// Records above this are damage, whatever the file says: no link has frames a hundredth as long.
+pub(super) const LARGEST_RECORD: usize = 64 << 20;
+
+/// Length of the file header.
+const FILE_HEADER: usize = 24;
+
+/// What the file header says.
+#[derive(Debug, Clone)]
+pub(super) struct Savefile {
+    big_endian: bool,
+    pub(super) nanoseconds: bool,
+    /// 16, or 24 with an interface index, a protocol and a packet type.
+    record_header: usize,
+    pub(super) link: LinkType,
+    /// Length of the frame check sequence that each record ends with.
+    fcs: u8,
+    lengths: Lengths,
+}
+
+/// The order of a record's two lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lengths {
+    CapturedFirst,
+    /// Version 2.3: some writers one way, some the other.
+    Either,
+    /// Before version 2.3.
+    OriginalFirst,
+}
+
+/// Whether the first bytes are a savefile's.
+pub(super) fn begins(start: &[u8]) -> bool {
+    array(start, 0).and_then(magic).is_some()
+}
+
+/// Byte order (big?), nanoseconds, record header.
+fn magic(start: [u8; 4]) -> Option<(bool, bool, usize)> {
+    let kind = |value| match value {
+        0xa1b2_c3d4_u32 => Some((false, 16)),
+        0xa1b2_3c4d => Some((true, 16)),
+        0xa1b2_cd34 => Some((false, 24)),
+        _ => None,
+    };
+    let big = kind(u32::from_be_bytes(start)).map(|(nanoseconds, header)| (true, nanoseconds, header));
+    big.or_else(|| kind(u32::from_le_bytes(start)).map(|(nanoseconds, header)| (false, nanoseconds, header)))
+}
+
+impl Savefile {
+    /// Reads the file header.
+    pub(super) fn open(input: &mut Input) -> Result<Self, Stop> {
+        let available = input.available(FILE_HEADER)?;
+        if available < FILE_HEADER {
+            return Err(Damage::new(0, format!("its file header is cut: {available} of {FILE_HEADER} bytes")).into());
+        }
+        let start: [u8; FILE_HEADER] = array(input.ahead(), 0).unwrap_or_default();
+        let (big_endian, nanoseconds, record_header) = array(&start, 0).and_then(magic).unwrap_or_default();
+        let field16 = |at| number16(&start, at, big_endian);
+        let (major, minor) = (field16(4), field16(6));
+        let lengths = match (major, minor) {
+            (2, 0..=2) | (543, 0) => Lengths::OriginalFirst,
+            (2, 3) => Lengths::Either,
+            (2, 4) => Lengths::CapturedFirst,
+            _ => return Err(Damage::new(4, format!("it is of version {major}.{minor}, which nobody defined")).into()),
+        };
+        let link = number32(&start, 20, big_endian);
+        if link & 0x03ff_0000 != 0 {
+            return Err(Damage::new(20, format!("its link type {link:#x} has bits set that are reserved")).into());
+        }
+        // pcap-savefile(5): bit 26 says that bits 28 to 31 are the length of the FCS, in 16-bit words.
+        let fcs = if link & 0x0400_0000 == 0 { 0 } else { ((link >> 28) * 2).to_le_bytes()[0] };
+        input.consume(FILE_HEADER);
+        let link = LinkType(link.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)));
+        Ok(Self { big_endian, nanoseconds, record_header, link, fcs, lengths })
+    }
+
+    /// The next record, consumed.
+    #[inline]
+    pub(super) fn next(&self, input: &mut Input) -> Result<Option<Record>, Stop> {
+        let available = input.available(self.record_header)?;
+        if available < self.record_header {
+            return if available == 0 { Ok(None) } else { Err(cut_header(input, available, self.record_header)) };
+        }
+        let header: [u8; 16] = array(input.ahead(), 0).unwrap_or_default();
+        let field = |at| number32(&header, at, self.big_endian);
+        let (seconds, fraction) = (u64::from(field(0)), u64::from(field(4)));
+        let (mut captured_length, mut original_length) = (field(8), field(12));
+        if self.lengths != Lengths::CapturedFirst
+            && (self.lengths == Lengths::OriginalFirst || captured_length > original_length)
+        {
+            (captured_length, original_length) = (original_length, captured_length);
+        }
+        let captured = usize::try_from(captured_length).unwrap_or(usize::MAX);
+        if captured > LARGEST_RECORD {
+            let what = format!("it announces {captured} captured bytes, more than any frame has");
+            return Err(Damage::new(input.offset(), what).into());
+        }
+        let length = self.record_header + captured;
+        let available = input.available(length)?;
+        if available < length {
+            return Err(cut_record(input, available - self.record_header, captured));
+        }
+        let fraction_ns = if self.nanoseconds { fraction } else { fraction * 1000 };
+        let whole = input.consume(length);
+        Ok(Some(Record {
+            frame: whole.start + self.record_header..whole.end,
+            whole,
+            time_ns: Some(seconds * 1_000_000_000 + fraction_ns),
+            unit: if self.nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond },
+            original_length,
+            link: self.link,
+            fcs: self.fcs,
+        }))
+    }
+}
+
+#[cold]
+fn cut_header(input: &Input, available: usize, wanted: usize) -> Stop {
+    Damage::new(input.offset(), format!("the file ends inside its header: {available} of {wanted} bytes")).into()
+}
+
+#[cold]
+fn cut_record(input: &Input, available: usize, wanted: usize) -> Stop {
+    Damage::new(input.offset(), format!("the file ends inside it: {available} of {wanted} captured bytes")).into()
+}
+
+/// A 16-bit field of the file, in its byte order; 0 outside `bytes`.
+pub(super) fn number16(bytes: &[u8], at: usize, big_endian: bool) -> u16 {
+    let field = array(bytes, at).unwrap_or_default();
+    if big_endian { u16::from_be_bytes(field) } else { u16::from_le_bytes(field) }
+}
+
+/// A 32-bit field of the file, in its byte order; 0 outside `bytes`.
+#[inline]
+pub(super) fn number32(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
+    let field = array(bytes, at).unwrap_or_default();
+    if big_endian { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) }
+}

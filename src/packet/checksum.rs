@@ -1,0 +1,313 @@
+//! The internet checksum (RFC 1071), its incremental update (RFC 1624), and what the checksums of a frame say.
+//!
+//! Start at [`transport_sum`]; [`Accumulator`] and [`Change`] are the arithmetic.
+
+use super::bytes::{array, be16, byte};
+use super::layers::{Fragment, Ip, Layers, Network, protocol};
+use super::{crc, ip};
+
+/// A one's complement sum that isn't folded yet (RFC 1071). Every slice added must begin at an even offset of what is summed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Accumulator(u64);
+
+impl Accumulator {
+    /// Adds big-endian words; an odd last byte is padded with zero.
+    #[must_use]
+    pub fn add(self, bytes: &[u8]) -> Self {
+        // The sum doesn't depend on the byte order (RFC 1071 §2 B), so it is taken in the machine's, and swapped once.
+        let (words, rest) = bytes.as_chunks::<4>();
+        let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+        let mut last = [0; 4];
+        for (place, byte) in last.iter_mut().zip(rest) {
+            *place = *byte;
+        }
+        sum += u64::from(u32::from_ne_bytes(last));
+        self.add_word(u16::from_be_bytes(fold(sum).to_ne_bytes()))
+    }
+
+    /// Adds one word.
+    #[must_use]
+    pub const fn add_word(self, word: u16) -> Self {
+        Self(self.0 + word as u64)
+    }
+
+    /// The folded sum; its complement is the checksum.
+    pub const fn fold(self) -> u16 {
+        fold(self.0)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the last fold leaves 16 bits")]
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// What has changed among the words that a checksum covers (RFC 1624 equation 3: the complements of the old ones and the new ones).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change(u64);
+
+impl Change {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+
+    /// A word.
+    #[must_use]
+    #[inline]
+    pub const fn word(old: u16, new: u16) -> Self {
+        if old == new { Self::NONE } else { Self(!old as u64 + new as u64) }
+    }
+
+    /// Two words.
+    #[must_use]
+    #[inline]
+    pub const fn double(old: u32, new: u32) -> Self {
+        if old == new {
+            return Self::NONE;
+        }
+        let complement = !old;
+        Self((complement >> 16) as u64 + (complement & 0xffff) as u64 + (new >> 16) as u64 + (new & 0xffff) as u64)
+    }
+
+    /// An IPv6 address.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the address is taken apart into its 32-bit parts")]
+    pub const fn address(old: u128, new: u128) -> Self {
+        Self::double((old >> 96) as u32, (new >> 96) as u32)
+            .and(Self::double((old >> 64) as u32, (new >> 64) as u32))
+            .and(Self::double((old >> 32) as u32, (new >> 32) as u32))
+            .and(Self::double(old as u32, new as u32))
+    }
+
+    /// Both changes.
+    #[must_use]
+    #[inline]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// Whether nothing changed.
+    #[inline]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The checksum after the change: the one before if nothing changed. Never 0xffff otherwise, as a full sum over data that
+    /// aren't all zero is never complemented to it.
+    #[must_use]
+    #[inline]
+    pub const fn update(self, checksum: u16) -> u16 {
+        if self.is_none() { checksum } else { !fold(!checksum as u64 + self.0) }
+    }
+}
+
+/// What a checksum field says about its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sum {
+    /// There is none: the protocol has none that we know, the field wasn't captured, or it is UDP's "not computed" (0, IPv4 only).
+    None,
+    /// Right.
+    Good,
+    /// Wrong.
+    Bad,
+    /// It is the sum of the pseudo-header alone: captured on the sender before the interface completed it (checksum or segmentation
+    /// offload).
+    Offload,
+    /// It can't be known: a fragment, cut by the snaplen, or without a usable length.
+    Unverifiable,
+}
+
+/// The header checksum of IPv4 (RFC 791); `None` for everything else.
+pub fn ip_header_sum(layers: &Layers, frame: &[u8]) -> Sum {
+    match &layers.network {
+        Network::Ipv4(ip) => match frame.get(ip.offset..ip.payload) {
+            Some(header) if Accumulator::default().add(header).fold() == 0xffff => Sum::Good,
+            Some(_) => Sum::Bad,
+            None => Sum::None,
+        },
+        _ => Sum::None,
+    }
+}
+
+/// The checksum of TCP, UDP, UDP-Lite (RFC 3828), ICMP, ICMPv6 and SCTP (CRC-32c). `original_length` is the frame's length on the
+/// wire: with segmentation offload nothing else says how long the packet is.
+pub fn transport_sum(layers: &Layers, frame: &[u8], original_length: u32) -> Sum {
+    let Some(ip) = layers.network.ip() else { return Sum::None };
+    if ip.protocol == protocol::SCTP {
+        return sctp_sum(ip, frame);
+    }
+    let Some(field) = Field::find(&layers.network, frame).filter(|field| field.verifiable) else { return Sum::None };
+    let Some(stored) = be16(frame, field.at) else { return Sum::None };
+    if field.zero_means_none && stored == 0 {
+        return if matches!(layers.network, Network::Ipv4(_)) { Sum::None } else { Sum::Bad };
+    }
+    let covered = field.covered(&layers.network, frame, Including::TheField);
+    if covered.is_some_and(|sum| sum.fold() == 0xffff) {
+        return Sum::Good;
+    }
+    if matches!(ip.protocol, protocol::TCP | protocol::UDP)
+        && ip.fragment == Fragment::Whole
+        && offloaded(&layers.network, frame, original_length) == Some(stored)
+    {
+        return Sum::Offload;
+    }
+    if covered.is_some() { Sum::Bad } else { Sum::Unverifiable }
+}
+
+/// The value that a verifiable 16-bit transport checksum should have; 0xffff in place of 0 for UDP (RFC 768).
+pub(crate) fn computed_transport_sum(network: &Network, frame: &[u8]) -> Option<u16> {
+    let field = Field::find(network, frame)?;
+    let computed = !field.covered(network, frame, Including::DataAlone)?.fold();
+    Some(if field.zero_means_none && computed == 0 { 0xffff } else { computed })
+}
+
+/// The value that the header checksum of an IPv4 packet should have.
+pub(crate) fn computed_header_sum(ip: &Ip, frame: &[u8]) -> Option<u16> {
+    let before = Accumulator::default().add(frame.get(ip.offset..ip.offset + 10)?);
+    Some(!before.add(frame.get(ip.offset + 12..ip.payload)?).fold())
+}
+
+/// The CRC-32c that an SCTP packet should have, as the four bytes of its header; `None` where not all of it is there.
+pub(crate) fn computed_sctp_sum(ip: &Ip, frame: &[u8]) -> Option<[u8; 4]> {
+    let packet = frame.get(ip.payload..ip.end).filter(|packet| packet.len() >= 12)?;
+    if ip.fragment != Fragment::Whole || ip.is_cut(frame) || ip.length == 0 {
+        return None;
+    }
+    let with_zero = packet.iter().enumerate().map(|(at, byte)| if (8..12).contains(&at) { 0 } else { *byte });
+    Some(crc::SCTP.of(with_zero).to_le_bytes())
+}
+
+fn sctp_sum(ip: &Ip, frame: &[u8]) -> Sum {
+    if ip.is_later_fragment() || ip.payload + 12 > ip.end {
+        return Sum::None;
+    }
+    match (computed_sctp_sum(ip, frame), array::<4>(frame, ip.payload + 8)) {
+        (Some(computed), Some(stored)) if computed == stored => Sum::Good,
+        (Some(_), Some(_)) => Sum::Bad,
+        _ => Sum::Unverifiable,
+    }
+}
+
+/// What the sender's stack leaves for the interface to complete: the sum, not its complement, of the pseudo-header.
+fn offloaded(network: &Network, frame: &[u8], original_length: u32) -> Option<u16> {
+    let ip = network.ip()?;
+    let length = match ip.length {
+        0 => usize::try_from(original_length).ok()?.checked_sub(ip.payload)?,
+        length => (ip.offset + length).checked_sub(ip.payload)?,
+    };
+    Some(pseudo_header(network, frame, length)?.fold())
+}
+
+/// The pseudo-header of TCP, UDP and others (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); `length` is the transport's own.
+fn pseudo_header(network: &Network, frame: &[u8], length: usize) -> Option<Accumulator> {
+    let addresses = ip::pseudo_addresses(network, frame)?;
+    let (width, ip) = match network {
+        Network::Ipv4(ip) => (4, ip),
+        Network::Ipv6(ip) => (16, ip),
+        Network::None | Network::Arp { .. } => return None,
+    };
+    let length = u32::try_from(length).ok()?.to_be_bytes();
+    Some(
+        Accumulator::default()
+            .add(frame.get(addresses.source..addresses.source + width)?)
+            .add(frame.get(addresses.destination..addresses.destination + width)?)
+            .add(&length)
+            .add_word(u16::from(ip.protocol)),
+    )
+}
+
+/// The 16-bit checksum of a transport header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    /// Its offset in the frame.
+    pub(crate) at: usize,
+    /// Whether the pseudo-header, with the addresses, is part of what it covers.
+    pub(crate) pseudo_header: bool,
+    /// Whether 0 means that it wasn't computed, and a computed 0 is written as 0xffff.
+    pub(crate) zero_means_none: bool,
+    /// Whether we know all that it covers; without that it is only updated.
+    verifiable: bool,
+}
+
+impl Field {
+    /// The checksum of the packet's transport, where it was captured inside the packet. SCTP has none of 16 bits.
+    #[inline]
+    pub(crate) fn find(network: &Network, frame: &[u8]) -> Option<Self> {
+        let (ip, is_v4) = match network {
+            Network::Ipv4(ip) => (ip, true),
+            Network::Ipv6(ip) => (ip, false),
+            Network::None | Network::Arp { .. } => return None,
+        };
+        if ip.is_later_fragment() {
+            return None;
+        }
+        let plain = Self { at: ip.payload, pseudo_header: true, zero_means_none: false, verifiable: true };
+        let updated_only = Self { verifiable: false, ..plain };
+        let field = match ip.protocol {
+            protocol::TCP => Self { at: ip.payload + 16, ..plain },
+            protocol::UDP => Self { at: ip.payload + 6, zero_means_none: true, ..plain },
+            protocol::UDPLITE => Self { at: ip.payload + 6, ..plain },
+            protocol::ICMP if is_v4 => Self { at: ip.payload + 2, pseudo_header: false, ..plain },
+            protocol::ICMPV6 if !is_v4 => Self { at: ip.payload + 2, ..plain },
+            // RFC 4340 §9.1
+            protocol::DCCP => Self { at: ip.payload + 6, ..updated_only },
+            // RFC 5340 §A.3.1, RFC 7761 §4.9: with a pseudo-header over IPv6 only.
+            89 if !is_v4 => Self { at: ip.payload + 12, ..updated_only },
+            103 if !is_v4 => Self { at: ip.payload + 2, ..updated_only },
+            // RFC 5798 §5.2.8: since version 3.
+            112 if byte(frame, ip.payload)? >> 4 == 3 => Self { at: ip.payload + 6, ..updated_only },
+            _ => return None,
+        };
+        (field.at + 2 <= ip.end).then_some(field)
+    }
+
+    /// The sum of everything that it covers; `None` where that isn't all there.
+    fn covered(&self, network: &Network, frame: &[u8], including: Including) -> Option<Accumulator> {
+        let ip = network.ip().filter(|_| self.verifiable)?;
+        let bad_length = ip.offset + ip.length < ip.payload;
+        if ip.fragment != Fragment::Whole || ip.is_cut(frame) || bad_length {
+            return None;
+        }
+        let whole = ip.end.checked_sub(ip.payload)?;
+        let (covered, length) = match ip.protocol {
+            protocol::UDP => {
+                let length = usize::from(be16(frame, ip.payload + 4)?);
+                (length, length)
+            }
+            protocol::UDPLITE => match usize::from(be16(frame, ip.payload + 4)?) {
+                0 => (whole, whole),
+                covered => (covered, whole),
+            },
+            _ => (whole, whole),
+        };
+        if covered > whole || covered < 4 || (covered < 8 && ip.protocol != protocol::ICMPV6 && ip.protocol != protocol::ICMP) {
+            return None;
+        }
+        let end = ip.payload + covered;
+        let sum = if self.pseudo_header {
+            if !ip::pseudo_addresses(network, frame)?.known {
+                return None;
+            }
+            pseudo_header(network, frame, length)?
+        } else {
+            Accumulator::default()
+        };
+        Some(match including {
+            Including::TheField => sum.add(frame.get(ip.payload..end)?),
+            Including::DataAlone => sum.add(frame.get(ip.payload..self.at)?).add(frame.get(self.at + 2..end)?),
+        })
+    }
+}
+
+/// Whether a sum takes the checksum field in.
+#[derive(Clone, Copy)]
+enum Including {
+    /// As a receiver does: the sum is 0xffff if the checksum is right.
+    TheField,
+    /// As a sender does.
+    DataAlone,
+}

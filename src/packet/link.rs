@@ -1,0 +1,144 @@
+//! From the first byte of a frame to its layer 3 header, for each link type.
+//!
+//! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`walk`].
+
+use super::bytes::{array, be16, byte};
+use super::ip;
+use super::layers::{Layers, LinkType, Network};
+
+/// `EtherType` values (IEEE 802 Numbers registry).
+mod ethertype {
+    pub(super) const IPV4: u16 = 0x0800;
+    pub(super) const ARP: u16 = 0x0806;
+    pub(super) const IPV6: u16 = 0x86dd;
+    pub(super) const MPLS: u16 = 0x8847;
+    pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
+    pub(super) const PPPOE_SESSION: u16 = 0x8864;
+    /// Smaller values are an 802.3 length.
+    pub(super) const FIRST: u16 = 0x0600;
+}
+
+/// The tag protocol identifiers of 802.1Q and 802.1ad, and those in use before 802.1ad.
+fn is_vlan_tag(ethertype: u16) -> bool {
+    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
+}
+
+/// Finds every header of a frame.
+pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
+    let none = Layers { link, vlan_tags: 0, ethertype: None, network: Network::None };
+    match link.0 {
+        1 => ethernet(link, frame).unwrap_or(none),
+        12 | 14 | 101 | 228 | 229 => Layers { network: ip::find(frame, 0), ..none },
+        0 | 108 => Layers { network: loopback(link, frame).unwrap_or(Network::None), ..none },
+        9 | 50 => Layers { network: ppp(frame).unwrap_or(Network::None), ..none },
+        51 => Layers { network: pppoe(frame, 0).unwrap_or(Network::None), ..none },
+        104 => Layers { network: cisco_hdlc(frame).unwrap_or(Network::None), ..none },
+        113 => cooked(none, frame, 14, 16),
+        276 => cooked(none, frame, 0, 20),
+        _ => none,
+    }
+}
+
+/// Ethernet II and 802.3, with any number of VLAN tags.
+fn ethernet(link: LinkType, frame: &[u8]) -> Option<Layers> {
+    let mut ethertype = be16(frame, 12)?;
+    let mut offset = 14;
+    let mut vlan_tags = 0;
+    while is_vlan_tag(ethertype) {
+        let Some(inner) = be16(frame, offset + 2) else { break };
+        ethertype = inner;
+        offset += 4;
+        vlan_tags += 1;
+    }
+    if ethertype < ethertype::FIRST {
+        let network = snap(frame, offset).unwrap_or(Network::None);
+        return Some(Layers { link, vlan_tags, ethertype: None, network });
+    }
+    let network = by_ethertype(frame, ethertype, offset);
+    Some(Layers { link, vlan_tags, ethertype: Some(ethertype), network })
+}
+
+/// 802.2 LLC with a SNAP header that names an `EtherType` (RFC 1042).
+fn snap(frame: &[u8], offset: usize) -> Option<Network> {
+    let header: [u8; 6] = array(frame, offset)?;
+    if header != [0xaa, 0xaa, 0x03, 0, 0, 0] {
+        return None;
+    }
+    Some(by_ethertype(frame, be16(frame, offset + 6)?, offset + 8))
+}
+
+fn by_ethertype(frame: &[u8], ethertype: u16, offset: usize) -> Network {
+    match ethertype {
+        ethertype::IPV4 | ethertype::IPV6 => ip::find(frame, offset),
+        ethertype::ARP => arp(frame, offset),
+        ethertype::MPLS | ethertype::MPLS_UPSTREAM => mpls(frame, offset),
+        ethertype::PPPOE_SESSION => pppoe(frame, offset).unwrap_or(Network::None),
+        _ => Network::None,
+    }
+}
+
+/// ARP with six-byte hardware and IPv4 addresses, all of it captured (RFC 826).
+fn arp(frame: &[u8], offset: usize) -> Network {
+    let is_for_ipv4 = array::<28>(frame, offset).is_some()
+        && be16(frame, offset + 2) == Some(ethertype::IPV4)
+        && byte(frame, offset + 4) == Some(6)
+        && byte(frame, offset + 5) == Some(4);
+    if is_for_ipv4 { Network::Arp { offset } } else { Network::None }
+}
+
+/// IP below a stack of MPLS labels (RFC 3032): nothing but its first four bits says that it is IP.
+fn mpls(frame: &[u8], mut offset: usize) -> Network {
+    while let Some([_, _, third, _]) = array::<4>(frame, offset) {
+        offset += 4;
+        if third & 1 == 1 {
+            return ip::find(frame, offset);
+        }
+    }
+    Network::None
+}
+
+/// IP in a `PPPoE` session (RFC 2516).
+fn pppoe(frame: &[u8], offset: usize) -> Option<Network> {
+    is_ip_in_ppp(be16(frame, offset + 6)?).then(|| ip::find(frame, offset + 8))
+}
+
+fn is_ip_in_ppp(protocol: u16) -> bool {
+    matches!(protocol, 0x0021 | 0x0057)
+}
+
+/// PPP (RFC 1661), in HDLC-like framing (RFC 1662) or not, or Cisco HDLC below the same link type.
+fn ppp(frame: &[u8]) -> Option<Network> {
+    let offset = match array::<2>(frame, 0)? {
+        [0x0f | 0x8f, 0] => return cisco_hdlc(frame),
+        [0xff, 0x03] => 2,
+        _ => 0,
+    };
+    is_ip_in_ppp(be16(frame, offset)?).then(|| ip::find(frame, offset + 2))
+}
+
+fn cisco_hdlc(frame: &[u8]) -> Option<Network> {
+    matches!(be16(frame, 2)?, ethertype::IPV4 | ethertype::IPV6).then(|| ip::find(frame, 4))
+}
+
+/// BSD loopback: an address family that differs by system, then the packet.
+fn loopback(link: LinkType, frame: &[u8]) -> Option<Network> {
+    let family: [u8; 4] = array(frame, 0)?;
+    let little = link == LinkType::NULL && family.first() != Some(&0);
+    let family = if little { u32::from_le_bytes(family) } else { u32::from_be_bytes(family) };
+    let network = ip::find(frame, 4);
+    match (family, network) {
+        (2, Network::Ipv4(_)) | (10 | 24 | 28 | 30, Network::Ipv6(_)) => Some(network),
+        _ => None,
+    }
+}
+
+/// Linux "cooked" captures: the `EtherType` at `field`, the packet, or a VLAN tag, at `offset`.
+fn cooked(none: Layers, frame: &[u8], field: usize, mut offset: usize) -> Layers {
+    let Some(mut ethertype) = be16(frame, field).filter(|_| frame.len() >= offset) else { return none };
+    while matches!(ethertype, 0x8100 | 0x88a8) {
+        let Some(inner) = be16(frame, offset + 2) else { break };
+        ethertype = inner;
+        offset += 4;
+    }
+    Layers { ethertype: Some(ethertype), network: by_ethertype(frame, ethertype, offset), ..none }
+}

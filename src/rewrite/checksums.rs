@@ -1,0 +1,79 @@
+//! Checksums: updated by what changed, so that a bad one stays bad by the same difference (RFC 1624), and made right where asked.
+
+use crate::packet::bytes::{array, be16, put};
+use crate::packet::checksum::{
+    Change, Field, Sum, computed_header_sum, computed_sctp_sum, computed_transport_sum, ip_header_sum, transport_sum,
+};
+use crate::packet::crc;
+use crate::packet::layers::{Fragment, Ip, Layers, Network, protocol};
+
+/// Updates the checksum at `at`, and says what that changed.
+#[inline]
+pub(super) fn update(change: Change, at: usize, frame: &mut [u8]) -> Change {
+    let Some(old) = be16(frame, at).filter(|_| !change.is_none()) else { return Change::NONE };
+    let new = change.update(old);
+    put(frame, at, new.to_be_bytes());
+    Change::word(old, new)
+}
+
+/// Updates the 16-bit checksum of the transport, where the packet has it: by `pseudo_header` too if it covers one. UDP's 0 says that
+/// there is none, and stays (RFC 768).
+#[inline]
+pub(super) fn update_transport(network: &Network, pseudo_header: Change, payload: Change, frame: &mut [u8]) -> Change {
+    if pseudo_header.is_none() && payload.is_none() {
+        return Change::NONE;
+    }
+    let Some(field) = Field::find(network, frame) else { return Change::NONE };
+    let change = if field.pseudo_header { pseudo_header.and(payload) } else { payload };
+    let Some(old) = be16(frame, field.at).filter(|_| !change.is_none()) else { return Change::NONE };
+    if field.zero_means_none && old == 0 {
+        return Change::NONE;
+    }
+    let new = match change.update(old) {
+        0 if field.zero_means_none => 0xffff,
+        new => new,
+    };
+    put(frame, field.at, new.to_be_bytes());
+    Change::word(old, new)
+}
+
+/// Updates the CRC-32c of SCTP (RFC 9260 §6.8), which covers the ports, that were `before`, and no address; says what that changed.
+/// `None`: the packet is a fragment or says no usable length, so the CRC can't follow, and is wrong now.
+pub(super) fn update_sctp(ip: &Ip, before: [u8; 4], frame: &mut [u8]) -> Option<Change> {
+    let after = array::<4>(frame, ip.payload).filter(|after| *after != before && !ip.is_later_fragment());
+    let (Some(after), Some(stored)) = (after, array::<4>(frame, ip.payload + 8).filter(|_| ip.payload + 12 <= ip.end)) else {
+        return Some(Change::NONE);
+    };
+    let length = (ip.offset + ip.length).checked_sub(ip.payload + 4)?;
+    if ip.fragment != Fragment::Whole || length < 8 {
+        return None;
+    }
+    // The CRC of the change alone: what follows the ports hasn't changed, so it needs not have been captured.
+    let changed = before.into_iter().zip(after).map(|(before, after)| before ^ after);
+    let difference = crc::SCTP.linear(0, changed.chain(std::iter::repeat_n(0, length)));
+    let updated = (u32::from_le_bytes(stored) ^ difference).to_le_bytes();
+    put(frame, ip.payload + 8, updated);
+    Some(Change::double(u32::from_be_bytes(stored), u32::from_be_bytes(updated)))
+}
+
+/// Makes every checksum right that can be known: not in fragments, in cut packets and where UDP over IPv4 has none.
+pub(super) fn fix(layers: &Layers, frame: &mut [u8], original_length: u32) {
+    let Some(ip) = layers.network.ip() else { return };
+    if ip_header_sum(layers, frame) == Sum::Bad
+        && let Some(right) = computed_header_sum(ip, frame)
+    {
+        put(frame, ip.offset + 10, right.to_be_bytes());
+    }
+    if !matches!(transport_sum(layers, frame, original_length), Sum::Bad | Sum::Offload) {
+        return;
+    }
+    if ip.protocol == protocol::SCTP {
+        if let Some(right) = computed_sctp_sum(ip, frame) {
+            put(frame, ip.payload + 8, right);
+        }
+    } else if let Some(field) = Field::find(&layers.network, frame)
+        && let Some(right) = computed_transport_sum(&layers.network, frame)
+    {
+        put(frame, field.at, right.to_be_bytes());
+    }
+}

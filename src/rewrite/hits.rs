@@ -1,0 +1,254 @@
+//! What each map entry hit, what was left as it is, and the error for an entry that hit nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Entry, Mapping, Rewriter};
+use crate::diagnostic::{Problem, Source};
+use crate::packet::MacAddr;
+use crate::packet::bytes::array;
+use crate::packet::layers::{Layers, LinkType};
+use crate::scenario::rewrite::Side;
+
+/// Counts kept while frames are rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hits {
+    /// One for each entry, in the order of [`Rewriter::entries`].
+    entries: Vec<EntryHits>,
+    left: [EntryHits; Left::ALL.len()],
+    /// The number of the frame that is being rewritten.
+    frame: u64,
+}
+
+/// How often something occurred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EntryHits {
+    /// In how many frames.
+    pub frames: u64,
+    /// The first of them; 0 when there is none.
+    pub first_frame: u64,
+    /// The last of them.
+    last_frame: u64,
+}
+
+impl EntryHits {
+    /// Counts the frame, once.
+    #[inline]
+    fn count(&mut self, frame: u64) {
+        if self.last_frame == frame {
+            return;
+        }
+        if self.frames == 0 {
+            self.first_frame = frame;
+        }
+        self.frames += 1;
+        self.last_frame = frame;
+    }
+}
+
+/// What passed without being changed, or without being put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Left {
+    /// No IP and no ARP that we can find in the frame.
+    NotIp,
+    /// The frame says that it is IP, and its header is malformed or cut.
+    BrokenIp,
+    /// The ports of an SCTP fragment changed, and its checksum could not follow.
+    SctpChecksum,
+}
+
+impl Left {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::NotIp, Self::BrokenIp, Self::SctpChecksum];
+
+    pub(super) fn no_network_layer(layers: &Layers) -> Self {
+        if matches!(layers.ethertype, Some(0x0800 | 0x86dd)) { Self::BrokenIp } else { Self::NotIp }
+    }
+}
+
+impl Hits {
+    /// Nothing hit yet.
+    pub fn new(rewriter: &Rewriter) -> Self {
+        Self {
+            entries: vec![EntryHits::default(); rewriter.entries.len()],
+            left: [EntryHits::default(); Left::ALL.len()],
+            frame: 0,
+        }
+    }
+
+    /// Says the number of the frame that is rewritten next; without it they are counted from 1.
+    pub const fn next_is(&mut self, number: u64) {
+        self.frame = number.saturating_sub(1);
+    }
+
+    /// The next frame begins.
+    #[inline]
+    pub(super) const fn begin(&mut self) {
+        self.frame += 1;
+    }
+
+    /// The entry changed something in this frame.
+    #[inline]
+    pub(super) fn count(&mut self, entry: usize) {
+        if let Some(hits) = self.entries.get_mut(entry) {
+            hits.count(self.frame);
+        }
+    }
+
+    /// Something was left in this frame.
+    #[inline]
+    pub(super) fn leave(&mut self, reason: Left) {
+        if let Some(hits) = self.left.get_mut(reason as usize) {
+            hits.count(self.frame);
+        }
+    }
+
+    /// One for each entry, in the order of [`Rewriter::entries`].
+    pub fn entries(&self) -> &[EntryHits] {
+        &self.entries
+    }
+
+    /// How many frames were left as they are for this reason.
+    pub fn left(&self, reason: Left) -> EntryHits {
+        self.left.get(reason as usize).copied().unwrap_or_default()
+    }
+
+    /// The entries that matched no frame.
+    pub fn unused<'a>(&'a self, rewriter: &'a Rewriter) -> impl Iterator<Item = &'a Entry> {
+        rewriter.entries.iter().zip(&self.entries).filter(|(_, hits)| hits.frames == 0).map(|(entry, _)| entry)
+    }
+}
+
+/// How many different values are kept of each kind.
+const KEPT: usize = 1024;
+
+/// How many of them a message shows.
+const SHOWN: usize = 5;
+
+/// Values and the number of frames that have them; above [`KEPT`] different ones, the rest is only known to be there.
+#[derive(Debug, Clone)]
+struct Tally<T> {
+    frames: BTreeMap<T, u64>,
+    more: bool,
+}
+
+impl<T> Default for Tally<T> {
+    fn default() -> Self {
+        Self { frames: BTreeMap::new(), more: false }
+    }
+}
+
+impl<T: Ord + Copy + Display> Tally<T> {
+    fn add(&mut self, value: T) {
+        if let Some(frames) = self.frames.get_mut(&value) {
+            *frames += 1;
+        } else if self.frames.len() < KEPT {
+            self.frames.insert(value, 1);
+        } else {
+            self.more = true;
+        }
+    }
+
+    fn merged(&self, other: &Self) -> Self {
+        let mut merged = self.clone();
+        for (value, frames) in &other.frames {
+            *merged.frames.entry(*value).or_default() += frames;
+        }
+        merged.more |= other.more;
+        merged
+    }
+
+    /// The commonest, with their number of frames.
+    fn describe(&self) -> Option<String> {
+        let mut by_frames: Vec<(&T, &u64)> = self.frames.iter().collect();
+        by_frames.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let shown: Vec<String> = by_frames
+            .iter()
+            .take(SHOWN)
+            .map(|(value, frames)| format!("{value} in {frames} frame{}", if **frames == 1 { "" } else { "s" }))
+            .collect();
+        if shown.is_empty() {
+            return None;
+        }
+        let rest = match (by_frames.len() - shown.len(), self.more) {
+            (0, false) => String::new(),
+            (rest, false) => format!(", and {rest} more"),
+            (rest, true) => format!(", and more than {rest} others"),
+        };
+        Some(shown.join(", ") + &rest)
+    }
+}
+
+/// The addresses that are there before rewriting, in bounded memory: what the message for an unused entry offers.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    ip: [Tally<IpAddr>; 2],
+    mac: [Tally<MacAddr>; 2],
+    port: [Tally<u16>; 2],
+}
+
+impl Seen {
+    /// Takes in a frame that isn't rewritten yet.
+    pub fn add(&mut self, layers: &Layers, frame: &[u8]) {
+        if let Some((source, destination)) = layers.addresses(frame).or_else(|| layers.arp_addresses(frame)) {
+            add_pair(&mut self.ip, source, destination);
+        }
+        if let Some((destination, source)) = layers.macs(frame) {
+            add_pair(&mut self.mac, source, destination);
+        } else if layers.link == LinkType::LINUX_SLL
+            && let (Some(source), [tally, _]) = (array(frame, 6), &mut self.mac)
+        {
+            tally.add(MacAddr(source));
+        }
+        if let Some((source, destination)) = layers.ports(frame) {
+            add_pair(&mut self.port, source, destination);
+        }
+    }
+
+    /// The values that an entry could have named, in words.
+    fn describe(&self, entry: &Entry) -> Option<String> {
+        match entry.mapping {
+            Mapping::Ip { .. } | Mapping::IpReceiver { .. } => describe(&self.ip, entry.side, "IP addresses"),
+            Mapping::Mac { .. } | Mapping::MacAll { .. } => describe(&self.mac, entry.side, "MAC addresses"),
+            Mapping::Port { .. } => describe(&self.port, entry.side, "ports"),
+        }
+    }
+}
+
+fn add_pair<T: Ord + Copy + Display>([sources, destinations]: &mut [Tally<T>; 2], source: T, destination: T) {
+    sources.add(source);
+    destinations.add(destination);
+}
+
+fn describe<T: Ord + Copy + Display>([source, destination]: &[Tally<T>; 2], side: Side, what: &str) -> Option<String> {
+    let (side, values) = match side {
+        Side::Source => ("source ", source.describe()),
+        Side::Destination => ("destination ", destination.describe()),
+        Side::Both => ("", source.merged(destination).describe()),
+    };
+    values.map(|values| format!("the {side}{what} are {values}"))
+}
+
+/// One error for each entry that matched no frame; none where `allow-unused` is set.
+pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, seen: &Seen) -> Vec<Problem> {
+    if rewriter.allow_unused {
+        return Vec::new();
+    }
+    hits.unused(rewriter)
+        .map(|entry| {
+            let table = match entry.side {
+                Side::Source => "rewrite.source",
+                Side::Destination => "rewrite.destination",
+                Side::Both => "rewrite.both",
+            };
+            let there = seen.describe(entry).unwrap_or_else(|| "no selected frame has such a field".to_owned());
+            Problem::error(format!("`{}` in [{table}] matches no frame", entry.mapping))
+                .at(source, entry.span.clone())
+                .label("hits nothing")
+                .why(there)
+                .fix("mend the entry, or take it out, or set `allow-unused = true` in [rewrite]")
+        })
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! MAC addresses of Ethernet and Linux "cooked" headers, and the MAC of a group whose IP address is mapped.
+
+use super::hits::Hits;
+use super::{Rewriter, SideTables};
+use crate::packet::MacAddr;
+use crate::packet::bytes::{array, be16, byte, put};
+use crate::packet::layers::{Layers, LinkType, Network};
+
+/// Old MACs and what they become.
+#[derive(Debug, Clone)]
+pub(super) struct MacMap {
+    /// Sorted by the old MAC.
+    literal: Vec<(MacAddr, MacAddr, usize)>,
+    /// What every other unicast MAC becomes.
+    all: Option<(MacAddr, usize)>,
+}
+
+impl MacMap {
+    /// Of equal old MACs the first wins.
+    pub(super) fn new(mut literal: Vec<(MacAddr, MacAddr, usize)>, all: Option<(MacAddr, usize)>) -> Self {
+        literal.sort_by_key(|(from, ..)| *from);
+        literal.dedup_by_key(|(from, ..)| *from);
+        Self { literal, all }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.literal.is_empty() && self.all.is_none()
+    }
+
+    /// What the MAC becomes, and by which entry.
+    #[inline]
+    pub(super) fn map(&self, mac: MacAddr) -> Option<(MacAddr, usize)> {
+        if let Ok(index) = self.literal.binary_search_by_key(&mac, |(from, ..)| *from) {
+            return self.literal.get(index).map(|(_, to, entry)| (*to, *entry));
+        }
+        self.all.filter(|_| !mac.is_group())
+    }
+}
+
+/// Maps the MACs of the link layer. Says whether an entry named the destination.
+#[inline]
+pub(super) fn apply(rewriter: &Rewriter, layers: &Layers, frame: &mut [u8], hits: &mut Hits) -> bool {
+    match layers.link {
+        LinkType::ETHERNET if frame.len() >= 14 => {
+            map_at(&rewriter.source, 6, frame, hits);
+            map_at(&rewriter.destination, 0, frame, hits)
+        }
+        // One MAC, the sender's, where it has six bytes.
+        LinkType::LINUX_SLL if frame.len() >= 16 && be16(frame, 4) == Some(6) => {
+            map_at(&rewriter.source, 6, frame, hits);
+            false
+        }
+        LinkType::LINUX_SLL2 if frame.len() >= 20 && byte(frame, 11) == Some(6) => {
+            map_at(&rewriter.source, 12, frame, hits);
+            false
+        }
+        _ => false,
+    }
+}
+
+#[inline]
+fn map_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> bool {
+    if side.mac.is_empty() {
+        return false;
+    }
+    let Some((to, entry)) = array(frame, at).map(MacAddr).and_then(|mac| side.mac.map(mac)) else { return false };
+    put(frame, at, to.0);
+    hits.count(entry);
+    true
+}
+
+/// The Ethernet address of an IP packet's destination group, where the frame is really sent to it.
+#[inline]
+pub(super) fn group_of(layers: &Layers, frame: &[u8]) -> Option<MacAddr> {
+    let (destination, _) = layers.macs(frame).filter(|(destination, _)| destination.is_group())?;
+    group_mac(&layers.network, frame).filter(|group| *group == destination)
+}
+
+/// Makes the destination MAC that of the group to which the packet goes now. A group that became a single address keeps it.
+#[inline]
+pub(super) fn follow_group(before: Option<MacAddr>, layers: &Layers, frame: &mut [u8]) {
+    if let Some(before) = before
+        && let Some(after) = group_mac(&layers.network, frame)
+        && after != before
+    {
+        put(frame, 0, after.0);
+    }
+}
+
+/// The Ethernet address of a group: the last 23 bits of an IPv4 address (RFC 1112 §6.4), the last 32 of an IPv6 one (RFC 2464 §7).
+fn group_mac(network: &Network, frame: &[u8]) -> Option<MacAddr> {
+    match network {
+        Network::Ipv4(ip) => match array(frame, ip.offset + 16)? {
+            [224..=239, b, c, d] => Some(MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])),
+            _ => None,
+        },
+        Network::Ipv6(ip) => match array::<16>(frame, ip.offset + 24)? {
+            [0xff, .., a, b, c, d] => Some(MacAddr([0x33, 0x33, a, b, c, d])),
+            _ => None,
+        },
+        Network::None | Network::Arp { .. } => None,
+    }
+}
