@@ -20,11 +20,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rewrite", &["diagnostic", "packet", "capture", "scenario"]),
     ("plan", ALL_ABOVE),
     ("evidence", ALL_ABOVE),
-    ("lab", &["diagnostic", "outcome", "packet"]),
-    ("wire", &["diagnostic", "outcome", "packet", "capture"]),
-    ("execute", ALL_ABOVE),
     ("ledger", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "plan", "evidence"]),
-    ("expect", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "plan", "evidence", "ledger"]),
+    (
+        "expect",
+        &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "plan", "evidence", "ledger"],
+    ),
+    ("lab", &["diagnostic", "outcome", "packet", "scenario"]),
+    ("wire", &["diagnostic", "outcome", "packet", "capture", "scenario"]),
+    ("execute", ALL_ABOVE),
     ("report", &["diagnostic", "outcome"]),
     ("cli", ALL_ABOVE),
     // The crate doc and the program.
