@@ -23,6 +23,7 @@ pub(super) struct Arguments {
 pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     let mut status = Status::Pass;
+    let (mut valid, mut invalid) = (0, 0);
     for found in collect::scenarios(&arguments.paths)? {
         let (path, read) = match found {
             Found::Scenario(path) => {
@@ -32,13 +33,20 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
             Found::Unusable(path, failure) => (path, Err(failure)),
         };
         match read {
-            Ok(()) => stdout.write(&format!("valid    {}\n", path.display())),
+            Ok(()) => {
+                valid += 1;
+                stdout.write(&format!("valid    {}\n", path.display()));
+            }
             Err(failure) => {
+                invalid += 1;
                 stdout.write(&format!("invalid  {}\n", path.display()));
                 stderr.problems(&failure.problems);
+                // So that the next scenario's line stands apart.
+                stderr.write("\n");
                 status = status.max(failure.kind.into());
             }
         }
     }
+    stdout.write(&format!("{valid} valid, {invalid} invalid\n"));
     Ok(status.max(stdout.status()).max(stderr.status()))
 }

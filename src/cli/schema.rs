@@ -1,47 +1,34 @@
-//! `restage schema`: the JSON schemas of what restage reads and writes. They are committed in `schemas/`.
-
-use clap::ValueEnum;
-use schemars::schema_for;
+//! `restage schema`: the JSON schemas of what restage reads and writes.
 
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::outcome::{Event, Report};
+use crate::schema;
+
+const EXAMPLES: &str = "\
+Example:
+  restage schema scenario > scenario.schema.json
+
+With `#:schema scenario.schema.json` as a scenario's first line an editor completes its words.";
 
 /// Print the JSON schema of a scenario, of the JSON report, or of a worker's events.
-///
-/// With `#:schema <path>/scenario.schema.json` as a scenario's first line an editor completes its words.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// Of what.
-    #[arg(value_enum, default_value_t)]
-    of: Document,
+    #[arg(default_value = "scenario", value_parser = names())]
+    of: String,
 }
 
-/// What has a schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Document {
-    /// A scenario file.
-    #[default]
-    Scenario,
-    /// What `run --report-json` writes.
-    Report,
-    /// One line of what a worker tells `run`.
-    Event,
+fn names() -> clap::builder::PossibleValuesParser {
+    schema::all().into_iter().map(|(name, _)| name).collect::<Vec<_>>().into()
 }
 
 /// Prints one schema.
 pub(super) fn schema(arguments: &Arguments, terminal: &Terminal) -> Status {
     let mut stdout = Output::stdout(terminal);
-    stdout.write(&text(arguments.of));
+    for (_, schema) in schema::all().iter().filter(|(name, _)| *name == arguments.of) {
+        stdout.write(&format!("{schema:#}\n"));
+    }
     stdout.status()
-}
-
-fn text(of: Document) -> String {
-    let schema = match of {
-        Document::Scenario => crate::scenario::schema(),
-        Document::Report => schema_for!(Report).to_value(),
-        Document::Event => schema_for!(Event).to_value(),
-    };
-    format!("{schema:#}\n")
 }

@@ -28,7 +28,7 @@ pub fn name_width<'a>(names: impl IntoIterator<Item = &'a str>) -> usize {
 
 /// What is shown when a scenario ends: its line, and under it what is worth knowing although it passed.
 pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
-    let mut text = heading(outcome, name_width, look);
+    let mut text = heading(outcome, &headline(outcome), name_width, look);
     if outcome.verdict == Verdict::Pass {
         if let Some(ledger) = &outcome.ledger {
             text.push_str(&ledger::losses(ledger, look, MARGIN));
@@ -44,7 +44,9 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
 
 /// The whole story of a scenario that did not pass.
 pub fn story(outcome: &Outcome, look: Look) -> String {
-    let mut text = heading(outcome, 0, look);
+    // Where nothing was sent the problems follow at once, and need no headline.
+    let headline = outcome.ledger.as_ref().map(|_| headline(outcome)).unwrap_or_default();
+    let mut text = heading(outcome, &headline, 0, look);
     let _infallible = writeln!(text, "{:MARGIN$}{}", "", paint(look.style, Role::Faint, &visible(&outcome.file)));
     if let Some(ledger) = &outcome.ledger {
         text.push('\n');
@@ -127,7 +129,7 @@ fn failure(outcome: &Outcome) -> String {
 }
 
 /// Verdict, name, how far the packets came, how long it took, and why it is not a pass.
-fn heading(outcome: &Outcome, name_width: usize, look: Look) -> String {
+fn heading(outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> String {
     let verdict = paint(look.style, outcome.verdict.into(), &padded(word(outcome.verdict), MARGIN - 2));
     let name = visible(&outcome.name);
     let name = paint(look.style, Role::Strong, &padded(&name, name_width));
@@ -135,10 +137,9 @@ fn heading(outcome: &Outcome, name_width: usize, look: Look) -> String {
     if let Some(ledger) = &outcome.ledger {
         let _infallible = write!(text, "  {}  {:>7}", reached(ledger), seconds(outcome.seconds));
     }
-    let headline = headline(outcome);
     if !headline.is_empty() {
         let role = if outcome.verdict == Verdict::Skipped { Role::Faint } else { outcome.verdict.into() };
-        let _infallible = write!(text, "  {}", paint(look.style, role, &headline));
+        let _infallible = write!(text, "  {}", paint(look.style, role, headline));
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
