@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let cases: Vec<Case> = [network::CASES, application::CASES, worker::CASES].concat();
     match arguments.as_slice() {
         [verb, name] if verb == "__case" => {
-            let actors = [application::ACTORS, worker::ACTORS].concat();
+            let actors = [application::ACTORS, network::ACTORS, worker::ACTORS].concat();
             let (_, run) = cases.iter().chain(&actors).find(|(case, _)| *case == name).expect("a known case");
             run();
             return ExitCode::SUCCESS;

@@ -1,9 +1,9 @@
 //! A program in the receiver's namespace, with everything that it starts, so that none of it outlives this process.
 //!
-//! The program is the child of a small [`init`](super::init) of ours, which is pid 1 of a pid namespace: when that init ends,
+//! The program is the child of a small `init` of ours, which is pid 1 of a pid namespace: when that init ends,
 //! the kernel kills everything in the namespace. The init is killed when the thread that made it ends (`PR_SET_PDEATHSIG`) and
 //! ends by itself when its control socket closes. The two speak in datagrams over that socket: signal numbers go down,
-//! [`Report`]s come up. See `pid_namespaces(7)`, `unix(7)`. Start reading at [`Application::start`].
+//! `Report`s come up. See `pid_namespaces(7)`, `unix(7)`. Start reading at [`Application::start`].
 #![expect(unsafe_code, reason = "pre_exec: the child's namespaces are set up between fork and exec")]
 
 use std::fmt;
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Facts, Step, refusal};
 use super::init;
 use super::leftover::{Leftover, Registered};
-use super::namespace::{Namespace, Privilege};
+use super::namespace::Namespace;
 use crate::diagnostic::{Failure, Result};
 
 /// A report is at most so long.
@@ -45,9 +45,6 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// Its network namespace.
     pub receiver: &'a Namespace,
-    /// How the lab is privileged: with [`Privilege::UserNamespace`] the program gets no capabilities, like a daemon that an
-    /// ordinary user starts.
-    pub privilege: Privilege,
     /// Its standard output.
     pub stdout: File,
     /// Its standard error.
@@ -118,7 +115,9 @@ struct Keeper {
 
 impl Application {
     /// Starts a program; when this returns, it runs, or [`Application::ended`] tells why it doesn't. Its standard input is
-    /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it leads a session of its own.
+    /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it is not on the terminal. Like a
+    /// daemon that an ordinary user starts, it has no capabilities where this process isn't root: exec drops them. The bounding
+    /// set is left alone, so that programs with file capabilities (`dumpcap`, `ping`) work as they do elsewhere.
     ///
     /// # Errors
     /// When the init can't be made. That the program itself can't be started is no error here, but [`Ended::NotStarted`].

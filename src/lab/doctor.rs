@@ -19,7 +19,7 @@ use super::program;
 use crate::diagnostic::{Failure, Result};
 
 /// The hidden verb that makes a lab and tells how that went.
-pub const VERB: &str = "__probe-lab";
+pub(super) const VERB: &str = "__probe-lab";
 
 /// A lab takes milliseconds.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -362,7 +362,6 @@ fn make_lab() -> Result<Tried> {
         arguments: &[],
         folder: Path::new("/"),
         receiver: &lab.receiver,
-        privilege,
         stdout: null()?,
         stderr: null()?,
     })?;

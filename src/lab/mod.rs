@@ -4,8 +4,8 @@
 //! `outcome`, nix, libc and the netlink crates. One file for each kernel interface:
 //!
 //! - [`namespace`] enters a user namespace where that is needed, and holds network namespaces by descriptor;
-//! - [`network`] makes the two namespaces of a scenario and everything in them, through [`link`], [`ethtool`] and [`sysctl`];
-//! - [`application`] runs a program in the receiver's namespace, below an [`init`] of ours that takes everything with it;
+//! - [`network`] makes the two namespaces of a scenario and everything in them, through `link`, `ethtool` and [`sysctl`];
+//! - [`application`] runs a program in the receiver's namespace, below an `init` of ours that takes everything with it;
 //! - [`work`] is the folder of one run, [`worker`] the process of one scenario;
 //! - [`doctor`] says what this machine can and can't do, from the [`facts`].
 //!
@@ -13,11 +13,11 @@
 
 pub mod application;
 pub mod doctor;
-pub mod ethtool;
+mod ethtool;
 pub mod facts;
-pub mod init;
+mod init;
 mod leftover;
-pub mod link;
+mod link;
 pub mod namespace;
 pub mod network;
 pub mod program;

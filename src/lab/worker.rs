@@ -3,6 +3,7 @@
 //! A worker is this program again, as `__worker …`. It writes one [`Event`] a line to its standard output; its standard input
 //! is a pipe that says nothing and closes when the parent is gone, however it went. Start at [`supervise`] for the parent,
 //! at [`watch_parent`] for the worker.
+#![expect(unsafe_code, reason = "pre_exec: a worker doesn't inherit the signals that its parent blocks")]
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -124,6 +125,7 @@ pub fn supervise(
         waiting: jobs.into_iter().enumerate().collect(),
         running: Vec::new(),
         interrupted: false,
+        mask: signals.mask_before,
         on_notice,
     };
     while workers.start_up_to(at_once.max(1))? {
@@ -146,6 +148,8 @@ struct Workers<'a> {
     waiting: VecDeque<(usize, Job)>,
     running: Vec<Running>,
     interrupted: bool,
+    /// The signals that a worker blocks: those that the caller did.
+    mask: SigSet,
     on_notice: &'a mut dyn FnMut(usize, Notice) -> Next,
 }
 
@@ -155,7 +159,7 @@ impl Workers<'_> {
         while self.running.len() < at_once {
             let Some((place, job)) = self.waiting.pop_front() else { break };
             let index = job.index;
-            self.running.push(Running::start(place, &job)?);
+            self.running.push(Running::start(place, &job, self.mask)?);
             self.tell(index, Notice::Started);
         }
         Ok(!self.running.is_empty())
@@ -266,9 +270,12 @@ struct Running {
 }
 
 impl Running {
-    fn start(place: usize, job: &Job) -> Result<Self> {
+    fn start(place: usize, job: &Job, mask: SigSet) -> Result<Self> {
         let cant = |error: std::io::Error| Failure::system("can't start a worker", &error);
-        let mut child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        // SAFETY: the closure makes one system call, and allocates nothing.
+        unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
+        let mut child = command
             .arg0("restage")
             .arg(VERB)
             .args(&job.arguments)

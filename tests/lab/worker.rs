@@ -50,6 +50,9 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
     match words.as_slice() {
         ["finish"] => {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let blocked = status.lines().find(|line| line.starts_with("SigBlk:"));
+            assert_eq!(blocked, Some("SigBlk:\t0000000000000000"));
             tell(&planned(5.0));
             tell(&ended());
         }
@@ -74,7 +77,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
         }
         // Never looks at its parent again.
         ["application"] => {
-            let (lab, privilege) = lab(&LabPlan::default());
+            let (lab, _) = lab(&LabPlan::default());
             let _watch = watch_parent().unwrap();
             let folder = WorkFolder::create("application").unwrap();
             fs::write(folder.work().join("flows"), "x").unwrap();
@@ -84,7 +87,6 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
                 arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
                 folder: folder.work(),
                 receiver: &lab.receiver,
-                privilege,
                 stdout: stream(),
                 stderr: stream(),
             })
