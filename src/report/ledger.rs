@@ -60,6 +60,7 @@ pub(super) fn name(stage: Stage) -> &'static str {
 }
 
 /// The stages as rows, neighbours with equal counts in one, and the losses between them; each line ends with a line end.
+/// A stage that can't be seen has a row only after the last that can: before, it would part what belongs together.
 /// `indent`: columns in front of everything.
 pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
     let groups = groups(ledger);
@@ -67,7 +68,7 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
     let mut text = String::new();
     let mut before: Option<u64> = None;
     for group in &groups {
-        let losses = losses_before(ledger, group.stages[0]);
+        let losses = losses_before(ledger, &group.before);
         if let (Stage::Selected, Some(before), Some(here)) = (group.stages[0], before, group.packets)
             && losses.is_empty()
             && before > here
@@ -102,27 +103,39 @@ pub(super) fn losses(ledger: &Ledger, look: Look, indent: usize) -> String {
 
 /// Neighbouring stages with one count.
 struct Group {
+    /// The first of them, and before it those that can't be seen though a later one can: what is missing at any of these
+    /// is known to be missing here.
+    before: Vec<Stage>,
     /// At least one.
     stages: Vec<Stage>,
     packets: Option<u64>,
 }
 
 fn groups(ledger: &Ledger) -> Vec<Group> {
+    let stages = stages(ledger);
+    let last_seen = stages.iter().rposition(|(_, packets)| packets.is_some()).unwrap_or_default();
     let mut groups: Vec<Group> = Vec::new();
-    for (stage, packets) in stages(ledger) {
+    let mut before = Vec::new();
+    for (index, (stage, packets)) in stages.into_iter().enumerate() {
+        before.push(stage);
+        if packets.is_none() && index < last_seen {
+            continue;
+        }
+        let before = std::mem::take(&mut before);
         match groups.last_mut() {
-            Some(group) if group.packets == packets && losses_before(ledger, stage).is_empty() => {
+            Some(group) if group.packets == packets && losses_before(ledger, &before).is_empty() => {
                 group.stages.push(stage);
             }
-            _ => groups.push(Group { stages: vec![stage], packets }),
+            _ => groups.push(Group { before, stages: vec![stage], packets }),
         }
     }
     groups
 }
 
-/// What did not come to this stage, the largest first.
-fn losses_before(ledger: &Ledger, stage: Stage) -> Vec<&Loss> {
-    let mut losses: Vec<_> = ledger.losses.iter().filter(|loss| loss.stage == stage && loss.packets > 0).collect();
+/// What did not come to these stages, the largest first.
+fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
+    let mut losses: Vec<_> =
+        ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.packets > 0).collect();
     losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets));
     losses
 }

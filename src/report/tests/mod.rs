@@ -48,7 +48,7 @@ fn what_the_receivers_kernel_keeps_is_no_loss() {
 
 #[test]
 fn a_stage_that_cannot_be_seen_is_not_a_number() {
-    assert_snapshot!(stories(&[outcomes::target(), outcomes::tcp()], Look::FILE));
+    assert_snapshot!(stories(&[outcomes::target(), outcomes::tcp(), outcomes::accepted_unseen()], Look::FILE));
 }
 
 #[test]

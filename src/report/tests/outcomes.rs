@@ -50,7 +50,7 @@ fn in_scenario(problem: Problem, name: &str, words: &str) -> Problem {
     problem.at(&source, Some(start..start + words.len()))
 }
 
-/// `counts`: sent, arrived, accepted, delivered, consumed.
+/// `counts`: sent, arrived, accepted, delivered, consumed. `None` for what can't be seen is put in by the caller.
 fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
     let [sent, arrived, accepted, delivered, consumed] = counts;
     Ledger {
@@ -210,6 +210,17 @@ pub(super) fn tcp() -> Outcome {
         ledger: Some(Ledger { delivered: None, consumed: None, ..seen }),
         checks: vec![check("arrived", "all", 9)],
         ..outcome("tcp", Verdict::Fail, 0.2)
+    }
+}
+
+/// What is lost before a stage that can't be seen stands before the next that can.
+pub(super) fn accepted_unseen() -> Outcome {
+    let losses =
+        vec![loss(Stage::Accepted, "IP_RPFILTER", 2, Some("1,2")), loss(Stage::Delivered, "NO_SOCKET", 1, Some("3"))];
+    Outcome {
+        ledger: Some(Ledger { accepted: None, ..ledger([10, 10, 0, 7, 7], losses) }),
+        checks: vec![check("consumed", "all", 7)],
+        ..outcome("unseen", Verdict::Fail, 0.2)
     }
 }
 
