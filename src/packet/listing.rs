@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::bytes::{array, be16, byte};
 use super::checksum::{Field, Sum, computed_header_sum, computed_transport_sum, ip_header_sum, transport_sum};
-use super::{crc, sctp};
 use super::layers::{Fragment, Ip, Layers, LinkType, Network, protocol};
+use super::{crc, sctp};
 
 /// A frame in one line: number, seconds since the first frame, length on the wire, MACs, VLAN tags, addresses with ports, what the
 /// transport says, hop limit, checksums where they aren't right, and length and CRC-32 of the payload.
@@ -172,7 +172,8 @@ fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], origina
             }
         }
         Sum::Bad => {
-            let stored = Field::find(&layers.network, frame).and_then(|field| be16(frame, field.at)).unwrap_or_default();
+            let stored =
+                Field::find(&layers.network, frame).and_then(|field| be16(frame, field.at)).unwrap_or_default();
             write!(line, "  sum {stored:#06x} bad")?;
             match computed_transport_sum(&layers.network, frame) {
                 Some(right) => write!(line, " ({right:#06x})"),

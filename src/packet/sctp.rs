@@ -42,7 +42,9 @@ pub(crate) fn updated(ip: &Ip, before: [u8; 4], frame: &[u8]) -> Option<Update> 
         return None;
     }
     let new = match whole(ip, frame) {
-        Some(packet) if adler32_of(before.into_iter().chain(without_field(packet).skip(4))) == stored => adler32(packet),
+        Some(packet) if adler32_of(before.into_iter().chain(without_field(packet).skip(4))) == stored => {
+            adler32(packet)
+        }
         // The CRC of the change alone: what follows the ports hasn't changed, so it needs not have been captured.
         _ => {
             let change = before.into_iter().zip(after).map(|(before, after)| before ^ after);

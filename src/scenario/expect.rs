@@ -1,9 +1,19 @@
 //! `[expect]`: what the receiver must show.
 
+mod output;
+
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::diagnostic::At;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::check::Checker;
+use super::form::{Entries, Scalar, Value};
+use super::receiver::Receiver;
+use super::require::Transport;
+use super::{quantity, words};
+use crate::diagnostic::{At, Problem};
 
 /// A count that is expected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,7 +31,7 @@ pub enum Count {
 /// A cause of loss that is allowed, with its count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drop {
-    /// The cause's name, one of [`crate::ledger::Cause`]'s.
+    /// The cause's name, one of [`CAUSE_NAMES`].
     pub cause: String,
     /// How many.
     pub count: Count,
@@ -99,4 +109,171 @@ pub struct Expect {
     pub command: Vec<CommandCheck>,
     /// Checks of what the application wrote.
     pub output: Vec<OutputCheck>,
+}
+
+/// Every cause of loss that `drops` may name: those of Linux 6.18's `enum skb_drop_reason` that a replay can meet, and
+/// ours where the kernel has none.
+pub const CAUSE_NAMES: &[&str] = &[
+    "DUP_FRAG",
+    "FORWARDED",
+    "FRAG_REASM_TIMEOUT",
+    "FRAME_TOO_LONG",
+    "INTERFACE_DOWN",
+    "IPV6DISABLED",
+    "IP_CSUM",
+    "IP_INADDRERRORS",
+    "IP_INHDR",
+    "IP_INNOROUTES",
+    "IP_INVALID_SOURCE",
+    "IP_LOCALNET",
+    "IP_LOCAL_SOURCE",
+    "IP_NOPROTO",
+    "IP_RPFILTER",
+    "KERNEL",
+    "MULTICAST_NOT_JOINED",
+    "NEIGH_FAILED",
+    "NETFILTER_DROP",
+    "NOT_READ",
+    "NOT_SENT",
+    "NO_SOCKET",
+    "OTHERHOST",
+    "PKT_TOO_SMALL",
+    "QDISC_DROP",
+    "SOCKET_FILTER",
+    "SOCKET_RCVBUFF",
+    "SOURCE_ROUTE",
+    "TCP_CSUM",
+    "UDP_CSUM",
+    "UNHANDLED_PROTO",
+    "UNICAST_IN_L2_MULTICAST",
+    "UNSENDABLE",
+];
+
+/// What the receiver must show. Absent: UDP datagrams consumed = "all", other frames arrived = "all"; with a target, sent = "all".
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Form {
+    /// Frames that the sending interface accepted; only with `[target]`.
+    #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
+    sent: Option<Value<Scalar>>,
+    /// Frames on the receiver's wire: 5548, "all", ">= 5500" or "99.9%".
+    #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
+    arrived: Option<Value<Scalar>>,
+    /// Datagrams in the queue of a UDP socket.
+    #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
+    delivered: Option<Value<Scalar>>,
+    /// Datagrams that the application read.
+    #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
+    consumed: Option<Value<Scalar>>,
+    /// `captured`: frames arrive in the order in which they were sent.
+    #[schemars(example = &"captured")]
+    order: Option<Value<Order>>,
+    /// Causes of loss that are allowed, each with its count.
+    #[schemars(example = example_drops(), extend("propertyNames" = { "enum": CAUSE_NAMES }))]
+    drops: Option<Entries<Scalar>>,
+    /// The rewritten frames as reviewed text; written only by --update-snapshots.
+    #[schemars(example = &"snapshots/appflow.snap")]
+    rewritten: Option<Value<String>>,
+    /// Checks by commands, after the application has stopped.
+    command: Option<Vec<Value<output::CommandForm>>>,
+    /// Checks of what the application wrote.
+    output: Option<Vec<Value<output::OutputForm>>>,
+}
+
+/// In which order frames arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Order {
+    /// In that in which they were sent.
+    Captured,
+}
+
+fn example_drops() -> serde_json::Value {
+    serde_json::json!({ "SOCKET_RCVBUFF": 0 })
+}
+
+/// The legal values of `[expect]`; the lab, or else the target, and the receiver decide what can be seen.
+pub(super) fn check(form: Option<Value<Form>>, lab: bool, receiver: &Receiver, checker: &mut Checker) -> Expect {
+    let written = form.is_some();
+    let form = form.map(Value::into_inner).unwrap_or_default();
+    if lab {
+        if let Some(sent) = &form.sent {
+            let problem = Problem::error("`expect.sent` needs `[target]`")
+                .why("in the lab the receiver's wire is seen too")
+                .fix("expect `arrived` instead");
+            checker.refuse(sent.span(), problem);
+        }
+    } else {
+        let counts = [("arrived", &form.arrived), ("delivered", &form.delivered), ("consumed", &form.consumed)];
+        let counts = counts.map(|(name, count)| (name, count.as_ref().map(Value::span)));
+        for (name, span) in counts.into_iter().chain([("order", form.order.as_ref().map(Value::span))]) {
+            let Some(span) = span else { continue };
+            let problem = Problem::error(format!("`expect.{name}` needs the lab"))
+                .why("with `[target]` the receiver is elsewhere: what comes there can't be seen");
+            checker.refuse(span, problem.fix("expect `sent` instead"));
+        }
+    }
+    let deaf = receiver
+        .listens
+        .as_ref()
+        .filter(|sockets| lab && sockets.value.iter().all(|socket| socket.transport != Transport::Udp));
+    if let Some(listens) = deaf {
+        for (name, count) in [("delivered", &form.delivered), ("consumed", &form.consumed)] {
+            let Some(count) = count else { continue };
+            let problem =
+                Problem::error(format!("`expect.{name}` needs a UDP socket, and `[receiver] listens` names none"))
+                    .why("datagrams are counted in the queues of UDP sockets")
+                    .fix("expect `arrived` instead, or name the UDP sockets in `listens`");
+            checker.refuse_because(count.span(), listens.span.as_ref(), "receiver.listens", problem);
+        }
+    }
+    Expect {
+        written,
+        sent: form.sent.and_then(|count| check_count("expect.sent", &count, checker)),
+        arrived: form.arrived.and_then(|count| check_count("expect.arrived", &count, checker)),
+        delivered: form.delivered.and_then(|count| check_count("expect.delivered", &count, checker)),
+        consumed: form.consumed.and_then(|count| check_count("expect.consumed", &count, checker)),
+        order: form.order.map(|order| order.with(())),
+        drops: check_drops(form.drops, checker),
+        rewritten: form.rewritten.and_then(|path| checker.path("expect.rewritten", &path)),
+        command: form.command.map_or(Vec::new(), |checks| output::check_commands(checks, checker)),
+        output: form.output.map_or(Vec::new(), |checks| output::check_outputs(checks, lab, receiver, checker)),
+    }
+}
+
+fn check_count(name: &str, written: &Value<Scalar>, checker: &mut Checker) -> Option<At<Count>> {
+    match quantity::count(written.get()) {
+        Ok(count) => Some(written.with(count)),
+        Err(misread) => {
+            let value = match written.get() {
+                Scalar::Integer(number) => number.to_string(),
+                Scalar::Text(text) => format!("\"{text}\""),
+            };
+            let problem = Problem::error(format!("`{name}` can't be {value}"));
+            checker.refuse(written.span(), problem.why(misread.why).fix(misread.fix));
+            None
+        }
+    }
+}
+
+fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop> {
+    let mut drops = Vec::new();
+    for entry in form.map_or(Vec::new(), |entries| entries.0) {
+        let cause = entry.key.get();
+        let known = CAUSE_NAMES.contains(&cause.as_str());
+        if !known {
+            let problem = Problem::error(format!("unknown cause of loss `{cause}`"))
+                .why("a cause is a name of Linux's `enum skb_drop_reason`, or one of restage's own");
+            let problem = match words::nearest(cause, CAUSE_NAMES.iter().copied()) {
+                Some(near) => problem.label(format!("did you mean `{near}`?")).fix(format!("write {near}")),
+                None => problem.fix(format!("write one of {}", CAUSE_NAMES.join(", "))),
+            };
+            checker.refuse(entry.key.span(), problem);
+        }
+        let count = check_count(&format!("expect.drops.{cause}"), &entry.value, checker);
+        if let (true, Some(count)) = (known, count) {
+            drops.push(Drop { cause: cause.clone(), count: count.value, span: entry.span() });
+        }
+    }
+    drops
 }

@@ -6,16 +6,31 @@
 pub mod capture;
 pub mod expect;
 pub mod pacing;
+pub mod placeholders;
 pub mod receiver;
 pub mod require;
 pub mod rewrite;
 pub mod site;
 
-use std::path::PathBuf;
+mod address;
+mod check;
+mod form;
+mod later;
+mod quantity;
+mod reading;
+mod sysctl;
+mod words;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnostic::{At, Source};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::check::Checker;
+use self::form::Value;
+use crate::diagnostic::{At, Failure, Kind, Problem, Result, Source};
 
 /// One scenario, with legal values. What depends on the capture or on the machine is not known yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,4 +61,145 @@ pub struct Scenario {
     pub receiver: receiver::Receiver,
     /// What must come out.
     pub expect: expect::Expect,
+}
+
+/// A scenario of restage: what was captured, how it is rewritten, where and how fast it is replayed, and what the receiver
+/// must show afterwards.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "restage scenario")]
+struct Form {
+    /// The version of the language: 1.
+    #[schemars(range(min = 1, max = 1), example = 1)]
+    #[schemars(required)]
+    format: Option<Value<i64>>,
+    /// One line of text.
+    #[schemars(example = &"AppFlow, captured in production, reaches the lab collector")]
+    summary: Option<Value<String>>,
+    /// Words to choose scenarios by.
+    #[schemars(example = ["ipfix", "smoke"])]
+    tags: Option<Vec<Value<String>>>,
+    /// The limit of the whole run. Default: the planned duration and 30 s.
+    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
+    #[schemars(example = &"60s")]
+    timeout: Option<Value<String>>,
+    #[schemars(required)]
+    capture: Option<Value<capture::Form>>,
+    rewrite: Option<Value<rewrite::Form>>,
+    target: Option<Value<site::TargetForm>>,
+    lab: Option<Value<site::LabForm>>,
+    pacing: Option<Value<pacing::Form>>,
+    require: Option<Value<require::Form>>,
+    receiver: Option<Value<receiver::Form>>,
+    expect: Option<Value<expect::Form>>,
+}
+
+/// The JSON schema (draft 7) of a scenario file.
+pub fn schema() -> serde_json::Value {
+    words::schema::<Form>()
+}
+
+/// Reads and checks a scenario file.
+///
+/// # Errors
+/// [`Kind::Invalid`] with every problem of the file, in its order.
+pub fn read(path: &Path) -> Result<Scenario> {
+    check_text(crate::diagnostic::read_source(path)?)
+}
+
+/// Checks the text of a scenario file. Paths in it are joined with the folder of `source.path`.
+///
+/// # Errors
+/// [`Kind::Invalid`] with every problem of the text, in its order.
+pub fn check_text(source: Arc<Source>) -> Result<Scenario> {
+    let (form, broken, problems) = reading::read_form(&source);
+    let folder = source.path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut checker = Checker::new(source, folder, broken, problems);
+    let scenario = form.and_then(|form| check_form(form, &mut checker));
+    let problems = checker.into_problems();
+    match scenario {
+        Some(scenario) if problems.is_empty() => Ok(scenario),
+        _ => Err(Failure { kind: Kind::Invalid, problems }),
+    }
+}
+
+/// The legal values; every problem is reported to the checker. `None` only if one was.
+fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
+    // Where a missing table is pointed at: the file's first line.
+    let top = 0..0;
+    check_format(form.format.as_ref(), checker);
+    // With both, which is an error, nothing else is judged by the target.
+    let is_target = form.target.is_some() && form.lab.is_none();
+    let capture = capture::check(form.capture, top, checker);
+    let site = site::check(form.lab, form.target, checker);
+    let interface = match &site {
+        Some(site::SiteWords::Target { interface }) => interface.value.clone(),
+        Some(site::SiteWords::Lab(_)) | None => site::LAB_RECEIVER.to_owned(),
+    };
+    let lab = match &site {
+        Some(site::SiteWords::Lab(lab)) => Some(lab),
+        Some(site::SiteWords::Target { .. }) | None => None,
+    };
+    let rewrite = rewrite::check(form.rewrite, lab, checker);
+    let receiver = receiver::check(form.receiver, is_target, checker);
+    let expect = expect::check(form.expect, lab.is_some(), &receiver, checker);
+    let pacing = pacing::check(form.pacing, checker);
+    let require = require::check(form.require, is_target, &interface, checker);
+    let summary = form.summary.map(|summary| check_summary(summary, checker));
+    let tags = check_tags(form.tags.unwrap_or_default(), checker);
+    let timeout = form.timeout.and_then(|timeout| checker.duration("timeout", &timeout));
+    let source = Arc::clone(&checker.source);
+    Some(Scenario {
+        name: source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        source,
+        folder: checker.folder.clone(),
+        summary,
+        tags,
+        timeout,
+        capture: capture?,
+        rewrite,
+        site: site?,
+        pacing,
+        require,
+        receiver,
+        expect,
+    })
+}
+
+fn check_format(format: Option<&Value<i64>>, checker: &mut Checker) {
+    const WHY: &str = "a scenario says which version of the language it is written in";
+    match format {
+        None => {
+            let problem = Problem::error("`format` is missing").why(WHY).fix("write `format = 1` on the first line");
+            checker.missing("format", 0..0, problem);
+        }
+        Some(format) if *format.get() != 1 => {
+            let problem = Problem::error(format!("`format` can't be {}", format.get()))
+                .why("this version of restage reads format 1")
+                .fix("write `format = 1`, or use the restage that the file was written for");
+            checker.refuse(format.span(), problem);
+        }
+        Some(_) => {}
+    }
+}
+
+fn check_summary(summary: Value<String>, checker: &mut Checker) -> String {
+    if summary.get().contains('\n') {
+        let problem = Problem::error("`summary` has several lines").why("it stands on one line of every report");
+        checker.refuse(summary.span(), problem.fix("write one line, and the rest as a comment"));
+    }
+    summary.into_inner()
+}
+
+fn check_tags(tags: Vec<Value<String>>, checker: &mut Checker) -> Vec<String> {
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    for tag in &tags {
+        if tag.get().is_empty() || !tag.get().chars().all(legal) {
+            let problem = Problem::error(format!("`tags` can't hold \"{}\"", tag.get()))
+                .why("scenarios are chosen by expressions like `tag(ipfix) and not tag(slow)`")
+                .fix("write letters, digits, `-`, `_` and `.`");
+            checker.refuse(tag.span(), problem);
+        }
+    }
+    tags.into_iter().map(Value::into_inner).collect()
 }

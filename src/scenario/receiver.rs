@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::check::Checker;
+use super::form::Value;
 use super::require::Listener;
-use crate::diagnostic::At;
+use super::{quantity, require};
+use crate::diagnostic::{At, Problem};
 
 /// `[receiver]`, with legal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,4 +22,79 @@ pub struct Receiver {
     pub settle: Duration,
     /// The signal number that stops it (`SIGTERM` …).
     pub stop: i32,
+}
+
+/// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Form {
+    /// Program and arguments; looked for in PATH, then in /usr/sbin and /sbin. `{work}` is an empty folder of its own.
+    #[schemars(length(min = 1), example = ["nfcapd", "-p", "4739", "-w", "{work}"])]
+    command: Option<Value<Vec<Value<String>>>>,
+    /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none.
+    #[schemars(example = ["udp:4739"])]
+    listens: Option<Value<Vec<Value<String>>>>,
+    /// Queues empty, and counters unmoved, for this long: it has read all it got. Default: 50ms.
+    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
+    #[schemars(example = &"300ms")]
+    settle: Option<Value<String>>,
+    /// The signal that stops it. Default: SIGTERM.
+    #[schemars(example = &"SIGINT")]
+    stop: Option<Value<Signal>>,
+}
+
+/// The signals that may stop an application (signal(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum Signal {
+    SigHup,
+    SigInt,
+    SigQuit,
+    SigKill,
+    SigUsr1,
+    SigUsr2,
+    #[default]
+    SigTerm,
+}
+
+impl Signal {
+    /// The number on Linux, the same on x86, Arm, RISC-V and POWER.
+    const fn number(self) -> i32 {
+        match self {
+            Self::SigHup => 1,
+            Self::SigInt => 2,
+            Self::SigQuit => 3,
+            Self::SigKill => 9,
+            Self::SigUsr1 => 10,
+            Self::SigUsr2 => 12,
+            Self::SigTerm => 15,
+        }
+    }
+}
+
+/// How long it stays quiet where nothing is said.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The legal values of `[receiver]`.
+pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Checker) -> Receiver {
+    if let Some(form) = form.as_ref().filter(|_| target) {
+        let problem = Problem::error("`[receiver]` needs the lab")
+            .why("with `[target]` the receiver is elsewhere: restage can't start, watch or stop it")
+            .fix("remove `[receiver]`, start the application yourself, and expect `sent`; or replace `[target]` by `[lab]`");
+        checker.refuse(form.span(), problem);
+    }
+    let form = form.map(Value::into_inner).unwrap_or_default();
+    Receiver {
+        command: form.command.map(|command| checker.command("receiver.command", command)),
+        listens: form.listens.map(|listens| {
+            let span = listens.span();
+            let sockets = require::listeners("receiver.listens", listens.into_inner(), checker);
+            At { value: sockets.into_iter().map(|socket| socket.value).collect(), span: Some(span) }
+        }),
+        settle: form
+            .settle
+            .and_then(|settle| checker.duration("receiver.settle", &settle))
+            .map_or(SETTLE, |at| at.value),
+        stop: form.stop.map(Value::into_inner).unwrap_or_default().number(),
+    }
 }

@@ -1,14 +1,26 @@
 //! `[rewrite]`: what changes in each frame.
 
+mod ip;
+mod mac;
+mod port;
+
+use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use crate::diagnostic::At;
+use super::check::Checker;
+use super::form::{Entries, Value, WordOr};
+use super::site::LabWords;
+use crate::diagnostic::{At, Problem};
 use crate::packet::MacAddr;
 
 /// What happens to checksums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Checksums {
     /// Updated by what changed (RFC 1624): a bad one stays bad.
     #[default]
@@ -121,4 +133,126 @@ pub struct Rewrite {
     pub allow_unused: bool,
     /// At most one for each side, in the order source, destination, both.
     pub sides: Vec<SideMaps>,
+}
+
+/// What changes in each frame. Nothing is touched unless it is named.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Form {
+    /// What happens to checksums. Default: preserve.
+    #[schemars(example = &"fix")]
+    checksums: Option<Value<Checksums>>,
+    /// Whether entries that match no packet are allowed. Default: false.
+    #[schemars(example = true)]
+    allow_unused: Option<Value<bool>>,
+    /// What happens to frames over the MTU. Default: refuse.
+    #[schemars(example = &"refuse")]
+    oversize: Option<Value<Oversize>>,
+    /// Which headers of a tunnelled packet are rewritten. Default: outer.
+    #[schemars(example = &"outer")]
+    layers: Option<Value<LayersWord>>,
+    /// What the source address, MAC and port become.
+    source: Option<Value<SideForm>>,
+    /// What the destination address, MAC and port become.
+    destination: Option<Value<SideForm>>,
+    /// What addresses, MACs and ports become, wherever they stand.
+    both: Option<Value<SideForm>>,
+}
+
+/// What happens to frames over the MTU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Oversize {
+    /// The run is refused.
+    Refuse,
+}
+
+/// Which headers of a tunnelled packet are rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum LayersWord {
+    /// Those that the first router sees. VLAN tags are no tunnel.
+    Outer,
+}
+
+/// The maps of one side.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SideForm {
+    /// Prefix or address to a prefix at least as long, or `receiver`: the first `[lab]` address of the packet's family.
+    #[schemars(example = ip::example())]
+    ip: Option<Value<WordOr<Entries<String>>>>,
+    /// One value for every unicast MAC (`sender`, `receiver` or an address), or a map from old to new.
+    #[schemars(example = &"receiver")]
+    mac: Option<Value<WordOr<Entries<String>>>>,
+    /// Port, or range of ports, to port.
+    #[schemars(example = port::example())]
+    port: Option<Value<Entries<i64>>>,
+}
+
+impl Side {
+    /// The word of the language.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::Both => "both",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rewrite.{}", self.word())
+    }
+}
+
+/// The legal values of `[rewrite]`; `"receiver"` needs the lab, which is `None` with `[target]`.
+pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: &mut Checker) -> Rewrite {
+    let form = form.map(Value::into_inner).unwrap_or_default();
+    // The only words that this version has for these two are the defaults.
+    let (None | Some(Oversize::Refuse)) = form.oversize.map(Value::into_inner);
+    let (None | Some(LayersWord::Outer)) = form.layers.map(Value::into_inner);
+    let written = [(Side::Source, form.source), (Side::Destination, form.destination), (Side::Both, form.both)];
+    let mut sides = Vec::new();
+    for (side, form) in written {
+        let Some(form) = form.map(Value::into_inner) else { continue };
+        sides.push(SideMaps {
+            side,
+            ip: form.ip.and_then(|ip| ip::check(ip, side, lab, checker)),
+            mac: form.mac.and_then(|mac| mac::check(mac, side, lab, checker)),
+            port: form.port.map_or(Vec::new(), |port| port::check(port.into_inner(), side, checker)),
+        });
+    }
+    if let Some((both, others)) = sides.split_last().filter(|(last, _)| last.side == Side::Both) {
+        for one in others {
+            ip::compare(one, both, checker);
+            mac::compare(one, both, checker);
+            port::compare(one, both, checker);
+        }
+    }
+    Rewrite {
+        checksums: form.checksums.map(Value::into_inner).unwrap_or_default(),
+        allow_unused: form.allow_unused.is_some_and(Value::into_inner),
+        sides,
+    }
+}
+
+/// Reports that two tables say something about the same `what`.
+fn ambiguous(what: &str, one: (Side, &Range<usize>), other: (Side, &Range<usize>), checker: &mut Checker) {
+    let (first, later) = if one.1.start < other.1.start { (one, other) } else { (other, one) };
+    let problem = Problem::error(format!("{what} is mapped by `[{}]` and by `[{}]`", first.0, later.0))
+        .label(format!("line {} maps it too", checker.line(first.1.start)))
+        .why("order never matters, so neither of two equal entries can win")
+        .fix("keep one of the two entries");
+    checker.refuse(later.1.clone(), problem);
+}
+
+/// Reports that one map has two entries for the same `what`.
+fn duplicate(what: &str, first: &Range<usize>, later: &Range<usize>, checker: &mut Checker) {
+    let problem = Problem::error(format!("{what} is mapped twice"))
+        .label(format!("line {} maps it too", checker.line(first.start)))
+        .why("order never matters, so neither of two equal entries can win")
+        .fix("keep one of the two entries");
+    checker.refuse(later.clone(), problem);
 }

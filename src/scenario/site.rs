@@ -1,8 +1,15 @@
 //! `[lab]` and `[target]`: where the frames go.
 
-use ipnet::IpNet;
+use std::ops::Range;
 
-use crate::diagnostic::At;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::check::Checker;
+use super::form::{Entries, Scalar, Value, WordOr};
+use super::{address, sysctl, words};
+use crate::diagnostic::{At, Problem};
 use crate::packet::MacAddr;
 
 /// The receiver's MAC in the lab.
@@ -63,4 +70,203 @@ pub enum SiteWords {
         /// The real interface.
         interface: At<String>,
     },
+}
+
+/// The receiving interface of the lab.
+pub(super) const LAB_RECEIVER: &str = "rx0";
+
+/// A real interface, instead of the lab. It is used only if the command line allows it by name.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct TargetForm {
+    /// The interface that sends.
+    #[schemars(required, length(min = 1, max = 15), example = &"enp0s8")]
+    interface: Option<Value<String>>,
+}
+
+/// A namespace for the sender, one for the receiver, a veth pair between them; no root needed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LabForm {
+    /// Largest layer 3 packet of both interfaces, in bytes; VLAN tags don't count. Default: 1500.
+    #[schemars(range(min = 68, max = 65535), example = 1500)]
+    mtu: Option<Value<i64>>,
+    /// The receiver's addresses. Default: every unicast destination of the rewritten frames.
+    #[schemars(example = ["192.0.2.20/24"])]
+    addresses: Option<Value<Vec<Value<String>>>>,
+    /// The receiver's MAC: `captured` (default: the destination MAC of the rewritten frames), or an address.
+    #[schemars(example = &"captured")]
+    mac: Option<Value<String>>,
+    /// Routes back: `sources` (default: every source has one), or a list of prefixes; [] for none.
+    #[schemars(example = ["192.0.2.0/24"])]
+    routes: Option<Value<WordOr<Vec<Value<String>>>>>,
+    /// Set in the receiver's namespace, before the interfaces come up. `{receiver}` is its interface.
+    #[schemars(example = sysctl::example_setting())]
+    sysctl: Option<Entries<Scalar>>,
+}
+
+/// The legal values of `[lab]` or `[target]`; `None` if a target has no interface.
+pub(super) fn check(
+    lab: Option<Value<LabForm>>,
+    target: Option<Value<TargetForm>>,
+    checker: &mut Checker,
+) -> Option<SiteWords> {
+    if let (Some(lab), Some(target)) = (&lab, &target) {
+        let (first, later, name) = if lab.span().start < target.span().start {
+            (lab.span(), target.span(), "[target]")
+        } else {
+            (target.span(), lab.span(), "[lab]")
+        };
+        exclude_each_other(first, later, name, checker);
+    }
+    match target {
+        Some(target) if lab.is_none() => check_target(target, checker),
+        _ => Some(SiteWords::Lab(check_lab(lab.map(Value::into_inner).unwrap_or_default(), checker))),
+    }
+}
+
+fn exclude_each_other(first: Range<usize>, later: Range<usize>, name: &str, checker: &mut Checker) {
+    let problem = Problem::error("`[lab]` and `[target]` exclude each other")
+        .label(format!("`{name}` can't stand beside line {}", checker.line(first.start)))
+        .why("frames go either into the lab or out of a real interface")
+        .fix("keep one of the two tables");
+    checker.refuse(later, problem);
+}
+
+fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<SiteWords> {
+    let table = form.span();
+    let Some(interface) = form.into_inner().interface else {
+        let problem = Problem::error("`[target]` names no `interface`");
+        let problem = problem.fix("add `interface = \"…\"`; `ip -br link` lists them");
+        checker.missing("target.interface", table, problem);
+        return None;
+    };
+    let name = interface.get();
+    // dev_valid_name() in the kernel: at most 15 bytes, no slash, colon or white space, not a folder's own names.
+    let odd = name.chars().find(|c| c.is_whitespace() || matches!(c, '/' | ':' | '\0'));
+    let why = match odd {
+        Some(odd) => format!("its name can't hold {odd:?}"),
+        None if name.is_empty() || name == "." || name == ".." => "it needs a name".to_owned(),
+        None if name.len() > 15 => format!("its name has at most 15 bytes, this has {}", name.len()),
+        None => return Some(SiteWords::Target { interface: interface.into_at() }),
+    };
+    let problem = Problem::error(format!("`{name}` is not an interface")).why(why);
+    checker.refuse(interface.span(), problem.fix("write a name that `ip -br link` lists"));
+    None
+}
+
+fn check_lab(form: LabForm, checker: &mut Checker) -> LabWords {
+    LabWords {
+        mtu: form.mtu.map_or(At::default_value(1500), |mtu| check_mtu(&mtu, checker)),
+        addresses: form.addresses.map(|addresses| check_addresses(addresses, checker)),
+        mac: form.mac.and_then(|mac| check_mac(&mac, checker)).unwrap_or(At::default_value(LabMac::default())),
+        routes: form
+            .routes
+            .and_then(|routes| check_routes(routes, checker))
+            .unwrap_or(At::default_value(Routes::default())),
+        sysctl: check_sysctl(form.sysctl, checker),
+    }
+}
+
+fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
+    if let Ok(mtu @ 68..=65535) = u32::try_from(*written.get()) {
+        return written.with(mtu);
+    }
+    let problem = Problem::error(format!("`lab.mtu` can't be {}", written.get()))
+        .why("it is from 68 (RFC 791) to 65535 bytes")
+        .fix("write 1500, or 9000 for jumbo frames");
+    checker.refuse(written.span(), problem);
+    written.with(1500)
+}
+
+fn check_addresses(written: Value<Vec<Value<String>>>, checker: &mut Checker) -> At<Vec<IpNet>> {
+    let span = written.span();
+    let mut addresses: Vec<IpNet> = Vec::new();
+    for text in written.into_inner() {
+        let problem = Problem::error(format!("`lab.addresses` can't hold \"{}\"", text.get()));
+        let problem = match address::network(text.get()) {
+            Err(misread) => problem.why(misread.why).fix(misread.fix),
+            Ok(net) if address::is_group(&net) || net.addr().is_multicast() => problem
+                .why("a group is joined by the application, it is no address of an interface")
+                .fix("remove it; write the receiver's own address"),
+            Ok(net) if net.addr().is_unspecified() || net.addr().is_loopback() => {
+                problem.why("no packet from outside is taken for this address").fix("write the receiver's own address")
+            }
+            Ok(net) if addresses.iter().any(|other| other.addr() == net.addr()) => {
+                problem.why("the address stands in the list already").fix("remove one of them")
+            }
+            Ok(net) => {
+                addresses.push(net);
+                continue;
+            }
+        };
+        checker.refuse(text.span(), problem);
+    }
+    At { value: addresses, span: Some(span) }
+}
+
+fn check_mac(written: &Value<String>, checker: &mut Checker) -> Option<At<LabMac>> {
+    let text = written.get();
+    if text == "captured" {
+        return Some(written.with(LabMac::Captured));
+    }
+    let problem = Problem::error(format!("`lab.mac` can't be \"{text}\""));
+    let fix = "write \"captured\", or an address like \"02:00:00:00:00:02\"";
+    let problem = match text.parse::<crate::packet::MacAddr>() {
+        Ok(mac) if mac.is_group() => problem.why("a group address can't be an interface's own").fix(fix),
+        Ok(mac) if mac.0 == [0; 6] => problem.why("the kernel refuses the zero address").fix(fix),
+        Ok(mac) => return Some(written.with(LabMac::Literal(mac))),
+        Err(why) => match words::nearest(text, ["captured"]) {
+            Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
+            None => problem.why(why).fix(fix),
+        },
+    };
+    checker.refuse(written.span(), problem);
+    None
+}
+
+fn check_routes(written: Value<WordOr<Vec<Value<String>>>>, checker: &mut Checker) -> Option<At<Routes>> {
+    let span = written.span();
+    let list = match written.into_inner() {
+        WordOr::Word(word) if word == "sources" => return Some(At { value: Routes::Sources, span: Some(span) }),
+        WordOr::Word(word) => {
+            let problem = Problem::error(format!("`lab.routes` can't be \"{word}\""))
+                .why("it is \"sources\" or a list of prefixes")
+                .fix("write \"sources\", [\"192.0.2.0/24\"], or [] for no way back");
+            checker.refuse(span, problem);
+            return None;
+        }
+        WordOr::Other(list) => list,
+    };
+    let mut prefixes = Vec::with_capacity(list.len());
+    for text in list {
+        match address::prefix(text.get()) {
+            Ok(prefix) => prefixes.push(prefix),
+            Err(misread) => {
+                let problem = Problem::error(format!("`lab.routes` can't hold \"{}\"", text.get()));
+                checker.refuse(text.span(), problem.why(misread.why).fix(misread.fix));
+            }
+        }
+    }
+    Some(At { value: Routes::Prefixes(prefixes), span: Some(span) })
+}
+
+fn check_sysctl(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<SysctlSetting> {
+    let mut settings: Vec<SysctlSetting> = Vec::new();
+    for entry in form.map_or(Vec::new(), |entries| entries.0) {
+        let span = entry.span();
+        let value = sysctl::value(&entry.value, checker);
+        let Some(key) = sysctl::key(&entry.key, LAB_RECEIVER, checker) else { continue };
+        if !key.starts_with("net.") {
+            let problem = Problem::error(format!("the lab can't set `{key}`"))
+                .why("only net.* belongs to a network namespace; this one is the whole machine's")
+                .fix("set it yourself, and check it by `[require] sysctl`");
+            checker.refuse(span, problem);
+            continue;
+        }
+        if sysctl::is_new(&key, &span, settings.iter().map(|setting| (&setting.key, &setting.span)), checker) {
+            settings.push(SysctlSetting { key, value, span });
+        }
+    }
+    settings
 }

@@ -1,0 +1,31 @@
+# restage on a fresh Debian with rustup's toolchain: `make demo` and `make test` install what else they need (.ci/install).
+
+# cargo, where the shell that called has not read ~/.cargo/env; daemons, where an ordinary user's PATH doesn't look.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+program := target/release/restage
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## the optimised program, in target/release
+	@.ci/install build
+	@cargo build --release --locked
+
+demo: build ## what restage is for, in a minute
+	@.ci/install applications
+	@.ci/demo $(program)
+
+# The scenarios run once more outside cargo: with the optimised program, as its users start it, and as an ordinary user.
+test: build ## every test, then every scenario, as root and as an ordinary user
+	@.ci/install applications
+	@cargo test --quiet --locked
+	@.ci/scenarios $(program)
+
+lint: ## format, clippy and documentation, warnings being errors
+	@.ci/install build
+	@cargo fmt --check
+	@cargo clippy --quiet --locked --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps
+
+.PHONY: help build demo test lint

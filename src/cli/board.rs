@@ -1,0 +1,244 @@
+//! The scenarios of a run and what has come in of each: workers' events and ends become outcomes.
+//!
+//! Nothing here starts a process or prints; `run` does both.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::diagnostic::{Failure, Problem, Severity};
+use crate::lab::worker::WorkerEnd;
+use crate::outcome::{Event, Outcome, Verdict};
+
+/// One scenario of a run.
+#[derive(Debug)]
+pub(super) struct Entry {
+    name: String,
+    file: String,
+    /// When its worker told something for the first and the last time.
+    heard: Option<(Duration, Duration)>,
+    outcome: Option<Outcome>,
+}
+
+/// All scenarios of a run, in the order in which they were given.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    entries: Vec<Entry>,
+}
+
+impl Board {
+    /// A scenario that a worker will run; its index.
+    pub(super) fn waiting(&mut self, name: &str, file: &Path) -> usize {
+        let file = file.display().to_string();
+        self.entries.push(Entry { name: name.to_owned(), file, heard: None, outcome: None });
+        self.entries.len() - 1
+    }
+
+    /// A scenario that can't be used.
+    pub(super) fn unusable(&mut self, file: &Path, failure: Failure) {
+        let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
+        let index = self.waiting(&name, file);
+        self.failed(index, failure);
+    }
+
+    /// A scenario that is not run because these programs are absent.
+    pub(super) fn skipped(&mut self, name: &str, file: &Path, absent: &[&str]) {
+        let named: Vec<_> = absent.iter().map(|command| format!("`{command}`")).collect();
+        let verb = if absent.len() == 1 { "is" } else { "are" };
+        let index = self.waiting(name, file);
+        let skipped = Some(format!("{} {verb} not installed", named.join(", ")));
+        let outcome = Outcome { skipped, ..self.blank(index, Verdict::Skipped) };
+        self.entries[index].outcome = Some(outcome);
+    }
+
+    /// Something came from a worker, at this time of the run. The outcome, if that was it.
+    pub(super) fn event(&mut self, index: usize, event: Event, at: Duration) -> Option<&Outcome> {
+        let entry = self.entries.get_mut(index)?;
+        entry.heard = Some((entry.heard.map_or(at, |(first, _)| first), at));
+        match event {
+            Event::Ended { outcome } => {
+                // The name and the file as they were given, whatever the worker made of them.
+                let (name, file) = (entry.name.clone(), entry.file.clone());
+                Some(entry.outcome.insert(Outcome { name, file, ..*outcome }))
+            }
+            Event::Planned { .. } | Event::Phase { .. } | Event::Progress { .. } => None,
+        }
+    }
+
+    /// A worker is no more. The outcome, if it had not told one.
+    pub(super) fn end(&mut self, index: usize, end: &WorkerEnd) -> Option<&Outcome> {
+        match (self.entries.get_mut(index)?.outcome.as_mut(), end) {
+            (None, end) => self.failed(index, Failure::error(mishap(end))),
+            (Some(_), WorkerEnd::Finished) => return None,
+            // Its verdict stands: what went wrong came after it.
+            (Some(outcome), end) => {
+                outcome.problems.push(Problem { severity: Severity::Warning, ..mishap(end) });
+                return None;
+            }
+        }
+        self.entries[index].outcome.as_ref()
+    }
+
+    /// The workers could not be supervised: what has no outcome has this one.
+    pub(super) fn give_up(&mut self, failure: &Failure) {
+        for index in 0..self.entries.len() {
+            if self.entries[index].outcome.is_none() {
+                self.failed(index, failure.clone());
+            }
+        }
+    }
+
+    /// The names, by index.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The outcomes that are known, in the order in which the scenarios were given.
+    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+        self.entries.iter().filter_map(|entry| entry.outcome.clone()).collect()
+    }
+
+    fn failed(&mut self, index: usize, failure: Failure) {
+        let outcome = Outcome { problems: failure.problems, ..self.blank(index, failure.kind.into()) };
+        self.entries[index].outcome = Some(outcome);
+    }
+
+    fn blank(&self, index: usize, verdict: Verdict) -> Outcome {
+        let entry = &self.entries[index];
+        Outcome {
+            name: entry.name.clone(),
+            file: entry.file.clone(),
+            verdict,
+            seconds: entry.heard.map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64()),
+            skipped: None,
+            problems: Vec::new(),
+            ledger: None,
+            replay: None,
+            checks: Vec::new(),
+            application: None,
+        }
+    }
+}
+
+/// What went wrong with a worker that ended like this before it told an outcome.
+fn mishap(end: &WorkerEnd) -> Problem {
+    match end {
+        WorkerEnd::Finished => Problem::error("the worker ended without a verdict")
+            .why("this is a mistake in restage")
+            .fix("report it, with the scenario"),
+        WorkerEnd::TimedOut { limit } => {
+            Problem::error(format!("the worker did not end within {limit:?}, and was killed"))
+                .why("at `timeout` a worker stops sending and judges what it saw; 2 s later it had not ended")
+                .fix("make `timeout` longer if the machine was busy; else report it, with the scenario")
+        }
+        WorkerEnd::NotStarted => Problem::error("not started").why("the run ended before it was this scenario's turn"),
+        WorkerEnd::Interrupted => {
+            Problem::error("interrupted").why("the run was asked to stop before this scenario had ended")
+        }
+        WorkerEnd::Crashed { how, stderr } => {
+            let said = stderr.trim();
+            let why = if said.is_empty() { String::new() } else { format!("; it wrote: {said}") };
+            Problem::error(format!("the worker ended by {how}"))
+                .why(format!("this is a mistake in restage, or something on this machine killed it{why}"))
+                .fix("see in `dmesg` whether memory ran out; else report it, with the scenario")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "scenarios/one.toml";
+
+    fn board() -> Board {
+        let mut board = Board::default();
+        assert_eq!(board.waiting("one", Path::new(FILE)), 0);
+        board
+    }
+
+    fn ended(verdict: Verdict) -> Event {
+        let worker =
+            Board { entries: vec![Entry { name: "x".into(), file: "/x.toml".into(), heard: None, outcome: None }] };
+        Event::Ended { outcome: Box::new(Outcome { seconds: 0.5, ..worker.blank(0, verdict) }) }
+    }
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_workers_outcome_stands_under_the_name_that_was_given() {
+        let mut board = board();
+        assert_eq!(board.event(0, Event::Phase { name: "lab".into() }, at(10)), None);
+        let outcome = board.event(0, ended(Verdict::Pass), at(500)).expect("the outcome is known at once").clone();
+        assert_eq!((outcome.name.as_str(), outcome.file.as_str(), outcome.seconds), ("one", FILE, 0.5));
+        assert_eq!(board.end(0, &WorkerEnd::Finished), None);
+        assert_eq!(board.outcomes(), [outcome]);
+    }
+
+    #[test]
+    fn a_worker_without_a_verdict_is_an_error_that_says_how_it_ended() {
+        let crashed = |stderr: &str| WorkerEnd::Crashed { how: "signal 9 (SIGKILL)".into(), stderr: stderr.into() };
+        let ends = [
+            WorkerEnd::Finished,
+            WorkerEnd::TimedOut { limit: Duration::from_secs(32) },
+            WorkerEnd::Interrupted,
+            crashed(""),
+            crashed("thread panicked\nhere\n"),
+        ];
+        let mut told = String::new();
+        for end in ends {
+            let mut board = board();
+            board.event(0, Event::Phase { name: "lab".into() }, at(100));
+            board.event(0, Event::Progress { sent: 1, arrived: 1 }, at(350));
+            let outcome = board.end(0, &end).expect("it is known now");
+            assert_eq!((outcome.verdict, outcome.seconds), (Verdict::Error, 0.25));
+            told.push_str(&crate::report::text::problems(&outcome.problems, crate::report::Look::FILE));
+            told.push('\n');
+        }
+        insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn a_crash_after_the_verdict_changes_no_verdict_but_is_told() {
+        let mut board = board();
+        board.event(0, ended(Verdict::Pass), at(1));
+        assert_eq!(board.end(0, &WorkerEnd::TimedOut { limit: Duration::from_secs(32) }), None);
+        let outcomes = board.outcomes();
+        assert_eq!(outcomes[0].verdict, Verdict::Pass);
+        assert_eq!(outcomes[0].problems[0].severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_skipped_scenario_names_every_program_that_is_absent() {
+        let mut board = Board::default();
+        board.skipped("one", Path::new(FILE), &["nfcapd"]);
+        board.skipped("two", Path::new("two.toml"), &["nfcapd", "nfdump"]);
+        let reasons: Vec<_> = board.outcomes().into_iter().filter_map(|outcome| outcome.skipped).collect();
+        assert_eq!(reasons, ["`nfcapd` is not installed", "`nfcapd`, `nfdump` are not installed"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_by_its_stem() {
+        let mut board = Board::default();
+        board.unusable(Path::new("a/gone.toml"), Failure::invalid(Problem::error("can't find `a/gone.toml`")));
+        let outcome = &board.outcomes()[0];
+        assert_eq!((outcome.name.as_str(), outcome.verdict), ("gone", Verdict::Invalid));
+    }
+
+    #[test]
+    fn when_nothing_can_be_supervised_only_what_has_no_verdict_fails() {
+        let mut board = board();
+        board.waiting("two", Path::new("two.toml"));
+        board.event(0, ended(Verdict::Pass), at(1));
+        board.give_up(&Failure::blocked(Problem::error("no more processes")));
+        let verdicts: Vec<_> = board.outcomes().iter().map(|outcome| outcome.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Pass, Verdict::Blocked]);
+    }
+
+    #[test]
+    fn an_index_that_nobody_has_is_ignored() {
+        assert_eq!(board().event(7, ended(Verdict::Pass), at(1)), None);
+        assert_eq!(board().end(7, &WorkerEnd::Finished), None);
+    }
+}

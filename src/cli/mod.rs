@@ -1,0 +1,101 @@
+//! The command line: one file for each verb, the exit status in `status`.
+//!
+//! May use every room. `collect` finds scenarios, `terminal` knows who reads, `output` writes, `usage` says what is wrong
+//! with a command line. Start reading at [`main`], and for a run at `run`.
+
+mod board;
+mod check;
+mod collect;
+mod doctor;
+mod output;
+mod plan;
+mod rewrite;
+mod run;
+mod schema;
+mod status;
+mod terminal;
+mod usage;
+mod worker;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Output;
+use status::Status;
+use terminal::{Colour, Terminal};
+
+const EXAMPLES: &str = "\
+Examples:
+  restage run scenarios                        run every scenario below a folder
+  restage run appflow.toml --report-json -     one scenario, the result as JSON
+  restage check scenarios                      are they valid? Needs no privilege, sends nothing
+
+Exit status:
+  0  every expectation met
+  1  an expectation was not met
+  2  usage, or a scenario or capture that can't be used
+  3  a precondition is not met, or a permission is missing
+  4  the system failed while running
+  Of several scenarios the highest counts.";
+
+/// Replay a packet capture against your receiver, and learn which packets were lost, where, and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "restage",
+    version,
+    after_help = EXAMPLES,
+    arg_required_else_help = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Colours: auto (on a terminal, unless `NO_COLOR` is set), always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true, global = true)]
+    color: Colour,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Plan(plan::Arguments),
+    Rewrite(rewrite::Arguments),
+    Doctor(doctor::Arguments),
+    Schema(schema::Arguments),
+    /// One scenario, for `run`.
+    #[command(name = "__worker", hide = true)]
+    Worker(worker::Arguments),
+}
+
+/// Does what the command line says. `arguments`: the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let status = match CommandLine::try_parse_from(&arguments) {
+        Ok(line) => dispatch(&line),
+        Err(error) => usage::answer(&error, &Terminal::new(usage::colour(&arguments))),
+    };
+    status.into()
+}
+
+fn dispatch(line: &CommandLine) -> Status {
+    let terminal = Terminal::new(line.color);
+    let done = match &line.verb {
+        Verb::Run(arguments) => run::run(arguments, &terminal),
+        Verb::Check(arguments) => check::check(arguments, &terminal),
+        Verb::Plan(arguments) => plan::plan(arguments, &terminal),
+        Verb::Rewrite(arguments) => rewrite::rewrite(arguments, &terminal),
+        Verb::Doctor(arguments) => Ok(doctor::doctor(arguments, &terminal)),
+        Verb::Worker(arguments) => Ok(worker::run(arguments)),
+        Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
+    };
+    done.unwrap_or_else(|failure| {
+        Output::stderr(&terminal).problems(&failure.problems);
+        failure.kind.into()
+    })
+}

@@ -1,0 +1,239 @@
+//! `restage run`: every scenario in a process of its own, and what they come to.
+//!
+//! Results are printed as they come in; the stories of what did not pass stand at the end, in the order in which the
+//! scenarios were given, and the summary last, where a reader looks first.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Instant;
+
+use super::board::Board;
+use super::collect::{self, Found};
+use super::output::Output;
+use super::status::{Skipped, Status};
+use super::terminal::Terminal;
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::lab::program;
+use crate::lab::work;
+use crate::lab::worker::{Job, Next, Notice, supervise};
+use crate::outcome::{Outcome, Report, Verdict};
+use crate::report::progress::Progress;
+use crate::report::{Destination, github, json, junit, save, text};
+use crate::scenario::{self, Scenario};
+
+const EXAMPLES: &str = "\
+Examples:
+  restage run scenarios                            everything below a folder
+  restage run dns.toml --update-snapshots          review what changed with `git diff`
+  restage run scenarios --report-junit junit.xml   for a CI server
+  restage run wire.toml --allow-interface enp0s8   a [target] needs leave by name";
+
+/// Replay scenarios and judge what the receiver got.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Scenario files, and folders: every *.toml below them that has `format`.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Scenarios that run side by side; by default as many as there are processors.
+    #[arg(long, short, value_name = "N", value_parser = number_of_jobs)]
+    jobs: Option<NonZeroUsize>,
+    /// Count a skipped scenario as blocked (exit status 3).
+    #[arg(long)]
+    strict: bool,
+    /// Let scenarios with `[target] interface = "NAME"` send on that interface; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    allow_interface: Vec<String>,
+    /// Write the JSON report to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    report_json: Option<PathBuf>,
+    /// Write the JUnit report to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    report_junit: Option<PathBuf>,
+    /// Write the snapshots that `[expect] rewritten` names, instead of comparing with them.
+    #[arg(long)]
+    update_snapshots: bool,
+}
+
+fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "it is a whole number, 1 or more")
+}
+
+/// Runs everything and reports it.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
+    let reports = Reports::new(arguments)?;
+    work::sweep()?;
+    let began = Instant::now();
+    let (mut board, jobs) = prepare(collect::scenarios(&arguments.paths)?, arguments);
+    let mut show = Show::new(&board, &reports, terminal);
+    for outcome in board.outcomes() {
+        show.ended(&outcome);
+    }
+    let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let ends = supervise(jobs, at_once.get(), &mut |index, notice| {
+        let known = match notice {
+            Notice::Started => None,
+            Notice::Event(event) => {
+                show.progress.event(index, &event);
+                board.event(index, event, began.elapsed())
+            }
+            Notice::Ended(end) => board.end(index, &end),
+        };
+        if let Some(outcome) = known {
+            show.ended(outcome);
+        }
+        Next::GoOn
+    });
+    show.progress.end();
+    if let Err(failure) = ends {
+        board.give_up(&failure);
+    }
+    let (outcomes, elapsed) = (board.outcomes(), began.elapsed().as_secs_f64());
+    show.output.write(&conclusion(&outcomes, elapsed, show.output.look()));
+    if terminal.annotations() {
+        show.output.write(&github::annotations(&outcomes));
+    }
+    let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
+    let status = Status::of(&outcomes, skipped).max(show.output.status());
+    reports.save(outcomes, elapsed)?;
+    Ok(status)
+}
+
+/// Reads the scenarios: those that a worker shall run become jobs, the others have their outcome already.
+fn prepare(found: Vec<Found>, arguments: &Arguments) -> (Board, Vec<Job>) {
+    let mut board = Board::default();
+    let mut jobs = Vec::new();
+    for found in found {
+        let (path, read) = match found {
+            Found::Scenario(path) => {
+                let read = scenario::read(&path);
+                (path, read)
+            }
+            Found::Unusable(path, failure) => (path, Err(failure)),
+        };
+        match read {
+            Err(failure) => board.unusable(&path, failure),
+            Ok(scenario) => {
+                let absent = absent(&scenario);
+                if absent.is_empty() {
+                    let index = board.waiting(&scenario.name, &path);
+                    jobs.push(job(index, &path, arguments));
+                } else {
+                    board.skipped(&scenario.name, &path, &absent);
+                }
+            }
+        }
+    }
+    (board, jobs)
+}
+
+/// The programs that the scenario requires and this machine lacks.
+fn absent(scenario: &Scenario) -> Vec<&str> {
+    let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
+    commands.filter(|command| program::find(command).is_none()).collect()
+}
+
+fn job(index: usize, path: &Path, arguments: &Arguments) -> Job {
+    let mut words = Vec::new();
+    for interface in &arguments.allow_interface {
+        words.extend([OsString::from("--allow-interface"), OsString::from(interface)]);
+    }
+    if arguments.update_snapshots {
+        words.push(OsString::from("--update-snapshots"));
+    }
+    // A path may begin with a dash.
+    words.extend([OsString::from("--"), path.as_os_str().to_owned()]);
+    // Planning a large capture takes its time: only the plan says how long the run may take.
+    Job { index, arguments: words, limit: None }
+}
+
+/// What the terminal shows while workers run.
+struct Show {
+    output: Output,
+    progress: Progress,
+    name_width: usize,
+    many: bool,
+}
+
+impl Show {
+    fn new(board: &Board, reports: &Reports, terminal: &Terminal) -> Self {
+        let names: Vec<_> = board.names().map(str::to_owned).collect();
+        let name_width = text::name_width(board.names());
+        // A report on standard output has it for itself.
+        let output = if reports.on_stdout() { Output::stderr(terminal) } else { Output::stdout(terminal) };
+        let many = names.len() > 1;
+        let progress = if terminal.progress() { Progress::on_terminal(names, name_width) } else { Progress::hidden() };
+        Self { output, progress, name_width, many }
+    }
+
+    /// One line; of a single scenario that did not pass the story follows at once, and begins with that line.
+    fn ended(&mut self, outcome: &Outcome) {
+        if self.many || !has_story(outcome) {
+            let line = text::line(outcome, self.name_width, self.output.look());
+            self.progress.aside(|| self.output.write(&line));
+        }
+    }
+}
+
+fn has_story(outcome: &Outcome) -> bool {
+    !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped)
+}
+
+/// What stands below the lines: the stories, and the summary.
+fn conclusion(outcomes: &[Outcome], elapsed: f64, look: crate::report::Look) -> String {
+    let mut stories: Vec<_> =
+        outcomes.iter().filter(|outcome| has_story(outcome)).map(|outcome| text::story(outcome, look)).collect();
+    stories.push(text::summary(outcomes, elapsed, look));
+    let stories = stories.join("\n");
+    // With one scenario nothing stands above its story.
+    if outcomes.len() == 1 && has_story(&outcomes[0]) { stories } else { format!("\n{stories}") }
+}
+
+/// The reports that the command line asks for.
+#[derive(Debug)]
+struct Reports {
+    json: Option<Destination>,
+    junit: Option<Destination>,
+}
+
+impl Reports {
+    /// What can be known to be wrong is said before anything is sent.
+    fn new(arguments: &Arguments) -> Result<Self> {
+        let destination = |path: &Option<PathBuf>| path.as_deref().map(Destination::from);
+        let reports = Self { json: destination(&arguments.report_json), junit: destination(&arguments.report_junit) };
+        if let (Some(json), Some(junit)) = (&reports.json, &reports.junit)
+            && json == junit
+        {
+            let problem = Problem::error("both reports go to the same place").fix("give one of them another file");
+            return Err(Failure::invalid(problem));
+        }
+        for destination in [&reports.json, &reports.junit].into_iter().flatten() {
+            if let Destination::File(path) = destination {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                    let problem = Problem::error(format!("there is no folder for the report `{}`", path.display()))
+                        .fix(format!("make it: `mkdir -p {}`", folder.display()));
+                    return Err(Failure::invalid(problem));
+                }
+            }
+        }
+        Ok(reports)
+    }
+
+    fn on_stdout(&self) -> bool {
+        [&self.json, &self.junit].into_iter().flatten().any(|destination| *destination == Destination::Stdout)
+    }
+
+    fn save(&self, scenarios: Vec<Outcome>, elapsed: f64) -> Result<()> {
+        let report = Report { format: 1, scenarios };
+        if let Some(destination) = &self.json {
+            save(destination, &json::text(&report)?)?;
+        }
+        if let Some(destination) = &self.junit {
+            save(destination, &junit::text(&report, elapsed)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! `restage schema`: the JSON schemas of what restage reads and writes.
+
+use super::output::Output;
+use super::status::Status;
+use super::terminal::Terminal;
+use crate::schema;
+
+const EXAMPLES: &str = "\
+Example:
+  restage schema scenario > scenario.schema.json
+
+With `#:schema scenario.schema.json` as a scenario's first line an editor completes its words.";
+
+/// Print the JSON schema of a scenario, of the JSON report, or of a worker's events.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Of what.
+    #[arg(default_value = "scenario", value_parser = names())]
+    of: String,
+}
+
+fn names() -> clap::builder::PossibleValuesParser {
+    schema::all().into_iter().map(|(name, _)| name).collect::<Vec<_>>().into()
+}
+
+/// Prints one schema.
+pub(super) fn schema(arguments: &Arguments, terminal: &Terminal) -> Status {
+    let mut stdout = Output::stdout(terminal);
+    for (_, schema) in schema::all().iter().filter(|(name, _)| *name == arguments.of) {
+        stdout.write(&format!("{schema:#}\n"));
+    }
+    stdout.status()
+}

@@ -1,0 +1,87 @@
+//! The exit status, in one place.
+//!
+//! | status | meaning |
+//! |---|---|
+//! | 0 | every expectation met, or only asked for something |
+//! | 1 | an expectation was not met |
+//! | 2 | usage, or a scenario or capture that can't be used |
+//! | 3 | a precondition is not met, or a permission is missing |
+//! | 4 | the system failed while running |
+//!
+//! Of several the highest wins.
+
+use crate::diagnostic::Kind;
+use crate::outcome::{Outcome, Verdict};
+
+/// What `restage` exits with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    /// 0
+    Pass,
+    /// 1
+    Fail,
+    /// 2
+    Invalid,
+    /// 3
+    Blocked,
+    /// 4
+    Error,
+}
+
+/// What a skipped scenario counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Skipped {
+    /// Nothing: 0.
+    Tolerated,
+    /// `--strict`: 3.
+    Blocked,
+}
+
+impl Status {
+    /// The status of all of them; no scenario at all is invalid.
+    pub(crate) fn of(outcomes: &[Outcome], skipped: Skipped) -> Self {
+        outcomes.iter().map(|outcome| Self::of_verdict(outcome.verdict, skipped)).max().unwrap_or(Self::Invalid)
+    }
+
+    fn of_verdict(verdict: Verdict, skipped: Skipped) -> Self {
+        match (verdict, skipped) {
+            (Verdict::Pass, _) | (Verdict::Skipped, Skipped::Tolerated) => Self::Pass,
+            (Verdict::Fail, _) => Self::Fail,
+            (Verdict::Invalid, _) => Self::Invalid,
+            (Verdict::Blocked, _) | (Verdict::Skipped, Skipped::Blocked) => Self::Blocked,
+            (Verdict::Error, _) => Self::Error,
+        }
+    }
+}
+
+impl From<Kind> for Status {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Invalid => Self::Invalid,
+            Kind::Blocked => Self::Blocked,
+            Kind::Error => Self::Error,
+        }
+    }
+}
+
+impl From<Kind> for Verdict {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Invalid => Self::Invalid,
+            Kind::Blocked => Self::Blocked,
+            Kind::Error => Self::Error,
+        }
+    }
+}
+
+impl From<Status> for std::process::ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(match status {
+            Status::Pass => 0,
+            Status::Fail => 1,
+            Status::Invalid => 2,
+            Status::Blocked => 3,
+            Status::Error => 4,
+        })
+    }
+}

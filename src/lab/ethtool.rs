@@ -1,0 +1,43 @@
+//! Device features that only the ethtool ioctl switches: generic receive offload. See netdevice(7), `linux/ethtool.h`.
+#![expect(unsafe_code, reason = "SIOCETHTOOL takes a pointer inside a pointer; no crate of ours wraps it")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::libc;
+
+/// `ETHTOOL_SGRO` of `linux/ethtool.h`: switch generic receive offload.
+const ETHTOOL_SGRO: u32 = 0x2c;
+
+/// `struct ethtool_value` of `linux/ethtool.h`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    value: u32,
+}
+
+/// Switches generic receive offload off, so that frames reach the receiver one by one, as they were sent. Works on an
+/// interface of the calling thread's network namespace.
+pub(super) fn switch_gro_off(interface: &str) -> io::Result<()> {
+    let mut value = Value { command: ETHTOOL_SGRO, value: 0 };
+    // SAFETY: ifreq is a C struct of integers, byte arrays and a union of such; all zeroes are a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (slot, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *slot = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: socket(2) takes no pointers.
+    let descriptor = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just opened and belongs to nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    // SAFETY: SIOCETHTOOL reads an ifreq whose name ends with a zero byte (its length was checked above) and whose ifru_data
+    // points to a struct ethtool_value; both live until the call returns.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

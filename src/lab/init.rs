@@ -1,0 +1,156 @@
+//! Pid 1 of an application's pid namespace: starts the program, passes `stop` on, reaps, reports, and ends with it.
+//!
+//! A program that is pid 1 itself ignores every signal that it has no handler for; that is why this one stands above it.
+//! When it ends, the kernel kills whatever is left in the namespace. The other side is [`super::application`].
+#![expect(unsafe_code, reason = "pre_exec, and kill and wait for real-time signals too, which nix doesn't know")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use super::application::{Ended, Report};
+use super::network::RECEIVER_INTERFACE;
+
+/// The hidden verb that this runs as.
+pub(super) const VERB: &str = "__init";
+
+/// Runs the program that `arguments` name, with the control socket as standard input. Only
+/// [`super::application::Application::start`] calls it, in a pid namespace of its own.
+pub(super) fn init_main(arguments: &[OsString]) -> ExitCode {
+    match Init::new().and_then(|mut init| init.run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The control socket is closed or broken: who made this is gone.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+struct Init {
+    control: OwnedFd,
+    signals: SignalFd,
+}
+
+impl Init {
+    fn new() -> io::Result<Self> {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // A session of its own: Ctrl-C on the terminal is restage's business.
+        nix::unistd::setsid()?;
+        SigSet::all().thread_block()?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // A copy that closes on exec; the program gets /dev/null in its place.
+        let control = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Self { control, signals })
+    }
+
+    fn run(&mut self, arguments: &[OsString]) -> io::Result<()> {
+        let Some((program, rest)) = arguments.split_first() else {
+            return self.report(&Report::Ended(Ended::NotStarted("no program named".into())));
+        };
+        let mut command = Command::new(program);
+        command.args(rest).stdin(Stdio::null());
+        // SAFETY: this process has one thread, so that anything may be called after fork.
+        unsafe { command.pre_exec(signals_as_new) };
+        let program = match command.spawn() {
+            Ok(child) => child.id().cast_signed(),
+            Err(error) => return self.report(&Report::Ended(Ended::NotStarted(error.to_string()))),
+        };
+        // The output belongs to the program alone: a reader of its pipe sees the end when the program closes it.
+        let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
+        nix::unistd::dup2_stdout(&null)?;
+        nix::unistd::dup2_stderr(&null)?;
+        self.report(&Report::Started(lacks()))?;
+        loop {
+            if let Some(ended) = Self::reap(program)? {
+                return self.report(&Report::Ended(ended));
+            }
+            let mut waiting = [
+                PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut waiting, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let [control, signals] = waiting.map(|one| one.any().unwrap_or(false));
+            if control {
+                self.pass_on(program)?;
+            }
+            if signals {
+                // One record may stand for several children: reap finds them all.
+                while self.signals.read_signal()?.is_some() {}
+            }
+        }
+    }
+
+    /// Reads a signal's number and sends the program that signal.
+    fn pass_on(&self, program: libc::pid_t) -> io::Result<()> {
+        let mut number = [0; 4];
+        let length = recv(self.control.as_raw_fd(), &mut number, MsgFlags::empty())?;
+        if length != number.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // SAFETY: kill(2) takes no pointers.
+        if unsafe { libc::kill(program, i32::from_ne_bytes(number)) } == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// Reaps every child that has ended; tells if the program was among them.
+    fn reap(program: libc::pid_t) -> io::Result<Option<Ended>> {
+        loop {
+            let mut status = 0;
+            // SAFETY: waitpid(2) writes one integer to `status`, which lives until it returns.
+            match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+                0 => return Ok(None),
+                -1 => return Err(io::Error::last_os_error()),
+                pid if pid == program => {
+                    let status = ExitStatus::from_raw(status);
+                    let by_signal = || Ended::Signalled(status.signal().unwrap_or_default());
+                    return Ok(Some(status.code().map_or_else(by_signal, Ended::Exited)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn report(&self, report: &Report) -> io::Result<()> {
+        let bytes = serde_json::to_vec(report)?;
+        send(self.control.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+}
+
+/// No signal ignored, none blocked, as after login.
+fn signals_as_new() -> io::Result<()> {
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action is no function that could be called at a wrong time. SIGKILL, SIGSTOP and the C
+        // library's own two can't be changed: an error says only that.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    Ok(SigSet::empty().thread_set_mask()?)
+}
+
+/// What the program's surroundings lack, in words; see [`super::application`].
+fn lacks() -> Vec<String> {
+    let mut lacks = Vec::new();
+    if fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() != "1") {
+        lacks.push("the application sees the processes of the machine: this system allows no new /proc".into());
+    }
+    if !fs::exists(format!("/sys/class/net/{RECEIVER_INTERFACE}")).unwrap_or(false) {
+        lacks.push("the application sees the interfaces of the machine in /sys: this system allows no new /sys".into());
+    }
+    lacks
+}

@@ -1,0 +1,231 @@
+//! The ledger as a column of figures that adds up: what came to each stage, and between two stages what was lost.
+//!
+//! ```text
+//!   5,548  read, selected, rewritten, sent, arrived
+//!  -5,548  lost before accepted: IP_RPFILTER (frames 1-5548; evidence: kernel)
+//!          why: …
+//!          fix: …
+//!       0  accepted, delivered, consumed
+//! ```
+
+use std::borrow::Cow;
+
+use super::words::{plural, thousands, visible, wrap};
+use super::{Look, Role, paint_lines};
+use crate::outcome::{Layer, Ledger, Loss, Stage};
+
+/// The cause of what the receiver's kernel keeps for itself (ARP, ND, ICMP …): no loss.
+const KERNEL: &str = "KERNEL";
+
+/// How much is said about each loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Its row.
+    Row,
+    /// Its row, why, and what to do.
+    Remedy,
+}
+
+/// Whether packets with this cause are missing, rather than where they belong.
+pub(super) fn is_loss(loss: &Loss) -> bool {
+    loss.cause != KERNEL && loss.packets > 0
+}
+
+/// Every stage with its count, in order.
+pub(super) fn stages(ledger: &Ledger) -> [(Stage, Option<u64>); 8] {
+    [
+        (Stage::Read, Some(ledger.read)),
+        (Stage::Selected, Some(ledger.selected)),
+        (Stage::Rewritten, Some(ledger.rewritten)),
+        (Stage::Sent, Some(ledger.sent)),
+        (Stage::Arrived, ledger.arrived),
+        (Stage::Accepted, ledger.accepted),
+        (Stage::Delivered, ledger.delivered),
+        (Stage::Consumed, ledger.consumed),
+    ]
+}
+
+/// The stage's name as the language writes it.
+pub(super) fn name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Read => "read",
+        Stage::Selected => "selected",
+        Stage::Rewritten => "rewritten",
+        Stage::Sent => "sent",
+        Stage::Arrived => "arrived",
+        Stage::Accepted => "accepted",
+        Stage::Delivered => "delivered",
+        Stage::Consumed => "consumed",
+    }
+}
+
+/// The stages as rows, neighbours with equal counts in one, and the losses between them; each line ends with a line end.
+/// A stage that can't be seen has a row only after the last that can: before, it would part what belongs together.
+/// `indent`: columns in front of everything.
+pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
+    let groups = groups(ledger);
+    let margin = Margin { indent, figures: figure_width(ledger) };
+    let mut text = String::new();
+    let mut before: Option<u64> = None;
+    for group in &groups {
+        let losses = losses_before(ledger, &group.before);
+        if let (Stage::Selected, Some(before), Some(here)) = (group.stages[0], before, group.packets)
+            && losses.is_empty()
+            && before > here
+        {
+            let row = margin.row(&format!("-{}", thousands(before - here)), "not selected", look.width);
+            text.push_str(&paint_lines(look.style, Role::Faint, &row));
+        }
+        for loss in losses {
+            text.push_str(&loss_rows(loss, look, margin, Detail::Remedy));
+        }
+        let names: Vec<_> = group.stages.iter().map(|stage| name(*stage)).collect();
+        text.push_str(&match group.packets {
+            Some(packets) => margin.row(&thousands(packets), &names.join(", "), look.width),
+            None => margin.row("?", &format!("{}: can't be seen here", names.join(", ")), look.width),
+        });
+        before = group.packets.or(before);
+    }
+    if ledger.foreign > 0 {
+        let what =
+            format!("foreign: {} on the receiver's wire that this run did not send", plural(ledger.foreign, "frame"));
+        text.push_str(&margin.row(&format!("+{}", thousands(ledger.foreign)), &what, look.width));
+    }
+    text
+}
+
+/// Only the losses, as rows without a remedy.
+pub(super) fn losses(ledger: &Ledger, look: Look, indent: usize) -> String {
+    let margin = Margin { indent, figures: figure_width(ledger) };
+    let rows = ledger.losses.iter().filter(|loss| is_loss(loss));
+    rows.map(|loss| loss_rows(loss, look, margin, Detail::Row)).collect()
+}
+
+/// Neighbouring stages with one count.
+struct Group {
+    /// The first of them, and before it those that can't be seen though a later one can: what is missing at any of these
+    /// is known to be missing here.
+    before: Vec<Stage>,
+    /// At least one.
+    stages: Vec<Stage>,
+    packets: Option<u64>,
+}
+
+fn groups(ledger: &Ledger) -> Vec<Group> {
+    let stages = stages(ledger);
+    let last_seen = stages.iter().rposition(|(_, packets)| packets.is_some()).unwrap_or_default();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut before = Vec::new();
+    for (index, (stage, packets)) in stages.into_iter().enumerate() {
+        before.push(stage);
+        if packets.is_none() && index < last_seen {
+            continue;
+        }
+        let before = std::mem::take(&mut before);
+        match groups.last_mut() {
+            Some(group) if group.packets == packets && losses_before(ledger, &before).is_empty() => {
+                group.stages.push(stage);
+            }
+            _ => groups.push(Group { before, stages: vec![stage], packets }),
+        }
+    }
+    groups
+}
+
+/// What did not come to these stages, the largest first.
+fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
+    let mut losses: Vec<_> =
+        ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.packets > 0).collect();
+    losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets));
+    losses
+}
+
+/// Columns that the widest figure takes, its sign included.
+fn figure_width(ledger: &Ledger) -> usize {
+    let counts = stages(ledger).into_iter().filter_map(|(_, packets)| packets);
+    let signed =
+        ledger.losses.iter().map(|loss| loss.packets).chain([ledger.foreign, ledger.read.abs_diff(ledger.selected)]);
+    let widest =
+        counts.map(|packets| thousands(packets).len()).chain(signed.map(|packets| thousands(packets).len() + 1));
+    widest.max().unwrap_or_default()
+}
+
+/// Where figures and text stand.
+#[derive(Debug, Clone, Copy)]
+struct Margin {
+    indent: usize,
+    figures: usize,
+}
+
+impl Margin {
+    /// One row: the figure right-aligned, the text wrapped beside it.
+    fn row(self, figure: &str, text: &str, width: usize) -> String {
+        let figure = format!("{:indent$}{figure:>figures$}  ", "", indent = self.indent, figures = self.figures);
+        hang(&figure, text, width)
+    }
+
+    /// The columns before the text.
+    fn text(self) -> usize {
+        self.indent + self.figures + 2
+    }
+}
+
+/// `head`, then the text; further lines stand under the text's first.
+pub(super) fn hang(head: &str, text: &str, width: usize) -> String {
+    let columns = unicode_width::UnicodeWidthStr::width(head);
+    let mut lines = String::new();
+    for (index, line) in wrap(text, width.saturating_sub(columns).max(30)).into_iter().enumerate() {
+        if index == 0 {
+            lines.push_str(head);
+        } else {
+            lines.push_str(&" ".repeat(columns));
+        }
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
+}
+
+fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String {
+    let figure = format!("-{}", thousands(loss.packets));
+    let evidence = match loss.evidence {
+        Layer::Kernel => "kernel",
+        Layer::Stage => "counters",
+        Layer::Predicted => "predicted",
+    };
+    let frames = loss.frames.as_deref().map_or_else(String::new, |frames| {
+        let noun = if frames.contains([',', '-']) { "frames" } else { "frame" };
+        format!("{noun} {}; ", visible(&first_of(frames)))
+    });
+    let cause = visible(&loss.cause);
+    let (role, what) = if is_loss(loss) {
+        let happened = match loss.stage {
+            Stage::Read | Stage::Selected | Stage::Rewritten | Stage::Sent => format!("not {}", name(loss.stage)),
+            Stage::Arrived | Stage::Accepted | Stage::Delivered | Stage::Consumed => {
+                format!("lost before {}", name(loss.stage))
+            }
+        };
+        (Role::Bad, format!("{happened}: {cause} ({frames}evidence: {evidence})"))
+    } else {
+        let frames = frames.trim_end_matches("; ");
+        let frames = if frames.is_empty() { String::new() } else { format!(" ({frames})") };
+        (Role::Faint, format!("for the receiver's own kernel, no loss: {cause}{frames}"))
+    };
+    let mut text = paint_lines(look.style, role, &margin.row(&figure, &what, look.width));
+    if detail == Detail::Remedy && role == Role::Bad {
+        for (word, sentence) in [("why: ", &loss.why), ("fix: ", &loss.fix)] {
+            let head = format!("{:1$}{word}", "", margin.text());
+            text.push_str(&hang(&head, &visible(sentence), look.width));
+        }
+    }
+    text
+}
+
+/// The first frames of a list that could go on for ever, cut at a comma; the JSON report has all of them.
+fn first_of(frames: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 48;
+    match frames.get(..LONGEST).and_then(|first| first.rfind(',')).and_then(|comma| frames.get(..=comma)) {
+        Some(first) => Cow::Owned(format!("{first}…")),
+        None => Cow::Borrowed(frames),
+    }
+}

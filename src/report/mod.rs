@@ -1,0 +1,89 @@
+//! What a run came to, for every reader: people at a terminal, programs, CI servers.
+//!
+//! One file for each format, each a pure function of [`crate::outcome`]: [`text`] for people (its table of stages is in
+//! `ledger`), [`json`] and [`junit`] for programs, [`github`] for the annotations of GitHub's CI. [`progress`] shows what
+//! is running. May use `outcome` and `diagnostic` only; nothing here knows how a verdict came about. Start reading at
+//! [`text::story`].
+
+pub mod github;
+pub mod json;
+pub mod junit;
+mod ledger;
+pub mod progress;
+mod save;
+#[cfg(test)]
+mod tests;
+pub mod text;
+mod words;
+
+pub use save::{Destination, save};
+
+use anstyle::{AnsiColor, Color};
+
+use crate::diagnostic::Style;
+use crate::outcome::Verdict;
+
+/// How text is laid out for whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Whether escape sequences for colours may be in it.
+    pub style: Style,
+    /// Columns of the terminal; sentences are wrapped at this.
+    pub width: usize,
+}
+
+impl Look {
+    /// What goes into files: no colours, 100 columns.
+    pub const FILE: Self = Self { style: Style::Plain, width: 100 };
+}
+
+/// What a piece of text means, where it is shown in a colour of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Good,
+    Bad,
+    Odd,
+    Strong,
+    Faint,
+}
+
+impl From<Verdict> for Role {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Good,
+            Verdict::Skipped | Verdict::Blocked => Self::Odd,
+            Verdict::Fail | Verdict::Invalid | Verdict::Error => Self::Bad,
+        }
+    }
+}
+
+/// `text` in the colour of its role, where colours are wanted.
+fn paint(style: Style, role: Role, text: &str) -> String {
+    let colour = |colour: AnsiColor| anstyle::Style::new().bold().fg_color(Some(Color::Ansi(colour)));
+    let look = match (style, role) {
+        (Style::Plain, _) => return text.to_owned(),
+        (Style::Colour, Role::Good) => colour(AnsiColor::Green),
+        (Style::Colour, Role::Bad) => colour(AnsiColor::Red),
+        (Style::Colour, Role::Odd) => colour(AnsiColor::Yellow),
+        (Style::Colour, Role::Strong) => anstyle::Style::new().bold(),
+        (Style::Colour, Role::Faint) => anstyle::Style::new().dimmed(),
+    };
+    format!("{look}{text}{look:#}")
+}
+
+/// Each line painted on its own, so that no colour runs over a line end.
+fn paint_lines(style: Style, role: Role, text: &str) -> String {
+    text.lines().map(|line| paint(style, role, line) + "\n").collect()
+}
+
+/// The word for a verdict, as the JSON report writes it.
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Skipped => "skipped",
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Invalid => "invalid",
+        Verdict::Blocked => "blocked",
+        Verdict::Error => "error",
+    }
+}

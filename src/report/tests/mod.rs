@@ -1,0 +1,110 @@
+//! Every shape that an outcome can have, as every format shows it. The outcomes are made by hand; the snapshots are
+//! what users see.
+
+mod outcomes;
+
+use insta::assert_snapshot;
+
+use super::{Look, github, json, junit, text};
+use crate::diagnostic::Style;
+use crate::outcome::{Outcome, Report};
+
+fn stories(outcomes: &[Outcome], look: Look) -> String {
+    let all: Vec<_> = outcomes.iter().map(|outcome| text::story(outcome, look)).collect();
+    all.join("\n==\n\n")
+}
+
+fn story(outcome: &Outcome) -> String {
+    text::story(outcome, Look::FILE)
+}
+
+#[test]
+fn lines_make_a_table() {
+    let outcomes = outcomes::all();
+    let width = text::name_width(outcomes.iter().map(|outcome| outcome.name.as_str()));
+    let lines: String = outcomes.iter().map(|outcome| text::line(outcome, width, Look::FILE)).collect();
+    assert_snapshot!(lines);
+}
+
+#[test]
+fn a_collector_that_gets_nothing_is_told_why_first() {
+    assert_snapshot!(story(&outcomes::rp_filter()));
+}
+
+#[test]
+fn several_losses_stand_where_they_happened_and_add_up() {
+    assert_snapshot!(story(&outcomes::several_losses()));
+}
+
+#[test]
+fn what_nothing_explains_is_said_to_be_unexplained() {
+    assert_snapshot!(story(&outcomes::unexplained()));
+}
+
+#[test]
+fn what_the_receivers_kernel_keeps_is_no_loss() {
+    assert_snapshot!(story(&outcomes::kernel_and_foreign()));
+}
+
+#[test]
+fn a_stage_that_cannot_be_seen_is_not_a_number() {
+    assert_snapshot!(stories(&[outcomes::target(), outcomes::tcp(), outcomes::accepted_unseen()], Look::FILE));
+}
+
+#[test]
+fn what_stops_a_run_before_it_sends_is_told_whole() {
+    assert_snapshot!(stories(&[outcomes::invalid(), outcomes::blocked()], Look::FILE));
+}
+
+#[test]
+fn an_application_that_failed_is_quoted() {
+    assert_snapshot!(stories(&[outcomes::application_died(), outcomes::silent_application()], Look::FILE));
+}
+
+#[test]
+fn a_failed_check_without_words_is_told_by_its_figures() {
+    assert_snapshot!(story(&outcomes::bare_check()));
+}
+
+#[test]
+fn a_narrow_terminal_wraps_sentences_under_themselves() {
+    assert_snapshot!(text::story(&outcomes::rp_filter(), Look { style: Style::Plain, width: 60 }));
+}
+
+#[test]
+fn colours_mark_verdicts_and_losses_and_end_with_each_line() {
+    let look = Look { style: Style::Colour, width: 100 };
+    let mut outcome = outcomes::several_losses();
+    outcome.checks.clear();
+    let text = text::line(&outcomes::pass(), 0, look) + &text::story(&outcome, look);
+    for line in text.lines().filter(|line| line.contains('\u{1b}')) {
+        assert!(line.contains("\u{1b}[0m"), "{line:?}");
+    }
+    assert_snapshot!(text.replace('\u{1b}', "^"));
+}
+
+#[test]
+fn a_summary_counts_every_verdict_that_occurs() {
+    let all = outcomes::all();
+    let summaries = [text::summary(&all, 3.21, Look::FILE), text::summary(&all[..1], 0.31, Look::FILE)];
+    assert_snapshot!(summaries.concat());
+}
+
+#[test]
+fn the_json_report_names_places_and_carries_no_file() {
+    let scenarios = vec![outcomes::rp_filter(), outcomes::skipped(), outcomes::invalid()];
+    let text = json::text(&Report { format: 1, scenarios }).unwrap();
+    assert!(!text.contains(outcomes::SCENARIO), "no scenario's text in the report");
+    assert_snapshot!(text);
+}
+
+#[test]
+fn the_junit_report_tells_failures_errors_and_skipped_apart() {
+    let report = Report { format: 1, scenarios: outcomes::all() };
+    assert_snapshot!(junit::text(&report, 3.21).unwrap());
+}
+
+#[test]
+fn an_annotation_points_at_the_line() {
+    assert_snapshot!(github::annotations(&outcomes::all()));
+}

@@ -1,0 +1,275 @@
+//! One outcome of each kind, made by hand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::diagnostic::{Problem, Source};
+use crate::outcome::{Application, Check, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, Verdict};
+
+/// The scenario that problems point into.
+pub(super) const SCENARIO: &str = "format = 1\n\n[capture]\nfile = \"appflow.pcap\"\n\n[expect]\nconsumed = \"all\"\n";
+
+pub(super) fn all() -> Vec<Outcome> {
+    vec![
+        pass(),
+        pass_with_a_loss(),
+        rp_filter(),
+        several_losses(),
+        unexplained(),
+        kernel_and_foreign(),
+        target(),
+        tcp(),
+        bare_check(),
+        application_died(),
+        invalid(),
+        blocked(),
+        skipped(),
+    ]
+}
+
+fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
+    Outcome {
+        name: name.to_owned(),
+        file: format!("scenarios/{name}.toml"),
+        verdict,
+        seconds,
+        skipped: None,
+        problems: Vec::new(),
+        ledger: None,
+        replay: None,
+        checks: Vec::new(),
+        application: None,
+    }
+}
+
+fn in_scenario(problem: Problem, name: &str, words: &str) -> Problem {
+    let source = Arc::new(Source { path: PathBuf::from(format!("scenarios/{name}.toml")), text: SCENARIO.to_owned() });
+    let start = SCENARIO.find(words).expect("the words stand in the scenario");
+    problem.at(&source, Some(start..start + words.len()))
+}
+
+/// `counts`: sent, arrived, accepted, delivered, consumed. `None` for what can't be seen is put in by the caller.
+fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
+    let [sent, arrived, accepted, delivered, consumed] = counts;
+    Ledger {
+        read: sent,
+        selected: sent,
+        rewritten: sent,
+        sent,
+        arrived: Some(arrived),
+        accepted: Some(accepted),
+        delivered: Some(delivered),
+        consumed: Some(consumed),
+        foreign: 0,
+        losses,
+    }
+}
+
+fn loss(stage: Stage, cause: &str, packets: u64, frames: Option<&str>) -> Loss {
+    Loss {
+        stage,
+        cause: cause.to_owned(),
+        packets,
+        evidence: Layer::Stage,
+        frames: frames.map(str::to_owned),
+        why: format!("the rule behind {cause}"),
+        fix: format!("what to do about {cause}"),
+    }
+}
+
+fn check(what: &str, expected: &str, actual: u64) -> Check {
+    Check {
+        what: what.to_owned(),
+        expected: json!(expected),
+        actual: json!(actual),
+        passed: false,
+        line: None,
+        problem: None,
+    }
+}
+
+fn consumed_check(name: &str, actual: u64, of: u64) -> Check {
+    let what = format!("expected all {of} frames consumed, {actual} were");
+    let problem = in_scenario(Problem::error(what).label("not met"), name, "consumed = \"all\"");
+    Check { line: Some(7), problem: Some(problem), ..check("consumed", "all", actual) }
+}
+
+fn replay() -> Replay {
+    Replay {
+        sender: "packet".to_owned(),
+        seconds: 0.03,
+        pps: Some(184_933.0),
+        bits_per_second: Some(1.418e9),
+        lateness_us: Some(Lateness { p50: 1.2, p99: 9.8, max: 40.1 }),
+    }
+}
+
+pub(super) fn pass() -> Outcome {
+    Outcome {
+        ledger: Some(ledger([720; 5], Vec::new())),
+        replay: Some(replay()),
+        ..outcome("appflow-reaches-nfcapd", Verdict::Pass, 0.314)
+    }
+}
+
+pub(super) fn pass_with_a_loss() -> Outcome {
+    Outcome {
+        ledger: Some(ledger([12, 12, 12, 7, 7], vec![loss(Stage::Delivered, "NO_SOCKET", 5, Some("1-5"))])),
+        problems: vec![
+            Problem::warning("2 timestamps go back"),
+            Problem::note("the receiver's MAC is 02:00:00:00:00:02"),
+        ],
+        ..outcome("dns", Verdict::Pass, 12.3)
+    }
+}
+
+pub(super) fn rp_filter() -> Outcome {
+    let lost = Loss {
+        evidence: Layer::Kernel,
+        why: "net.ipv4.conf.all.rp_filter = 1 makes it 1 on every interface, and 10.44.1.17 has no route back through rx0"
+            .to_owned(),
+        fix: "map the source into 192.0.2.0/24, or add a route to it, or set both values to 0".to_owned(),
+        ..loss(Stage::Accepted, "IP_RPFILTER", 5548, Some("1-5548"))
+    };
+    Outcome {
+        ledger: Some(ledger([5548, 5548, 0, 0, 0], vec![lost])),
+        replay: Some(replay()),
+        checks: vec![consumed_check("appflow-ipfix", 0, 5548)],
+        ..outcome("appflow-ipfix", Verdict::Fail, 0.41)
+    }
+}
+
+pub(super) fn several_losses() -> Outcome {
+    let losses = vec![
+        loss(Stage::Sent, "UNSENDABLE", 1, Some("17")),
+        loss(Stage::Accepted, "OTHERHOST", 20, Some("20-39")),
+        loss(Stage::Accepted, "IP_RPFILTER", 1_000_000, Some("100-1000099")),
+        loss(
+            Stage::Delivered,
+            "UDP_CSUM",
+            30,
+            Some("1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39,41,43,45,47,49"),
+        ),
+        loss(Stage::Consumed, "NOT_READ", 9, None),
+    ];
+    let counts = ledger([1_999_999, 1_999_999, 999_979, 999_949, 999_940], losses);
+    Outcome {
+        ledger: Some(Ledger { read: 2_345_678, selected: 2_000_000, rewritten: 2_000_000, ..counts }),
+        replay: Some(Replay { pps: None, bits_per_second: None, lateness_us: None, ..replay() }),
+        checks: vec![consumed_check("several", 999_940, 2_000_000), check("drops.OTHERHOST", "0", 20)],
+        ..outcome("several", Verdict::Fail, 204.4)
+    }
+}
+
+pub(super) fn unexplained() -> Outcome {
+    let lost = Loss {
+        why: "12 datagrams left the input chain and came to no socket, and no counter moved".to_owned(),
+        fix: "run again as root, where the kernel's own drop reasons can be read".to_owned(),
+        ..loss(Stage::Delivered, "unexplained", 12, None)
+    };
+    Outcome {
+        ledger: Some(ledger([100, 100, 100, 88, 88], vec![lost])),
+        checks: vec![consumed_check("unexplained", 88, 100)],
+        ..outcome("unexplained", Verdict::Fail, 0.2)
+    }
+}
+
+pub(super) fn kernel_and_foreign() -> Outcome {
+    let losses =
+        vec![loss(Stage::Delivered, "KERNEL", 3, Some("1-3")), loss(Stage::Delivered, "NO_SOCKET", 1, Some("9"))];
+    Outcome {
+        ledger: Some(Ledger { foreign: 7, ..ledger([10, 10, 10, 6, 6], losses) }),
+        checks: vec![check("losses", "none", 1)],
+        ..outcome("arp-and-dns", Verdict::Fail, 0.2)
+    }
+}
+
+pub(super) fn target() -> Outcome {
+    let seen = ledger([4, 0, 0, 0, 0], vec![loss(Stage::Sent, "NOT_SENT", 6, Some("5-10"))]);
+    Outcome {
+        ledger: Some(Ledger {
+            read: 10,
+            selected: 10,
+            rewritten: 10,
+            arrived: None,
+            accepted: None,
+            delivered: None,
+            consumed: None,
+            ..seen
+        }),
+        checks: vec![check("sent", "all", 4)],
+        ..outcome("to-the-wire", Verdict::Fail, 60.0)
+    }
+}
+
+pub(super) fn tcp() -> Outcome {
+    let seen = ledger([10, 9, 9, 0, 0], vec![loss(Stage::Arrived, "FRAME_TOO_LONG", 1, Some("4"))]);
+    Outcome {
+        ledger: Some(Ledger { delivered: None, consumed: None, ..seen }),
+        checks: vec![check("arrived", "all", 9)],
+        ..outcome("tcp", Verdict::Fail, 0.2)
+    }
+}
+
+/// What is lost before a stage that can't be seen stands before the next that can.
+pub(super) fn accepted_unseen() -> Outcome {
+    let losses =
+        vec![loss(Stage::Accepted, "IP_RPFILTER", 2, Some("1,2")), loss(Stage::Delivered, "NO_SOCKET", 1, Some("3"))];
+    Outcome {
+        ledger: Some(Ledger { accepted: None, ..ledger([10, 10, 0, 7, 7], losses) }),
+        checks: vec![check("consumed", "all", 7)],
+        ..outcome("unseen", Verdict::Fail, 0.2)
+    }
+}
+
+pub(super) fn bare_check() -> Outcome {
+    Outcome {
+        ledger: Some(ledger([5; 5], Vec::new())),
+        checks: vec![Check { line: Some(12), ..check("command nfdump", "1401 lines", 1400) }],
+        ..outcome("bare", Verdict::Fail, 0.2)
+    }
+}
+
+pub(super) fn application_died() -> Outcome {
+    let lines: Vec<_> = (1..=25).map(|line| format!("line {line}")).collect();
+    Outcome {
+        problems: vec![Problem::error("`nfcapd` ended before its sockets were bound").fix("see what it wrote")],
+        application: Some(Application {
+            command: ["nfcapd", "-p", "4739"].map(str::to_owned).to_vec(),
+            ended: "exit status 255".to_owned(),
+            stdout: "hello\n".to_owned(),
+            stderr: lines.join("\n") + "\n\u{1b}[31mbind: address in use\u{1b}[0m\n",
+        }),
+        ..outcome("dies", Verdict::Error, 0.1)
+    }
+}
+
+pub(super) fn silent_application() -> Outcome {
+    let died = application_died();
+    let application =
+        died.application.map(|said| Application { stdout: String::new(), stderr: "\n".to_owned(), ..said });
+    Outcome { application, ..died }
+}
+
+pub(super) fn invalid() -> Outcome {
+    let problems = vec![
+        in_scenario(Problem::error("unknown key `fil`").label("not a key of `[capture]`"), "broken", "file")
+            .why("a key that restage does not know would do nothing, silently")
+            .fix("did you mean `file`?"),
+        in_scenario(Problem::error("`consumed` can't be observed"), "broken", "consumed").fix("use `arrived`"),
+    ];
+    Outcome { problems, ..outcome("broken", Verdict::Invalid, 0.0) }
+}
+
+pub(super) fn blocked() -> Outcome {
+    let problem = Problem::error("a user namespace was refused")
+        .why("kernel.apparmor_restrict_unprivileged_userns = 1, and restage has no AppArmor profile")
+        .fix("run it as root, or set the sysctl to 0");
+    Outcome { problems: vec![problem], ..outcome("no-lab", Verdict::Blocked, 0.01) }
+}
+
+pub(super) fn skipped() -> Outcome {
+    Outcome { skipped: Some("`snmptrapd` is not installed".to_owned()), ..outcome("snmp-traps", Verdict::Skipped, 0.0) }
+}

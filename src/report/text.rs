@@ -1,0 +1,226 @@
+//! What a run came to, for people: one line for each scenario as it ends, the whole story of each that did not pass, and
+//! a summary.
+//!
+//! The story is made so that someone whose collector gets nothing knows why at a glance: the verdict, then the ledger with
+//! the loss where it happened and its remedy, then what was expected, then what the application said.
+
+use std::fmt::Write as _;
+
+use super::words::{count, padded, plural, scaled, seconds, shortened, thousands, visible};
+use super::{Look, Role, ledger, paint, paint_lines, word};
+use crate::diagnostic::{Problem, Severity, render};
+use crate::outcome::{Application, Check, Ledger, Outcome, Replay, Stage, Verdict};
+
+/// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
+const MARGIN: usize = 9;
+/// Names get at most this many columns; a longer one pushes the rest of its line to the right.
+const LONGEST_NAME: usize = 40;
+/// Lines of an application's output that are shown; the reports have the rest.
+const TAIL: usize = 20;
+/// Columns of `5,548 sent  5,548 consumed`, with figures of up to seven.
+const REACHED: usize = 31;
+
+/// Columns for the names of these scenarios, so that their lines make a table.
+pub fn name_width<'a>(names: impl IntoIterator<Item = &'a str>) -> usize {
+    let widths = names.into_iter().map(unicode_width::UnicodeWidthStr::width);
+    widths.filter(|width| *width <= LONGEST_NAME).max().unwrap_or_default()
+}
+
+/// What is shown when a scenario ends: its line, and under it what is worth knowing although it passed.
+pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
+    let mut text = heading(outcome, &headline(outcome), name_width, look);
+    if outcome.verdict == Verdict::Pass {
+        if let Some(ledger) = &outcome.ledger {
+            text.push_str(&ledger::losses(ledger, look, MARGIN));
+        }
+        let warnings: Vec<_> = of_severity(outcome, |severity| severity != Severity::Note);
+        if !warnings.is_empty() {
+            text.push_str(&problems(&warnings, look));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The whole story of a scenario that did not pass.
+pub fn story(outcome: &Outcome, look: Look) -> String {
+    // Where nothing was sent the problems follow at once, and need no headline.
+    let headline = outcome.ledger.as_ref().map(|_| headline(outcome)).unwrap_or_default();
+    let mut text = heading(outcome, &headline, 0, look);
+    let _infallible = writeln!(text, "{:MARGIN$}{}", "", paint(look.style, Role::Faint, &visible(&outcome.file)));
+    if let Some(ledger) = &outcome.ledger {
+        text.push('\n');
+        text.push_str(&ledger::table(ledger, look, MARGIN));
+    }
+    if let Some(replay) = &outcome.replay {
+        let lines = ledger::hang(&" ".repeat(MARGIN), &replay_line(replay), look.width);
+        text.push_str(&paint_lines(look.style, Role::Faint, &lines));
+    }
+    let failed: Vec<_> =
+        outcome.checks.iter().filter(|check| !check.passed).map(|check| problem_of(check, outcome)).collect();
+    for problems_of in [&failed, &outcome.problems] {
+        if !problems_of.is_empty() {
+            text.push('\n');
+            text.push_str(&problems(problems_of, look));
+        }
+    }
+    if let Some(application) = &outcome.application {
+        text.push_str(&application_text(application, look));
+    }
+    text
+}
+
+/// The last line of a run: `12 scenarios: 10 passed, 1 failed, 1 skipped in 3.2 s`.
+pub fn summary(outcomes: &[Outcome], elapsed: f64, look: Look) -> String {
+    let total = u64::try_from(outcomes.len()).unwrap_or(u64::MAX);
+    let mut parts = Vec::new();
+    for verdict in [Verdict::Pass, Verdict::Fail, Verdict::Invalid, Verdict::Blocked, Verdict::Error, Verdict::Skipped]
+    {
+        let of_it = outcomes.iter().filter(|outcome| outcome.verdict == verdict).count();
+        if of_it > 0 {
+            let of_it = u64::try_from(of_it).unwrap_or(u64::MAX);
+            let words = match verdict {
+                Verdict::Pass => "passed".to_owned(),
+                Verdict::Fail => "failed".to_owned(),
+                Verdict::Error => plural(of_it, "error"),
+                other => word(other).to_owned(),
+            };
+            parts.push(paint(look.style, verdict.into(), &format!("{} {words}", thousands(of_it))));
+        }
+    }
+    format!("{}: {} in {}\n", count(total, "scenario"), parts.join(", "), seconds(elapsed))
+}
+
+/// Why it is not a pass, in a few words; empty for a pass.
+pub(super) fn headline(outcome: &Outcome) -> String {
+    let text = match outcome.verdict {
+        Verdict::Pass => String::new(),
+        Verdict::Skipped => outcome.skipped.clone().unwrap_or_default(),
+        Verdict::Invalid | Verdict::Blocked | Verdict::Error => {
+            let errors = of_severity(outcome, |severity| severity == Severity::Error);
+            match errors.as_slice() {
+                [] => String::new(),
+                [only] => only.what.clone(),
+                [first, more @ ..] => format!("{}, and {} more", first.what, more.len()),
+            }
+        }
+        Verdict::Fail => failure(outcome),
+    };
+    // The first line is the headline; the story has the rest.
+    visible(text.lines().next().unwrap_or_default()).into_owned()
+}
+
+/// The largest loss, if the ledger fails; else the first expectation that does.
+fn failure(outcome: &Outcome) -> String {
+    let failed: Vec<_> = outcome.checks.iter().filter(|check| !check.passed).collect();
+    let counted =
+        |check: &&Check| matches!(check.what.as_str(), "losses" | "sent" | "arrived" | "delivered" | "consumed");
+    let largest = outcome
+        .ledger
+        .iter()
+        .flat_map(|ledger| &ledger.losses)
+        .filter(|loss| ledger::is_loss(loss))
+        .max_by_key(|loss| loss.packets);
+    match (failed.iter().any(counted), largest, failed.first()) {
+        (true, Some(loss), _) | (false, Some(loss), None) => format!("{} × {}", thousands(loss.packets), loss.cause),
+        (_, _, Some(check)) => format!("{} is not as expected", check.what),
+        (_, None, None) => String::new(),
+    }
+}
+
+/// Verdict, name, how far the packets came, how long it took, and why it is not a pass.
+fn heading(outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> String {
+    let verdict = paint(look.style, outcome.verdict.into(), &padded(word(outcome.verdict), MARGIN - 2));
+    let name = visible(&outcome.name);
+    let name = paint(look.style, Role::Strong, &padded(&name, name_width));
+    let mut text = format!("{verdict}  {name}");
+    if let Some(ledger) = &outcome.ledger {
+        let _infallible = write!(text, "  {}  {:>7}", reached(ledger), seconds(outcome.seconds));
+    }
+    if !headline.is_empty() {
+        let role = if outcome.verdict == Verdict::Skipped { Role::Faint } else { outcome.verdict.into() };
+        let _infallible = write!(text, "  {}", paint(look.style, role, headline));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// How many were sent, and how many came to the last stage that can be seen.
+fn reached(ledger: &Ledger) -> String {
+    let last =
+        ledger::stages(ledger).into_iter().rev().find_map(|(stage, packets)| packets.map(|packets| (stage, packets)));
+    let sent = format!("{:>7} sent", thousands(ledger.sent));
+    match last {
+        Some((stage, packets)) if stage > Stage::Sent => {
+            format!("{sent}  {:>7} {:<9}", thousands(packets), ledger::name(stage))
+        }
+        _ => padded(&sent, REACHED),
+    }
+}
+
+/// How the frames were sent.
+fn replay_line(replay: &Replay) -> String {
+    let mut text = format!("sent in {} ({}", seconds(replay.seconds), visible(&replay.sender));
+    if let Some(pps) = replay.pps {
+        let _infallible = write!(text, ", {}", scaled(pps, "pps"));
+    }
+    if let Some(bits) = replay.bits_per_second {
+        let _infallible = write!(text, ", {}", scaled(bits, "bit/s"));
+    }
+    text.push(')');
+    if let Some(lateness) = replay.lateness_us {
+        let microseconds = [("median", lateness.p50), ("p99", lateness.p99), ("max", lateness.max)];
+        let figures: Vec<_> = microseconds.iter().map(|(name, figure)| format!("{name} {figure:.1}")).collect();
+        let _infallible = write!(text, "; off schedule by {} µs", figures.join(", "));
+    }
+    text
+}
+
+/// The failed expectation as the judge wrote it down, or from its figures.
+fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
+    check.problem.clone().unwrap_or_else(|| {
+        let what = format!("expected `{}` = {}, it is {}", check.what, check.expected, check.actual);
+        let problem = Problem::error(what);
+        match check.line {
+            Some(line) => problem.why(format!("line {line} of {}", outcome.file)),
+            None => problem,
+        }
+    })
+}
+
+fn of_severity(outcome: &Outcome, wanted: impl Fn(Severity) -> bool) -> Vec<Problem> {
+    outcome.problems.iter().filter(|problem| wanted(problem.severity)).cloned().collect()
+}
+
+/// Problems as compilers show them, with a line end after the last.
+pub fn problems(problems: &[Problem], look: Look) -> String {
+    let mut text = render(problems, look.style);
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// How the application ended, and the last that it said.
+fn application_text(application: &Application, look: Look) -> String {
+    let command = application.command.join(" ");
+    let how = format!("`{}` ended: {}", shortened(&visible(&command), 60), visible(&application.ended));
+    let said: Vec<_> = [("standard error", &application.stderr), ("standard output", &application.stdout)]
+        .into_iter()
+        .filter(|(_, text)| !text.trim().is_empty())
+        .collect();
+    // Its own words explain most failures, and its standard output seldom does when it complained elsewhere.
+    let Some((stream, output)) = said.first() else {
+        return format!("\n{how}; it wrote nothing\n");
+    };
+    let output = visible(output.trim_end());
+    let lines: Vec<_> = output.lines().collect();
+    let shown = lines.len().min(TAIL);
+    let which = if shown < lines.len() { format!("the last {shown} lines of its") } else { "its".to_owned() };
+    let mut text = format!("\n{how}; {which} {stream}:\n");
+    for line in &lines[lines.len() - shown..] {
+        let bar = paint(look.style, Role::Faint, "|");
+        let _infallible = writeln!(text, "  {bar} {}", line.trim_end());
+    }
+    text
+}

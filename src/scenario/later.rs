@@ -1,0 +1,86 @@
+//! Words of the language that this version knows but can't do yet: refused by name, never as unknown, never ignored.
+//!
+//! When one of them is built, its row goes, and its key moves into the form of its table.
+
+/// One key, or one word of a key that has others which work.
+struct Later {
+    /// Dotted, without indexes.
+    path: &'static str,
+    /// `None`: the key, whatever it says.
+    word: Option<&'static str>,
+    /// What to do until then.
+    instead: &'static str,
+}
+
+const fn key(path: &'static str, instead: &'static str) -> Later {
+    Later { path, word: None, instead }
+}
+
+const fn word(path: &'static str, word: &'static str, instead: &'static str) -> Later {
+    Later { path, word: Some(word), instead }
+}
+
+const LATER: &[Later] = &[
+    key(
+        "capture.files",
+        "join the captures into one with `mergecap -w all.pcapng a.pcap b.pcap`, and name it as `file`",
+    ),
+    key("capture.order", "leave it out: the frames of the one `file` are sent in its order"),
+    key("rewrite.lengths", "leave it out: lengths are preserved"),
+    word("rewrite.oversize", "skip", "leave those frames out by `[capture] filter` or `frames`, or raise `[lab] mtu`"),
+    word(
+        "rewrite.oversize",
+        "truncate",
+        "leave those frames out by `[capture] filter` or `frames`, or raise `[lab] mtu`",
+    ),
+    word("rewrite.layers", "inner", "leave it out: the outer headers are rewritten"),
+    word("rewrite.layers", "all", "leave it out: the outer headers are rewritten"),
+    key("rewrite.client", "write the client's addresses into `[rewrite.both]`"),
+    key("rewrite.server", "write the server's addresses into `[rewrite.both]`"),
+    key("rewrite.vlan", "leave it out: VLAN tags stay as they are"),
+    key("rewrite.header", "leave it out: the other header fields stay as they are"),
+    word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
+    key("lab.ruleset", "leave it out: the lab has no packet filter"),
+    word("pacing.rate", "find", "name a rate such as \"10000 pps\", and raise it until packets are lost"),
+    key("pacing.limit", "choose the frames by `[capture] frames`, for example \"1-1000\""),
+    key("pacing.precision", "leave it out"),
+    word("pacing.sender", "xdp", "write `sender = \"packet\"`, or leave it out"),
+    key("require.firewall", "leave it out"),
+    key("receiver.keep", "leave it out: what arrived is counted, not kept"),
+    key(
+        "expect.accepted",
+        "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue); with `[target]`, `sent`",
+    ),
+    key("expect.lateness", "leave it out, and read `replay.lateness-us` in the JSON report"),
+    key("expect.gap-error", "leave it out, and read `replay.lateness-us` in the JSON report"),
+    key("expect.within", "leave it out, and read `replay.seconds` in the JSON report"),
+];
+
+/// What to do instead of the key `path`, if the whole key comes later.
+pub(super) fn key_comes_later(path: &str) -> Option<&'static str> {
+    LATER.iter().find(|later| later.path == path && later.word.is_none()).map(|later| later.instead)
+}
+
+/// What to do instead of `written` as the value of `path`, if that word comes later.
+pub(super) fn word_comes_later(path: &str, written: &str) -> Option<&'static str> {
+    LATER.iter().find(|later| later.path == path && later.word == Some(written)).map(|later| later.instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::{Step, WORDS, allowed};
+    use super::*;
+
+    #[test]
+    fn a_word_that_comes_later_is_not_in_the_forms() {
+        for later in LATER {
+            let path: Vec<_> = later.path.split('.').map(|key| Step::Key(key.to_owned())).collect();
+            match (later.word, WORDS.at(&path)) {
+                (None, schema) => assert!(schema.is_none(), "{} is in a form: its row must go", later.path),
+                (Some(word), Some(schema)) => assert!(!allowed(schema).contains(&word), "{word} is in a form"),
+                // `rewrite.mac` stands for the `mac` of each side.
+                (Some(_), None) => assert_eq!(later.path, "rewrite.mac"),
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! From text to the root form, with every problem of the file at once.
+//!
+//! toml's recovering parser gives all syntax errors. The table is then read into the form; where that fails, the problem is
+//! told in the language's own words ([`super::words`]), the innermost entry that holds the error is taken out, and the
+//! rest is read again. Start at [`read_form`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::check::Broken;
+use super::words::{self, Step, WORDS};
+use super::{Form, later};
+use crate::diagnostic::{Problem, Source};
+
+/// After so many problems the rest of a file isn't worth reading: it isn't a scenario.
+const ENOUGH: usize = 64;
+
+/// The form, what is broken in the file, and the problems found so far. `None` where too much is broken to go on.
+pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Problem>) {
+    let (mut table, errors) = DeTable::parse_recoverable(&source.text);
+    let mut broken = Broken::default();
+    let mut problems = Vec::new();
+    for error in errors.iter().take(ENOUGH) {
+        let span = clip(&source.text, error.span().unwrap_or(0..0));
+        if !broken.on_bad_line(&span) {
+            problems.push(syntax_problem(&source.text, error.message(), &span).at(source, Some(span.clone())));
+        }
+        broken.lines.push(lines_of(&source.text, &span));
+    }
+    for round in 0.. {
+        let error = match Form::deserialize(toml::de::Deserializer::from(table.clone())) {
+            Ok(form) => return (Some(form), broken, problems),
+            Err(_) if round == ENOUGH => break,
+            Err(error) => error,
+        };
+        let Some(entry) = error.span().and_then(|span| find(table.get_ref(), &span, &mut Vec::new())) else {
+            // An error without a place in the table: nothing that could be taken out.
+            let problem = Problem::error("this is not a scenario").why(error.message());
+            problems.push(problem.fix("begin with `restage init CAPTURE`").at(source, Some(0..0)));
+            return (None, broken, problems);
+        };
+        let problem = entry.explain(error.message());
+        let span = clip(&source.text, entry.span());
+        broken.paths.push(words::numbered(&entry.path));
+        broken.paths.extend(entry.meant());
+        if !broken.on_bad_line(&span) {
+            problems.push(problem.at(source, Some(span.clone())));
+        }
+        broken.spans.push(span);
+        let path = entry.path.clone();
+        remove(table.get_mut(), &path);
+    }
+    problems.push(
+        Problem::note("there are more problems than these")
+            .why("a file with so many is hardly a scenario")
+            .fix("mend these first, or begin with `restage init CAPTURE`")
+            .at(source, Some(source.text.len()..source.text.len())),
+    );
+    (None, broken, problems)
+}
+
+/// What is wrong with the syntax, in toml's words, with ours where they help.
+fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Problem {
+    let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+    let value = text.get(span.clone()).unwrap_or_default().trim();
+    if what.starts_with("duplicate key") {
+        let problem = Problem::error(format!("duplicate key `{value}`"));
+        return problem.why("a key stands once in a table, and a table once in a file").fix("keep one of them");
+    }
+    if what.starts_with("string values must be quoted") || what.starts_with("invalid boolean") {
+        let problem = Problem::error("this is not a TOML value").why("strings stand in quotes");
+        return if value.is_empty() || value.contains('"') {
+            problem.fix("write a value after the `=`, strings in quotes")
+        } else {
+            problem.fix(format!("write \"{value}\""))
+        };
+    }
+    let problem = Problem::error(format!("not TOML: {what}"));
+    if expected.is_empty() {
+        problem
+    } else {
+        problem.fix(format!("expected here: {}", expected.replace(", ", " or ")))
+    }
+}
+
+/// A key and its value on the way down the file.
+struct Found<'t> {
+    path: Vec<Step>,
+    /// The key's bytes; the element's own for an element of a list.
+    key: Range<usize>,
+    value: &'t Spanned<DeValue<'t>>,
+}
+
+/// The entry that an error at `wanted` is about: the outermost whose key or value is just that, else the innermost that holds it.
+fn find<'t>(table: &'t DeTable<'t>, wanted: &Range<usize>, path: &mut Vec<Step>) -> Option<Found<'t>> {
+    let mut entries = table.iter().map(|(key, value)| (Step::Key(key.get_ref().to_string()), key.span(), value));
+    find_among(&mut entries, wanted, path)
+}
+
+fn find_among<'t>(
+    entries: &mut dyn Iterator<Item = (Step, Range<usize>, &'t Spanned<DeValue<'t>>)>,
+    wanted: &Range<usize>,
+    path: &mut Vec<Step>,
+) -> Option<Found<'t>> {
+    let holds = |span: &Range<usize>| span.start <= wanted.start && wanted.end <= span.end;
+    let mut holder = None;
+    for (step, key, value) in entries {
+        path.push(step);
+        let exact = key == *wanted || value.span() == *wanted;
+        let below = match value.get_ref() {
+            _ if exact => None,
+            DeValue::Table(table) => find(table, wanted, path),
+            DeValue::Array(list) => {
+                let mut elements =
+                    list.iter().enumerate().map(|(index, value)| (Step::Index(index), value.span(), value));
+                find_among(&mut elements, wanted, path)
+            }
+            _ => None,
+        };
+        let held = exact || holds(&key) || holds(&value.span());
+        let here = || Found { path: path.clone(), key, value };
+        let found = below.or_else(|| held.then(here));
+        path.pop();
+        if let Some(found) = found {
+            if exact || found.path.len() > path.len() + 1 {
+                return Some(found);
+            }
+            holder = Some(found);
+        }
+    }
+    holder
+}
+
+impl Found<'_> {
+    /// Whether the key itself is what is wrong: no table of the language has it here.
+    fn key_is_unknown(&self) -> bool {
+        WORDS.at(&self.path).is_none()
+    }
+
+    /// The bytes that a caret belongs under.
+    fn span(&self) -> Range<usize> {
+        if self.key_is_unknown() { self.key.clone() } else { self.value.span() }
+    }
+
+    fn parent(&self) -> &[Step] {
+        self.path.split_last().map_or(&[], |(_, parent)| parent)
+    }
+
+    fn last_key(&self) -> &str {
+        match self.path.last() {
+            Some(Step::Key(key)) => key,
+            _ => "",
+        }
+    }
+
+    /// The key that a mistyped one was meant to be.
+    fn suggestion(&self) -> Option<&'static str> {
+        let words: &'static words::Words = &WORDS;
+        if self.key_is_unknown() { words::nearest(self.last_key(), words.keys(self.parent())) } else { None }
+    }
+
+    /// Its path, so that nobody says it is missing.
+    fn meant(&self) -> Option<String> {
+        let mut path = self.parent().to_vec();
+        path.push(Step::Key(self.suggestion()?.to_owned()));
+        Some(words::numbered(&path))
+    }
+
+    /// What is wrong; `message` is what the reader said, for what the schema doesn't tell.
+    fn explain(&self, message: &str) -> Problem {
+        let name = words::dotted(&self.path);
+        if self.key_is_unknown() { self.explain_key(&name) } else { self.explain_value(&name, message) }
+    }
+
+    fn explain_key(&self, name: &str) -> Problem {
+        if let Some(instead) = later::key_comes_later(name) {
+            return not_there_yet(name, instead);
+        }
+        let parent = words::dotted(self.parent());
+        let keys = WORDS.keys(self.parent()).join(", ");
+        let (what, why) = match (parent.is_empty(), self.value.get_ref().is_table()) {
+            (true, true) => (format!("unknown table `[{}]`", self.last_key()), format!("a scenario has {keys}")),
+            (true, false) => (format!("unknown key `{name}` at the top of the file"), format!("a scenario has {keys}")),
+            (false, _) => {
+                let in_list = matches!(self.parent().last(), Some(Step::Index(_)));
+                let table = if in_list { format!("[[{parent}]]") } else { format!("[{parent}]") };
+                (format!("unknown key `{}` in `{table}`", self.last_key()), format!("its keys are {keys}"))
+            }
+        };
+        let problem = Problem::error(what).why(why);
+        if let Some(suggestion) = self.suggestion() {
+            return problem.label(format!("did you mean `{suggestion}`?")).fix(format!("write `{suggestion}`"));
+        }
+        let elsewhere: Vec<_> = WORDS
+            .tables_with(self.last_key())
+            .into_iter()
+            .map(|table| if table.is_empty() { "the top of the file".to_owned() } else { format!("`[{table}]`") })
+            .collect();
+        if elsewhere.is_empty() {
+            problem.fix("remove it")
+        } else {
+            problem.fix(format!("move it to {}", words::one_of(&elsewhere)))
+        }
+    }
+
+    fn explain_value(&self, name: &str, message: &str) -> Problem {
+        let schema = WORDS.at(&self.path).expect("a key without a schema is unknown");
+        let allowed = words::allowed(schema);
+        let types = words::types(schema);
+        let actual = match self.value.get_ref().type_str() {
+            "table" => "object",
+            other => other,
+        };
+        if let (DeValue::String(written), false) = (self.value.get_ref(), allowed.is_empty()) {
+            if let Some(instead) = later::word_comes_later(name, written) {
+                return not_there_yet(&format!("{name} = \"{written}\""), instead);
+            }
+            let quoted: Vec<_> = allowed.iter().map(|word| format!("\"{word}\"")).collect();
+            let wanted = words::one_of(&quoted);
+            let problem = Problem::error(format!("`{name}` can't be \"{written}\"")).why(format!("it is {wanted}"));
+            return match words::nearest(written, allowed.iter().copied()) {
+                Some(word) => problem.label(format!("did you mean \"{word}\"?")).fix(format!("write \"{word}\"")),
+                None => problem.fix(format!("write {wanted}")),
+            };
+        }
+        if types.contains(actual) {
+            let why = if actual == "integer" { "it doesn't fit into 64 bits" } else { message };
+            return Problem::error(format!("`{name}` can't be read")).why(why).fix(self.fix(name));
+        }
+        let wanted = words::wanted(schema);
+        let whose = if matches!(self.path.last(), Some(Step::Index(_))) { "every entry of " } else { "" };
+        let problem = Problem::error(format!("{whose}`{name}` must be {wanted}"))
+            .label(format!("this is {}", words::type_name(actual)));
+        problem.fix(self.fix(name))
+    }
+
+    /// How it is written: by its own example, as a table, or by the nearest example on the way up.
+    fn fix(&self, name: &str) -> String {
+        if name.split('.').any(|key| key == "sysctl") && self.value.get_ref().is_table() {
+            return "put the whole key in quotes: \"net.ipv4.conf.{receiver}.rp_filter\" = 2".to_owned();
+        }
+        for length in (1..=self.path.len()).rev() {
+            let path = self.path.get(..length).unwrap_or_default();
+            let (Some(Step::Key(key)), Some(schema)) = (path.last(), WORDS.at(path)) else { continue };
+            if let Some(example) = words::example(schema) {
+                return format!("write it like {key} = {example}");
+            }
+            if schema.get("properties").is_some() {
+                return format!("begin a table with `[{}]`, its keys on the lines below", words::dotted(path));
+            }
+            if schema.get("items").is_some() {
+                return format!("begin each with `[[{}]]`, its keys on the lines below", words::dotted(path));
+            }
+        }
+        format!("remove `{name}`")
+    }
+}
+
+/// A word of the language that comes in a later version.
+pub(super) fn not_there_yet(name: &str, instead: &str) -> Problem {
+    Problem::error(format!("`{name}` is not there yet in this version"))
+        .why("the language has it, this version of restage can't do it")
+        .fix(instead)
+}
+
+/// Takes one entry out.
+fn remove(table: &mut DeTable<'_>, path: &[Step]) {
+    let Some((Step::Key(key), below)) = path.split_first() else { return };
+    if below.is_empty() {
+        table.remove(key.as_str());
+    } else if let Some(value) = table.get_mut(key.as_str()) {
+        remove_below(value.get_mut(), below);
+    }
+}
+
+fn remove_below(value: &mut DeValue<'_>, path: &[Step]) {
+    match (value, path) {
+        (DeValue::Table(table), path) => remove(table, path),
+        (DeValue::Array(list), [Step::Index(index)]) => {
+            let kept = std::mem::replace(list, DeArray::new()).into_iter().enumerate();
+            *list = kept.filter(|(at, _)| at != index).map(|(_, value)| value).collect();
+        }
+        (DeValue::Array(list), [Step::Index(index), below @ ..]) => {
+            if let Some(value) = list.get_mut(*index) {
+                remove_below(value.get_mut(), below);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The same bytes, inside the text and on character boundaries.
+fn clip(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+    start..end
+}
+
+/// The bytes of all lines that a span touches, without the last newline.
+fn lines_of(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[span.end..].find('\n').map_or(text.len(), |newline| span.end + newline);
+    start..end
+}

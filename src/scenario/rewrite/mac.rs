@@ -1,0 +1,109 @@
+//! `mac = …` of a side. Start at [`check`].
+
+use std::ops::Range;
+
+use super::super::check::Checker;
+use super::super::form::{Entries, Value, WordOr};
+use super::super::site::LabWords;
+use super::super::{later, reading, words};
+use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
+use crate::diagnostic::{At, Problem};
+use crate::packet::MacAddr;
+
+/// The legal values; `None` where a single one can't be read.
+pub(super) fn check(
+    written: Value<WordOr<Entries<String>>>,
+    side: Side,
+    lab: Option<&LabWords>,
+    checker: &mut Checker,
+) -> Option<MacMap> {
+    let span = written.span();
+    match written.into_inner() {
+        WordOr::Word(word) => {
+            let value = check_new(&word, span.clone(), side, lab, checker)?;
+            Some(MacMap::All(At { value, span: Some(span) }))
+        }
+        WordOr::Other(entries) => {
+            let mut map: Vec<MacEntry> = Vec::new();
+            for entry in entries.0 {
+                let from = check_old(&entry.key, checker);
+                let to = check_new(entry.value.get(), entry.value.span(), side, lab, checker);
+                let (Some(from), Some(to)) = (from, to) else { continue };
+                let span = entry.span();
+                match map.iter().find(|other| other.from == from) {
+                    Some(first) => duplicate(&format!("`{from}`"), &first.span, &span, checker),
+                    None => map.push(MacEntry { from, to, span }),
+                }
+            }
+            Some(MacMap::Entries(map))
+        }
+    }
+}
+
+const FORM: &str = "write \"sender\", \"receiver\", or an address like \"02:00:00:00:00:02\"";
+
+fn check_old(written: &Value<String>, checker: &mut Checker) -> Option<MacAddr> {
+    let mac = written.get().parse().ok();
+    if mac.is_none() {
+        let problem = Problem::error(format!("`{}` is no MAC to map from", written.get()))
+            .why("a MAC is six two-digit hexadecimal bytes with `:` or `-` between them")
+            .fix("write an address of the capture, like \"00:1b:21:0a:0b:0c\"");
+        checker.refuse(written.span(), problem);
+    }
+    mac
+}
+
+fn check_new(
+    word: &str,
+    span: Range<usize>,
+    side: Side,
+    lab: Option<&LabWords>,
+    checker: &mut Checker,
+) -> Option<MacTarget> {
+    let name = format!("{side}.mac = \"{word}\"");
+    let problem = match (word, word.parse::<MacAddr>()) {
+        ("sender", _) => return Some(MacTarget::Sender),
+        ("receiver", _) if lab.is_some() => return Some(MacTarget::Receiver),
+        ("receiver", _) => Problem::error(format!("`{name}` has no address to take"))
+            .why("with `[target]` nothing here knows the receiver's MAC")
+            .fix("write its MAC, or that of the router on the way; `ip neigh` shows both"),
+        (_, Ok(mac)) if mac.is_group() && side != Side::Destination => {
+            Problem::error(format!("`{name}` would make a group the source"))
+                .why("the group bit of a source MAC is 0 (IEEE 802.3 §3.2.3)")
+                .fix(if side == Side::Both { "move it to `[rewrite.destination]`" } else { FORM })
+        }
+        (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
+        (_, Err(_)) => {
+            let problem = Problem::error(format!("`{side}.mac` can't be \"{word}\""));
+            match (later::word_comes_later("rewrite.mac", word), words::nearest(word, ["sender", "receiver"])) {
+                (Some(instead), _) => reading::not_there_yet(&name, instead),
+                (None, Some(near)) => {
+                    problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\""))
+                }
+                (None, None) => problem.why("it is neither a role nor a MAC address").fix(FORM),
+            }
+        }
+    };
+    checker.refuse(span, problem);
+    None
+}
+
+/// Reports what `both` and another side map alike.
+pub(super) fn compare(one: &SideMaps, both: &SideMaps, checker: &mut Checker) {
+    match (&one.mac, &both.mac) {
+        (Some(MacMap::All(ours)), Some(MacMap::All(theirs))) => {
+            if let (Some(ours), Some(theirs)) = (&ours.span, &theirs.span) {
+                ambiguous("every MAC", (one.side, ours), (both.side, theirs), checker);
+            }
+        }
+        (Some(MacMap::Entries(ours)), Some(MacMap::Entries(theirs))) => {
+            for entry in ours {
+                if let Some(other) = theirs.iter().find(|other| other.from == entry.from) {
+                    let what = format!("`{}`", entry.from);
+                    ambiguous(&what, (one.side, &entry.span), (both.side, &other.span), checker);
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,19 @@
+//! The JSON schemas of what people and programs exchange with restage. Start at [`all`].
+//!
+//! `restage schema` prints them; the copies in `schemas/` are kept equal by a test.
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use crate::{outcome, scenario};
+
+/// Every schema with the name of its file in `schemas/`, without `.schema.json`.
+pub fn all() -> Vec<(&'static str, Value)> {
+    // A report shows what is written (every key), and is read by programs: the newest draft.
+    let written = || SchemaSettings::draft2020_12().for_serialize().into_generator();
+    vec![
+        ("scenario", scenario::schema()),
+        ("report", written().into_root_schema_for::<outcome::Report>().to_value()),
+        ("event", written().into_root_schema_for::<outcome::Event>().to_value()),
+    ]
+}

@@ -1,0 +1,152 @@
+//! A packet socket (packet(7)) and everything that is asked of it by raw system calls: options, binding, sendmmsg(2).
+//!
+//! Needs `CAP_NET_RAW` in the user namespace that owns the network namespace. Start at [`PacketSocket::open`].
+#![expect(unsafe_code, reason = "nix has no TPACKET options, no sockaddr_ll from an index, and allocates for sendmmsg")]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use crate::diagnostic::{Failure, Problem, Result};
+
+/// How many frames go into one system call. Above 64 nothing is gained.
+pub(super) const BATCH: usize = 64;
+
+/// `ETH_P_ALL`: a socket bound with it hears every frame.
+pub(super) const EVERY_PROTOCOL: u16 = 3;
+
+/// What the kernel counted since it was last asked.
+pub(super) struct SocketCount {
+    /// Frames that the socket was offered, after its filter: taken and dropped.
+    pub(super) offered: u32,
+    /// Frames for which it had no room.
+    pub(super) dropped: u32,
+}
+
+/// An open packet socket. Hears nothing until it is bound with a protocol.
+#[derive(Debug)]
+pub(super) struct PacketSocket(OwnedFd);
+
+impl PacketSocket {
+    /// `SockType::Raw`: frames with their Ethernet header; `SockType::Datagram`: from the network header on.
+    ///
+    /// # Errors
+    /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, and where the kernel has no packet sockets.
+    pub(super) fn open(interface: &str, form: SockType) -> Result<Self> {
+        match socket(AddressFamily::Packet, form, SockFlag::SOCK_CLOEXEC, None) {
+            Ok(descriptor) => Ok(Self(descriptor)),
+            Err(errno) => {
+                let problem = Problem::error(format!("can't open a packet socket on `{interface}`"));
+                Err(match errno {
+                    nix::Error::EPERM | nix::Error::EACCES => Failure::blocked(
+                        problem
+                            .why("packet sockets need CAP_NET_RAW in this network namespace (packet(7))")
+                            .fix("run restage as root, or replay in the lab, which needs no privilege"),
+                    ),
+                    nix::Error::EAFNOSUPPORT => Failure::blocked(
+                        problem
+                            .why("this kernel has no packet sockets (CONFIG_PACKET)")
+                            .fix("load the module: `modprobe af_packet`"),
+                    ),
+                    other => Failure::error(problem.why(other.desc())),
+                })
+            }
+        }
+    }
+
+    /// Sets an integer option of level `SOL_PACKET`.
+    pub(super) fn set(&self, option: c_int, value: c_int) -> io::Result<()> {
+        self.set_option(libc::SOL_PACKET, option, &value)
+    }
+
+    /// Asks for a receive ring in the form of `PACKET_VERSION`, which must be set before.
+    pub(super) fn request_ring(&self, request: &libc::tpacket_req3) -> io::Result<()> {
+        self.set_option(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
+    }
+
+    /// Lets only the frames pass for which the classic BPF program returns more than 0.
+    pub(super) fn attach_filter(&self, program: &[libc::sock_filter]) -> io::Result<()> {
+        let length = u16::try_from(program.len()).expect("filters are a handful of instructions");
+        let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+        self.set_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    }
+
+    /// Binds to one interface; with `protocol` (an `EtherType`, or [`EVERY_PROTOCOL`]) it hears from now on, with 0 it never does.
+    pub(super) fn bind(&self, index: u32, protocol: u16) -> io::Result<()> {
+        // SAFETY: sockaddr_ll is plain integers and byte arrays, for which all zeros is a value.
+        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+        address.sll_family = u16::try_from(libc::AF_PACKET).expect("17");
+        address.sll_protocol = protocol.to_be();
+        address.sll_ifindex = c_int::try_from(index).expect("an interface index is a positive int");
+        // SAFETY: the pointer and the length describe `address`, which lives across the call; the kernel only reads it.
+        let status =
+            unsafe { libc::bind(self.0.as_raw_fd(), ptr::from_ref(&address).cast(), length_of::<libc::sockaddr_ll>()) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Sends frames in order, at most [`BATCH`] of them, waiting while the socket's send buffer is full. Returns how many were
+    /// taken, at least 1. The error is the first frame's: the kernel keeps that of a later one to itself.
+    pub(super) fn send(&self, frames: &[&[u8]]) -> io::Result<usize> {
+        let count = frames.len().min(BATCH);
+        // SAFETY: both are C structs of integers and pointers, for which all zeros (null pointers, no address, no control
+        // messages) is a value.
+        let (mut parts, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) = unsafe { zeroed() };
+        for ((part, header), frame) in parts.iter_mut().zip(&mut headers).zip(frames) {
+            part.iov_base = frame.as_ptr().cast_mut().cast();
+            part.iov_len = frame.len();
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+        }
+        // SAFETY: the first `count` headers each point to one part, which points to one frame; headers, parts and frames live
+        // across the call. The kernel reads the frames and writes only msg_len of the headers.
+        let taken = unsafe {
+            libc::sendmmsg(self.0.as_raw_fd(), headers.as_mut_ptr(), u32::try_from(count).expect("at most 64"), 0)
+        };
+        usize::try_from(taken).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// What was counted since the last call; the kernel begins again at 0.
+    pub(super) fn count(&self) -> io::Result<SocketCount> {
+        // For a socket without TPACKET_V3 the kernel writes the first two fields only (struct tpacket_stats).
+        let mut counted = libc::tpacket_stats_v3 { tp_packets: 0, tp_drops: 0, tp_freeze_q_cnt: 0 };
+        let mut length = length_of::<libc::tpacket_stats_v3>();
+        // SAFETY: the pointer and `length` describe `counted`, which is plain integers and lives across the call.
+        let status = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                ptr::from_mut(&mut counted).cast(),
+                &raw mut length,
+            )
+        };
+        if status != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The kernel has already added the dropped to the packets (packet_getsockopt).
+        Ok(SocketCount { offered: counted.tp_packets, dropped: counted.tp_drops })
+    }
+
+    fn set_option<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+        // SAFETY: the pointer and the length describe `value`, which lives across the call; the kernel only reads it. What a
+        // filter program points to lives as long as the caller's slice.
+        let status = unsafe {
+            libc::setsockopt(self.0.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length_of::<T>())
+        };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn length_of<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("socket options are small")
+}

@@ -1,0 +1,436 @@
+//! Frames in: a `TPACKET_V3` receive ring on one interface, shared with the kernel (packet(7), and
+//! `Documentation/networking/packet_mmap.rst` of Linux).
+//!
+//! The kernel fills blocks, and hands one over when it is full or 2 ms old; a block is read in place and handed back. Needs
+//! `CAP_NET_RAW`. Start at [`Ring::read`].
+#![expect(unsafe_code, reason = "the ring is memory shared with the kernel")]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+
+use super::interface;
+use super::netlink::{u16_at, u32_at};
+use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
+use crate::diagnostic::{Failure, Problem, Result};
+
+/// What a ring needs where nobody says otherwise. A larger one leaves the cache, and is slower.
+pub const DEFAULT_BYTES: usize = 4 << 20;
+
+/// `enum tpacket_versions`.
+const TPACKET_V3: c_int = 2;
+
+/// A half-filled block is handed over after this time. While frames come slowly each takes a block for itself, so blocks × this is how
+/// long the reader may sleep.
+const RETIRE_MILLISECONDS: u32 = 2;
+
+/// The smallest block. It must hold the largest frame.
+const BLOCK_BYTES: usize = 16 << 10;
+
+/// Room in a block beside the frame: the block's header (48), the frame's (48), its address (20) and alignment.
+const OVERHEAD_BYTES: usize = 256;
+
+/// Where `block_status` of `struct tpacket_block_desc` stands: after version u32 and offset to private u32.
+const BLOCK_STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr) + offset_of!(libc::tpacket_hdr_v1, block_status);
+const BLOCK_FRAMES: usize = offset_of!(libc::tpacket_block_desc, hdr) + offset_of!(libc::tpacket_hdr_v1, num_pkts);
+const BLOCK_FIRST: usize =
+    offset_of!(libc::tpacket_block_desc, hdr) + offset_of!(libc::tpacket_hdr_v1, offset_to_first_pkt);
+
+/// `struct tpacket3_hdr` is followed, aligned to 16, by the frame's `struct sockaddr_ll`.
+const ADDRESS: usize = size_of::<libc::tpacket3_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
+
+/// One frame, as it was on the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The frame from its Ethernet header on, with the VLAN tag put back that the kernel moved to the auxiliary data.
+    pub bytes: &'a [u8],
+    /// Its length on the wire, tag included; more than `bytes` where the ring's blocks are smaller than the frame.
+    pub original_length: u32,
+    /// When the kernel took it, in nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub time_ns: u64,
+}
+
+/// What the kernel counted since the ring was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RingStatistics {
+    /// Frames put into the ring.
+    pub packets: u64,
+    /// Frames for which it had no room.
+    pub drops: u64,
+}
+
+/// Ends a [`Ring::read`] that waits, from any thread.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<EventFd>);
+
+impl Waker {
+    /// The read that waits, or else the next one, returns at once with what is there.
+    pub fn wake(&self) {
+        // EAGAIN: nobody has read 2^64 - 2 wake-ups yet, so the ring is awake.
+        let _ = self.0.write(1);
+    }
+}
+
+/// A receive ring on one interface. Frames that the interface sends are not seen.
+pub struct Ring {
+    socket: PacketSocket,
+    memory: Mapping,
+    block_bytes: usize,
+    block_count: usize,
+    next: usize,
+    filters_outgoing: bool,
+    went_down: bool,
+    waker: Waker,
+    counted: RingStatistics,
+    tagged: Vec<u8>,
+}
+
+impl Ring {
+    /// Opens a ring of about `bytes` in the calling thread's network namespace; every frame that comes from now on is seen.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
+    /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, or when the kernel grants no memory.
+    #[expect(clippy::missing_panics_doc, reason = "the numbers of a ring of at most 1 GiB fit into 32 bits")]
+    pub fn open(interface: &str, bytes: usize) -> Result<Self> {
+        let facts = interface::existing(interface)?;
+        let socket = PacketSocket::open(interface, SockType::Raw)?;
+        let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
+        socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
+        // Linux 4.20. Without it what the interface sends comes too, and is told by its packet type.
+        let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
+
+        let frame_bytes = usize::try_from(facts.mtu_bytes).unwrap_or(usize::MAX).min(1 << 20) + OVERHEAD_BYTES;
+        let block_bytes = frame_bytes.next_power_of_two().max(BLOCK_BYTES);
+        let block_count = (bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
+        let number = |value: usize| u32::try_from(value).expect("the ring is at most 1 GiB");
+        let request = libc::tpacket_req3 {
+            tp_block_size: number(block_bytes),
+            tp_block_nr: number(block_count),
+            // TPACKET_V3 packs frames of any length; the kernel only checks that these two fit the blocks.
+            tp_frame_size: 2048,
+            tp_frame_nr: number(block_bytes / 2048 * block_count),
+            tp_retire_blk_tov: RETIRE_MILLISECONDS,
+            tp_sizeof_priv: 0,
+            tp_feature_req_word: 0,
+        };
+        let length = block_bytes * block_count;
+        let refused = |error: &io::Error| {
+            Failure::blocked(
+                Problem::error(format!("the kernel grants no receive ring of {} KiB on `{interface}`", length >> 10))
+                    .why(error.to_string())
+                    .fix("free memory, or raise the memory limit of the container or cgroup"),
+            )
+        };
+        socket.request_ring(&request).map_err(|error| refused(&error))?;
+        let memory = Mapping::new(&socket, length).map_err(|error| refused(&error))?;
+        let waker = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
+        let waker = Waker(Arc::new(waker.map_err(|errno| failed(&errno.into()))?));
+        socket.bind(facts.index, EVERY_PROTOCOL).map_err(|error| failed(&error))?;
+        Ok(Self {
+            socket,
+            memory,
+            block_bytes,
+            block_count,
+            next: 0,
+            filters_outgoing,
+            went_down: false,
+            waker,
+            counted: RingStatistics::default(),
+            tagged: Vec::new(),
+        })
+    }
+
+    /// Another thread's means to end a waiting [`Ring::read`].
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Whether the interface was seen to go down, or away, since the ring was opened. The ring goes on: an interface that comes up
+    /// again is heard again.
+    pub fn interface_went_down(&self) -> bool {
+        self.went_down
+    }
+
+    /// Gives every frame that is there to `each`, in the order of arrival; where none is, waits until some are, the waker is called, or
+    /// `timeout` is over. Returns how many frames there were. A frame shows up at most some 4 ms after it came.
+    ///
+    /// # Errors
+    /// When the kernel doesn't let us wait, or hands over a block that is no block.
+    pub fn read(&mut self, timeout: Duration, each: &mut dyn FnMut(Seen<'_>)) -> Result<usize> {
+        if !self.ready() {
+            self.wait(timeout).map_err(|error| Failure::system("can't wait for frames", &error))?;
+        }
+        let mut count = 0;
+        // One round at most: a reader that is slower than the wire must come back, too.
+        for _ in 0..self.block_count {
+            if !self.ready() {
+                break;
+            }
+            count += self.read_block(each)?;
+        }
+        Ok(count)
+    }
+
+    /// What the kernel counted since the ring was opened.
+    ///
+    /// # Errors
+    /// When the kernel doesn't tell.
+    pub fn statistics(&mut self) -> Result<RingStatistics> {
+        let count = self.socket.count().map_err(|error| Failure::system("can't read the ring's statistics", &error))?;
+        self.counted.packets += u64::from(count.offered.saturating_sub(count.dropped));
+        self.counted.drops += u64::from(count.dropped);
+        Ok(self.counted)
+    }
+
+    /// Whether the next block is ours.
+    fn ready(&self) -> bool {
+        self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    }
+
+    fn status(&self) -> &AtomicU32 {
+        let status = self.memory.at(self.next * self.block_bytes + BLOCK_STATUS, size_of::<u32>());
+        // SAFETY: `at` checked that 4 bytes are inside the mapping, which lives as long as self; the offset is a multiple of 4 in
+        // page-aligned memory. The kernel writes the word at any time, which an atomic allows.
+        unsafe { AtomicU32::from_ptr(status.cast().as_ptr()) }
+    }
+
+    /// Waits for a block, the waker or the time; forgets the wake-up and the socket's error.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+        let timeout = i32::try_from(milliseconds).ok().and_then(|time| PollTimeout::try_from(time).ok());
+        let mut both = [
+            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN | PollFlags::POLLERR),
+            PollFd::new(self.waker.0.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut both, timeout.unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let [socket, waker] = both.map(|each| each.revents().unwrap_or(PollFlags::empty()));
+        if waker.contains(PollFlags::POLLIN) {
+            // Non-blocking: EAGAIN when a second reader of the same ring was quicker, which can't be.
+            let _ = self.waker.0.read();
+        }
+        if socket.contains(PollFlags::POLLERR) {
+            // ENETDOWN: the interface went down. Reading the error clears it, so that the next poll waits again.
+            let error = getsockopt(&self.socket, sockopt::SocketError)?;
+            self.went_down |= error == libc::ENETDOWN;
+        }
+        Ok(())
+    }
+
+    /// Reads the next block, which must be ready, and hands it back.
+    fn read_block(&mut self, each: &mut dyn FnMut(Seen<'_>)) -> Result<usize> {
+        let start = self.memory.at(self.next * self.block_bytes, self.block_bytes);
+        // SAFETY: `at` checked that the block is inside the mapping, which outlives the slice: both end in this function. The block is
+        // ours (TP_STATUS_USER, read with Acquire), and the kernel writes to it only after the store below.
+        let block = unsafe { std::slice::from_raw_parts(start.as_ptr(), self.block_bytes) };
+        let mut count = 0;
+        let whole = frames_of(block, &mut |frame| {
+            if self.filters_outgoing && frame.packet_type == libc::PACKET_OUTGOING {
+                return;
+            }
+            count += 1;
+            each(frame.seen(&mut self.tagged));
+        });
+        self.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.next = (self.next + 1) % self.block_count;
+        match whole {
+            Some(()) => Ok(count),
+            None => Err(Failure::error(Problem::error(
+                "the kernel handed over a block of frames that is no TPACKET_V3 block",
+            ))),
+        }
+    }
+}
+
+/// The ring's memory, unmapped when dropped.
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    fn new(socket: &PacketSocket, length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                socket.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { start, length })
+    }
+
+    /// The address of `length` bytes at `offset`, which are inside.
+    fn at(&self, offset: usize, length: usize) -> NonNull<u8> {
+        assert!(offset + length <= self.length, "block numbers stay below the number of blocks");
+        // SAFETY: the assertion keeps the offset inside the one mapping that starts at `start`.
+        unsafe { self.start.add(offset) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of the mapping made in `new`, and nothing borrowed from it outlives self. It can fail
+        // only for arguments that aren't a mapping.
+        let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+// SAFETY: the mapping belongs to nobody else, and moving it between threads moves no memory.
+unsafe impl Send for Mapping {}
+
+/// One frame of a block, as the kernel describes it (`struct tpacket3_hdr`).
+struct Frame<'a> {
+    bytes: &'a [u8],
+    original_length: u32,
+    time_ns: u64,
+    /// TPID and TCI of the tag that was taken off.
+    tag: Option<[u8; 4]>,
+    packet_type: u8,
+}
+
+impl<'a> Frame<'a> {
+    /// With the tag at byte 12, for which `tagged` lends the room.
+    fn seen(&self, tagged: &'a mut Vec<u8>) -> Seen<'a> {
+        let (bytes, tag_length) = match (self.tag, self.bytes.split_at_checked(12)) {
+            (Some(tag), Some((addresses, rest))) => {
+                tagged.clear();
+                tagged.extend_from_slice(addresses);
+                tagged.extend_from_slice(&tag);
+                tagged.extend_from_slice(rest);
+                (tagged.as_slice(), 4)
+            }
+            _ => (self.bytes, 0),
+        };
+        Seen { bytes, original_length: self.original_length.saturating_add(tag_length), time_ns: self.time_ns }
+    }
+}
+
+/// Gives each frame of the block to `each`; `None` when an offset leads out of it.
+fn frames_of<'a>(block: &'a [u8], each: &mut dyn FnMut(Frame<'a>)) -> Option<()> {
+    let mut left = u32_at(block, BLOCK_FRAMES)?;
+    let mut offset = u32_at(block, BLOCK_FIRST)?;
+    while left > 0 {
+        let header = block.get(usize::try_from(offset).ok()?..)?;
+        each(frame_at(header)?);
+        left -= 1;
+        // 0 for the last one.
+        let next = u32_at(header, offset_of!(libc::tpacket3_hdr, tp_next_offset)).filter(|next| *next > 0 || left == 0);
+        offset = offset.checked_add(next?)?;
+    }
+    Some(())
+}
+
+/// The frame whose header stands at the beginning of `header`.
+fn frame_at(header: &[u8]) -> Option<Frame<'_>> {
+    use libc::{sockaddr_ll, tpacket_hdr_variant1, tpacket3_hdr};
+    const VLAN: usize = offset_of!(tpacket3_hdr, hv1);
+    let length = usize::try_from(u32_at(header, offset_of!(tpacket3_hdr, tp_snaplen))?).ok()?;
+    let start = usize::from(u16_at(header, offset_of!(tpacket3_hdr, tp_mac))?);
+    let status = u32_at(header, offset_of!(tpacket3_hdr, tp_status))?;
+    let seconds = u32_at(header, offset_of!(tpacket3_hdr, tp_sec))?;
+    let nanoseconds = u32_at(header, offset_of!(tpacket3_hdr, tp_nsec))?;
+    let tag = if status & libc::TP_STATUS_VLAN_VALID == 0 {
+        None
+    } else {
+        let control = u32_at(header, VLAN + offset_of!(tpacket_hdr_variant1, tp_vlan_tci))?;
+        let protocol = if status & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
+            0x8100
+        } else {
+            u16_at(header, VLAN + offset_of!(tpacket_hdr_variant1, tp_vlan_tpid))?
+        };
+        let ([a, b], [.., c, d]) = (protocol.to_be_bytes(), control.to_be_bytes());
+        Some([a, b, c, d])
+    };
+    Some(Frame {
+        bytes: header.get(start..start.checked_add(length)?)?,
+        original_length: u32_at(header, offset_of!(tpacket3_hdr, tp_len))?,
+        time_ns: u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds),
+        tag,
+        packet_type: *header.get(ADDRESS + offset_of!(sockaddr_ll, sll_pkttype))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A block of two frames, the second with a tag.
+    fn block() -> Vec<u8> {
+        let mut block = vec![0; 512];
+        let mut put = |offset: usize, bytes: &[u8]| block[offset..offset + bytes.len()].copy_from_slice(bytes);
+        put(BLOCK_FRAMES, &2u32.to_ne_bytes());
+        put(BLOCK_FIRST, &48u32.to_ne_bytes());
+        for (start, next, frame, vlan) in
+            [(48, 176u32, &b"receiversendertype"[..], None), (224, 0, b"toother_from_us_IP", Some(0x6064u32))]
+        {
+            put(start, &next.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_sec), &3u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_nsec), &5u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_snaplen), &18u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_len), &20u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_mac), &82u16.to_ne_bytes());
+            put(start + 82, frame);
+            if let Some(vlan) = vlan {
+                put(start + offset_of!(libc::tpacket3_hdr, tp_status), &libc::TP_STATUS_VLAN_VALID.to_ne_bytes());
+                put(start + offset_of!(libc::tpacket3_hdr, hv1) + 4, &vlan.to_ne_bytes());
+            }
+        }
+        block
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_tells_its_original_length() {
+        let block = block();
+        let mut room = Vec::new();
+        let mut seen = Vec::new();
+        let mut keep = |frame: Frame<'_>| {
+            let frame = frame.seen(&mut room);
+            seen.push((frame.bytes.to_vec(), frame.original_length, frame.time_ns));
+        };
+        assert_eq!(frames_of(&block, &mut keep), Some(()));
+        assert_eq!(seen[0], (b"receiversendertype".to_vec(), 20, 3_000_000_005));
+        // Without TP_STATUS_VLAN_TPID_VALID the tag was of the only kind that old kernels knew.
+        assert_eq!(seen[1], (b"toother_from\x81\x00\x60\x64_us_IP".to_vec(), 24, 3_000_000_005));
+    }
+
+    proptest! {
+        #[test]
+        fn no_block_makes_the_reader_panic_or_hang(changes in proptest::collection::vec((0..512usize, any::<u8>()), 0..12)) {
+            let mut block = block();
+            for (offset, byte) in changes {
+                block[offset] = byte;
+            }
+            let mut count = 0;
+            let mut room = Vec::new();
+            let whole = frames_of(&block, &mut |frame| {
+                frame.seen(&mut room);
+                count += 1;
+            });
+            prop_assert!(count <= 512);
+            prop_assert!(whole.is_none() || count == u32_at(&block, BLOCK_FRAMES).unwrap());
+        }
+    }
+}
