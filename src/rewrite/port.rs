@@ -1,5 +1,7 @@
 //! Ports of TCP, UDP, UDP-Lite and SCTP.
 
+use std::cmp::Reverse;
+
 use super::hits::Hits;
 use super::{Rewriter, SideTables};
 use crate::packet::bytes::{be16, put};
@@ -25,18 +27,21 @@ pub(super) struct PortMap {
 impl PortMap {
     /// Where ranges overlap (one of `both` and one of a side) the shorter wins, of equal ones the first.
     pub(super) fn new(ranges: &[PortRange]) -> Self {
-        let mut by_length: Vec<PortRange> = ranges.to_vec();
-        by_length.sort_by_key(|range| range.last - range.from);
-        // Every port at which another range may begin to win.
-        let mut bounds: Vec<u32> =
-            ranges.iter().flat_map(|range| [u32::from(range.from), u32::from(range.last) + 1]).collect();
-        bounds.sort_unstable();
-        bounds.dedup();
-        let mut disjoint: Vec<PortRange> = Vec::with_capacity(bounds.len());
-        for (first, after) in bounds.iter().zip(bounds.iter().skip(1)) {
-            let (Ok(from), Ok(last)) = (u16::try_from(*first), u16::try_from(*after - 1)) else { continue };
-            if let Some(winner) = by_length.iter().find(|range| range.from <= from && last <= range.last) {
-                disjoint.push(PortRange { from, last, ..*winner });
+        let mut longest_first: Vec<&PortRange> = ranges.iter().rev().collect();
+        longest_first.sort_by_key(|range| Reverse(range.last.saturating_sub(range.from)));
+        // Whoever wins a port comes last, and takes it.
+        let mut winners: Vec<Option<&PortRange>> = if ranges.is_empty() { Vec::new() } else { vec![None; 1 << 16] };
+        for range in longest_first {
+            if let Some(ports) = winners.get_mut(usize::from(range.from)..=usize::from(range.last)) {
+                ports.fill(Some(range));
+            }
+        }
+        let mut disjoint: Vec<PortRange> = Vec::new();
+        for (port, winner) in (0..=u16::MAX).zip(winners) {
+            let Some(winner) = winner else { continue };
+            match disjoint.last_mut() {
+                Some(range) if range.entry == winner.entry && range.last + 1 == port => range.last = port,
+                _ => disjoint.push(PortRange { from: port, last: port, ..*winner }),
             }
         }
         Self { ranges: disjoint }
