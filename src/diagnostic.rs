@@ -220,7 +220,8 @@ pub fn render(problems: &[Problem], style: Style) -> String {
     text
 }
 
-/// One problem in the words of annotate-snippets.
+/// One problem in the words of annotate-snippets. That normalizes the title and the source text itself; the other texts
+/// could carry escape codes, and hold what untrusted files say.
 fn group(problem: &Problem) -> Group<'_> {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
@@ -230,11 +231,11 @@ fn group(problem: &Problem) -> Group<'_> {
     let mut group = Group::with_title(level.primary_title(problem.what.as_str()));
     if let Some(place) = &problem.place {
         let (line, span) = first_line(place);
-        let caret = AnnotationKind::Primary.span(span).label(problem.label.as_deref());
-        let path = place.source.path.to_string_lossy().into_owned();
+        let label = problem.label.as_deref().map(normalize_untrusted_str);
+        let caret = AnnotationKind::Primary.span(span).label(label);
+        let path = normalize_untrusted_str(&place.source.path.to_string_lossy());
         group = group.element(Snippet::source(line).line_start(place.line()).path(path).annotation(caret));
     }
-    // Messages may carry escape codes on purpose, as far as the crate knows: ours never do.
     let footers = [(Level::NOTE.with_name("why"), &problem.why), (Level::HELP.with_name("fix"), &problem.fix)];
     for (level, text) in footers {
         if let Some(text) = text {
@@ -255,4 +256,64 @@ fn first_line(place: &Place) -> (&str, Range<usize>) {
     let begin = (start - line_start).min(line.len());
     let end = text.floor_char_boundary(place.span.end.min(text.len())).saturating_sub(line_start);
     (line, begin..end.clamp(begin, line.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, span: Range<usize>) -> Problem {
+        let source = Arc::new(Source { path: "scenarios/appflow.toml".into(), text: text.to_owned() });
+        Problem::error("source `10.44.1.17` has no route back").at(&source, Some(span))
+    }
+
+    #[test]
+    fn what_where_why_and_fix_have_their_lines() {
+        let text = "format = 1\n\n[rewrite.source]\nip = {}\n";
+        let problem = at(text, 12..28).label("no entry maps 10.44.1.17").why("rp_filter is 1").fix("map the source");
+        let plain = Problem::warning("the capture is empty").fix("record another");
+        let note = Problem::note("`tx0` has no address");
+        insta::assert_snapshot!(render(&[problem, plain, note], Style::Plain));
+    }
+
+    #[test]
+    fn a_place_of_several_lines_shows_its_first() {
+        insta::assert_snapshot!(render(&[at("a = [\r\n\t1,\r\n]\r\n", 4..14)], Style::Plain));
+    }
+
+    #[test]
+    fn tabs_and_wide_characters_keep_the_caret_in_place() {
+        insta::assert_snapshot!(render(&[at("\té = \t\"日本\" # x\n", 7..15)], Style::Plain));
+    }
+
+    #[test]
+    fn the_end_of_a_text_can_be_pointed_at() {
+        let problems = [at("a = 1\n", 6..6), at("a = 1", 5..5), at("", 0..0), at("a", 70..80)];
+        insta::assert_snapshot!(render(&problems, Style::Plain));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let text = format!("a = \"{}\" # {}\n", "x".repeat(300), "y".repeat(300));
+        insta::assert_snapshot!(render(&[at(&text, 308..309)], Style::Plain));
+    }
+
+    #[test]
+    fn control_characters_of_a_file_never_reach_the_terminal() {
+        let text = "a = \"\u{1b}[31m\u{202e}\"\n".to_owned();
+        let source = Arc::new(Source { path: "\u{1b}[31m.toml".into(), text });
+        let problem = Problem::error("\u{1b}[1m").at(&source, Some(4..10)).label("\u{1b}[1m");
+        let problem = problem.why("\u{1b}[2J").fix("\u{7}");
+        let text = render(&[problem], Style::Plain);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
+
+    #[test]
+    fn colour_changes_no_character() {
+        let problem = at("a = 1\n", 0..1).label("x").why("y").fix("z");
+        let coloured = render(std::slice::from_ref(&problem), Style::Colour);
+        let escapes = regex::Regex::new("\u{1b}\\[[0-9;]*m").expect("it is a pattern");
+        assert!(escapes.is_match(&coloured));
+        assert_eq!(escapes.replace_all(&coloured, ""), render(&[problem], Style::Plain));
+    }
 }

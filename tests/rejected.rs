@@ -30,12 +30,19 @@ fn every_rejected_file_says_what_where_why_and_how_to_mend_it() {
 }
 
 #[test]
-fn twelve_problems_of_a_file_are_reported_at_once_each_on_its_line() {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rejected/twelve_problems.toml"));
-    let problems = problems("twelve.toml", &text.unwrap());
+fn every_problem_of_a_file_is_reported_at_once_on_its_line() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rejected/many_problems.toml"));
+    let problems = problems("many.toml", &text.unwrap());
     let lines: Vec<_> = problems.iter().map(|problem| problem.place.as_ref().unwrap().line()).collect();
     assert_eq!(lines, [1, 2, 4, 5, 6, 9, 12, 13, 16, 19, 22, 23, 26]);
+}
+
+#[test]
+fn a_file_that_is_no_scenario_is_not_read_to_its_end() {
+    let lines: Vec<_> = (0..1000).map(|number| format!("key-{number} = {number}\n")).collect();
+    let problems = problems("many.toml", &lines.concat());
+    assert_eq!(problems.len(), 65);
+    assert_eq!(problems.last().unwrap().what, "there are more problems than these");
 }
 
 /// Scraps of the language, so that most texts get past the first brace.

@@ -26,13 +26,11 @@ pub(super) fn network(text: &str) -> Result<IpNet, Misread> {
     }
     let longest = if address.is_ipv4() { 32 } else { 128 };
     let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
-    match length.parse().ok().filter(|_| digits).and_then(|length| IpNet::new(address, length).ok()) {
-        Some(net) => Ok(net),
-        None => {
-            let why = format!("`{length}` is not a prefix length: 0 to {longest} for this family");
-            refuse(why, format!("write {address}/{longest} for the one address, or a shorter prefix"))
-        }
+    if let Some(net) = length.parse().ok().filter(|_| digits).and_then(|length| IpNet::new(address, length).ok()) {
+        return Ok(net);
     }
+    let why = format!("`{length}` is not a prefix length: 0 to {longest} for this family");
+    refuse(why, format!("write {address}/{longest} for the one address, or a shorter prefix"))
 }
 
 /// Reads a prefix whose host bits are zero.
@@ -52,7 +50,7 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Misread> {
     })
 }
 
-/// Whether all of it is multicast: 224.0.0.0/4 (RFC 5771) or ff00::/8 (RFC 4291).
+/// Whether all of it is multicast: 224.0.0.0/4 (RFC 5771) or `ff00::/8` (RFC 4291).
 pub(super) fn is_multicast(net: &IpNet) -> bool {
     match net {
         IpNet::V4(net) => net.addr().is_multicast() && net.prefix_len() >= 4,

@@ -46,7 +46,7 @@ pub struct Capture {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Form {
     /// The savefile, relative to the scenario.
-    #[schemars(example = &"captures/appflow.pcapng")]
+    #[schemars(required, example = &"captures/appflow.pcapng")]
     file: Option<Value<String>>,
     /// A pcap-filter(7) expression, exactly as tcpdump takes it; it looks at the capture before rewriting.
     #[schemars(example = &"udp dst port 4739")]
@@ -74,15 +74,14 @@ pub(super) fn check(form: Option<Value<Form>>, top: Range<usize>, checker: &mut 
     };
     let table = form.span();
     let form = form.into_inner();
-    let file = match &form.file {
-        Some(file) => checker.path("capture.file", file),
-        None => {
-            let problem = Problem::error("`[capture]` names no `file`")
-                .why("it says which capture is replayed")
-                .fix("add `file = \"…\"`, a path relative to the scenario's folder");
-            checker.missing("capture.file", table, problem);
-            None
-        }
+    let file = if let Some(file) = &form.file {
+        checker.path("capture.file", file)
+    } else {
+        let problem = Problem::error("`[capture]` names no `file`")
+            .why("it says which capture is replayed")
+            .fix("add `file = \"…\"`, a path relative to the scenario's folder");
+        checker.missing("capture.file", table, problem);
+        None
     };
     let frames = form.frames.and_then(|frames| check_frames(&frames, checker));
     let sha256 = form.sha256.and_then(|sum| check_sum(&sum, checker));

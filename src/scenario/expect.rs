@@ -12,7 +12,6 @@ use super::check::Checker;
 use super::form::{Entries, Scalar, Value};
 use super::receiver::Receiver;
 use super::require::Transport;
-use super::site::SiteWords;
 use super::{quantity, words};
 use crate::diagnostic::{At, Problem};
 
@@ -170,7 +169,7 @@ pub(super) struct Form {
     #[schemars(example = &"captured")]
     order: Option<Value<Order>>,
     /// Causes of loss that are allowed, each with its count.
-    #[schemars(example = example_drops())]
+    #[schemars(example = example_drops(), extend("propertyNames" = { "enum": CAUSE_NAMES }))]
     drops: Option<Entries<Scalar>>,
     /// The rewritten frames as reviewed text; written only by --update-snapshots.
     #[schemars(example = &"snapshots/appflow.snap")]
@@ -193,16 +192,10 @@ fn example_drops() -> serde_json::Value {
     serde_json::json!({ "SOCKET_RCVBUFF": 0 })
 }
 
-/// The legal values of `[expect]`, where the site and the receiver can show them.
-pub(super) fn check(
-    form: Option<Value<Form>>,
-    site: Option<&SiteWords>,
-    receiver: &Receiver,
-    checker: &mut Checker,
-) -> Expect {
+/// The legal values of `[expect]`; the lab, or else the target, and the receiver decide what can be seen.
+pub(super) fn check(form: Option<Value<Form>>, lab: bool, receiver: &Receiver, checker: &mut Checker) -> Expect {
     let written = form.is_some();
     let form = form.map(Value::into_inner).unwrap_or_default();
-    let lab = matches!(site, Some(SiteWords::Lab(_)));
     if lab {
         if let Some(sent) = &form.sent {
             let problem = Problem::error("`expect.sent` needs `[target]`")
@@ -244,7 +237,7 @@ pub(super) fn check(
         drops: check_drops(form.drops, checker),
         rewritten: form.rewritten.and_then(|path| checker.path("expect.rewritten", &path)),
         command: form.command.map_or(Vec::new(), |checks| output::check_commands(checks, checker)),
-        output: form.output.map_or(Vec::new(), |checks| output::check_outputs(checks, receiver, checker)),
+        output: form.output.map_or(Vec::new(), |checks| output::check_outputs(checks, lab, receiver, checker)),
     }
 }
 

@@ -42,13 +42,15 @@ const LATER: &[Later] = &[
     word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
     key("lab.ruleset", "leave it out: the lab has no packet filter"),
     word("pacing.rate", "find", "name a rate such as \"10000 pps\", and raise it until packets are lost"),
-    word("pacing.burst", "", "leave it out, or write `burst = 1`: each frame has its own deadline"),
     key("pacing.limit", "choose the frames by `[capture] frames`, for example \"1-1000\""),
     key("pacing.precision", "leave it out"),
     word("pacing.sender", "xdp", "write `sender = \"packet\"`, or leave it out"),
     key("require.firewall", "leave it out"),
-    key("receiver.keep", "record on the receiver's side with `[receiver] command = [\"tcpdump\", …]`"),
-    key("expect.accepted", "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue)"),
+    key("receiver.keep", "leave it out: what arrived is counted, not kept"),
+    key(
+        "expect.accepted",
+        "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue); with `[target]`, `sent`",
+    ),
     key("expect.lateness", "leave it out, and read `replay.lateness-us` in the JSON report"),
     key("expect.gap-error", "leave it out, and read `replay.lateness-us` in the JSON report"),
     key("expect.within", "leave it out, and read `replay.seconds` in the JSON report"),
@@ -62,4 +64,23 @@ pub(super) fn key_comes_later(path: &str) -> Option<&'static str> {
 /// What to do instead of `written` as the value of `path`, if that word comes later.
 pub(super) fn word_comes_later(path: &str, written: &str) -> Option<&'static str> {
     LATER.iter().find(|later| later.path == path && later.word == Some(written)).map(|later| later.instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::{Step, WORDS, allowed};
+    use super::*;
+
+    #[test]
+    fn a_word_that_comes_later_is_not_in_the_forms() {
+        for later in LATER {
+            let path: Vec<_> = later.path.split('.').map(|key| Step::Key(key.to_owned())).collect();
+            match (later.word, WORDS.at(&path)) {
+                (None, schema) => assert!(schema.is_none(), "{} is in a form: its row must go", later.path),
+                (Some(word), Some(schema)) => assert!(!allowed(schema).contains(&word), "{word} is in a form"),
+                // `rewrite.mac` stands for the `mac` of each side.
+                (Some(_), None) => assert_eq!(later.path, "rewrite.mac"),
+            }
+        }
+    }
 }

@@ -71,6 +71,7 @@ pub struct Scenario {
 struct Form {
     /// The version of the language: 1.
     #[schemars(range(min = 1, max = 1), example = 1)]
+    #[schemars(required)]
     format: Option<Value<i64>>,
     /// One line of text.
     #[schemars(example = &"AppFlow, captured in production, reaches the lab collector")]
@@ -82,6 +83,7 @@ struct Form {
     #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
     #[schemars(example = &"60s")]
     timeout: Option<Value<String>>,
+    #[schemars(required)]
     capture: Option<Value<capture::Form>>,
     rewrite: Option<Value<rewrite::Form>>,
     target: Option<Value<site::TargetForm>>,
@@ -126,16 +128,21 @@ fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
     // Where a missing table is pointed at: the file's first line.
     let top = 0..0;
     check_format(form.format.as_ref(), checker);
-    let is_target = form.target.is_some();
+    // With both, which is an error, nothing else is judged by the target.
+    let is_target = form.target.is_some() && form.lab.is_none();
     let capture = capture::check(form.capture, top, checker);
     let site = site::check(form.lab, form.target, checker);
     let interface = match &site {
         Some(site::SiteWords::Target { interface }) => interface.value.clone(),
         Some(site::SiteWords::Lab(_)) | None => site::LAB_RECEIVER.to_owned(),
     };
-    let rewrite = rewrite::check(form.rewrite, site.as_ref(), checker);
+    let lab = match &site {
+        Some(site::SiteWords::Lab(lab)) => Some(lab),
+        Some(site::SiteWords::Target { .. }) | None => None,
+    };
+    let rewrite = rewrite::check(form.rewrite, lab, checker);
     let receiver = receiver::check(form.receiver, is_target, checker);
-    let expect = expect::check(form.expect, site.as_ref(), &receiver, checker);
+    let expect = expect::check(form.expect, lab.is_some(), &receiver, checker);
     let pacing = pacing::check(form.pacing, checker);
     let require = require::check(form.require, is_target, &interface, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
@@ -188,7 +195,7 @@ fn check_tags(tags: Vec<Value<String>>, checker: &mut Checker) -> Vec<String> {
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     for tag in &tags {
         if tag.get().is_empty() || !tag.get().chars().all(legal) {
-            let problem = Problem::error(format!("`{}` is not a tag", tag.get()))
+            let problem = Problem::error(format!("`tags` can't hold \"{}\"", tag.get()))
                 .why("scenarios are chosen by expressions like `tag(ipfix) and not tag(slow)`")
                 .fix("write letters, digits, `-`, `_` and `.`");
             checker.refuse(tag.span(), problem);

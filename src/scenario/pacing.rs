@@ -75,10 +75,9 @@ enum Sender {
 /// The legal values of `[pacing]`.
 pub(super) fn check(form: Option<Value<Form>>, checker: &mut Checker) -> Pacing {
     let form = form.map(Value::into_inner).unwrap_or_default();
-    if let Some(burst) = &form.burst {
-        if let Some(instead) = later::word_comes_later("pacing.burst", "").filter(|_| *burst.get() != 1) {
-            checker.refuse(burst.span(), reading::not_there_yet(&format!("pacing.burst = {}", burst.get()), instead));
-        }
+    if let Some(burst) = form.burst.filter(|burst| *burst.get() != 1) {
+        let instead = "leave it out, or write `burst = 1`: each frame has its own deadline";
+        checker.refuse(burst.span(), reading::not_there_yet(&format!("pacing.burst = {}", burst.get()), instead));
     }
     // Every sender of this version is the packet socket.
     let (None | Some(Sender::Auto | Sender::Packet)) = form.sender.map(Value::into_inner);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::expect::Count;
 use super::form::Scalar;
 use super::pacing::Rate;
+use super::words;
 
 /// Why a text is not the quantity that is wanted, and how to write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,13 @@ pub(super) fn rate(text: &str) -> Result<Rate, Misread> {
         _ => {}
     }
     if let Some(interval) = text.strip_prefix("every ") {
-        return duration(interval).map(Rate::Every);
+        return match duration(interval) {
+            Ok(interval) => Ok(Rate::Every(interval)),
+            Err(Misread { why, .. }) => misread(why, "write the time from one frame to the next, like \"every 10ms\""),
+        };
+    }
+    if let Some(word) = words::nearest(text, ["captured", "topspeed"]) {
+        return misread(format!("`{text}` is not a rate"), format!("write \"{word}\""));
     }
     let (number, unit) = number_and_unit(text, RATE_FORM)?;
     let (factor, rate): (f64, fn(f64) -> Rate) = match unit {
@@ -153,9 +160,12 @@ fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), 
         None => is_digits(number),
         Some((whole, fraction)) => is_digits(whole) && is_digits(fraction),
     };
-    if rest.starts_with(|c: char| matches!(c, ',' | '_' | '\'')) {
+    if rest.starts_with([',', '_', '\'']) {
         let plain: String = text.chars().filter(|c| !matches!(c, ',' | '_' | '\'')).collect();
         return misread("digits are written without separators", format!("write \"{plain}\""));
+    }
+    if rest.starts_with(['e', 'E']) && rest[1..].starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-')) {
+        return misread("numbers have no exponent here", "write the number in full");
     }
     if !well_formed {
         return misread(format!("`{number}` is not a number"), form);
@@ -186,6 +196,9 @@ pub(super) fn count(written: &Scalar) -> Result<Count, Misread> {
         };
     }
     if let Some(share) = text.strip_suffix('%') {
+        if share.contains(',') {
+            return misread("a comma is no decimal point", format!("write \"{}%\"", share.trim().replace(',', ".")));
+        }
         let (number, unit) = number_and_unit(share.trim(), "write a share like \"99.9%\"")?;
         let percent = number.parse().unwrap_or(f64::INFINITY);
         if !unit.is_empty() {
@@ -228,8 +241,8 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5 s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("0.1us"), Ok(Duration::from_nanos(100)));
-        assert_eq!(duration("2min"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("2min"), Ok(Duration::from_mins(2)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
     }
 
     #[test]

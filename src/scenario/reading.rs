@@ -31,14 +31,17 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
         }
         broken.lines.push(lines_of(&source.text, &span));
     }
-    for _ in 0..ENOUGH {
+    for round in 0.. {
         let error = match Form::deserialize(toml::de::Deserializer::from(table.clone())) {
             Ok(form) => return (Some(form), broken, problems),
+            Err(_) if round == ENOUGH => break,
             Err(error) => error,
         };
         let Some(entry) = error.span().and_then(|span| find(table.get_ref(), &span, &mut Vec::new())) else {
-            problems.push(Problem::error("this is not a scenario").why(error.message()).at(source, Some(0..0)));
-            break;
+            // An error without a place in the table: nothing that could be taken out.
+            let problem = Problem::error("this is not a scenario").why(error.message());
+            problems.push(problem.fix("begin with `restage init CAPTURE`").at(source, Some(0..0)));
+            return (None, broken, problems);
         };
         let problem = entry.explain(error.message());
         let span = clip(&source.text, entry.span());
@@ -51,16 +54,22 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
         let path = entry.path.clone();
         remove(table.get_mut(), &path);
     }
+    problems.push(
+        Problem::note("there are more problems than these")
+            .why("a file with so many is hardly a scenario")
+            .fix("mend these first, or begin with `restage init CAPTURE`")
+            .at(source, Some(source.text.len()..source.text.len())),
+    );
     (None, broken, problems)
 }
 
 /// What is wrong with the syntax, in toml's words, with ours where they help.
 fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Problem {
     let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-    let value = text.get(span.start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let value = text.get(span.clone()).unwrap_or_default().trim();
     if what.starts_with("duplicate key") {
-        let why = "a key, and a table, stands once in a file";
-        return Problem::error(what).why(why).fix("keep one of them");
+        let problem = Problem::error(format!("duplicate key `{value}`"));
+        return problem.why("a key stands once in a table, and a table once in a file").fix("keep one of them");
     }
     if what.starts_with("string values must be quoted") || what.starts_with("invalid boolean") {
         let problem = Problem::error("this is not a TOML value").why("strings stand in quotes");
@@ -71,7 +80,11 @@ fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Problem {
         };
     }
     let problem = Problem::error(format!("not TOML: {what}"));
-    if expected.is_empty() { problem } else { problem.fix(format!("here belongs {}", expected.replace(", ", " or "))) }
+    if expected.is_empty() {
+        problem
+    } else {
+        problem.fix(format!("expected here: {}", expected.replace(", ", " or ")))
+    }
 }
 
 /// A key and its value on the way down the file.
@@ -168,10 +181,17 @@ impl Found<'_> {
             return not_there_yet(name, instead);
         }
         let parent = words::dotted(self.parent());
-        let table = if parent.is_empty() { "the top of the file".to_owned() } else { format!("`[{parent}]`") };
-        let problem = Problem::error(format!("unknown key `{}` in {table}", self.last_key()));
-        let keys = WORDS.keys(self.parent());
-        let problem = if keys.is_empty() { problem } else { problem.why(format!("its keys are {}", keys.join(", "))) };
+        let keys = WORDS.keys(self.parent()).join(", ");
+        let (what, why) = match (parent.is_empty(), self.value.get_ref().is_table()) {
+            (true, true) => (format!("unknown table `[{}]`", self.last_key()), format!("a scenario has {keys}")),
+            (true, false) => (format!("unknown key `{name}` at the top of the file"), format!("a scenario has {keys}")),
+            (false, _) => {
+                let in_list = matches!(self.parent().last(), Some(Step::Index(_)));
+                let table = if in_list { format!("[[{parent}]]") } else { format!("[{parent}]") };
+                (format!("unknown key `{}` in `{table}`", self.last_key()), format!("its keys are {keys}"))
+            }
+        };
+        let problem = Problem::error(what).why(why);
         if let Some(suggestion) = self.suggestion() {
             return problem.label(format!("did you mean `{suggestion}`?")).fix(format!("write `{suggestion}`"));
         }
@@ -208,31 +228,35 @@ impl Found<'_> {
             };
         }
         if types.contains(actual) {
-            return Problem::error(format!("`{name}` can't be read")).why(message);
+            let why = if actual == "integer" { "it doesn't fit into 64 bits" } else { message };
+            return Problem::error(format!("`{name}` can't be read")).why(why).fix(self.fix(name));
         }
         let wanted = words::wanted(schema);
         let whose = if matches!(self.path.last(), Some(Step::Index(_))) { "every entry of " } else { "" };
         let problem = Problem::error(format!("{whose}`{name}` must be {wanted}"))
             .label(format!("this is {}", words::type_name(actual)));
-        match self.fix(name, schema) {
-            Some(fix) => problem.fix(fix),
-            None => problem,
-        }
+        problem.fix(self.fix(name))
     }
 
-    /// How a value of another type is written, by the nearest example on the way up.
-    fn fix(&self, name: &str, schema: &serde_json::Value) -> Option<String> {
-        if schema.get("properties").is_some() && self.last_key() != "" {
-            return Some(format!("begin a table with `[{name}]`, its keys on the lines below"));
-        }
+    /// How it is written: by its own example, as a table, or by the nearest example on the way up.
+    fn fix(&self, name: &str) -> String {
         if name.split('.').any(|key| key == "sysctl") && self.value.get_ref().is_table() {
-            return Some("put the whole key in quotes: \"net.ipv4.conf.{receiver}.rp_filter\" = 2".to_owned());
+            return "put the whole key in quotes: \"net.ipv4.conf.{receiver}.rp_filter\" = 2".to_owned();
         }
-        (1..=self.path.len()).rev().find_map(|length| {
-            let path = self.path.get(..length)?;
-            let Some(Step::Key(key)) = path.last() else { return None };
-            Some(format!("write it like {key} = {}", words::example(WORDS.at(path)?)?))
-        })
+        for length in (1..=self.path.len()).rev() {
+            let path = self.path.get(..length).unwrap_or_default();
+            let (Some(Step::Key(key)), Some(schema)) = (path.last(), WORDS.at(path)) else { continue };
+            if let Some(example) = words::example(schema) {
+                return format!("write it like {key} = {example}");
+            }
+            if schema.get("properties").is_some() {
+                return format!("begin a table with `[{}]`, its keys on the lines below", words::dotted(path));
+            }
+            if schema.get("items").is_some() {
+                return format!("begin each with `[[{}]]`, its keys on the lines below", words::dotted(path));
+            }
+        }
+        format!("remove `{name}`")
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::form::{Entries, Value, WordOr};
-use super::site::SiteWords;
+use super::site::LabWords;
 use crate::diagnostic::{At, Problem};
 use crate::packet::MacAddr;
 
@@ -207,8 +207,8 @@ impl fmt::Display for Side {
     }
 }
 
-/// The legal values of `[rewrite]`. The site is needed for `"receiver"`; `None` if it is broken itself.
-pub(super) fn check(form: Option<Value<Form>>, site: Option<&SiteWords>, checker: &mut Checker) -> Rewrite {
+/// The legal values of `[rewrite]`; `"receiver"` needs the lab, which is `None` with `[target]`.
+pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: &mut Checker) -> Rewrite {
     let form = form.map(Value::into_inner).unwrap_or_default();
     // The only words that this version has for these two are the defaults.
     let (None | Some(Oversize::Refuse)) = form.oversize.map(Value::into_inner);
@@ -219,8 +219,8 @@ pub(super) fn check(form: Option<Value<Form>>, site: Option<&SiteWords>, checker
         let Some(form) = form.map(Value::into_inner) else { continue };
         sides.push(SideMaps {
             side,
-            ip: form.ip.and_then(|ip| ip::check(ip, side, site, checker)),
-            mac: form.mac.and_then(|mac| mac::check(mac, side, site, checker)),
+            ip: form.ip.and_then(|ip| ip::check(ip, side, lab, checker)),
+            mac: form.mac.and_then(|mac| mac::check(mac, side, lab, checker)),
             port: form.port.map_or(Vec::new(), |port| port::check(port.into_inner(), side, checker)),
         });
     }

@@ -80,7 +80,7 @@ pub(super) const LAB_RECEIVER: &str = "rx0";
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct TargetForm {
     /// The interface that sends.
-    #[schemars(length(min = 1, max = 15), example = &"enp0s8")]
+    #[schemars(required, length(min = 1, max = 15), example = &"enp0s8")]
     interface: Option<Value<String>>,
 }
 
@@ -120,8 +120,8 @@ pub(super) fn check(
         exclude_each_other(first, later, name, checker);
     }
     match target {
-        Some(target) => check_target(target, checker),
-        None => Some(SiteWords::Lab(check_lab(lab.map(Value::into_inner).unwrap_or_default(), checker))),
+        Some(target) if lab.is_none() => check_target(target, checker),
+        _ => Some(SiteWords::Lab(check_lab(lab.map(Value::into_inner).unwrap_or_default(), checker))),
     }
 }
 
@@ -169,16 +169,14 @@ fn check_lab(form: LabForm, checker: &mut Checker) -> LabWords {
 }
 
 fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
-    match u32::try_from(*written.get()) {
-        Ok(mtu @ 68..=65535) => written.with(mtu),
-        _ => {
-            let problem = Problem::error(format!("`lab.mtu` can't be {}", written.get()))
-                .why("it is from 68 (RFC 791) to 65535 bytes")
-                .fix("write 1500, or 9000 for jumbo frames");
-            checker.refuse(written.span(), problem);
-            written.with(1500)
-        }
+    if let Ok(mtu @ 68..=65535) = u32::try_from(*written.get()) {
+        return written.with(mtu);
     }
+    let problem = Problem::error(format!("`lab.mtu` can't be {}", written.get()))
+        .why("it is from 68 (RFC 791) to 65535 bytes")
+        .fix("write 1500, or 9000 for jumbo frames");
+    checker.refuse(written.span(), problem);
+    written.with(1500)
 }
 
 fn check_addresses(written: Value<Vec<Value<String>>>, checker: &mut Checker) -> At<Vec<IpNet>> {

@@ -160,15 +160,19 @@ pub(super) fn one_of<S: AsRef<str>>(names: &[S]) -> String {
     text
 }
 
-/// The known word that was probably meant: few edits away, or the same but for case and separators.
+/// The known word that was probably meant: few edits away (case and separators don't count), or longer than what is written.
 pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| word.to_lowercase().replace(['_', ' '], "-");
     let written = plain(written);
     let distance = |word: &&str| strsim::damerau_levenshtein(&written, &plain(word));
-    let best = known.into_iter().min_by_key(distance)?;
+    let known: Vec<_> = known.into_iter().collect();
+    let best = known.iter().copied().min_by_key(distance)?;
     let allowed = (best.chars().count().max(written.chars().count()) / 3).max(1);
-    let prefix = written.len() >= 3 && plain(best).starts_with(&written);
-    (distance(&best) <= allowed || prefix).then_some(best)
+    if distance(&best) <= allowed {
+        return Some(best);
+    }
+    let holds = |word: &&str| written.len() >= 3 && plain(word).contains(&written);
+    known.into_iter().find(holds)
 }
 
 /// A path as TOML writes it: `rewrite.source.port."8000-8099"`. An index is left out.

@@ -18,7 +18,7 @@ use crate::diagnostic::{At, Problem};
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct CommandForm {
     /// Program and arguments.
-    #[schemars(length(min = 1), example = ["nfdump", "-R", "{work}", "-q", "-o", "csv"])]
+    #[schemars(required, length(min = 1), example = ["nfdump", "-R", "{work}", "-q", "-o", "csv"])]
     run: Option<Value<Vec<Value<String>>>>,
     /// What its standard output must be.
     #[schemars(example = example_rule())]
@@ -54,7 +54,7 @@ pub(super) struct RuleForm {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct OutputForm {
     /// `stdout`, `stderr`, or a file that it writes.
-    #[schemars(example = &"stdout")]
+    #[schemars(required, example = &"stdout")]
     from: Option<Value<String>>,
     /// It contains this.
     #[schemars(example = &"sourceIPv4Address")]
@@ -97,19 +97,18 @@ pub(super) fn check_commands(forms: Vec<Value<CommandForm>>, checker: &mut Check
 }
 
 fn check_status(written: &Value<i64>, checker: &mut Checker) -> At<i32> {
-    match u8::try_from(*written.get()) {
-        Ok(status) => written.with(i32::from(status)),
-        Err(_) => {
-            let problem = Problem::error(format!("`expect.command.status` can't be {}", written.get()));
-            checker.refuse(written.span(), problem.why("an exit status is from 0 to 255").fix("write 0 for success"));
-            written.with(0)
-        }
-    }
+    let Ok(status) = u8::try_from(*written.get()) else {
+        let problem = Problem::error(format!("`expect.command.status` can't be {}", written.get()));
+        checker.refuse(written.span(), problem.why("an exit status is from 0 to 255").fix("write 0 for success"));
+        return written.with(0);
+    };
+    written.with(i32::from(status))
 }
 
 /// The legal values of all `[[expect.output]]`.
 pub(super) fn check_outputs(
     forms: Vec<Value<OutputForm>>,
+    lab: bool,
     receiver: &Receiver,
     checker: &mut Checker,
 ) -> Vec<OutputCheck> {
@@ -119,7 +118,11 @@ pub(super) fn check_outputs(
         if receiver.command.is_none() {
             let problem = Problem::error("`[[expect.output]]` needs an application")
                 .why("it is about what `[receiver] command` writes, and there is none")
-                .fix("add `[receiver] command`, or check by `[[expect.command]]`");
+                .fix(if lab {
+                    "add `[receiver] command`, or check by `[[expect.command]]`"
+                } else {
+                    "check by `[[expect.command]]`; or replace `[target]` by `[lab]`, and add `[receiver] command`"
+                });
             checker.missing("receiver.command", table.clone(), problem);
         }
         let form = form.into_inner();
@@ -194,7 +197,7 @@ fn check_regex(written: Value<String>, checker: &mut Checker) -> Option<At<Strin
     let message = error.to_string();
     let why = message.lines().last().unwrap_or_default();
     let problem = Problem::error("this is not a regular expression").why(why.trim_start_matches("error: "));
-    checker
-        .refuse(written.span(), problem.fix("mend it; \"\\\\.\" or '\\.' in TOML is one dot that is meant literally"));
+    let fix = "mend it; its syntax is https://docs.rs/regex/latest/regex/#syntax, and 'single quotes' keep backslashes";
+    checker.refuse(written.span(), problem.fix(fix));
     None
 }

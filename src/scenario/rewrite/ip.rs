@@ -1,5 +1,6 @@
 //! `ip = …` of a side. Start at [`check`].
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -7,7 +8,7 @@ use ipnet::IpNet;
 use super::super::check::Checker;
 use super::super::form::{Entries, Entry, Value, WordOr};
 use super::super::quantity::Misread;
-use super::super::site::SiteWords;
+use super::super::site::LabWords;
 use super::super::{address, words};
 use super::{IpEntry, IpMap, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::Problem;
@@ -21,20 +22,22 @@ pub(super) fn example() -> serde_json::Value {
 pub(super) fn check(
     written: Value<WordOr<Entries<String>>>,
     side: Side,
-    site: Option<&SiteWords>,
+    lab: Option<&LabWords>,
     checker: &mut Checker,
 ) -> Option<IpMap> {
     let span = written.span();
     match written.into_inner() {
-        WordOr::Word(word) if word == "receiver" => receiver(span, side, site, checker),
+        WordOr::Word(word) if word == "receiver" => receiver(span, side, lab, checker),
         WordOr::Word(word) => {
             let problem = Problem::error(format!("`{side}.ip` can't be \"{word}\""))
                 .why("it is a map of addresses, or \"receiver\" for the first address of `[lab]`");
             let problem = match words::nearest(&word, ["receiver"]) {
+                _ if word.parse::<IpAddr>().is_ok() => {
+                    let all = if word.contains(':') { "::/0" } else { "0.0.0.0/0" };
+                    problem.fix(format!("write {{ \"{all}\" = \"{word}\" }}, which maps every address of this family"))
+                }
                 Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
-                None => problem.fix(
-                    "write a map like { \"10.44.1.0/24\" = \"192.0.2.0/24\" }; every IPv4 address is \"0.0.0.0/0\"",
-                ),
+                None => problem.fix("write a map like { \"10.44.1.0/24\" = \"192.0.2.0/24\" }"),
             };
             checker.refuse(span, problem);
             None
@@ -53,17 +56,14 @@ pub(super) fn check(
     }
 }
 
-fn receiver(span: Range<usize>, side: Side, site: Option<&SiteWords>, checker: &mut Checker) -> Option<IpMap> {
+fn receiver(span: Range<usize>, side: Side, lab: Option<&LabWords>, checker: &mut Checker) -> Option<IpMap> {
     let problem = Problem::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
-    let lab = match site {
-        Some(SiteWords::Lab(lab)) => lab,
-        Some(SiteWords::Target { .. }) | None => {
-            let problem = problem
-                .why("with `[target]` nothing here knows the receiver's address")
-                .fix("write a map, like { \"0.0.0.0/0\" = \"192.0.2.20\" } with the receiver's address");
-            checker.refuse(span, problem);
-            return None;
-        }
+    let Some(lab) = lab else {
+        let problem = problem
+            .why("with `[target]` nothing here knows the receiver's address")
+            .fix("write a map, like { \"0.0.0.0/0\" = \"192.0.2.20\" } with the receiver's address");
+        checker.refuse(span, problem);
+        return None;
     };
     let addresses = lab.addresses.as_ref().map_or(&[][..], |addresses| &addresses.value);
     let first = |v4: bool| addresses.iter().map(IpNet::addr).find(|address| address.is_ipv4() == v4);

@@ -1,0 +1,173 @@
+//! What the files in `tests/accepted` mean.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use restage::diagnostic::{Style, render};
+use restage::packet::MacAddr;
+use restage::scenario::capture::Truncated;
+use restage::scenario::expect::{Count, OutputFrom};
+use restage::scenario::pacing::Rate;
+use restage::scenario::rewrite::{Checksums, IpMap, MacMap, MacTarget, Side};
+use restage::scenario::site::{LabMac, LabWords, Routes, SiteWords};
+use restage::scenario::{self, Scenario};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/accepted")
+}
+
+fn read(name: &str) -> Scenario {
+    scenario::read(&folder().join(name)).unwrap_or_else(|failure| panic!("{}", render(&failure.problems, Style::Plain)))
+}
+
+fn lab(scenario: &Scenario) -> &LabWords {
+    match &scenario.site {
+        SiteWords::Lab(lab) => lab,
+        SiteWords::Target { .. } => panic!("a target"),
+    }
+}
+
+fn text(scenario: &Scenario, span: &Range<usize>) -> String {
+    scenario.source.text[span.clone()].to_owned()
+}
+
+#[test]
+fn the_top_and_the_capture_are_read() {
+    let scenario = read("every_word.toml");
+    assert_eq!(scenario.name, "every_word");
+    assert_eq!(scenario.folder, folder());
+    assert_eq!(scenario.summary.as_deref(), Some("exported flows reach the collector"));
+    assert_eq!(scenario.tags, ["ipfix", "smoke"]);
+    let timeout = scenario.timeout.as_ref().unwrap();
+    assert_eq!(timeout.value, Duration::from_mins(1));
+    assert_eq!(text(&scenario, timeout.span.as_ref().unwrap()), "\"60s\"");
+    let capture = &scenario.capture;
+    assert_eq!(capture.file.value, folder().join("captures/flows.pcapng"));
+    assert_eq!(capture.filter.as_ref().unwrap().value, "udp dst port 4739");
+    assert_eq!(capture.frames.as_ref().unwrap().value.to_string(), "1-100,200,300-");
+    assert_eq!(capture.truncated.value, Truncated::Pad);
+    assert!(capture.sha256.as_ref().unwrap().value.starts_with("9f86d081"));
+}
+
+#[test]
+fn maps_are_read_in_the_order_of_the_file() {
+    let scenario = read("every_word.toml");
+    let rewrite = &scenario.rewrite;
+    assert_eq!(rewrite.checksums, Checksums::Fix);
+    assert!(rewrite.allow_unused);
+    let [source, destination, both] = rewrite.sides.as_slice() else { panic!("three sides") };
+    assert_eq!([source.side, destination.side, both.side], [Side::Source, Side::Destination, Side::Both]);
+    let Some(IpMap::Prefixes(prefixes)) = &source.ip else { panic!("a map") };
+    let arrows: Vec<_> = prefixes.iter().map(|entry| format!("{} > {}", entry.from, entry.to)).collect();
+    assert_eq!(arrows, ["10.44.1.0/24 > 192.0.2.0/24", "2001:db8:1::/48 > fd00:1::/48"]);
+    assert_eq!(text(&scenario, &prefixes[0].span), "\"10.44.1.0/24\" = \"192.0.2.0/24\"");
+    assert!(matches!(&source.mac, Some(MacMap::All(at)) if at.value == MacTarget::Sender));
+    let ports: Vec<_> = source.port.iter().map(|entry| (entry.from, entry.last, entry.to)).collect();
+    assert_eq!(ports, [(2055, 2055, 4739), (8000, 8099, 80)]);
+    let Some(IpMap::Receiver { v4, v6, .. }) = &destination.ip else { panic!("the receiver") };
+    assert_eq!([v4.unwrap().to_string(), v6.unwrap().to_string()], ["192.0.2.20", "2001:db8::20"]);
+    let Some(MacMap::Entries(macs)) = &destination.mac else { panic!("a map") };
+    assert_eq!(macs[0].to, MacTarget::Receiver);
+    assert_eq!(macs[1].from, MacAddr([0, 0x1b, 0x21, 0, 0, 2]));
+    assert_eq!(macs[1].to, MacTarget::Literal(MacAddr([2, 0, 0, 0, 0, 9])));
+    let Some(IpMap::Prefixes(prefixes)) = &both.ip else { panic!("a map") };
+    assert_eq!(prefixes[0].from.to_string(), "10.44.1.7/32");
+}
+
+#[test]
+fn the_lab_the_pacing_and_the_preconditions_are_read() {
+    let scenario = read("every_word.toml");
+    let lab = lab(&scenario);
+    assert_eq!(lab.mtu.value, 9000);
+    let addresses: Vec<_> = lab.addresses.as_ref().unwrap().value.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.0.2.20/24", "2001:db8::20/128"]);
+    assert_eq!(lab.mac.value, LabMac::Literal(MacAddr([2, 0, 0, 0, 0, 0x20])));
+    let Routes::Prefixes(routes) = &lab.routes.value else { panic!("a list") };
+    assert_eq!(routes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["198.51.100.0/24", "203.0.113.7/32"]);
+    let settings: Vec<_> = lab.sysctl.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
+    assert_eq!(settings, [("net.ipv4.conf.rx0.rp_filter", "2"), ("net.ipv4.tcp_rmem", "4096 131072 6291456")]);
+    assert_eq!(scenario.pacing.rate.value, Rate::Speed(4.0));
+    assert_eq!(scenario.pacing.max_gap.as_ref().unwrap().value, Duration::from_secs(1));
+    assert_eq!(scenario.pacing.repeat.value, 3);
+    assert_eq!(scenario.require.commands[0].value, "nfcapd");
+    let rules: Vec<_> =
+        scenario.require.sysctl.iter().map(|rule| (rule.key.as_str(), rule.allowed.join("|"))).collect();
+    assert_eq!(rules[0], ("net.ipv4.conf.rx0.rp_filter", "0|2".to_owned()));
+    assert_eq!(rules[1], ("net.ipv4.conf.all.log_martians", "1".to_owned()));
+    let sockets: Vec<_> = scenario.require.listener.iter().map(|at| at.value.to_string()).collect();
+    assert_eq!(sockets, ["udp:4739", "tcp:[2001:db8::20]:80"]);
+}
+
+#[test]
+fn the_receiver_and_the_expectations_are_read() {
+    let scenario = read("every_word.toml");
+    let receiver = &scenario.receiver;
+    assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
+    assert_eq!(receiver.listens.as_ref().unwrap().value[0].to_string(), "udp:192.0.2.20:4739");
+    assert_eq!((receiver.settle, receiver.stop), (Duration::from_millis(300), 2));
+    let expect = &scenario.expect;
+    assert!(expect.written);
+    assert_eq!(expect.arrived.as_ref().unwrap().value, Count::All);
+    assert_eq!(expect.delivered.as_ref().unwrap().value, Count::AtLeast(5500));
+    assert_eq!(expect.consumed.as_ref().unwrap().value, Count::Percent(99.9));
+    assert!(expect.order.is_some());
+    let drops: Vec<_> = expect.drops.iter().map(|drop| (drop.cause.as_str(), drop.count)).collect();
+    assert_eq!(drops, [("SOCKET_RCVBUFF", Count::Exactly(0)), ("IP_RPFILTER", Count::All)]);
+    assert_eq!(expect.rewritten.as_ref().unwrap().value, folder().join("snapshots/flows.snap"));
+    let command = &expect.command[0];
+    assert_eq!(command.run.value, ["nfdump", "-R", "{work}"]);
+    assert_eq!(command.stdout.matches.as_ref().unwrap().value, r"10\.20\.9\.9");
+    assert_eq!(command.stdout.lines.as_ref().unwrap().value, 1401);
+    assert_eq!(command.stderr.contains.as_ref().unwrap().value, "done");
+    assert_eq!(command.status.value, 1);
+    assert_eq!(expect.output[0].from.value, OutputFrom::Stdout);
+    assert_eq!(expect.output[1].from.value, OutputFrom::File("{work}/flows.csv".to_owned()));
+    let file = &expect.output[1].rule.equals_file.as_ref().unwrap().value;
+    assert_eq!(file, &folder().join("expected/flows.csv"));
+}
+
+#[test]
+fn what_is_not_written_has_the_default_of_the_language() {
+    let scenario = read("shortest.toml");
+    let lab = lab(&scenario);
+    assert_eq!((lab.mtu.value, &lab.mtu.span), (1500, &None));
+    assert_eq!((&lab.addresses, lab.mac.value, &lab.routes.value), (&None, LabMac::Captured, &Routes::Sources));
+    assert_eq!((scenario.pacing.rate.value, scenario.pacing.repeat.value), (Rate::Captured, 1));
+    assert_eq!((&scenario.pacing.max_gap, &scenario.timeout), (&None, &None));
+    assert_eq!(scenario.capture.truncated.value, Truncated::Refuse);
+    assert_eq!(scenario.rewrite.checksums, Checksums::Preserve);
+    assert!(scenario.rewrite.sides.is_empty());
+    assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
+    assert_eq!((scenario.receiver.settle, scenario.receiver.stop), (Duration::from_millis(50), 15));
+    assert_eq!(scenario.expect, scenario::expect::Expect::default());
+}
+
+#[test]
+fn a_target_has_its_own_words() {
+    let scenario = read("target.toml");
+    assert!(matches!(&scenario.site, SiteWords::Target { interface } if interface.value == "eth0.100"));
+    assert_eq!(scenario.capture.file.value, Path::new("/captures/a.pcap"));
+    assert_eq!(scenario.pacing.rate.value, Rate::TopSpeed);
+    // sysctl(8) writes the dot of an interface's name as a slash.
+    assert_eq!(scenario.require.sysctl[0].key, "net.ipv4.conf.eth0/100.rp_filter");
+    assert_eq!(scenario.expect.sent.as_ref().unwrap().value, Count::All);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_with_its_name() {
+    let failure = scenario::read(Path::new("no/such.toml")).unwrap_err();
+    insta::assert_snapshot!(render(&failure.problems, Style::Plain));
+}
+
+#[test]
+fn a_byte_order_mark_moves_no_span() {
+    let text = "\u{feff}format = 1\ncapture.file = \"a.pcap\"\ntimeout = \"7s\"\n".to_owned();
+    let source = std::sync::Arc::new(restage::diagnostic::Source { path: "bom.toml".into(), text });
+    let scenario = scenario::check_text(source).unwrap();
+    assert_eq!(text_of(&scenario), "\"7s\"");
+}
+
+fn text_of(scenario: &Scenario) -> String {
+    text(scenario, scenario.timeout.as_ref().unwrap().span.as_ref().unwrap())
+}
