@@ -10,6 +10,8 @@
 mod application;
 #[path = "lab/network.rs"]
 mod network;
+#[path = "lab/worker.rs"]
+mod worker;
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,13 +39,16 @@ fn main() -> ExitCode {
     if let Some(status) = restage::lab::hidden_verb(&arguments) {
         return status;
     }
-    let cases: Vec<Case> = [network::CASES, application::CASES].concat();
-    if let [verb, name] = arguments.as_slice()
-        && verb == "__case"
-    {
-        let (_, run) = cases.iter().chain(application::ACTORS).find(|(case, _)| *case == name).expect("a known case");
-        run();
-        return ExitCode::SUCCESS;
+    let cases: Vec<Case> = [network::CASES, application::CASES, worker::CASES].concat();
+    match arguments.as_slice() {
+        [verb, name] if verb == "__case" => {
+            let actors = [application::ACTORS, network::ACTORS, worker::ACTORS].concat();
+            let (_, run) = cases.iter().chain(&actors).find(|(case, _)| *case == name).expect("a known case");
+            run();
+            return ExitCode::SUCCESS;
+        }
+        [verb, rest @ ..] if verb == restage::lab::worker::VERB => return worker::worker_main(rest),
+        _ => {}
     }
     let folder = ProgramCopy::make();
     let root = nix::unistd::geteuid().is_root();

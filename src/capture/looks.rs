@@ -31,7 +31,9 @@ pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Problem {
         }
     }
     if start.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~')) {
-        return problem.why("it looks like text; pcap and pcapng are read").fix("name a file that tcpdump or Wireshark wrote");
+        return problem
+            .why("it looks like text; pcap and pcapng are read")
+            .fix("name a file that tcpdump or Wireshark wrote");
     }
     let bytes: Vec<String> = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     problem

@@ -28,14 +28,18 @@ pub struct Frame<'a> {
     pub bytes: &'a mut [u8],
 }
 
+mod bpf;
+mod filter;
 mod frame_set;
 mod input;
 mod looks;
 mod pcapng;
 mod reader;
 mod savefile;
+mod words;
 mod writer;
 
+pub use filter::Filter;
 pub use frame_set::FrameSet;
 pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};

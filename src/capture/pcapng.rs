@@ -109,7 +109,9 @@ impl Pcapng {
         }
         let at = input.offset();
         if available < 12 {
-            return Err(Damage::new(at, format!("the file ends inside a block: {available} of at least 12 bytes")).into());
+            return Err(
+                Damage::new(at, format!("the file ends inside a block: {available} of at least 12 bytes")).into()
+            );
         }
         let start: [u8; 12] = array(input.ahead(), 0).unwrap_or_default();
         if begins(&start) {

@@ -126,7 +126,9 @@ impl Reader {
     /// [`crate::diagnostic::Kind::Invalid`] when it can't be read or isn't a capture; the message says what it looks like.
     pub fn open(path: &Path) -> Result<Self> {
         let unreadable = |error: &std::io::Error| {
-            Failure::invalid(Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()))
+            Failure::invalid(
+                Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()),
+            )
         };
         let file = File::open(path).map_err(|error| unreadable(&error))?;
         if file.metadata().map_err(|error| unreadable(&error))?.is_dir() {
@@ -147,7 +149,16 @@ impl Reader {
         } else {
             return Err(Failure::invalid(super::looks::not_a_capture(path, input.ahead())));
         };
-        Ok(Self { path: path.to_path_buf(), input, body, frames: 0, time_ns: 0, last: None, copies: false, fcs_was_right: false })
+        Ok(Self {
+            path: path.to_path_buf(),
+            input,
+            body,
+            frames: 0,
+            time_ns: 0,
+            last: None,
+            copies: false,
+            fcs_was_right: false,
+        })
     }
 
     /// The next frame, borrowed until the one after it is read; `None` after the last. An FCS that the capture announces is
@@ -184,6 +195,19 @@ impl Reader {
         }
         let bytes = self.input.consumed(range);
         Ok(Some(Frame { number: self.frames, time_ns: self.time_ns, original_length, link, bytes }))
+    }
+
+    /// The frame that [`Reader::next_frame`] gave last, again; before the first and after the last one an empty frame.
+    pub fn current(&mut self) -> Frame<'_> {
+        let (range, original_length, link) = match &self.last {
+            Some(record) => {
+                let (range, original_length) = record.without_fcs();
+                (range, original_length, record.link)
+            }
+            None => (0..0, 0, crate::packet::layers::LinkType::ETHERNET),
+        };
+        let bytes = if range.is_empty() { &mut [] } else { self.input.consumed(range) };
+        Frame { number: self.frames, time_ns: self.time_ns, original_length, link, bytes }
     }
 
     /// The format of the file.

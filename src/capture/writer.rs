@@ -94,7 +94,8 @@ impl<W: Write> Writer<W> {
                 }
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
                 let ticks = frame.time_ns / if *nanoseconds { 1 } else { 1000 };
-                let [low, high] = [ticks & 0xffff_ffff, ticks >> 32].map(|part| u32::try_from(part).unwrap_or_default());
+                let [low, high] =
+                    [ticks & 0xffff_ffff, ticks >> 32].map(|part| u32::try_from(part).unwrap_or_default());
                 let fields = [index, high, low, captured, frame.original_length].map(u32::to_le_bytes);
                 write_block(&mut self.out, 6, &[fields.as_flattened(), frame.bytes])
             }

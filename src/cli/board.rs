@@ -68,7 +68,7 @@ impl Board {
     pub(super) fn end(&mut self, index: usize, end: &WorkerEnd) -> Option<&Outcome> {
         match (self.entries.get_mut(index)?.outcome.as_mut(), end) {
             (None, end) => self.failed(index, Failure::error(mishap(end))),
-            (Some(_), WorkerEnd::Ended) => return None,
+            (Some(_), WorkerEnd::Finished) => return None,
             // Its verdict stands: what went wrong came after it.
             (Some(outcome), end) => {
                 outcome.problems.push(Problem { severity: Severity::Warning, ..mishap(end) });
@@ -122,12 +122,15 @@ impl Board {
 /// What went wrong with a worker that ended like this before it told an outcome.
 fn mishap(end: &WorkerEnd) -> Problem {
     match end {
-        WorkerEnd::Ended => Problem::error("the worker ended without a verdict")
+        WorkerEnd::Finished => Problem::error("the worker ended without a verdict")
             .why("this is a mistake in restage")
             .fix("report it, with the scenario"),
-        WorkerEnd::TimedOut => Problem::error("the worker did not end in its time, and was killed")
-            .why("at `timeout` a worker stops sending and judges what it saw; 2 s later it had not ended")
-            .fix("make `timeout` longer if the machine was busy; else report it, with the scenario"),
+        WorkerEnd::TimedOut { limit } => {
+            Problem::error(format!("the worker did not end within {limit:?}, and was killed"))
+                .why("at `timeout` a worker stops sending and judges what it saw; 2 s later it had not ended")
+                .fix("make `timeout` longer if the machine was busy; else report it, with the scenario")
+        }
+        WorkerEnd::NotStarted => Problem::error("not started").why("the run ended before it was this scenario's turn"),
         WorkerEnd::Interrupted => {
             Problem::error("interrupted").why("the run was asked to stop before this scenario had ended")
         }
@@ -169,7 +172,7 @@ mod tests {
         assert_eq!(board.event(0, Event::Phase { name: "lab".into() }, at(10)), None);
         let outcome = board.event(0, ended(Verdict::Pass), at(500)).expect("the outcome is known at once").clone();
         assert_eq!((outcome.name.as_str(), outcome.file.as_str(), outcome.seconds), ("one", FILE, 0.5));
-        assert_eq!(board.end(0, &WorkerEnd::Ended), None);
+        assert_eq!(board.end(0, &WorkerEnd::Finished), None);
         assert_eq!(board.outcomes(), [outcome]);
     }
 
@@ -177,8 +180,8 @@ mod tests {
     fn a_worker_without_a_verdict_is_an_error_that_says_how_it_ended() {
         let crashed = |stderr: &str| WorkerEnd::Crashed { how: "signal 9 (SIGKILL)".into(), stderr: stderr.into() };
         let ends = [
-            WorkerEnd::Ended,
-            WorkerEnd::TimedOut,
+            WorkerEnd::Finished,
+            WorkerEnd::TimedOut { limit: Duration::from_secs(32) },
             WorkerEnd::Interrupted,
             crashed(""),
             crashed("thread panicked\nhere\n"),
@@ -200,7 +203,7 @@ mod tests {
     fn a_crash_after_the_verdict_changes_no_verdict_but_is_told() {
         let mut board = board();
         board.event(0, ended(Verdict::Pass), at(1));
-        assert_eq!(board.end(0, &WorkerEnd::TimedOut), None);
+        assert_eq!(board.end(0, &WorkerEnd::TimedOut { limit: Duration::from_secs(32) }), None);
         let outcomes = board.outcomes();
         assert_eq!(outcomes[0].verdict, Verdict::Pass);
         assert_eq!(outcomes[0].problems[0].severity, Severity::Warning);
@@ -236,6 +239,6 @@ mod tests {
     #[test]
     fn an_index_that_nobody_has_is_ignored() {
         assert_eq!(board().event(7, ended(Verdict::Pass), at(1)), None);
-        assert_eq!(board().end(7, &WorkerEnd::Ended), None);
+        assert_eq!(board().end(7, &WorkerEnd::Finished), None);
     }
 }

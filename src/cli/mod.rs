@@ -6,12 +6,16 @@
 mod board;
 mod check;
 mod collect;
+mod doctor;
 mod output;
+mod plan;
+mod rewrite;
 mod run;
 mod schema;
 mod status;
 mod terminal;
 mod usage;
+mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,7 +64,13 @@ struct CommandLine {
 enum Verb {
     Run(run::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
+    Rewrite(rewrite::Arguments),
+    Doctor(doctor::Arguments),
     Schema(schema::Arguments),
+    /// One scenario, for `run`.
+    #[command(name = "__worker", hide = true)]
+    Worker(worker::Arguments),
 }
 
 /// Does what the command line says. `arguments`: the program's name first.
@@ -78,6 +88,10 @@ fn dispatch(line: &CommandLine) -> Status {
     let done = match &line.verb {
         Verb::Run(arguments) => run::run(arguments, &terminal),
         Verb::Check(arguments) => check::check(arguments, &terminal),
+        Verb::Plan(arguments) => plan::plan(arguments, &terminal),
+        Verb::Rewrite(arguments) => rewrite::rewrite(arguments, &terminal),
+        Verb::Doctor(arguments) => Ok(doctor::doctor(arguments, &terminal)),
+        Verb::Worker(arguments) => Ok(worker::run(arguments)),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
     };
     done.unwrap_or_else(|failure| {

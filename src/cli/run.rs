@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::board::Board;
 use super::collect::{self, Found};
@@ -16,14 +16,12 @@ use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::lab::program;
-use crate::lab::worker::{Job, supervise};
+use crate::lab::work;
+use crate::lab::worker::{Job, Next, Notice, supervise};
 use crate::outcome::{Outcome, Report, Verdict};
 use crate::report::progress::Progress;
 use crate::report::{Destination, github, json, junit, save, text};
 use crate::scenario::{self, Scenario};
-
-/// A worker that has not ended this long after its `timeout` is killed.
-const GRACE: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +64,7 @@ fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str>
 /// Runs everything and reports it.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let reports = Reports::new(arguments)?;
+    work::sweep()?;
     let began = Instant::now();
     let (mut board, jobs) = prepare(collect::scenarios(&arguments.paths)?, arguments);
     let mut show = Show::new(&board, &reports, terminal);
@@ -73,23 +72,23 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
         show.ended(&outcome);
     }
     let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let indices: Vec<_> = jobs.iter().map(|job| job.index).collect();
-    let ends = supervise(jobs, at_once, &mut |index, event| {
-        show.progress.event(index, &event);
-        if let Some(outcome) = board.event(index, event, began.elapsed()) {
+    let ends = supervise(jobs, at_once.get(), &mut |index, notice| {
+        let known = match notice {
+            Notice::Started => None,
+            Notice::Event(event) => {
+                show.progress.event(index, &event);
+                board.event(index, event, began.elapsed())
+            }
+            Notice::Ended(end) => board.end(index, &end),
+        };
+        if let Some(outcome) = known {
             show.ended(outcome);
         }
+        Next::GoOn
     });
     show.progress.end();
-    match ends {
-        Ok(ends) => {
-            for (index, end) in indices.into_iter().zip(&ends) {
-                if let Some(outcome) = board.end(index, end) {
-                    show.ended(outcome);
-                }
-            }
-        }
-        Err(failure) => board.give_up(&failure),
+    if let Err(failure) = ends {
+        board.give_up(&failure);
     }
     let (outcomes, elapsed) = (board.outcomes(), began.elapsed().as_secs_f64());
     show.output.write(&conclusion(&outcomes, elapsed, show.output.look()));
@@ -120,7 +119,7 @@ fn prepare(found: Vec<Found>, arguments: &Arguments) -> (Board, Vec<Job>) {
                 let absent = absent(&scenario);
                 if absent.is_empty() {
                     let index = board.waiting(&scenario.name, &path);
-                    jobs.push(job(index, &path, &scenario, arguments));
+                    jobs.push(job(index, &path, arguments));
                 } else {
                     board.skipped(&scenario.name, &path, &absent);
                 }
@@ -136,8 +135,8 @@ fn absent(scenario: &Scenario) -> Vec<&str> {
     commands.filter(|command| program::find(command).is_none()).collect()
 }
 
-fn job(index: usize, path: &Path, scenario: &Scenario, arguments: &Arguments) -> Job {
-    let mut words = vec![OsString::from("__worker")];
+fn job(index: usize, path: &Path, arguments: &Arguments) -> Job {
+    let mut words = Vec::new();
     for interface in &arguments.allow_interface {
         words.extend([OsString::from("--allow-interface"), OsString::from(interface)]);
     }
@@ -146,7 +145,8 @@ fn job(index: usize, path: &Path, scenario: &Scenario, arguments: &Arguments) ->
     }
     // A path may begin with a dash.
     words.extend([OsString::from("--"), path.as_os_str().to_owned()]);
-    Job { index, arguments: words, limit: scenario.timeout.as_ref().map(|timeout| timeout.value + GRACE) }
+    // Planning a large capture takes its time: only the plan says how long the run may take.
+    Job { index, arguments: words, limit: None }
 }
 
 /// What the terminal shows while workers run.

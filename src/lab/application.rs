@@ -1,9 +1,9 @@
 //! A program in the receiver's namespace, with everything that it starts, so that none of it outlives this process.
 //!
-//! The program is the child of a small [`init`](super::init) of ours, which is pid 1 of a pid namespace: when that init ends,
+//! The program is the child of a small `init` of ours, which is pid 1 of a pid namespace: when that init ends,
 //! the kernel kills everything in the namespace. The init is killed when the thread that made it ends (`PR_SET_PDEATHSIG`) and
 //! ends by itself when its control socket closes. The two speak in datagrams over that socket: signal numbers go down,
-//! [`Report`]s come up. See `pid_namespaces(7)`, `unix(7)`. Start reading at [`Application::start`].
+//! `Report`s come up. See `pid_namespaces(7)`, `unix(7)`. Start reading at [`Application::start`].
 #![expect(unsafe_code, reason = "pre_exec: the child's namespaces are set up between fork and exec")]
 
 use std::fmt;
@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Step, refusal};
 use super::init;
-use super::namespace::{Namespace, Privilege};
+use super::leftover::{Leftover, Registered};
+use super::namespace::Namespace;
 use crate::diagnostic::{Failure, Result};
 
 /// A report is at most so long.
@@ -44,9 +45,6 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// Its network namespace.
     pub receiver: &'a Namespace,
-    /// How the lab is privileged: with [`Privilege::UserNamespace`] the program gets no capabilities, like a daemon that an
-    /// ordinary user starts.
-    pub privilege: Privilege,
     /// Its standard output.
     pub stdout: File,
     /// Its standard error.
@@ -99,6 +97,8 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub struct Application {
     init: Child,
+    /// Until the init is killed, and before it is reaped.
+    registered: Option<Registered>,
     control: OwnedFd,
     ended: Option<Ended>,
     notes: Vec<String>,
@@ -115,7 +115,9 @@ struct Keeper {
 
 impl Application {
     /// Starts a program; when this returns, it runs, or [`Application::ended`] tells why it doesn't. Its standard input is
-    /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it leads a session of its own.
+    /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it is not on the terminal. Like a
+    /// daemon that an ordinary user starts, it has no capabilities where this process isn't root: exec drops them. The bounding
+    /// set is left alone, so that programs with file capabilities (`dumpcap`, `ping`) work as they do elsewhere.
     ///
     /// # Errors
     /// When the init can't be made. That the program itself can't be started is no error here, but [`Ended::NotStarted`].
@@ -126,7 +128,8 @@ impl Application {
         let receiver = start.receiver.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
         let (init, keeper) = keep(command, Namespace::from(receiver))?;
-        let mut application = Self { init, control, ended: None, notes: Vec::new(), keeper: Some(keeper) };
+        let registered = Some(Registered::new(Leftover::Init(init.id())));
+        let mut application = Self { init, registered, control, ended: None, notes: Vec::new(), keeper: Some(keeper) };
         match application.receive(None)? {
             Some(Report::Started(notes)) => application.notes = notes,
             Some(Report::Ended(ended)) => application.finish(ended)?,
@@ -213,6 +216,7 @@ impl Application {
     /// Kills what is left, waits until it is gone, and ends the keeper.
     fn finish(&mut self, ended: Ended) -> Result<()> {
         self.ended = Some(ended);
+        self.registered = None;
         let reaped = self.init.kill().and_then(|()| self.init.wait());
         if let Some(Keeper { release, thread }) = self.keeper.take() {
             drop(release);

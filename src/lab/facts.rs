@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -23,6 +23,48 @@ pub mod capability {
     pub const BPF: u32 = 39;
 }
 
+/// What runs a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// Docker, and what behaves like it.
+    Docker,
+    /// Podman.
+    Podman,
+    /// Kubernetes, whatever engine stands below it.
+    Kubernetes,
+}
+
+impl Container {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+            Self::Kubernetes => "Kubernetes",
+        }
+    }
+
+    /// What to do so that a lab can be made in such a container.
+    pub fn way_out(self) -> &'static str {
+        match self {
+            Self::Docker => {
+                "start the container with `--security-opt seccomp=unconfined` (allows namespaces), `--security-opt \
+                 apparmor=unconfined` (allows mounts) and `--security-opt systempaths=unconfined` (makes /proc/sys writable), \
+                 or with `--privileged`, which does all three and more"
+            }
+            Self::Podman => {
+                "start the container with `--security-opt seccomp=unconfined` (allows namespaces), `--security-opt \
+                 label=disable` (allows mounts) and `--security-opt unmask=ALL` (makes /proc/sys writable), or with \
+                 `--privileged`, which does all three and more"
+            }
+            Self::Kubernetes => {
+                "give the container `securityContext: { privileged: true }`, or `procMount: Unmasked` with \
+                 `seccompProfile: { type: Unconfined }` and `appArmorProfile: { type: Unconfined }`"
+            }
+        }
+    }
+}
+
 /// What the machine says. `None` where it doesn't say (the file is absent or can't be read).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -32,8 +74,8 @@ pub struct Facts {
     pub capabilities: u64,
     /// `uname -r`.
     pub kernel: String,
-    /// The engine of the container that this runs in (`Docker`, `Podman`), or none.
-    pub container: Option<String>,
+    /// What runs the container that this runs in, if it does.
+    pub container: Option<Container>,
     /// Whether a seccomp filter stands over this process.
     pub seccomp: bool,
     /// The `AppArmor` profile over this process, such as `docker-default (enforce)`.
@@ -55,7 +97,9 @@ pub struct Facts {
     /// `net.core.rmem_max`, in bytes.
     pub rmem_max_bytes: Option<u64>,
     /// Where the program `nft` is.
-    pub nft: Option<std::path::PathBuf>,
+    pub nft: Option<PathBuf>,
+    /// Whether the kernel describes its own types, in `/sys/kernel/btf/vmlinux`.
+    pub btf: bool,
 }
 
 impl Facts {
@@ -85,6 +129,7 @@ impl Facts {
                 .filter(|soft| *soft != nix::libc::RLIM_INFINITY),
             rmem_max_bytes: number_of("/proc/sys/net/core/rmem_max"),
             nft: super::program::find("nft"),
+            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         }
     }
 
@@ -145,10 +190,7 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
     use nix::errno::Errno;
     let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
     if facts.wsl1() {
-        return (
-            format!("this is WSL 1 (kernel `{}`): it has no network namespaces", facts.kernel),
-            "move the distribution to WSL 2, in PowerShell: `wsl --set-version DISTRIBUTION 2`".into(),
-        );
+        return wsl1_refuses(facts);
     }
     if errno == Errno::ENOSPC {
         return limit(step, facts);
@@ -159,27 +201,17 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
             "use a kernel with CONFIG_USER_NS, CONFIG_NET_NS and CONFIG_PID_NS, as all distributions build it".into(),
         );
     }
-    if denied && facts.container.is_some() && facts.seccomp {
+    if let Some(container) = facts.container.filter(|_| denied && facts.seccomp) {
         return (
-            format!("{}: {}", errno.desc(), container_reason(facts)),
-            format!("start the container with {CONTAINER_FLAGS}, or with `--privileged`"),
+            format!("{}: the seccomp filter of {} refuses new namespaces", errno.desc(), container.name()),
+            container.way_out().into(),
         );
     }
     if denied && facts.unprivileged_userns_clone == Some(0) {
-        return (
-            "kernel.unprivileged_userns_clone = 0 keeps user namespaces from ordinary users".into(),
-            "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run restage with sudo".into(),
-        );
+        return userns_clone_refuses();
     }
     if denied && facts.apparmor_restrict_unprivileged_userns.is_some_and(|value| value != 0) {
-        return (
-            "kernel.apparmor_restrict_unprivileged_userns = 1: AppArmor lets a program without a profile make a user \
-             namespace, but do nothing in it"
-                .into(),
-            "run restage with sudo, or give it an AppArmor profile with the line `userns,`, or run `sudo sysctl \
-             kernel.apparmor_restrict_unprivileged_userns=0`"
-                .into(),
-        );
+        return apparmor_refuses();
     }
     (
         if facts.seccomp {
@@ -191,13 +223,32 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
     )
 }
 
-/// The flags that let a container make a lab.
-pub const CONTAINER_FLAGS: &str =
-    "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`";
+/// Why and fix where Debian's switch is off.
+pub(super) fn userns_clone_refuses() -> (String, String) {
+    (
+        "kernel.unprivileged_userns_clone = 0 keeps user namespaces from ordinary users".into(),
+        "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run restage with sudo".into(),
+    )
+}
 
-fn container_reason(facts: &Facts) -> String {
-    let engine = facts.container.as_deref().unwrap_or("the container engine");
-    format!("this runs in a container, and the seccomp filter of {engine} refuses new namespaces")
+/// Why and fix where Ubuntu's switch is on.
+pub(super) fn apparmor_refuses() -> (String, String) {
+    (
+        "kernel.apparmor_restrict_unprivileged_userns = 1: AppArmor lets a program without a profile make a user \
+         namespace, but do nothing in it"
+            .into(),
+        "run restage with sudo, or give it an AppArmor profile with the line `userns,`, or run `sudo sysctl \
+         kernel.apparmor_restrict_unprivileged_userns=0`"
+            .into(),
+    )
+}
+
+/// Why and fix under version 1 of WSL.
+pub(super) fn wsl1_refuses(facts: &Facts) -> (String, String) {
+    (
+        format!("this is WSL 1 (kernel `{}`): it has no network namespaces", facts.kernel),
+        "move the distribution to WSL 2, in PowerShell: `wsl --set-version DISTRIBUTION 2`".into(),
+    )
 }
 
 fn limit(step: Step, facts: &Facts) -> (String, String) {
@@ -211,7 +262,7 @@ fn limit(step: Step, facts: &Facts) -> (String, String) {
             (format!("{key} = 0 allows none"), format!("run `sudo sysctl {key}=15000`, or run restage with sudo"))
         }
         Some(value) => (
-            format!("{key} = {value} are in use, or namespaces are nested more than 32 deep"),
+            format!("all that {key} = {value} allows are in use, or namespaces are nested more than 32 deep"),
             format!("end what holds them (`lsns` lists them), or raise the limit with `sudo sysctl {key}=…`"),
         ),
         None => (format!("the limit {key} is reached"), format!("raise it with `sudo sysctl {key}=15000`")),
@@ -231,11 +282,13 @@ fn number_of(path: &str) -> Option<u64> {
     text_of(path)?.parse().ok()
 }
 
-fn container() -> Option<String> {
-    if Path::new("/run/.containerenv").exists() {
-        Some("Podman".into())
+fn container() -> Option<Container> {
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        Some(Container::Kubernetes)
+    } else if Path::new("/run/.containerenv").exists() {
+        Some(Container::Podman)
     } else if Path::new("/.dockerenv").exists() {
-        Some("Docker".into())
+        Some(Container::Docker)
     } else {
         None
     }

@@ -22,11 +22,11 @@ use super::application::{Ended, Report};
 use super::network::RECEIVER_INTERFACE;
 
 /// The hidden verb that this runs as.
-pub const VERB: &str = "__init";
+pub(super) const VERB: &str = "__init";
 
 /// Runs the program that `arguments` name, with the control socket as standard input. Only
 /// [`super::application::Application::start`] calls it, in a pid namespace of its own.
-pub fn init_main(arguments: &[OsString]) -> ExitCode {
+pub(super) fn init_main(arguments: &[OsString]) -> ExitCode {
     match Init::new().and_then(|mut init| init.run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         // The control socket is closed or broken: who made this is gone.

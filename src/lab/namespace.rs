@@ -10,6 +10,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::facts::{Facts, Step, refusal};
@@ -24,8 +25,9 @@ pub enum Privilege {
     UserNamespace,
 }
 
-/// Gets the right to make a lab: with `CAP_SYS_ADMIN` and `CAP_NET_ADMIN` there is nothing to do, otherwise the process moves
-/// into a new user namespace, in which its user and group id stay what they are.
+/// Gets the right to make a lab: with `CAP_SYS_ADMIN` and `CAP_NET_ADMIN` there is nothing to do (but for a read-only /proc/sys,
+/// which gets a writable one over it, for this process alone), otherwise the process moves into a new user namespace, in which
+/// its user and group id stay what they are.
 ///
 /// To be called while the process has one thread only: the kernel refuses to move a process with several.
 ///
@@ -34,6 +36,10 @@ pub enum Privilege {
 pub fn enter() -> Result<Privilege> {
     let facts = Facts::read();
     if facts.privileged() {
+        if facts.proc_sys_read_only {
+            // Where this is refused too, the first sysctl that can't be written tells what to do.
+            let _ = mount_own_proc();
+        }
         return Ok(Privilege::Root);
     }
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
@@ -47,6 +53,16 @@ pub fn enter() -> Result<Privilege> {
         fs::write(file, text).map_err(|error| refusal(Step::UserMap, errno_of(&error), &facts))?;
     }
     Ok(Privilege::UserNamespace)
+}
+
+/// Puts a /proc of its own over the one whose `sys` a container engine made read-only, in a mount namespace of its own. Only
+/// with capabilities over the pid namespace: a new user namespace gives none.
+fn mount_own_proc() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), safe, nothing)
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {

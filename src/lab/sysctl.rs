@@ -202,3 +202,34 @@ fn nearest(key: &str, path: &Path) -> Option<String> {
     *fixed.get_mut(position)? = near;
     Some(fixed.iter().map(|name| name.replace('.', "/")).collect::<Vec<_>>().join("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Rule, join, names, path_of};
+
+    #[test]
+    fn the_first_separator_separates_and_the_other_stands_for_a_dot() {
+        for key in ["net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"] {
+            assert_eq!(names(key), ["net", "ipv4", "conf", "eth0.100", "rp_filter"]);
+        }
+    }
+
+    #[test]
+    fn no_key_leads_out_of_proc_sys() {
+        for key in ["", ".", "..", "a..b", "/etc/passwd", "a/../../x", "./x", ".//.x", "net.//.x", "a\0b"] {
+            assert!(path_of(key).is_err(), "{key:?} is {:?}", path_of(key));
+        }
+    }
+
+    #[test]
+    fn all_and_the_interface_are_joined_as_the_kernel_does() {
+        let value = |rule, all, own| join(rule, "all", all, "rx0", own).value;
+        for (all, own, larger, either, both) in
+            [("0", "0", "0", "0", "0"), ("1", "0", "1", "1", "0"), ("1", "2", "2", "1", "1"), ("2", "1", "2", "1", "1")]
+        {
+            assert_eq!(value(Rule::Larger, all, own), larger);
+            assert_eq!(value(Rule::Either, all, own), either);
+            assert_eq!(value(Rule::Both, all, own), both);
+        }
+    }
+}

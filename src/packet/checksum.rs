@@ -284,7 +284,10 @@ impl Field {
             },
             _ => (whole, whole),
         };
-        if covered > whole || covered < 4 || (covered < 8 && ip.protocol != protocol::ICMPV6 && ip.protocol != protocol::ICMP) {
+        if covered > whole
+            || covered < 4
+            || (covered < 8 && ip.protocol != protocol::ICMPV6 && ip.protocol != protocol::ICMP)
+        {
             return None;
         }
         let end = ip.payload + covered;

@@ -143,7 +143,8 @@ impl Ip {
             self.protocol,
             protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP
         );
-        (has_ports && !self.is_later_fragment() && self.payload + 4 <= self.end).then_some((self.payload, self.payload + 2))
+        (has_ports && !self.is_later_fragment() && self.payload + 4 <= self.end)
+            .then_some((self.payload, self.payload + 2))
     }
 
     /// Whether this is a fragment without transport header.

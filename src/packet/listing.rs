@@ -6,7 +6,9 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::bytes::{array, be16, byte};
-use super::checksum::{Field, Sum, computed_header_sum, computed_sctp_sum, computed_transport_sum, ip_header_sum, transport_sum};
+use super::checksum::{
+    Field, Sum, computed_header_sum, computed_sctp_sum, computed_transport_sum, ip_header_sum, transport_sum,
+};
 use super::crc;
 use super::layers::{Fragment, Ip, Layers, LinkType, Network, protocol};
 
@@ -172,7 +174,8 @@ fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], origina
             }
         }
         Sum::Bad => {
-            let stored = Field::find(&layers.network, frame).and_then(|field| be16(frame, field.at)).unwrap_or_default();
+            let stored =
+                Field::find(&layers.network, frame).and_then(|field| be16(frame, field.at)).unwrap_or_default();
             write!(line, "  sum {stored:#06x} bad")?;
             match computed_transport_sum(&layers.network, frame) {
                 Some(right) => write!(line, " ({right:#06x})"),

@@ -41,7 +41,8 @@ pub(super) fn update_transport(network: &Network, pseudo_header: Change, payload
 /// `None`: the packet is a fragment or says no usable length, so the CRC can't follow, and is wrong now.
 pub(super) fn update_sctp(ip: &Ip, before: [u8; 4], frame: &mut [u8]) -> Option<Change> {
     let after = array::<4>(frame, ip.payload).filter(|after| *after != before && !ip.is_later_fragment());
-    let (Some(after), Some(stored)) = (after, array::<4>(frame, ip.payload + 8).filter(|_| ip.payload + 12 <= ip.end)) else {
+    let (Some(after), Some(stored)) = (after, array::<4>(frame, ip.payload + 8).filter(|_| ip.payload + 12 <= ip.end))
+    else {
         return Some(Change::NONE);
     };
     let length = (ip.offset + ip.length).checked_sub(ip.payload + 4)?;

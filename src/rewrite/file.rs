@@ -137,10 +137,7 @@ fn pass(
 }
 
 /// What a pcap file for the selected frames must announce: their one link type, and nanoseconds if one of them has any.
-fn pcap_header(
-    mut reader: Reader,
-    select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
-) -> Result<(LinkType, bool)> {
+fn pcap_header(mut reader: Reader, select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>) -> Result<(LinkType, bool)> {
     let mut only = None;
     let mut unit = TimeUnit::Microsecond;
     while let Some(frame) = reader.next_frame()? {
@@ -152,7 +149,10 @@ fn pcap_header(
             let first = only.map_or(0, |link| link.0);
             return Err(Failure::invalid(
                 Problem::error("frames of several link types don't fit a .pcap file")
-                    .why(format!("the first has link type {first}, frame {number} has {}; pcap has one for all", link.0))
+                    .why(format!(
+                        "the first has link type {first}, frame {number} has {}; pcap has one for all",
+                        link.0
+                    ))
                     .fix("name the output .pcapng, or choose frames of one link type with `filter` or `frames`"),
             ));
         }

@@ -16,13 +16,7 @@ pub(super) enum Depth {
 
 /// Maps a packet: addresses, ports, the packet that it quotes, and the checksums that cover them. Says what has changed in
 /// all of it, for the checksum of an error that quotes it.
-pub(super) fn apply(
-    rewriter: &Rewriter,
-    network: &Network,
-    depth: Depth,
-    frame: &mut [u8],
-    hits: &mut Hits,
-) -> Change {
+pub(super) fn apply(rewriter: &Rewriter, network: &Network, depth: Depth, frame: &mut [u8], hits: &mut Hits) -> Change {
     let Some(ip) = network.ip() else { return Change::NONE };
     // Which addresses the transport's checksum covers is read before they change.
     let covered = pseudo_addresses(network, frame);

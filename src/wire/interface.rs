@@ -30,7 +30,7 @@ pub enum InterfaceKind {
     Ethernet,
     /// The loopback; it carries frames with all-zero MAC addresses.
     Loopback,
-    /// No Ethernet header: tun, ppp, WireGuard, …
+    /// No Ethernet header: tun, ppp, ip6tnl, …
     Other,
 }
 

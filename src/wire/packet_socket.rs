@@ -16,6 +16,9 @@ use crate::diagnostic::{Failure, Problem, Result};
 /// How many frames go into one system call. Above 64 nothing is gained.
 pub(super) const BATCH: usize = 64;
 
+/// `ETH_P_ALL`: a socket bound with it hears every frame.
+pub(super) const EVERY_PROTOCOL: u16 = 3;
+
 /// What the kernel counted since it was last asked.
 pub(super) struct SocketCount {
     /// Frames that the socket was offered, after its filter: taken and dropped.
@@ -72,7 +75,7 @@ impl PacketSocket {
         self.set_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
     }
 
-    /// Binds to one interface; with `protocol` (an `EtherType`, or `ETH_P_ALL`) it hears from now on, with 0 it never does.
+    /// Binds to one interface; with `protocol` (an `EtherType`, or [`EVERY_PROTOCOL`]) it hears from now on, with 0 it never does.
     pub(super) fn bind(&self, index: u32, protocol: u16) -> io::Result<()> {
         // SAFETY: sockaddr_ll is plain integers and byte arrays, for which all zeros is a value.
         let mut address: libc::sockaddr_ll = unsafe { zeroed() };

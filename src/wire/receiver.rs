@@ -122,6 +122,7 @@ impl BuiltIn {
     ///
     /// # Errors
     /// When a socket can't be read.
+    #[expect(clippy::missing_panics_doc, reason = "epoll gives back the places that `listen` put in")]
     pub fn drain(&mut self) -> Result<u64> {
         let before = self.read;
         loop {
@@ -132,7 +133,7 @@ impl BuiltIn {
                 Err(errno) => return Err(Failure::system("can't wait for datagrams (epoll)", &errno.into())),
             };
             for event in &self.events[..ready] {
-                let at = usize::try_from(event.data()).expect("what listen() put in");
+                let at = usize::try_from(event.data()).expect("a place among the sockets");
                 loop {
                     let count = discard(&self.sockets[at])
                         .map_err(|error| Failure::system("the built-in receiver can't read a datagram", &error))?;

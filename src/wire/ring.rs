@@ -20,11 +20,14 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use super::interface;
 use super::netlink::{u16_at, u32_at};
-use super::packet_socket::PacketSocket;
+use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
 use crate::diagnostic::{Failure, Problem, Result};
 
 /// What a ring needs where nobody says otherwise. A larger one leaves the cache, and is slower.
 pub const DEFAULT_BYTES: usize = 4 << 20;
+
+/// `enum tpacket_versions`.
+const TPACKET_V3: c_int = 2;
 
 /// A half-filled block is handed over after this time. While frames come slowly each takes a block for itself, so blocks × this is how
 /// long the reader may sleep.
@@ -97,12 +100,12 @@ impl Ring {
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, or when the kernel grants no memory.
+    #[expect(clippy::missing_panics_doc, reason = "the numbers of a ring of at most 1 GiB fit into 32 bits")]
     pub fn open(interface: &str, bytes: usize) -> Result<Self> {
         let facts = interface::existing(interface)?;
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
-        let version = c_int::try_from(libc::tpacket_versions::TPACKET_V3 as u32).expect("2");
-        socket.set(libc::PACKET_VERSION, version).map_err(|error| failed(&error))?;
+        socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
         // Linux 4.20. Without it what the interface sends comes too, and is told by its packet type.
         let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
 
@@ -132,7 +135,7 @@ impl Ring {
         let memory = Mapping::new(&socket, length).map_err(|error| refused(&error))?;
         let waker = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
         let waker = Waker(Arc::new(waker.map_err(|errno| failed(&errno.into()))?));
-        socket.bind(facts.index, u16::try_from(libc::ETH_P_ALL).expect("3")).map_err(|error| failed(&error))?;
+        socket.bind(facts.index, EVERY_PROTOCOL).map_err(|error| failed(&error))?;
         Ok(Self {
             socket,
             memory,
@@ -325,12 +328,15 @@ impl<'a> Frame<'a> {
 
 /// Gives each frame of the block to `each`; `None` when an offset leads out of it.
 fn frames_of<'a>(block: &'a [u8], each: &mut dyn FnMut(Frame<'a>)) -> Option<()> {
-    let count = u32_at(block, BLOCK_FRAMES)?;
+    let mut left = u32_at(block, BLOCK_FRAMES)?;
     let mut offset = u32_at(block, BLOCK_FIRST)?;
-    for _ in 0..count {
+    while left > 0 {
         let header = block.get(usize::try_from(offset).ok()?..)?;
         each(frame_at(header)?);
-        offset = offset.checked_add(u32_at(header, offset_of!(libc::tpacket3_hdr, tp_next_offset))?)?;
+        left -= 1;
+        // 0 for the last one.
+        let next = u32_at(header, offset_of!(libc::tpacket3_hdr, tp_next_offset)).filter(|next| *next > 0 || left == 0);
+        offset = offset.checked_add(next?)?;
     }
     Some(())
 }
@@ -363,4 +369,68 @@ fn frame_at(header: &[u8]) -> Option<Frame<'_>> {
         tag,
         packet_type: *header.get(ADDRESS + offset_of!(sockaddr_ll, sll_pkttype))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A block of two frames, the second with a tag.
+    fn block() -> Vec<u8> {
+        let mut block = vec![0; 512];
+        let mut put = |offset: usize, bytes: &[u8]| block[offset..offset + bytes.len()].copy_from_slice(bytes);
+        put(BLOCK_FRAMES, &2u32.to_ne_bytes());
+        put(BLOCK_FIRST, &48u32.to_ne_bytes());
+        for (start, next, frame, vlan) in
+            [(48, 176u32, &b"receiversendertype"[..], None), (224, 0, b"toother_from_us_IP", Some(0x6064u32))]
+        {
+            put(start, &next.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_sec), &3u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_nsec), &5u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_snaplen), &18u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_len), &20u32.to_ne_bytes());
+            put(start + offset_of!(libc::tpacket3_hdr, tp_mac), &82u16.to_ne_bytes());
+            put(start + 82, frame);
+            if let Some(vlan) = vlan {
+                put(start + offset_of!(libc::tpacket3_hdr, tp_status), &libc::TP_STATUS_VLAN_VALID.to_ne_bytes());
+                put(start + offset_of!(libc::tpacket3_hdr, hv1) + 4, &vlan.to_ne_bytes());
+            }
+        }
+        block
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_tells_its_original_length() {
+        let block = block();
+        let mut room = Vec::new();
+        let mut seen = Vec::new();
+        let mut keep = |frame: Frame<'_>| {
+            let frame = frame.seen(&mut room);
+            seen.push((frame.bytes.to_vec(), frame.original_length, frame.time_ns));
+        };
+        assert_eq!(frames_of(&block, &mut keep), Some(()));
+        assert_eq!(seen[0], (b"receiversendertype".to_vec(), 20, 3_000_000_005));
+        // Without TP_STATUS_VLAN_TPID_VALID the tag was of the only kind that old kernels knew.
+        assert_eq!(seen[1], (b"toother_from\x81\x00\x60\x64_us_IP".to_vec(), 24, 3_000_000_005));
+    }
+
+    proptest! {
+        #[test]
+        fn no_block_makes_the_reader_panic_or_hang(changes in proptest::collection::vec((0..512usize, any::<u8>()), 0..12)) {
+            let mut block = block();
+            for (offset, byte) in changes {
+                block[offset] = byte;
+            }
+            let mut count = 0;
+            let mut room = Vec::new();
+            let whole = frames_of(&block, &mut |frame| {
+                frame.seen(&mut room);
+                count += 1;
+            });
+            prop_assert!(count <= 512);
+            prop_assert!(whole.is_none() || count == u32_at(&block, BLOCK_FRAMES).unwrap());
+        }
+    }
 }

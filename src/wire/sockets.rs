@@ -1,4 +1,4 @@
-//! The UDP sockets and TCP listeners of a network namespace, with their queues and drops (sock_diag(7)).
+//! The UDP sockets and TCP listeners of a network namespace, with their queues and drops (`sock_diag`).
 //!
 //! No privilege. Start at [`SocketTable::udp`] and [`serves`].
 
@@ -272,6 +272,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -306,11 +308,12 @@ mod tests {
         let wanted = ["any", "192.0.2.20", "0.0.0.0", "2001:db8::1", "::", "::ffff:192.0.2.20"];
         let mut table = String::new();
         for socket in &sockets {
-            table += &format!("{} v6only={:?} connected={}:", socket.address, socket.v6only, socket.peer.is_some());
+            let UdpSocket { address, v6only, peer, .. } = socket;
+            write!(table, "{address} v6only={v6only:?} connected={}:", peer.is_some()).unwrap();
             for wanted in wanted {
                 let listener = Listener { transport: Transport::Udp, address: wanted.parse().ok(), port: 4739 };
                 if serves(socket, &listener) {
-                    table += &format!(" {wanted}");
+                    write!(table, " {wanted}").unwrap();
                 }
                 assert!(!serves(socket, &Listener { port: 4740, ..listener }), "another port");
                 assert!(!serves(socket, &Listener { transport: Transport::Tcp, ..listener }), "another transport");

@@ -1,6 +1,6 @@
 //! The application under test: starting, stopping, dying, and leaving nothing behind.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,6 @@ impl Site {
             arguments: &arguments,
             folder: Path::new("/tmp"),
             receiver: &self.lab.receiver,
-            privilege: self.privilege,
             stdout: write.try_clone().unwrap(),
             stderr: write,
         });
@@ -207,7 +206,6 @@ fn runner() {
         arguments: &["-c".into(), script],
         folder: Path::new("/tmp"),
         receiver: &site.lab.receiver,
-        privilege: site.privilege,
         stdout: stdout(),
         stderr: stdout(),
     })
@@ -223,8 +221,6 @@ fn killing_the_runner() {
     let mut ready = String::new();
     output.read_line(&mut ready).unwrap();
     assert_eq!(ready, "ready\n");
-    let tree = fs::read_to_string(format!("/proc/{0}/task/{0}/children", runner.id()));
-    println!("children of the runner's first thread: {tree:?}");
     runner.kill().unwrap();
     runner.wait().unwrap();
     // All of them hold this pipe: its end is theirs.

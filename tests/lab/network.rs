@@ -2,10 +2,12 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
+use restage::lab::namespace::{self, Privilege};
 use restage::lab::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_INTERFACE, SENDER_MAC};
 use restage::lab::sysctl;
 use restage::packet::MacAddr;
@@ -21,9 +23,14 @@ pub(crate) const CASES: &[Case] = &[
     ("settings_are_the_kernels_defaults_whatever_the_host_has", settings_are_known),
     ("settings_of_the_plan_hold", settings_of_the_plan_hold),
     ("settings_that_cant_be_are_named_with_their_entry", settings_that_cant_be),
+    ("an_address_with_a_prefix_has_broadcast_addresses", broadcast_addresses),
     ("without_a_way_back_a_strict_rp_filter_drops", without_a_way_back),
+    ("a_limit_of_no_user_namespaces_is_named", no_user_namespaces),
     ("an_mtu_below_1280_has_no_ipv6_and_says_so", small_mtu),
 ];
+
+/// Cases that others start as processes of their own.
+pub(crate) const ACTORS: &[Case] = &[("enterer", enterer)];
 
 /// How long to wait for what has happened already, or never will.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -184,12 +191,9 @@ fn settings_are_known() {
             "drop_unicast_in_l2_multicast",
             "forwarding",
         ] {
-            for conf in ["all", "default", "rx0", "lo"] {
+            for conf in ["all", "default", "rx0"] {
                 let key = format!("net.ipv4.conf.{conf}.{name}");
-                // `lo` was there before anything could be written; only `all` and its own value count for it.
-                if conf != "lo" {
-                    assert_eq!(sysctl::read(&key).unwrap(), "0", "{key}");
-                }
+                assert_eq!(sysctl::read(&key).unwrap(), "0", "{key}");
             }
         }
         assert_eq!(sysctl::read("net.ipv4.conf.rx0.accept_source_route").unwrap(), "1");
@@ -301,6 +305,37 @@ fn without_a_way_back() {
     assert_eq!(received(&any).ip(), ip("198.51.100.7"));
     any.set_nonblocking(true).unwrap();
     assert_eq!(any.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+fn broadcast_addresses() {
+    let (lab, _) = lab(&plan(&["192.0.2.20/24"]));
+    let any = socket(&lab, "0.0.0.0:4739");
+    for destination in ["192.0.2.255", "255.255.255.255"] {
+        send(&lab, &[frame(ip("192.0.2.9"), ip(destination), MacAddr::BROADCAST)]);
+        assert_eq!(received(&any).ip(), ip("192.0.2.9"));
+    }
+}
+
+/// Enters, and says what that came to.
+fn enterer() {
+    println!("{}", namespace::enter().map_or_else(|failure| messages(&failure), |privilege| format!("{privilege:?}")));
+}
+
+/// Inside a user namespace that allows no other one.
+fn no_user_namespaces() {
+    if crate::enter() == Privilege::Root {
+        println!("root needs no user namespace");
+        return;
+    }
+    std::fs::write("/proc/sys/user/max_user_namespaces", "0").unwrap();
+    // exec drops the capabilities that this process has in its own user namespace.
+    let output = Command::new("/proc/self/exe").args(["__case", "enterer"]).output().unwrap();
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r"
+    Blocked
+    can't make a user namespace
+      = why: user.max_user_namespaces = 0 allows none
+      = fix: run `sudo sysctl user.max_user_namespaces=15000`, or run restage with sudo
+    ");
 }
 
 fn small_mtu() {

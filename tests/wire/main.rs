@@ -2,19 +2,26 @@
 //!
 //! Runs as root, and again as an ordinary user in a user namespace (`an_ordinary_user_can_do_all_of_this`).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests; clippy knows only the tests themselves as such"
+)]
+
 mod namespaces;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to};
+use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to};
 use restage::diagnostic::Kind;
 use restage::scenario::require::{Listener, Transport};
+use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::counters::{Counters, CountersReader};
 use restage::wire::interface::{self, InterfaceKind};
 use restage::wire::loopback::LoopbackCount;
@@ -136,6 +143,16 @@ fn what_cant_be_sent_keeps_nothing_behind_it() {
 }
 
 #[test]
+fn the_largest_frames_arrive_whole() {
+    let Some(pair) = Pair::with_mtu(65_535, 65_535) else { return };
+    let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
+    let mut ring = pair.rx.enter(|| Ring::open("rx0", DEFAULT_BYTES)).unwrap();
+    let frames: Vec<_> = (0..100).map(|number| udp_frame(number, 9, 65_507)).collect();
+    assert_eq!(send_all(&mut sender, &frames[..10]), [SendResult::Sent; 10]);
+    assert!(read_frames(&mut ring, 10) == frames[..10]);
+}
+
+#[test]
 fn a_peer_with_a_smaller_mtu_makes_frames_too_long() {
     use SendResult::{Sent, TooLong};
     let Some(pair) = Pair::with_mtu(9000, 1500) else { return };
@@ -200,7 +217,7 @@ fn the_built_in_receiver_reads_all_that_top_speed_brings() {
     let mut receiver = pair.rx.enter(|| BuiltIn::bind(&ports, &[], "rx0")).unwrap();
     let mut counters = pair.rx.enter(|| CountersReader::open("rx0")).unwrap();
     let before = counters.read().unwrap();
-    let frames: Vec<_> = (0..20_000).map(|number| udp_frame(number, 4000 + number as u16 % 400, 900)).collect();
+    let frames: Vec<_> = (0..20_000u16).map(|number| udp_frame(number.into(), 4000 + number % 400, 900)).collect();
     assert_eq!(receiver.drain().unwrap(), 0);
     for batch in frames.chunks(64) {
         send_all(&mut sender, batch);
@@ -244,19 +261,31 @@ fn the_built_in_receiver_joins_more_groups_than_one_socket_holds() {
         .flat_map(|last| [[239, 1, 1, last].into(), [0xff15, 0, 0, 0, 0, 0, 0, u16::from(last)].into()])
         .collect();
     let twice = [&groups[..], &groups].concat();
-    let mut receiver =
-        pair.rx.enter(|| BuiltIn::bind(&[(4739, Family::V4), (4739, Family::V4)], &twice, "rx0")).unwrap();
+    let mut receiver = pair
+        .rx
+        .enter(|| {
+            BuiltIn::bind(&[(4739, Family::V4), (4739, Family::V6), (4739, Family::V4), (0, Family::V4)], &twice, "rx0")
+        })
+        .unwrap();
     let frames: Vec<_> =
         (1..=51).map(|last| udp_frame_to([239, 1, 1, last], [1, 0, 0x5e, 1, 1, last], 0, 4739, 50)).collect();
     send_all(&mut sender, &frames);
+    let frames: Vec<_> = (1..=51u8)
+        .map(|last| {
+            udp6_frame_to(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, last.into()), [0x33, 0x33, 0, 0, 0, last], 4739)
+        })
+        .collect();
+    send_all(&mut sender, &frames);
     send_all(&mut sender, &[udp_frame(0, 4739, 50)]);
+    send_all(&mut sender, &[udp6_frame_to("fd00:9::2".parse().unwrap(), RECEIVER_MAC, 4739)]);
     let begin = Instant::now();
-    while receiver.read() < 51 && begin.elapsed() < LIMIT {
+    while receiver.read() < 102 && begin.elapsed() < LIMIT {
         receiver.drain().unwrap();
     }
-    assert_eq!(receiver.read(), 51, "50 groups and one unicast; the 51st group was not joined");
-    let listed = pair.rx.enter(|| std::fs::read_to_string("/proc/thread-self/net/igmp6").unwrap());
-    assert_eq!(listed.matches(" ff15").count(), 50);
+    let moved = pair.rx.enter(|| Counters::read("rx0")).unwrap();
+    let all: Vec<_> = moved.iter().filter(|(_, value)| *value > 0).collect();
+    assert_eq!(receiver.read(), 102, "2 × 50 groups and 2 unicasts; the 51st groups were not joined: {all:?}");
+    assert_eq!((moved.get("Udp.InDatagrams"), moved.get("Udp6InDatagrams")), (Some(51), Some(51)));
 }
 
 #[test]
@@ -363,17 +392,20 @@ fn each_datagram_over_the_loopback_counts_once() {
         (v4, v6, TcpListener::bind("127.0.0.1:4739").unwrap())
     });
     assert_eq!(count.datagrams().unwrap(), 0);
-    // To an address of rx0 from inside: the way is the loopback.
-    for _ in 0..300 {
-        v4.send_to(&[0; 2000], "10.9.0.2:4739").unwrap();
-        v6.send_to(&[0; 20], "[::1]:4739").unwrap();
+    // To an address of rx0 from inside: the way is the loopback. 5,000 bytes are four fragments here.
+    pair.rx.ip("link set lo mtu 1500");
+    for size in [20, 1_000, 5_000] {
+        for _ in 0..100 {
+            v4.send_to(&vec![0; size], "10.9.0.2:4739").unwrap();
+            v6.send_to(&vec![0; size], "[::1]:4739").unwrap();
+        }
     }
     let connect = || std::net::TcpStream::connect("127.0.0.1:4739").map(|_| ());
     pair.rx.enter(connect).unwrap();
     drop(tcp);
     assert_eq!(count.datagrams().unwrap(), 600);
     send_all(&mut sender, &[udp_frame(0, 4739, 100)]);
-    v4.send_to(&[0; 60_000], "10.9.0.2:4739").unwrap();
+    v4.send_to(&vec![0; 60_000], "10.9.0.2:4739").unwrap();
     assert_eq!(count.datagrams().unwrap(), 601);
 }
 
@@ -511,6 +543,18 @@ fn figures() {
         table.udp().unwrap();
     }
     println!("sockets: {:?} a look at none", begin.elapsed() / 1_000);
+
+    let mut clock = Monotonic::new();
+    let anchor = clock.now() + Duration::from_millis(10);
+    let mut late: Vec<_> = (0..1_000)
+        .map(|number| {
+            let deadline = anchor + Duration::from_millis(number);
+            assert!(clock.wait_until(deadline, &|| false));
+            clock.now().saturating_sub(deadline)
+        })
+        .collect();
+    late.sort_unstable();
+    println!("1,000 deadlines a second: p50 {:?}, p99 {:?}, max {:?} late", late[500], late[990], late[999]);
 
     for (name, payload) in [("64 B", 22), ("942 B", 900)] {
         let frames: Vec<_> = (0..400_000).map(|number| udp_frame(number, 9, payload)).collect();

@@ -3,10 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::Ipv6Addr;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -45,7 +47,7 @@ impl Namespace {
     }
 }
 
-/// `tx0` in one namespace, `rx0` (10.9.0.2, fd00:9::2) in the other. Nothing of its own is sent from `tx0`.
+/// `tx0` in one namespace, `rx0` (`10.9.0.2`, `fd00:9::2`) in the other. Nothing of its own is sent from `tx0`.
 pub(crate) struct Pair {
     pub(crate) tx: Namespace,
     pub(crate) rx: Namespace,
@@ -80,6 +82,15 @@ impl Pair {
         pair.rx
             .ip("link set lo up\nlink set rx0 up\naddr add 10.9.0.2/24 dev rx0\naddr add fd00:9::2/64 dev rx0 nodad\n\
              neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev rx0 nud permanent\n");
+        // An IPv6 address is local only when a kernel worker has made its route; until then packets to it are Ip6InAddrErrors.
+        pair.rx.enter(|| {
+            let begin = Instant::now();
+            let local = "fd000009000000000000000000000002 80 ";
+            while !fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap().contains(local) {
+                assert!(begin.elapsed() < Duration::from_secs(20), "fd00:9::2 doesn't become local");
+                thread::yield_now();
+            }
+        });
         Ok(pair)
     }
 }
@@ -113,4 +124,17 @@ pub(crate) fn udp_frame_to(to: [u8; 4], mac: [u8; 6], number: u32, port: u16, pa
     frame.extend(number.to_be_bytes());
     frame.resize(42 + payload, 0x41);
     frame
+}
+
+/// An Ethernet frame with an IPv6 UDP datagram of 40 bytes from `[fd00:9::1]:5000`, with the right checksum.
+pub(crate) fn udp6_frame_to(to: Ipv6Addr, mac: [u8; 6], port: u16) -> Vec<u8> {
+    let from = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+    let mut udp: Vec<u8> = [5000, port, 48, 0].iter().flat_map(|field: &u16| field.to_be_bytes()).collect();
+    udp.resize(48, 0x42);
+    // RFC 8200 §8.1: addresses, length and next header are summed too.
+    let summed = [&from.octets()[..], &to.octets(), &[0, 48, 0, 17], &udp].concat();
+    let sum: u32 = summed.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    udp[6..8].copy_from_slice(&(!u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap()).to_be_bytes());
+    [&mac[..], &SENDER_MAC, &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 48, 17, 64], &from.octets(), &to.octets(), &udp].concat()
 }

@@ -1,0 +1,130 @@
+//! `restage __worker`: the process of one scenario. Plans, executes, judges, and tells its parent in JSON lines.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use super::status::Status;
+use crate::diagnostic::{Failure, Kind, Problem, Result};
+use crate::evidence::Evidence;
+use crate::execute::{self, Session};
+use crate::expect::{self, Snapshots};
+use crate::lab::worker::watch_parent;
+use crate::ledger;
+use crate::outcome::{Event, Outcome, Replay, Verdict};
+use crate::plan;
+use crate::scenario::{self, Scenario};
+
+/// What the command line of a run says to its workers.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The scenario.
+    scenario: std::path::PathBuf,
+    /// Real interfaces that may be sent on.
+    #[arg(long = "allow-interface")]
+    allow_interface: Vec<String>,
+    /// Write snapshots anew.
+    #[arg(long)]
+    update_snapshots: bool,
+}
+
+/// Runs one scenario.
+pub(super) fn run(arguments: &Arguments) -> Status {
+    let begun = Instant::now();
+    let mut tell = |event: Event| {
+        // A parent that is gone is noticed by the watch; there is nobody to tell then.
+        let mut stdout = std::io::stdout().lock();
+        let _ = serde_json::to_writer(&mut stdout, &event)
+            .map_err(std::io::Error::from)
+            .and_then(|()| stdout.write_all(b"\n"));
+        let _ = stdout.flush();
+    };
+    let mut outcome = match scenario::read(&arguments.scenario) {
+        Ok(scenario) => run_scenario(&scenario, arguments, &mut tell)
+            .unwrap_or_else(|failure| refused(&scenario.name, &arguments.scenario, failure)),
+        Err(failure) => {
+            refused(&arguments.scenario.file_stem().unwrap_or_default().to_string_lossy(), &arguments.scenario, failure)
+        }
+    };
+    outcome.seconds = begun.elapsed().as_secs_f64();
+    tell(Event::Ended { outcome: Box::new(outcome) });
+    Status::Pass
+}
+
+/// From a legal scenario to its outcome.
+fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
+    let begun = Instant::now();
+    let target = execute::target_facts(scenario, &arguments.allow_interface)?;
+    let plan = plan::plan(scenario, target.as_ref())?;
+    tell(Event::Planned {
+        frames: plan.counts.selected * u64::from(scenario.pacing.repeat.value),
+        seconds: plan.duration.map(|duration| duration.as_secs_f64()),
+        timeout: plan.timeout.as_secs_f64(),
+    });
+    // Namespaces first: a process with threads can't enter a user namespace.
+    let privilege = execute::enter(scenario)?;
+    let parent = watch_parent()?;
+    let mut session = Session { tell, parent: &parent, limit: begun + plan.timeout };
+    let evidence = execute::execute(scenario, &plan, privilege, &mut session)?;
+    let ledger = ledger::account(scenario, &plan, &evidence);
+    let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
+    let checks = expect::judge(scenario, &plan, &evidence, &ledger, snapshots);
+    let mut verdict = expect::verdict(&checks);
+    if evidence.timed_out.is_some() || !evidence.incidents.is_empty() {
+        verdict = Verdict::Fail;
+    }
+    let mut problems = plan.notes;
+    problems.extend(evidence.timed_out.map(|limit| {
+        Problem::error(format!("the run was not over after its limit of {limit:?}"))
+            .at(&scenario.source, scenario.timeout.as_ref().and_then(|limit| limit.span.clone()))
+            .why("what was not sent or not read until then counts as NOT_SENT or NOT_READ")
+            .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
+    }));
+    problems.extend(evidence.incidents.iter().cloned());
+    Ok(Outcome {
+        replay: Some(figures(&evidence)),
+        ledger: Some(ledger),
+        checks,
+        application: evidence.application,
+        problems,
+        ..outcome(&scenario.name, &arguments.scenario, verdict)
+    })
+}
+
+/// The replay in figures.
+fn figures(evidence: &Evidence) -> Replay {
+    let sending = &evidence.sending;
+    #[expect(clippy::cast_precision_loss, reason = "frames and bits of a run are far below 2^53")]
+    let per_second = |count: u64| (sending.sent > 1 && sending.seconds > 0.0).then(|| count as f64 / sending.seconds);
+    Replay {
+        sender: "packet".to_owned(),
+        seconds: sending.seconds,
+        pps: per_second(sending.sent),
+        bits_per_second: per_second(sending.bytes * 8),
+        lateness_us: sending.lateness,
+    }
+}
+
+fn refused(name: &str, file: &Path, failure: Failure) -> Outcome {
+    let verdict = match failure.kind {
+        Kind::Invalid => Verdict::Invalid,
+        Kind::Blocked => Verdict::Blocked,
+        Kind::Error => Verdict::Error,
+    };
+    Outcome { problems: failure.problems, ..outcome(name, file, verdict) }
+}
+
+fn outcome(name: &str, file: &Path, verdict: Verdict) -> Outcome {
+    Outcome {
+        name: name.to_owned(),
+        file: file.display().to_string(),
+        verdict,
+        seconds: 0.0,
+        skipped: None,
+        problems: Vec::new(),
+        ledger: None,
+        replay: None,
+        checks: Vec::new(),
+        application: None,
+    }
+}

@@ -1,0 +1,100 @@
+//! What was sent and what was seen: data, from which the ledger is a pure function.
+//!
+//! Filled by `execute`, read by `ledger` and `expect`. Start at [`Evidence`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::diagnostic::Problem;
+use crate::outcome::{Application, Lateness};
+use crate::plan::FrameRanges;
+
+/// What became of the frames on the sending side.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sending {
+    /// Accepted by the kernel.
+    pub sent: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Refused: longer than an MTU.
+    pub too_long: FrameRanges,
+    /// Refused: no Ethernet header.
+    pub unsendable: FrameRanges,
+    /// Refused: the interface is down or gone.
+    pub interface_down: FrameRanges,
+    /// Not tried before the run ended.
+    pub not_sent: FrameRanges,
+    /// From the first to the last send.
+    pub seconds: f64,
+    /// Deviation from the schedule; `None` for one frame and at top speed.
+    pub lateness: Option<Lateness>,
+}
+
+/// What was on the receiver's wire.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Arriving {
+    /// Frames equal to one that was sent.
+    pub arrived: u64,
+    /// Sent, and not seen.
+    pub missing: FrameRanges,
+    /// Seen, and equal to none that was sent.
+    pub foreign: u64,
+    /// Frames that came after one that was sent later.
+    pub reordered: u64,
+    /// The first such frame.
+    pub first_reordered: Option<u64>,
+}
+
+/// A UDP socket of the receiver at the end of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its port.
+    pub port: u16,
+    /// Bytes that nobody has read.
+    pub unread_bytes: u32,
+}
+
+/// What a program that was run, or a file, came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Output {
+    /// What it wrote to standard output, or the file's bytes.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+    /// Its exit status; `None` where a signal ended it, or it could not be run.
+    pub status: Option<i32>,
+    /// Why there is nothing to look at.
+    pub failure: Option<String>,
+}
+
+/// Everything that was seen of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Evidence {
+    /// The sending side.
+    pub sending: Sending,
+    /// The receiver's wire; `None` where it can't be observed, or the ring lost frames.
+    pub arriving: Option<Arriving>,
+    /// How the counters of the receiver's namespace moved; `None` with a target.
+    pub counters: Option<BTreeMap<String, u64>>,
+    /// UDP datagrams on the receiver's loopback, which the counters hold too.
+    pub loopback_datagrams: u64,
+    /// The receiver's UDP sockets at the end.
+    pub queues: Vec<Queue>,
+    /// The run's limit came before everything was accounted for.
+    pub timed_out: Option<Duration>,
+    /// The application, as it ended.
+    pub application: Option<Application>,
+    /// What went wrong with the application or the preconditions while it ran; each fails the run.
+    pub incidents: Vec<Problem>,
+    /// What each `[[expect.command]]` came to.
+    pub commands: Vec<Output>,
+    /// What each `[[expect.output]]` looks at.
+    pub outputs: Vec<Output>,
+}
+
+impl Evidence {
+    /// How far a counter moved; 0 where it did not, or there are none.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.as_ref().and_then(|counters| counters.get(name)).copied().unwrap_or(0)
+    }
+}

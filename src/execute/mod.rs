@@ -1,0 +1,84 @@
+//! The run: lab up, preconditions, application ready, send while observing, settle, stop, and what was seen.
+//!
+//! Nothing is judged here: the way ends in [`Evidence`]. May use `lab`, `wire` and `plan`. Start at [`execute`].
+
+mod observe;
+mod output;
+mod preconditions;
+mod receiver;
+mod replay;
+mod settle;
+mod site;
+
+use std::time::{Duration, Instant};
+
+use crate::diagnostic::Result;
+use crate::evidence::Evidence;
+use crate::lab::worker::ParentWatch;
+use crate::outcome::Event;
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use observe::Observer;
+use receiver::Receiver;
+use replay::Replay;
+use site::Site;
+
+pub use site::{enter, target_facts};
+
+/// Who is told what happens, and who can end it.
+pub struct Session<'a> {
+    /// Takes events.
+    pub tell: &'a mut dyn FnMut(Event),
+    /// Tells when the process that started this one is gone.
+    pub parent: &'a ParentWatch,
+    /// When the run is judged as it stands.
+    pub limit: Instant,
+}
+
+impl Session<'_> {
+    fn phase(&mut self, name: &str) {
+        (self.tell)(Event::Phase { name: name.to_owned() });
+    }
+
+    /// Whether to send and wait no more.
+    fn is_over(&self) -> bool {
+        self.parent.parent_is_gone() || Instant::now() >= self.limit
+    }
+
+    /// What is left of the run's time.
+    fn left(&self) -> Duration {
+        self.limit.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Executes a plan.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application does not come up: nothing was
+/// sent then. [`crate::diagnostic::Kind::Error`] when the system fails on the way.
+pub fn execute(
+    scenario: &Scenario,
+    plan: &Plan,
+    privilege: site::Privilege,
+    session: &mut Session<'_>,
+) -> Result<Evidence> {
+    session.phase("lab");
+    let site = Site::up(scenario, plan, privilege)?;
+    session.phase("preconditions");
+    preconditions::sysctls(scenario, &site)?;
+    session.phase("application");
+    let mut receiver = Receiver::start(scenario, plan, &site, session)?;
+    preconditions::listeners(scenario, &site)?;
+    let mut observer = Observer::start(&site)?;
+    session.phase("replay");
+    let sending = Replay::new(scenario, plan, &site, &observer)?.run(&mut receiver, session)?;
+    session.phase("settle");
+    let settled = settle::settle(scenario, plan, sending, &mut receiver, &mut observer, session)?;
+    let mut evidence = observer.evidence(settled)?;
+    evidence.incidents.extend(preconditions::drift(scenario, &site));
+    receiver.stop(scenario, &mut evidence)?;
+    session.phase("judge");
+    output::collect(scenario, &site, &receiver, session, &mut evidence)?;
+    receiver.remove();
+    Ok(evidence)
+}

@@ -1,0 +1,140 @@
+//! Where a run takes place: a lab of our own, or a real interface.
+
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::lab::namespace::{self, Namespace};
+use crate::lab::network::{Lab, LabPlan, LabRoutes};
+use crate::plan::{LAB_RECEIVER, LAB_SENDER, LAB_SENDER_MAC, Plan, TargetFacts};
+use crate::scenario::Scenario;
+use crate::scenario::placeholders::{Places, fill};
+use crate::scenario::site::{Routes, SiteWords};
+use crate::wire::interface;
+
+pub(super) use crate::lab::namespace::Privilege;
+
+/// Where a run takes place.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// The namespace that frames are sent in.
+    pub(super) sender: Namespace,
+    /// The namespace of the receiver; with a target, the one that restage runs in.
+    pub(super) receiver: Namespace,
+    /// Whether the receiver's side can be observed.
+    pub(super) observed: bool,
+    /// The sending interface.
+    pub(super) sender_interface: String,
+    /// The receiving interface.
+    pub(super) receiver_interface: String,
+    /// The scenario's folder, absolute.
+    scenario_folder: PathBuf,
+    /// As what the application runs.
+    pub(super) privilege: Privilege,
+}
+
+/// Makes sure that namespaces can be made; before the process has threads.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Blocked`], naming what refuses.
+pub fn enter(scenario: &Scenario) -> Result<Privilege> {
+    match scenario.site {
+        SiteWords::Lab(_) => namespace::enter(),
+        SiteWords::Target { .. } => Ok(Privilege::Root),
+    }
+}
+
+/// What is known of the target's interface; `None` with a lab.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] for an interface that isn't there or can't carry Ethernet,
+/// [`crate::diagnostic::Kind::Blocked`] for one that the command line does not allow or that is down.
+pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<TargetFacts>> {
+    let SiteWords::Target { interface: named } = &scenario.site else { return Ok(None) };
+    let name = &named.value;
+    let problem = |what: String| Problem::error(what).at(&scenario.source, named.span.clone());
+    if !allowed.contains(name) {
+        return Err(Failure::blocked(
+            problem(format!("sending on the real interface `{name}` is not allowed"))
+                .why("frames on a real interface reach other hosts: the command line must name it as well")
+                .fix(format!("`restage run --allow-interface {name} …`, if that network may have these frames")),
+        ));
+    }
+    let Some(facts) = interface::facts(name)? else {
+        return Err(Failure::invalid(
+            problem(format!("there is no interface `{name}`"))
+                .why(format!("there are: {}", interface::names()?.join(", "))),
+        ));
+    };
+    let Some(mac) = facts.mac else {
+        return Err(Failure::invalid(problem(format!("`{name}` is not an Ethernet interface"))));
+    };
+    if !facts.up {
+        return Err(Failure::blocked(problem(format!("`{name}` is down")).fix(format!("`ip link set {name} up`"))));
+    }
+    Ok(Some(TargetFacts { mac, mtu: facts.mtu_bytes }))
+}
+
+impl Site {
+    /// Brings the lab up, or opens the machine's own namespace.
+    pub(super) fn up(scenario: &Scenario, plan: &Plan, privilege: Privilege) -> Result<Self> {
+        let scenario_folder = std::path::absolute(&scenario.folder).unwrap_or_else(|_| scenario.folder.clone());
+        let (lab, site) = match (&scenario.site, &plan.site) {
+            (SiteWords::Lab(lab), Some(site)) => (lab, site),
+            (SiteWords::Target { interface }, _) => {
+                return Ok(Self {
+                    sender: Namespace::current()?,
+                    receiver: Namespace::current()?,
+                    observed: false,
+                    sender_interface: interface.value.clone(),
+                    receiver_interface: interface.value.clone(),
+                    scenario_folder,
+                    privilege,
+                });
+            }
+            (SiteWords::Lab(_), None) => {
+                return Err(Failure::error(Problem::error("the plan of a lab has no receiver")));
+            }
+        };
+        let lab_plan = LabPlan {
+            mtu: lab.mtu.value,
+            receiver_mac: site.mac,
+            sender_mac: if site.mac == LAB_SENDER_MAC { crate::plan::LAB_RECEIVER_MAC } else { LAB_SENDER_MAC },
+            addresses: site.addresses.clone(),
+            routes: match &site.routes {
+                Routes::Sources => LabRoutes::Default,
+                Routes::Prefixes(prefixes) => LabRoutes::Prefixes(prefixes.iter().map(IpNet::trunc).collect()),
+            },
+            sysctl: lab.sysctl.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
+            unprivileged_ports: true,
+        };
+        let up = Lab::up(&lab_plan).map_err(|mut not_up| {
+            for (problem, index) in not_up.failure.problems.iter_mut().zip(not_up.sysctl) {
+                let span = lab.sysctl.get(index).map(|setting| setting.span.clone());
+                *problem = problem.clone().at(&scenario.source, span);
+            }
+            not_up.failure
+        })?;
+        Ok(Self {
+            sender: up.sender,
+            receiver: up.receiver,
+            observed: true,
+            sender_interface: LAB_SENDER.to_owned(),
+            receiver_interface: LAB_RECEIVER.to_owned(),
+            scenario_folder,
+            privilege,
+        })
+    }
+
+    /// `text` with the placeholders replaced; `work` is the application's folder.
+    pub(super) fn fill(&self, text: &str, work: &Path) -> String {
+        let places = Places {
+            sender: &self.sender_interface,
+            receiver: &self.receiver_interface,
+            work,
+            scenario: &self.scenario_folder,
+        };
+        fill(text, &places)
+    }
+}

@@ -1,0 +1,38 @@
+//! Every expectation judged: pure functions of scenario, plan, evidence and ledger.
+//!
+//! One file for each kind of expectation. Start at [`judge`].
+
+mod counts;
+mod output;
+mod snapshot;
+
+use crate::evidence::Evidence;
+use crate::outcome::{Check, Ledger, Verdict};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+
+pub use snapshot::Snapshots;
+
+/// Judges every expectation of a scenario, in the order in which the language lists them.
+pub fn judge(
+    scenario: &Scenario,
+    plan: &Plan,
+    evidence: &Evidence,
+    ledger: &Ledger,
+    snapshots: Snapshots,
+) -> Vec<Check> {
+    let mut checks = counts::judge(scenario, plan, evidence, ledger);
+    checks.extend(snapshot::judge(scenario, plan, snapshots));
+    checks.extend(output::judge(scenario, evidence));
+    checks
+}
+
+/// What the checks come to.
+pub fn verdict(checks: &[Check]) -> Verdict {
+    if checks.iter().all(|check| check.passed) { Verdict::Pass } else { Verdict::Fail }
+}
+
+/// The 1-based line of a span of the scenario.
+fn line(scenario: &Scenario, span: Option<&std::ops::Range<usize>>) -> Option<usize> {
+    span.map(|span| crate::diagnostic::Place { source: scenario.source.clone(), span: span.clone() }.line())
+}

@@ -1,0 +1,92 @@
+//! `[expect] rewritten`: the rewritten frames as reviewed text.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::json;
+use similar::{ChangeTag, TextDiff};
+
+use super::line;
+use crate::diagnostic::Problem;
+use crate::outcome::Check;
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+
+/// How many changed lines are shown.
+const MOST_SHOWN: usize = 16;
+
+/// What to do about snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Snapshots {
+    /// Compare.
+    Compare,
+    /// Write them anew (`--update-snapshots`).
+    Update,
+}
+
+pub(super) fn judge(scenario: &Scenario, plan: &Plan, snapshots: Snapshots) -> Option<Check> {
+    let path = scenario.expect.rewritten.as_ref()?;
+    let listing = plan.listing.as_deref().unwrap_or_default();
+    let text =
+        format!("# The rewritten frames of {}, written by `restage run --update-snapshots`.\n{listing}", scenario.name);
+    let shown = path.value.display();
+    let problem = match snapshots {
+        Snapshots::Update => write(&path.value, &text)
+            .err()
+            .map(|error| Problem::error(format!("can't write the snapshot `{shown}`")).why(error.to_string())),
+        Snapshots::Compare => match std::fs::read_to_string(&path.value) {
+            Ok(reviewed) if reviewed == text => None,
+            Ok(reviewed) => Some(
+                Problem::error(format!("the rewritten frames are not those of `{shown}`"))
+                    .why(difference(&reviewed, &text))
+                    .fix("if the new frames are right, run with `--update-snapshots` and review the difference in git"),
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
+                Problem::error(format!("there is no snapshot `{shown}` yet"))
+                    .why("a snapshot is written only when asked for, so that it is reviewed")
+                    .fix("run with `--update-snapshots`, review the file, and check it in"),
+            ),
+            Err(error) => Some(Problem::error(format!("can't read the snapshot `{shown}`")).why(error.to_string())),
+        },
+    }
+    .map(|problem| problem.at(&scenario.source, path.span.clone()));
+    Some(Check {
+        what: "rewritten".to_owned(),
+        expected: json!(path.value),
+        actual: json!(if problem.is_none() { "equal" } else { "different" }),
+        passed: problem.is_none(),
+        line: line(scenario, path.span.as_ref()),
+        problem,
+    })
+}
+
+/// Writes beside, then renames.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let beside = path.with_extension("snap.new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
+fn difference(reviewed: &str, now: &str) -> String {
+    let diff = TextDiff::from_lines(reviewed, now);
+    let changes: Vec<String> = diff
+        .iter_all_changes()
+        .filter_map(|change| match change.tag() {
+            ChangeTag::Equal => None,
+            ChangeTag::Delete => Some(format!("-{}", change.value().trim_end())),
+            ChangeTag::Insert => Some(format!("+{}", change.value().trim_end())),
+        })
+        .collect();
+    let mut text = format!("{} lines differ (- reviewed, + now)", changes.len());
+    for change in changes.iter().take(MOST_SHOWN) {
+        text.push('\n');
+        text.push_str(change);
+    }
+    if changes.len() > MOST_SHOWN {
+        let _ = write!(text, "\n… and {} more", changes.len() - MOST_SHOWN);
+    }
+    text
+}

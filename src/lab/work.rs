@@ -1,0 +1,183 @@
+//! The folder of one run: `{work}` for the application, and beside it, never in it, what restage keeps itself.
+//!
+//! `<tmp>/restage-<uid>/<scenario>-<pid>-<n>/` holds `work/`, `stdout`, `stderr` and `lock`. The lock is held by the process
+//! that made the folder, so that a folder whose lock is free belongs to nobody, and [`sweep`] removes it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::leftover::{Leftover, Registered};
+use crate::diagnostic::{Failure, Problem, Result};
+
+/// A scenario's name gives so many bytes of its folder's name.
+const MOST_NAME_BYTES: usize = 64;
+
+/// The folder of one run. Dropping it removes it.
+#[derive(Debug)]
+pub struct WorkFolder {
+    folder: PathBuf,
+    work: PathBuf,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    /// Held for as long as the folder is in use.
+    _lock: File,
+    removed: bool,
+    _registered: Registered,
+}
+
+impl WorkFolder {
+    /// Makes the folder of a run of the scenario `name`.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when the folder above all runs belongs to somebody else.
+    pub fn create(name: &str) -> Result<Self> {
+        let base = base_folder();
+        let _creating = lock_base(&base)?;
+        let name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+        let name = name.get(..MOST_NAME_BYTES).unwrap_or(&name).trim_start_matches('.');
+        let mut number = 0;
+        let folder = loop {
+            let folder = base.join(format!("{name}-{}-{number}", std::process::id()));
+            match private_folder(&folder) {
+                Ok(()) => break folder,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(cant("make", &folder, &error)),
+            }
+        };
+        let registered = Registered::new(Leftover::Folder(folder.clone()));
+        let lock = open_lock(&folder.join("lock"))
+            .and_then(|lock| lock.lock().map(|()| lock))
+            .map_err(|error| cant("lock", &folder, &error))?;
+        let work = folder.join("work");
+        fs::create_dir(&work).map_err(|error| cant("make", &work, &error))?;
+        let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
+        Ok(Self { folder, work, stdout, stderr, _lock: lock, removed: false, _registered: registered })
+    }
+
+    /// `{work}`: empty at first, the application's alone.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// Where the application's standard output goes.
+    pub fn stdout(&self) -> &Path {
+        &self.stdout
+    }
+
+    /// Where the application's standard error goes.
+    pub fn stderr(&self) -> &Path {
+        &self.stderr
+    }
+
+    /// Removes the folder with everything in it.
+    pub fn remove(mut self) -> Result<()> {
+        self.removed = true;
+        remove_all(&self.folder).map_err(|error| cant("remove", &self.folder, &error))
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if !self.removed {
+            // Nobody is left to tell; the next run sweeps what remains.
+            let _ = remove_all(&self.folder);
+        }
+    }
+}
+
+/// Removes the folders that no process holds any more, and says how many there were.
+pub fn sweep() -> Result<usize> {
+    let base = base_folder();
+    if !base.exists() {
+        return Ok(0);
+    }
+    let _sweeping = lock_base(&base)?;
+    let mut removed = 0;
+    for entry in fs::read_dir(&base).map_err(|error| cant("read", &base, &error))?.flatten() {
+        let folder = entry.path();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || in_use(&folder) {
+            continue;
+        }
+        remove_all(&folder).map_err(|error| cant("remove", &folder, &error))?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// A folder without a lock isn't in use: it was made and locked under the lock of the folder above.
+fn in_use(folder: &Path) -> bool {
+    match File::open(folder.join("lock")) {
+        Ok(lock) => lock.try_lock().is_err(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+fn base_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("restage-{}", nix::unistd::geteuid()))
+}
+
+/// Makes the folder above all runs if need be, sees to it that nobody else can write there, and locks it against other
+/// processes that make or sweep.
+fn lock_base(base: &Path) -> Result<File> {
+    match private_folder(base) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(cant("make", base, &error)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(base).map_err(|error| cant("look at", base, &error))?;
+    let whose = if !found.is_dir() {
+        Some("it is not a folder".to_string())
+    } else if found.uid() != nix::unistd::geteuid().as_raw() {
+        Some(format!("it belongs to user {}", found.uid()))
+    } else if found.mode() & 0o077 != 0 {
+        Some(format!("others may enter it: its mode is {:o}", found.mode() & 0o777))
+    } else {
+        None
+    };
+    if let Some(whose) = whose {
+        return Err(Failure::blocked(
+            Problem::error(format!("can't use the folder `{}`", base.display()))
+                .why(format!("{whose}, and the files of applications must be safe from others"))
+                .fix("remove it, or set `TMPDIR` to a folder of your own"),
+        ));
+    }
+    open_lock(&base.join(".lock"))
+        .and_then(|lock| lock.lock().map(|()| lock))
+        .map_err(|error| cant("lock", base, &error))
+}
+
+fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Removes a folder, also one in which an application left folders that it may not write to.
+fn remove_all(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            open_up(folder)?;
+            fs::remove_dir_all(folder)
+        }
+        other => other,
+    }
+}
+
+fn open_up(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn cant(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::system(format!("can't {what} `{}`", path.display()), error)
+}

@@ -1,0 +1,483 @@
+//! A process for each scenario: the side that starts and watches workers, and the side that is one.
+//!
+//! A worker is this program again, as `__worker …`. It writes one [`Event`] a line to its standard output; its standard input
+//! is a pipe that says nothing and closes when the parent is gone, however it went. Start at [`supervise`] for the parent,
+//! at [`watch_parent`] for the worker.
+#![expect(unsafe_code, reason = "pre_exec: a worker doesn't inherit the signals that its parent blocks")]
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::application::Ended;
+use super::leftover;
+use crate::diagnostic::{Failure, Result};
+use crate::outcome::Event;
+
+/// The hidden verb of a worker.
+pub const VERB: &str = "__worker";
+
+/// After its own time limit a worker has so long to judge what it has, before it is killed.
+const JUDGE_GRACE: Duration = Duration::from_secs(2);
+
+/// After its last event a worker has so long to clean up.
+const CLEAN_GRACE: Duration = Duration::from_secs(5);
+
+/// After an interruption the workers have so long to end.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
+
+/// A worker whose parent is gone, and that doesn't end by itself, is ended after so long: before [`INTERRUPT_GRACE`].
+const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
+
+/// A worker that has closed its standard output is looked at so often.
+const CLOSED_PIPE_WAIT: Duration = Duration::from_millis(20);
+
+/// So much of a worker's standard error is kept.
+const STDERR_BYTES: usize = 4096;
+
+/// An event that is longer is none.
+const EVENT_BYTES: usize = 64 << 20;
+
+/// One worker to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its number, for the caller.
+    pub index: usize,
+    /// What stands after `__worker`.
+    pub arguments: Vec<OsString>,
+    /// How long it may take until it has a plan; `None`: for ever. The plan then tells how long it may take from there.
+    pub limit: Option<Duration>,
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// It told its outcome.
+    Finished,
+    /// It ended without an outcome.
+    Crashed {
+        /// In words: `signal 11 (SIGSEGV)`, `exit status 101`.
+        how: String,
+        /// The end of its standard error.
+        stderr: String,
+    },
+    /// It was killed, since it had no outcome in time.
+    TimedOut {
+        /// What it was given.
+        limit: Duration,
+    },
+    /// The run was interrupted before it had an outcome.
+    Interrupted,
+    /// It was never started, since [`Next::StartNoMore`] was said.
+    NotStarted,
+}
+
+/// What [`supervise`] tells of one job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// Its worker runs.
+    Started,
+    /// Its worker says this.
+    Event(Event),
+    /// It is over.
+    Ended(WorkerEnd),
+}
+
+/// What [`supervise`] is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    GoOn,
+    /// Let the running workers end, and start no other.
+    StartNoMore,
+}
+
+/// Runs `jobs`, at most `at_once` at a time and at least one, and tells what happens, with the index of the job. Gives how
+/// each ended, in the order of `jobs`.
+///
+/// SIGINT and SIGTERM end the workers in order, a second one at once. They are blocked in the calling thread meanwhile, so
+/// that this is to be called where no other thread takes signals (threads that are started by the calling one don't).
+///
+/// # Errors
+/// When a worker can't be started; the others are killed then.
+pub fn supervise(
+    jobs: Vec<Job>,
+    at_once: usize,
+    on_notice: &mut dyn FnMut(usize, Notice) -> Next,
+) -> Result<Vec<WorkerEnd>> {
+    let signals = Signals::block()?;
+    let mut workers = Workers {
+        ends: jobs.iter().map(|_| None).collect(),
+        waiting: jobs.into_iter().enumerate().collect(),
+        running: Vec::new(),
+        interrupted: false,
+        mask: signals.mask_before,
+        on_notice,
+    };
+    while workers.start_up_to(at_once.max(1))? {
+        let signalled = workers.wait(&signals)?;
+        for signal in signalled {
+            workers.interrupt(signal);
+        }
+        workers.listen();
+        workers.kill_late();
+        workers.collect()?;
+    }
+    let unstarted = if workers.interrupted { WorkerEnd::Interrupted } else { WorkerEnd::NotStarted };
+    Ok(workers.ends.into_iter().map(|end| end.unwrap_or_else(|| unstarted.clone())).collect())
+}
+
+struct Workers<'a> {
+    /// In the order of the jobs.
+    ends: Vec<Option<WorkerEnd>>,
+    /// With their place in that order.
+    waiting: VecDeque<(usize, Job)>,
+    running: Vec<Running>,
+    interrupted: bool,
+    /// The signals that a worker blocks: those that the caller did.
+    mask: SigSet,
+    on_notice: &'a mut dyn FnMut(usize, Notice) -> Next,
+}
+
+impl Workers<'_> {
+    /// Starts what may be started; whether anything runs.
+    fn start_up_to(&mut self, at_once: usize) -> Result<bool> {
+        while self.running.len() < at_once {
+            let Some((place, job)) = self.waiting.pop_front() else { break };
+            let index = job.index;
+            self.running.push(Running::start(place, &job, self.mask)?);
+            self.tell(index, Notice::Started);
+        }
+        Ok(!self.running.is_empty())
+    }
+
+    fn tell(&mut self, index: usize, notice: Notice) {
+        if (self.on_notice)(index, notice) == Next::StartNoMore {
+            self.waiting.clear();
+        }
+    }
+
+    /// Waits until a worker says something or ends, a time limit passes, or a signal comes; gives the signals.
+    fn wait(&self, signals: &Signals) -> Result<Vec<Signal>> {
+        let descriptors = self.running.iter().flat_map(Running::descriptors).chain([signals.descriptor.as_fd()]);
+        let mut waiting: Vec<PollFd> = descriptors.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        let now = Instant::now();
+        // One that has closed its pipes is about to end. SIGCHLD tells, unless a thread of the caller's took it.
+        let about_to_end = self.running.iter().any(|worker| worker.stdout.is_none()).then(|| now + CLOSED_PIPE_WAIT);
+        let first_deadline = self.running.iter().filter_map(|worker| worker.deadline).chain(about_to_end).min();
+        let timeout = first_deadline.map_or(PollTimeout::NONE, |end| {
+            let left = end.saturating_duration_since(now).as_micros().div_ceil(1000);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut waiting, timeout) {
+            Ok(_) | Err(Errno::EINTR) => signals.take(),
+            Err(errno) => Err(Failure::system("can't wait for the workers", &errno.into())),
+        }
+    }
+
+    fn interrupt(&mut self, signal: Signal) {
+        if !matches!(signal, Signal::SIGINT | Signal::SIGTERM) {
+            return;
+        }
+        self.waiting.clear();
+        let end = Instant::now() + if self.interrupted { Duration::ZERO } else { INTERRUPT_GRACE };
+        self.interrupted = true;
+        for worker in &mut self.running {
+            // The worker sees its pipe close.
+            worker.parent = None;
+            worker.deadline = Some(end);
+            worker.verdict_if_killed = WorkerEnd::Interrupted;
+        }
+    }
+
+    /// Reads what the workers have written.
+    fn listen(&mut self) {
+        for place in 0..self.running.len() {
+            let Some(worker) = self.running.get_mut(place) else { break };
+            let index = worker.index;
+            for event in worker.read_events(self.interrupted) {
+                self.tell(index, Notice::Event(event));
+            }
+        }
+    }
+
+    fn kill_late(&mut self) {
+        let now = Instant::now();
+        for worker in self.running.iter_mut().filter(|worker| worker.deadline.is_some_and(|deadline| deadline <= now)) {
+            worker.kill(worker.verdict_if_killed.clone());
+        }
+    }
+
+    /// Takes the workers that have ended.
+    fn collect(&mut self) -> Result<()> {
+        let mut place = 0;
+        while let Some(worker) = self.running.get_mut(place) {
+            let ended = worker.child.try_wait().map_err(|error| Failure::system("can't wait for a worker", &error))?;
+            let Some(status) = ended else {
+                place += 1;
+                continue;
+            };
+            let mut worker = self.running.swap_remove(place);
+            for event in worker.read_events(self.interrupted) {
+                self.tell(worker.index, Notice::Event(event));
+            }
+            let end = worker.end(status, self.interrupted);
+            if end != WorkerEnd::Finished {
+                // Its folder is nobody's now. What is still in use, or can't be removed yet, is swept by the next run.
+                let _ = super::work::sweep();
+            }
+            if let Some(slot) = self.ends.get_mut(worker.place) {
+                *slot = Some(end.clone());
+            }
+            self.tell(worker.index, Notice::Ended(end));
+        }
+        Ok(())
+    }
+}
+
+/// One worker that runs. Dropping it kills it.
+struct Running {
+    place: usize,
+    index: usize,
+    child: Child,
+    /// Closing it tells the worker that nobody wants its outcome any more.
+    parent: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// What came after the last whole line.
+    unread: Vec<u8>,
+    stderr_tail: Vec<u8>,
+    deadline: Option<Instant>,
+    /// What it means when the deadline passes.
+    verdict_if_killed: WorkerEnd,
+    /// Why it was killed.
+    killed: Option<WorkerEnd>,
+    has_outcome: bool,
+}
+
+impl Running {
+    fn start(place: usize, job: &Job, mask: SigSet) -> Result<Self> {
+        let cant = |error: std::io::Error| Failure::system("can't start a worker", &error);
+        let mut command = Command::new("/proc/self/exe");
+        // SAFETY: the closure makes one system call, and allocates nothing.
+        unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
+        let mut child = command
+            .arg0("restage")
+            .arg(VERB)
+            .args(&job.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C on the terminal goes to the parent alone.
+            .process_group(0)
+            .spawn()
+            .map_err(cant)?;
+        let (parent, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let worker = Self {
+            place,
+            index: job.index,
+            child,
+            parent,
+            stdout,
+            stderr,
+            unread: Vec::new(),
+            stderr_tail: Vec::new(),
+            deadline: job.limit.map(|limit| Instant::now() + limit),
+            verdict_if_killed: WorkerEnd::TimedOut { limit: job.limit.unwrap_or_default() },
+            killed: None,
+            has_outcome: false,
+        };
+        for descriptor in worker.descriptors() {
+            fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| cant(errno.into()))?;
+        }
+        Ok(worker)
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.stdout.iter().map(AsFd::as_fd).chain(self.stderr.iter().map(AsFd::as_fd)).collect()
+    }
+
+    /// Reads what there is without waiting, and gives the events in it.
+    fn read_events(&mut self, interrupted: bool) -> Vec<Event> {
+        take(&mut self.stderr, &mut self.stderr_tail);
+        let surplus = self.stderr_tail.len().saturating_sub(STDERR_BYTES);
+        self.stderr_tail.drain(..surplus);
+        take(&mut self.stdout, &mut self.unread);
+        let mut events = Vec::new();
+        while let Some(length) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unread.drain(..=length).collect();
+            match serde_json::from_slice(&line) {
+                Ok(event) => {
+                    self.note(&event, interrupted);
+                    events.push(event);
+                }
+                Err(error) => self.kill(self.crashed(format!("it wrote a line that is no event: {error}"))),
+            }
+        }
+        if self.unread.len() > EVENT_BYTES {
+            self.kill(self.crashed("it wrote a line without an end".into()));
+        }
+        events
+    }
+
+    /// What an event means for the time limit.
+    fn note(&mut self, event: &Event, interrupted: bool) {
+        let limit = match event {
+            Event::Planned { timeout, .. } => {
+                // A plan that says nonsense says no limit.
+                let Ok(limit) = Duration::try_from_secs_f64(*timeout) else { return };
+                self.verdict_if_killed = WorkerEnd::TimedOut { limit };
+                limit.checked_add(JUDGE_GRACE)
+            }
+            Event::Ended { .. } => {
+                self.has_outcome = true;
+                Some(CLEAN_GRACE)
+            }
+            Event::Phase { .. } | Event::Progress { .. } => return,
+        };
+        if !interrupted {
+            self.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        }
+    }
+
+    fn kill(&mut self, why: WorkerEnd) {
+        if self.killed.is_none() {
+            self.killed = Some(why);
+            self.deadline = None;
+            // It fails only where the worker is gone already.
+            let _ = self.child.kill();
+        }
+    }
+
+    fn crashed(&self, how: String) -> WorkerEnd {
+        WorkerEnd::Crashed { how, stderr: String::from_utf8_lossy(&self.stderr_tail).into_owned() }
+    }
+
+    fn end(&mut self, status: ExitStatus, interrupted: bool) -> WorkerEnd {
+        if self.has_outcome {
+            return WorkerEnd::Finished;
+        }
+        let by_signal = || Ended::Signalled(status.signal().unwrap_or_default());
+        match self.killed.take() {
+            Some(WorkerEnd::Crashed { how, .. }) => self.crashed(how),
+            Some(end) => end,
+            None if interrupted => WorkerEnd::Interrupted,
+            None => self.crashed(status.code().map_or_else(by_signal, Ended::Exited).to_string()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only where the worker is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Appends what can be read without waiting; closes the pipe at its end.
+fn take<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
+    let Some(open) = pipe else { return };
+    match open.read_to_end(into) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        // The end; any other error says no more than that nothing comes any more.
+        _ => *pipe = None,
+    }
+}
+
+/// SIGINT, SIGTERM and SIGCHLD of this process, readable, and blocked for as long as this lives.
+struct Signals {
+    descriptor: SignalFd,
+    mask_before: SigSet,
+}
+
+impl Signals {
+    fn block() -> Result<Self> {
+        let cant = |errno: Errno| Failure::system("can't take over the signals", &errno.into());
+        let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD]);
+        let mask_before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(cant)?;
+        let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(cant)?;
+        Ok(Self { descriptor, mask_before })
+    }
+
+    fn take(&self) -> Result<Vec<Signal>> {
+        let mut signals = Vec::new();
+        loop {
+            match self.descriptor.read_signal() {
+                Ok(Some(record)) => signals.extend(Signal::try_from(record.ssi_signo.cast_signed())),
+                Ok(None) => return Ok(signals),
+                Err(errno) => return Err(Failure::system("can't read the signals", &errno.into())),
+            }
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // A mask that was in force can be put in force again.
+        let _ = self.mask_before.thread_set_mask();
+    }
+}
+
+/// The worker's eye on its parent.
+#[derive(Debug, Clone)]
+pub struct ParentWatch {
+    gone: Arc<AtomicBool>,
+    event: Arc<EventFd>,
+}
+
+impl ParentWatch {
+    /// Whether nobody wants the outcome any more: what runs should stop, clean up and end.
+    pub fn parent_is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for ParentWatch {
+    /// Readable from the moment when the parent is gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+/// Watches this process's standard input, which closes when the parent is gone or wants no outcome any more. A worker that
+/// has not ended 1.5 s later is ended: its applications are killed, its work folders removed.
+///
+/// Starts a thread: to be called after [`super::namespace::enter`].
+pub fn watch_parent() -> Result<ParentWatch> {
+    let cant = |error: &std::io::Error| Failure::system("can't watch the parent", error);
+    let event =
+        EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(|errno| cant(&errno.into()))?;
+    let watch = ParentWatch { gone: Arc::new(AtomicBool::new(false)), event: Arc::new(event) };
+    let told = watch.clone();
+    thread::Builder::new()
+        .name("parent-watch".into())
+        .spawn(move || {
+            let mut nothing = Vec::new();
+            // The parent says nothing; this returns when the pipe closes. An error means the same.
+            let _ = std::io::stdin().lock().read_to_end(&mut nothing);
+            told.gone.store(true, Ordering::Release);
+            // The counter of an eventfd that was never written has room for one.
+            let _ = told.event.write(1);
+            thread::sleep(ORPHAN_GRACE);
+            leftover::clear();
+            #[expect(clippy::exit, reason = "nobody is left to return to")]
+            std::process::exit(1);
+        })
+        .map_err(|error| cant(&error))?;
+    Ok(watch)
+}

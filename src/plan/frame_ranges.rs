@@ -1,0 +1,118 @@
+//! Frame numbers as they are met, in bounded memory.
+
+use std::fmt;
+
+/// How many ranges are kept; what comes after is counted and said to be cut.
+const MOST_RANGES: usize = 512;
+
+/// Frame numbers added in rising order, kept as ranges: `1-40,57,60-99`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FrameRanges {
+    ranges: Vec<(u64, u64)>,
+    count: u64,
+    cut: bool,
+}
+
+impl FrameRanges {
+    /// Adds a frame. Numbers may come again (`repeat`) or out of order; such a frame is counted, and listed as far as it
+    /// extends the list.
+    pub fn add(&mut self, number: u64) {
+        self.count += 1;
+        match self.ranges.last_mut() {
+            Some((first, last)) if *first <= number && number <= *last => return,
+            Some((_, last)) if *last + 1 == number => {
+                *last = number;
+                return;
+            }
+            _ => {}
+        }
+        if self.ranges.len() < MOST_RANGES {
+            self.ranges.push((number, number));
+        } else {
+            self.cut = true;
+        }
+    }
+
+    /// Adds frames whose numbers are not known one by one: they are counted, and the list is said to be cut.
+    pub fn add_unlisted(&mut self, count: u64) {
+        self.count += count;
+        self.cut |= count > 0;
+    }
+
+    /// How many frames were added.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether none was added.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The first frame.
+    pub fn first(&self) -> Option<u64> {
+        self.ranges.first().map(|(first, _)| *first)
+    }
+
+    /// All frames of both.
+    pub fn merge(&mut self, other: &Self) {
+        self.ranges.extend_from_slice(&other.ranges);
+        self.ranges.sort_unstable();
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(self.ranges.len());
+        for &(first, last) in &self.ranges {
+            match merged.last_mut() {
+                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        self.cut |= other.cut || merged.len() > MOST_RANGES;
+        merged.truncate(MOST_RANGES);
+        self.ranges = merged;
+        self.count += other.count;
+    }
+}
+
+impl fmt::Display for FrameRanges {
+    /// At most sixteen ranges, then an ellipsis: it is read by people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 16;
+        for (index, (first, last)) in self.ranges.iter().take(SHOWN).enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            if first == last { write!(f, "{first}")? } else { write!(f, "{first}-{last}")? }
+        }
+        if self.cut || self.ranges.len() > SHOWN { f.write_str(",…") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FrameRanges;
+
+    fn of(numbers: impl IntoIterator<Item = u64>) -> FrameRanges {
+        let mut ranges = FrameRanges::default();
+        numbers.into_iter().for_each(|number| ranges.add(number));
+        ranges
+    }
+
+    #[test]
+    fn neighbours_become_a_range() {
+        assert_eq!(of([1, 2, 3, 7, 9, 10]).to_string(), "1-3,7,9-10");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_so() {
+        let ranges = of((0..5_000).map(|index| index * 2 + 1));
+        assert_eq!(ranges.count(), 5_000);
+        assert!(ranges.to_string().ends_with(",…"));
+        assert!(ranges.ranges.len() <= super::MOST_RANGES);
+    }
+
+    #[test]
+    fn merging_keeps_every_frame() {
+        let mut left = of([1, 2, 8]);
+        left.merge(&of([3, 9, 20]));
+        assert_eq!((left.to_string().as_str(), left.count()), ("1-3,8-9,20", 6));
+    }
+}

@@ -1,0 +1,263 @@
+//! Scenario + capture + what the site will be → [`Plan`]: one streaming pass, nothing sent, no privilege needed.
+//!
+//! What can't be sent as asked is refused here, before the first frame. A predicted loss never blocks. May use everything up to
+//! `rewrite`. Start at [`plan`].
+
+pub mod fate;
+mod frame_ranges;
+mod refuse;
+mod schedule;
+mod stream;
+pub mod survey;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use frame_ranges::FrameRanges;
+pub use schedule::Schedule;
+pub use stream::{Counts, Prepared, Selector, Stream, open_capture};
+
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::packet::MacAddr;
+use crate::packet::listing;
+use crate::rewrite::{Hits, Rewriter, Roles, unused_problems};
+use crate::scenario::Scenario;
+use crate::scenario::require::{Listener, Transport};
+use crate::scenario::site::{LabMac, LabWords, SiteWords};
+use fate::{Fate, Site};
+use survey::Survey;
+
+/// The lab's sender: its interface's name.
+pub const LAB_SENDER: &str = "tx0";
+/// The lab's receiver: its interface's name.
+pub const LAB_RECEIVER: &str = "rx0";
+/// The sender's MAC where nothing else is said.
+pub const LAB_SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+/// The receiver's MAC where nothing else is said.
+pub const LAB_RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+/// How many frames a snapshot may list.
+const MOST_LISTED: u64 = 100_000;
+
+/// What is known of a real interface before the plan is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetFacts {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// What a run would do, and what would become of every frame.
+#[derive(Debug)]
+pub struct Plan {
+    /// The compiled maps.
+    pub rewriter: Rewriter,
+    /// What each map entry did.
+    pub hits: Hits,
+    /// Where frames went, once through the capture.
+    pub counts: Counts,
+    /// What the rewritten frames are.
+    pub survey: Survey,
+    /// The receiver; `None` with a target, where it is elsewhere.
+    pub site: Option<Site>,
+    /// What becomes of the frames there.
+    pub fates: Vec<Fate>,
+    /// Largest layer 3 packet, in bytes.
+    pub mtu: u32,
+    /// From the first to the last deadline, repetitions included; `None` at top speed.
+    pub duration: Option<Duration>,
+    /// After this long the run is judged as it stands.
+    pub timeout: Duration,
+    /// The rewritten frames as text, where a snapshot is asked for.
+    pub listing: Option<String>,
+    /// What was chosen or is odd.
+    pub notes: Vec<Problem>,
+}
+
+/// Plans a scenario: one pass over its capture.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see [`refuse`].
+pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
+    refuse::wrong_digest(scenario)?;
+    let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, target))?;
+    let mtu = match (&scenario.site, target) {
+        (SiteWords::Lab(lab), _) => lab.mtu.value,
+        (SiteWords::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
+    };
+    let mut survey = Survey::default();
+    let mut schedule = Schedule::new(&scenario.pacing);
+    let mut listing = scenario.expect.rewritten.as_ref().map(|_| String::new());
+    let mut stream = Stream::open(scenario, &rewriter)?;
+    stream.look_at_addresses();
+    let mut first_ns = None;
+    while let Some(frame) = stream.next_frame()? {
+        survey.add(&frame, mtu);
+        schedule.next(frame.time_ns, frame.bytes.len());
+        let first_ns = *first_ns.get_or_insert(frame.time_ns);
+        if let Some(listing) = &mut listing {
+            list(listing, &frame, first_ns);
+        }
+    }
+    let counts = stream.counts();
+    let (hits, seen) = stream.into_hits();
+    refuse::nothing_selected(scenario, counts)?;
+    let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
+    problems.extend(refuse::not_ethernet(scenario, &survey));
+    problems.extend(refuse::oversize(scenario, &survey, mtu));
+    if listing.is_some() && counts.selected > MOST_LISTED {
+        problems.push(refuse::too_long_to_review(scenario, counts.selected));
+    }
+    let repeat = scenario.pacing.repeat.value;
+    let duration = schedule.duration().map(|once| once.saturating_mul(repeat));
+    let (timeout, too_short) = timeout(scenario, duration);
+    problems.extend(too_short);
+    if !problems.is_empty() {
+        return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
+    }
+    let classes = survey.finish();
+    let mut notes = Vec::new();
+    let site = match &scenario.site {
+        SiteWords::Lab(lab) => Some(site(scenario, lab, &survey, &mut notes)),
+        SiteWords::Target { .. } => None,
+    };
+    let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
+    if schedule.backwards() > 0 {
+        notes.push(Problem::note(format!(
+            "{} frames have an earlier time than the one before; each is sent right after it",
+            schedule.backwards()
+        )));
+    }
+    Ok(Plan { rewriter, hits, counts, survey, site, fates, mtu, duration, timeout, listing, notes })
+}
+
+/// The rewritten frames of a scenario as text, a line each.
+///
+/// # Errors
+/// As [`plan`], but for what only a replay refuses.
+pub fn listing(scenario: &Scenario) -> Result<String> {
+    let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, None))?;
+    let mut stream = Stream::open(scenario, &rewriter)?;
+    let (mut text, mut first_ns) = (String::new(), None);
+    while let Some(frame) = stream.next_frame()? {
+        let first_ns = *first_ns.get_or_insert(frame.time_ns);
+        list(&mut text, &frame, first_ns);
+    }
+    Ok(text)
+}
+
+fn list(text: &mut String, frame: &Prepared<'_>, first_ns: u64) {
+    let since = Duration::from_nanos(frame.time_ns.saturating_sub(first_ns));
+    text.push_str(&listing::line(frame.number, since, &frame.layers, frame.bytes, frame.original_length));
+    text.push('\n');
+}
+
+impl Plan {
+    /// UDP sockets that make the receiver ready.
+    pub fn listens(&self) -> &[Listener] {
+        self.site.as_ref().map(|site| site.listens.as_slice()).unwrap_or_default()
+    }
+}
+
+/// What "sender" and "receiver" stand for as MACs.
+pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
+    match &scenario.site {
+        SiteWords::Lab(lab) => Roles {
+            sender: Some(LAB_SENDER_MAC),
+            receiver: Some(match lab.mac.value {
+                LabMac::Literal(mac) => mac,
+                LabMac::Captured => LAB_RECEIVER_MAC,
+            }),
+        },
+        SiteWords::Target { .. } => Roles { sender: target.map(|facts| facts.mac), receiver: None },
+    }
+}
+
+fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Problem>) -> Site {
+    let mac = match lab.mac.value {
+        LabMac::Literal(mac) => mac,
+        LabMac::Captured => captured_mac(survey, notes),
+    };
+    let addresses = match &lab.addresses {
+        Some(addresses) => addresses.value.clone(),
+        None => survey
+            .destinations
+            .iter()
+            .filter(|address| !address.is_unspecified())
+            .map(|address| IpNet::from(*address))
+            .collect(),
+    };
+    if lab.addresses.is_none() && survey.destinations_cut {
+        notes.push(
+            Problem::warning(format!(
+                "more than {} destination addresses: the receiver has only the first",
+                survey::MOST_ENDPOINTS
+            ))
+            .fix("say `[lab] addresses` with a prefix, or map the destinations"),
+        );
+    }
+    let listens = match &scenario.receiver.listens {
+        Some(listens) => listens.value.clone(),
+        None => {
+            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
+            ports.into_iter().map(|port| Listener { transport: Transport::Udp, address: None, port }).collect()
+        }
+    };
+    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| survey.groups.clone());
+    let conf = |family: &str, key: &str| {
+        let value = |interface: &str| {
+            let dotted = format!("net.{family}.conf.{interface}.{key}");
+            let setting = lab.sysctl.iter().rev().find(|setting| setting.key == dotted);
+            setting.and_then(|setting| setting.value.trim().parse::<u8>().ok()).unwrap_or(0)
+        };
+        (value("all"), value(LAB_RECEIVER))
+    };
+    let either = |(all, interface): (u8, u8)| all != 0 || interface != 0;
+    let rp_filter = conf("ipv4", "rp_filter");
+    let source_route = conf("ipv4", "accept_source_route");
+    Site {
+        interface: LAB_RECEIVER.to_owned(),
+        mac,
+        addresses,
+        routes: lab.routes.value.clone(),
+        rp_filter: rp_filter.0.max(rp_filter.1),
+        accept_local: either(conf("ipv4", "accept_local")),
+        route_localnet: either(conf("ipv4", "route_localnet")),
+        // ip-sysctl: both `all` and the interface must be set.
+        accept_source_route: source_route.0 != 0 && source_route.1 != 0,
+        ipv6_disabled: either(conf("ipv6", "disable_ipv6")),
+        listens,
+        joined,
+    }
+}
+
+/// The destination MAC that the frames share, or the commonest one, with a note.
+fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
+    let Some((mac, frames)) = survey.macs.iter().max_by_key(|(mac, frames)| (**frames, std::cmp::Reverse(**mac)))
+    else {
+        return LAB_RECEIVER_MAC;
+    };
+    if survey.macs.len() > 1 {
+        notes.push(
+            Problem::note(format!(
+                "the rewritten frames go to {} MAC addresses; the receiver has the commonest, {mac} ({frames} frames)",
+                survey.macs.len()
+            ))
+            .fix("`[rewrite.destination] mac = \"receiver\"` brings them all to it"),
+        );
+    }
+    *mac
+}
+
+/// The run's limit, and what is wrong with the one that is written.
+fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Problem>) {
+    let planned = duration.unwrap_or_default();
+    match &scenario.timeout {
+        None => (planned.saturating_add(Duration::from_secs(30)), None),
+        Some(limit) if limit.value < planned => (limit.value, Some(refuse::timeout(scenario, limit, planned))),
+        Some(limit) => (limit.value, None),
+    }
+}

@@ -1,0 +1,123 @@
+//! What can't be sent as asked: each with its place, why, and the way out.
+
+use std::time::Duration;
+
+use super::stream::Counts;
+use super::survey::Survey;
+use crate::capture;
+use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::scenario::Scenario;
+use crate::scenario::site::SiteWords;
+
+/// `[capture] sha256` is not the file's.
+pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
+    let Some(pinned) = &scenario.capture.sha256 else { return Ok(()) };
+    let file = &scenario.capture.file;
+    let actual = capture::sha256(&file.value).map_err(|mut failure| {
+        for problem in &mut failure.problems {
+            *problem = problem.clone().at(&scenario.source, file.span.clone());
+        }
+        failure
+    })?;
+    if actual == pinned.value {
+        return Ok(());
+    }
+    Err(Failure::invalid(
+        Problem::error(format!("`{}` is not the capture that the scenario pins", file.value.display()))
+            .at(&scenario.source, pinned.span.clone())
+            .why(format!("expected SHA-256 {}, the file has {actual}", pinned.value))
+            .fix("bring the old file back, or look at the new one (`restage plan`) and pin it"),
+    ))
+}
+
+/// Filter and frame numbers leave nothing.
+pub(super) fn nothing_selected(scenario: &Scenario, counts: Counts) -> Result<()> {
+    if counts.selected > 0 {
+        return Ok(());
+    }
+    let capture = &scenario.capture;
+    let file = capture.file.value.display();
+    let problem = if counts.read == 0 {
+        Problem::error(format!("`{file}` holds no frames")).at(&scenario.source, capture.file.span.clone())
+    } else {
+        let span = [
+            capture.filter.as_ref().and_then(|filter| filter.span.clone()),
+            capture.frames.as_ref().and_then(|frames| frames.span.clone()),
+            capture.truncated.span.clone(),
+            capture.file.span.clone(),
+        ];
+        let why = if counts.skipped_truncated > 0 {
+            format!(
+                "{} frames were read, {} of them skipped since the snaplen cut them",
+                counts.read, counts.skipped_truncated
+            )
+        } else {
+            format!("{} frames were read, and none is left by `filter` and `frames`", counts.read)
+        };
+        Problem::error("no frame is selected")
+            .at(&scenario.source, span.into_iter().flatten().next())
+            .why(why)
+            .fix("the filter looks at the capture before rewriting: `tcpdump -r FILE FILTER` shows what it leaves")
+    };
+    Err(Failure::invalid(problem))
+}
+
+/// Frames without an Ethernet header.
+pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
+    survey.not_ethernet.map(|(frame, link)| {
+        Problem::error(format!("frame {frame} has link type {link}, and only Ethernet (1) can be replayed"))
+            .at(&scenario.source, scenario.capture.file.span.clone())
+            .why("both interfaces are Ethernet; making Ethernet headers for other link types is not there yet")
+            .fix("capture on an Ethernet interface (not `-i any`), or leave such frames out with `[capture] frames`")
+    })
+}
+
+/// Frames above the MTU.
+pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option<Problem> {
+    if survey.oversize.is_empty() {
+        return None;
+    }
+    let (span, fix) = match &scenario.site {
+        SiteWords::Lab(lab) => (
+            lab.mtu.span.clone().or_else(|| scenario.capture.file.span.clone()),
+            format!(
+                "`[lab] mtu = {}`, or leave them out with `[capture] filter = \"less {}\"`",
+                survey.longest,
+                mtu.saturating_add(14)
+            ),
+        ),
+        SiteWords::Target { interface } => (
+            interface.span.clone(),
+            format!(
+                "`ip link set {} mtu {}`, or leave them out with `[capture] filter`",
+                interface.value, survey.longest
+            ),
+        ),
+    };
+    Some(
+        Problem::error(format!("{} frames are longer than the MTU of {mtu} bytes", survey.oversize.count()))
+            .at(&scenario.source, span)
+            .why(format!(
+                "frames {}: the longest layer 3 packet has {} bytes (often made by segmentation offload on the capturing host)",
+                survey.oversize, survey.longest
+            ))
+            .fix(fix),
+    )
+}
+
+/// A snapshot of more frames than anybody reviews.
+pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Problem {
+    let span = scenario.expect.rewritten.as_ref().and_then(|path| path.span.clone());
+    Problem::error(format!("a snapshot of {frames} frames is longer than anybody reviews"))
+        .at(&scenario.source, span)
+        .why(format!("at most {} frames are listed", super::MOST_LISTED))
+        .fix("choose some with `[capture] frames = \"1-1000\"`")
+}
+
+/// `timeout` is shorter than the planned duration.
+pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration) -> Problem {
+    Problem::error(format!("the timeout of {:?} is shorter than the replay, which takes {planned:?}", limit.value))
+        .at(&scenario.source, limit.span.clone())
+        .why("what is not sent in time is lost as NOT_SENT")
+        .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
+}

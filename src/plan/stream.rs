@@ -1,0 +1,210 @@
+//! The frames of a scenario as they will be sent: read, selected, rewritten, one at a time.
+//!
+//! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
+
+use crate::capture::{Filter, Frame, Reader};
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::packet::layers::Layers;
+use crate::rewrite::{Hits, Rewriter, Seen};
+use crate::scenario::Scenario;
+use crate::scenario::capture::Truncated;
+
+/// A frame as it will be sent, borrowed until the next one is read.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    /// Its number in the capture.
+    pub number: u64,
+    /// Its time in the capture, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Its length on the wire when it was captured.
+    pub original_length: u32,
+    /// Where its headers are.
+    pub layers: Layers,
+    /// What is sent.
+    pub bytes: &'a [u8],
+}
+
+/// How many frames went which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// In the file.
+    pub read: u64,
+    /// Left by filter and frame numbers, and not skipped.
+    pub selected: u64,
+    /// Skipped because the snaplen cut them.
+    pub skipped_truncated: u64,
+}
+
+/// Which frames of a capture a scenario selects.
+#[derive(Debug)]
+pub struct Selector<'a> {
+    scenario: &'a Scenario,
+    filter: Option<Filter>,
+    /// Where frames went.
+    pub counts: Counts,
+}
+
+impl<'a> Selector<'a> {
+    /// The selection of `scenario`.
+    ///
+    /// # Errors
+    /// A filter expression that libpcap does not take.
+    pub fn new(scenario: &'a Scenario) -> Result<Self> {
+        let filter = match &scenario.capture.filter {
+            None => None,
+            Some(expression) => {
+                Some(Filter::compile(&expression.value).map_err(|failure| in_filter(scenario, failure))?)
+            }
+        };
+        Ok(Self { scenario, filter, counts: Counts::default() })
+    }
+
+    /// Whether `frame` is selected.
+    ///
+    /// # Errors
+    /// A cut frame where `[capture] truncated` refuses it; a filter that does not fit the frame's link type.
+    pub fn takes(&mut self, frame: &Frame<'_>) -> Result<bool> {
+        self.counts.read += 1;
+        let capture = &self.scenario.capture;
+        if let Some(frames) = &capture.frames
+            && !frames.value.contains(frame.number)
+        {
+            return Ok(false);
+        }
+        if let Some(filter) = &mut self.filter
+            && !filter.matches(frame).map_err(|failure| in_filter(self.scenario, failure))?
+        {
+            return Ok(false);
+        }
+        if (frame.bytes.len() as u64) < u64::from(frame.original_length) {
+            match capture.truncated.value {
+                Truncated::Refuse => return Err(truncated(self.scenario, frame)),
+                Truncated::Skip => {
+                    self.counts.skipped_truncated += 1;
+                    return Ok(false);
+                }
+                Truncated::Pad | Truncated::Send => {}
+            }
+        }
+        self.counts.selected += 1;
+        Ok(true)
+    }
+}
+
+fn in_filter(scenario: &Scenario, mut failure: Failure) -> Failure {
+    let span = scenario.capture.filter.as_ref().and_then(|filter| filter.span.clone());
+    for problem in &mut failure.problems {
+        *problem = problem.clone().at(&scenario.source, span.clone());
+    }
+    failure
+}
+
+fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
+    let (at, span) = match &scenario.capture.truncated.span {
+        Some(span) => ("refused here", Some(span.clone())),
+        None => ("refused unless `truncated` says otherwise", scenario.capture.file.span.clone()),
+    };
+    Failure::invalid(
+        Problem::error(format!(
+            "frame {} was cut by the capture's snaplen: {} of {} bytes are there",
+            frame.number,
+            frame.bytes.len(),
+            frame.original_length
+        ))
+        .at(&scenario.source, span)
+        .label(at)
+        .why("a cut frame can't be replayed as it was; its lengths and checksums speak of bytes that are not there")
+        .fix("capture with `tcpdump -s 0`, or say `truncated = \"skip\"`, `\"pad\"` (zero bytes) or `\"send\"` (as it is)"),
+    )
+}
+
+/// Reads a scenario's capture once.
+pub struct Stream<'a> {
+    reader: Reader,
+    selector: Selector<'a>,
+    rewriter: &'a Rewriter,
+    pad: bool,
+    padded: Vec<u8>,
+    /// What each map entry did so far.
+    hits: Hits,
+    /// The addresses that are there before rewriting; only where the survey asks for them.
+    seen: Option<Seen>,
+}
+
+impl<'a> Stream<'a> {
+    /// Opens the capture.
+    ///
+    /// # Errors
+    /// It can't be read, or is no capture; a filter that libpcap does not take.
+    pub fn open(scenario: &'a Scenario, rewriter: &'a Rewriter) -> Result<Self> {
+        Ok(Self {
+            reader: open_capture(scenario)?,
+            selector: Selector::new(scenario)?,
+            rewriter,
+            pad: scenario.capture.truncated.value == Truncated::Pad,
+            padded: Vec::new(),
+            hits: Hits::new(rewriter),
+            seen: None,
+        })
+    }
+
+    /// Remembers from now on which addresses are there before rewriting.
+    pub fn look_at_addresses(&mut self) {
+        self.seen = Some(Seen::default());
+    }
+
+    /// What each map entry did, and the addresses that are there.
+    pub fn into_hits(self) -> (Hits, Seen) {
+        (self.hits, self.seen.unwrap_or_default())
+    }
+
+    /// Where frames went so far.
+    pub fn counts(&self) -> Counts {
+        self.selector.counts
+    }
+
+    /// The next selected frame, rewritten.
+    ///
+    /// # Errors
+    /// Damage in the capture (with record and offset), a refused frame.
+    pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
+        loop {
+            let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
+            if self.selector.takes(&frame)? {
+                break;
+            }
+        }
+        let Frame { number, time_ns, original_length, link, bytes: captured } = self.reader.current();
+        let wanted = original_length as usize;
+        // Padded first: what is rewritten, and whose checksums are made, is the frame that will be sent.
+        let bytes: &mut [u8] = if self.pad && captured.len() < wanted {
+            self.padded.clear();
+            self.padded.extend_from_slice(captured);
+            self.padded.resize(wanted, 0);
+            &mut self.padded
+        } else {
+            captured
+        };
+        let layers = Layers::find(link, bytes);
+        if let Some(seen) = &mut self.seen {
+            seen.add(&layers, bytes);
+        }
+        self.hits.next_is(number);
+        self.rewriter.apply(&layers, bytes, original_length, &mut self.hits);
+        Ok(Some(Prepared { number, time_ns, original_length, layers, bytes }))
+    }
+}
+
+/// Opens a scenario's capture; a failure points at the line that names it.
+///
+/// # Errors
+/// It can't be read, or is no capture.
+pub fn open_capture(scenario: &Scenario) -> Result<Reader> {
+    let file = &scenario.capture.file;
+    Reader::open(&file.value).map_err(|mut failure| {
+        for problem in &mut failure.problems {
+            *problem = problem.clone().at(&scenario.source, file.span.clone());
+        }
+        failure
+    })
+}

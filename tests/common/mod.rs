@@ -1,0 +1,154 @@
+//! Running restage as its users do: as root, and as an ordinary user from a folder that it can read.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+/// As whom restage runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// As whoever runs the tests.
+    Caller,
+    /// As uid 65534, without any capability; only root can become it.
+    Ordinary,
+}
+
+/// The folder of the package.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    *ROOT.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+    })
+}
+
+/// A copy of program, scenarios and failing scenarios that everybody may read: a clone may lie in a folder of mode 0700.
+pub fn stage() -> &'static Path {
+    static STAGE: OnceLock<PathBuf> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        let stage = fresh_folder("stage");
+        let copy = |from: &str, to: &str| {
+            let to = stage.join(to);
+            std::fs::create_dir_all(to.parent().expect("a path below the stage"))
+                .expect("a folder in the temporary folder");
+            let status = Command::new("cp").arg("-r").arg(root().join(from)).arg(&to).status().expect("cp runs");
+            assert!(status.success(), "cp {from}");
+        };
+        copy("scenarios", "scenarios");
+        copy("tests/failing", "tests/failing");
+        std::fs::copy(env!("CARGO_BIN_EXE_restage"), stage.join("restage")).expect("the program can be copied");
+        let status = Command::new("chmod").args(["-R", "a+rX"]).arg(&stage).status().expect("chmod runs");
+        assert!(status.success());
+        stage
+    })
+}
+
+/// A new empty folder that everybody may enter and write to.
+pub fn fresh_folder(name: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("restage-test-{name}-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder in the temporary folder");
+    let status = Command::new("chmod").arg("0777").arg(&folder).status().expect("chmod runs");
+    assert!(status.success());
+    folder
+}
+
+/// restage, to be run as that user in the staged folder.
+pub fn restage(user: User) -> Command {
+    let program = stage().join("restage");
+    let mut command = match user {
+        User::Caller => Command::new(program),
+        User::Ordinary => {
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--"])
+                .arg(program);
+            command
+        }
+    };
+    command.current_dir(stage()).env_remove("CI").env_remove("GITHUB_ACTIONS").env("NO_COLOR", "1");
+    command
+}
+
+/// As whom the lab is to be tried here: the caller, and where that is root an ordinary user too. Empty, with the reason printed, where
+/// no lab can be made; that fails where `RESTAGE_REQUIRE_LAB=1`.
+pub fn users() -> &'static [User] {
+    static USERS: OnceLock<Vec<User>> = OnceLock::new();
+    USERS.get_or_init(|| {
+        let mut users = vec![User::Caller];
+        if is_root() {
+            users.push(User::Ordinary);
+        }
+        users.retain(|user| {
+            let output = restage(*user).arg("doctor").output().expect("restage runs");
+            if output.status.success() {
+                return true;
+            }
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(
+                std::env::var_os("RESTAGE_REQUIRE_LAB").is_none_or(|value| value != "1"),
+                "no lab as {user:?}:\n{said}"
+            );
+            println!("skipped as {user:?}: no lab can be made here:\n{said}");
+            false
+        });
+        users
+    })
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Run {
+    /// Exit status.
+    pub status: i32,
+    /// Standard output and error.
+    pub text: String,
+    /// The JSON report; null if none was written.
+    pub report: Value,
+}
+
+/// `restage run ARGUMENTS --report-json …`.
+pub fn run(user: User, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
+    let folder = fresh_folder("report");
+    let report = folder.join("report.json");
+    let output =
+        restage(user).arg("run").args(arguments).arg("--report-json").arg(&report).output().expect("restage runs");
+    let run = Run {
+        status: output.status.code().unwrap_or(-1),
+        text: both(&output),
+        report: std::fs::read(&report)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or(Value::Null),
+    };
+    std::fs::remove_dir_all(&folder).expect("the report's folder can be removed");
+    run
+}
+
+/// Standard output, then standard error.
+pub fn both(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Every `*.toml` in a folder, sorted.
+pub fn scenarios_in(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    paths.sort();
+    paths
+}

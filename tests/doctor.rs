@@ -1,0 +1,147 @@
+//! What `restage doctor` says of machines that aren't there, and of this one.
+
+use nix::errno::Errno;
+use restage::diagnostic::Failure;
+use restage::lab::doctor::{Finding, State, Tried, findings};
+use restage::lab::facts::{Container, Facts, Step, refusal};
+
+/// An ordinary user on a machine that forbids nothing.
+fn ordinary() -> Facts {
+    Facts {
+        uid: 1000,
+        kernel: "6.18.4-arch1-1".into(),
+        max_user_namespaces: Some(63_000),
+        max_net_namespaces: Some(63_000),
+        max_pid_namespaces: Some(63_000),
+        memlock_bytes: Some(8 << 20),
+        rmem_max_bytes: Some(4 << 20),
+        nft: Some("/usr/sbin/nft".into()),
+        btf: true,
+        ..Facts::default()
+    }
+}
+
+fn up() -> Tried {
+    Tried::Up { user_namespace: true, lab_us: 8_700, program_us: 5_100, lacks: Vec::new() }
+}
+
+fn refused(step: Step, errno: Errno, facts: &Facts) -> Tried {
+    let failure: Failure = refusal(step, errno, facts);
+    Tried::Refused(failure)
+}
+
+fn listing(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
+    for finding in findings {
+        lines.push(format!("{:?}: {}", finding.state, finding.what));
+        lines.push(format!("  why: {}", finding.why));
+        lines.extend(finding.fix.iter().map(|fix| format!("  fix: {fix}")));
+    }
+    lines.join("\n")
+}
+
+/// Facts, and what trying gave there.
+fn said(facts: &Facts, tried: &Tried) -> String {
+    let findings = findings(facts, tried);
+    for finding in &findings {
+        assert_eq!(finding.state == State::Bad, finding.fix.is_some(), "{finding:?}");
+    }
+    listing(&findings)
+}
+
+#[test]
+fn an_ordinary_user_on_a_good_machine_lacks_only_drop_reasons() {
+    insta::assert_snapshot!(said(&ordinary(), &up()));
+}
+
+#[test]
+fn root_on_a_good_machine_lacks_nothing() {
+    let facts = Facts { uid: 0, capabilities: u64::MAX, memlock_bytes: None, ..ordinary() };
+    let up = Tried::Up { user_namespace: false, lab_us: 8_700, program_us: 5_100, lacks: Vec::new() };
+    insta::assert_snapshot!(said(&facts, &up));
+}
+
+#[test]
+fn docker_is_told_which_flag_does_what() {
+    let facts = Facts {
+        uid: 0,
+        container: Some(Container::Docker),
+        seccomp: true,
+        apparmor_profile: Some("docker-default (enforce)".into()),
+        proc_sys_read_only: true,
+        nft: None,
+        memlock_bytes: Some(64 << 10),
+        ..ordinary()
+    };
+    insta::assert_snapshot!(said(&facts, &refused(Step::UserNamespace, Errno::EPERM, &facts)));
+}
+
+#[test]
+fn podman_and_kubernetes_are_told_their_own_flags() {
+    let told = [Container::Podman, Container::Kubernetes].map(|container| {
+        let facts = Facts { container: Some(container), seccomp: true, proc_sys_read_only: true, ..ordinary() };
+        let findings = findings(&facts, &refused(Step::UserNamespace, Errno::EPERM, &facts));
+        listing(findings.get(..2).unwrap())
+    });
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn ubuntus_apparmor_is_named_with_three_ways_out() {
+    let facts = Facts {
+        kernel: "6.8.0-45-generic".into(),
+        unprivileged_userns_clone: Some(1),
+        apparmor_restrict_unprivileged_userns: Some(1),
+        rmem_max_bytes: Some(212_992),
+        ..ordinary()
+    };
+    insta::assert_snapshot!(said(&facts, &refused(Step::UserMap, Errno::EACCES, &facts)));
+}
+
+#[test]
+fn a_switch_that_is_off_is_named() {
+    let debian = Facts { unprivileged_userns_clone: Some(0), ..ordinary() };
+    let limited = Facts { max_user_namespaces: Some(0), ..ordinary() };
+    let told = [(debian, Errno::EPERM), (limited, Errno::ENOSPC)].map(|(facts, errno)| {
+        let findings = findings(&facts, &refused(Step::UserNamespace, errno, &facts));
+        listing(findings.get(..2).unwrap())
+    });
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn wsl_1_is_told_to_become_wsl_2_and_wsl_2_is_fine() {
+    let facts = Facts { kernel: "4.4.0-19041-Microsoft".into(), btf: false, max_user_namespaces: None, ..ordinary() };
+    insta::assert_snapshot!(said(&facts, &refused(Step::UserNamespace, Errno::EINVAL, &facts)));
+    assert!(!Facts { kernel: "5.15.153.1-microsoft-standard-WSL2".into(), ..ordinary() }.wsl1());
+}
+
+#[test]
+fn an_old_kernel_is_told_what_it_lacks() {
+    let told = ["5.15.0-119-generic", "4.9.0-19-amd64", "lots"].map(|kernel| {
+        let facts = Facts { kernel: kernel.into(), ..ordinary() };
+        let findings = findings(&facts, &up());
+        listing(findings.get(1..3).unwrap())
+    });
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn small_buffers_and_odd_surroundings_are_named() {
+    let facts = Facts { rmem_max_bytes: Some(131_072), memlock_bytes: Some(64 << 10), ..ordinary() };
+    let up = Tried::Up {
+        user_namespace: true,
+        lab_us: 8_700,
+        program_us: 5_100,
+        lacks: vec!["the application sees the processes of the machine: this system allows no new /proc".into()],
+    };
+    insta::assert_snapshot!(said(&facts, &up));
+    assert!(said(&ordinary(), &Tried::Unclear("it was busy".into())).starts_with("Unknown: a lab\n  why: it was busy"));
+}
+
+#[test]
+fn a_reached_limit_is_named_with_its_value() {
+    let facts = Facts { max_net_namespaces: Some(7), ..ordinary() };
+    let findings = findings(&facts, &refused(Step::NetworkNamespace, Errno::ENOSPC, &facts));
+    insta::assert_snapshot!(listing(findings.get(..1).unwrap()));
+}

@@ -1,0 +1,434 @@
+//! A process for each scenario: its limits, crashes, interruptions, its parent's death, and its folder.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use restage::diagnostic::Kind;
+use restage::lab::application::{Application, Start};
+use restage::lab::namespace;
+use restage::lab::network::{Lab, LabPlan};
+use restage::lab::program;
+use restage::lab::work::{self, WorkFolder};
+use restage::lab::worker::{Job, Next, Notice, WorkerEnd, supervise, watch_parent};
+use restage::outcome::{Event, Outcome, Verdict};
+
+use crate::{Case, lab};
+
+pub(crate) const CASES: &[Case] = &[
+    ("workers_tell_their_events_in_order_and_finish", workers_finish),
+    ("no_more_workers_run_at_once_than_allowed", at_once),
+    ("nothing_more_is_started_after_start_no_more", start_no_more),
+    ("a_crash_is_told_with_its_signal_and_its_last_words", a_crash),
+    ("a_worker_that_takes_too_long_is_killed", too_long),
+    ("a_line_that_is_no_event_ends_the_worker", no_event),
+    ("an_interruption_lets_workers_end_in_order", an_interruption),
+    ("a_second_interruption_kills_at_once", a_second_interruption),
+    ("a_killed_parent_leaves_no_worker_no_application_and_no_folder", a_killed_parent),
+    ("a_killed_worker_leaves_no_application_and_no_folder", a_killed_worker),
+    ("a_work_folder_is_private_and_gone_when_dropped", a_work_folder),
+    ("sweeping_removes_what_nobody_holds", sweeping),
+    ("a_folder_of_somebody_else_is_refused", a_folder_of_somebody_else),
+    ("a_read_only_proc_sys_gets_a_writable_one_or_a_remedy", read_only_proc_sys),
+];
+
+/// Cases that others start as processes of their own.
+pub(crate) const ACTORS: &[Case] = &[("supervisor", supervisor), ("bare-lab", bare_lab)];
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a worker of these tests does: the words after the verb.
+pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
+    let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
+    match words.as_slice() {
+        ["finish"] => {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let blocked = status.lines().find(|line| line.starts_with("SigBlk:"));
+            assert_eq!(blocked, Some("SigBlk:\t0000000000000000"));
+            tell(&planned(5.0));
+            tell(&ended());
+        }
+        ["crash"] => {
+            std::io::stderr().write_all(b"last words\n").unwrap();
+            std::process::abort();
+        }
+        ["status"] => return ExitCode::from(7),
+        ["garble"] => println!("Hello!"),
+        ["plan-and-hang"] => {
+            tell(&planned(0.0));
+            hang();
+        }
+        ["hang"] => hang(),
+        ["end-when-told"] => {
+            let watch = watch_parent().unwrap();
+            tell(&Event::Phase { name: "replay".into() });
+            let mut told = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&watch), nix::poll::PollFlags::POLLIN)];
+            nix::poll::poll(&mut told, nix::poll::PollTimeout::NONE).unwrap();
+            assert!(watch.parent_is_gone());
+            tell(&ended());
+        }
+        // Never looks at its parent again.
+        ["application"] => {
+            let (lab, _) = lab(&LabPlan::default());
+            let _watch = watch_parent().unwrap();
+            let folder = WorkFolder::create("application").unwrap();
+            fs::write(folder.work().join("flows"), "x").unwrap();
+            let stream = || File::from(std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().unwrap());
+            let _application = Application::start(&Start {
+                program: &program::find("sh").unwrap(),
+                arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
+                folder: folder.work(),
+                receiver: &lab.receiver,
+                stdout: stream(),
+                stderr: stream(),
+            })
+            .unwrap();
+            tell(&Event::Phase { name: "application".into() });
+            hang();
+        }
+        _ => panic!("{words:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn tell(event: &Event) {
+    let mut line = serde_json::to_string(event).unwrap();
+    line.push('\n');
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+}
+
+fn planned(timeout: f64) -> Event {
+    Event::Planned { frames: 3, seconds: None, timeout }
+}
+
+fn ended() -> Event {
+    Event::Ended {
+        outcome: Box::new(Outcome {
+            name: "test".into(),
+            file: "test.toml".into(),
+            verdict: Verdict::Pass,
+            seconds: 0.5,
+            skipped: None,
+            problems: Vec::new(),
+            ledger: None,
+            replay: None,
+            checks: Vec::new(),
+            application: None,
+        }),
+    }
+}
+
+fn jobs(words: &[&str]) -> Vec<Job> {
+    let job = |(place, word): (usize, &&str)| Job {
+        index: place + 10,
+        arguments: vec![OsString::from(word)],
+        limit: Some(PATIENCE),
+    };
+    words.iter().enumerate().map(job).collect()
+}
+
+/// Runs workers one after the other; gives what was told, and how they ended.
+fn run(words: &[&str]) -> (Vec<(usize, Notice)>, Vec<WorkerEnd>) {
+    let mut notices = Vec::new();
+    let ends = supervise(jobs(words), 1, &mut |index, notice| {
+        notices.push((index, notice));
+        Next::GoOn
+    });
+    (notices, ends.unwrap())
+}
+
+fn workers_finish() {
+    let (notices, ends) = run(&["finish", "finish"]);
+    let one = |index| {
+        [Notice::Started, Notice::Event(planned(5.0)), Notice::Event(ended()), Notice::Ended(WorkerEnd::Finished)]
+            .map(|notice| (index, notice))
+    };
+    assert_eq!(notices, [one(10), one(11)].concat());
+    assert_eq!(ends, [WorkerEnd::Finished, WorkerEnd::Finished]);
+}
+
+fn at_once() {
+    let (mut running, mut most) = (0, 0);
+    let ends = supervise(jobs(&["finish"; 7]), 3, &mut |_, notice| {
+        match notice {
+            Notice::Started => running += 1,
+            Notice::Ended(_) => running -= 1,
+            Notice::Event(_) => {}
+        }
+        most = most.max(running);
+        Next::GoOn
+    });
+    assert_eq!(ends.unwrap(), vec![WorkerEnd::Finished; 7]);
+    assert_eq!(most, 3);
+}
+
+fn start_no_more() {
+    let ends = supervise(jobs(&["finish", "crash", "finish"]), 1, &mut |index, notice| match notice {
+        Notice::Ended(_) if index == 10 => Next::StartNoMore,
+        _ => Next::GoOn,
+    });
+    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted, WorkerEnd::NotStarted]);
+}
+
+fn a_crash() {
+    let (_, ends) = run(&["crash", "status"]);
+    let [WorkerEnd::Crashed { how, stderr }, second] = ends.as_slice() else { panic!("{ends:?}") };
+    assert_eq!((how.as_str(), stderr.as_str()), ("signal 6 (SIGABRT)", "last words\n"));
+    assert_eq!(*second, WorkerEnd::Crashed { how: "exit status 7".into(), stderr: String::new() });
+}
+
+fn too_long() {
+    let start = Instant::now();
+    let mut jobs = jobs(&["plan-and-hang", "hang"]);
+    jobs[1].limit = Some(Duration::from_millis(50));
+    let ends = supervise(jobs, 2, &mut |_, _| Next::GoOn).unwrap();
+    let timed_out = |ms| WorkerEnd::TimedOut { limit: Duration::from_millis(ms) };
+    assert_eq!(ends, [timed_out(0), timed_out(50)]);
+    // The first was given its own limit, 0 s, and 2 s to judge.
+    assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+fn no_event() {
+    let (notices, ends) = run(&["garble"]);
+    assert_eq!(notices.len(), 2);
+    let [WorkerEnd::Crashed { how, .. }] = ends.as_slice() else { panic!("{ends:?}") };
+    assert_eq!(how, "it wrote a line that is no event: expected value at line 1 column 1");
+}
+
+/// The supervisor interrupts itself as soon as both workers run.
+fn an_interruption() {
+    let mut phases = 0;
+    let ends = supervise(jobs(&["end-when-told", "end-when-told", "finish"]), 2, &mut |_, notice| {
+        if matches!(notice, Notice::Event(Event::Phase { .. })) {
+            phases += 1;
+            if phases == 2 {
+                nix::sys::signal::raise(Signal::SIGINT).unwrap();
+            }
+        }
+        Next::GoOn
+    });
+    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::Finished, WorkerEnd::Interrupted]);
+}
+
+fn a_second_interruption() {
+    let start = Instant::now();
+    let ends = supervise(jobs(&["hang"]), 1, &mut |_, notice| {
+        if notice == Notice::Started {
+            // Two different signals: two of one kind may become one.
+            nix::sys::signal::raise(Signal::SIGINT).unwrap();
+            nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+        }
+        Next::GoOn
+    });
+    assert_eq!(ends.unwrap(), [WorkerEnd::Interrupted]);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// Supervises a worker with an application, and says so.
+fn supervisor() {
+    let ends = supervise(jobs(&["application"]), 1, &mut |_, notice| {
+        if matches!(notice, Notice::Event(Event::Phase { .. })) {
+            println!("running");
+        }
+        Next::GoOn
+    });
+    println!("{:?}", ends.unwrap());
+}
+
+/// A supervisor with its own folder for temporary files.
+struct Supervisor {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    /// A pipe whose other end it holds, and everything below it: ends when all of them are gone.
+    alive: File,
+    temporary: PathBuf,
+}
+
+impl Supervisor {
+    fn start() -> Self {
+        crate::enter();
+        let temporary = std::env::temp_dir().join(format!("restage-test-worker-{}", std::process::id()));
+        fs::create_dir(&temporary).unwrap();
+        // Not closed on exec: inherited by every process from here on.
+        let (alive, held) = nix::unistd::pipe().unwrap();
+        let mut child = Command::new("/proc/self/exe")
+            .args(["__case", "supervisor"])
+            .env("TMPDIR", &temporary)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(held);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "running\n");
+        let supervisor = Self { child, output, alive: File::from(alive), temporary };
+        assert_eq!(supervisor.folders(), 1);
+        supervisor
+    }
+
+    fn folders(&self) -> usize {
+        let base = self.temporary.join(format!("restage-{}", nix::unistd::geteuid()));
+        fs::read_dir(base).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+    }
+
+    fn wait_until_all_are_gone(&mut self) {
+        assert_eq!(self.alive.read_to_end(&mut Vec::new()).unwrap(), 0);
+        self.child.wait().unwrap();
+    }
+
+    /// The processes below the supervisor: worker, init, shell, sleep …
+    fn below(&self) -> Vec<u32> {
+        let mut found = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(parent) = found.get(next).copied() {
+            next += 1;
+            let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+            for task in tasks {
+                let children = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+                found.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+            }
+        }
+        found.remove(0);
+        found
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.wait_until_all_are_gone();
+        fs::remove_dir_all(&self.temporary).unwrap();
+    }
+}
+
+fn a_killed_parent() {
+    let mut supervisor = Supervisor::start();
+    assert!(supervisor.below().len() >= 3, "worker, init, shell: {:?}", supervisor.below());
+    supervisor.child.kill().unwrap();
+    supervisor.wait_until_all_are_gone();
+    assert_eq!(supervisor.folders(), 0);
+}
+
+fn a_killed_worker() {
+    let mut supervisor = Supervisor::start();
+    kill(Pid::from_raw(supervisor.below()[0].cast_signed()), Signal::SIGKILL).unwrap();
+    supervisor.wait_until_all_are_gone();
+    let mut said = String::new();
+    supervisor.output.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("[Crashed { how: \"signal 9 (SIGKILL)\""), "{said}");
+    assert_eq!(supervisor.folders(), 0);
+}
+
+fn a_work_folder() {
+    let folder = WorkFolder::create("../odd name/ä").unwrap();
+    let above = folder.work().parent().unwrap().to_path_buf();
+    let name = above.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("_odd_name__-"), "{name}");
+    assert_eq!(fs::metadata(&above).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::read_dir(folder.work()).unwrap().count(), 0);
+    assert!([folder.stdout(), folder.stderr()].iter().all(|file| file.parent() == Some(&above)));
+    let other = WorkFolder::create("../odd name/ä").unwrap();
+    assert_ne!(other.work(), folder.work());
+    // What an application may leave: a folder that its own user may not change.
+    fs::create_dir_all(folder.work().join("a/b")).unwrap();
+    fs::set_permissions(folder.work().join("a"), fs::Permissions::from_mode(0o500)).unwrap();
+    folder.remove().unwrap();
+    assert!(!above.exists());
+    let other_above = other.work().parent().unwrap().to_path_buf();
+    drop(other);
+    assert!(!other_above.exists());
+}
+
+fn own_tmpdir(run: impl FnOnce(&Path)) {
+    // A case is a process of its own, with one thread: but setting its environment is unsafe, so that a copy is started.
+    if let Some(temporary) = std::env::var_os("RESTAGE_TEST_TMPDIR") {
+        return run(Path::new(&temporary));
+    }
+    let temporary = std::env::temp_dir().join(format!("restage-test-tmp-{}", std::process::id()));
+    fs::create_dir(&temporary).unwrap();
+    let status = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .envs([("TMPDIR", &temporary), ("RESTAGE_TEST_TMPDIR", &temporary)])
+        .status()
+        .unwrap();
+    fs::remove_dir_all(&temporary).unwrap();
+    assert!(status.success());
+}
+
+fn sweeping() {
+    own_tmpdir(|temporary| {
+        assert_eq!(work::sweep().unwrap(), 0, "nothing there yet");
+        let held = WorkFolder::create("held").unwrap();
+        let base = temporary.join(format!("restage-{}", nix::unistd::geteuid()));
+        for debris in ["dead-1-0/work", "never-locked-2-0"] {
+            fs::create_dir_all(base.join(debris)).unwrap();
+        }
+        fs::write(base.join("dead-1-0/lock"), "").unwrap();
+        assert_eq!(work::sweep().unwrap(), 2);
+        assert!(held.work().exists());
+        assert_eq!(work::sweep().unwrap(), 0);
+    });
+}
+
+fn a_folder_of_somebody_else() {
+    own_tmpdir(|temporary| {
+        let base = temporary.join(format!("restage-{}", nix::unistd::geteuid()));
+        fs::create_dir(&base).unwrap();
+        fs::set_permissions(&base, fs::Permissions::from_mode(0o777)).unwrap();
+        let failure = WorkFolder::create("x").unwrap_err();
+        assert_eq!(failure.kind, Kind::Blocked);
+        assert_eq!(
+            failure.problems[0].why.as_deref(),
+            Some("others may enter it: its mode is 777, and the files of applications must be safe from others")
+        );
+        fs::remove_dir(&base).unwrap();
+        std::os::unix::fs::symlink(temporary, &base).unwrap();
+        let failure = work::sweep().unwrap_err();
+        assert!(failure.problems[0].why.as_ref().unwrap().starts_with("it is not a folder"));
+        fs::remove_file(&base).unwrap();
+    });
+}
+
+fn bare_lab() {
+    match namespace::enter().and_then(|_| Ok(Lab::up(&LabPlan::default())?)) {
+        Ok(_) => println!("up"),
+        Err(failure) => println!("{:?} {:?}", failure.kind, failure.problems[0].fix),
+    }
+}
+
+/// As Docker mounts it. Only root can make it so.
+fn read_only_proc_sys() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("only root can mount /proc/sys read-only");
+        return;
+    }
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    mount(Some("/proc/sys"), "/proc/sys", nothing, MsFlags::MS_BIND, nothing).unwrap();
+    mount(nothing, "/proc/sys", nothing, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, nothing).unwrap();
+    let outcome = |user: u32| {
+        let output = Command::new("/proc/self/exe").args(["__case", "bare-lab"]).uid(user).gid(user).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(outcome(0), "up\n");
+    assert_eq!(
+        outcome(crate::ORDINARY_USER),
+        "Blocked Some(\"start the container with `--security-opt systempaths=unconfined`, or with `--privileged`\")\n"
+    );
+}
