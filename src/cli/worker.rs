@@ -62,10 +62,10 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         timeout: plan.timeout.as_secs_f64(),
     });
     // Namespaces first: a process with threads can't enter a user namespace.
-    let privilege = execute::enter(scenario)?;
+    execute::enter(scenario)?;
     let parent = watch_parent()?;
     let mut session = Session { tell, parent: &parent, limit: begun + plan.timeout };
-    let evidence = execute::execute(scenario, &plan, privilege, &mut session)?;
+    let evidence = execute::execute(scenario, &plan, &mut session)?;
     let ledger = ledger::account(scenario, &plan, &evidence);
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
     let checks = expect::judge(scenario, &plan, &evidence, &ledger, snapshots);

@@ -56,14 +56,9 @@ impl Session<'_> {
 /// # Errors
 /// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application does not come up: nothing was
 /// sent then. [`crate::diagnostic::Kind::Error`] when the system fails on the way.
-pub fn execute(
-    scenario: &Scenario,
-    plan: &Plan,
-    privilege: site::Privilege,
-    session: &mut Session<'_>,
-) -> Result<Evidence> {
+pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> Result<Evidence> {
     session.phase("lab");
-    let site = Site::up(scenario, plan, privilege)?;
+    let site = Site::up(scenario, plan)?;
     session.phase("preconditions");
     preconditions::sysctls(scenario, &site)?;
     session.phase("application");

@@ -65,7 +65,6 @@ fn run(words: &[String], site: &Site, folder: &WorkFolder, limit: Duration) -> R
         arguments,
         folder: folder.work(),
         receiver: &site.receiver,
-        privilege: site.privilege,
         stdout: create(&stdout)?,
         stderr: create(&stderr)?,
     })?;

@@ -68,6 +68,14 @@ impl Receiver {
         }
     }
 
+    /// How much may be sent before [`Self::drain`] is called again, in bytes of receive buffer.
+    pub(super) fn room_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::BuiltIn(receiver) => receiver.room_bytes(),
+            Kind::Nobody | Kind::Application { .. } => usize::MAX,
+        }
+    }
+
     /// Whether the application has ended by itself.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         match &mut self.kind {
@@ -174,7 +182,6 @@ fn application(
         arguments,
         folder: folder.work(),
         receiver: &site.receiver,
-        privilege: site.privilege,
         stdout: create(folder.stdout())?,
         stderr: create(folder.stderr())?,
     })?;

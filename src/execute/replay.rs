@@ -16,8 +16,6 @@ use crate::wire::sender::{PacketSender, SendResult};
 
 /// Frames in a batch: one system call.
 const BATCH: usize = 64;
-/// Bytes in a batch: what the smallest usual receive buffer holds, with the kernel's overhead.
-const BATCH_BYTES: usize = 48 << 10;
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(100);
 /// How many deviations from the schedule are kept.
@@ -47,8 +45,14 @@ pub(super) struct Replay<'a> {
 struct Batch {
     frames: Vec<(u64, Vec<u8>)>,
     used: usize,
-    bytes: usize,
+    /// What the frames take in a receive buffer.
+    room: usize,
     deadline: Option<Duration>,
+}
+
+/// What a frame takes in a receive buffer: the kernel's buffer is a power of two, and its head some 300 bytes.
+fn room(bytes: usize) -> usize {
+    (bytes + 320).next_power_of_two() + 320
 }
 
 impl Batch {
@@ -62,11 +66,13 @@ impl Batch {
             buffer.extend_from_slice(bytes);
         }
         self.used += 1;
-        self.bytes += bytes.len();
+        self.room += room(bytes.len());
     }
 
-    fn is_full(&self) -> bool {
-        self.used >= BATCH || self.bytes >= BATCH_BYTES
+    /// Whether a further frame of this length has no place in it: one system call takes so many frames, and what our own receiver
+    /// has no room for before it reads again would be lost.
+    fn is_full_for(&self, bytes: usize, room_bytes: usize) -> bool {
+        self.used >= BATCH || self.room + room(bytes) > room_bytes
     }
 
     fn frames(&self) -> impl Iterator<Item = &(u64, Vec<u8>)> {
@@ -75,7 +81,7 @@ impl Batch {
 
     fn clear(&mut self) {
         self.used = 0;
-        self.bytes = 0;
+        self.room = 0;
     }
 }
 
@@ -103,6 +109,7 @@ impl<'a> Replay<'a> {
         let mut schedule = Schedule::new(&self.scenario.pacing);
         let repeat = self.scenario.pacing.repeat.value;
         let total = self.plan.counts.selected * u64::from(repeat);
+        let room_bytes = receiver.room_bytes();
         let mut told = Instant::now();
         let mut anchor = None;
         'rounds: for _ in 0..repeat {
@@ -126,9 +133,12 @@ impl<'a> Replay<'a> {
                         break 'rounds;
                     }
                 }
+                if self.batch.is_full_for(frame.bytes.len(), room_bytes) {
+                    self.flush(receiver)?;
+                }
                 self.batch.deadline = due;
                 self.batch.push(frame.number, frame.bytes);
-                if waited || self.batch.is_full() {
+                if waited || self.batch.used == BATCH {
                     self.flush(receiver)?;
                     self.tell(&mut told, session, false);
                     if session.is_over() {

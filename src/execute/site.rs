@@ -13,8 +13,6 @@ use crate::scenario::placeholders::{Places, fill};
 use crate::scenario::site::{Routes, SiteWords};
 use crate::wire::interface;
 
-pub(super) use crate::lab::namespace::Privilege;
-
 /// Where a run takes place.
 #[derive(Debug)]
 pub(super) struct Site {
@@ -30,18 +28,16 @@ pub(super) struct Site {
     pub(super) receiver_interface: String,
     /// The scenario's folder, absolute.
     scenario_folder: PathBuf,
-    /// As what the application runs.
-    pub(super) privilege: Privilege,
 }
 
 /// Makes sure that namespaces can be made; before the process has threads.
 ///
 /// # Errors
 /// [`crate::diagnostic::Kind::Blocked`], naming what refuses.
-pub fn enter(scenario: &Scenario) -> Result<Privilege> {
+pub fn enter(scenario: &Scenario) -> Result<()> {
     match scenario.site {
-        SiteWords::Lab(_) => namespace::enter(),
-        SiteWords::Target { .. } => Ok(Privilege::Root),
+        SiteWords::Lab(_) => namespace::enter().map(|_| ()),
+        SiteWords::Target { .. } => Ok(()),
     }
 }
 
@@ -78,7 +74,7 @@ pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<Ta
 
 impl Site {
     /// Brings the lab up, or opens the machine's own namespace.
-    pub(super) fn up(scenario: &Scenario, plan: &Plan, privilege: Privilege) -> Result<Self> {
+    pub(super) fn up(scenario: &Scenario, plan: &Plan) -> Result<Self> {
         let scenario_folder = std::path::absolute(&scenario.folder).unwrap_or_else(|_| scenario.folder.clone());
         let (lab, site) = match (&scenario.site, &plan.site) {
             (SiteWords::Lab(lab), Some(site)) => (lab, site),
@@ -90,7 +86,6 @@ impl Site {
                     sender_interface: interface.value.clone(),
                     receiver_interface: interface.value.clone(),
                     scenario_folder,
-                    privilege,
                 });
             }
             (SiteWords::Lab(_), None) => {
@@ -123,7 +118,6 @@ impl Site {
             sender_interface: LAB_SENDER.to_owned(),
             receiver_interface: LAB_RECEIVER.to_owned(),
             scenario_folder,
-            privilege,
         })
     }
 

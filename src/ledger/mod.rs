@@ -5,6 +5,8 @@
 
 pub mod matching;
 
+use std::fmt::Write as _;
+
 use crate::cause::Cause;
 use crate::evidence::{Arriving, Evidence};
 use crate::outcome::{Layer, Ledger, Loss, Stage};
@@ -115,6 +117,7 @@ struct Predicted<'a> {
     frames: FrameRanges,
     datagrams: u64,
     first: Option<&'a Fate>,
+    kinds: usize,
 }
 
 fn predicted(plan: &Plan, end: End) -> Predicted<'_> {
@@ -123,6 +126,7 @@ fn predicted(plan: &Plan, end: End) -> Predicted<'_> {
         all.frames.merge(&fate.frames);
         all.datagrams += fate.datagrams;
         all.first.get_or_insert(fate);
+        all.kinds += 1;
     }
     all
 }
@@ -232,6 +236,9 @@ fn by_prediction(cause: Cause, packets: u64, evidence: Layer, predicted: &Predic
     let mut loss = loss(cause, packets, evidence, Some(predicted.frames.to_string()));
     if let Some(fate) = predicted.first {
         loss.why.clone_from(&fate.why);
+        if predicted.kinds > 1 {
+            let _infallible = write!(loss.why, " (and {} more such kinds of packet)", predicted.kinds - 1);
+        }
         loss.fix.clone_from(&fate.fix);
     }
     loss
