@@ -11,7 +11,7 @@ use restage::scenario;
 use serde_json::Value;
 
 fn document(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("the document is there")
 }
 
 /// The TOML blocks of a document, with the number of their first line.
@@ -85,8 +85,12 @@ fn the_reference_knows_every_cause_of_loss() {
     let reference = document("docs/language.md");
     let schema = scenario::schema().to_string();
     // The names stand in the schema, where `drops` lists the keys it takes.
-    let names = schema.split('"').filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c == '6'));
-    let missing: BTreeSet<_> =
-        names.filter(|name| !name.starts_with("SIG")).filter(|name| !reference.contains(&format!("`{name}`"))).collect();
+    let names = schema
+        .split('"')
+        .filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c == '6'));
+    let missing: BTreeSet<_> = names
+        .filter(|name| !name.starts_with("SIG"))
+        .filter(|name| !reference.contains(&format!("`{name}`")))
+        .collect();
     assert!(missing.is_empty(), "docs/language.md says nothing of {missing:?}");
 }
