@@ -6,6 +6,9 @@
 /// The machine's scratch memory, in words.
 const MEMORY_WORDS: usize = 16;
 
+/// `protochain` goes around once for each header; what isn't done after so many steps never is.
+const MOST_STEPS: usize = 100_000;
+
 /// One instruction, as `struct bpf_insn` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Instruction {
@@ -29,8 +32,8 @@ impl Program {
     pub(super) fn run(&self, frame: &[u8], wire_length: u32) -> u32 {
         let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; MEMORY_WORDS]);
         let mut next = 0usize;
-        // Jumps only go forward, so every run ends.
-        while let Some(&Instruction { code, jump_true, jump_false, k }) = self.0.get(next) {
+        for _ in 0..MOST_STEPS {
+            let Some(&Instruction { code, jump_true, jump_false, k }) = self.0.get(next) else { return 0 };
             next += 1;
             match code & 0x07 {
                 0x00 | 0x01 => {
@@ -62,7 +65,10 @@ impl Program {
                     let operand = if code & 0x08 == 0 { k } else { x };
                     let holds = match code & 0xf0 {
                         0x00 => {
-                            next = next.saturating_add(usize::try_from(k).unwrap_or(usize::MAX));
+                            // Backwards too, as `protochain` does.
+                            let distance = isize::try_from(k.cast_signed()).unwrap_or(isize::MAX);
+                            let Some(target) = next.checked_add_signed(distance) else { return 0 };
+                            next = target;
                             continue;
                         }
                         0x10 => a == operand,

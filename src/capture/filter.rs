@@ -90,6 +90,7 @@ fn dlt(link: LinkType) -> i32 {
         102 => 15,
         103 => 16,
         106 => 19,
+        246 => 18,
         same => same.into(),
     }
 }

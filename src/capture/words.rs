@@ -1,52 +1,64 @@
-//! The words of a pcap-filter(7) expression, looked at before libpcap sees them.
+//! The words of a filter expression, checked before libpcap sees them.
 //!
-//! libpcap asks the name service for every word that it doesn't know: a mistyped keyword would become a DNS query, and its
-//! message would be of an unknown host. So names of hosts and networks are refused here. Start at [`check`].
+//! libpcap takes a word that it doesn't know for the name of a host, and asks the DNS. Here a name stands only where it names a
+//! port or a protocol; a mistyped word is an error, and nothing is looked up. What is a word follows libpcap's scanner.
+
+use std::net::Ipv6Addr;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::diagnostic::Problem;
 
-/// Words that begin or continue a primitive about hosts, unless a word of [`PORTS`] or [`PROTOCOLS`] follows.
-const QUALIFIERS: [&str; 45] = [
-    "src", "dst", "host", "net", "mask", "gateway", "ether", "link", "ppp", "slip", "fddi", "tr", "wlan", "ip", "ip6",
-    "arp", "rarp", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp", "pim", "vrrp", "carp", "ah", "esp", "decnet",
-    "atalk", "aarp", "iso", "esis", "es-is", "isis", "is-is", "clnp", "stp", "ipx", "netbeui", "lat", "moprc", "mopdl",
-    "sca",
+/// Words that say of which protocol, in which direction, before what kind of name.
+const QUALIFIERS: &[&str] = &[
+    "link", "ether", "ppp", "slip", "fddi", "tr", "wlan", "arp", "rarp", "ip", "ip6", "tcp", "udp", "sctp", "icmp",
+    "icmp6", "igmp", "igrp", "pim", "vrrp", "carp", "ah", "esp", "atalk", "aarp", "decnet", "lat", "sca", "moprc",
+    "mopdl", "radio", "src", "dst", "ra", "ta", "addr1", "addr2", "addr3", "addr4", "address1", "address2", "address3",
+    "address4",
 ];
-/// After these a word is a service.
-const PORTS: [&str; 2] = ["port", "portrange"];
-/// After these a word is a protocol.
-const PROTOCOLS: [&str; 2] = ["proto", "protochain"];
-/// After these a word is a name of its own kind, which nobody looks up.
-const FREE: [&str; 12] =
-    ["ifname", "on", "rnr", "rulenum", "srnr", "subrulenum", "reason", "rset", "ruleset", "action", "type", "subtype"];
-/// Every other word that means something by itself.
-const OTHERS: [&str; 113] = [
+
+/// Words after which a name is a host's, a network's, …
+const KINDS: &[(&str, Names)] = &[
+    ("host", Names::Host),
+    ("net", Names::Host),
+    ("gateway", Names::Host),
+    ("port", Names::Port),
+    ("portrange", Names::PortRange),
+    ("proto", Names::Libpcap),
+    ("protochain", Names::Libpcap),
+];
+
+/// Words whose one argument libpcap looks for in lists of its own, or compares as text.
+const TAKE_A_WORD: &[&str] =
+    &["type", "subtype", "dir", "direction", "llc", "ifname", "on", "rset", "ruleset", "reason", "action"];
+
+/// All other words.
+const OTHERS: &[&str] = &[
     "and",
     "or",
     "not",
-    "len",
-    "length",
+    "mask",
     "less",
     "greater",
     "byte",
     "broadcast",
     "multicast",
+    "len",
+    "length",
     "inbound",
     "outbound",
+    "ifindex",
     "vlan",
     "mpls",
     "pppoed",
     "pppoes",
     "geneve",
     "vxlan",
-    "llc",
-    "dir",
-    "addr1",
-    "addr2",
-    "addr3",
-    "addr4",
-    "ra",
-    "ta",
+    "iso",
+    "esis",
+    "es-is",
+    "isis",
+    "is-is",
     "l1",
     "l2",
     "iih",
@@ -54,6 +66,10 @@ const OTHERS: [&str; 113] = [
     "snp",
     "csnp",
     "psnp",
+    "clnp",
+    "stp",
+    "ipx",
+    "netbeui",
     "lane",
     "metac",
     "bcc",
@@ -61,19 +77,16 @@ const OTHERS: [&str; 113] = [
     "oamf4",
     "oamf4ec",
     "oamf4sc",
-    "oam4",
-    "oam4ec",
-    "oam4sc",
     "sc",
     "ilmic",
-    "connectmsg",
-    "metaconnect",
     "vpi",
     "vci",
-    "sio",
-    "opc",
-    "dpc",
-    "sls",
+    "connectmsg",
+    "metaconnect",
+    "rnr",
+    "rulenum",
+    "srnr",
+    "subrulenum",
     "fisu",
     "lssu",
     "lsu",
@@ -81,17 +94,16 @@ const OTHERS: [&str; 113] = [
     "hfisu",
     "hlssu",
     "hmsu",
+    "sio",
+    "opc",
+    "dpc",
+    "sls",
     "hsio",
     "hopc",
     "hdpc",
     "hsls",
-    "radio",
-    "proto",
     "icmptype",
     "icmpcode",
-    "icmp6type",
-    "icmp6code",
-    "tcpflags",
     "icmp-echoreply",
     "icmp-unreach",
     "icmp-sourcequench",
@@ -107,6 +119,8 @@ const OTHERS: [&str; 113] = [
     "icmp-ireqreply",
     "icmp-maskreq",
     "icmp-maskreply",
+    "icmp6type",
+    "icmp6code",
     "icmp6-destinationunreach",
     "icmp6-packettoobig",
     "icmp6-timeexceeded",
@@ -124,7 +138,19 @@ const OTHERS: [&str; 113] = [
     "icmp6-routerrenum",
     "icmp6-nodeinformationquery",
     "icmp6-nodeinformationresponse",
+    "icmp6-ineighbordiscoverysolicit",
+    "icmp6-ineighbordiscoveryadvert",
     "icmp6-multicastlistenerreportv2",
+    "icmp6-homeagentdiscoveryrequest",
+    "icmp6-homeagentdiscoveryreply",
+    "icmp6-mobileprefixsolicit",
+    "icmp6-mobileprefixadvert",
+    "icmp6-certpathsolicit",
+    "icmp6-certpathadvert",
+    "icmp6-multicastrouteradvert",
+    "icmp6-multicastroutersolicit",
+    "icmp6-multicastrouterterm",
+    "tcpflags",
     "tcp-fin",
     "tcp-syn",
     "tcp-rst",
@@ -133,115 +159,199 @@ const OTHERS: [&str; 113] = [
     "tcp-urg",
     "tcp-ece",
     "tcp-cwr",
-    "i",
 ];
 
-/// What a name means at this point of the expression.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a name means, where one may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Names {
-    /// A host or network: not looked up.
-    Hosts,
-    /// A service, or a protocol: libpcap asks /etc/services and /etc/protocols.
-    Local,
+    /// A host or a network: it would be looked up.
+    Host,
+    /// A port, by number or service.
+    Port,
+    /// Two ports.
+    PortRange,
+    /// What libpcap knows without looking anything up.
+    Libpcap,
 }
 
-/// Complains about the first word that libpcap would look up in the name service.
+/// Refuses the first word that libpcap would look up.
 pub(super) fn check(expression: &str) -> Result<(), Problem> {
-    let mut names = Names::Hosts;
-    let mut brackets = 0usize;
-    for word in split(expression) {
-        match word {
-            "[" => brackets += 1,
-            "]" => brackets = brackets.saturating_sub(1),
-            _ if brackets > 0 && word.starts_with(|c: char| c.is_ascii_digit()) => {}
-            _ if PORTS.contains(&word) || PROTOCOLS.contains(&word) || FREE.contains(&word) => names = Names::Local,
-            _ if QUALIFIERS.contains(&word) => names = Names::Hosts,
-            _ if OTHERS.contains(&word) || is_number_or_address(word) => {}
-            // An escaped keyword is a protocol's name.
-            _ if word.starts_with('\\') || names == Names::Local => {}
-            _ => return Err(unknown(word)),
+    let mut names = Names::Host;
+    let mut after = After::Nothing;
+    for word in words(expression) {
+        let text = word.text;
+        if word.escaped || !is_keyword(text) {
+            if !word.escaped && is_literal(text) {
+                after = After::Nothing;
+                continue;
+            }
+            let known = match (after, names) {
+                (After::WordTaker, _) | (_, Names::Libpcap) => true,
+                (_, Names::Port) => is_service(text),
+                (_, Names::PortRange) => is_port_range(text),
+                (_, Names::Host) => false,
+            };
+            if !known {
+                return Err(reject(text, names, after));
+            }
+            after = After::Nothing;
+        } else if let Some((_, kind)) = KINDS.iter().find(|(kind, _)| *kind == text) {
+            (names, after) = (*kind, After::Qualifier);
+        } else if QUALIFIERS.contains(&text) {
+            // A qualifier that begins a new primitive: names are hosts until it says otherwise. Without one, "the most recent
+            // keyword is assumed" (pcap-filter(7)).
+            if after != After::Qualifier {
+                names = Names::Host;
+            }
+            after = After::Qualifier;
+        } else if TAKE_A_WORD.contains(&text) {
+            after = After::WordTaker;
+        } else {
+            after = After::Nothing;
         }
     }
     Ok(())
 }
 
-/// Words and brackets; operators are left out.
-fn split(expression: &str) -> impl Iterator<Item = &str> {
-    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '/' | '\\');
+/// What came just before a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Nothing,
+    Qualifier,
+    WordTaker,
+}
+
+/// A word of the expression.
+struct Word<'a> {
+    text: &'a str,
+    /// Written with a backslash: never a keyword.
+    escaped: bool,
+}
+
+/// The words: runs of letters, digits and `. _ -`, and of `:` where that makes an address.
+fn words(expression: &str) -> Vec<Word<'_>> {
+    let mut words = Vec::new();
     let mut rest = expression;
-    let mut brackets = 0usize;
-    std::iter::from_fn(move || {
-        rest = rest.trim_start_matches(|c: char| matches!(c, '/' | '-' | '.') || !(in_word(c) || c == '[' || c == ']'));
-        let first = rest.chars().next()?;
-        let length = match first {
-            '[' => {
-                brackets += 1;
-                1
-            }
-            ']' => {
-                brackets = brackets.saturating_sub(1);
-                1
-            }
-            // Within brackets `:` parts offset and size, `-` and `/` are arithmetic; only names have a dash.
-            _ if brackets > 0 && (first.is_ascii_digit() || !first.is_alphanumeric()) => {
-                rest.find(|c: char| !c.is_ascii_alphanumeric()).map_or(rest.len(), |end| end.max(first.len_utf8()))
-            }
-            _ if brackets > 0 => {
-                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).map_or(rest.len(), |end| end)
-            }
-            _ => rest.find(|c: char| !in_word(c)).unwrap_or(rest.len()),
+    while let Some(first) = rest.chars().next() {
+        let (escaped, after) = match rest.strip_prefix('\\') {
+            Some(after) => (true, after),
+            None => (false, rest),
         };
-        let (word, after) = rest.split_at(length.max(first.len_utf8()));
-        rest = after;
-        Some(word)
+        let begins = escaped || first.is_ascii_alphanumeric() || "$:_".contains(first) || !first.is_ascii();
+        if !begins {
+            rest = rest.get(1..).unwrap_or_default();
+            continue;
+        }
+        let belongs = |next: char| match escaped {
+            true => !" !()\n\t".contains(next),
+            false => next.is_ascii_alphanumeric() || "$._-:".contains(next) || !next.is_ascii(),
+        };
+        let end = after.find(|next| !belongs(next)).unwrap_or(after.len());
+        let (text, tail) = after.split_at(end);
+        rest = tail;
+        if escaped || is_mac(text) || text.parse::<Ipv6Addr>().is_ok() {
+            words.push(Word { text, escaped });
+        } else {
+            // Colons that make no address part numbers, like those of `ip[2:2]`.
+            words.extend(text.split(':').filter(|part| !part.is_empty()).map(|text| Word { text, escaped }));
+        }
+    }
+    words
+}
+
+fn is_keyword(word: &str) -> bool {
+    keywords().any(|keyword| keyword == word)
+}
+
+/// A number, an address, part of one, or an `ARCnet` node: what libpcap reads without looking it up.
+fn is_literal(word: &str) -> bool {
+    let dotted: Vec<&str> = word.split('.').collect();
+    (dotted.len() <= 4 && dotted.iter().all(|part| is_number(part)))
+        || word.strip_prefix('$').is_some_and(|node| node.len() <= 2 && is_hexadecimal(node))
+        || is_mac(word)
+        || word.parse::<Ipv6Addr>().is_ok()
+}
+
+fn is_number(text: &str) -> bool {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => is_hexadecimal(digits),
+        None => !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()),
+    }
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+/// `0:1:2:a:b:c`, with `-` or `.` too, `0001.02ab.cdef`, or twelve digits.
+fn is_mac(word: &str) -> bool {
+    let parts = |separator: char, count: usize, digits: Range<usize>| {
+        word.split(separator).count() == count
+            && word.split(separator).all(|part| digits.contains(&part.len()) && is_hexadecimal(part))
+    };
+    parts(':', 6, 1..3) || parts('-', 6, 1..3) || parts('.', 6, 1..3) || parts('.', 3, 4..5) || parts(' ', 1, 12..13)
+}
+
+/// Names and aliases of /etc/services; none where there is no such file.
+fn services() -> &'static [String] {
+    static SERVICES: OnceLock<Vec<String>> = OnceLock::new();
+    SERVICES.get_or_init(|| {
+        let text = std::fs::read("/etc/services").unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        // name number/protocol alias…
+        let names = lines.flat_map(|line| line.split_whitespace().enumerate().filter(|(at, _)| *at != 1));
+        names.map(|(_, name)| name.to_owned()).collect()
     })
-    .filter(|word| word.len() > 1 || word.chars().any(|c| c.is_alphanumeric() || c == '[' || c == ']'))
 }
 
-/// What libpcap takes without asking anybody: numbers, number ranges, IPv4 addresses and networks of one to four parts, IPv6
-/// addresses and networks, MAC addresses, `DECnet` addresses.
-fn is_number_or_address(word: &str) -> bool {
-    let (address, length) = word.split_once('/').map_or((word, None), |(address, length)| (address, Some(length)));
-    if length.is_some_and(|length| length.parse::<u8>().is_err()) {
-        return false;
-    }
-    let number = |text: &str| match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u32::from_str_radix(digits, 16).is_ok(),
-        None => text.parse::<u32>().is_ok(),
-    };
-    let range = address.split_once('-').is_some_and(|(first, last)| number(first) && number(last));
-    let parts: Vec<&str> = address.split('.').collect();
-    let dotted = parts.len() <= 4 && parts.iter().all(|part| part.parse::<u8>().is_ok());
-    let hexadecimal = |separator: char, groups: &[usize], most: usize| {
-        let parts: Vec<&str> = address.split(separator).collect();
-        groups.contains(&parts.len())
-            && parts
-                .iter()
-                .all(|part| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
-    number(address)
-        || range
-        || dotted
-        || address.parse::<std::net::Ipv6Addr>().is_ok()
-        || hexadecimal(':', &[6], 2)
-        || hexadecimal('-', &[6], 2)
-        || hexadecimal('.', &[3], 4)
-        || (address.len() == 12 && address.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        || (address.starts_with('$') && address.len() == 3)
+fn is_service(word: &str) -> bool {
+    // Without the file only libpcap can tell.
+    services().is_empty() || services().iter().any(|service| service == word)
 }
 
-fn unknown(word: &str) -> Problem {
-    let known = QUALIFIERS.iter().chain(&PORTS).chain(&PROTOCOLS).chain(&FREE).chain(&OTHERS);
-    let nearest = known
-        .map(|known| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), known), *known))
-        .filter(|(distance, known)| *distance * 3 <= known.len().max(3))
-        .min();
-    let problem = Problem::error(format!("the filter has a word that pcap-filter(7) does not know: `{word}`"))
-        .why("libpcap would take it for the name of a host and ask the name service; a capture holds addresses");
-    match nearest {
-        Some((_, known)) => problem.fix(format!("did you mean `{known}`? A host is written by its address")),
-        None => problem.fix("write the address of the host or network; the words are listed in pcap-filter(7)"),
+fn is_port_range(word: &str) -> bool {
+    word.match_indices('-').any(|(at, _)| {
+        let (first, last) = (word.get(..at).unwrap_or_default(), word.get(at + 1..).unwrap_or_default());
+        [first, last].iter().all(|port| is_number(port) || is_service(port))
+    })
+}
+
+fn reject(text: &str, names: Names, after: After) -> Problem {
+    match (names, after) {
+        (Names::Port | Names::PortRange, After::Qualifier) => {
+            let problem = Problem::error(format!("`{text}` is not a port"))
+                .why("a port is a number or a service of /etc/services, a range two of them with `-`");
+            match nearest(text, services().iter().map(String::as_str)) {
+                Some(service) => problem.fix(format!("did you mean `{service}`? else write its number")),
+                None => problem.fix("write its number"),
+            }
+        }
+        (_, After::Qualifier) => Problem::error(format!("`{text}` is not an address in the filter"))
+            .why("names are never looked up, so that a scenario means the same everywhere")
+            .fix(match nearest(text, keywords()) {
+                Some(keyword) => format!("write an address, or did you mean the word `{keyword}`?"),
+                None => "write its address".to_owned(),
+            }),
+        _ => {
+            let problem = Problem::error(format!("`{text}` is not a word of the filter language"))
+                .why("libpcap would take it for the name of a host, and look it up");
+            match nearest(text, keywords()) {
+                Some(keyword) => problem.fix(format!("did you mean `{keyword}`?")),
+                None => problem.fix("see pcap-filter(7); write hosts by their address"),
+            }
+        }
     }
+}
+
+fn keywords() -> impl Iterator<Item = &'static str> {
+    QUALIFIERS.iter().chain(TAKE_A_WORD).chain(OTHERS).copied().chain(KINDS.iter().map(|(kind, _)| *kind))
+}
+
+/// The word that is at most a third of its letters away.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |candidate: &&str| strsim::damerau_levenshtein(word, candidate);
+    candidates.filter(|candidate| distance(candidate) <= word.len().div_ceil(3)).min_by_key(distance)
 }
 
 #[cfg(test)]
@@ -269,6 +379,8 @@ mod tests {
             "vlan 100 and pppoes and mpls 1000",
             "greater 14 and len <= 1500",
             "wlan type mgt subtype beacon",
+            "wlan dir tods or llc rnr",
+            "port (http or https) and not tcp port 80",
             "tcp[0x0c:1]/4 == 5",
         ] {
             assert_eq!(check(expression), Ok(()), "{expression}");
@@ -282,6 +394,15 @@ mod tests {
             "hst 10.1.2.3",
             "host example.com",
             "port 53 and src collector",
+            "port 53 or udp collector",
+            "host http",
+            "port htp",
+            "portrange 80-htps",
+            "wlan type mgt subtype beacon and udq",
+            "len-14 > 2",
+            "1.2.3.4.5",
+            "udp und tcp",
+            "host härte",
             "10.0.0.1x",
             "upd",
             "net 10.0.0.0/x",

@@ -2,9 +2,9 @@
 //!
 //! Start at [`transport_sum`]; [`Accumulator`] and [`Change`] are the arithmetic.
 
-use super::bytes::{array, be16, byte};
+use super::bytes::{be16, byte};
 use super::layers::{Fragment, Ip, Layers, Network, protocol};
-use super::{crc, ip};
+use super::{ip, sctp};
 
 /// A one's complement sum that isn't folded yet (RFC 1071). Every slice added must begin at an even offset of what is summed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -138,7 +138,7 @@ pub fn ip_header_sum(layers: &Layers, frame: &[u8]) -> Sum {
 pub fn transport_sum(layers: &Layers, frame: &[u8], original_length: u32) -> Sum {
     let Some(ip) = layers.network.ip() else { return Sum::None };
     if ip.protocol == protocol::SCTP {
-        return sctp_sum(ip, frame);
+        return sctp::sum(ip, frame);
     }
     let Some(field) = Field::find(&layers.network, frame).filter(|field| field.verifiable) else { return Sum::None };
     let Some(stored) = be16(frame, field.at) else { return Sum::None };
@@ -169,27 +169,6 @@ pub(crate) fn computed_transport_sum(network: &Network, frame: &[u8]) -> Option<
 pub(crate) fn computed_header_sum(ip: &Ip, frame: &[u8]) -> Option<u16> {
     let before = Accumulator::default().add(frame.get(ip.offset..ip.offset + 10)?);
     Some(!before.add(frame.get(ip.offset + 12..ip.payload)?).fold())
-}
-
-/// The CRC-32c that an SCTP packet should have, as the four bytes of its header; `None` where not all of it is there.
-pub(crate) fn computed_sctp_sum(ip: &Ip, frame: &[u8]) -> Option<[u8; 4]> {
-    let packet = frame.get(ip.payload..ip.end).filter(|packet| packet.len() >= 12)?;
-    if ip.fragment != Fragment::Whole || ip.is_cut(frame) || ip.length == 0 {
-        return None;
-    }
-    let with_zero = packet.iter().enumerate().map(|(at, byte)| if (8..12).contains(&at) { 0 } else { *byte });
-    Some(crc::SCTP.of(with_zero).to_le_bytes())
-}
-
-fn sctp_sum(ip: &Ip, frame: &[u8]) -> Sum {
-    if ip.is_later_fragment() || ip.payload + 12 > ip.end {
-        return Sum::None;
-    }
-    match (computed_sctp_sum(ip, frame), array::<4>(frame, ip.payload + 8)) {
-        (Some(computed), Some(stored)) if computed == stored => Sum::Good,
-        (Some(_), Some(_)) => Sum::Bad,
-        _ => Sum::Unverifiable,
-    }
 }
 
 /// What the sender's stack leaves for the interface to complete: the sum, not its complement, of the pseudo-header.

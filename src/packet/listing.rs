@@ -6,11 +6,9 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::bytes::{array, be16, byte};
-use super::checksum::{
-    Field, Sum, computed_header_sum, computed_sctp_sum, computed_transport_sum, ip_header_sum, transport_sum,
-};
-use super::crc;
+use super::checksum::{Field, Sum, computed_header_sum, computed_transport_sum, ip_header_sum, transport_sum};
 use super::layers::{Fragment, Ip, Layers, LinkType, Network, protocol};
+use super::{crc, sctp};
 
 /// A frame in one line: number, seconds since the first frame, length on the wire, MACs, VLAN tags, addresses with ports, what the
 /// transport says, hop limit, checksums where they aren't right, and length and CRC-32 of the payload.
@@ -166,9 +164,9 @@ fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], origina
         Sum::Offload => line.write_str("  sum offloaded"),
         Sum::Unverifiable => line.write_str("  sum unverifiable"),
         Sum::Bad if ip.protocol == protocol::SCTP => {
-            let stored: [u8; 4] = array(frame, ip.payload + 8).unwrap_or_default();
+            let stored: [u8; 4] = array(frame, sctp::field(ip)).unwrap_or_default();
             write!(line, "  sum {:#010x} bad", u32::from_be_bytes(stored))?;
-            match computed_sctp_sum(ip, frame) {
+            match sctp::computed(ip, frame) {
                 Some(right) => write!(line, " ({:#010x})", u32::from_be_bytes(right)),
                 None => Ok(()),
             }

@@ -13,5 +13,6 @@ pub mod layers;
 mod link;
 pub mod listing;
 mod mac;
+pub(crate) mod sctp;
 
 pub use mac::MacAddr;

@@ -1,11 +1,11 @@
 //! Checksums: updated by what changed, so that a bad one stays bad by the same difference (RFC 1624), and made right where asked.
 
-use crate::packet::bytes::{array, be16, put};
+use crate::packet::bytes::{be16, put};
 use crate::packet::checksum::{
-    Change, Field, Sum, computed_header_sum, computed_sctp_sum, computed_transport_sum, ip_header_sum, transport_sum,
+    Change, Field, Sum, computed_header_sum, computed_transport_sum, ip_header_sum, transport_sum,
 };
-use crate::packet::crc;
-use crate::packet::layers::{Fragment, Ip, Layers, Network, protocol};
+use crate::packet::layers::{Ip, Layers, Network, protocol};
+use crate::packet::sctp;
 
 /// Updates the checksum at `at`, and says what that changed.
 #[inline]
@@ -37,24 +37,16 @@ pub(super) fn update_transport(network: &Network, pseudo_header: Change, payload
     Change::word(old, new)
 }
 
-/// Updates the CRC-32c of SCTP (RFC 9260 §6.8), which covers the ports, that were `before`, and no address; says what that changed.
-/// `None`: the packet is a fragment or says no usable length, so the CRC can't follow, and is wrong now.
+/// Updates the checksum of SCTP, which covers the ports, that were `before`, and no address; says what that changed. `None`: it
+/// can't follow, and is wrong now.
 pub(super) fn update_sctp(ip: &Ip, before: [u8; 4], frame: &mut [u8]) -> Option<Change> {
-    let after = array::<4>(frame, ip.payload).filter(|after| *after != before && !ip.is_later_fragment());
-    let (Some(after), Some(stored)) = (after, array::<4>(frame, ip.payload + 8).filter(|_| ip.payload + 12 <= ip.end))
-    else {
-        return Some(Change::NONE);
-    };
-    let length = (ip.offset + ip.length).checked_sub(ip.payload + 4)?;
-    if ip.fragment != Fragment::Whole || length < 8 {
-        return None;
+    match sctp::updated(ip, before, frame)? {
+        sctp::Update::Unneeded => Some(Change::NONE),
+        sctp::Update::To(new, change) => {
+            put(frame, sctp::field(ip), new);
+            Some(change)
+        }
     }
-    // The CRC of the change alone: what follows the ports hasn't changed, so it needs not have been captured.
-    let changed = before.into_iter().zip(after).map(|(before, after)| before ^ after);
-    let difference = crc::SCTP.linear(0, changed.chain(std::iter::repeat_n(0, length)));
-    let updated = (u32::from_le_bytes(stored) ^ difference).to_le_bytes();
-    put(frame, ip.payload + 8, updated);
-    Some(Change::double(u32::from_be_bytes(stored), u32::from_be_bytes(updated)))
 }
 
 /// Makes every checksum right that can be known: not in fragments, in cut packets and where UDP over IPv4 has none.
@@ -69,8 +61,8 @@ pub(super) fn fix(layers: &Layers, frame: &mut [u8], original_length: u32) {
         return;
     }
     if ip.protocol == protocol::SCTP {
-        if let Some(right) = computed_sctp_sum(ip, frame) {
-            put(frame, ip.payload + 8, right);
+        if let Some(right) = sctp::computed(ip, frame) {
+            put(frame, sctp::field(ip), right);
         }
     } else if let Some(field) = Field::find(&layers.network, frame)
         && let Some(right) = computed_transport_sum(&layers.network, frame)

@@ -44,8 +44,8 @@ pub(super) fn apply(rewriter: &Rewriter, network: &Network, depth: Depth, frame:
     addresses.source.and(addresses.destination).and(header).and(payload).and(transport)
 }
 
-/// The packet that an ICMP error quotes travelled the other way, and was captured, if at all, with these same addresses: so its source
-/// follows the maps of the source (RFC 5508 §4.2).
+/// The packet that an ICMP error quotes is one that came the other way. The error must quote it as it is after rewriting, and that packet's
+/// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
 fn quotation(rewriter: &Rewriter, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
     match quoted(network, frame) {
         Some(inner) => apply(rewriter, &inner, Depth::Quoted, frame, hits),
