@@ -182,6 +182,13 @@ fn replay_line(replay: &Replay) -> String {
 
 /// The failed expectation as the judge wrote it down, or from its figures.
 fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
+    let mut losses = outcome.ledger.iter().flat_map(|ledger| &ledger.losses);
+    if let Some(problem) = &check.problem
+        && losses.any(|loss| problem.fix.as_ref() == Some(&loss.fix))
+    {
+        // The loss behind it stands in the ledger above, with why and fix.
+        return Problem { why: None, fix: None, ..problem.clone() };
+    }
     check.problem.clone().unwrap_or_else(|| {
         let what = format!("expected `{}` = {}, it is {}", check.what, check.expected, check.actual);
         let problem = Problem::error(what);

@@ -133,10 +133,13 @@ pub(super) fn rp_filter() -> Outcome {
         fix: "map the source into 192.0.2.0/24, or add a route to it, or set both values to 0".to_owned(),
         ..loss(Stage::Accepted, "IP_RPFILTER", 5548, Some("1-5548"))
     };
+    let check = consumed_check("appflow-ipfix", 0, 5548);
+    // As the judge does: the weightiest loss explains the check.
+    let explained = check.problem.clone().map(|problem| problem.why(&lost.why).fix(&lost.fix));
     Outcome {
         ledger: Some(ledger([5548, 5548, 0, 0, 0], vec![lost])),
         replay: Some(replay()),
-        checks: vec![consumed_check("appflow-ipfix", 0, 5548)],
+        checks: vec![Check { problem: explained, ..check }],
         ..outcome("appflow-ipfix", Verdict::Fail, 0.41)
     }
 }
