@@ -98,14 +98,7 @@ pub(super) fn headline(outcome: &Outcome) -> String {
     let text = match outcome.verdict {
         Verdict::Pass => String::new(),
         Verdict::Skipped => outcome.skipped.clone().unwrap_or_default(),
-        Verdict::Invalid | Verdict::Blocked | Verdict::Error => {
-            let errors = of_severity(outcome, |severity| severity == Severity::Error);
-            match errors.as_slice() {
-                [] => String::new(),
-                [only] => only.what.clone(),
-                [first, more @ ..] => format!("{}, and {} more", first.what, more.len()),
-            }
-        }
+        Verdict::Invalid | Verdict::Blocked | Verdict::Error => errors(outcome),
         Verdict::Fail => failure(outcome),
     };
     // The first line is the headline; the story has the rest.
@@ -124,10 +117,20 @@ fn failure(outcome: &Outcome) -> String {
         .filter(|loss| ledger::is_loss(loss))
         .max_by_key(|loss| loss.packets);
     match (failed.iter().any(counted), largest, failed.first()) {
-        (true, Some(loss), _) | (false, Some(loss), None) => format!("{} × {}", thousands(loss.packets), loss.cause),
+        (true, Some(loss), _) => format!("{} × {}", thousands(loss.packets), loss.cause),
         (_, _, Some(Check { problem: Some(problem), .. })) => problem.what.clone(),
         (_, _, Some(check)) => format!("{} is not as expected", check.what),
-        (_, None, None) => String::new(),
+        // No expectation failed, but the run did.
+        (_, _, None) => errors(outcome),
+    }
+}
+
+/// The first error, and how many more there are.
+fn errors(outcome: &Outcome) -> String {
+    match of_severity(outcome, |severity| severity == Severity::Error).as_slice() {
+        [] => String::new(),
+        [only] => only.what.clone(),
+        [first, more @ ..] => format!("{}, and {} more", first.what, more.len()),
     }
 }
 

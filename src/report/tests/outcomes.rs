@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<Outcome> {
         target(),
         tcp(),
         bare_check(),
+        does_not_stop(),
         application_died(),
         invalid(),
         blocked(),
@@ -246,6 +247,18 @@ pub(super) fn application_died() -> Outcome {
             stderr: lines.join("\n") + "\n\u{1b}[31mbind: address in use\u{1b}[0m\n",
         }),
         ..outcome("dies", Verdict::Error, 0.1)
+    }
+}
+
+/// Every expectation is met, and yet the run failed.
+pub(super) fn does_not_stop() -> Outcome {
+    Outcome {
+        ledger: Some(ledger([5; 5], Vec::new())),
+        problems: vec![
+            Problem::error("`nfcapd` did not end within 5 s of SIGTERM")
+                .fix("handle the signal, or name another one in `stop`"),
+        ],
+        ..outcome("does-not-stop", Verdict::Fail, 5.2)
     }
 }
 
