@@ -11,7 +11,7 @@ use restage::scenario;
 use serde_json::Value;
 
 fn document(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("the document is there")
 }
 
 /// The TOML blocks of a document, with the number of their first line.
