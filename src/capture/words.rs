@@ -348,10 +348,15 @@ fn keywords() -> impl Iterator<Item = &'static str> {
     QUALIFIERS.iter().chain(TAKE_A_WORD).chain(OTHERS).copied().chain(KINDS.iter().map(|(kind, _)| *kind))
 }
 
-/// The word that is at most a third of its letters away.
+/// The nearest word, at most a third of the letters away; rather one with the same first letter.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &&str| strsim::damerau_levenshtein(word, candidate);
-    candidates.filter(|candidate| distance(candidate) <= word.len().div_ceil(3)).min_by_key(distance)
+    let distance = |candidate: &str| {
+        let other_start = candidate.chars().next() != word.chars().next();
+        (strsim::damerau_levenshtein(word, candidate), other_start)
+    };
+    candidates
+        .filter(|candidate| distance(candidate).0 * 3 <= word.len().max(3))
+        .min_by_key(|candidate| distance(candidate))
 }
 
 #[cfg(test)]
