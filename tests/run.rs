@@ -51,7 +51,12 @@ fn capture(frames: &[Vec<u8>], gap_us: u32) -> Vec<u8> {
     for (index, frame) in frames.iter().enumerate() {
         let time = u64::from(gap_us) * index as u64;
         let length = u32::try_from(frame.len()).expect("short");
-        for field in [1_700_000_000 + u32::try_from(time / 1_000_000).expect("small"), u32::try_from(time % 1_000_000).expect("small"), length, length] {
+        for field in [
+            1_700_000_000 + u32::try_from(time / 1_000_000).expect("small"),
+            u32::try_from(time % 1_000_000).expect("small"),
+            length,
+            length,
+        ] {
             file.extend(field.to_le_bytes());
         }
         file.extend(frame);
@@ -60,20 +65,24 @@ fn capture(frames: &[Vec<u8>], gap_us: u32) -> Vec<u8> {
 }
 
 fn datagrams(count: usize) -> Vec<Vec<u8>> {
-    (0..count).map(|index| datagram([10, 44, 1, 17], [10, 20, 9, 9], 4739, format!("datagram {index}").as_bytes())).collect()
+    (0..count)
+        .map(|index| datagram([10, 44, 1, 17], [10, 20, 9, 9], 4739, format!("datagram {index}").as_bytes()))
+        .collect()
 }
 
 /// A folder with `in.pcap` and `s.toml`.
 fn scenario(capture: &[u8], rest: &str) -> PathBuf {
     let folder = fresh_folder("run");
     fs::write(folder.join("in.pcap"), capture).expect("it can be written");
-    fs::write(folder.join("s.toml"), format!("format = 1\n[capture]\nfile = \"in.pcap\"\n{rest}")).expect("it can be written");
+    fs::write(folder.join("s.toml"), format!("format = 1\n[capture]\nfile = \"in.pcap\"\n{rest}"))
+        .expect("it can be written");
     folder
 }
 
 /// Runs the scenario of a folder; what was printed without the folder's path and the digits of times.
 fn outcome(user: User, folder: &Path, arguments: &[&str]) -> (i32, String, serde_json::Value) {
-    let run = run(user, [folder.join("s.toml").as_os_str()].into_iter().chain(arguments.iter().map(std::ffi::OsStr::new)));
+    let run =
+        run(user, [folder.join("s.toml").as_os_str()].into_iter().chain(arguments.iter().map(std::ffi::OsStr::new)));
     let text = run.text.replace(&folder.display().to_string(), "FOLDER");
     (run.status, text, run.report["scenarios"][0].clone())
 }
@@ -82,7 +91,9 @@ fn outcome(user: User, folder: &Path, arguments: &[&str]) -> (i32, String, serde
 fn left_over(user: User) -> Vec<PathBuf> {
     let uid = match user {
         User::Ordinary => 65534,
-        User::Caller => fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata)).expect("proc"),
+        User::Caller => {
+            fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata)).expect("proc")
+        }
     };
     let base = std::env::temp_dir().join(format!("restage-{uid}"));
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
@@ -126,12 +137,22 @@ fn what_can_not_be_used_is_refused_with_status_2_and_nothing_is_sent() {
         ("a capture without frames", scenario(&whole[..24], TOP)),
         ("a filter that leaves nothing", scenario(&whole, &format!("filter = \"tcp\"\n{TOP}"))),
         ("a mistyped filter", scenario(&whole, &format!("filter = \"udp dst prot 4739\"\n{TOP}"))),
-        ("a map that matches nothing", scenario(&whole, &format!("[rewrite.source]\nip = {{ \"192.0.2.0/24\" = \"198.51.100.0/24\" }}\n{TOP}"))),
-        ("frames above the MTU", scenario(&whole, &format!("[lab]\nmtu = 40\n{TOP}").replace("mtu = 40", "mtu = 68").replace("rate", "rate"))),
+        (
+            "a map that matches nothing",
+            scenario(&whole, &format!("[rewrite.source]\nip = {{ \"192.0.2.0/24\" = \"198.51.100.0/24\" }}\n{TOP}")),
+        ),
+        (
+            "frames above the MTU",
+            scenario(
+                &whole,
+                &format!("[lab]\nmtu = 40\n{TOP}").replace("mtu = 40", "mtu = 68").replace("rate", "rate"),
+            ),
+        ),
         ("a timeout shorter than the replay", {
             let folder = scenario(&whole, "[pacing]\nrate = \"every 10s\"\n");
             let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
-            fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"5s\"\n", 1)).expect("it can be written");
+            fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"5s\"\n", 1))
+                .expect("it can be written");
             folder
         }),
         ("another file than the pinned one", scenario(&whole, &format!("sha256 = \"{}\"\n{TOP}", "0".repeat(64)))),
@@ -144,13 +165,23 @@ fn what_can_not_be_used_is_refused_with_status_2_and_nothing_is_sent() {
     let mut told = String::new();
     for (name, folder) in cases {
         if name == "frames above the MTU" {
-            fs::write(folder.join("in.pcap"), capture(&[datagram([10, 44, 1, 17], [10, 20, 9, 9], 4739, &[7; 60])], 10)).expect("it can be written");
+            fs::write(
+                folder.join("in.pcap"),
+                capture(&[datagram([10, 44, 1, 17], [10, 20, 9, 9], 4739, &[7; 60])], 10),
+            )
+            .expect("it can be written");
         }
         let (status, text, report) = outcome(User::Caller, &folder, &[]);
-        assert_eq!((status, &report["verdict"], &report["ledger"]), (2, &"invalid".into(), &serde_json::Value::Null), "{name}: {text}");
-        let digest = text.split("the file has ").nth(1).and_then(|rest| rest.get(..64)).unwrap_or("no digest").to_owned();
+        assert_eq!(
+            (status, &report["verdict"], &report["ledger"]),
+            (2, &"invalid".into(), &serde_json::Value::Null),
+            "{name}: {text}"
+        );
+        let digest =
+            text.split("the file has ").nth(1).and_then(|rest| rest.get(..64)).unwrap_or("no digest").to_owned();
         let message = text.replace(&digest, "DIGEST");
-        let message: Vec<&str> = message.lines().filter(|line| !line.contains(" s") || !line.starts_with(['1', 'i'])).collect();
+        let message: Vec<&str> =
+            message.lines().filter(|line| !line.contains(" s") || !line.starts_with(['1', 'i'])).collect();
         let _ = writeln!(told, "## {name}\n{}\n", message.join("\n").trim());
     }
     insta::assert_snapshot!(told);
@@ -161,7 +192,12 @@ fn an_application_that_does_not_come_up_blocks_the_run() {
     let Some(user) = users().last() else { return };
     let cases = [
         ("there is no such program", "[receiver]\ncommand = [\"no-such-program-anywhere\"]\n", 3, "blocked"),
-        ("it dies at once", "[receiver]\ncommand = [\"sh\", \"-c\", \"echo no such option >&2; exit 7\"]\n", 3, "blocked"),
+        (
+            "it dies at once",
+            "[receiver]\ncommand = [\"sh\", \"-c\", \"echo no such option >&2; exit 7\"]\n",
+            3,
+            "blocked",
+        ),
     ];
     for (name, receiver, expected, verdict) in cases {
         let folder = scenario(&capture(&datagrams(2), 10), &format!("{receiver}{TOP}"));
@@ -185,7 +221,10 @@ fn a_real_interface_needs_leave_by_name() {
 /// A replay of minutes, with an application whose command line holds `word`.
 fn long_run(user: User, word: &str) -> (std::process::Child, PathBuf) {
     let receiver = format!("[receiver]\ncommand = [\"sh\", \"-c\", \"sleep 987.6 & wait # {word}\"]\nlistens = []\n");
-    let folder = scenario(&capture(&datagrams(100), 3_000_000), &format!("{receiver}[pacing]\nrate = \"captured\"\n[expect]\narrived = \"all\"\n"));
+    let folder = scenario(
+        &capture(&datagrams(100), 3_000_000),
+        &format!("{receiver}[pacing]\nrate = \"captured\"\n[expect]\narrived = \"all\"\n"),
+    );
     let mut command = restage(user);
     command.arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn().expect("restage runs");
@@ -239,7 +278,12 @@ fn sigkill_of_the_runner_leaves_no_process_and_the_next_run_no_file() {
         assert_eq!(outcome(*user, &folder, &[]).0, 0);
         let mine = left_over(*user).into_iter().filter(|path| path.to_string_lossy().contains("/s-")).filter(|path| {
             // Another test of this file may be in the middle of a run: its folder is locked by a living process.
-            let pid = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('-').nth(1)).unwrap_or("0").to_owned();
+            let pid = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.split('-').nth(1))
+                .unwrap_or("0")
+                .to_owned();
             !Path::new("/proc").join(pid).exists()
         });
         assert_eq!(mine.collect::<Vec<_>>(), Vec::<PathBuf>::new());
@@ -254,7 +298,8 @@ fn a_run_that_takes_too_long_is_judged_as_it_stands() {
         "[receiver]\ncommand = [\"sh\", \"-c\", \"exec sleep 987.6\"]\nlistens = []\nsettle = \"60s\"\n[pacing]\nrate = \"topspeed\"\n[expect]\narrived = \"all\"\n",
     );
     let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
-    fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"1s\"\n", 1)).expect("it can be written");
+    fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"1s\"\n", 1))
+        .expect("it can be written");
     let (status, text, report) = outcome(*user, &folder, &[]);
     assert_eq!((status, report["verdict"].as_str()), (1, Some("fail")), "{text}");
     assert_eq!(report["ledger"]["arrived"], 3, "what was seen counts: {text}");
@@ -264,8 +309,10 @@ fn a_run_that_takes_too_long_is_judged_as_it_stands() {
 fn progress_of_a_piped_run_stays_out_of_its_output() {
     let Some(user) = users().last() else { return };
     let folder = scenario(&capture(&datagrams(3), 10), TOP);
-    let mut child = restage(*user).arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).spawn().expect("restage runs");
-    let lines: Vec<String> = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text")).collect();
+    let mut child =
+        restage(*user).arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).spawn().expect("restage runs");
+    let lines: Vec<String> =
+        BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text")).collect();
     assert!(child.wait().expect("it ends").success());
     assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:?}");
 }
