@@ -1,6 +1,11 @@
 //! Running restage as its users do: as root, and as an ordinary user from a folder that it can read.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    clippy::zombie_processes,
+    reason = "each test file uses its part, and says why it skips"
+)]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
