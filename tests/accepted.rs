@@ -169,5 +169,5 @@ fn a_byte_order_mark_moves_no_span() {
 }
 
 fn text_of(scenario: &Scenario) -> String {
-    text(scenario, scenario.timeout.as_ref().unwrap().span.as_ref().unwrap())
+    text(scenario, scenario.timeout.as_ref().expect("it is written").span.as_ref().expect("it has a place"))
 }

@@ -136,11 +136,14 @@ fn no_file_is_longer_than_a_reader_holds_in_mind() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut long = Vec::new();
     for file in ["src", "tests", "benches"].into_iter().flat_map(|folder| rust_files(&root.join(folder))) {
-        let text = fs::read_to_string(&file).unwrap();
+        let text = fs::read_to_string(&file).expect("a source can be read");
         let lines = text.lines().count();
         let head: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
         if lines > LONGEST && !head.contains(REASON) {
-            long.push(format!("{}: {lines} lines", file.strip_prefix(root).unwrap().display()));
+            long.push(format!(
+                "{}: {lines} lines",
+                file.strip_prefix(root).expect("it is below the package").display()
+            ));
         }
     }
     assert!(long.is_empty(), "split these, or say in the head why they have more than {REASON}:\n{}", long.join("\n"));
@@ -149,7 +152,7 @@ fn no_file_is_longer_than_a_reader_holds_in_mind() {
 #[test]
 fn sources_say_first_what_they_are_for() {
     for file in sources() {
-        let text = fs::read_to_string(&file).unwrap();
+        let text = fs::read_to_string(&file).expect("a source can be read");
         assert!(text.starts_with("//! "), "{} has no head", file.display());
     }
 }
@@ -159,11 +162,13 @@ fn refuse(rule: impl Fn(&str, &Use) -> Option<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut refused = Vec::new();
     for file in sources() {
-        let text = fs::read_to_string(&file).unwrap();
-        let room = room(&file);
+        let text = fs::read_to_string(&file).expect("a source can be read");
         for (line, used) in uses(&text, depth(&file)) {
-            if let Some(why) = rule(&room, &used) {
-                refused.push(format!("{}:{line}: {why}", file.strip_prefix(root).unwrap().display()));
+            if let Some(why) = rule(&room(&file), &used) {
+                refused.push(format!(
+                    "{}:{line}: {why}",
+                    file.strip_prefix(root).expect("it is below the package").display()
+                ));
             }
         }
     }
@@ -181,7 +186,7 @@ fn sources() -> Vec<PathBuf> {
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut files = Vec::new();
-    for path in entries.map(|entry| entry.unwrap().path()) {
+    for path in entries.map(|entry| entry.expect("the folder can be read").path()) {
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -195,8 +200,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// The file's path below `src`.
 fn below_src(file: &Path) -> Vec<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let path = file.strip_prefix(src).unwrap().with_extension("");
-    path.iter().map(|part| part.to_str().unwrap().to_owned()).collect()
+    let path = file.strip_prefix(src).expect("it is below src").with_extension("");
+    path.iter().map(|part| part.to_str().expect("sources have names in UTF-8").to_owned()).collect()
 }
 
 fn room(file: &Path) -> String {
@@ -246,7 +251,8 @@ fn walk(tokens: TokenStream, depth: usize, found: &mut Vec<(usize, Use)>) {
                 {
                     found.push((line, Use::Print));
                 } else if begins && (name == "crate" || name == "super") {
-                    let supers = (0..).take_while(|n| word(tokens.get(at + 3 * n)) == "super").count();
+                    let supers =
+                        (at..tokens.len()).step_by(3).take_while(|at| word(tokens.get(*at)) == "super").count();
                     let last = if name == "crate" { at } else { at + 3 * (supers - 1) };
                     if (name == "crate" || supers == depth) && is_path(&tokens[last + 1..]) {
                         found.extend(rooms_named(tokens.get(last + 3)).into_iter().map(|room| (line, Use::Room(room))));

@@ -33,7 +33,7 @@ fn the_rewritten_frames_of_every_scenario_are_as_reviewed() {
         let listing =
             restage::plan::listing(&scenario).unwrap_or_else(|failure| panic!("{}: {failure:?}", path.display()));
         // The first frames show what the maps do; the digest in each line covers its payload.
-        let shown: String = listing.lines().take(40).map(|line| format!("{line}\n")).collect();
+        let shown = listing.lines().take(40).collect::<Vec<_>>().join("\n");
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(format!("rewritten-{}", scenario.name), shown);
         });

@@ -1,6 +1,6 @@
 //! One line of text for a frame, made to be reviewed: snapshots and `plan` are written with it.
 //!
-//! The line depends on nothing but the frame and its time. Start at [`line`].
+//! The line depends on nothing but the frame and its time. Start at [`line()`].
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;

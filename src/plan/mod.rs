@@ -80,7 +80,7 @@ pub struct Plan {
 /// Plans a scenario: one pass over its capture.
 ///
 /// # Errors
-/// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see [`refuse`].
+/// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see `refuse`.
 pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, target))?;

@@ -95,7 +95,10 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         ),
     };
     Some(
-        Problem::error(format!("{} frames are longer than the MTU of {mtu} bytes", survey.oversize.count()))
+        Problem::error(match survey.oversize.count() {
+            1 => format!("1 frame is longer than the MTU of {mtu} bytes"),
+            count => format!("{count} frames are longer than the MTU of {mtu} bytes"),
+        })
             .at(&scenario.source, span)
             .why(format!(
                 "frames {}: the longest layer 3 packet has {} bytes (often made by segmentation offload on the capturing host)",

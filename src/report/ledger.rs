@@ -205,14 +205,16 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
                 format!("lost before {}", name(loss.stage))
             }
         };
-        (Role::Bad, format!("{happened}: {cause} ({frames}evidence: {evidence})"))
+        // Alone, without a remedy, it is a loss of a scenario that passed.
+        let role = if detail == Detail::Remedy { Role::Bad } else { Role::Faint };
+        (role, format!("{happened}: {cause} ({frames}evidence: {evidence})"))
     } else {
         let frames = frames.trim_end_matches("; ");
         let frames = if frames.is_empty() { String::new() } else { format!(" ({frames})") };
         (Role::Faint, format!("for the receiver's own kernel, no loss: {cause}{frames}"))
     };
     let mut text = paint_lines(look.style, role, &margin.row(&figure, &what, look.width));
-    if detail == Detail::Remedy && role == Role::Bad {
+    if role == Role::Bad {
         for (word, sentence) in [("why: ", &loss.why), ("fix: ", &loss.fix)] {
             let head = format!("{:1$}{word}", "", margin.text());
             text.push_str(&hang(&head, &visible(sentence), look.width));
@@ -223,7 +225,7 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
 
 /// The first frames of a list that could go on for ever, cut at a comma; the JSON report has all of them.
 fn first_of(frames: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 48;
+    const LONGEST: usize = 32;
     match frames.get(..LONGEST).and_then(|first| first.rfind(',')).and_then(|comma| frames.get(..=comma)) {
         Some(first) => Cow::Owned(format!("{first}…")),
         None => Cow::Borrowed(frames),

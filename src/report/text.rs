@@ -14,9 +14,11 @@ use crate::outcome::{Application, Check, Ledger, Outcome, Replay, Stage, Verdict
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
 const MARGIN: usize = 9;
 /// Names get at most this many columns; a longer one pushes the rest of its line to the right.
-const LONGEST_NAME: usize = 40;
+const LONGEST_NAME: usize = 56;
 /// Lines of an application's output that are shown; the reports have the rest.
 const TAIL: usize = 20;
+/// Columns of one such line, and of a headline; some programs print their whole configuration in one.
+const LONGEST_LINE: usize = 200;
 /// Columns of `5,548 sent  5,548 consumed`, with figures of up to seven.
 const REACHED: usize = 31;
 
@@ -96,18 +98,11 @@ pub(super) fn headline(outcome: &Outcome) -> String {
     let text = match outcome.verdict {
         Verdict::Pass => String::new(),
         Verdict::Skipped => outcome.skipped.clone().unwrap_or_default(),
-        Verdict::Invalid | Verdict::Blocked | Verdict::Error => {
-            let errors = of_severity(outcome, |severity| severity == Severity::Error);
-            match errors.as_slice() {
-                [] => String::new(),
-                [only] => only.what.clone(),
-                [first, more @ ..] => format!("{}, and {} more", first.what, more.len()),
-            }
-        }
+        Verdict::Invalid | Verdict::Blocked | Verdict::Error => errors(outcome),
         Verdict::Fail => failure(outcome),
     };
     // The first line is the headline; the story has the rest.
-    visible(text.lines().next().unwrap_or_default()).into_owned()
+    shortened(&visible(text.lines().next().unwrap_or_default()), LONGEST_LINE).into_owned()
 }
 
 /// The largest loss, if the ledger fails; else the first expectation that does.
@@ -122,9 +117,20 @@ fn failure(outcome: &Outcome) -> String {
         .filter(|loss| ledger::is_loss(loss))
         .max_by_key(|loss| loss.packets);
     match (failed.iter().any(counted), largest, failed.first()) {
-        (true, Some(loss), _) | (false, Some(loss), None) => format!("{} × {}", thousands(loss.packets), loss.cause),
+        (true, Some(loss), _) => format!("{} × {}", thousands(loss.packets), loss.cause),
+        (_, _, Some(Check { problem: Some(problem), .. })) => problem.what.clone(),
         (_, _, Some(check)) => format!("{} is not as expected", check.what),
-        (_, None, None) => String::new(),
+        // No expectation failed, but the run did.
+        (_, _, None) => errors(outcome),
+    }
+}
+
+/// The first error, and how many more there are.
+fn errors(outcome: &Outcome) -> String {
+    match of_severity(outcome, |severity| severity == Severity::Error).as_slice() {
+        [] => String::new(),
+        [only] => only.what.clone(),
+        [first, more @ ..] => format!("{}, and {} more", first.what, more.len()),
     }
 }
 
@@ -179,6 +185,13 @@ fn replay_line(replay: &Replay) -> String {
 
 /// The failed expectation as the judge wrote it down, or from its figures.
 fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
+    let mut losses = outcome.ledger.iter().flat_map(|ledger| &ledger.losses);
+    if let Some(problem) = &check.problem
+        && losses.any(|loss| problem.fix.as_ref() == Some(&loss.fix))
+    {
+        // The loss behind it stands in the ledger above, with why and fix.
+        return Problem { why: None, fix: None, ..problem.clone() };
+    }
     check.problem.clone().unwrap_or_else(|| {
         let what = format!("expected `{}` = {}, it is {}", check.what, check.expected, check.actual);
         let problem = Problem::error(what);
@@ -220,7 +233,7 @@ fn application_text(application: &Application, look: Look) -> String {
     let mut text = format!("\n{how}; {which} {stream}:\n");
     for line in &lines[lines.len() - shown..] {
         let bar = paint(look.style, Role::Faint, "|");
-        let _infallible = writeln!(text, "  {bar} {}", line.trim_end());
+        let _infallible = writeln!(text, "  {bar} {}", shortened(line.trim_end(), LONGEST_LINE));
     }
     text
 }

@@ -1,6 +1,11 @@
 //! Running restage as its users do: as root, and as an ordinary user from a folder that it can read.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    clippy::zombie_processes,
+    reason = "each test file uses its part, and says why it skips"
+)]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +17,7 @@ use serde_json::Value;
 
 /// As whom restage runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum User {
+pub(crate) enum User {
     /// As whoever runs the tests.
     Caller,
     /// As uid 65534, without any capability; only root can become it.
@@ -20,12 +25,12 @@ pub enum User {
 }
 
 /// The folder of the package.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Whether the tests run as root.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     static ROOT: OnceLock<bool> = OnceLock::new();
     *ROOT.get_or_init(|| {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -34,7 +39,7 @@ pub fn is_root() -> bool {
 }
 
 /// A copy of program, scenarios and failing scenarios that everybody may read: a clone may lie in a folder of mode 0700.
-pub fn stage() -> &'static Path {
+pub(crate) fn stage() -> &'static Path {
     static STAGE: OnceLock<PathBuf> = OnceLock::new();
     STAGE.get_or_init(|| {
         let stage = fresh_folder("stage");
@@ -55,7 +60,7 @@ pub fn stage() -> &'static Path {
 }
 
 /// A new empty folder that everybody may enter and write to.
-pub fn fresh_folder(name: &str) -> PathBuf {
+pub(crate) fn fresh_folder(name: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("restage-test-{name}-{}-{number}", std::process::id()));
@@ -66,7 +71,7 @@ pub fn fresh_folder(name: &str) -> PathBuf {
 }
 
 /// restage, to be run as that user in the staged folder.
-pub fn restage(user: User) -> Command {
+pub(crate) fn restage(user: User) -> Command {
     let program = stage().join("restage");
     let mut command = match user {
         User::Caller => Command::new(program),
@@ -84,7 +89,7 @@ pub fn restage(user: User) -> Command {
 
 /// As whom the lab is to be tried here: the caller, and where that is root an ordinary user too. Empty, with the reason printed, where
 /// no lab can be made; that fails where `RESTAGE_REQUIRE_LAB=1`.
-pub fn users() -> &'static [User] {
+pub(crate) fn users() -> &'static [User] {
     static USERS: OnceLock<Vec<User>> = OnceLock::new();
     USERS.get_or_init(|| {
         let mut users = vec![User::Caller];
@@ -110,17 +115,17 @@ pub fn users() -> &'static [User] {
 
 /// What a run came to.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Exit status.
-    pub status: i32,
+    pub(crate) status: i32,
     /// Standard output and error.
-    pub text: String,
+    pub(crate) text: String,
     /// The JSON report; null if none was written.
-    pub report: Value,
+    pub(crate) report: Value,
 }
 
 /// `restage run ARGUMENTS --report-json …`.
-pub fn run(user: User, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
+pub(crate) fn run(user: User, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
     let folder = fresh_folder("report");
     let report = folder.join("report.json");
     let output =
@@ -138,12 +143,12 @@ pub fn run(user: User, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -
 }
 
 /// Standard output, then standard error.
-pub fn both(output: &Output) -> String {
+pub(crate) fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Every `*.toml` in a folder, sorted.
-pub fn scenarios_in(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn scenarios_in(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the folder is there")
         .map(|entry| entry.expect("it can be read").path())

@@ -22,6 +22,7 @@ pub(super) fn all() -> Vec<Outcome> {
         target(),
         tcp(),
         bare_check(),
+        does_not_stop(),
         application_died(),
         invalid(),
         blocked(),
@@ -133,10 +134,13 @@ pub(super) fn rp_filter() -> Outcome {
         fix: "map the source into 192.0.2.0/24, or add a route to it, or set both values to 0".to_owned(),
         ..loss(Stage::Accepted, "IP_RPFILTER", 5548, Some("1-5548"))
     };
+    let check = consumed_check("appflow-ipfix", 0, 5548);
+    // As the judge does: the weightiest loss explains the check.
+    let explained = check.problem.clone().map(|problem| problem.why(&lost.why).fix(&lost.fix));
     Outcome {
         ledger: Some(ledger([5548, 5548, 0, 0, 0], vec![lost])),
         replay: Some(replay()),
-        checks: vec![consumed_check("appflow-ipfix", 0, 5548)],
+        checks: vec![Check { problem: explained, ..check }],
         ..outcome("appflow-ipfix", Verdict::Fail, 0.41)
     }
 }
@@ -243,6 +247,18 @@ pub(super) fn application_died() -> Outcome {
             stderr: lines.join("\n") + "\n\u{1b}[31mbind: address in use\u{1b}[0m\n",
         }),
         ..outcome("dies", Verdict::Error, 0.1)
+    }
+}
+
+/// Every expectation is met, and yet the run failed.
+pub(super) fn does_not_stop() -> Outcome {
+    Outcome {
+        ledger: Some(ledger([5; 5], Vec::new())),
+        problems: vec![
+            Problem::error("`nfcapd` did not end within 5 s of SIGTERM")
+                .fix("handle the signal, or name another one in `stop`"),
+        ],
+        ..outcome("does-not-stop", Verdict::Fail, 5.2)
     }
 }
 

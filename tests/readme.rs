@@ -1,0 +1,96 @@
+//! The documents keep what they promise: every TOML block in them is a scenario that restage reads, and the reference
+//! knows every word of the language.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use restage::diagnostic::{Source, Style, render};
+use restage::scenario;
+use serde_json::Value;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("the document is there")
+}
+
+/// The TOML blocks of a document, with the number of their first line.
+fn toml_blocks(text: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line == "```toml" {
+            let block: Vec<_> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            blocks.push((number + 2, block.join("\n") + "\n"));
+        }
+    }
+    blocks
+}
+
+/// A block that shows one table is completed to a scenario.
+fn completed(block: &str) -> String {
+    let begins = |key: &str| block.lines().any(|line| line.starts_with(key));
+    let format = if begins("format") { "" } else { "format = 1\n" };
+    let capture = if begins("[capture]") { "" } else { "\n[capture]\nfile = \"captures/any.pcapng\"\n" };
+    if format.is_empty() { format!("{block}{capture}") } else { format!("{format}{capture}{block}") }
+}
+
+#[test]
+fn every_scenario_in_the_documents_is_valid() {
+    let mut told = String::new();
+    for name in ["README.md", "docs/language.md"] {
+        let text = document(name);
+        let blocks = toml_blocks(&text);
+        assert!(!blocks.is_empty(), "{name} shows a scenario");
+        for (line, block) in blocks {
+            let source = Source { path: PathBuf::from(format!("{name} line {line}")), text: completed(&block) };
+            if let Err(failure) = scenario::check_text(Arc::new(source)) {
+                told.push_str(&render(&failure.problems, Style::Plain));
+            }
+        }
+    }
+    assert!(told.is_empty(), "\n{told}");
+}
+
+/// Every key of an object anywhere in a schema.
+fn keys(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(entries) => {
+            if let Some(Value::Object(properties)) = entries.get("properties") {
+                found.extend(properties.keys().cloned());
+            }
+            entries.values().for_each(|value| keys(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_reference_knows_every_word() {
+    let reference = document("docs/language.md");
+    let mut words = BTreeSet::new();
+    keys(&scenario::schema(), &mut words);
+    assert!(words.len() > 30, "the schema has the keys of every table: {words:?}");
+    words.retain(|word| {
+        ![format!("`{word}`"), format!("`[{word}]`"), format!("`[rewrite.{word}]`"), format!("`[[expect.{word}]]`")]
+            .iter()
+            .any(|written| reference.contains(written))
+    });
+    assert!(words.is_empty(), "docs/language.md says nothing of {words:?}");
+}
+
+#[test]
+fn the_reference_knows_every_cause_of_loss() {
+    let reference = document("docs/language.md");
+    let schema = scenario::schema().to_string();
+    // The names stand in the schema, where `drops` lists the keys it takes.
+    let names = schema
+        .split('"')
+        .filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c == '6'));
+    let missing: BTreeSet<_> = names
+        .filter(|name| !name.starts_with("SIG"))
+        .filter(|name| !reference.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/language.md says nothing of {missing:?}");
+}

@@ -1,0 +1,314 @@
+//! Runs that a user can get wrong, and runs that are cut short: each with its message, its status, and nothing left over.
+
+#![expect(clippy::zombie_processes, reason = "a runner that was signalled is waited for by its test")]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{User, both, fresh_folder, restage, run, users};
+
+/// A UDP datagram over Ethernet and IPv4 with right checksums.
+fn datagram(source: [u8; 4], destination: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
+    let sum = |bytes: &[u8]| {
+        let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+        let sum = words.sum::<u32>();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        !u16::try_from((folded & 0xffff) + (folded >> 16)).expect("folded twice")
+    };
+    let udp_length = u16::try_from(8 + payload.len()).expect("short");
+    let mut udp = Vec::new();
+    for field in [40_000, port, udp_length, 0] {
+        udp.extend(u16::to_be_bytes(field));
+    }
+    udp.extend(payload);
+    let mut pseudo = [source, destination].concat();
+    pseudo.extend([0, 17]);
+    pseudo.extend(udp_length.to_be_bytes());
+    pseudo.extend(&udp);
+    udp[6..8].copy_from_slice(&sum(&pseudo).to_be_bytes());
+    let mut ip = vec![0x45, 0];
+    ip.extend((20 + udp_length).to_be_bytes());
+    ip.extend([0, 1, 0, 0, 64, 17, 0, 0]);
+    ip.extend(source);
+    ip.extend(destination);
+    let header_sum = sum(&ip).to_be_bytes();
+    ip[10..12].copy_from_slice(&header_sum);
+    let mut frame = vec![2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 8, 8, 0];
+    frame.extend(ip);
+    frame.extend(udp);
+    frame
+}
+
+/// A pcap file of these frames, `gap_us` apart.
+fn capture(frames: &[Vec<u8>], gap_us: u32) -> Vec<u8> {
+    let mut file = Vec::new();
+    file.extend(0xa1b2_c3d4_u32.to_le_bytes());
+    file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0]);
+    for (index, frame) in frames.iter().enumerate() {
+        let time = u64::from(gap_us) * index as u64;
+        let length = u32::try_from(frame.len()).expect("short");
+        for field in [
+            1_700_000_000 + u32::try_from(time / 1_000_000).expect("small"),
+            u32::try_from(time % 1_000_000).expect("small"),
+            length,
+            length,
+        ] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+fn datagrams(count: usize) -> Vec<Vec<u8>> {
+    (0..count)
+        .map(|index| datagram([10, 44, 1, 17], [10, 20, 9, 9], 4739, format!("datagram {index}").as_bytes()))
+        .collect()
+}
+
+/// A folder with `in.pcap` and `s.toml`.
+fn scenario(capture: &[u8], rest: &str) -> PathBuf {
+    let folder = fresh_folder("run");
+    fs::write(folder.join("in.pcap"), capture).expect("it can be written");
+    fs::write(folder.join("s.toml"), format!("format = 1\n[capture]\nfile = \"in.pcap\"\n{rest}"))
+        .expect("it can be written");
+    folder
+}
+
+/// Runs the scenario of a folder; what was printed without the folder's path and the digits of times.
+fn outcome(user: User, folder: &Path, arguments: &[&str]) -> (i32, String, serde_json::Value) {
+    let run =
+        run(user, [folder.join("s.toml").as_os_str()].into_iter().chain(arguments.iter().map(std::ffi::OsStr::new)));
+    let text = run.text.replace(&folder.display().to_string(), "FOLDER");
+    (run.status, text, run.report["scenarios"][0].clone())
+}
+
+/// Work folders that the caller's runs left.
+fn left_over(user: User) -> Vec<PathBuf> {
+    let uid = match user {
+        User::Ordinary => 65534,
+        User::Caller => {
+            fs::metadata("/proc/self").map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata)).expect("proc")
+        }
+    };
+    let base = std::env::temp_dir().join(format!("restage-{uid}"));
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// Processes whose command line holds `word`.
+fn processes_with(word: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").expect("proc").flatten();
+    entries
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(word))
+        .collect()
+}
+
+const TOP: &str = "[pacing]\nrate = \"topspeed\"\n";
+
+#[test]
+fn a_thousand_packets_at_top_speed_are_all_accounted_for() {
+    for user in users() {
+        let folder = scenario(&capture(&datagrams(1000), 10), TOP);
+        let (status, text, report) = outcome(*user, &folder, &[]);
+        assert_eq!(status, 0, "{text}");
+        let ledger = &report["ledger"];
+        for stage in ["read", "selected", "rewritten", "sent", "arrived", "delivered", "consumed"] {
+            assert_eq!(ledger[stage], 1000, "{stage} as {user:?}");
+        }
+        assert_eq!(ledger["losses"], serde_json::json!([]));
+    }
+}
+
+#[test]
+fn what_can_not_be_used_is_refused_with_status_2_and_nothing_is_sent() {
+    let whole = capture(&datagrams(3), 10);
+    let cut = whole[..whole.len() - 5].to_vec();
+    let cases: Vec<(&str, PathBuf)> = vec![
+        ("a capture that is cut in the middle", scenario(&cut, TOP)),
+        ("an empty file", scenario(&[], TOP)),
+        ("text", scenario(b"these are no packets at all", TOP)),
+        ("a capture without frames", scenario(&whole[..24], TOP)),
+        ("a filter that leaves nothing", scenario(&whole, &format!("filter = \"tcp\"\n{TOP}"))),
+        ("a mistyped filter", scenario(&whole, &format!("filter = \"udp dst prot 4739\"\n{TOP}"))),
+        (
+            "a map that matches nothing",
+            scenario(&whole, &format!("[rewrite.source]\nip = {{ \"192.0.2.0/24\" = \"198.51.100.0/24\" }}\n{TOP}")),
+        ),
+        ("frames above the MTU", scenario(&whole, &format!("[lab]\nmtu = 68\n{TOP}"))),
+        ("a timeout shorter than the replay", {
+            let folder = scenario(&whole, "[pacing]\nrate = \"every 10s\"\n");
+            let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
+            fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"5s\"\n", 1))
+                .expect("it can be written");
+            folder
+        }),
+        ("another file than the pinned one", scenario(&whole, &format!("sha256 = \"{}\"\n{TOP}", "0".repeat(64)))),
+        ("a missing file", {
+            let folder = scenario(&whole, TOP);
+            fs::remove_file(folder.join("in.pcap")).expect("it can be removed");
+            folder
+        }),
+    ];
+    let mut told = String::new();
+    for (name, folder) in cases {
+        if name == "frames above the MTU" {
+            fs::write(
+                folder.join("in.pcap"),
+                capture(&[datagram([10, 44, 1, 17], [10, 20, 9, 9], 4739, &[7; 60])], 10),
+            )
+            .expect("it can be written");
+        }
+        let (status, text, report) = outcome(User::Caller, &folder, &[]);
+        assert_eq!(
+            (status, &report["verdict"], &report["ledger"]),
+            (2, &"invalid".into(), &serde_json::Value::Null),
+            "{name}: {text}"
+        );
+        let digest =
+            text.split("the file has ").nth(1).and_then(|rest| rest.get(..64)).unwrap_or("no digest").to_owned();
+        let message = text.replace(&digest, "DIGEST");
+        let message: Vec<&str> =
+            message.lines().filter(|line| !line.contains(" s") || !line.starts_with(['1', 'i'])).collect();
+        let _ = writeln!(told, "## {name}\n{}\n", message.join("\n").trim());
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn an_application_that_does_not_come_up_blocks_the_run() {
+    let Some(user) = users().last() else { return };
+    let cases = [
+        ("there is no such program", "[receiver]\ncommand = [\"no-such-program-anywhere\"]\n", 3, "blocked"),
+        (
+            "it dies at once",
+            "[receiver]\ncommand = [\"sh\", \"-c\", \"echo no such option >&2; exit 7\"]\n",
+            3,
+            "blocked",
+        ),
+    ];
+    for (name, receiver, expected, verdict) in cases {
+        let folder = scenario(&capture(&datagrams(2), 10), &format!("{receiver}{TOP}"));
+        let (status, text, report) = outcome(*user, &folder, &[]);
+        assert_eq!((status, report["verdict"].as_str()), (expected, Some(verdict)), "{name}: {text}");
+        assert_eq!(report["ledger"], serde_json::Value::Null, "{name}: nothing was sent");
+    }
+}
+
+#[test]
+fn a_real_interface_needs_leave_by_name() {
+    let folder = scenario(&capture(&datagrams(2), 10), "[target]\ninterface = \"restage-none0\"\n");
+    let (status, text, _) = outcome(User::Caller, &folder, &[]);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("--allow-interface restage-none0"), "{text}");
+    let (status, text, _) = outcome(User::Caller, &folder, &["--allow-interface", "restage-none0"]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.contains("there is no interface `restage-none0`"), "{text}");
+}
+
+/// A replay of minutes, with an application whose command line holds `word`.
+fn long_run(user: User, word: &str) -> (std::process::Child, PathBuf) {
+    let receiver = format!("[receiver]\ncommand = [\"sh\", \"-c\", \"sleep 987.6 & wait # {word}\"]\nlistens = []\n");
+    let folder = scenario(
+        &capture(&datagrams(100), 3_000_000),
+        &format!("{receiver}[pacing]\nrate = \"captured\"\n[expect]\narrived = \"all\"\n"),
+    );
+    let mut command = restage(user);
+    command.arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn().expect("restage runs");
+    // The application runs when a process has its word; a bounded wait for that, not a sleep of a guessed length.
+    for _ in 0..2000 {
+        if processes_with(word).iter().any(|line| line.starts_with("sh ")) {
+            return (child, folder);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the application never ran as {user:?}");
+}
+
+/// Waits, at most 10 s, until no process has the word.
+fn gone(word: &str) -> bool {
+    (0..2000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        processes_with(word).is_empty()
+    })
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill runs");
+    assert!(status.success());
+}
+
+#[test]
+fn sigint_and_sigterm_end_a_run_cleanly() {
+    for user in users() {
+        for name in ["INT", "TERM"] {
+            let word = format!("word-{name}-{user:?}-{}", std::process::id());
+            let (child, _folder) = long_run(*user, &word);
+            signal(child.id(), name);
+            let output = child.wait_with_output().expect("it ends");
+            assert_eq!(output.status.code(), Some(4), "SIG{name} as {user:?}: {}", both(&output));
+            assert!(both(&output).contains("interrupted"), "{}", both(&output));
+            assert!(gone(&word), "processes are left after SIG{name} as {user:?}: {:?}", processes_with(&word));
+        }
+    }
+}
+
+#[test]
+fn sigkill_of_the_runner_leaves_no_process_and_the_next_run_no_file() {
+    for user in users() {
+        let word = format!("word-KILL-{user:?}-{}", std::process::id());
+        let (mut child, _folder) = long_run(*user, &word);
+        signal(child.id(), "KILL");
+        child.wait().expect("it ends");
+        assert!(gone(&word), "processes are left as {user:?}: {:?}", processes_with(&word));
+        let folder = scenario(&capture(&datagrams(1), 10), TOP);
+        assert_eq!(outcome(*user, &folder, &[]).0, 0);
+        let mine = left_over(*user).into_iter().filter(|path| path.to_string_lossy().contains("/s-")).filter(|path| {
+            // Another test of this file may be in the middle of a run: its folder is locked by a living process.
+            let pid = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.split('-').nth(1))
+                .unwrap_or("0")
+                .to_owned();
+            !Path::new("/proc").join(pid).exists()
+        });
+        assert_eq!(mine.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_judged_as_it_stands() {
+    let Some(user) = users().last() else { return };
+    let folder = scenario(
+        &capture(&datagrams(3), 10),
+        "[receiver]\ncommand = [\"sh\", \"-c\", \"exec sleep 987.6\"]\nlistens = []\nsettle = \"60s\"\n[pacing]\nrate = \"topspeed\"\n[expect]\narrived = \"all\"\n",
+    );
+    let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
+    fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"1s\"\n", 1))
+        .expect("it can be written");
+    let (status, text, report) = outcome(*user, &folder, &[]);
+    assert_eq!((status, report["verdict"].as_str()), (1, Some("fail")), "{text}");
+    assert_eq!(report["ledger"]["arrived"], 3, "what was seen counts: {text}");
+}
+
+#[test]
+fn progress_of_a_piped_run_stays_out_of_its_output() {
+    let Some(user) = users().last() else { return };
+    let folder = scenario(&capture(&datagrams(3), 10), TOP);
+    let mut child =
+        restage(*user).arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).spawn().expect("restage runs");
+    let lines: Vec<String> =
+        BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text")).collect();
+    assert!(child.wait().expect("it ends").success());
+    assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:?}");
+}
