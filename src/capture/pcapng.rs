@@ -152,7 +152,10 @@ impl Pcapng {
         }
         let index = usize::try_from(interface).unwrap_or(usize::MAX);
         let described = self.interfaces.get(index).ok_or_else(|| {
-            format!("it is on interface {interface}, and the section describes {}", self.interfaces.len())
+            format!(
+                "it is on interface {interface}, which is not among the {} that the section describes",
+                self.interfaces.len()
+            )
         })?;
         let room = body.len() - header;
         let (captured, original_length, time) = if kind == block::SIMPLE_PACKET {

@@ -289,13 +289,16 @@ impl Reader {
 }
 
 fn damaged(path: &Path, frame: Option<u64>, damage: &Damage) -> Failure {
-    let path = path.display();
-    let (what, fix) = match frame {
-        None => (format!("the capture `{path}` is damaged"), "capture or copy it again".to_owned()),
-        Some(1) => (format!("the capture `{path}` is damaged at frame 1"), "capture or copy it again".to_owned()),
-        Some(number) => (
-            format!("the capture `{path}` is damaged at frame {number}"),
-            format!("capture or copy it again, or use only `frames = \"1-{}\"` of it", number - 1),
+    let shown = path.display();
+    let what = match frame {
+        None => format!("the capture `{shown}` is damaged"),
+        Some(number) => format!("the capture `{shown}` is damaged at frame {number}"),
+    };
+    let fix = match frame {
+        None | Some(1) => "capture or copy it again".to_owned(),
+        Some(number) => format!(
+            "capture or copy it again, or keep what is whole: `tcpdump -r {shown} -c {} -w whole.pcap`",
+            number - 1
         ),
     };
     Failure::invalid(Problem::error(what).why(format!("at byte {}: {}", damage.offset, damage.what)).fix(fix))
