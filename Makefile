@@ -28,4 +28,7 @@ lint: ## format, clippy and documentation, warnings being errors
 	@cargo clippy --quiet --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps
 
-.PHONY: help build demo test lint
+bench: build ## the figures, side by side in one run
+	@benches/run.sh $(program)
+
+.PHONY: help build demo test lint bench

@@ -2,6 +2,8 @@
 //!
 //! They lie beside the clone, in `../shared/captures`, and are no part of the project: without them these tests say so and pass.
 
+#![expect(clippy::print_stdout, reason = "a test that can't run says why")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -226,7 +226,8 @@ fn long_run(user: User, word: &str) -> (std::process::Child, PathBuf) {
     let child = command.spawn().expect("restage runs");
     // The application runs when a process has its word; a bounded wait for that, not a sleep of a guessed length.
     for _ in 0..2000 {
-        if processes_with(word).iter().any(|line| line.starts_with("sh ")) {
+        if processes_with(word).iter().any(|line| line.split(' ').next().is_some_and(|program| program.ends_with("sh")))
+        {
             return (child, folder);
         }
         std::thread::sleep(std::time::Duration::from_millis(5));

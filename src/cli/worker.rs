@@ -66,6 +66,11 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     let parent = watch_parent()?;
     let mut session = Session { tell, parent: &parent, limit: begun + plan.timeout };
     let evidence = execute::execute(scenario, &plan, &mut session)?;
+    if parent.parent_is_gone() {
+        return Err(Failure::error(
+            Problem::error("interrupted").why("the run was asked to stop before this scenario had ended"),
+        ));
+    }
     let ledger = ledger::account(scenario, &plan, &evidence);
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
     let checks = expect::judge(scenario, &plan, &evidence, &ledger, snapshots);

@@ -177,6 +177,13 @@ fn receive(scenario: &Scenario, plan: &Plan, evidence: &Evidence, repeat: u64, a
             open -= packets;
         }
     }
+    // What the application joins is not known before the run: a group's frames that nobody got were not joined.
+    let groups = unjoined(plan);
+    let packets = (groups.frames.count() * repeat).min(open);
+    if packets > 0 {
+        losses.push(loss(Cause::MulticastNotJoined, packets, Layer::Predicted, Some(groups.frames.to_string())));
+        open -= packets;
+    }
     if open > 0 {
         losses.push(unexplained(plan, open));
     }
@@ -287,6 +294,17 @@ fn fragments_delivered(plan: &Plan, evidence: &Evidence, repeat: u64) -> u64 {
     let delivered =
         plan.fates.iter().filter(|fate| matches!(fate.end, End::Delivered | End::Open) && fate.datagrams > 0);
     delivered.map(|fate| fate.frames.count().saturating_sub(fate.datagrams) * repeat).sum()
+}
+
+/// Datagrams to groups whose fate was not known before the run.
+fn unjoined(plan: &Plan) -> Predicted<'_> {
+    let mut all = Predicted::default();
+    for fate in plan.fates.iter().filter(|fate| fate.end == End::Open && fate.datagrams > 0) {
+        if matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_multicast()) {
+            all.frames.merge(&fate.frames);
+        }
+    }
+    all
 }
 
 fn unexplained(plan: &Plan, packets: u64) -> Loss {

@@ -107,6 +107,7 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
     refuse::nothing_selected(scenario, counts)?;
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
     problems.extend(refuse::not_ethernet(scenario, &survey));
+    problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::oversize(scenario, &survey, mtu));
     if listing.is_some() && counts.selected > MOST_LISTED {
         problems.push(refuse::too_long_to_review(scenario, counts.selected));

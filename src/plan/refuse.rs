@@ -124,3 +124,21 @@ pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Durati
         .why("what is not sent in time is lost as NOT_SENT")
         .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
 }
+
+/// An expectation on a stage that only UDP datagrams come to, where there are none.
+pub(super) fn stages_without_datagrams(scenario: &Scenario, survey: &Survey) -> Vec<Problem> {
+    if !survey.udp_frames.is_empty() {
+        return Vec::new();
+    }
+    let expect = &scenario.expect;
+    [("delivered", &expect.delivered), ("consumed", &expect.consumed)]
+        .into_iter()
+        .filter_map(|(stage, count)| count.as_ref().map(|count| (stage, count.span.clone())))
+        .map(|(stage, span)| {
+            Problem::error(format!("`{stage}` can't be observed: no UDP datagram is selected"))
+                .at(&scenario.source, span)
+                .why("the stages behind the wire are counted for UDP sockets only")
+                .fix("expect `arrived`, or choose UDP with `[capture] filter`")
+        })
+        .collect()
+}
