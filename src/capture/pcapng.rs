@@ -70,35 +70,36 @@ struct Block {
 }
 
 impl Pcapng {
-    /// Moves past blocks to the next packet, and past it.
-    pub(super) fn next(&mut self, input: &mut Input) -> Result<Option<Record>, Stop> {
+    /// Moves past blocks to the next packet and past it, and says in `record` where it is; false at the end of the file.
+    pub(super) fn next(&mut self, input: &mut Input, record: &mut Record) -> Result<bool, Stop> {
         while let Some(block) = self.block(input)? {
             let body = input.ahead().get(8..block.length - 4).unwrap_or_default();
             let at = input.offset();
-            let record = match block.kind {
+            let is_packet = match block.kind {
                 block::SECTION_HEADER => {
                     check_version(body, self.big_endian).map_err(|what| Damage::new(at, what))?;
                     self.interfaces.clear();
-                    None
+                    false
                 }
                 block::INTERFACE => {
                     let interface = Interface::read(body, self.big_endian).map_err(|what| Damage::new(at, what))?;
                     self.interfaces.push(interface);
-                    None
+                    false
                 }
                 block::ENHANCED_PACKET | block::OBSOLETE_PACKET | block::SIMPLE_PACKET => {
-                    Some(self.packet(block.kind, body).map_err(|what| Damage::new(at, what))?)
+                    *record = self.packet(block.kind, body).map_err(|what| Damage::new(at, what))?;
+                    true
                 }
-                _ => None,
+                _ => false,
             };
             let whole = input.consume(block.length);
-            if let Some(mut record) = record {
+            if is_packet {
                 record.frame = whole.start + record.frame.start..whole.start + record.frame.end;
                 record.whole = whole;
-                return Ok(Some(record));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Makes the next block available, and takes the byte order of a new section from it.

@@ -34,8 +34,8 @@ pub struct Reader {
     frames: u64,
     /// The last frame's time: a simple packet block has none of its own.
     time_ns: u64,
-    /// The last frame's record, as long as it is in the buffer.
-    last: Option<Record>,
+    /// Where the last frame is in the buffer; nowhere before the first and after the last.
+    last: Record,
     /// Whether everything is copied.
     copies: bool,
     /// The last frame is copied with an FCS that was right when it was read.
@@ -74,6 +74,17 @@ pub(crate) enum TimeUnit {
 }
 
 impl Record {
+    /// Nothing, nowhere.
+    const NONE: Self = Self {
+        whole: 0..0,
+        frame: 0..0,
+        time_ns: None,
+        unit: TimeUnit::Microsecond,
+        original_length: 0,
+        link: LinkType::ETHERNET,
+        fcs: 0,
+    };
+
     /// The frame without its FCS, and its original length without it.
     #[inline]
     fn without_fcs(&self) -> (Range<usize>, u32) {
@@ -155,7 +166,7 @@ impl Reader {
             body,
             frames: 0,
             time_ns: 0,
-            last: None,
+            last: Record::NONE,
             copies: false,
             fcs_was_right: false,
         })
@@ -170,44 +181,37 @@ impl Reader {
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>> {
         self.settle_fcs();
-        let record = match &mut self.body {
-            Body::Pcap(savefile) => savefile.next(&mut self.input),
-            Body::Pcapng(pcapng) => pcapng.next(&mut self.input),
+        let found = match &mut self.body {
+            Body::Pcap(savefile) => savefile.next(&mut self.input, &mut self.last),
+            Body::Pcapng(pcapng) => pcapng.next(&mut self.input, &mut self.last),
         };
-        let record = match record {
-            Ok(Some(record)) => record,
-            Ok(None) => {
-                self.last = None;
+        match found {
+            Ok(true) => {}
+            Ok(false) => {
+                self.last = Record::NONE;
                 return Ok(None);
             }
-            Err(stop) => return Err(self.stopped(&stop)),
-        };
+            Err(stop) => {
+                self.last = Record::NONE;
+                return Err(self.stopped(&stop));
+            }
+        }
         self.frames += 1;
-        self.time_ns = record.time_ns.unwrap_or(self.time_ns);
-        let (range, original_length) = record.without_fcs();
-        let link = record.link;
-        let has_fcs = record.fcs > 0;
-        self.last = Some(record);
-        if has_fcs && self.copies {
+        self.time_ns = self.last.time_ns.unwrap_or(self.time_ns);
+        if self.last.fcs > 0 && self.copies {
             self.fcs_was_right = self
                 .last_with_fcs()
                 .is_some_and(|(frame, fcs)| crc::ETHERNET.of(frame.iter().copied()).to_le_bytes() == *fcs);
         }
-        let bytes = self.input.consumed(range);
-        Ok(Some(Frame { number: self.frames, time_ns: self.time_ns, original_length, link, bytes }))
+        Ok(Some(self.current()))
     }
 
     /// The frame that [`Reader::next_frame`] gave last, again; before the first and after the last one an empty frame.
+    #[inline]
     pub fn current(&mut self) -> Frame<'_> {
-        let (range, original_length, link) = match &self.last {
-            Some(record) => {
-                let (range, original_length) = record.without_fcs();
-                (range, original_length, record.link)
-            }
-            None => (0..0, 0, crate::packet::layers::LinkType::ETHERNET),
-        };
-        let bytes = if range.is_empty() { &mut [] } else { self.input.consumed(range) };
-        Frame { number: self.frames, time_ns: self.time_ns, original_length, link, bytes }
+        let (range, original_length) = self.last.without_fcs();
+        let bytes = self.input.consumed(range);
+        Frame { number: self.frames, time_ns: self.time_ns, original_length, link: self.last.link, bytes }
     }
 
     /// The format of the file.
@@ -235,11 +239,9 @@ impl Reader {
         self.input.copy_to(copy);
     }
 
-    /// Keeps the frame that was read last out of the copy.
+    /// Keeps the frame that was read last out of the copy; there must be one.
     pub(crate) fn leave_out(&mut self) -> Result<()> {
-        let Some(record) = &self.last else { return Ok(()) };
-        let start = record.whole.start;
-        self.input.leave_out(start).map_err(|fault| self.stopped(&Stop::Fault(fault)))
+        self.input.leave_out(self.last.whole.start).map_err(|fault| self.stopped(&Stop::Fault(fault)))
     }
 
     /// Writes the rest of the copy.
@@ -250,15 +252,14 @@ impl Reader {
 
     /// The unit of the last frame's time.
     pub(crate) fn time_unit(&self) -> TimeUnit {
-        self.last.as_ref().map_or(TimeUnit::Microsecond, |record| record.unit)
+        self.last.unit
     }
 
     /// The last frame together with the FCS after it, where it is Ethernet's and all of both was captured.
     fn last_with_fcs(&mut self) -> Option<(&mut [u8], &mut [u8; 4])> {
-        let record = self.last.as_ref().filter(|record| record.fcs == 4)?;
-        let (range, original) = record.without_fcs();
-        let end = record.frame.end;
-        if usize::try_from(original) != Ok(range.len()) || end != range.end + 4 {
+        let (range, original) = self.last.without_fcs();
+        let end = self.last.frame.end;
+        if self.last.fcs != 4 || usize::try_from(original) != Ok(range.len()) || end != range.end + 4 {
             return None;
         }
         self.input.consumed(range.start..end).split_last_chunk_mut::<4>()

@@ -79,54 +79,71 @@ impl Savefile {
         Ok(Self { big_endian, nanoseconds, record_header, link, fcs, lengths })
     }
 
-    /// The next record, consumed.
+    /// Moves past the next record, and says in `record` where it is; false at the end of the file.
     #[inline]
-    pub(super) fn next(&self, input: &mut Input) -> Result<Option<Record>, Stop> {
-        let available = input.available(self.record_header)?;
-        if available < self.record_header {
-            return if available == 0 { Ok(None) } else { Err(cut_header(input, available, self.record_header)) };
+    pub(super) fn next(&self, input: &mut Input, record: &mut Record) -> Result<bool, Stop> {
+        if input.ahead().len() < self.record_header && !self.fetch_header(input)? {
+            return Ok(false);
         }
-        let header: [u8; 16] = array(input.ahead(), 0).unwrap_or_default();
-        let field = |at| number32(&header, at, self.big_endian);
-        let (seconds, fraction) = (u64::from(field(0)), u64::from(field(4)));
-        let (mut captured_length, mut original_length) = (field(8), field(12));
-        if self.lengths != Lengths::CapturedFirst
-            && (self.lengths == Lengths::OriginalFirst || captured_length > original_length)
-        {
-            (captured_length, original_length) = (original_length, captured_length);
+        let [seconds, fraction, first, second] = self.header(input.ahead());
+        let (captured, original_length) = match self.lengths {
+            Lengths::CapturedFirst => (first, second),
+            Lengths::Either if first <= second => (first, second),
+            Lengths::Either | Lengths::OriginalFirst => (second, first),
+        };
+        let captured = captured as usize;
+        let length = self.record_header + captured;
+        if captured > LARGEST_RECORD || input.ahead().len() < length {
+            self.fetch(input, captured)?;
         }
-        let captured = usize::try_from(captured_length).unwrap_or(usize::MAX);
+        let unit = if self.nanoseconds { 1 } else { 1000 };
+        let whole = input.consume(length);
+        record.frame = whole.start + self.record_header..whole.end;
+        record.whole = whole;
+        record.time_ns = Some(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * unit);
+        record.unit = if self.nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond };
+        record.original_length = original_length;
+        record.link = self.link;
+        record.fcs = self.fcs;
+        Ok(true)
+    }
+
+    /// The four numbers that every record begins with.
+    #[inline]
+    fn header(&self, ahead: &[u8]) -> [u32; 4] {
+        let bytes: [u8; 16] = array(ahead, 0).unwrap_or_default();
+        let fields = [0, 4, 8, 12].map(|at| array(&bytes, at).unwrap_or_default());
+        if self.big_endian { fields.map(u32::from_be_bytes) } else { fields.map(u32::from_le_bytes) }
+    }
+
+    /// Reads on until the next record's header is there; false at the end of the file.
+    #[cold]
+    fn fetch_header(&self, input: &mut Input) -> Result<bool, Stop> {
+        let wanted = self.record_header;
+        match input.available(wanted)? {
+            0 => Ok(false),
+            available if available < wanted => {
+                let what = format!("the file ends inside its header: {available} of {wanted} bytes");
+                Err(Damage::new(input.offset(), what).into())
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Reads on until the next record is there, whose header is.
+    #[cold]
+    fn fetch(&self, input: &mut Input, captured: usize) -> Result<(), Stop> {
         if captured > LARGEST_RECORD {
             let what = format!("it announces {captured} captured bytes, more than any frame has");
             return Err(Damage::new(input.offset(), what).into());
         }
-        let length = self.record_header + captured;
-        let available = input.available(length)?;
-        if available < length {
-            return Err(cut_record(input, available - self.record_header, captured));
+        let available = input.available(self.record_header + captured)? - self.record_header;
+        if available < captured {
+            let what = format!("the file ends inside it: {available} of {captured} captured bytes");
+            return Err(Damage::new(input.offset(), what).into());
         }
-        let fraction_ns = if self.nanoseconds { fraction } else { fraction * 1000 };
-        let whole = input.consume(length);
-        Ok(Some(Record {
-            frame: whole.start + self.record_header..whole.end,
-            whole,
-            time_ns: Some(seconds * 1_000_000_000 + fraction_ns),
-            unit: if self.nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond },
-            original_length,
-            link: self.link,
-            fcs: self.fcs,
-        }))
+        Ok(())
     }
-}
-
-#[cold]
-fn cut_header(input: &Input, available: usize, wanted: usize) -> Stop {
-    Damage::new(input.offset(), format!("the file ends inside its header: {available} of {wanted} bytes")).into()
-}
-
-#[cold]
-fn cut_record(input: &Input, available: usize, wanted: usize) -> Stop {
-    Damage::new(input.offset(), format!("the file ends inside it: {available} of {wanted} captured bytes")).into()
 }
 
 /// A 16-bit field of the file, in its byte order; 0 outside `bytes`.

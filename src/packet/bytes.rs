@@ -3,7 +3,9 @@
 /// `N` bytes at `at`, where they are all there.
 #[inline]
 pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk::<N>().copied()
+    // Cheaper than to look for the first `N` of the rest: one comparison, where the sum can't overflow.
+    let end = at.checked_add(N)?;
+    bytes.get(at..end)?.first_chunk().copied()
 }
 
 /// One byte.
@@ -27,7 +29,9 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 /// Overwrites the bytes at `at`.
 #[inline]
 pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, new: [u8; N]) {
-    if let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) {
+    if let Some(end) = at.checked_add(N)
+        && let Some(place) = bytes.get_mut(at..end).and_then(|place| place.first_chunk_mut())
+    {
         *place = new;
     }
 }

@@ -19,6 +19,7 @@ mod extension {
 }
 
 /// The IP packet that begins at `offset`, by the version in its first four bits. The slice ends where the packet must end.
+#[inline]
 pub(crate) fn find(frame: &[u8], offset: usize) -> Network {
     match byte(frame, offset).map(|first| first >> 4) {
         Some(4) => v4(frame, offset).map_or(Network::None, Network::Ipv4),
@@ -46,6 +47,7 @@ fn v4(frame: &[u8], offset: usize) -> Option<Ip> {
     Some(Ip { offset, payload, end, length, protocol, fragment, final_destination })
 }
 
+#[inline]
 fn fragment(id: u32, offset: u32, more: bool) -> Fragment {
     match (offset, more) {
         (0, false) => Fragment::Whole,
@@ -250,6 +252,7 @@ fn home_address(frame: &[u8], options: &Extension) -> Option<usize> {
 }
 
 /// The packet that an ICMP or ICMPv6 error quotes: of the same IP version, and cut to the error.
+#[inline]
 pub(crate) fn quoted(network: &Network, frame: &[u8]) -> Option<Network> {
     let ip = network.ip()?;
     if ip.is_later_fragment() {

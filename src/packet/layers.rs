@@ -112,6 +112,7 @@ pub struct Layers {
 
 impl Network {
     /// The IP header, whichever version it is.
+    #[inline]
     pub fn ip(&self) -> Option<&Ip> {
         match self {
             Self::Ipv4(ip) | Self::Ipv6(ip) => Some(ip),
@@ -162,11 +163,13 @@ impl Ip {
 impl Layers {
     /// Finds every header of a frame that was captured with `link`. Never panics and never allocates; what can't be
     /// recognised is [`Network::None`].
+    #[inline]
     pub fn find(link: LinkType, frame: &[u8]) -> Self {
         link::walk(link, frame)
     }
 
     /// Destination and source MAC of an Ethernet frame; `None` for other link types and less than 14 bytes.
+    #[inline]
     pub fn macs(&self, frame: &[u8]) -> Option<(MacAddr, MacAddr)> {
         if self.link != LinkType::ETHERNET || frame.len() < 14 {
             return None;

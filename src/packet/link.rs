@@ -19,11 +19,13 @@ mod ethertype {
 }
 
 /// The tag protocol identifiers of 802.1Q and 802.1ad, and those in use before 802.1ad.
+#[inline]
 fn is_vlan_tag(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
 }
 
 /// Finds every header of a frame.
+#[inline]
 pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
     let none = Layers { link, vlan_tags: 0, ethertype: None, network: Network::None };
     match link.0 {
@@ -40,6 +42,7 @@ pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
 }
 
 /// Ethernet II and 802.3, with any number of VLAN tags.
+#[inline]
 fn ethernet(link: LinkType, frame: &[u8]) -> Option<Layers> {
     let mut ethertype = be16(frame, 12)?;
     let mut offset = 14;
@@ -67,6 +70,7 @@ fn snap(frame: &[u8], offset: usize) -> Option<Network> {
     Some(by_ethertype(frame, be16(frame, offset + 6)?, offset + 8))
 }
 
+#[inline]
 fn by_ethertype(frame: &[u8], ethertype: u16, offset: usize) -> Network {
     match ethertype {
         ethertype::IPV4 | ethertype::IPV6 => ip::find(frame, offset),

@@ -30,6 +30,9 @@ impl MacMap {
     /// What the MAC becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, mac: MacAddr) -> Option<(MacAddr, usize)> {
+        if self.literal.is_empty() {
+            return self.all.filter(|_| !mac.is_group());
+        }
         if let Ok(index) = self.literal.binary_search_by_key(&mac, |(from, ..)| *from) {
             return self.literal.get(index).map(|(_, to, entry)| (*to, *entry));
         }
@@ -72,7 +75,9 @@ fn map_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> bo
 /// The Ethernet address of an IP packet's destination group, where the frame is really sent to it.
 #[inline]
 pub(super) fn group_of(layers: &Layers, frame: &[u8]) -> Option<MacAddr> {
-    let (destination, _) = layers.macs(frame).filter(|(destination, _)| destination.is_group())?;
+    // Most frames are for one station: the first bit of the first byte says so.
+    frame.first().filter(|first| **first & 1 == 1)?;
+    let (destination, _) = layers.macs(frame)?;
     group_mac(&layers.network, frame).filter(|group| *group == destination)
 }
 

@@ -56,6 +56,7 @@ struct SideTables {
 
 impl Rewriter {
     /// Rewrites one frame in place: `layers` are those of `frame`, `original_length` its length on the wire. The length never changes.
+    #[inline]
     pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
         hits.begin();
         let group = mac::group_of(layers, frame);

@@ -1,6 +1,6 @@
 //! A map of address prefixes: the longest that matches wins.
 
-use std::ops::{BitAnd, BitOr, Range};
+use std::ops::{BitAnd, BitOr};
 
 /// An address as a number: `u32` for IPv4, `u128` for IPv6.
 pub(super) trait Address: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> {
@@ -10,6 +10,8 @@ pub(super) trait Address: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Se
     fn host_mask(length: u8) -> Self;
     /// Multicast, or the limited broadcast address.
     fn is_group(self) -> bool;
+    /// All of it in 64 bits.
+    fn folded(self) -> u64;
     /// Whether a prefix lies inside the multicast range, or is one single address: only such a one changes a group address.
     fn names_groups(self, length: u8) -> bool;
 }
@@ -26,6 +28,11 @@ impl Address for u32 {
     #[inline]
     fn is_group(self) -> bool {
         self >> 28 == 0xe || self == Self::MAX
+    }
+
+    #[inline]
+    fn folded(self) -> u64 {
+        u64::from(self)
     }
 
     fn names_groups(self, length: u8) -> bool {
@@ -47,6 +54,12 @@ impl Address for u128 {
         self >> 120 == 0xff
     }
 
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+    fn folded(self) -> u64 {
+        (self >> 64) as u64 ^ (self as u64).rotate_left(32)
+    }
+
     fn names_groups(self, length: u8) -> bool {
         length == 128 || (length >= 8 && self >> 120 == 0xff)
     }
@@ -62,22 +75,68 @@ struct Slot<A> {
     entry: usize,
 }
 
-/// Prefixes of one length, sorted.
+/// Prefixes of one length, by their first address: an open hash table that is at most half full. A search through them would
+/// take a wrong turn, and the processor's time, wherever addresses alternate.
 #[derive(Debug, Clone)]
 struct Level<A> {
     mask: A,
-    slots: Range<usize>,
+    /// How far a hash is shifted to be an index.
+    shift: u32,
+    /// As many as a power of two.
+    slots: Vec<Option<Slot<A>>>,
+}
+
+impl<A: Address> Level<A> {
+    fn new(prefixes: &[Prefix<A>]) -> Option<Self> {
+        let mask = A::mask(prefixes.first()?.length);
+        let size = (prefixes.len() * 2).next_power_of_two();
+        let mut level = Self { mask, shift: 64 - size.trailing_zeros(), slots: vec![None; size] };
+        for prefix in prefixes {
+            let slot = Slot {
+                from: prefix.from & mask,
+                to: prefix.to & A::mask(prefix.to_length),
+                keep: A::host_mask(prefix.to_length),
+                entry: prefix.entry,
+            };
+            let mut index = level.index(slot.from);
+            while level.slots.get(index).is_some_and(Option::is_some) {
+                index = (index + 1) % size;
+            }
+            if let Some(free) = level.slots.get_mut(index) {
+                *free = Some(slot);
+            }
+        }
+        Some(level)
+    }
+
+    /// Where the search for a prefix begins.
+    #[inline]
+    fn index(&self, from: A) -> usize {
+        // Fibonacci hashing: 2^64 divided by the golden ratio.
+        (from.folded().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    #[inline]
+    fn find(&self, address: A) -> Option<&Slot<A>> {
+        let wanted = address & self.mask;
+        let mut index = self.index(wanted);
+        while let Some(slot) = self.slots.get(index)?.as_ref() {
+            if slot.from == wanted {
+                return Some(slot);
+            }
+            index = (index + 1) & (self.slots.len() - 1);
+        }
+        None
+    }
 }
 
 /// Prefixes of one address family.
 #[derive(Debug, Clone)]
 pub(super) struct PrefixMap<A> {
     /// Longest first.
-    levels: Vec<Level<A>>,
-    slots: Vec<Slot<A>>,
+    unicast: Vec<Level<A>>,
     /// The same for group addresses, with the prefixes that may change them.
-    group_levels: Vec<Level<A>>,
-    group_slots: Vec<Slot<A>>,
+    groups: Vec<Level<A>>,
 }
 
 /// A prefix of `length` bits to be replaced by the first `to_length` bits of `to`.
@@ -97,40 +156,20 @@ impl<A: Address> PrefixMap<A> {
         prefixes.dedup_by(|later, first| later.length == first.length && later.from == first.from);
         let groups: Vec<Prefix<A>> =
             prefixes.iter().copied().filter(|prefix| prefix.from.names_groups(prefix.length)).collect();
-        let (unicast_levels, unicast_slots) = levels(&prefixes);
-        let (group_levels, group_slots) = levels(&groups);
-        Self { levels: unicast_levels, slots: unicast_slots, group_levels, group_slots }
+        Self { unicast: levels(&prefixes), groups: levels(&groups) }
     }
 
     /// What the address becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, address: A) -> Option<(A, usize)> {
-        let (levels, slots) =
-            if address.is_group() { (&self.group_levels, &self.group_slots) } else { (&self.levels, &self.slots) };
+        let levels = if address.is_group() { &self.groups } else { &self.unicast };
         levels.iter().find_map(|level| {
-            let wanted = address & level.mask;
-            let candidates = slots.get(level.slots.clone())?;
-            let slot = candidates.binary_search_by_key(&wanted, |slot| slot.from).ok()?;
-            let slot = candidates.get(slot)?;
+            let slot = level.find(address)?;
             Some((slot.to | (address & slot.keep), slot.entry))
         })
     }
 }
 
-fn levels<A: Address>(sorted: &[Prefix<A>]) -> (Vec<Level<A>>, Vec<Slot<A>>) {
-    let mut levels: Vec<Level<A>> = Vec::new();
-    let mut slots = Vec::with_capacity(sorted.len());
-    for same_length in sorted.chunk_by(|a, b| a.length == b.length) {
-        let first = slots.len();
-        slots.extend(same_length.iter().map(|prefix| Slot {
-            from: prefix.from & A::mask(prefix.length),
-            to: prefix.to & A::mask(prefix.to_length),
-            keep: A::host_mask(prefix.to_length),
-            entry: prefix.entry,
-        }));
-        if let Some(prefix) = same_length.first() {
-            levels.push(Level { mask: A::mask(prefix.length), slots: first..slots.len() });
-        }
-    }
-    (levels, slots)
+fn levels<A: Address>(sorted: &[Prefix<A>]) -> Vec<Level<A>> {
+    sorted.chunk_by(|a, b| a.length == b.length).filter_map(Level::new).collect()
 }
