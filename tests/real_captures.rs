@@ -20,7 +20,6 @@ use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideM
 use serde_json::Value;
 
 /// The folder of the captures, where it is.
-#[expect(clippy::print_stdout, reason = "a test that can't run says why")]
 fn corpus() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
     if folder.join("INDEX.jsonl").exists() {

@@ -113,7 +113,7 @@ impl<A: Address> Level<A> {
     #[inline]
     fn index(&self, from: A) -> usize {
         // Fibonacci hashing: 2^64 divided by the golden ratio.
-        (from.folded().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        usize::try_from(from.folded().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift).unwrap_or(0)
     }
 
     #[inline]

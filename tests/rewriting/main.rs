@@ -1,0 +1,88 @@
+//! Rewriting through the library: laws over packets that etherparse builds and bytes that nobody built, and the cases that the RFCs name.
+
+mod cases;
+mod laws;
+
+use etherparse::PacketBuilder;
+use restage::diagnostic::At;
+use restage::packet::MacAddr;
+use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use restage::packet::layers::{Layers, LinkType};
+use restage::rewrite::{Hits, Rewriter, Roles};
+use restage::scenario::rewrite::{
+    Checksums, IpEntry, IpMap, MacEntry, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps,
+};
+
+/// Maps of one side that are easy to write down.
+struct Maps(SideMaps);
+
+impl Maps {
+    fn of(side: Side) -> Self {
+        Self(SideMaps { side, ip: None, mac: None, port: Vec::new() })
+    }
+
+    fn ip(mut self, entries: &[(&str, &str)]) -> Self {
+        let prefix = |text: &str| {
+            text.parse().unwrap_or_else(|_| text.parse::<std::net::IpAddr>().expect("an address or prefix").into())
+        };
+        let entries = entries.iter().map(|(from, to)| IpEntry { from: prefix(from), to: prefix(to), span: 0..0 });
+        self.0.ip = Some(IpMap::Prefixes(entries.collect()));
+        self
+    }
+
+    fn every_mac(mut self, to: MacTarget) -> Self {
+        self.0.mac = Some(MacMap::All(At::default_value(to)));
+        self
+    }
+
+    fn mac(mut self, from: &str, to: &str) -> Self {
+        let to = MacTarget::Literal(to.parse().expect("a MAC"));
+        let entry = MacEntry { from: from.parse().expect("a MAC"), to, span: 0..0 };
+        self.0.mac = Some(MacMap::Entries(vec![entry]));
+        self
+    }
+
+    fn ports(mut self, entries: &[(u16, u16, u16)]) -> Self {
+        self.0.port = entries
+            .iter()
+            .map(|(from, last, to)| PortEntry { from: *from, last: *last, to: *to, span: 0..0 })
+            .collect();
+        self
+    }
+}
+
+fn rewriter(checksums: Checksums, sides: impl IntoIterator<Item = Maps>) -> Rewriter {
+    let rewrite = Rewrite { checksums, allow_unused: false, sides: sides.into_iter().map(|maps| maps.0).collect() };
+    let roles = Roles { sender: Some(MacAddr([2, 0, 0, 0, 0, 1])), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
+    Rewriter::compile(&rewrite, &roles).expect("both roles are known")
+}
+
+fn preserving(sides: impl IntoIterator<Item = Maps>) -> Rewriter {
+    rewriter(Checksums::Preserve, sides)
+}
+
+fn length(frame: &[u8]) -> u32 {
+    u32::try_from(frame.len()).expect("a short frame")
+}
+
+fn apply(rewriter: &Rewriter, frame: &mut [u8]) -> Hits {
+    let mut hits = Hits::new(rewriter);
+    let layers = Layers::find(LinkType::ETHERNET, frame);
+    rewriter.apply(&layers, frame, length(frame), &mut hits);
+    hits
+}
+
+fn sums(frame: &[u8]) -> (Sum, Sum) {
+    let layers = Layers::find(LinkType::ETHERNET, frame);
+    (ip_header_sum(&layers, frame), transport_sum(&layers, frame, length(frame)))
+}
+
+/// A datagram from 10.1.2.3 port 2055 to 10.9.8.7 port 4739.
+fn udp4(payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0xa], [2, 0, 0, 0, 0, 0xb])
+        .ipv4([10, 1, 2, 3], [10, 9, 8, 7], 64)
+        .udp(2055, 4739);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).expect("it fits");
+    frame
+}
