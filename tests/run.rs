@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{User, both, fresh_folder, restage, run, users};
+use common::{User, both, fresh_folder, is_root, restage, run, stage, users};
 
 /// A UDP datagram over Ethernet and IPv4 with right checksums.
 fn datagram(source: [u8; 4], destination: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
@@ -212,6 +212,28 @@ fn a_real_interface_needs_leave_by_name() {
     let (status, text, _) = outcome(User::Caller, &folder, &["--allow-interface", "restage-none0"]);
     assert_eq!(status, 2, "{text}");
     assert!(text.contains("there is no interface `restage-none0`"), "{text}");
+}
+
+#[test]
+fn a_veth_of_a_namespace_of_its_own_takes_every_frame() {
+    if !is_root() {
+        println!("skipped: making a namespace with `unshare -n` takes root");
+        return;
+    }
+    let folder = scenario(&capture(&datagrams(20), 10), &format!("[target]\ninterface = \"rst0\"\n{TOP}"));
+    let script = "ip link add rst0 type veth peer name rst1 && ip link set rst0 up && ip link set rst1 up && \
+                  exec ./restage run \"$0\" --allow-interface rst0 --report-json -";
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-c", script])
+        .arg(folder.join("s.toml"))
+        .current_dir(stage())
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare runs");
+    assert!(output.status.success(), "{}", both(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let ledger = &report["scenarios"][0]["ledger"];
+    assert_eq!((&ledger["sent"], &ledger["arrived"]), (&20.into(), &serde_json::Value::Null), "{}", both(&output));
 }
 
 /// A replay of minutes, with an application whose command line holds `word`.

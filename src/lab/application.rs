@@ -265,6 +265,12 @@ fn init_command(start: &Start<'_>, control: OwnedFd) -> Result<Command> {
 /// these file systems (a container's masked /proc forbids new ones) the program still runs.
 fn surroundings() -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // Shared memory too (nfcapd's bookkeeping, say): a killed daemon leaves no segment behind, and none of the machine's is met.
+    match unshare(CloneFlags::CLONE_NEWIPC) {
+        // A kernel without CONFIG_IPC_NS.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
