@@ -1,4 +1,37 @@
-//! restage replays a packet capture against a receiver, and tells whether it got it.
+//! restage replays a packet capture against a receiver, and tells whether it got it; if not, which packets were lost, where, and why.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! path ─read─▶ Scenario ─plan─▶ Plan ─execute─▶ Evidence ─account, judge─▶ Outcome ─▶ reports
+//!              legal values     maps compiled,  what was sent,             ledger and
+//!                               fates predicted what was seen              every check
+//! ```
+//!
+//! Each arrow is one function: [`scenario::read`], [`plan::plan`], [`execute::execute`], [`ledger::account`], [`expect::judge`]. Everything up to the
+//! rewritten frame is a pure function of bytes and needs no privilege; only `lab` and `wire` touch the kernel. A capture is streamed,
+//! never held: planning reads it once, replaying once more, through the same [`plan::Stream`]. Each scenario runs in a process of its
+//! own (the hidden verb `__worker`), which tells its parent what happens in JSON lines ([`outcome::Event`]).
+//!
+//! # The rooms, each depending only on what stands above it
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`diagnostic`] | one error type: what, where, why, fix; one renderer |
+//! | [`outcome`], [`cause`] | what a run comes to; the causes of loss by name |
+//! | [`packet`] | bytes on the wire: layers, checksums, MAC, the one-line listing |
+//! | [`capture`] | savefiles: read, write, filter |
+//! | [`scenario`] | the words, one file for each table: form, check, meaning |
+//! | [`rewrite`] | compiled maps and their application |
+//! | [`plan`] | one pass: survey, schedule, the predicted fate of every kind of packet |
+//! | [`evidence`] | what was sent and seen, as data |
+//! | [`lab`], [`wire`] | namespaces, the application, workers · senders, ring, counters, sockets, clock |
+//! | [`ledger`], [`execute`], [`expect`] | every packet accounted for · the run · every expectation judged |
+//! | [`report`], [`cli`] | one file for each format · one for each verb |
+//!
+//! `tests/architecture.rs` keeps the arrows pointing this way. Two things differ from a strict pipeline, on purpose: `evidence` stands
+//! between the rooms that fill it and those that read it, so that accounting is tested without a kernel; and `execute` asks `ledger`
+//! while it settles, since a run in which all is accounted for need not wait.
 
 pub mod capture;
 pub mod cause;
