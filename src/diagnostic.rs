@@ -39,7 +39,7 @@ impl Place {
 
 /// A value together with the bytes of the scenario file that it was read from, so that what is found out
 /// later can still point at its line. `span` is `None` for a default.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct At<T> {
     /// The value.
     pub value: T,

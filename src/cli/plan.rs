@@ -15,7 +15,6 @@ use crate::plan::survey::Carried;
 use crate::plan::{Plan, survey};
 use crate::rewrite::{Hits, Left, Rewriter};
 use crate::scenario::pacing::Rate;
-use crate::scenario::rewrite::Side;
 use crate::scenario::site::SiteWords;
 use crate::scenario::{self, Scenario};
 
@@ -146,13 +145,8 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
 /// What each map entry did, and what was left.
 pub(super) fn entries(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
     let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
-        let side = match entry.side {
-            Side::Source => "source",
-            Side::Destination => "destination",
-            Side::Both => "both",
-        };
         let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
-        format!("{side} {}: {} frames{first}", entry.mapping, hits.frames)
+        format!("{} {}: {} frames{first}", entry.side.word(), entry.mapping, hits.frames)
     });
     let left = Left::ALL.into_iter().filter_map(|reason| {
         let hits = hits.left(reason);

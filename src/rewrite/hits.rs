@@ -226,7 +226,7 @@ fn describe<T: Ord + Copy + Display>([source, destination]: &[Tally<T>; 2], side
     let (side, values) = match side {
         Side::Source => ("source ", source.describe()),
         Side::Destination => ("destination ", destination.describe()),
-        Side::Both => ("", source.merged(destination).describe()),
+        Side::Both | Side::Client | Side::Server => ("", source.merged(destination).describe()),
     };
     values.map(|values| format!("the {side}{what} are {values}"))
 }
@@ -238,13 +238,8 @@ pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, s
     }
     hits.unused(rewriter)
         .map(|entry| {
-            let table = match entry.side {
-                Side::Source => "rewrite.source",
-                Side::Destination => "rewrite.destination",
-                Side::Both => "rewrite.both",
-            };
             let there = seen.describe(entry).unwrap_or_else(|| "no selected frame has such a field".to_owned());
-            Problem::error(format!("`{}` in [{table}] matches no frame", entry.mapping))
+            Problem::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.side))
                 .at(source, entry.span.clone())
                 .label("hits nothing")
                 .why(there)

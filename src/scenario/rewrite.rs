@@ -29,7 +29,102 @@ pub enum Checksums {
     Fix,
 }
 
-/// Which address of a frame a map looks at.
+/// What happens to the lengths that IP and UDP headers announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lengths {
+    /// They stay.
+    #[default]
+    Preserve,
+    /// One that is 0 (segmentation offload), shorter than its header, or beyond the end of the frame on the wire, is made right.
+    Fix,
+}
+
+/// What happens to frames over the MTU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Oversize {
+    /// The run is refused.
+    #[default]
+    Refuse,
+    /// They are not selected.
+    Skip,
+    /// They are cut to the MTU; what their headers say stays, unless `lengths` and `checksums` fix it.
+    Truncate,
+}
+
+/// Which headers of a tunnelled packet are rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelLayers {
+    /// Those that the first router sees. VLAN tags are no tunnel.
+    #[default]
+    Outer,
+    /// Those inside a tunnel; what is in none stays.
+    Inner,
+    /// All.
+    All,
+}
+
+/// What happens to the VLAN tags of Ethernet frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vlan {
+    /// The outermost tag is taken off.
+    Pop {
+        /// The key in the scenario.
+        span: Range<usize>,
+    },
+    /// A tag (0x8100) is put before all others.
+    Push {
+        /// VLAN identifier, 0 to 4094.
+        id: u16,
+        /// Priority code point, 0 to 7.
+        priority: u8,
+        /// Drop eligible indicator.
+        dei: bool,
+        /// The key in the scenario.
+        span: Range<usize>,
+    },
+    /// The identifier of the outermost tag changes.
+    Map(Vec<VlanEntry>),
+}
+
+/// One entry of a `vlan` map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VlanEntry {
+    /// The old identifier; `None` is `"*"`, all that no other entry names. No two entries have the same.
+    pub from: Option<u16>,
+    /// The new one.
+    pub to: u16,
+    /// The entry in the scenario.
+    pub span: Range<usize>,
+}
+
+/// `[rewrite.header]`: fields of the IP header.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeaderFields {
+    /// TTL (IPv4) and hop limit (IPv6).
+    pub ttl: Option<At<Ttl>>,
+    /// The whole type-of-service byte of IPv4; never together with `dscp`.
+    pub tos: Option<At<u8>>,
+    /// The whole traffic class of IPv6; never together with `dscp`.
+    pub traffic_class: Option<At<u8>>,
+    /// The differentiated services code point of both, 0 to 63; the two bits of ECN stay (RFC 2474, RFC 3168).
+    pub dscp: Option<At<u8>>,
+    /// The flow label of IPv6, 20 bits.
+    pub flow_label: Option<At<u32>>,
+}
+
+/// What the TTL becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ttl {
+    /// This.
+    Set(u8),
+    /// So much more, or less; it stops at 0 and 255.
+    Change(i16),
+}
+
+/// Whose addresses and ports of a frame a map looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// `[rewrite.source]`.
@@ -38,6 +133,10 @@ pub enum Side {
     Destination,
     /// `[rewrite.both]`.
     Both,
+    /// `[rewrite.client]`: of who sent the conversation's first packet, wherever they stand.
+    Client,
+    /// `[rewrite.server]`: of the other.
+    Server,
 }
 
 /// A MAC address by its literal value or by the role that the site gives it.
@@ -129,10 +228,20 @@ pub struct SideMaps {
 pub struct Rewrite {
     /// What happens to checksums.
     pub checksums: Checksums,
+    /// What happens to lengths.
+    pub lengths: Lengths,
+    /// What happens to frames over the MTU.
+    pub oversize: At<Oversize>,
+    /// Which headers of a tunnelled packet.
+    pub layers: TunnelLayers,
     /// Whether entries that match nothing are allowed.
     pub allow_unused: bool,
-    /// At most one for each side, in the order source, destination, both.
+    /// At most one for each side, in the order source, destination, both, client, server.
     pub sides: Vec<SideMaps>,
+    /// VLAN tags.
+    pub vlan: Option<Vlan>,
+    /// Fields of the IP header.
+    pub header: HeaderFields,
 }
 
 /// What changes in each frame. Nothing is touched unless it is named.
@@ -147,7 +256,7 @@ pub(super) struct Form {
     allow_unused: Option<Value<bool>>,
     /// What happens to frames over the MTU. Default: refuse.
     #[schemars(example = &"refuse")]
-    oversize: Option<Value<Oversize>>,
+    oversize: Option<Value<OversizeWord>>,
     /// Which headers of a tunnelled packet are rewritten. Default: outer.
     #[schemars(example = &"outer")]
     layers: Option<Value<LayersWord>>,
@@ -162,7 +271,7 @@ pub(super) struct Form {
 /// What happens to frames over the MTU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Oversize {
+enum OversizeWord {
     /// The run is refused.
     Refuse,
 }
@@ -197,6 +306,8 @@ impl Side {
             Self::Source => "source",
             Self::Destination => "destination",
             Self::Both => "both",
+            Self::Client => "client",
+            Self::Server => "server",
         }
     }
 }
@@ -211,7 +322,7 @@ impl fmt::Display for Side {
 pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: &mut Checker) -> Rewrite {
     let form = form.map(Value::into_inner).unwrap_or_default();
     // The only words that this version has for these two are the defaults.
-    let (None | Some(Oversize::Refuse)) = form.oversize.map(Value::into_inner);
+    let (None | Some(OversizeWord::Refuse)) = form.oversize.map(Value::into_inner);
     let (None | Some(LayersWord::Outer)) = form.layers.map(Value::into_inner);
     let written = [(Side::Source, form.source), (Side::Destination, form.destination), (Side::Both, form.both)];
     let mut sides = Vec::new();
@@ -235,6 +346,7 @@ pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: 
         checksums: form.checksums.map(Value::into_inner).unwrap_or_default(),
         allow_unused: form.allow_unused.is_some_and(Value::into_inner),
         sides,
+        ..Rewrite::default()
     }
 }
 

@@ -52,7 +52,8 @@ impl Maps {
 }
 
 fn rewriter(checksums: Checksums, sides: impl IntoIterator<Item = Maps>) -> Rewriter {
-    let rewrite = Rewrite { checksums, allow_unused: false, sides: sides.into_iter().map(|maps| maps.0).collect() };
+    let rewrite =
+        Rewrite { checksums, sides: sides.into_iter().map(|maps| maps.0).collect(), ..Rewrite::default() };
     let roles = Roles { sender: Some(MacAddr([2, 0, 0, 0, 0, 1])), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
     Rewriter::compile(&rewrite, &roles).expect("both roles are known")
 }
