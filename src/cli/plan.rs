@@ -146,15 +146,11 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
 pub(super) fn entries(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
     let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
         let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
-        format!("{} {}: {} frames{first}", entry.side.word(), entry.mapping, hits.frames)
+        format!("{} {}: {} frames{first}", entry.table.word(), entry.mapping, hits.frames)
     });
     let left = Left::ALL.into_iter().filter_map(|reason| {
         let hits = hits.left(reason);
-        let why = match reason {
-            Left::NotIp => "neither IP nor ARP",
-            Left::BrokenIp => "an IP header that is malformed or cut",
-            Left::SctpChecksum => "an SCTP fragment, whose checksum can't follow",
-        };
+        let why = reason.why();
         (hits.frames > 0)
             .then(|| format!("left as they are: {} frames ({why}), first frame {}", hits.frames, hits.first_frame))
     });
