@@ -251,7 +251,6 @@ impl Reader {
     ///
     /// What else the file keeps about the frame stays; an FCS that the file announces stays after a frame that is whole
     /// (`bytes.len() == original_length`), and follows it if it was right. [`Reader::current`] still gives the old frame.
-    #[cfg_attr(not(test), expect(dead_code, reason = "rewriting that changes lengths is being built"))]
     pub(crate) fn replace(&mut self, bytes: &[u8], original_length: u32) -> Result<()> {
         let fcs_was_right = std::mem::take(&mut self.fcs_was_right);
         let fcs_length = usize::from(self.last.fcs);
@@ -280,9 +279,7 @@ impl Reader {
                 &mut self.replacement,
             ),
         }
-        self.input
-            .replace(self.last.whole.start, &self.replacement)
-            .map_err(|fault| self.stopped(&Stop::Fault(fault)))
+        self.input.replace(self.last.whole.start, &self.replacement).map_err(|fault| self.stopped(&Stop::Fault(fault)))
     }
 
     /// Writes the rest of the copy.

@@ -70,10 +70,14 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
     };
     line("scenario", &scenario.name);
     let counts = plan.counts;
-    let skipped = match counts.skipped_truncated {
-        0 => String::new(),
-        skipped => format!(", {skipped} skipped since the snaplen cut them"),
-    };
+    let mut skipped = String::new();
+    for (frames, why) in
+        [(counts.skipped_truncated, "the snaplen cut them"), (counts.skipped_oversize, "they are longer than the MTU")]
+    {
+        if frames > 0 {
+            let _infallible = write!(skipped, ", {frames} skipped since {why}");
+        }
+    }
     line(
         "capture",
         &format!(
@@ -87,12 +91,14 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
         line("rewrite", &entry);
     }
     match (&scenario.site, &plan.site) {
-        (SiteWords::Target { interface }, _) => line("target", &format!("{} (MTU {})", interface.value, plan.mtu)),
+        (SiteWords::Target { interface }, _) => {
+            line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu))
+        }
         (SiteWords::Lab(_), Some(site)) => {
             let addresses: Vec<String> = site.addresses.iter().take(4).map(ToString::to_string).collect();
             let more = site.addresses.len().saturating_sub(4);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            line("lab", &format!("receiver {} with {}{more}, MTU {}", site.mac, addresses.join(", "), plan.mtu));
+            line("lab", &format!("receiver {} with {}{more}, MTU {}", site.mac, addresses.join(", "), plan.medium.mtu));
             let listens: Vec<String> = site.listens.iter().map(ToString::to_string).collect();
             let who = scenario
                 .receiver
@@ -219,10 +225,11 @@ fn as_json(scenario: &Scenario, plan: &Plan) -> Value {
         "read": plan.counts.read,
         "selected": plan.counts.selected,
         "skipped-truncated": plan.counts.skipped_truncated,
+        "skipped-oversize": plan.counts.skipped_oversize,
         "repeat": scenario.pacing.repeat.value,
         "seconds": plan.duration.map(|duration| duration.as_secs_f64()),
         "timeout": plan.timeout.as_secs_f64(),
-        "mtu": plan.mtu,
+        "mtu": plan.medium.mtu,
         "rewrite": entries(&plan.rewriter, &plan.hits),
         "addresses": plan.site.as_ref().map(|site| &site.addresses),
         "mac": plan.site.as_ref().map(|site| site.mac),

@@ -7,11 +7,13 @@ use super::output::Output;
 use super::plan::entries;
 use super::status::Status;
 use super::terminal::Terminal;
+use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::plan::{Selector, roles};
+use crate::plan::{Selector, pass, roles};
 use crate::rewrite::{Output as Destination, Rewriter, Selected, rewrite_file};
-use crate::scenario;
-use crate::scenario::capture::Truncated;
+use crate::scenario::rewrite::Oversize;
+use crate::scenario::site::SiteWords;
+use crate::scenario::{self, Scenario};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,24 +36,30 @@ pub(super) struct Arguments {
 /// Rewrites one capture.
 pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let scenario = scenario::read(&arguments.scenario)?;
-    let capture = &scenario.capture;
-    if capture.truncated.value == Truncated::Pad {
-        return Err(Failure::invalid(
-            Problem::error("`truncated = \"pad\"` makes frames longer, which `restage rewrite` does not do yet")
-                .at(&scenario.source, capture.truncated.span.clone())
-                .why("frames are padded only while they are replayed")
-                .fix("say `truncated = \"send\"` to write them as they are, or \"skip\""),
-        ));
-    }
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(&scenario, None))?;
-    let mut selector = Selector::new(&scenario)?;
+    // A file has no MTU, unless the scenario says so.
+    let mtu = match &scenario.site {
+        SiteWords::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
+        SiteWords::Target { .. } => None,
+    };
+    let mut selector = Selector::new(&scenario, mtu)?;
     let destination =
         if arguments.output.as_os_str() == "-" { Destination::Stdout } else { Destination::Path(&arguments.output) };
+    let refuses_oversize = scenario.rewrite.oversize.value == Oversize::Refuse;
+    let mut select = |frame: &Frame<'_>| {
+        if !selector.takes(frame)? {
+            return Ok(Selected::No);
+        }
+        if refuses_oversize && selector.is_oversize(frame) {
+            return Err(oversize(&scenario, frame));
+        }
+        Ok(Selected::Yes)
+    };
     let summary = rewrite_file(
-        &capture.file.value,
+        &scenario.capture.file.value,
         &destination,
-        &mut |frame| selector.takes(frame).map(|taken| if taken { Selected::Yes } else { Selected::No }),
-        &rewriter,
+        &mut select,
+        &pass(&scenario, &rewriter, mtu),
         &scenario.source,
     )?;
     let mut text = String::new();
@@ -62,4 +70,17 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     let mut stderr = Output::stderr(terminal);
     stderr.write(&text);
     Ok(stderr.status())
+}
+
+fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
+    let (mtu, span) = match &scenario.site {
+        SiteWords::Lab(lab) => (lab.mtu.value, lab.mtu.span.clone()),
+        SiteWords::Target { .. } => (u32::MAX, None),
+    };
+    Failure::invalid(
+        Problem::error(format!("frame {} is longer than the MTU of {mtu} bytes", frame.number))
+            .at(&scenario.source, span)
+            .why(format!("it has {} bytes with its Ethernet header", frame.bytes.len()))
+            .fix("raise the MTU, or say `[rewrite] oversize = \"skip\"` or `\"truncate\"`"),
+    )
 }

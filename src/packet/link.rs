@@ -3,8 +3,8 @@
 //! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`walk`].
 
 use super::bytes::{array, be16, byte};
-use super::{MacAddr, ip};
 use super::layers::{Layers, LinkType, Network};
+use super::{MacAddr, ip};
 
 /// `EtherType` values (IEEE 802 Numbers registry).
 mod ethertype {

@@ -63,7 +63,9 @@ pub(super) fn fix(network: &Network, original_length: u32, frame: &mut [u8]) -> 
         return change;
     }
     if ip.protocol == protocol::SCTP {
-        let (Some(old), Some(right)) = (array(frame, sctp::field(ip)), sctp::computed(ip, frame)) else { return change };
+        let (Some(old), Some(right)) = (array(frame, sctp::field(ip)), sctp::computed(ip, frame)) else {
+            return change;
+        };
         put(frame, sctp::field(ip), right);
         return change.and(Change::double(u32::from_be_bytes(old), u32::from_be_bytes(right)));
     }

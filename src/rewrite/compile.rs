@@ -340,7 +340,8 @@ impl Collected {
 impl SideTables {
     /// The maps of these tables; of equal entries that of the first table wins.
     fn new(collected: &[Collected], sides: &[Side]) -> Self {
-        let (mut v4, mut v6, mut macs, mut all_macs, mut ports) = (Vec::new(), Vec::new(), Vec::new(), None, Vec::new());
+        let (mut v4, mut v6, mut macs, mut all_macs, mut ports) =
+            (Vec::new(), Vec::new(), Vec::new(), None, Vec::new());
         for side in sides {
             for maps in collected.iter().filter(|maps| maps.side == *side) {
                 v4.extend_from_slice(&maps.v4);

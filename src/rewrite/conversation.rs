@@ -105,9 +105,7 @@ impl Conversations {
                 self.datagrams.insert((source, destination, ip.protocol, id), ends);
                 ends
             }
-            Fragment::Later { id, .. } => {
-                *self.datagrams.get(&(source, destination, ip.protocol, id)).unwrap_or(&ends)
-            }
+            Fragment::Later { id, .. } => *self.datagrams.get(&(source, destination, ip.protocol, id)).unwrap_or(&ends),
         };
         Some((ip.protocol, ends.0, ends.1))
     }

@@ -20,11 +20,8 @@ impl Framing {
     pub(super) fn frame(&self, link: LinkType, frame: &[u8], to: &mut Vec<u8>) -> bool {
         let Some(Framed { ethertype, payload, source, broadcast, network }) = framed(link, frame) else { return false };
         let Some(packet) = frame.get(payload..) else { return false };
-        let destination = if broadcast {
-            MacAddr([0xff; 6])
-        } else {
-            group_mac(&network, frame).unwrap_or(self.receiver)
-        };
+        let destination =
+            if broadcast { MacAddr([0xff; 6]) } else { group_mac(&network, frame).unwrap_or(self.receiver) };
         to.clear();
         to.extend(destination.0);
         to.extend(source.unwrap_or(self.sender).0);

@@ -10,7 +10,7 @@ use crate::packet::layers::{Layers, LinkType};
 use crate::scenario::rewrite::Oversize;
 
 /// Rewrites the frames of one capture, one after the other.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pass<'a> {
     rewriter: &'a Rewriter,
     hits: Hits,
@@ -20,6 +20,8 @@ pub struct Pass<'a> {
     cut_to: Option<u32>,
     framing: Option<Framing>,
     pads: bool,
+    /// How many frames were given an Ethernet header.
+    framed: u64,
     /// The last frame whose length changed.
     resized: Vec<u8>,
 }
@@ -47,6 +49,7 @@ impl<'a> Pass<'a> {
             cut_to: None,
             framing: None,
             pads: false,
+            framed: 0,
             resized: Vec::new(),
         }
     }
@@ -117,6 +120,7 @@ impl<'a> Pass<'a> {
             if framing.frame(link, &captured, bytes) {
                 original = longer(original, length(bytes) - length(&captured));
                 link = LinkType::ETHERNET;
+                self.framed += 1;
             } else {
                 *bytes = captured;
             }
@@ -138,9 +142,19 @@ impl<'a> Pass<'a> {
         Rewritten { layers, bytes, original_length: original, resized: true }
     }
 
+    /// What is rewritten.
+    pub fn rewriter(&self) -> &'a Rewriter {
+        self.rewriter
+    }
+
     /// The last frame that was [`Rewritten::resized`].
     pub fn last_resized(&self) -> &[u8] {
         &self.resized
+    }
+
+    /// How many frames were given an Ethernet header so far.
+    pub fn framed(&self) -> u64 {
+        self.framed
     }
 
     /// What each entry did so far, and what was left.
