@@ -92,7 +92,12 @@ fn client_and_server_have_maps_like_the_other_sides() {
     let Some(IpMap::Prefixes(prefixes)) = &server.ip else { panic!("a map") };
     let arrows: Vec<_> = prefixes.iter().map(|entry| format!("{} > {}", entry.from, entry.to)).collect();
     assert_eq!(arrows, ["10.44.2.0/24 > 192.0.2.0/24", "239.1.1.1/32 > 239.1.1.2/32"]);
+    let scenario = read("the_other_words.toml");
+    let [client, server] = scenario.rewrite.sides.as_slice() else { panic!("two sides") };
+    assert!(matches!(&client.mac, Some(MacMap::All(at)) if at.value == MacTarget::Sender));
     assert!(matches!(&server.mac, Some(MacMap::All(at)) if at.value == MacTarget::Receiver));
+    let Some(IpMap::Receiver { v4: Some(v4), v6: None, .. }) = &server.ip else { panic!("the receiver") };
+    assert_eq!(v4.to_string(), "192.0.2.20");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::super::check::Checker;
 use super::super::form::{Entries, Value};
+use super::super::words::{self, Step};
 use super::{Legal, Vlan, VlanEntry, number};
 use crate::diagnostic::Problem;
 
@@ -130,7 +131,8 @@ fn check_map(written: Value<Entries<i64>>, checker: &mut Checker) -> Vlan {
     let mut map = Vec::with_capacity(entries.len());
     for entry in entries {
         let from = old(&entry.key, checker);
-        let to = number("rewrite.vlan.map", &entry.value, &ID, checker);
+        let key = words::dotted(&[Step::Key(entry.key.get().clone())]);
+        let to = number(&format!("rewrite.vlan.map.{key}"), &entry.value, &ID, checker);
         // Two keys with the same value are the same text, which TOML refuses.
         if let (Some(from), Some(to)) = (from, to) {
             map.push(VlanEntry { from, to, span: entry.span() });
