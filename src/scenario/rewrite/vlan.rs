@@ -130,34 +130,31 @@ fn check_map(written: Value<Entries<i64>>, checker: &mut Checker) -> Vlan {
     }
     let mut map = Vec::with_capacity(entries.len());
     for entry in entries {
-        let from = old(&entry.key, checker);
+        let from = old(entry.key.get()).map_err(|problem| checker.refuse(entry.key.span(), problem));
         let key = words::dotted(&[Step::Key(entry.key.get().clone())]);
         let to = number(&format!("rewrite.vlan.map.{key}"), &entry.value, &ID, checker);
         // Two keys with the same value are the same text, which TOML refuses.
-        if let (Some(from), Some(to)) = (from, to) {
+        if let (Ok(from), Some(to)) = (from, to) {
             map.push(VlanEntry { from, to, span: entry.span() });
         }
     }
     Vlan::Map(map)
 }
 
-/// The identifier of a key; inside it `None` for `*`.
-fn old(written: &Value<String>, checker: &mut Checker) -> Option<Option<u16>> {
-    let text = written.get();
+/// The identifier that a key says; `None` for `*`.
+fn old(text: &str) -> Result<Option<u16>, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let problem = Problem::error(format!("`{text}` is no VLAN to map from"));
-    let problem = match text.parse::<u16>().ok().filter(|_| digits) {
-        _ if text == "*" => return Some(None),
+    Err(match text.parse::<u16>().ok().filter(|_| digits) {
+        _ if text == "*" => return Ok(None),
         Some(id) if i64::from(id) > GREATEST_ID => problem.why(ID.why).fix(ID.fix),
         Some(id) if text.len() > 1 && text.starts_with('0') => problem
             .why("an identifier is written without leading zeros, so that it stands once")
             .fix(format!("write {id}")),
-        Some(id) => return Some(Some(id)),
+        Some(id) => return Ok(Some(id)),
         None if digits => problem.why(ID.why).fix(ID.fix),
         None => problem
             .why("it is neither an identifier from 0 to 4094 nor \"*\"")
             .fix("write an identifier like 10, or \"*\" for all that no other entry names; a range is several entries"),
-    };
-    checker.refuse(written.span(), problem);
-    None
+    })
 }
