@@ -216,7 +216,8 @@ impl<'a> Stream<'a> {
             seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
         let Frame { number, time_ns, .. } = frame;
-        let Rewritten { layers, bytes, original_length, .. } = self.pass.rewrite(frame);
+        let Rewritten { bytes, original_length, link, .. } = self.pass.rewrite(frame);
+        let layers = Layers::find(link, bytes);
         Ok(Some(Prepared { number, time_ns, original_length, layers, bytes }))
     }
 }

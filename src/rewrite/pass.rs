@@ -29,8 +29,8 @@ pub struct Pass<'a> {
 /// A frame after it was rewritten.
 #[derive(Debug)]
 pub struct Rewritten<'a> {
-    /// Where its headers are.
-    pub layers: Layers,
+    /// Its link type, which is Ethernet's where it was given a header.
+    pub link: LinkType,
     /// Its bytes.
     pub bytes: &'a mut [u8],
     /// Its length on the wire, which follows the tags and headers that came or went, and is shorter where it was cut to the MTU.
@@ -82,6 +82,21 @@ impl<'a> Pass<'a> {
     /// Rewrites a frame.
     #[inline]
     pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
+        self.hits.is_at(frame.number);
+        let common = frame.link == LinkType::ETHERNET && self.asks_nothing_of(&frame);
+        if common && self.rewriter.apply_plainly(frame.bytes, &mut self.hits) {
+            return in_place(frame);
+        }
+        self.rewrite_any(frame)
+    }
+
+    /// Whether nothing but the frame itself decides what becomes of it, and it keeps its length.
+    #[inline]
+    fn asks_nothing_of(&self, frame: &Frame<'_>) -> bool {
+        self.conversations.is_none() && self.cut_to.is_none() && !(self.pads && is_cut(frame))
+    }
+
+    fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
         let layers = Layers::find(frame.link, frame.bytes);
         self.hits.next_is(frame.number);
         if self.resizes(&frame, &layers) {
@@ -89,7 +104,7 @@ impl<'a> Pass<'a> {
         }
         let sender = sender(self.conversations.as_mut(), &layers, frame.bytes);
         self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
-        Rewritten { layers, bytes: frame.bytes, original_length: frame.original_length, resized: false }
+        in_place(frame)
     }
 
     /// Whether the frame can't be rewritten where it lies.
@@ -137,9 +152,8 @@ impl<'a> Pass<'a> {
         if let Some(vlan) = &self.rewriter.vlan {
             let longer_by = vlan.resize(&layers, bytes, &mut self.hits);
             original = longer(original, longer_by);
-            layers = Layers::find(link, bytes);
         }
-        Rewritten { layers, bytes, original_length: original, resized: true }
+        Rewritten { link, bytes, original_length: original, resized: true }
     }
 
     /// What is rewritten.
@@ -174,6 +188,12 @@ impl<'a> Pass<'a> {
 #[inline]
 fn sender(conversations: Option<&mut Conversations>, layers: &Layers, frame: &[u8]) -> Sender {
     conversations.map_or(Sender::Client, |conversations| conversations.sender(layers, frame))
+}
+
+#[inline]
+fn in_place(frame: Frame<'_>) -> Rewritten<'_> {
+    let Frame { original_length, link, bytes, .. } = frame;
+    Rewritten { link, bytes, original_length, resized: false }
 }
 
 /// Whether less was captured than was on the wire.
