@@ -21,11 +21,6 @@ const fn word(path: &'static str, word: &'static str, instead: &'static str) -> 
 }
 
 const LATER: &[Later] = &[
-    key(
-        "capture.files",
-        "join the captures into one with `mergecap -w all.pcapng a.pcap b.pcap`, and name it as `file`",
-    ),
-    key("capture.order", "leave it out: the frames of the one `file` are sent in its order"),
     key("rewrite.lengths", "leave it out: lengths are preserved"),
     word("rewrite.oversize", "skip", "leave those frames out by `[capture] filter` or `frames`, or raise `[lab] mtu`"),
     word(
