@@ -411,10 +411,13 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
         Some(number) => format!("the capture `{shown}` is damaged at frame {number}"),
     };
     let place = if compression.is_some() { " of what it unpacks to" } else { "" };
-    let before = match frame {
-        None | Some(1) => String::new(),
-        Some(2) => "; the frame before it is whole".to_owned(),
-        Some(number) => format!("; the {} frames before it are whole", number - 1),
+    // What a checksum at the end of the compression would say of them isn't known.
+    let before = match (frame, compression) {
+        (None | Some(1), _) => String::new(),
+        (Some(2), None) => "; the frame before it is whole".to_owned(),
+        (Some(2), Some(_)) => "; the frame before it could be read".to_owned(),
+        (Some(number), None) => format!("; the {} frames before it are whole", number - 1),
+        (Some(number), Some(_)) => format!("; the {} frames before it could be read", number - 1),
     };
     let fix = match frame {
         Some(number) if number > 1 && path.as_os_str() != STANDARD_INPUT => {

@@ -155,6 +155,12 @@ fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &m
             all = false;
             continue;
         }
+        if file.get().is_empty() {
+            let problem = Problem::error("`capture.files` holds an empty name");
+            checker.refuse(file.span(), problem.fix("name a file, relative to the scenario's folder, or remove it"));
+            all = false;
+            continue;
+        }
         match checker.path("capture.files", file) {
             Some(path) => paths.push(path),
             None => all = false,
