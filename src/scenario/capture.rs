@@ -45,6 +45,7 @@ pub struct Capture {
 /// The input: pcap or pcapng, also compressed with gzip or zstd.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }], "dependencies" = { "order": ["files"] }))]
 pub(super) struct Form {
     /// The savefile, relative to the scenario; `-` is standard input (not for `restage run`).
     #[schemars(example = &"captures/appflow.pcapng")]
