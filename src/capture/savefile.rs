@@ -14,6 +14,8 @@ const FILE_HEADER: usize = 24;
 /// What the file header says.
 #[derive(Debug, Clone)]
 pub(super) struct Savefile {
+    /// As it is in the file.
+    pub(super) file_header: [u8; FILE_HEADER],
     big_endian: bool,
     pub(super) nanoseconds: bool,
     /// 16, or 24 with an interface index, a protocol and a packet type.
@@ -76,7 +78,7 @@ impl Savefile {
         let fcs = if link & 0x0400_0000 == 0 { 0 } else { ((link >> 28) * 2).to_le_bytes()[0] };
         input.consume(FILE_HEADER);
         let link = LinkType(link.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)));
-        Ok(Self { big_endian, nanoseconds, record_header, link, fcs, lengths })
+        Ok(Self { file_header: start, big_endian, nanoseconds, record_header, link, fcs, lengths })
     }
 
     /// Moves past the next record, and says in `record` where it is; false at the end of the file.

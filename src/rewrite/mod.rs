@@ -19,6 +19,7 @@ mod icmp;
 mod ip;
 mod lengths;
 mod mac;
+mod output;
 mod pass;
 mod plain;
 mod port;

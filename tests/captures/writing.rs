@@ -13,7 +13,7 @@ use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideM
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
 
 /// A map that changes the datagrams of [`datagram`], and with `unused` an entry that hits nothing.
-fn rewriter(unused: bool) -> Rewriter {
+pub(crate) fn rewriter(unused: bool) -> Rewriter {
     let prefix = |text: &str| text.parse().expect("a prefix");
     let ip = IpEntry { from: prefix("10.0.0.0/8"), to: prefix("192.0.0.0/8"), span: 0..0 };
     let port = PortEntry { from: 9, last: 9, to: 10, span: 0..0 };
@@ -28,7 +28,7 @@ fn rewriter(unused: bool) -> Rewriter {
 }
 
 /// An IPv4 packet from 10.0.0.1 to 10.0.0.2, of a protocol without ports.
-fn datagram(payload: u8) -> Vec<u8> {
+pub(crate) fn datagram(payload: u8) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 21, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
     packet.push(payload);
     packet
@@ -41,11 +41,20 @@ fn rewrite(
     select: impl Fn(&Frame<'_>) -> Selected,
 ) -> Result<Summary, Failure> {
     let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
-    rewrite_file(input, &Output::Path(output), &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
+    rewrite_file(&input.into(), &Output::Path(output), &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
+}
+
+/// Rewrites nothing.
+pub(crate) fn copy(input: &Path, output: &Path) -> Result<Summary, Failure> {
+    rewrite(input, output, &identity(), |_| Selected::Yes)
+}
+
+pub(crate) fn identity() -> Rewriter {
+    Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role")
 }
 
 /// `count` raw IPv4 packets, a millisecond apart.
-fn raw(magic: u32, count: u32) -> Vec<u8> {
+pub(crate) fn raw(magic: u32, count: u32) -> Vec<u8> {
     let mut file = BIG.pcap(magic, 101);
     for number in 0..count {
         file.extend(BIG.words(&[1, 1000 * number, 21, 21]));
