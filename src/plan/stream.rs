@@ -228,6 +228,9 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
     if scenario.capture.truncated.value == Truncated::Pad {
         pass = pass.padding();
     }
+    if scenario.capture.filter.is_none() && scenario.capture.frames.is_none() && mtu.is_none() {
+        pass = pass.taking_every_whole_frame();
+    }
     match mtu {
         Some(mtu) => pass.cutting(mtu),
         None => pass,

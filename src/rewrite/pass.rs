@@ -20,6 +20,7 @@ pub struct Pass<'a> {
     cut_to: Option<u32>,
     framing: Option<Framing>,
     pads: bool,
+    takes_every_whole_frame: bool,
     /// How many frames were given an Ethernet header.
     framed: u64,
     /// The last frame whose length changed.
@@ -49,6 +50,7 @@ impl<'a> Pass<'a> {
             cut_to: None,
             framing: None,
             pads: false,
+            takes_every_whole_frame: false,
             framed: 0,
             resized: Vec::new(),
         }
@@ -72,6 +74,17 @@ impl<'a> Pass<'a> {
         Self { cut_to: (self.rewriter.oversize == Oversize::Truncate).then_some(mtu), ..self }
     }
 
+    /// Every frame that the snaplen didn't cut is selected, so that nobody needs to be asked.
+    #[must_use]
+    pub fn taking_every_whole_frame(self) -> Self {
+        Self { takes_every_whole_frame: true, ..self }
+    }
+
+    /// Whether every frame that the snaplen didn't cut is selected.
+    pub(super) fn takes_every_whole_frame(&self) -> bool {
+        self.takes_every_whole_frame
+    }
+
     /// Takes note of a frame that isn't selected: it may be the first of its conversation.
     pub fn passed_by(&mut self, frame: &Frame<'_>) {
         if let Some(conversations) = &mut self.conversations {
@@ -82,18 +95,27 @@ impl<'a> Pass<'a> {
     /// Rewrites a frame.
     #[inline]
     pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
-        self.hits.is_at(frame.number);
-        let common = frame.link == LinkType::ETHERNET && self.asks_nothing_of(&frame);
-        if common && self.rewriter.apply_plainly(frame.bytes, &mut self.hits) {
+        let common = frame.link == LinkType::ETHERNET && !(self.pads && is_cut(&frame));
+        if common && self.rewrite_plainly(frame.number, frame.bytes) {
             return in_place(frame);
         }
         self.rewrite_any(frame)
     }
 
-    /// Whether nothing but the frame itself decides what becomes of it, and it keeps its length.
+    /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
     #[inline]
-    fn asks_nothing_of(&self, frame: &Frame<'_>) -> bool {
-        self.conversations.is_none() && self.cut_to.is_none() && !(self.pads && is_cut(frame))
+    pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
+        u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length)
+            && self.rewrite_plainly(number, frame)
+    }
+
+    #[inline]
+    fn rewrite_plainly(&mut self, number: u64, frame: &mut [u8]) -> bool {
+        if self.conversations.is_some() || self.cut_to.is_some() {
+            return false;
+        }
+        self.hits.is_at(number);
+        self.rewriter.apply_plainly(frame, &mut self.hits)
     }
 
     fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
