@@ -219,3 +219,61 @@ fn what_the_writer_writes_the_reader_reads() {
     }
     assert_eq!(read.len(), 3);
 }
+
+/// Common datagrams, and between them what is swept past only with more thought: ARP, a fragment, a cut frame, a broadcast.
+fn mixed(order: crate::Order) -> Vec<u8> {
+    let mut file = order.pcap(0xa1b2_c3d4, 1);
+    let mut common = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(1, 2)
+        .write(&mut common, b"payload")
+        .expect("it fits");
+    let mut fragment = common.clone();
+    fragment[20] = 0x20;
+    let mut broadcast = common.clone();
+    broadcast[..6].fill(0xff);
+    let arp =
+        [&common[..12], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &[0; 6], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 2]].concat();
+    for number in 0..10_000_u32 {
+        let (frame, original) = match number % 97 {
+            13 => (&fragment[..], fragment.len()),
+            50 => (&broadcast[..], broadcast.len()),
+            51 => (&arp[..], arp.len()),
+            77 => (&common[..45], common.len()),
+            96 => (&common[..5], 5),
+            _ => (&common[..], common.len()),
+        };
+        let length = |bytes: usize| u32::try_from(bytes).expect("a short frame");
+        file.extend(order.words(&[1, number, length(frame.len()), length(original)]));
+        file.extend(frame);
+    }
+    file
+}
+
+#[test]
+fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
+    let folder = Folder::new();
+    let rewriter = rewriter(false);
+    for (name, order) in [("little", LITTLE), ("big", BIG)] {
+        let input = folder.file(name, &mixed(order));
+        let (asked, unasked) = (folder.0.join("asked.pcap"), folder.0.join("unasked.pcap"));
+        let mut frames = 0;
+        let mut run = |output: &Path, pass: &Pass<'_>| {
+            let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });
+            let mut select = |_: &Frame<'_>| {
+                frames += 1;
+                Ok(Selected::Yes)
+            };
+            rewrite_file(&input.as_path().into(), &Output::Path(output), &mut select, pass, &source).expect("a capture")
+        };
+        let one = run(&asked, &Pass::new(&rewriter));
+        let two = run(&unasked, &Pass::new(&rewriter).taking_every_whole_frame());
+        assert_eq!((one.read, one.written, &one.hits), (two.read, two.written, &two.hits));
+        assert_eq!(one.read, 10_000);
+        // The others, and what lies across the end of the buffer.
+        assert!((515..600).contains(&(frames - one.read)), "{frames} frames are asked about");
+        let [before, one, two] = [&input, &asked, &unasked].map(|path| fs::read(path).expect("a file"));
+        assert!(one == two && one != before, "{name}");
+    }
+}
