@@ -52,8 +52,7 @@ impl Maps {
 }
 
 fn rewriter(checksums: Checksums, sides: impl IntoIterator<Item = Maps>) -> Rewriter {
-    let rewrite =
-        Rewrite { checksums, sides: sides.into_iter().map(|maps| maps.0).collect(), ..Rewrite::default() };
+    let rewrite = Rewrite { checksums, sides: sides.into_iter().map(|maps| maps.0).collect(), ..Rewrite::default() };
     let roles = Roles { sender: Some(MacAddr([2, 0, 0, 0, 0, 1])), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
     Rewriter::compile(&rewrite, &roles).expect("both roles are known")
 }
