@@ -37,7 +37,8 @@ pub(super) struct Arguments {
 pub(super) fn inspect(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     let path = if arguments.capture.as_os_str() == "-" { Path::new("/dev/stdin") } else { &arguments.capture };
-    let (found, failure) = inspect::inspect(&mut Reader::open(path)?);
+    let (mut found, failure) = inspect::inspect(&mut Reader::open(path)?);
+    found.file = arguments.capture.display().to_string();
     if arguments.json {
         let json = serde_json::to_string_pretty(&found);
         let json =
@@ -48,12 +49,15 @@ pub(super) fn inspect(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         let notes = found.notes.iter().map(|note| Problem::note(&note.what).why(&note.why).fix(&note.fix));
         let notes: Vec<Problem> = notes.collect();
         if !notes.is_empty() {
+            stderr.write("\n");
             stderr.problems(&notes);
         }
     }
     let status = match failure {
         None => Status::Pass,
         Some(failure) => {
+            // So that it stands apart from the text before it.
+            stderr.write("\n");
             stderr.problems(&failure.problems);
             failure.kind.into()
         }
