@@ -233,6 +233,12 @@ pub struct Conversation {
     pub from_client: Tally,
     /// What the server sent.
     pub from_server: Tally,
+    /// How many VLAN tags its first packet has.
+    #[serde(skip)]
+    pub vlan_tags: usize,
+    /// Whether any of its packets is a fragment.
+    #[serde(skip)]
+    pub has_fragments: bool,
 }
 
 /// One side of a conversation.

@@ -1,10 +1,10 @@
 //! What a replay of the capture has to heed.
 
-use super::{Conversation, Fragments, Note};
+use super::{Conversation, Note};
 
 /// Conversations of which the capture holds both directions, and the filter that picks one of them: towards the server of the
-/// busiest. `tags` is how many VLAN tags its packets may have.
-pub(super) fn both_directions(conversations: &[Conversation], tags: usize, fragments: Fragments) -> Option<Note> {
+/// busiest.
+pub(super) fn both_directions(conversations: &[Conversation]) -> Option<Note> {
     let busiest = conversations.iter().find(|conversation| conversation.is_bidirectional())?;
     let count = conversations.iter().filter(|conversation| conversation.is_bidirectional()).count();
     let what = match (count, conversations.len()) {
@@ -19,18 +19,15 @@ pub(super) fn both_directions(conversations: &[Conversation], tags: usize, fragm
             "{address} is named as destination and as source, and the receiver can't be both: what comes from its own \
              address is dropped (IP_LOCAL_SOURCE)"
         ),
-        fix: format!(
-            "choose one direction, of the busiest: `[capture] filter = \"{}\"`",
-            towards(busiest, tags, fragments)
-        ),
+        fix: format!("choose one direction, of the busiest: `[capture] filter = \"{}\"`", towards(busiest)),
     })
 }
 
 /// A pcap-filter(7) expression for what goes to the server of this conversation.
-fn towards(conversation: &Conversation, tags: usize, fragments: Fragments) -> String {
+fn towards(conversation: &Conversation) -> String {
     let server = conversation.server;
     // libpcap looks behind a VLAN tag only where it is told to.
-    let tags = "vlan and ".repeat(tags);
+    let tags = "vlan and ".repeat(conversation.vlan_tags);
     let protocol = match conversation.protocol.as_str() {
         "UDP" => "udp",
         "TCP" => "tcp",
@@ -39,7 +36,7 @@ fn towards(conversation: &Conversation, tags: usize, fragments: Fragments) -> St
     };
     match server.port {
         // Later fragments have no port.
-        Some(port) if fragments.packets == 0 => {
+        Some(port) if !conversation.has_fragments => {
             format!("{tags}dst host {} and {protocol} dst port {port}", server.address)
         }
         _ => format!("{tags}dst host {}", server.address),

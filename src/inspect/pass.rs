@@ -40,8 +40,6 @@ pub(super) struct Pass {
     macs: Addresses<MacAddr>,
     conversations: Conversations,
     ports: Ports,
-    /// The most VLAN tags that an IP packet has.
-    tags: usize,
 }
 
 /// What tells networks apart.
@@ -117,10 +115,9 @@ impl Pass {
         let bytes = frame.original_length;
         let own_ports = layers.ports(frame.bytes);
         let ports = self.fragments.add(ip, addresses, own_ports);
-        self.tags = self.tags.max(layers.vlan_tags);
         self.transports.entry(ip.protocol).or_default().add(bytes);
         self.endpoints.add(addresses.0, addresses.1, bytes);
-        self.conversations.add(ip.protocol, addresses, ports, bytes);
+        self.conversations.add(layers, ip, addresses, ports, bytes);
         if let Some((_, port)) = ports {
             self.ports.add(ip.protocol, port, bytes);
         }
@@ -168,7 +165,7 @@ impl Pass {
         };
         let fragments = self.fragments.finish();
         let conversations = self.conversations.finish();
-        let notes = notes::both_directions(&conversations, self.tags, fragments).into_iter().collect();
+        let notes = notes::both_directions(&conversations).into_iter().collect();
         let times = self.times.map(|span| times(&span, self.frames, self.bytes_original, time_unit));
         Inspection {
             format: 1,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{Conversation, Endpoint, MOST_ENTRIES, MacEndpoint, Port, Protocol, Side, Tally, names};
 use crate::packet::MacAddr;
-use crate::packet::layers::protocol;
+use crate::packet::layers::{Fragment, Ip, Layers, protocol};
 
 /// What an address sent, and what was sent to it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,6 +86,8 @@ struct Exchange {
     client: usize,
     from_client: Tally,
     from_server: Tally,
+    vlan_tags: usize,
+    has_fragments: bool,
 }
 
 /// Who talked to whom.
@@ -97,13 +99,20 @@ pub(super) struct Conversations {
 }
 
 impl Conversations {
-    /// Adds a packet.
-    pub(super) fn add(&mut self, number: u8, addresses: (IpAddr, IpAddr), ports: Option<(u16, u16)>, bytes: u32) {
+    /// Adds a packet; `ports` are those of its datagram.
+    pub(super) fn add(
+        &mut self,
+        layers: &Layers,
+        ip: &Ip,
+        addresses: (IpAddr, IpAddr),
+        ports: Option<(u16, u16)>,
+        bytes: u32,
+    ) {
         let (source, destination) =
             ((addresses.0, ports.map(|ports| ports.0)), (addresses.1, ports.map(|ports| ports.1)));
         let (sides, sender) =
             if source <= destination { ([source, destination], 0) } else { ([destination, source], 1) };
-        let pair = Pair { protocol: number, sides };
+        let pair = Pair { protocol: ip.protocol, sides };
         if self.entries.len() >= MOST_ENTRIES && !self.entries.contains_key(&pair) {
             self.unlisted += 1;
             return;
@@ -112,7 +121,10 @@ impl Conversations {
             client: sender,
             from_client: Tally::default(),
             from_server: Tally::default(),
+            vlan_tags: layers.vlan_tags,
+            has_fragments: false,
         });
+        exchange.has_fragments |= ip.fragment != Fragment::Whole;
         let tally = if exchange.client == sender { &mut exchange.from_client } else { &mut exchange.from_server };
         tally.add(bytes);
     }
@@ -132,6 +144,8 @@ impl Conversations {
                 server: side(server),
                 from_client: exchange.from_client,
                 from_server: exchange.from_server,
+                vlan_tags: exchange.vlan_tags,
+                has_fragments: exchange.has_fragments,
             }
         });
         rows.collect()

@@ -113,7 +113,8 @@ fn frames(found: &Inspection) -> String {
 fn duration(of: f64) -> String {
     match of {
         ..0.001 => format!("{:.0} µs", of * 1e6),
-        ..1.0 => format!("{:.3} ms", of * 1e3),
+        ..0.01 => format!("{:.2} ms", of * 1e3),
+        ..1.0 => format!("{:.0} ms", of * 1e3),
         ..3600.0 => seconds(of),
         _ => {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and `as` saturates")]
@@ -143,7 +144,7 @@ fn sums(checksum: &Checksum) -> String {
         parts.push(format!("{} absent", thousands(checksum.absent)));
     }
     if checksum.unverifiable > 0 {
-        parts.push(format!("{} of what isn't there whole", thousands(checksum.unverifiable)));
+        parts.push(format!("{} not verifiable", thousands(checksum.unverifiable)));
     }
     format!("{} {}", padded(checksum.of, 11), parts.join(", "))
 }
