@@ -1,7 +1,5 @@
 //! `restage inspect` over captures made here, and over real ones where they lie beside the clone, in `../shared/captures`.
 
-#![expect(clippy::print_stdout, reason = "a test that can't run says why")]
-
 #[path = "common/mixed.rs"]
 mod mixed;
 

@@ -258,7 +258,7 @@ pub struct Port {
     /// `UDP` or `TCP`.
     pub protocol: &'static str,
     /// Its number.
-    pub port: u16,
+    pub number: u16,
     /// Frames to it.
     pub frames: u64,
     /// Their bytes on the wire.

@@ -170,7 +170,7 @@ impl Ports {
         entries.sort_unstable_by_key(|(port, tally)| (std::cmp::Reverse(tally.frames), *port));
         let rows = entries.into_iter().map(|((number, port), Tally { frames, bytes })| {
             let protocol = if number == protocol::UDP { "UDP" } else { "TCP" };
-            Port { protocol, port, frames, bytes }
+            Port { protocol, number: port, frames, bytes }
         });
         rows.collect()
     }

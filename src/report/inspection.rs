@@ -264,7 +264,7 @@ fn ports(text: &mut String, found: &Inspection, top: usize, look: Look) {
     let columns = format!("{:>10}  {:>13}", "frames", "bytes");
     title(text, &count(all.len() as u64, "destination port"), &columns, 22, look);
     for port in all.iter().take(top) {
-        let name = padded(&format!("{} {}", port.protocol, port.port), 22);
+        let name = padded(&format!("{} {}", port.protocol, port.number), 22);
         let _infallible = writeln!(text, "  {name}{:>10}  {:>13}", thousands(port.frames), thousands(port.bytes));
     }
     more(text, all.len(), top);
