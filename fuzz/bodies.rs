@@ -13,7 +13,7 @@ use restage::packet::MacAddr;
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Output, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{Checksums, IpEntry, IpMap, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps};
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
@@ -29,7 +29,7 @@ pub(crate) fn reader(folder: &Path, bytes: &[u8]) {
     let output = folder.join("out").with_extension(ending);
     let identity = Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role");
     let source = Arc::new(Source { path: "identity.toml".into(), text: String::new() });
-    let done = rewrite_file(&input, &Output::Path(&output), &mut |_| Ok(Selected::Yes), &identity, &source);
+    let done = rewrite_file(&input, &Output::Path(&output), &mut |_| Ok(Selected::Yes), &Pass::new(&identity), &source);
     assert_eq!(done.is_ok(), is_capture, "{done:?}");
     if is_capture {
         assert!(fs::read(&output).expect("it was written") == bytes, "an identity rewrite changed something");

@@ -77,7 +77,10 @@ impl Input {
 
     fn write_kept(&mut self) -> Result<(), Fault> {
         if let Some(copy) = &mut self.copy {
-            copy.write_all(self.buffer.get(self.kept..self.start).unwrap_or_default()).map_err(Fault::Write)?;
+            let kept = self.buffer.get(self.kept..self.start).unwrap_or_default();
+            if !kept.is_empty() {
+                copy.write_all(kept).map_err(Fault::Write)?;
+            }
         }
         self.kept = self.start;
         Ok(())
@@ -100,6 +103,12 @@ impl Input {
 
     /// Consumed bytes that are still in the buffer.
     #[inline]
+    pub(super) fn behind(&self, range: Range<usize>) -> &[u8] {
+        self.buffer.get(range).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    #[inline]
     pub(super) fn consumed(&mut self, range: Range<usize>) -> &mut [u8] {
         self.buffer.get_mut(range).unwrap_or_default()
     }
@@ -111,6 +120,15 @@ impl Input {
         self.start = after;
         self.kept = after;
         Ok(())
+    }
+
+    /// The copy has `with` in place of the last consumed bytes, from `from` on.
+    pub(super) fn replace(&mut self, from: usize, with: &[u8]) -> Result<(), Fault> {
+        self.leave_out(from)?;
+        match &mut self.copy {
+            Some(copy) => copy.write_all(with).map_err(Fault::Write),
+            None => Ok(()),
+        }
     }
 
     /// Writes what is still kept for the copy, and ends it.

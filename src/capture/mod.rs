@@ -36,6 +36,8 @@ mod looks;
 mod pcapng;
 mod reader;
 mod savefile;
+#[cfg(test)]
+mod tests;
 mod words;
 mod writer;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::input::Input;
 use super::reader::{Damage, Record, Stop, TimeUnit};
-use super::savefile::{LARGEST_RECORD, number16, number32};
+use super::savefile::{LARGEST_RECORD, bytes32, length32, number16, number32};
 use crate::packet::bytes::{array, byte};
 use crate::packet::layers::LinkType;
 
@@ -67,6 +67,20 @@ impl Clock {
             TimeUnit::Finer
         };
         (u64::try_from(time.max(0)).unwrap_or(u64::MAX), unit)
+    }
+}
+
+impl Clock {
+    /// The ticks of a time in nanoseconds since 1970; what is finer is cut off.
+    fn ticks(self, time_ns: u64) -> u64 {
+        let since = i128::from(time_ns) - i128::from(self.offset_seconds) * 1_000_000_000;
+        let since = u128::try_from(since).unwrap_or_default();
+        let (seconds, rest) = (since / 1_000_000_000, since % 1_000_000_000);
+        let ticks = seconds.saturating_mul(self.ticks_per_second).saturating_add(
+            // A clock finer than in nanoseconds: what is cut off here is nothing.
+            rest.checked_mul(self.ticks_per_second).map_or(0, |product| product / 1_000_000_000),
+        );
+        u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 }
 
@@ -148,6 +162,53 @@ impl Pcapng {
             return Err(Damage::new(at, what).into());
         }
         Ok(Some(Block { kind, length }))
+    }
+
+    /// Appends the packet block `old`, whose frame has `old_captured` bytes, with the frame `parts` in place of that, and with this
+    /// original length. Options stay.
+    ///
+    /// A simple packet block has no captured length, it follows from the original one and from the interface's snaplen. Where it
+    /// can't say the new one it becomes an enhanced packet block, with the time that the reader gives its frame.
+    pub(super) fn replaced(
+        &self,
+        old: &[u8],
+        old_captured: usize,
+        parts: [&[u8]; 2],
+        (original_length, time_ns): (u32, u64),
+        block: &mut Vec<u8>,
+    ) {
+        let number = |value| bytes32(value, self.big_endian);
+        let captured = length32(parts);
+        let kind = number32(old, 0, self.big_endian);
+        let start = block.len();
+        if kind == block::SIMPLE_PACKET {
+            let interface = self.interfaces.first();
+            let limit = interface.map_or(0, |interface| interface.snaplen);
+            let limit = if limit == 0 { u32::MAX } else { limit };
+            if captured == original_length.min(limit) {
+                block.extend([kind, 0, original_length].map(number).as_flattened());
+            } else {
+                let ticks = interface.map_or(0, |interface| interface.clock.ticks(time_ns));
+                let [high, low] =
+                    [ticks >> 32, ticks & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or_default());
+                let fields = [block::ENHANCED_PACKET, 0, 0, high, low, captured, original_length];
+                block.extend(fields.map(number).as_flattened());
+            }
+        } else {
+            block.extend(old.get(..20).unwrap_or_default());
+            block.extend([captured, original_length].map(number).as_flattened());
+        }
+        block.extend(parts.iter().copied().flatten());
+        block.resize(start + (block.len() - start).next_multiple_of(4), 0);
+        if kind != block::SIMPLE_PACKET {
+            let options = 28 + old_captured.next_multiple_of(4);
+            block.extend(old.get(options..old.len().saturating_sub(4)).unwrap_or_default());
+        }
+        let length = number(u32::try_from(block.len() - start + 4).unwrap_or(u32::MAX));
+        block.extend(length);
+        if let Some(field) = block.get_mut(start + 4..start + 8) {
+            field.copy_from_slice(&length);
+        }
     }
 
     /// A packet block; the record's `frame` counts from the block's first byte.

@@ -40,6 +40,8 @@ pub struct Reader {
     copies: bool,
     /// The last frame is copied with an FCS that was right when it was read.
     fcs_was_right: bool,
+    /// The record that is written in place of another.
+    replacement: Vec<u8>,
 }
 
 enum Body {
@@ -169,6 +171,7 @@ impl Reader {
             last: Record::NONE,
             copies: false,
             fcs_was_right: false,
+            replacement: Vec::new(),
         })
     }
 
@@ -263,6 +266,41 @@ impl Reader {
     /// Keeps the frame that was read last out of the copy; there must be one.
     pub(crate) fn leave_out(&mut self) -> Result<()> {
         self.input.leave_out(self.last.whole.start).map_err(|fault| self.stopped(&Stop::Fault(fault)))
+    }
+
+    /// The copy has `bytes` in place of the frame that was read last, and this original length; there must be one, not replaced yet.
+    ///
+    /// What else the file keeps about the frame stays; an FCS that the file announces stays after a frame that is whole
+    /// (`bytes.len() == original_length`), and follows it if it was right. [`Reader::current`] still gives the old frame.
+    pub(crate) fn replace(&mut self, bytes: &[u8], original_length: u32) -> Result<()> {
+        let fcs_was_right = std::mem::take(&mut self.fcs_was_right);
+        let fcs_length = usize::from(self.last.fcs);
+        let (old, _) = self.last.without_fcs();
+        let was_whole = old.end + fcs_length == self.last.frame.end;
+        let is_whole = usize::try_from(original_length) == Ok(bytes.len());
+        let right;
+        let fcs: &[u8] = match (was_whole && is_whole, fcs_was_right) {
+            (false, _) => &[],
+            (true, false) => self.input.behind(old.end..self.last.frame.end),
+            (true, true) => {
+                right = crc::ETHERNET.of(bytes.iter().copied()).to_le_bytes();
+                &right
+            }
+        };
+        let original_length = original_length.saturating_add(u32::from(self.last.fcs));
+        let whole = self.input.behind(self.last.whole.clone());
+        self.replacement.clear();
+        match &self.body {
+            Body::Pcap(savefile) => savefile.replaced(whole, [bytes, fcs], original_length, &mut self.replacement),
+            Body::Pcapng(pcapng) => pcapng.replaced(
+                whole,
+                self.last.frame.len(),
+                [bytes, fcs],
+                (original_length, self.time_ns),
+                &mut self.replacement,
+            ),
+        }
+        self.input.replace(self.last.whole.start, &self.replacement).map_err(|fault| self.stopped(&Stop::Fault(fault)))
     }
 
     /// Writes the rest of the copy.

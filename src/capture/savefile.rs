@@ -115,6 +115,21 @@ impl Savefile {
         Ok(true)
     }
 
+    /// Appends the record `old` with the frame `parts` in place of its own, and with this original length.
+    pub(super) fn replaced(&self, old: &[u8], parts: [&[u8]; 2], original_length: u32, record: &mut Vec<u8>) {
+        let captured = length32(parts);
+        let [_, _, first, second] = self.header(old);
+        let (first, second) = match self.lengths {
+            Lengths::CapturedFirst => (captured, original_length),
+            Lengths::Either if first <= second => (captured, original_length),
+            Lengths::Either | Lengths::OriginalFirst => (original_length, captured),
+        };
+        record.extend(old.get(..8).unwrap_or_default());
+        record.extend([first, second].map(|length| bytes32(length, self.big_endian)).as_flattened());
+        record.extend(old.get(16..self.record_header).unwrap_or_default());
+        record.extend(parts.iter().copied().flatten());
+    }
+
     /// The four numbers that every record begins with.
     #[inline]
     fn header(&self, ahead: &[u8]) -> [u32; 4] {
@@ -164,4 +179,14 @@ pub(super) fn number16(bytes: &[u8], at: usize, big_endian: bool) -> u16 {
 pub(super) fn number32(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
     let field = array(bytes, at).unwrap_or_default();
     if big_endian { u32::from_be_bytes(field) } else { u32::from_le_bytes(field) }
+}
+
+/// A 32-bit field of the file, in its byte order.
+pub(super) fn bytes32(value: u32, big_endian: bool) -> [u8; 4] {
+    if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+}
+
+/// The length of both parts together.
+pub(super) fn length32(parts: [&[u8]; 2]) -> u32 {
+    u32::try_from(parts.iter().map(|part| part.len()).sum::<usize>()).unwrap_or(u32::MAX)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::entries;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
@@ -13,7 +14,6 @@ use crate::execute;
 use crate::plan::fate::{End, Fate};
 use crate::plan::survey::Carried;
 use crate::plan::{Plan, survey};
-use crate::rewrite::{Hits, Left, Rewriter};
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
 use crate::scenario::{self, Scenario};
@@ -70,10 +70,14 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
     };
     line("scenario", &scenario.name);
     let counts = plan.counts;
-    let skipped = match counts.skipped_truncated {
-        0 => String::new(),
-        skipped => format!(", {skipped} skipped since the snaplen cut them"),
-    };
+    let mut skipped = String::new();
+    for (frames, why) in
+        [(counts.skipped_truncated, "the snaplen cut them"), (counts.skipped_oversize, "they are longer than the MTU")]
+    {
+        if frames > 0 {
+            let _infallible = write!(skipped, ", {frames} skipped since {why}");
+        }
+    }
     line(
         "capture",
         &format!(
@@ -83,16 +87,18 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
             counts.selected
         ),
     );
-    for entry in entries(&plan.rewriter, &plan.hits) {
+    for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
         line("rewrite", &entry);
     }
     match (&scenario.site, &plan.site) {
-        (SiteWords::Target { interface }, _) => line("target", &format!("{} (MTU {})", interface.value, plan.mtu)),
+        (SiteWords::Target { interface }, _) => {
+            line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu))
+        }
         (SiteWords::Lab(_), Some(site)) => {
             let addresses: Vec<String> = site.addresses.iter().take(4).map(ToString::to_string).collect();
             let more = site.addresses.len().saturating_sub(4);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            line("lab", &format!("receiver {} with {}{more}, MTU {}", site.mac, addresses.join(", "), plan.mtu));
+            line("lab", &format!("receiver {} with {}{more}, MTU {}", site.mac, addresses.join(", "), plan.medium.mtu));
             let listens: Vec<String> = site.listens.iter().map(ToString::to_string).collect();
             let who = scenario
                 .receiver
@@ -140,25 +146,6 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
         }
     }
     text
-}
-
-/// What each map entry did, and what was left.
-pub(super) fn entries(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
-    let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
-        let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
-        format!("{} {}: {} frames{first}", entry.side.word(), entry.mapping, hits.frames)
-    });
-    let left = Left::ALL.into_iter().filter_map(|reason| {
-        let hits = hits.left(reason);
-        let why = match reason {
-            Left::NotIp => "neither IP nor ARP",
-            Left::BrokenIp => "an IP header that is malformed or cut",
-            Left::SctpChecksum => "an SCTP fragment, whose checksum can't follow",
-        };
-        (hits.frames > 0)
-            .then(|| format!("left as they are: {} frames ({why}), first frame {}", hits.frames, hits.first_frame))
-    });
-    entries.chain(left).collect()
 }
 
 fn rate(rate: Rate) -> String {
@@ -223,11 +210,12 @@ fn as_json(scenario: &Scenario, plan: &Plan) -> Value {
         "read": plan.counts.read,
         "selected": plan.counts.selected,
         "skipped-truncated": plan.counts.skipped_truncated,
+        "skipped-oversize": plan.counts.skipped_oversize,
         "repeat": scenario.pacing.repeat.value,
         "seconds": plan.duration.map(|duration| duration.as_secs_f64()),
         "timeout": plan.timeout.as_secs_f64(),
-        "mtu": plan.mtu,
-        "rewrite": entries(&plan.rewriter, &plan.hits),
+        "mtu": plan.medium.mtu,
+        "rewrite": entries::as_json(&plan.rewriter, &plan.hits),
         "addresses": plan.site.as_ref().map(|site| &site.addresses),
         "mac": plan.site.as_ref().map(|site| site.mac),
         "listens": plan.listens().iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -113,7 +113,7 @@ impl<'a> Replay<'a> {
         let mut told = Instant::now();
         let mut anchor = None;
         'rounds: for _ in 0..repeat {
-            let mut stream = Stream::open(self.scenario, &self.plan.rewriter)?;
+            let mut stream = Stream::open(self.scenario, &self.plan.rewriter, &self.plan.medium)?;
             while let Some(frame) = stream.next_frame()? {
                 let deadline = schedule.next(frame.time_ns, frame.bytes.len());
                 let due = match deadline {

@@ -4,7 +4,7 @@
 
 use super::bytes::{be16, byte};
 use super::layers::{Fragment, Ip, Layers, Network, protocol};
-use super::{ip, sctp};
+use super::{MacAddr, ip, sctp};
 
 /// A one's complement sum that isn't folded yet (RFC 1071). Every slice added must begin at an even offset of what is summed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +83,15 @@ impl Change {
             .and(Self::double(old as u32, new as u32))
     }
 
+    /// A MAC address.
+    #[must_use]
+    #[inline]
+    pub const fn mac(old: MacAddr, new: MacAddr) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (old.0, new.0);
+        Self::double(u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([g, h, i, j]))
+            .and(Self::word(u16::from_be_bytes([e, f]), u16::from_be_bytes([k, l])))
+    }
+
     /// Both changes.
     #[must_use]
     #[inline]
@@ -123,7 +132,12 @@ pub enum Sum {
 
 /// The header checksum of IPv4 (RFC 791); `None` for everything else.
 pub fn ip_header_sum(layers: &Layers, frame: &[u8]) -> Sum {
-    match &layers.network {
+    header_sum(&layers.network, frame)
+}
+
+/// The same for a packet that may lie in a tunnel.
+pub(crate) fn header_sum(network: &Network, frame: &[u8]) -> Sum {
+    match network {
         Network::Ipv4(ip) => match frame.get(ip.offset..ip.payload) {
             Some(header) if Accumulator::default().add(header).fold() == 0xffff => Sum::Good,
             Some(_) => Sum::Bad,
@@ -133,25 +147,31 @@ pub fn ip_header_sum(layers: &Layers, frame: &[u8]) -> Sum {
     }
 }
 
-/// The checksum of TCP, UDP, UDP-Lite (RFC 3828), ICMP, ICMPv6 and SCTP (CRC-32c). `original_length` is the frame's length on the
-/// wire: with segmentation offload nothing else says how long the packet is.
+/// The checksum of TCP, UDP, UDP-Lite (RFC 3828), ICMP, ICMPv6, IGMP and SCTP (CRC-32c). `original_length` is the frame's length on
+/// the wire: with segmentation offload nothing else says how long the packet is.
 pub fn transport_sum(layers: &Layers, frame: &[u8], original_length: u32) -> Sum {
-    let Some(ip) = layers.network.ip() else { return Sum::None };
+    payload_sum(&layers.network, frame, original_length)
+}
+
+/// The same for a packet that may lie in a tunnel: `frame` ends where the packet that carries it ends, `original_length` is where
+/// that was on the wire.
+pub(crate) fn payload_sum(network: &Network, frame: &[u8], original_length: u32) -> Sum {
+    let Some(ip) = network.ip() else { return Sum::None };
     if ip.protocol == protocol::SCTP {
         return sctp::sum(ip, frame);
     }
-    let Some(field) = Field::find(&layers.network, frame).filter(|field| field.verifiable) else { return Sum::None };
+    let Some(field) = Field::find(network, frame).filter(|field| field.verifiable) else { return Sum::None };
     let Some(stored) = be16(frame, field.at) else { return Sum::None };
     if field.zero_means_none && stored == 0 {
-        return if matches!(layers.network, Network::Ipv4(_)) { Sum::None } else { Sum::Bad };
+        return if matches!(network, Network::Ipv4(_)) { Sum::None } else { Sum::Bad };
     }
-    let covered = field.covered(&layers.network, frame, Including::TheField);
+    let covered = field.covered(network, frame, Including::TheField);
     if covered.is_some_and(|sum| sum.fold() == 0xffff) {
         return Sum::Good;
     }
     if matches!(ip.protocol, protocol::TCP | protocol::UDP)
         && ip.fragment == Fragment::Whole
-        && offloaded(&layers.network, frame, original_length) == Some(stored)
+        && offloaded(network, frame, original_length) == Some(stored)
     {
         return Sum::Offload;
     }
@@ -230,7 +250,7 @@ impl Field {
             protocol::TCP => Self { at: ip.payload + 16, ..plain },
             protocol::UDP => Self { at: ip.payload + 6, zero_means_none: true, ..plain },
             protocol::UDPLITE => Self { at: ip.payload + 6, ..plain },
-            protocol::ICMP if is_v4 => Self { at: ip.payload + 2, pseudo_header: false, ..plain },
+            protocol::ICMP | protocol::IGMP if is_v4 => Self { at: ip.payload + 2, pseudo_header: false, ..plain },
             protocol::ICMPV6 if !is_v4 => Self { at: ip.payload + 2, ..plain },
             // RFC 4340 §9.1
             protocol::DCCP => Self { at: ip.payload + 6, ..updated_only },

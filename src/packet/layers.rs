@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use super::bytes::{array, be16};
 use super::{MacAddr, ip, link};
 
+pub(crate) use link::{Framed, framed, is_known};
+
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkType(pub u16);
@@ -29,12 +31,16 @@ pub mod protocol {
     #![expect(missing_docs, reason = "the names are the registry's own")]
     pub const ICMP: u8 = 1;
     pub const IGMP: u8 = 2;
+    pub const IPV4: u8 = 4;
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const DCCP: u8 = 33;
+    pub const IPV6: u8 = 41;
+    pub const GRE: u8 = 47;
     pub const ESP: u8 = 50;
     pub const AH: u8 = 51;
     pub const ICMPV6: u8 = 58;
+    pub const ETHERIP: u8 = 97;
     pub const SCTP: u8 = 132;
     pub const UDPLITE: u8 = 136;
 }
@@ -134,6 +140,12 @@ impl Network {
             Self::None | Self::Arp { .. } => None,
         }
     }
+
+    /// Source and destination port; `None` for a later fragment and protocols without ports.
+    pub fn ports(&self, frame: &[u8]) -> Option<(u16, u16)> {
+        let (source, destination) = self.ip()?.port_offsets()?;
+        Some((be16(frame, source)?, be16(frame, destination)?))
+    }
 }
 
 impl Ip {
@@ -191,8 +203,20 @@ impl Layers {
 
     /// Source and destination port; `None` for a later fragment and protocols without ports.
     pub fn ports(&self, frame: &[u8]) -> Option<(u16, u16)> {
-        let (source, destination) = self.network.ip()?.port_offsets()?;
-        Some((be16(frame, source)?, be16(frame, destination)?))
+        self.network.ports(frame)
+    }
+
+    /// How long the layer 3 packet of a frame of `length` bytes is, as an MTU counts it: without the Ethernet header and its VLAN tags, or
+    /// without what stands before IP.
+    #[inline]
+    pub fn packet_length(&self, length: usize) -> usize {
+        let header = match (self.link, &self.network) {
+            (LinkType::ETHERNET, _) => 14 + 4 * self.vlan_tags,
+            (_, Network::Ipv4(ip) | Network::Ipv6(ip)) => ip.offset,
+            (_, Network::Arp { offset }) => *offset,
+            (_, Network::None) => 0,
+        };
+        length.saturating_sub(header)
     }
 
     /// The packet that an ICMP or ICMPv6 error quotes (RFC 792, RFC 4443): its offsets are into the same frame, and nothing of it

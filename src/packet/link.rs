@@ -3,8 +3,8 @@
 //! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`walk`].
 
 use super::bytes::{array, be16, byte};
-use super::ip;
 use super::layers::{Layers, LinkType, Network};
+use super::{MacAddr, ip};
 
 /// `EtherType` values (IEEE 802 Numbers registry).
 mod ethertype {
@@ -29,7 +29,7 @@ fn is_vlan_tag(ethertype: u16) -> bool {
 pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
     let none = Layers { link, vlan_tags: 0, ethertype: None, network: Network::None };
     match link.0 {
-        1 => ethernet(link, frame).unwrap_or(none),
+        1 => ethernet(link, frame, 0).unwrap_or(none),
         12 | 14 | 101 | 228 | 229 => Layers { network: ip::find(frame, 0), ..none },
         0 | 108 => Layers { network: loopback(link, frame).unwrap_or(Network::None), ..none },
         9 | 50 => Layers { network: ppp(frame).unwrap_or(Network::None), ..none },
@@ -41,11 +41,11 @@ pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
     }
 }
 
-/// Ethernet II and 802.3, with any number of VLAN tags.
+/// Ethernet II and 802.3, with any number of VLAN tags, from `at` on.
 #[inline]
-fn ethernet(link: LinkType, frame: &[u8]) -> Option<Layers> {
-    let mut ethertype = be16(frame, 12)?;
-    let mut offset = 14;
+pub(super) fn ethernet(link: LinkType, frame: &[u8], at: usize) -> Option<Layers> {
+    let mut ethertype = be16(frame, at + 12)?;
+    let mut offset = at + 14;
     let mut vlan_tags = 0;
     while is_vlan_tag(ethertype) {
         let Some(inner) = be16(frame, offset + 2) else { break };
@@ -145,4 +145,59 @@ fn cooked(none: Layers, frame: &[u8], field: usize, mut offset: usize) -> Layers
         offset += 4;
     }
     Layers { ethertype: Some(ethertype), network: by_ethertype(frame, ethertype, offset), ..none }
+}
+
+/// Whether frames of this link type are looked into.
+pub(crate) fn is_known(link: LinkType) -> bool {
+    matches!(link.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 276)
+}
+
+/// What an Ethernet header for a frame that was captured without one would say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Framed {
+    pub(crate) ethertype: u16,
+    /// Where what stands behind that `EtherType` begins in the frame as it was captured.
+    pub(crate) payload: usize,
+    /// The sender's MAC, where it was captured.
+    pub(crate) source: Option<MacAddr>,
+    /// Whether it was sent to every station.
+    pub(crate) broadcast: bool,
+    /// Layer 3.
+    pub(crate) network: Network,
+}
+
+/// What an Ethernet header for this frame would say; `None` where its link type or what it carries has no `EtherType`.
+pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Option<Framed> {
+    let network = walk(link, frame).network;
+    let (ethertype, payload) = match link.0 {
+        0 | 9 | 12 | 14 | 50 | 101 | 108 | 228 | 229 => match &network {
+            Network::Ipv4(ip) => (ethertype::IPV4, ip.offset),
+            Network::Ipv6(ip) => (ethertype::IPV6, ip.offset),
+            Network::None | Network::Arp { .. } => return None,
+        },
+        51 => (ethertype::PPPOE_SESSION, 0),
+        104 => (be16(frame, 2)?, 4),
+        113 => (be16(frame, 14)?, 16),
+        276 => (be16(frame, 0)?, 20),
+        _ => return None,
+    };
+    // Smaller numbers are not of the registry, but Linux's own for 802.2 and the like.
+    if ethertype < ethertype::FIRST || frame.len() < payload {
+        return None;
+    }
+    // Packet type 1 is a broadcast; the address is a MAC where it has six bytes.
+    let (source, kind) = match link {
+        LinkType::LINUX_SLL => (array(frame, 6).filter(|_| be16(frame, 4) == Some(6)), be16(frame, 0)),
+        LinkType::LINUX_SLL2 => {
+            (array(frame, 12).filter(|_| byte(frame, 11) == Some(6)), byte(frame, 10).map(u16::from))
+        }
+        _ => (None, None),
+    };
+    // A device without addresses, such as lo, shows zeroes.
+    let source = source.map(MacAddr).filter(|mac| *mac != MacAddr::default() && !mac.is_group());
+    let everybody = match &network {
+        Network::Ipv4(ip) => array(frame, ip.offset + 16) == Some([0xff; 4]),
+        _ => false,
+    };
+    Some(Framed { ethertype, payload, source, broadcast: everybody || kind == Some(1), network })
 }

@@ -14,5 +14,6 @@ mod link;
 pub mod listing;
 mod mac;
 pub(crate) mod sctp;
+pub(crate) mod tunnel;
 
 pub use mac::MacAddr;

@@ -5,6 +5,7 @@
 
 pub mod fate;
 mod frame_ranges;
+mod note;
 mod refuse;
 mod schedule;
 mod stream;
@@ -18,14 +19,15 @@ use ipnet::IpNet;
 
 pub use frame_ranges::FrameRanges;
 pub use schedule::Schedule;
-pub use stream::{Counts, Prepared, Selector, Stream, open_capture};
+pub use stream::{Counts, Medium, Prepared, Selector, Stream, open_capture, pass};
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::packet::MacAddr;
 use crate::packet::listing;
-use crate::rewrite::{Hits, Rewriter, Roles, unused_problems};
+use crate::rewrite::{Framing, Hits, Rewriter, Roles, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
+use crate::scenario::rewrite::{MacMap, MacTarget, Side};
 use crate::scenario::site::{LabMac, LabWords, SiteWords};
 use fate::{Fate, Site};
 use survey::Survey;
@@ -65,8 +67,8 @@ pub struct Plan {
     pub site: Option<Site>,
     /// What becomes of the frames there.
     pub fates: Vec<Fate>,
-    /// Largest layer 3 packet, in bytes.
-    pub mtu: u32,
+    /// What the sending interface takes.
+    pub medium: Medium,
     /// From the first to the last deadline, repetitions included; `None` at top speed.
     pub duration: Option<Duration>,
     /// After this long the run is judged as it stands.
@@ -84,14 +86,12 @@ pub struct Plan {
 pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, target))?;
-    let mtu = match (&scenario.site, target) {
-        (SiteWords::Lab(lab), _) => lab.mtu.value,
-        (SiteWords::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
-    };
+    let medium = medium(scenario, target);
+    let mtu = medium.mtu;
     let mut survey = Survey::default();
     let mut schedule = Schedule::new(&scenario.pacing);
     let mut listing = scenario.expect.rewritten.as_ref().map(|_| String::new());
-    let mut stream = Stream::open(scenario, &rewriter)?;
+    let mut stream = Stream::open(scenario, &rewriter, &medium)?;
     stream.look_at_addresses();
     let mut first_ns = None;
     while let Some(frame) = stream.next_frame()? {
@@ -102,11 +102,11 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
             list(listing, &frame, first_ns);
         }
     }
-    let counts = stream.counts();
+    let (counts, framed) = (stream.counts(), stream.framed());
     let (hits, seen) = stream.into_hits();
     refuse::nothing_selected(scenario, counts)?;
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
-    problems.extend(refuse::not_ethernet(scenario, &survey));
+    problems.extend(refuse::not_ethernet(scenario, &survey, &medium));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::oversize(scenario, &survey, mtu));
     if listing.is_some() && counts.selected > MOST_LISTED {
@@ -126,13 +126,15 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
         SiteWords::Target { .. } => None,
     };
     let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
+    notes.extend(note::framed(framed, &medium));
+    notes.extend(note::offload(scenario, &survey));
     if schedule.backwards() > 0 {
         notes.push(Problem::note(format!(
             "{} frames have an earlier time than the one before; each is sent right after it",
             schedule.backwards()
         )));
     }
-    Ok(Plan { rewriter, hits, counts, survey, site, fates, mtu, duration, timeout, listing, notes })
+    Ok(Plan { rewriter, hits, counts, survey, site, fates, medium, duration, timeout, listing, notes })
 }
 
 /// The rewritten frames of a scenario as text, a line each.
@@ -141,7 +143,7 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
 /// As [`plan`], but for what only a replay refuses.
 pub fn listing(scenario: &Scenario) -> Result<String> {
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, None))?;
-    let mut stream = Stream::open(scenario, &rewriter)?;
+    let mut stream = Stream::open(scenario, &rewriter, &medium(scenario, None))?;
     let (mut text, mut first_ns) = (String::new(), None);
     while let Some(frame) = stream.next_frame()? {
         let first_ns = *first_ns.get_or_insert(frame.time_ns);
@@ -161,6 +163,24 @@ impl Plan {
     pub fn listens(&self) -> &[Listener] {
         self.site.as_ref().map(|site| site.listens.as_slice()).unwrap_or_default()
     }
+}
+
+/// What the sending interface takes.
+fn medium(scenario: &Scenario, target: Option<&TargetFacts>) -> Medium {
+    let mtu = match (&scenario.site, target) {
+        (SiteWords::Lab(lab), _) => lab.mtu.value,
+        (SiteWords::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
+    };
+    let roles = roles(scenario, target);
+    // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
+    let named = scenario.rewrite.sides.iter().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
+    let named = named.filter_map(|maps| match &maps.mac {
+        Some(MacMap::All(At { value: MacTarget::Literal(mac), .. })) => Some(*mac),
+        _ => None,
+    });
+    let receiver = roles.receiver.or(named.last());
+    let framing = receiver.map(|receiver| Framing { sender: roles.sender.unwrap_or(LAB_SENDER_MAC), receiver });
+    Medium { mtu, framing }
 }
 
 /// What "sender" and "receiver" stand for as MACs.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stream::Counts;
+use super::stream::{Counts, Medium};
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
@@ -46,7 +46,12 @@ pub(super) fn nothing_selected(scenario: &Scenario, counts: Counts) -> Result<()
             capture.truncated.span.clone(),
             capture.file.span.clone(),
         ];
-        let why = if counts.skipped_truncated > 0 {
+        let why = if counts.skipped_oversize > 0 {
+            format!(
+                "{} frames were read, {} of them skipped since the snaplen cut them, {} since they are longer than the MTU",
+                counts.read, counts.skipped_truncated, counts.skipped_oversize
+            )
+        } else if counts.skipped_truncated > 0 {
             format!(
                 "{} frames were read, {} of them skipped since the snaplen cut them",
                 counts.read, counts.skipped_truncated
@@ -62,14 +67,19 @@ pub(super) fn nothing_selected(scenario: &Scenario, counts: Counts) -> Result<()
     Err(Failure::invalid(problem))
 }
 
-/// Frames without an Ethernet header.
-pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
-    survey.not_ethernet.map(|(frame, link)| {
-        Problem::error(format!("frame {frame} has link type {link}, and only Ethernet (1) can be replayed"))
-            .at(&scenario.source, scenario.capture.file.span.clone())
-            .why("both interfaces are Ethernet; making Ethernet headers for other link types is not there yet")
-            .fix("capture on an Ethernet interface (not `-i any`), or leave such frames out with `[capture] frames`")
-    })
+/// Frames that no Ethernet header can be made for.
+pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey, medium: &Medium) -> Option<Problem> {
+    let (frame, link) = survey.not_ethernet?;
+    let problem = if medium.framing.is_none() {
+        Problem::error(format!("frame {frame} was captured without an Ethernet header (link type {link})"))
+            .why("one is made for it, and with `[target]` nothing here knows the receiver's MAC")
+            .fix("say `[rewrite.destination] mac = \"…\"`: the receiver's, or the router's on the way; `ip neigh` shows both")
+    } else {
+        Problem::error(format!("frame {frame} of link type {link} can't be sent over Ethernet"))
+            .why("headers are made for IP of the link types NULL, LOOP, RAW, PPP, and for what has an EtherType of SLL, SLL2, C-HDLC and PPPoE")
+            .fix("leave such frames out with `[capture] filter = \"ip or ip6\"` or `frames`")
+    };
+    Some(problem.at(&scenario.source, scenario.capture.file.span.clone()))
 }
 
 /// Frames above the MTU.
@@ -81,15 +91,14 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         SiteWords::Lab(lab) => (
             lab.mtu.span.clone().or_else(|| scenario.capture.file.span.clone()),
             format!(
-                "`[lab] mtu = {}`, or leave them out with `[capture] filter = \"less {}\"`",
-                survey.longest,
-                mtu.saturating_add(14)
+                "`[lab] mtu = {}`, or leave them out with `[rewrite] oversize = \"skip\"`, or cut them with \"truncate\"",
+                survey.longest
             ),
         ),
         SiteWords::Target { interface } => (
             interface.span.clone(),
             format!(
-                "`ip link set {} mtu {}`, or leave them out with `[capture] filter`",
+                "`ip link set {} mtu {}`, or leave them out with `[rewrite] oversize = \"skip\"`",
                 interface.value, survey.longest
             ),
         ),

@@ -5,9 +5,19 @@
 use crate::capture::{Filter, Frame, Reader};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::packet::layers::Layers;
-use crate::rewrite::{Hits, Rewriter, Seen};
+use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
+use crate::scenario::rewrite::Oversize;
+
+/// What the sending interface takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Medium {
+    /// Largest layer 3 packet, in bytes.
+    pub mtu: u32,
+    /// The addresses of Ethernet headers that are made; `None` where the receiver's isn't known.
+    pub framing: Option<Framing>,
+}
 
 /// A frame as it will be sent, borrowed until the next one is read.
 #[derive(Debug)]
@@ -16,7 +26,7 @@ pub struct Prepared<'a> {
     pub number: u64,
     /// Its time in the capture, in nanoseconds since 1970.
     pub time_ns: u64,
-    /// Its length on the wire when it was captured.
+    /// Its length on the wire when it was captured, with what was put to it and without what was taken off.
     pub original_length: u32,
     /// Where its headers are.
     pub layers: Layers,
@@ -33,6 +43,17 @@ pub struct Counts {
     pub selected: u64,
     /// Skipped because the snaplen cut them.
     pub skipped_truncated: u64,
+    /// Skipped because they are longer than the MTU.
+    pub skipped_oversize: u64,
+}
+
+impl Counts {
+    /// How many frames the scenario skips, and why; only the reasons that occurred.
+    pub fn skipped(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        let reasons =
+            [(self.skipped_truncated, "the snaplen cut them"), (self.skipped_oversize, "they are longer than the MTU")];
+        reasons.into_iter().filter(|(frames, _)| *frames > 0)
+    }
 }
 
 /// Which frames of a capture a scenario selects.
@@ -40,23 +61,25 @@ pub struct Counts {
 pub struct Selector<'a> {
     scenario: &'a Scenario,
     filter: Option<Filter>,
+    /// The MTU, where there is one.
+    mtu: Option<u32>,
     /// Where frames went.
     pub counts: Counts,
 }
 
 impl<'a> Selector<'a> {
-    /// The selection of `scenario`.
+    /// The selection of `scenario`, where an interface takes layer 3 packets of at most `mtu` bytes.
     ///
     /// # Errors
     /// A filter expression that libpcap does not take.
-    pub fn new(scenario: &'a Scenario) -> Result<Self> {
+    pub fn new(scenario: &'a Scenario, mtu: Option<u32>) -> Result<Self> {
         let filter = match &scenario.capture.filter {
             None => None,
             Some(expression) => {
                 Some(Filter::compile(&expression.value).map_err(|failure| in_filter(scenario, failure))?)
             }
         };
-        Ok(Self { scenario, filter, counts: Counts::default() })
+        Ok(Self { scenario, filter, mtu, counts: Counts::default() })
     }
 
     /// Whether `frame` is selected.
@@ -86,8 +109,23 @@ impl<'a> Selector<'a> {
                 Truncated::Pad | Truncated::Send => {}
             }
         }
+        if self.scenario.rewrite.oversize.value == Oversize::Skip && self.is_oversize(frame) {
+            self.counts.skipped_oversize += 1;
+            return Ok(false);
+        }
         self.counts.selected += 1;
         Ok(true)
+    }
+
+    /// Whether the packet that would be sent is longer than the MTU.
+    pub fn is_oversize(&self, frame: &Frame<'_>) -> bool {
+        let Some(mtu) = self.mtu else { return false };
+        let captured = frame.bytes.len();
+        let sent = match self.scenario.capture.truncated.value {
+            Truncated::Pad => captured.max(frame.original_length as usize),
+            Truncated::Refuse | Truncated::Skip | Truncated::Send => captured,
+        };
+        Layers::find(frame.link, frame.bytes).packet_length(sent) > mtu as usize
     }
 }
 
@@ -122,11 +160,7 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 pub struct Stream<'a> {
     reader: Reader,
     selector: Selector<'a>,
-    rewriter: &'a Rewriter,
-    pad: bool,
-    padded: Vec<u8>,
-    /// What each map entry did so far.
-    hits: Hits,
+    pass: Pass<'a>,
     /// The addresses that are there before rewriting; only where the survey asks for them.
     seen: Option<Seen>,
 }
@@ -136,16 +170,13 @@ impl<'a> Stream<'a> {
     ///
     /// # Errors
     /// It can't be read, or is no capture; a filter that libpcap does not take.
-    pub fn open(scenario: &'a Scenario, rewriter: &'a Rewriter) -> Result<Self> {
-        Ok(Self {
-            reader: open_capture(scenario)?,
-            selector: Selector::new(scenario)?,
-            rewriter,
-            pad: scenario.capture.truncated.value == Truncated::Pad,
-            padded: Vec::new(),
-            hits: Hits::new(rewriter),
-            seen: None,
-        })
+    pub fn open(scenario: &'a Scenario, rewriter: &'a Rewriter, medium: &Medium) -> Result<Self> {
+        let mut pass = pass(scenario, rewriter, Some(medium.mtu));
+        if let Some(framing) = medium.framing {
+            pass = pass.framing(framing);
+        }
+        let selector = Selector::new(scenario, Some(medium.mtu))?;
+        Ok(Self { reader: open_capture(scenario)?, selector, pass, seen: None })
     }
 
     /// Remembers from now on which addresses are there before rewriting.
@@ -153,9 +184,14 @@ impl<'a> Stream<'a> {
         self.seen = Some(Seen::default());
     }
 
+    /// How many frames were given an Ethernet header so far.
+    pub fn framed(&self) -> u64 {
+        self.pass.framed()
+    }
+
     /// What each map entry did, and the addresses that are there.
     pub fn into_hits(self) -> (Hits, Seen) {
-        (self.hits, self.seen.unwrap_or_default())
+        (self.pass.into_hits(), self.seen.unwrap_or_default())
     }
 
     /// Where frames went so far.
@@ -173,25 +209,27 @@ impl<'a> Stream<'a> {
             if self.selector.takes(&frame)? {
                 break;
             }
+            self.pass.passed_by(&frame);
         }
-        let Frame { number, time_ns, original_length, link, bytes: captured } = self.reader.current();
-        let wanted = original_length as usize;
-        // Padded first: what is rewritten, and whose checksums are made, is the frame that will be sent.
-        let bytes: &mut [u8] = if self.pad && captured.len() < wanted {
-            self.padded.clear();
-            self.padded.extend_from_slice(captured);
-            self.padded.resize(wanted, 0);
-            &mut self.padded
-        } else {
-            captured
-        };
-        let layers = Layers::find(link, bytes);
+        let frame = self.reader.current();
         if let Some(seen) = &mut self.seen {
-            seen.add(&layers, bytes);
+            seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
-        self.hits.next_is(number);
-        self.rewriter.apply(&layers, bytes, original_length, &mut self.hits);
+        let Frame { number, time_ns, .. } = frame;
+        let Rewritten { layers, bytes, original_length, .. } = self.pass.rewrite(frame);
         Ok(Some(Prepared { number, time_ns, original_length, layers, bytes }))
+    }
+}
+
+/// The pass that rewrites the selected frames of a scenario, where an interface takes layer 3 packets of at most `mtu` bytes.
+pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -> Pass<'a> {
+    let mut pass = Pass::new(rewriter);
+    if scenario.capture.truncated.value == Truncated::Pad {
+        pass = pass.padding();
+    }
+    match mtu {
+        Some(mtu) => pass.cutting(mtu),
+        None => pass,
     }
 }
 

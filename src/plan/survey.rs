@@ -117,6 +117,8 @@ pub struct Survey {
     pub other_frames: FrameRanges,
     /// TCP segments.
     pub tcp_frames: u64,
+    /// Frames whose TCP or UDP checksum was left to an offloading interface.
+    pub offload: FrameRanges,
     /// Bytes of all frames.
     pub bytes: u64,
     /// Frames whose link type is not Ethernet.
@@ -155,8 +157,7 @@ impl Survey {
         if frame.layers.link != crate::packet::layers::LinkType::ETHERNET {
             self.not_ethernet.get_or_insert((frame.number, frame.layers.link.0));
         }
-        let headers = 14 + 4 * frame.layers.vlan_tags;
-        let packet = u32::try_from(frame.bytes.len().saturating_sub(headers)).unwrap_or(u32::MAX);
+        let packet = u32::try_from(frame.layers.packet_length(frame.bytes.len())).unwrap_or(u32::MAX);
         self.longest = self.longest.max(packet);
         if packet > mtu {
             self.oversize.add(frame.number);
@@ -209,6 +210,12 @@ impl Survey {
         }
         let carried = Carried::Ip { source, destination, protocol: ip.protocol, port };
         let key = ClassKey { mac, tagged, carried, flaw: flaw(frame, ip) };
+        let left_to_the_card = key.flaw == Flaw::UdpSumOffload
+            || ip.protocol == ip_protocol::TCP
+                && transport_sum(&frame.layers, frame.bytes, frame.original_length) == Sum::Offload;
+        if left_to_the_card {
+            self.offload.add(frame.number);
+        }
         match ip.fragment {
             Fragment::Whole => self.put(key, frame.number, u64::from(udp)),
             Fragment::First { .. } | Fragment::Later { .. } if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length) => {

@@ -1,10 +1,10 @@
 //! Checksums: updated by what changed, so that a bad one stays bad by the same difference (RFC 1624), and made right where asked.
 
-use crate::packet::bytes::{be16, put};
+use crate::packet::bytes::{array, be16, put};
 use crate::packet::checksum::{
-    Change, Field, Sum, computed_header_sum, computed_transport_sum, ip_header_sum, transport_sum,
+    Change, Field, Sum, computed_header_sum, computed_transport_sum, header_sum, payload_sum,
 };
-use crate::packet::layers::{Ip, Layers, Network, protocol};
+use crate::packet::layers::{Ip, Network, protocol};
 use crate::packet::sctp;
 
 /// Updates the checksum at `at`, and says what that changed.
@@ -49,24 +49,34 @@ pub(super) fn update_sctp(ip: &Ip, before: [u8; 4], frame: &mut [u8]) -> Option<
     }
 }
 
-/// Makes every checksum right that can be known: not in fragments, in cut packets and where UDP over IPv4 has none.
-pub(super) fn fix(layers: &Layers, frame: &mut [u8], original_length: u32) {
-    let Some(ip) = layers.network.ip() else { return };
-    if ip_header_sum(layers, frame) == Sum::Bad
+/// Makes every checksum of a packet right that can be known: not in fragments, in cut packets and where UDP over IPv4 has none. Says
+/// what that changed.
+pub(super) fn fix(network: &Network, original_length: u32, frame: &mut [u8]) -> Change {
+    let Some(ip) = network.ip() else { return Change::NONE };
+    let mut change = Change::NONE;
+    if header_sum(network, frame) == Sum::Bad
         && let Some(right) = computed_header_sum(ip, frame)
     {
-        put(frame, ip.offset + 10, right.to_be_bytes());
+        change = write(ip.offset + 10, right, frame);
     }
-    if !matches!(transport_sum(layers, frame, original_length), Sum::Bad | Sum::Offload) {
-        return;
+    if !matches!(payload_sum(network, frame, original_length), Sum::Bad | Sum::Offload) {
+        return change;
     }
     if ip.protocol == protocol::SCTP {
-        if let Some(right) = sctp::computed(ip, frame) {
-            put(frame, sctp::field(ip), right);
-        }
-    } else if let Some(field) = Field::find(&layers.network, frame)
-        && let Some(right) = computed_transport_sum(&layers.network, frame)
-    {
-        put(frame, field.at, right.to_be_bytes());
+        let (Some(old), Some(right)) = (array(frame, sctp::field(ip)), sctp::computed(ip, frame)) else {
+            return change;
+        };
+        put(frame, sctp::field(ip), right);
+        return change.and(Change::double(u32::from_be_bytes(old), u32::from_be_bytes(right)));
     }
+    match (Field::find(network, frame), computed_transport_sum(network, frame)) {
+        (Some(field), Some(right)) => change.and(write(field.at, right, frame)),
+        _ => change,
+    }
+}
+
+fn write(at: usize, new: u16, frame: &mut [u8]) -> Change {
+    let Some(old) = be16(frame, at) else { return Change::NONE };
+    put(frame, at, new.to_be_bytes());
+    Change::word(old, new)
 }

@@ -6,19 +6,49 @@ use std::ops::Range;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::header::HeaderChange;
 use super::mac::MacMap as MacTable;
 use super::port::{PortMap, PortRange};
 use super::prefix::{Prefix, PrefixMap};
-use super::{Rewriter, Roles, SideTables};
-use crate::diagnostic::{Failure, Kind, Problem, Result};
+use super::vlan::{Identifiers, VlanChange};
+use super::{Rewriter, Roles, SideTables, Tables};
+use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::packet::MacAddr;
-use crate::scenario::rewrite::{IpMap, MacMap, MacTarget, Rewrite, Side, SideMaps};
+use crate::scenario::rewrite::{HeaderFields, IpMap, MacMap, MacTarget, Rewrite, Side, SideMaps, Ttl, Vlan};
 
-/// One entry of a map.
+/// The table of a scenario that an entry stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// The maps of one side.
+    Side(Side),
+    /// `[rewrite.vlan]`.
+    Vlan,
+    /// `[rewrite.header]`.
+    Header,
+}
+
+impl Table {
+    /// Its name below `rewrite`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Side(side) => side.word(),
+            Self::Vlan => "vlan",
+            Self::Header => "header",
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rewrite.{}", self.word())
+    }
+}
+
+/// One entry of a map, or a field that is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Which address it looks at.
-    pub side: Side,
+    /// Where it stands.
+    pub table: Table,
     /// What it does.
     pub mapping: Mapping,
     /// Where it stands in the scenario.
@@ -63,6 +93,51 @@ pub enum Mapping {
         /// What it puts there.
         to: u16,
     },
+    /// Takes the outermost VLAN tag off.
+    VlanPop,
+    /// Puts a VLAN tag before all others.
+    VlanPush {
+        /// Its identifier.
+        id: u16,
+    },
+    /// Renumbers the outermost VLAN tag.
+    Vlan {
+        /// The old identifier; `None` is any that no other entry names.
+        from: Option<u16>,
+        /// The new one.
+        to: u16,
+    },
+    /// Sets or changes TTL and hop limit.
+    Ttl(Ttl),
+    /// Sets the type of service.
+    Tos(u8),
+    /// Sets the traffic class.
+    TrafficClass(u8),
+    /// Sets the differentiated services code point.
+    Dscp(u8),
+    /// Sets the flow label.
+    FlowLabel(u32),
+}
+
+impl Mapping {
+    /// What it puts there, as a scenario writes it; `None` where [`Mapping`]'s own text says it already.
+    pub fn becomes(&self) -> Option<String> {
+        match self {
+            Self::Ip { to, .. } if to.prefix_len() == to.max_prefix_len() => Some(to.addr().to_string()),
+            Self::Ip { to, .. } => Some(to.to_string()),
+            Self::Mac { to, .. } => Some(to.to_string()),
+            Self::Port { to, .. } | Self::Vlan { to, .. } => Some(to.to_string()),
+            Self::IpReceiver { .. }
+            | Self::MacAll { .. }
+            | Self::VlanPop
+            | Self::VlanPush { .. }
+            | Self::Ttl(_)
+            | Self::Tos(_)
+            | Self::TrafficClass(_)
+            | Self::Dscp(_)
+            | Self::FlowLabel(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Mapping {
@@ -76,6 +151,16 @@ impl fmt::Display for Mapping {
             Self::MacAll { to } => write!(f, "mac = \"{to}\""),
             Self::Port { from, last, .. } if from == last => write!(f, "{from}"),
             Self::Port { from, last, .. } => write!(f, "{from}-{last}"),
+            Self::VlanPop => f.write_str("pop"),
+            Self::VlanPush { id } => write!(f, "push {id}"),
+            Self::Vlan { from: Some(from), .. } => write!(f, "{from}"),
+            Self::Vlan { from: None, .. } => f.write_str("*"),
+            Self::Ttl(Ttl::Set(ttl)) => write!(f, "ttl = {ttl}"),
+            Self::Ttl(Ttl::Change(change)) => write!(f, "ttl = \"{change:+}\""),
+            Self::Tos(tos) => write!(f, "tos = {tos}"),
+            Self::TrafficClass(class) => write!(f, "traffic-class = {class}"),
+            Self::Dscp(dscp) => write!(f, "dscp = {dscp}"),
+            Self::FlowLabel(label) => write!(f, "flow-label = {label}"),
         }
     }
 }
@@ -87,21 +172,30 @@ impl Rewriter {
     /// [`Kind::Invalid`] when a MAC is a role whose address `roles` doesn't know; the problems have no place.
     pub fn compile(rewrite: &Rewrite, roles: &Roles) -> Result<Self> {
         let mut compiling = Compiling { roles: *roles, ..Compiling::default() };
-        // Those of one side before those of both: of equal entries the first wins.
-        for both in [false, true] {
-            for maps in rewrite.sides.iter().filter(|maps| (maps.side == Side::Both) == both) {
-                compiling.add(maps);
-            }
+        for maps in &rewrite.sides {
+            compiling.add(maps);
         }
+        let vlan = rewrite.vlan.as_ref().map(|vlan| compiling.vlan(vlan));
+        let header = compiling.header(&rewrite.header);
         if !compiling.problems.is_empty() {
             return Err(Failure { kind: Kind::Invalid, problems: compiling.problems });
         }
+        let tables = |source, destination| Tables {
+            source: SideTables::new(&compiling.collected, &[source, Side::Source, Side::Both]),
+            destination: SideTables::new(&compiling.collected, &[destination, Side::Destination, Side::Both]),
+        };
+        let has_roles = rewrite.sides.iter().any(|maps| matches!(maps.side, Side::Client | Side::Server));
         Ok(Self {
             checksums: rewrite.checksums,
+            lengths: rewrite.lengths,
+            layers: rewrite.layers,
+            oversize: rewrite.oversize.value,
             allow_unused: rewrite.allow_unused,
+            from_client: tables(Side::Client, Side::Server),
+            from_server: has_roles.then(|| Box::new(tables(Side::Server, Side::Client))),
+            vlan,
+            header,
             entries: compiling.entries,
-            source: compiling.source.tables(),
-            destination: compiling.destination.tables(),
         })
     }
 }
@@ -111,13 +205,12 @@ struct Compiling {
     roles: Roles,
     entries: Vec<Entry>,
     problems: Vec<Problem>,
-    source: Collected,
-    destination: Collected,
+    collected: Vec<Collected>,
 }
 
-/// The entries of one side while they are collected; each with its index in `entries`.
-#[derive(Default)]
+/// The maps of one table while they are collected; each entry with its index in `entries`.
 struct Collected {
+    side: Side,
     v4: Vec<Prefix<u32>>,
     v6: Vec<Prefix<u128>>,
     macs: Vec<(MacAddr, MacAddr, usize)>,
@@ -127,23 +220,32 @@ struct Collected {
 
 impl Compiling {
     fn add(&mut self, maps: &SideMaps) {
+        let mut collected = Collected {
+            side: maps.side,
+            v4: Vec::new(),
+            v6: Vec::new(),
+            macs: Vec::new(),
+            all_macs: None,
+            ports: Vec::new(),
+        };
+        let table = Table::Side(maps.side);
         match &maps.ip {
             None => {}
             Some(IpMap::Prefixes(prefixes)) => {
                 for prefix in prefixes {
                     let mapping = Mapping::Ip { from: prefix.from, to: prefix.to };
-                    let entry = self.entry(maps.side, mapping, Some(&prefix.span));
-                    self.each(maps.side, |side| side.add_prefix(prefix.from, prefix.to, entry));
+                    let entry = self.entry(table, mapping, Some(&prefix.span));
+                    collected.add_prefix(prefix.from, prefix.to, entry);
                 }
             }
             Some(IpMap::Receiver { v4, v6, span }) => {
-                let entry = self.entry(maps.side, Mapping::IpReceiver { v4: *v4, v6: *v6 }, Some(span));
+                let entry = self.entry(table, Mapping::IpReceiver { v4: *v4, v6: *v6 }, Some(span));
                 for receiver in [*v4, *v6].into_iter().flatten() {
                     let every = match receiver {
                         IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
                         IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
                     };
-                    self.each(maps.side, |side| side.add_prefix(every, IpNet::from(receiver), entry));
+                    collected.add_prefix(every, IpNet::from(receiver), entry);
                 }
             }
         }
@@ -151,39 +253,72 @@ impl Compiling {
             None => {}
             Some(MacMap::All(target)) => {
                 if let Some(to) = self.mac(target.value) {
-                    let entry = self.entry(maps.side, Mapping::MacAll { to }, target.span.as_ref());
-                    self.each(maps.side, |side| _ = side.all_macs.get_or_insert((to, entry)));
+                    let entry = self.entry(table, Mapping::MacAll { to }, target.span.as_ref());
+                    collected.all_macs = Some((to, entry));
                 }
             }
             Some(MacMap::Entries(entries)) => {
                 for mac in entries {
                     if let Some(to) = self.mac(mac.to) {
-                        let entry = self.entry(maps.side, Mapping::Mac { from: mac.from, to }, Some(&mac.span));
-                        self.each(maps.side, |side| side.macs.push((mac.from, to, entry)));
+                        let entry = self.entry(table, Mapping::Mac { from: mac.from, to }, Some(&mac.span));
+                        collected.macs.push((mac.from, to, entry));
                     }
                 }
             }
         }
         for port in &maps.port {
             let mapping = Mapping::Port { from: port.from, last: port.last, to: port.to };
-            let entry = self.entry(maps.side, mapping, Some(&port.span));
-            let range = PortRange { from: port.from, last: port.last, to: port.to, entry };
-            self.each(maps.side, |side| side.ports.push(range));
+            let entry = self.entry(table, mapping, Some(&port.span));
+            collected.ports.push(PortRange { from: port.from, last: port.last, to: port.to, entry });
+        }
+        self.collected.push(collected);
+    }
+
+    fn vlan(&mut self, vlan: &Vlan) -> VlanChange {
+        match vlan {
+            Vlan::Pop { span } => VlanChange::Pop { entry: self.entry(Table::Vlan, Mapping::VlanPop, Some(span)) },
+            Vlan::Push { id, priority, dei, span } => {
+                let [high, low] = (u16::from(*priority) << 13 | u16::from(*dei) << 12 | id).to_be_bytes();
+                let entry = self.entry(Table::Vlan, Mapping::VlanPush { id: *id }, Some(span));
+                VlanChange::Push { tag: [0x81, 0x00, high, low], entry }
+            }
+            Vlan::Map(entries) => {
+                let mut identifiers = Identifiers::default();
+                for map in entries {
+                    let mapping = Mapping::Vlan { from: map.from, to: map.to };
+                    let entry = self.entry(Table::Vlan, mapping, Some(&map.span));
+                    match map.from {
+                        Some(from) => identifiers.named.push((from, map.to, entry)),
+                        None => identifiers.others = Some((map.to, entry)),
+                    }
+                }
+                identifiers.named.sort_unstable();
+                VlanChange::Map(identifiers)
+            }
         }
     }
 
-    fn entry(&mut self, side: Side, mapping: Mapping, span: Option<&Range<usize>>) -> usize {
-        self.entries.push(Entry { side, mapping, span: span.cloned() });
+    fn header(&mut self, fields: &HeaderFields) -> Option<HeaderChange> {
+        let mut field = |mapping, span: &Option<Range<usize>>| self.entry(Table::Header, mapping, span.as_ref());
+        let change = HeaderChange {
+            ttl: fields.ttl.as_ref().map(|At { value, span }| (*value, field(Mapping::Ttl(*value), span))),
+            tos: fields.tos.as_ref().map(|At { value, span }| (*value, field(Mapping::Tos(*value), span))),
+            traffic_class: fields
+                .traffic_class
+                .as_ref()
+                .map(|At { value, span }| (*value, field(Mapping::TrafficClass(*value), span))),
+            dscp: fields.dscp.as_ref().map(|At { value, span }| (*value, field(Mapping::Dscp(*value), span))),
+            flow_label: fields
+                .flow_label
+                .as_ref()
+                .map(|At { value, span }| (*value, field(Mapping::FlowLabel(*value), span))),
+        };
+        (change != HeaderChange::default()).then_some(change)
+    }
+
+    fn entry(&mut self, table: Table, mapping: Mapping, span: Option<&Range<usize>>) -> usize {
+        self.entries.push(Entry { table, mapping, span: span.cloned() });
         self.entries.len() - 1
-    }
-
-    fn each(&mut self, side: Side, mut add: impl FnMut(&mut Collected)) {
-        if side != Side::Destination {
-            add(&mut self.source);
-        }
-        if side != Side::Source {
-            add(&mut self.destination);
-        }
     }
 
     /// The address of a MAC; notes the problem where its role has none.
@@ -221,13 +356,27 @@ impl Collected {
             _ => {}
         }
     }
+}
 
-    fn tables(self) -> SideTables {
-        SideTables {
-            v4: PrefixMap::new(self.v4),
-            v6: PrefixMap::new(self.v6),
-            mac: MacTable::new(self.macs, self.all_macs),
-            port: PortMap::new(&self.ports),
+impl SideTables {
+    /// The maps of these tables; of equal entries that of the first table wins.
+    fn new(collected: &[Collected], sides: &[Side]) -> Self {
+        let (mut v4, mut v6, mut macs, mut all_macs, mut ports) =
+            (Vec::new(), Vec::new(), Vec::new(), None, Vec::new());
+        for side in sides {
+            for maps in collected.iter().filter(|maps| maps.side == *side) {
+                v4.extend_from_slice(&maps.v4);
+                v6.extend_from_slice(&maps.v6);
+                macs.extend_from_slice(&maps.macs);
+                all_macs = all_macs.or(maps.all_macs);
+                ports.extend_from_slice(&maps.ports);
+            }
+        }
+        Self {
+            v4: PrefixMap::new(v4),
+            v6: PrefixMap::new(v6),
+            mac: MacTable::new(macs, all_macs),
+            port: PortMap::new(&ports),
         }
     }
 }

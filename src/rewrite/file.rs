@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Hits, Rewriter, Seen, unused_problems};
+use super::{Hits, Pass, Rewriter, Rewritten, Seen, unused_problems};
 use crate::capture::{Format, Frame, Reader, TimeUnit, Writer};
 use crate::diagnostic::{Failure, Kind, Problem, Result, Source};
 use crate::packet::layers::{Layers, LinkType};
@@ -44,7 +44,7 @@ pub struct Summary {
 }
 
 /// Rewrites the capture `input`. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again for the
-/// same frames, and must then say the same. `source` is the scenario, for messages.
+/// same frames, and must then say the same. `pass` is one that hasn't begun. `source` is the scenario, for messages.
 ///
 /// # Errors
 /// What `select` says; [`Kind::Invalid`] when the input is damaged, when an entry matches no frame, or when the output's format
@@ -53,18 +53,18 @@ pub fn rewrite_file(
     input: &Path,
     output: &Output<'_>,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
-    rewriter: &Rewriter,
+    pass: &Pass<'_>,
     source: &Arc<Source>,
 ) -> Result<Summary> {
     let reader = Reader::open(input)?;
     match output {
         Output::Stdout => {
             // What was printed can't be taken back, so what can be refused is looked for first.
-            let summary = pass(reader, Sink::Nowhere, select, rewriter)?;
-            refuse_unused(input, &summary.hits, select, rewriter, source)?;
+            let summary = run(reader, Sink::Nowhere, select, pass.clone())?;
+            refuse_unused(input, &summary.hits, select, pass.rewriter(), source)?;
             let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
             let stdout = stdout.map_err(|error| Failure::system("can't write to standard output", &error))?;
-            pass(Reader::open(input)?, Sink::Copy(buffered(stdout)), select, rewriter)
+            run(Reader::open(input)?, Sink::Copy(buffered(stdout)), select, pass.clone())
         }
         Output::Path(path) => {
             let format = format_of(path)?;
@@ -82,8 +82,8 @@ pub fn rewrite_file(
                     )
                 }
             };
-            let summary = pass(reader, sink, select, rewriter)?;
-            refuse_unused(input, &summary.hits, select, rewriter, source)?;
+            let summary = run(reader, sink, select, pass.clone())?;
+            refuse_unused(input, &summary.hits, select, pass.rewriter(), source)?;
             beside.publish()?;
             Ok(summary)
         }
@@ -101,13 +101,13 @@ enum Sink {
 }
 
 /// One pass over the input.
-fn pass(
+fn run(
     mut reader: Reader,
     sink: Sink,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
-    rewriter: &Rewriter,
+    mut pass: Pass<'_>,
 ) -> Result<Summary> {
-    let mut summary = Summary { read: 0, written: 0, hits: Hits::new(rewriter) };
+    let (mut read, mut written) = (0, 0);
     let mut writer = None;
     match sink {
         Sink::Nowhere => {}
@@ -116,24 +116,27 @@ fn pass(
     }
     let path = reader.path().to_path_buf();
     while let Some(frame) = reader.next_frame()? {
-        summary.read += 1;
+        read += 1;
         if select(&frame)? == Selected::No {
+            pass.passed_by(&frame);
             reader.leave_out()?;
             continue;
         }
-        let layers = Layers::find(frame.link, frame.bytes);
-        summary.hits.next_is(frame.number);
-        rewriter.apply(&layers, frame.bytes, frame.original_length, &mut summary.hits);
+        written += 1;
+        let (number, time_ns, link) = (frame.number, frame.time_ns, frame.link);
+        let Rewritten { bytes, original_length, resized, .. } = pass.rewrite(frame);
         if let Some(writer) = &mut writer {
-            writer.write(&frame).map_err(|error| unconvertible(&path, frame.number, &error))?;
+            let frame = Frame { number, time_ns, original_length, link, bytes };
+            writer.write(&frame).map_err(|error| unconvertible(&path, number, &error))?;
+        } else if resized {
+            reader.replace(pass.last_resized(), original_length)?;
         }
-        summary.written += 1;
     }
     reader.finish_copy()?;
     if let Some(writer) = writer {
         writer.finish().map_err(|error| Failure::system("writing the capture failed", &error))?;
     }
-    Ok(summary)
+    Ok(Summary { read, written, hits: pass.into_hits() })
 }
 
 /// What a pcap file for the selected frames must announce: their one link type, and nanoseconds if one of them has any.

@@ -5,11 +5,11 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Entry, Mapping, Rewriter};
+use super::{Entry, Mapping, Rewriter, Table};
 use crate::diagnostic::{Problem, Source};
 use crate::packet::MacAddr;
-use crate::packet::bytes::array;
-use crate::packet::layers::{Layers, LinkType};
+use crate::packet::bytes::{array, be16};
+use crate::packet::layers::{Layers, LinkType, is_known};
 use crate::scenario::rewrite::Side;
 
 /// Counts kept while frames are rewritten.
@@ -57,13 +57,49 @@ pub enum Left {
     BrokenIp,
     /// The ports of an SCTP fragment changed, and its checksum could not follow.
     SctpChecksum,
+    /// A link type that we don't look into, such as 802.11.
+    LinkType,
+    /// No tunnel, where only what is inside one is rewritten.
+    NoTunnel,
+    /// More tunnels inside each other than are looked into.
+    DeepTunnel,
+    /// A length above 65,535 that its header can't say.
+    Length,
+    /// More conversations than are told apart: from here on who sends is taken for the client.
+    Conversation,
 }
 
 impl Left {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::NotIp, Self::BrokenIp, Self::SctpChecksum];
+    pub const ALL: [Self; 8] = [
+        Self::NotIp,
+        Self::BrokenIp,
+        Self::SctpChecksum,
+        Self::LinkType,
+        Self::NoTunnel,
+        Self::DeepTunnel,
+        Self::Length,
+        Self::Conversation,
+    ];
+
+    /// In words, as the end of "left as it is:".
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::NotIp => "neither IP nor ARP",
+            Self::BrokenIp => "an IP header that is malformed or cut",
+            Self::SctpChecksum => "an SCTP fragment, whose checksum can't follow",
+            Self::LinkType => "a link type that is not looked into",
+            Self::NoTunnel => "no tunnel, whose inside `layers` means",
+            Self::DeepTunnel => "more than 8 tunnels inside each other",
+            Self::Length => "a length above 65,535, which its header can't say",
+            Self::Conversation => "more conversations than can be told apart: who sends is taken for the client",
+        }
+    }
 
     pub(super) fn no_network_layer(layers: &Layers) -> Self {
+        if !is_known(layers.link) {
+            return Self::LinkType;
+        }
         if matches!(layers.ethertype, Some(0x0800 | 0x86dd)) { Self::BrokenIp } else { Self::NotIp }
     }
 }
@@ -187,6 +223,7 @@ pub struct Seen {
     ip: [Tally<IpAddr>; 2],
     mac: [Tally<MacAddr>; 2],
     port: [Tally<u16>; 2],
+    vlan: Tally<u16>,
 }
 
 impl Seen {
@@ -205,14 +242,31 @@ impl Seen {
         if let Some((source, destination)) = layers.ports(frame) {
             add_pair(&mut self.port, source, destination);
         }
+        if let Some(tag) = be16(frame, 14).filter(|_| layers.vlan_tags > 0) {
+            self.vlan.add(tag & 0x0fff);
+        }
     }
 
     /// The values that an entry could have named, in words.
     fn describe(&self, entry: &Entry) -> Option<String> {
+        let side = match entry.table {
+            Table::Side(side) => side,
+            Table::Vlan | Table::Header => Side::Both,
+        };
         match entry.mapping {
-            Mapping::Ip { .. } | Mapping::IpReceiver { .. } => describe(&self.ip, entry.side, "IP addresses"),
-            Mapping::Mac { .. } | Mapping::MacAll { .. } => describe(&self.mac, entry.side, "MAC addresses"),
-            Mapping::Port { .. } => describe(&self.port, entry.side, "ports"),
+            Mapping::Ip { .. } | Mapping::IpReceiver { .. } => describe(&self.ip, side, "IP addresses"),
+            Mapping::Mac { .. } | Mapping::MacAll { .. } => describe(&self.mac, side, "MAC addresses"),
+            Mapping::Port { .. } => describe(&self.port, side, "ports"),
+            Mapping::Vlan { .. } => {
+                self.vlan.describe().map(|values| format!("the identifiers of the outermost VLAN tags are {values}"))
+            }
+            Mapping::VlanPop => Some("no selected frame has a VLAN tag".to_owned()),
+            Mapping::VlanPush { .. } => Some("no selected frame is an Ethernet frame".to_owned()),
+            Mapping::Tos(_) => Some("no selected frame holds an IPv4 packet".to_owned()),
+            Mapping::TrafficClass(_) | Mapping::FlowLabel(_) => {
+                Some("no selected frame holds an IPv6 packet".to_owned())
+            }
+            Mapping::Ttl(_) | Mapping::Dscp(_) => Some("no selected frame holds an IP packet".to_owned()),
         }
     }
 }
@@ -239,7 +293,7 @@ pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, s
     hits.unused(rewriter)
         .map(|entry| {
             let there = seen.describe(entry).unwrap_or_else(|| "no selected frame has such a field".to_owned());
-            Problem::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.side))
+            Problem::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.table))
                 .at(source, entry.span.clone())
                 .label("hits nothing")
                 .why(there)

@@ -1,72 +1,212 @@
-//! IPv4 and IPv6: the addresses, then what depends on them; and the packets that ICMP errors quote.
+//! IPv4 and IPv6: the addresses and fields of the header, then what depends on them; the packets that ICMP errors quote, and those
+//! that tunnels carry.
 
 use super::hits::{Hits, Left};
-use super::{Rewriter, SideTables, checksums, port};
+use super::{Rules, SideTables, arp, checksums, group, icmp, lengths, mac, port};
 use crate::packet::bytes::{array, be32, put};
 use crate::packet::checksum::Change;
-use crate::packet::ip::{pseudo_addresses, quoted};
+use crate::packet::ip::pseudo_addresses;
 use crate::packet::layers::{Ip, Network, protocol};
+use crate::packet::tunnel::{Carried, carried};
+use crate::scenario::rewrite::{Checksums, Lengths, TunnelLayers};
 
-/// Whether a packet is the frame's own, or quoted by its ICMP error.
+/// How many tunnels inside each other are looked into.
+const DEEPEST_TUNNEL: u8 = 8;
+
+/// Where a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
-    Outer,
-    Quoted,
+pub(super) enum Place {
+    /// It is the frame's own.
+    Frame,
+    /// In a tunnel, inside so many others.
+    Tunnel(u8),
+    /// Quoted by an ICMP error that is rewritten.
+    Quotation,
 }
 
-/// Maps a packet: addresses, ports, the packet that it quotes, and the checksums that cover them. Says what has changed in
-/// all of it, for the checksum of an error that quotes it.
-pub(super) fn apply(rewriter: &Rewriter, network: &Network, depth: Depth, frame: &mut [u8], hits: &mut Hits) -> Change {
-    match network {
+impl Place {
+    /// Whether `[rewrite] layers` means the packets there.
+    #[inline]
+    fn is_meant(self, layers: TunnelLayers) -> bool {
+        match (self, layers) {
+            (Self::Quotation, _) | (_, TunnelLayers::All) => true,
+            (Self::Frame, TunnelLayers::Outer) | (Self::Tunnel(_), TunnelLayers::Inner) => true,
+            (Self::Frame, TunnelLayers::Inner) | (Self::Tunnel(_), TunnelLayers::Outer) => false,
+        }
+    }
+}
+
+/// Rewrites a packet: header, ports, the packet that it quotes or carries, and the checksums that cover them. `original_length` is
+/// where `frame` ended on the wire. Says what has changed in all of it, for a checksum that covers it.
+#[inline]
+pub(super) fn apply(
+    rules: Rules<'_>,
+    network: &Network,
+    place: Place,
+    original_length: u32,
+    frame: &mut [u8],
+    hits: &mut Hits,
+) -> Change {
+    if !place.is_meant(rules.rewriter.layers) {
+        return around_a_tunnel(rules, network, place, original_length, frame, hits);
+    }
+    if rules.rewriter.lengths == Lengths::Fix
+        && place != Place::Quotation
+        && let Some((network, lengths)) = lengths::fix(network, original_length, frame, hits)
+    {
+        return lengths.and(packet(rules, &network, place, original_length, frame, hits));
+    }
+    packet(rules, network, place, original_length, frame, hits)
+}
+
+/// A packet that stays, but for what it carries.
+fn around_a_tunnel(
+    rules: Rules<'_>,
+    network: &Network,
+    place: Place,
+    original_length: u32,
+    frame: &mut [u8],
+    hits: &mut Hits,
+) -> Change {
+    let Some(carried) = carried(network, frame) else {
+        hits.leave(Left::NoTunnel);
+        return Change::NONE;
+    };
+    let changed = tunnel(rules, network, &carried, place, original_length, frame, hits);
+    changed.and(checksums::update_transport(network, Change::NONE, changed, frame))
+}
+
+#[inline]
+fn packet(
+    rules: Rules<'_>,
+    network: &Network,
+    place: Place,
+    original_length: u32,
+    frame: &mut [u8],
+    hits: &mut Hits,
+) -> Change {
+    let change = match network {
         Network::Ipv4(ip) => {
-            let source = v4_at(&rewriter.source, ip.offset + 12, frame, hits);
-            let destination = v4_at(&rewriter.destination, ip.offset + 16, frame, hits);
+            let source = v4_at(&rules.tables.source, ip.offset + 12, frame, hits);
+            let destination = v4_at(&rules.tables.destination, ip.offset + 16, frame, hits);
             let addresses = source.and(destination);
-            let header = checksums::update(addresses, ip.offset + 10, frame);
+            let fields = match &rules.rewriter.header {
+                Some(header) if place != Place::Quotation => header.apply(network, frame, hits),
+                _ => Change::NONE,
+            };
+            let covered = addresses.and(fields);
+            let header = checksums::update(covered, ip.offset + 10, frame);
             let pseudo_header = if ip.final_destination.is_none() { addresses } else { source };
-            addresses.and(header).and(payload(rewriter, network, ip, pseudo_header, depth, frame, hits))
+            let payload = payload(rules, network, ip, pseudo_header, place, original_length, frame, hits);
+            covered.and(header).and(payload)
         }
         Network::Ipv6(ip) => {
             // Which addresses the transport's checksum covers is read before they change.
             let covered = pseudo_addresses(network, frame);
-            let source = v6_at(&rewriter.source, ip.offset + 8, frame, hits);
-            let destination = v6_at(&rewriter.destination, ip.offset + 24, frame, hits);
+            let source = v6_at(&rules.tables.source, ip.offset + 8, frame, hits);
+            let destination = v6_at(&rules.tables.destination, ip.offset + 24, frame, hits);
+            let fields = match &rules.rewriter.header {
+                Some(header) if place != Place::Quotation => header.apply(network, frame, hits),
+                _ => Change::NONE,
+            };
             // Not an address in whose place a route or an option has another.
             let part = |change, covered| if covered { change } else { Change::NONE };
             let pseudo_header = covered.map_or(Change::NONE, |covered| {
                 let source = part(source, covered.source == ip.offset + 8);
                 source.and(part(destination, covered.destination == ip.offset + 24))
             });
-            let payload = payload(rewriter, network, ip, pseudo_header, depth, frame, hits);
-            source.and(destination).and(payload)
+            let payload = payload(rules, network, ip, pseudo_header, place, original_length, frame, hits);
+            source.and(destination).and(fields).and(payload)
         }
-        Network::None | Network::Arp { .. } => Change::NONE,
+        Network::None | Network::Arp { .. } => return Change::NONE,
+    };
+    if rules.rewriter.checksums == Checksums::Fix && place != Place::Quotation {
+        return change.and(checksums::fix(network, original_length, frame));
     }
+    change
 }
 
 /// Maps what stands behind the IP headers, and updates its checksum, by what changed in the pseudo-header too.
 #[inline]
+#[expect(clippy::too_many_arguments, reason = "the packet, what has changed in it, and where it stands")]
 fn payload(
-    rewriter: &Rewriter,
+    rules: Rules<'_>,
     network: &Network,
     ip: &Ip,
     pseudo_header: Change,
-    depth: Depth,
+    place: Place,
+    original_length: u32,
     frame: &mut [u8],
     hits: &mut Hits,
 ) -> Change {
+    // A port that is mapped may be what tells a tunnel.
+    let carried = if rules.rewriter.layers != TunnelLayers::Outer && place != Place::Quotation {
+        carried(network, frame)
+    } else {
+        None
+    };
     let changed = match ip.protocol {
-        protocol::ICMP | protocol::ICMPV6 if depth == Depth::Outer => quotation(rewriter, network, frame, hits),
-        protocol::SCTP => return sctp(rewriter, ip, frame, hits),
-        _ => port::apply(rewriter, ip, frame, hits),
+        protocol::UDP | protocol::TCP => port::apply(rules, ip, frame, hits),
+        protocol::ICMP | protocol::ICMPV6 if place != Place::Quotation => icmp::apply(rules, network, ip, frame, hits),
+        protocol::IGMP => group::igmp(rules, ip, frame, hits),
+        protocol::SCTP => return sctp(rules, ip, frame, hits),
+        _ => port::apply(rules, ip, frame, hits),
+    };
+    let changed = match carried {
+        Some(carried) => changed.and(tunnel(rules, network, &carried, place, original_length, frame, hits)),
+        None => changed,
     };
     changed.and(checksums::update_transport(network, pseudo_header, changed, frame))
 }
 
+/// Rewrites what `network` carries, and updates the checksum of the GRE header around it.
+fn tunnel(
+    rules: Rules<'_>,
+    network: &Network,
+    carried: &Carried,
+    place: Place,
+    original_length: u32,
+    frame: &mut [u8],
+    hits: &mut Hits,
+) -> Change {
+    let depth = if let Place::Tunnel(depth) = place { depth + 1 } else { 0 };
+    let Some(ip) = network.ip() else { return Change::NONE };
+    if depth >= DEEPEST_TUNNEL {
+        hits.leave(Left::DeepTunnel);
+        return Change::NONE;
+    }
+    // What is carried ends, on the wire too, where the packet around it does.
+    let original_end = match ip.length {
+        0 => original_length,
+        length => u32::try_from(ip.offset + length).unwrap_or(u32::MAX),
+    };
+    let Some(packet) = frame.get_mut(..ip.end) else { return Change::NONE };
+    let group = mac::group_of(carried.ethernet, &carried.network, packet);
+    let (mut change, mut named) = (Change::NONE, false);
+    if let Some(at) = carried.ethernet {
+        let macs = mac::apply_ethernet(rules, at, packet, hits);
+        (change, named) = (macs.change, macs.named_destination);
+    }
+    change = change.and(match &carried.network {
+        Network::None => Change::NONE,
+        Network::Arp { offset } => arp::apply(rules, *offset, packet, hits),
+        inner @ (Network::Ipv4(_) | Network::Ipv6(_)) => {
+            apply(rules, inner, Place::Tunnel(depth), original_end, packet, hits)
+        }
+    });
+    if !named && let Some(at) = carried.ethernet {
+        change = change.and(mac::follow_group(group, &carried.network, at, packet));
+    }
+    match carried.gre_checksum {
+        Some(at) => change.and(checksums::update(change, at, packet)),
+        None => change,
+    }
+}
+
 /// SCTP's checksum covers no address, and isn't a sum.
-fn sctp(rewriter: &Rewriter, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+fn sctp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
     let before = array::<4>(frame, ip.payload).unwrap_or_default();
-    let ports = port::apply(rewriter, ip, frame, hits);
+    let ports = port::apply(rules, ip, frame, hits);
     let Some(checksum) = checksums::update_sctp(ip, before, frame) else {
         hits.leave(Left::SctpChecksum);
         return ports;
@@ -74,17 +214,9 @@ fn sctp(rewriter: &Rewriter, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Chan
     ports.and(checksum)
 }
 
-/// The packet that an ICMP error quotes is one that came the other way. The error must quote it as it is after rewriting, and that packet's
-/// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
-fn quotation(rewriter: &Rewriter, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
-    match quoted(network, frame) {
-        Some(inner) => apply(rewriter, &inner, Depth::Quoted, frame, hits),
-        None => Change::NONE,
-    }
-}
-
+/// Maps the IPv4 address at `at`.
 #[inline]
-fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
     let Some(old) = be32(frame, at) else { return Change::NONE };
     let Some((new, entry)) = side.v4.map(old) else { return Change::NONE };
     put(frame, at, new.to_be_bytes());
@@ -92,7 +224,8 @@ fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Cha
     Change::double(old, new)
 }
 
-fn v6_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
+/// Maps the IPv6 address at `at`.
+pub(super) fn v6_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
     let Some(old) = array(frame, at).map(u128::from_be_bytes) else { return Change::NONE };
     let Some((new, entry)) = side.v6.map(old) else { return Change::NONE };
     put(frame, at, new.to_be_bytes());

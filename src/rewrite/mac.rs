@@ -1,9 +1,10 @@
 //! MAC addresses of Ethernet and Linux "cooked" headers, and the MAC of a group whose IP address is mapped.
 
 use super::hits::Hits;
-use super::{Rewriter, SideTables};
+use super::{Rules, SideTables};
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16, byte, put};
+use crate::packet::checksum::Change;
 use crate::packet::layers::{Layers, LinkType, Network};
 
 /// Old MACs and what they become.
@@ -40,60 +41,80 @@ impl MacMap {
     }
 }
 
+/// What became of the MACs of an Ethernet header.
+pub(super) struct Macs {
+    /// What has changed.
+    pub(super) change: Change,
+    /// Whether an entry named the destination.
+    pub(super) named_destination: bool,
+}
+
 /// Maps the MACs of the link layer. Says whether an entry named the destination.
 #[inline]
-pub(super) fn apply(rewriter: &Rewriter, layers: &Layers, frame: &mut [u8], hits: &mut Hits) -> bool {
+pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], hits: &mut Hits) -> bool {
     match layers.link {
-        LinkType::ETHERNET if frame.len() >= 14 => {
-            map_at(&rewriter.source, 6, frame, hits);
-            map_at(&rewriter.destination, 0, frame, hits)
-        }
-        // One MAC, the sender's, where it has six bytes.
+        LinkType::ETHERNET if frame.len() >= 14 => apply_ethernet(rules, 0, frame, hits).named_destination,
         LinkType::LINUX_SLL if frame.len() >= 16 && be16(frame, 4) == Some(6) => {
-            map_at(&rewriter.source, 6, frame, hits);
+            map_at(&rules.tables.source, 6, frame, hits);
             false
         }
         LinkType::LINUX_SLL2 if frame.len() >= 20 && byte(frame, 11) == Some(6) => {
-            map_at(&rewriter.source, 12, frame, hits);
+            map_at(&rules.tables.source, 12, frame, hits);
             false
         }
         _ => false,
     }
 }
 
+/// Maps the MACs of the Ethernet header at `at`.
 #[inline]
-fn map_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> bool {
-    if side.mac.is_empty() {
-        return false;
-    }
-    let Some((to, entry)) = array(frame, at).map(MacAddr).and_then(|mac| side.mac.map(mac)) else { return false };
-    put(frame, at, to.0);
-    hits.count(entry);
-    true
+pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], hits: &mut Hits) -> Macs {
+    let source = map_at(&rules.tables.source, at + 6, frame, hits);
+    let destination = map_at(&rules.tables.destination, at, frame, hits);
+    let named_destination = destination.is_some();
+    let change = source.unwrap_or(Change::NONE).and(destination.unwrap_or(Change::NONE));
+    Macs { change, named_destination }
 }
 
-/// The Ethernet address of an IP packet's destination group, where the frame is really sent to it.
+/// `None`: no entry names it.
 #[inline]
-pub(super) fn group_of(layers: &Layers, frame: &[u8]) -> Option<MacAddr> {
+fn map_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Option<Change> {
+    if side.mac.is_empty() {
+        return None;
+    }
+    let old = MacAddr(array(frame, at)?);
+    let (new, entry) = side.mac.map(old)?;
+    put(frame, at, new.0);
+    hits.count(entry);
+    Some(Change::mac(old, new))
+}
+
+/// The Ethernet address of an IP packet's destination group, where the frame is really sent to it. `ethernet` is where its Ethernet
+/// header begins.
+#[inline]
+pub(super) fn group_of(ethernet: Option<usize>, network: &Network, frame: &[u8]) -> Option<MacAddr> {
+    let at = ethernet?;
     // Most frames are for one station: the first bit of the first byte says so.
-    frame.first().filter(|first| **first & 1 == 1)?;
-    let (destination, _) = layers.macs(frame)?;
-    group_mac(&layers.network, frame).filter(|group| *group == destination)
+    frame.get(at).filter(|first| **first & 1 == 1)?;
+    let destination = MacAddr(array(frame, at)?);
+    group_mac(network, frame).filter(|group| *group == destination)
 }
 
 /// Makes the destination MAC that of the group to which the packet goes now. A group that became a single address keeps it.
 #[inline]
-pub(super) fn follow_group(before: Option<MacAddr>, layers: &Layers, frame: &mut [u8]) {
+pub(super) fn follow_group(before: Option<MacAddr>, network: &Network, at: usize, frame: &mut [u8]) -> Change {
     if let Some(before) = before
-        && let Some(after) = group_mac(&layers.network, frame)
+        && let Some(after) = group_mac(network, frame)
         && after != before
     {
-        put(frame, 0, after.0);
+        put(frame, at, after.0);
+        return Change::mac(before, after);
     }
+    Change::NONE
 }
 
 /// The Ethernet address of a group: the last 23 bits of an IPv4 address (RFC 1112 §6.4), the last 32 of an IPv6 one (RFC 2464 §7).
-fn group_mac(network: &Network, frame: &[u8]) -> Option<MacAddr> {
+pub(super) fn group_mac(network: &Network, frame: &[u8]) -> Option<MacAddr> {
     match network {
         Network::Ipv4(ip) => match array(frame, ip.offset + 16)? {
             [224..=239, b, c, d] => Some(MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])),

@@ -1,28 +1,40 @@
-//! Compiled maps and their application to a frame, in place; one file for each kind of header.
+//! Compiled maps and their application to a frame; one file for each kind of header.
 //!
 //! The same [`Rewriter`] serves `rewrite`, `plan`, the replay and the snapshot, so they can't disagree. Nothing is touched unless an
-//! entry names it, a result is never mapped again, and the length of a frame never changes. May use `packet`, `capture`, `scenario`
-//! and `diagnostic`. Start at [`Rewriter::apply`].
+//! entry names it, and a result is never mapped again. May use `packet`, `capture`, `scenario` and `diagnostic`. Start at [`Pass`],
+//! which takes the frames of a capture one after the other, and [`Rewriter::apply`], which changes one in place.
 
 #![warn(clippy::indexing_slicing)]
 
 mod arp;
 mod checksums;
 mod compile;
+mod conversation;
 mod file;
+mod framing;
+mod group;
+mod header;
 mod hits;
+mod icmp;
 mod ip;
+mod lengths;
 mod mac;
+mod pass;
 mod port;
 mod prefix;
+mod vlan;
+
+use conversation::Sender;
 
 use crate::packet::MacAddr;
-use crate::packet::layers::{Layers, Network};
-use crate::scenario::rewrite::Checksums;
+use crate::packet::layers::{Layers, LinkType, Network};
+use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
-pub use compile::{Entry, Mapping};
+pub use compile::{Entry, Mapping, Table};
 pub use file::{Output, Selected, Summary, rewrite_file};
+pub use framing::Framing;
 pub use hits::{EntryHits, Hits, Left, Seen, unused_problems};
+pub use pass::{Pass, Rewritten};
 
 /// The MAC addresses that the words `sender` and `receiver` stand for, where the site knows them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,15 +49,29 @@ pub struct Roles {
 #[derive(Debug, Clone)]
 pub struct Rewriter {
     checksums: Checksums,
+    lengths: Lengths,
+    layers: TunnelLayers,
+    oversize: Oversize,
     allow_unused: bool,
     entries: Vec<Entry>,
-    /// What changes on the side that sent the frame.
+    /// What changes in frames that a client sends; without rules for clients and servers, in all.
+    from_client: Tables,
+    /// What changes in frames that a server sends, where that is something else.
+    from_server: Option<Box<Tables>>,
+    vlan: Option<vlan::VlanChange>,
+    header: Option<header::HeaderChange>,
+}
+
+/// What changes on each side of a frame.
+#[derive(Debug, Clone)]
+struct Tables {
+    /// On the side that sent the frame.
     source: SideTables,
-    /// What changes on the side that it is for.
+    /// On the side that it is for.
     destination: SideTables,
 }
 
-/// The maps of one side: those of `source` or `destination` with those of `both`.
+/// The maps of one side: those of `source` or `destination` with those of `both`, and of `client` or `server`.
 #[derive(Debug, Clone)]
 struct SideTables {
     v4: prefix::PrefixMap<u32>,
@@ -54,36 +80,59 @@ struct SideTables {
     port: port::PortMap,
 }
 
+/// What one frame is rewritten by.
+#[derive(Debug, Clone, Copy)]
+struct Rules<'a> {
+    rewriter: &'a Rewriter,
+    tables: &'a Tables,
+    /// For the packet that an error quotes: it went the other way.
+    quoted: &'a Tables,
+}
+
 impl Rewriter {
-    /// Rewrites one frame in place: `layers` are those of `frame`, `original_length` its length on the wire. The length never changes.
+    /// Rewrites one frame in place, as one that a client sends: `layers` are those of `frame`, `original_length` its length on the
+    /// wire. The length never changes, so VLAN tags are neither pushed nor popped: [`Pass`] does that.
     #[inline]
     pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
+        self.apply_from(Sender::Client, layers, frame, original_length, hits);
+    }
+
+    #[inline]
+    fn apply_from(&self, sender: Sender, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
         hits.begin();
-        let group = mac::group_of(layers, frame);
-        let named = mac::apply(self, layers, frame, hits);
+        let from_server = self.from_server.as_deref().unwrap_or(&self.from_client);
+        let rules = match sender {
+            Sender::Client => Rules { rewriter: self, tables: &self.from_client, quoted: from_server },
+            Sender::Server => Rules { rewriter: self, tables: from_server, quoted: &self.from_client },
+        };
+        if let Some(vlan) = &self.vlan {
+            vlan.map(layers, frame, hits);
+        }
+        let ethernet = (layers.link == LinkType::ETHERNET).then_some(0);
+        let follows = self.layers != TunnelLayers::Inner;
+        let group = if follows { mac::group_of(ethernet, &layers.network, frame) } else { None };
+        let named = follows && mac::apply(rules, layers, frame, hits);
         match &layers.network {
             Network::None => hits.leave(Left::no_network_layer(layers)),
-            Network::Arp { offset } => arp::apply(self, *offset, frame, hits),
+            Network::Arp { offset } if follows => _ = arp::apply(rules, *offset, frame, hits),
+            Network::Arp { .. } => hits.leave(Left::NoTunnel),
             Network::Ipv4(_) | Network::Ipv6(_) => {
-                ip::apply(self, &layers.network, ip::Depth::Outer, frame, hits);
+                ip::apply(rules, &layers.network, ip::Place::Frame, original_length, frame, hits);
                 if !named {
-                    mac::follow_group(group, layers, frame);
-                }
-                if self.checksums == Checksums::Fix {
-                    checksums::fix(layers, frame, original_length);
+                    mac::follow_group(group, &layers.network, 0, frame);
                 }
             }
         }
     }
 
-    /// Every map entry: what it says and where it is written.
+    /// What was written in the scenario, entry by entry.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
     /// Whether no frame is ever changed.
     pub fn is_identity(&self) -> bool {
-        self.entries.is_empty() && self.checksums == Checksums::Preserve
+        self.entries.is_empty() && self.checksums == Checksums::Preserve && self.lengths == Lengths::Preserve
     }
 
     /// Whether entries that match nothing are allowed.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::hits::Hits;
-use super::{Rewriter, SideTables};
+use super::{Rules, SideTables};
 use crate::packet::bytes::{be16, put};
 use crate::packet::checksum::Change;
 use crate::packet::layers::{Ip, protocol};
@@ -55,15 +55,16 @@ impl PortMap {
 
 /// Maps the ports, and says what has changed.
 #[inline]
-pub(super) fn apply(rewriter: &Rewriter, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
-    if rewriter.source.port.ranges.is_empty() && rewriter.destination.port.ranges.is_empty() {
+pub(super) fn apply(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+    let tables = rules.tables;
+    if tables.source.port.ranges.is_empty() && tables.destination.port.ranges.is_empty() {
         return Change::NONE;
     }
     if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP) {
         return Change::NONE;
     }
-    let source = map_at(&rewriter.source, ip, 0, frame, hits);
-    source.and(map_at(&rewriter.destination, ip, 2, frame, hits))
+    let source = map_at(&tables.source, ip, 0, frame, hits);
+    source.and(map_at(&tables.destination, ip, 2, frame, hits))
 }
 
 /// The port at `at` of the transport header, unless this is a later fragment, which has none (RFC 791).

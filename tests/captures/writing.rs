@@ -7,7 +7,7 @@ use std::sync::Arc;
 use restage::capture::{Format, Frame, Reader, Writer};
 use restage::diagnostic::{Failure, Source};
 use restage::packet::layers::LinkType;
-use restage::rewrite::{Output, Rewriter, Roles, Selected, Summary, rewrite_file};
+use restage::rewrite::{Output, Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
 use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
 
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
@@ -41,7 +41,7 @@ fn rewrite(
     select: impl Fn(&Frame<'_>) -> Selected,
 ) -> Result<Summary, Failure> {
     let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
-    rewrite_file(input, &Output::Path(output), &mut |frame| Ok(select(frame)), rewriter, &source)
+    rewrite_file(input, &Output::Path(output), &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
 }
 
 /// `count` raw IPv4 packets, a millisecond apart.

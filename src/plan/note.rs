@@ -1,0 +1,36 @@
+//! What is odd about a capture, or was chosen: told with the plan, and stops nothing.
+
+use super::stream::Medium;
+use super::survey::Survey;
+use crate::diagnostic::Problem;
+use crate::scenario::Scenario;
+use crate::scenario::rewrite::Checksums;
+
+/// Frames that were captured without an Ethernet header.
+pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
+    let framing = medium.framing.filter(|_| frames > 0)?;
+    let what = match frames {
+        1 => "1 frame was captured without an Ethernet header, and is given one".to_owned(),
+        frames => format!("{frames} frames were captured without Ethernet headers, and are given them"),
+    };
+    Some(Problem::note(what).why(format!(
+        "from the captured sender's MAC, or else {}, to {}; groups and broadcasts to theirs",
+        framing.sender, framing.receiver
+    )))
+}
+
+/// Checksums that the capturing host's card was to make.
+pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
+    if survey.offload.is_empty() || scenario.rewrite.checksums == Checksums::Fix {
+        return None;
+    }
+    let (count, is) = match survey.offload.count() {
+        1 => ("1 frame has a checksum that".to_owned(), "was"),
+        count => (format!("{count} frames have checksums that"), "were"),
+    };
+    Some(
+        Problem::note(format!("{count} {is} left to the capturing host's card"))
+            .why(format!("frames {}: stored is the sum of the pseudo-header alone", survey.offload))
+            .fix("`[rewrite] checksums = \"fix\"` makes them"),
+    )
+}

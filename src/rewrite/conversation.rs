@@ -1,0 +1,112 @@
+//! Who is the client of a conversation: the sender of its first frame.
+//!
+//! A conversation is what shares protocol, both addresses and both ports; without ports, the addresses; without IP or ARP, the MACs.
+//! Only hashes are kept, so that a million conversations take some tens of megabytes. Start at [`Conversations::sender`].
+
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use crate::packet::layers::{Fragment, Layers, Network};
+
+/// How many conversations are told apart; in those beyond them, everybody is a client.
+pub(super) const MOST: usize = 1 << 20;
+/// How many datagrams whose fragments have no ports are followed.
+const MOST_DATAGRAMS: usize = 1 << 12;
+
+/// Who sent a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    Client,
+    Server,
+}
+
+/// One end of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum End {
+    Socket(IpAddr, u16),
+    Host(IpAddr),
+    Station([u8; 6]),
+}
+
+/// The conversations of a capture so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Conversations {
+    /// By the hash of both ends, the smaller one first: who sent the first frame.
+    first: HashMap<u64, First>,
+    /// The ends of datagrams, for their later fragments.
+    datagrams: HashMap<(IpAddr, IpAddr, u8, u32), (End, End)>,
+    /// Whether there were more than [`MOST`].
+    pub(super) cut: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// The end that is smaller.
+    Smaller,
+    Greater,
+}
+
+impl Conversations {
+    /// Who sent the frame; a first one is its client's.
+    pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Sender {
+        let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Sender::Client };
+        let (by, smaller, greater) = if source <= destination {
+            (First::Smaller, source, destination)
+        } else {
+            (First::Greater, destination, source)
+        };
+        let mut hasher = DefaultHasher::new();
+        (protocol, smaller, greater).hash(&mut hasher);
+        let room = self.first.len() < MOST;
+        let first = match self.first.entry(hasher.finish()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) if room => *new.insert(by),
+            Entry::Vacant(_) => {
+                self.cut = true;
+                return Sender::Client;
+            }
+        };
+        if first == by { Sender::Client } else { Sender::Server }
+    }
+
+    /// The protocol of a frame's conversation, who sent it, and to whom.
+    fn ends(&mut self, layers: &Layers, frame: &[u8]) -> Option<(u8, End, End)> {
+        if let Some((sender, target)) = layers.arp_addresses(frame) {
+            return Some((0, End::Host(sender), End::Host(target)));
+        }
+        // An error belongs to the conversation of the packet that it quotes, and came against it.
+        if let Some(quoted) = layers.quoted(frame) {
+            let (protocol, source, destination) = self.ip_ends(&quoted, frame)?;
+            return Some((protocol, destination, source));
+        }
+        if layers.network.ip().is_some() {
+            return self.ip_ends(&layers.network, frame);
+        }
+        let (destination, source) = layers.macs(frame)?;
+        Some((0, End::Station(source.0), End::Station(destination.0)))
+    }
+
+    fn ip_ends(&mut self, network: &Network, frame: &[u8]) -> Option<(u8, End, End)> {
+        let ip = network.ip()?;
+        let (source, destination) = network.addresses(frame)?;
+        let ports = network.ports(frame);
+        let ends = match ports {
+            Some((from, to)) => (End::Socket(source, from), End::Socket(destination, to)),
+            None => (End::Host(source), End::Host(destination)),
+        };
+        let ends = match ip.fragment {
+            Fragment::Whole => ends,
+            Fragment::First { id } => {
+                if self.datagrams.len() >= MOST_DATAGRAMS {
+                    self.datagrams.clear();
+                }
+                self.datagrams.insert((source, destination, ip.protocol, id), ends);
+                ends
+            }
+            Fragment::Later { id, .. } => *self.datagrams.get(&(source, destination, ip.protocol, id)).unwrap_or(&ends),
+        };
+        Some((ip.protocol, ends.0, ends.1))
+    }
+}

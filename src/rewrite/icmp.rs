@@ -1,0 +1,121 @@
+//! ICMP and ICMPv6: the packets that errors quote (RFC 5508), redirects, neighbour discovery (RFC 4861), and listener discovery.
+
+use super::hits::Hits;
+use super::ip::{Place, apply as apply_packet, v4_at, v6_at};
+use super::{Rules, SideTables, group};
+use crate::packet::MacAddr;
+use crate::packet::bytes::{array, be16, byte, put};
+use crate::packet::checksum::Change;
+use crate::packet::ip::{find, quoted};
+use crate::packet::layers::{Ip, Network};
+
+/// ICMP's redirect (RFC 792).
+const REDIRECT: u8 = 5;
+
+/// Types of ICMPv6 messages that name neighbours (RFC 4861 §4).
+mod neighbour {
+    pub(super) const ROUTER_SOLICITATION: u8 = 133;
+    pub(super) const ROUTER_ADVERTISEMENT: u8 = 134;
+    pub(super) const SOLICITATION: u8 = 135;
+    pub(super) const ADVERTISEMENT: u8 = 136;
+    pub(super) const REDIRECT: u8 = 137;
+}
+
+/// Maps what a message says about packets and addresses; a later fragment has none.
+pub(super) fn apply(rules: Rules<'_>, network: &Network, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+    if ip.is_later_fragment() {
+        return Change::NONE;
+    }
+    let quotation = quotation(rules, network, frame, hits);
+    let Some(message) = frame.get_mut(..ip.end) else { return quotation };
+    let Some(kind) = byte(message, ip.payload) else { return quotation };
+    match network {
+        // The router that packets are to go to from now on: the next one on the way to the destination.
+        Network::Ipv4(_) if kind == REDIRECT => {
+            quotation.and(v4_at(&rules.tables.destination, ip.payload + 4, message, hits))
+        }
+        Network::Ipv6(_) => match kind {
+            neighbour::ROUTER_SOLICITATION..=neighbour::REDIRECT => neighbours(rules, kind, ip.payload, message, hits),
+            _ => quotation.and(group::mld(rules, kind, ip.payload, message, hits)),
+        },
+        _ => quotation,
+    }
+}
+
+impl Rules<'_> {
+    /// The rules for a packet that went the other way.
+    fn for_quoted(self) -> Self {
+        Self { tables: self.quoted, quoted: self.tables, ..self }
+    }
+}
+
+/// The packet that an error quotes is one that came the other way. The error must quote it as it is after rewriting, and that packet's
+/// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
+fn quotation(rules: Rules<'_>, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
+    match quoted(network, frame) {
+        Some(inner) => apply_packet(rules.for_quoted(), &inner, Place::Quotation, 0, frame, hits),
+        None => Change::NONE,
+    }
+}
+
+/// Neighbour discovery, as ARP: what a sender says of itself follows the maps of the source, whom it asks for or redirects to those of
+/// the destination.
+fn neighbours(rules: Rules<'_>, kind: u8, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+    let (source, destination) = (&rules.tables.source, &rules.tables.destination);
+    let (addresses, options) = match kind {
+        neighbour::ROUTER_SOLICITATION => (Change::NONE, at + 8),
+        neighbour::ROUTER_ADVERTISEMENT => (Change::NONE, at + 16),
+        neighbour::SOLICITATION => (v6_at(destination, at + 8, message, hits), at + 24),
+        neighbour::ADVERTISEMENT => (v6_at(source, at + 8, message, hits), at + 24),
+        _ => {
+            let target = v6_at(destination, at + 8, message, hits);
+            (target.and(v6_at(destination, at + 24, message, hits)), at + 40)
+        }
+    };
+    addresses.and(self::options(rules, kind, options, message, hits))
+}
+
+/// The options from `at` on (RFC 4861 §4.6).
+fn options(rules: Rules<'_>, kind: u8, mut at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+    const SOURCE_LINK_LAYER: u8 = 1;
+    const TARGET_LINK_LAYER: u8 = 2;
+    const REDIRECTED_HEADER: u8 = 4;
+    let mut change = Change::NONE;
+    while let Some([option, units]) = array(message, at) {
+        let next = at + usize::from(units) * 8;
+        if units == 0 || next > message.len() {
+            break;
+        }
+        let tables = rules.tables;
+        change = change.and(match option {
+            SOURCE_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, hits),
+            TARGET_LINK_LAYER if units == 1 && kind == neighbour::REDIRECT => {
+                mac_at(&tables.destination, at + 2, message, hits)
+            }
+            TARGET_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, hits),
+            REDIRECTED_HEADER => redirected(rules, at + 8, next, message, hits),
+            _ => Change::NONE,
+        });
+        at = next;
+    }
+    change
+}
+
+fn redirected(rules: Rules<'_>, at: usize, end: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+    let Some(message) = message.get_mut(..end) else { return Change::NONE };
+    let packet = find(message, at);
+    apply_packet(rules.for_quoted(), &packet, Place::Quotation, 0, message, hits)
+}
+
+fn mac_at(side: &SideTables, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+    let Some(old) = array(message, at).map(MacAddr) else { return Change::NONE };
+    let Some((new, entry)) = side.mac.map(old) else { return Change::NONE };
+    put(message, at, new.0);
+    hits.count(entry);
+    Change::mac(old, new)
+}
+
+/// How many addresses a 16-bit field announces.
+pub(super) fn announced(message: &[u8], at: usize) -> usize {
+    be16(message, at).map_or(0, usize::from)
+}

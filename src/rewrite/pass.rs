@@ -1,0 +1,190 @@
+//! One pass over the frames of a capture: each is padded, cut, given an Ethernet header, rewritten, tagged, as the scenario says.
+//!
+//! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
+
+use super::conversation::{Conversations, Sender};
+use super::hits::{Hits, Left};
+use super::{Framing, Rewriter};
+use crate::capture::Frame;
+use crate::packet::layers::{Layers, LinkType};
+use crate::scenario::rewrite::Oversize;
+
+/// Rewrites the frames of one capture, one after the other.
+#[derive(Debug, Clone)]
+pub struct Pass<'a> {
+    rewriter: &'a Rewriter,
+    hits: Hits,
+    /// Only where there are rules for clients and servers.
+    conversations: Option<Conversations>,
+    /// The longest layer 3 packet, in bytes, where longer ones are cut.
+    cut_to: Option<u32>,
+    framing: Option<Framing>,
+    pads: bool,
+    /// How many frames were given an Ethernet header.
+    framed: u64,
+    /// The last frame whose length changed.
+    resized: Vec<u8>,
+}
+
+/// A frame after it was rewritten.
+#[derive(Debug)]
+pub struct Rewritten<'a> {
+    /// Where its headers are.
+    pub layers: Layers,
+    /// Its bytes.
+    pub bytes: &'a mut [u8],
+    /// Its length on the wire, which follows the tags and headers that came or went, and is shorter where it was cut to the MTU.
+    pub original_length: u32,
+    /// Whether its length changed, so that it doesn't lie where it was captured.
+    pub resized: bool,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that changes what `rewriter` says, and neither pads frames nor makes headers.
+    pub fn new(rewriter: &'a Rewriter) -> Self {
+        Self {
+            rewriter,
+            hits: Hits::new(rewriter),
+            conversations: rewriter.from_server.is_some().then(Conversations::default),
+            cut_to: None,
+            framing: None,
+            pads: false,
+            framed: 0,
+            resized: Vec::new(),
+        }
+    }
+
+    /// Frames that the snaplen cut are padded with zero bytes to their original length, before they are rewritten.
+    #[must_use]
+    pub fn padding(self) -> Self {
+        Self { pads: true, ..self }
+    }
+
+    /// Frames of other link types are given an Ethernet header, before they are rewritten.
+    #[must_use]
+    pub fn framing(self, framing: Framing) -> Self {
+        Self { framing: Some(framing), ..self }
+    }
+
+    /// Where `oversize` says so, longer layer 3 packets than `mtu` bytes are cut, before they are rewritten.
+    #[must_use]
+    pub fn cutting(self, mtu: u32) -> Self {
+        Self { cut_to: (self.rewriter.oversize == Oversize::Truncate).then_some(mtu), ..self }
+    }
+
+    /// Takes note of a frame that isn't selected: it may be the first of its conversation.
+    pub fn passed_by(&mut self, frame: &Frame<'_>) {
+        if let Some(conversations) = &mut self.conversations {
+            conversations.sender(&Layers::find(frame.link, frame.bytes), frame.bytes);
+        }
+    }
+
+    /// Rewrites a frame.
+    #[inline]
+    pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
+        let layers = Layers::find(frame.link, frame.bytes);
+        self.hits.next_is(frame.number);
+        if self.resizes(&frame, &layers) {
+            return self.rewrite_resized(&frame, &layers);
+        }
+        let sender = sender(self.conversations.as_mut(), &layers, frame.bytes);
+        self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
+        Rewritten { layers, bytes: frame.bytes, original_length: frame.original_length, resized: false }
+    }
+
+    /// Whether the frame can't be rewritten where it lies.
+    #[inline]
+    fn resizes(&self, frame: &Frame<'_>, layers: &Layers) -> bool {
+        (self.pads && is_cut(frame))
+            || (self.framing.is_some() && frame.link != LinkType::ETHERNET)
+            || self.cut_to.is_some_and(|mtu| layers.packet_length(frame.bytes.len()) > mtu as usize)
+            || self.rewriter.vlan.as_ref().is_some_and(|vlan| vlan.resizes(layers))
+    }
+
+    #[cold]
+    fn rewrite_resized(&mut self, frame: &Frame<'_>, layers: &Layers) -> Rewritten<'_> {
+        // Who sent it is told by the frame as it was captured, whatever becomes of it.
+        let sender = sender(self.conversations.as_mut(), layers, frame.bytes);
+        let bytes = &mut self.resized;
+        bytes.clear();
+        bytes.extend_from_slice(frame.bytes);
+        let mut original = frame.original_length;
+        if self.pads && is_cut(frame) {
+            bytes.resize(original as usize, 0);
+        }
+        let mut link = frame.link;
+        if let Some(framing) = &self.framing
+            && link != LinkType::ETHERNET
+        {
+            let captured = std::mem::take(bytes);
+            if framing.frame(link, &captured, bytes) {
+                original = longer(original, length(bytes) - length(&captured));
+                link = LinkType::ETHERNET;
+                self.framed += 1;
+            } else {
+                *bytes = captured;
+            }
+        }
+        let mut layers = Layers::find(link, bytes);
+        if let Some(mtu) = self.cut_to
+            && let Some(over) = layers.packet_length(bytes.len()).checked_sub(mtu as usize).filter(|over| *over > 0)
+        {
+            bytes.truncate(bytes.len() - over);
+            original = u32::try_from(bytes.len()).unwrap_or(original);
+            layers = Layers::find(link, bytes);
+        }
+        self.rewriter.apply_from(sender, &layers, bytes, original, &mut self.hits);
+        if let Some(vlan) = &self.rewriter.vlan {
+            let longer_by = vlan.resize(&layers, bytes, &mut self.hits);
+            original = longer(original, longer_by);
+            layers = Layers::find(link, bytes);
+        }
+        Rewritten { layers, bytes, original_length: original, resized: true }
+    }
+
+    /// What is rewritten.
+    pub fn rewriter(&self) -> &'a Rewriter {
+        self.rewriter
+    }
+
+    /// The last frame that was [`Rewritten::resized`].
+    pub fn last_resized(&self) -> &[u8] {
+        &self.resized
+    }
+
+    /// How many frames were given an Ethernet header so far.
+    pub fn framed(&self) -> u64 {
+        self.framed
+    }
+
+    /// What each entry did so far, and what was left.
+    pub fn hits(&self) -> &Hits {
+        &self.hits
+    }
+
+    /// What each entry did, and what was left.
+    pub fn into_hits(mut self) -> Hits {
+        if self.conversations.is_some_and(|conversations| conversations.cut) {
+            self.hits.leave(Left::Conversation);
+        }
+        self.hits
+    }
+}
+
+#[inline]
+fn sender(conversations: Option<&mut Conversations>, layers: &Layers, frame: &[u8]) -> Sender {
+    conversations.map_or(Sender::Client, |conversations| conversations.sender(layers, frame))
+}
+
+/// Whether less was captured than was on the wire.
+fn is_cut(frame: &Frame<'_>) -> bool {
+    (frame.bytes.len() as u64) < u64::from(frame.original_length)
+}
+
+fn length(bytes: &[u8]) -> i64 {
+    i64::try_from(bytes.len()).unwrap_or(i64::MAX)
+}
+
+fn longer(original: u32, by: i64) -> u32 {
+    u32::try_from(i64::from(original) + by).unwrap_or(original)
+}
