@@ -14,7 +14,10 @@ use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
 use restage::rewrite::{Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
-use restage::scenario::rewrite::{Checksums, IpEntry, IpMap, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps};
+use restage::scenario::rewrite::{
+    Checksums, HeaderFields, IpEntry, IpMap, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps, Ttl, TunnelLayers,
+    Vlan, VlanEntry,
+};
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
 /// a rewrite that names nothing gives the same bytes. `folder` is for the files that this needs.
@@ -89,28 +92,44 @@ pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
     }
 }
 
-/// The same maps with checksums preserved and mended.
-static REWRITERS: LazyLock<[Rewriter; 2]> = LazyLock::new(|| {
-    [Checksums::Preserve, Checksums::Fix].map(|checksums| {
-        let entry = |from: &str, to: &str| IpEntry {
-            from: from.parse().expect("a prefix"),
-            to: to.parse().expect("a prefix"),
-            span: 0..0,
-        };
-        let prefixes = vec![
-            entry("0.0.0.0/2", "198.51.100.0/24"),
-            entry("64.0.0.0/2", "192.0.2.0/25"),
-            entry("2000::/4", "fd00:1::/32"),
-            entry("fe80::/10", "fd00:2::/32"),
-            entry("::/8", "fd00:3::/32"),
-        ];
-        let ports = vec![
-            PortEntry { from: 0, last: 1023, to: 40_000, span: 0..0 },
-            PortEntry { from: 1024, last: 32_767, to: 40_001, span: 0..0 },
-        ];
-        let mac = MacMap::All(At::default_value(MacTarget::Literal(MacAddr([2, 0, 0, 0, 0, 1]))));
-        let both = SideMaps { side: Side::Both, ip: Some(IpMap::Prefixes(prefixes)), mac: Some(mac), port: ports };
-        let rewrite = Rewrite { checksums, allow_unused: true, sides: vec![both], ..Rewrite::default() };
-        Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
-    })
+/// The same words with checksums preserved and mended, for outer headers and for each.
+static REWRITERS: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {
+    let ways = [
+        (Checksums::Preserve, TunnelLayers::Outer),
+        (Checksums::Fix, TunnelLayers::Outer),
+        (Checksums::Preserve, TunnelLayers::All),
+    ];
+    ways.into_iter().map(|(checksums, layers)| rewriter_of(checksums, layers)).collect()
 });
+
+fn rewriter_of(checksums: Checksums, layers: TunnelLayers) -> Rewriter {
+    let entry = |from: &str, to: &str| IpEntry {
+        from: from.parse().expect("a prefix"),
+        to: to.parse().expect("a prefix"),
+        span: 0..0,
+    };
+    let prefixes = vec![
+        entry("0.0.0.0/2", "198.51.100.0/24"),
+        entry("64.0.0.0/2", "192.0.2.0/25"),
+        entry("2000::/4", "fd00:1::/32"),
+        entry("fe80::/10", "fd00:2::/32"),
+        entry("::/8", "fd00:3::/32"),
+    ];
+    let ports = vec![
+        PortEntry { from: 0, last: 1023, to: 40_000, span: 0..0 },
+        PortEntry { from: 1024, last: 32_767, to: 40_001, span: 0..0 },
+    ];
+    let mac = MacMap::All(At::default_value(MacTarget::Literal(MacAddr([2, 0, 0, 0, 0, 1]))));
+    let both = SideMaps { side: Side::Both, ip: Some(IpMap::Prefixes(prefixes)), mac: Some(mac), port: ports };
+    let header = HeaderFields {
+        ttl: Some(At::default_value(Ttl::Set(9))),
+        dscp: Some(At::default_value(46)),
+        flow_label: Some(At::default_value(0xabcde)),
+        ..HeaderFields::default()
+    };
+    let vlan = Vlan::Map(vec![VlanEntry { from: Some(100), to: 200, span: 0..0 }]);
+    let sides = vec![both];
+    let rewrite =
+        Rewrite { checksums, layers, allow_unused: true, sides, vlan: Some(vlan), header, ..Rewrite::default() };
+    Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
+}
