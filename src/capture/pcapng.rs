@@ -1,10 +1,15 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections, interfaces with their own link type and clock, packets; all other blocks pass.
 
+use std::collections::BTreeSet;
+
 use super::input::Input;
 use super::reader::{Damage, Record, Stop, TimeUnit};
 use super::savefile::{LARGEST_RECORD, bytes32, length32, number16, number32};
 use crate::packet::bytes::{array, byte};
 use crate::packet::layers::LinkType;
+
+/// How many pairs of link type and snaplen are remembered.
+const MOST_DESCRIBED: usize = 64;
 
 /// Block types.
 mod block {
@@ -26,7 +31,7 @@ pub(super) fn begins(start: &[u8]) -> bool {
 /// The section that is being read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pcapng {
-    big_endian: bool,
+    pub(super) big_endian: bool,
     interfaces: Vec<Interface>,
     /// What the section headers of a copy are to announce.
     pub(super) lengths: SectionLengths,
@@ -36,6 +41,8 @@ pub(super) struct Pcapng {
     pub(super) contradicted: bool,
     /// Blocks that describe neither a section nor an interface nor a packet.
     pub(super) other_blocks: u64,
+    /// What interfaces of all sections have said, up to [`MOST_DESCRIBED`] of it.
+    pub(super) described: BTreeSet<(LinkType, u32)>,
 }
 
 /// What the section headers of a copy announce.
@@ -119,6 +126,9 @@ impl Pcapng {
                 }
                 block::INTERFACE => {
                     let interface = Interface::read(body, self.big_endian).map_err(|what| Damage::new(at, what))?;
+                    if self.described.len() < MOST_DESCRIBED {
+                        self.described.insert((interface.link, interface.snaplen));
+                    }
                     self.interfaces.push(interface);
                     false
                 }

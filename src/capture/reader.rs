@@ -271,6 +271,27 @@ impl Reader {
         }
     }
 
+    /// Whether the file's numbers are big-endian; of pcapng, those of the section that was read last.
+    pub fn is_big_endian(&self) -> bool {
+        match &self.body {
+            Body::Pcap(savefile) => savefile.big_endian,
+            Body::Pcapng(pcapng) => pcapng.big_endian,
+        }
+    }
+
+    /// Whether the records of a pcap file have Kuznetzov's longer headers.
+    pub fn is_modified(&self) -> bool {
+        matches!(&self.body, Body::Pcap(savefile) if savefile.is_modified())
+    }
+
+    /// The distinct pairs of link type and snaplen (0: none) that the file has announced so far, at most 64 of them.
+    pub fn described(&self) -> Vec<(LinkType, u32)> {
+        match &self.body {
+            Body::Pcap(savefile) => vec![(savefile.link, savefile.snaplen)],
+            Body::Pcapng(pcapng) => pcapng.described.iter().copied().collect(),
+        }
+    }
+
     /// The path, as it was opened.
     pub fn path(&self) -> &Path {
         &self.path

@@ -16,11 +16,12 @@ const FILE_HEADER: usize = 24;
 pub(super) struct Savefile {
     /// As it is in the file.
     pub(super) file_header: [u8; FILE_HEADER],
-    big_endian: bool,
+    pub(super) big_endian: bool,
     pub(super) nanoseconds: bool,
     /// 16, or 24 with an interface index, a protocol and a packet type.
     record_header: usize,
     pub(super) link: LinkType,
+    pub(super) snaplen: u32,
     /// Length of the frame check sequence that each record ends with.
     fcs: u8,
     lengths: Lengths,
@@ -78,7 +79,13 @@ impl Savefile {
         let fcs = if link & 0x0400_0000 == 0 { 0 } else { ((link >> 28) * 2).to_le_bytes()[0] };
         input.consume(FILE_HEADER);
         let link = LinkType(link.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)));
-        Ok(Self { file_header: start, big_endian, nanoseconds, record_header, link, fcs, lengths })
+        let snaplen = number32(&start, 16, big_endian);
+        Ok(Self { file_header: start, big_endian, nanoseconds, record_header, link, snaplen, fcs, lengths })
+    }
+
+    /// Whether records have Kuznetzov's longer headers.
+    pub(super) fn is_modified(&self) -> bool {
+        self.record_header > 16
     }
 
     /// Moves past the next record, and says in `record` where it is; false at the end of the file.
