@@ -242,6 +242,11 @@ impl Captures {
         self.active.copy_to(copy);
     }
 
+    /// As [`Reader::raise_snaplen`]; call it after [`Captures::copy_to`].
+    pub(crate) fn raise_snaplen(&mut self) {
+        self.active.raise_snaplen();
+    }
+
     /// As [`Reader::leave_out`].
     pub(crate) fn leave_out(&mut self) -> Result<()> {
         self.active.leave_out().map_err(|failure| self.placed(failure))

@@ -309,6 +309,17 @@ impl Reader {
         self.input.copy_to(copy);
     }
 
+    /// Lets the header of a copied pcap file announce the largest snaplen, since frames become longer: readers cut what is longer than
+    /// the file announces. Call it before the first frame is read.
+    pub(super) fn raise_snaplen(&mut self) {
+        let Body::Pcap(savefile) = &self.body else { return };
+        let snaplen = savefile.snaplen_of_longer_frames();
+        // Nothing but the file header has been read past.
+        if let Some(field) = self.input.consumed(16..20).first_chunk_mut() {
+            *field = snaplen;
+        }
+    }
+
     /// Continues the copy of another file: as [`Reader::copy_to`], but without the header of a pcap file.
     pub(super) fn copy_on(&mut self, copy: Box<dyn Write + Send>) {
         self.copies = true;

@@ -8,6 +8,9 @@ use crate::packet::layers::LinkType;
 /// Records above this are damage, whatever the file says: no link has frames a hundredth as long.
 pub(super) const LARGEST_RECORD: usize = 64 << 20;
 
+/// What libpcap announces where nothing else is said.
+pub(super) const LARGEST_SNAPLEN: u32 = 262_144;
+
 /// Length of the file header.
 const FILE_HEADER: usize = 24;
 
@@ -81,6 +84,12 @@ impl Savefile {
         let link = LinkType(link.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)));
         let snaplen = number32(&start, 16, big_endian);
         Ok(Self { file_header: start, big_endian, nanoseconds, record_header, link, snaplen, fcs, lengths })
+    }
+
+    /// The field of the file header that announces a snaplen, for a file with longer frames; 0 announces none, and stays.
+    pub(super) fn snaplen_of_longer_frames(&self) -> [u8; 4] {
+        let snaplen = if self.snaplen == 0 { 0 } else { self.snaplen.max(LARGEST_SNAPLEN) };
+        if self.big_endian { snaplen.to_be_bytes() } else { snaplen.to_le_bytes() }
     }
 
     /// Whether records have Kuznetzov's longer headers.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use super::Frame;
 use super::reader::Format;
+use super::savefile::LARGEST_SNAPLEN;
 use crate::packet::layers::LinkType;
 
 /// Writes frames as pcap or pcapng, in the little-endian byte order. Not buffered: give it a buffered writer.
@@ -21,9 +22,6 @@ enum Body {
     Pcapng { nanoseconds: bool, interfaces: Vec<LinkType> },
 }
 
-/// pcap's snaplen where none is known: libpcap's largest.
-const SNAPLEN: u32 = 262_144;
-
 impl<W: Write> Writer<W> {
     /// Begins a pcap file, whose frames all have `link`. `snaplen` is what the header announces.
     ///
@@ -36,7 +34,7 @@ impl<W: Write> Writer<W> {
         header.extend(2_u16.to_le_bytes());
         header.extend(4_u16.to_le_bytes());
         header.extend([0; 8]);
-        header.extend(snaplen.unwrap_or(SNAPLEN).to_le_bytes());
+        header.extend(snaplen.unwrap_or(LARGEST_SNAPLEN).to_le_bytes());
         header.extend(u32::from(link.0).to_le_bytes());
         out.write_all(&header)?;
         Ok(Self { out, body: Body::Pcap { link, nanoseconds } })

@@ -177,6 +177,9 @@ fn run(
         Sink::Copy(copy, announced) => {
             lengths = announced;
             captures.copy_to(copy, announced);
+            if pass.lengthens() {
+                captures.raise_snaplen();
+            }
         }
         Sink::Convert(converting) => writer = Some(converting),
     }

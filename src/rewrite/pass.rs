@@ -4,6 +4,7 @@
 
 use super::conversation::{Conversations, Sender};
 use super::hits::{Hits, Left};
+use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
 use crate::capture::Frame;
 use crate::packet::layers::{Layers, LinkType};
@@ -83,6 +84,11 @@ impl<'a> Pass<'a> {
     /// Whether every frame that the snaplen didn't cut is selected.
     pub(super) fn takes_every_whole_frame(&self) -> bool {
         self.takes_every_whole_frame
+    }
+
+    /// Whether frames may become longer.
+    pub(super) fn lengthens(&self) -> bool {
+        self.pads || matches!(self.rewriter.vlan, Some(VlanChange::Push { .. }))
     }
 
     /// Takes note of a frame that isn't selected: it may be the first of its conversation.

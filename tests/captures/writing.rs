@@ -8,7 +8,7 @@ use restage::capture::{Format, Frame, Reader, Writer};
 use restage::diagnostic::{Failure, Source};
 use restage::packet::layers::LinkType;
 use restage::rewrite::{Output, Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
-use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
+use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps, Vlan};
 
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
 
@@ -275,5 +275,31 @@ fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
         assert!((515..600).contains(&(frames - one.read)), "{frames} frames are asked about");
         let [before, one, two] = [&input, &asked, &unasked].map(|path| fs::read(path).expect("a file"));
         assert!(one == two && one != before, "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_frames_that_become_longer_announces_a_snaplen_that_holds_them() {
+    let folder = Folder::new();
+    let push = Vlan::Push { id: 7, priority: 0, dei: false, span: 0..0 };
+    let rewrite = Rewrite { vlan: Some(push), ..Rewrite::default() };
+    let rewriter = Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role");
+    for order in [LITTLE, BIG] {
+        let frame = [&[2; 12][..], &[8, 0], &datagram(1)].concat();
+        let mut file = order.pcap(0xa1b2_c3d4, 1);
+        file.splice(16..20, order.words(&[35]));
+        file.extend(order.words(&[1, 0, 35, 35]));
+        file.extend(&frame);
+        let input = folder.file("in", &file);
+        let output = folder.0.join("out.pcap");
+        let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });
+        let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
+        let pass = Pass::new(&rewriter);
+        rewrite_file(&input.as_path().into(), &Output::Path(&output), &mut select, &pass, &source).expect("a capture");
+        let written = fs::read(&output).expect("the output");
+        let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
+        let expected =
+            [&file[..16], &order.words(&[262_144])[..], &file[20..24], &order.words(&[1, 0, 39, 39]), &tagged].concat();
+        assert_eq!(written, expected);
     }
 }
