@@ -10,7 +10,9 @@ use restage::packet::MacAddr;
 use restage::scenario::capture::Truncated;
 use restage::scenario::expect::{Count, OutputFrom};
 use restage::scenario::pacing::Rate;
-use restage::scenario::rewrite::{Checksums, IpMap, MacMap, MacTarget, Side};
+use restage::scenario::rewrite::{
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Oversize, Side, Ttl, TunnelLayers, Vlan,
+};
 use restage::scenario::site::{LabMac, LabWords, Routes, SiteWords};
 use restage::scenario::{self, Scenario};
 
@@ -59,7 +61,7 @@ fn maps_are_read_in_the_order_of_the_file() {
     let rewrite = &scenario.rewrite;
     assert_eq!(rewrite.checksums, Checksums::Fix);
     assert!(rewrite.allow_unused);
-    let [source, destination, both] = rewrite.sides.as_slice() else { panic!("three sides") };
+    let [source, destination, both, ..] = rewrite.sides.as_slice() else { panic!("five sides") };
     assert_eq!([source.side, destination.side, both.side], [Side::Source, Side::Destination, Side::Both]);
     let Some(IpMap::Prefixes(prefixes)) = &source.ip else { panic!("a map") };
     let arrows: Vec<_> = prefixes.iter().map(|entry| format!("{} > {}", entry.from, entry.to)).collect();
@@ -76,6 +78,69 @@ fn maps_are_read_in_the_order_of_the_file() {
     assert_eq!(macs[1].to, MacTarget::Literal(MacAddr([2, 0, 0, 0, 0, 9])));
     let Some(IpMap::Prefixes(prefixes)) = &both.ip else { panic!("a map") };
     assert_eq!(prefixes[0].from.to_string(), "10.44.1.7/32");
+}
+
+#[test]
+fn client_and_server_have_maps_like_the_other_sides() {
+    let scenario = read("every_word.toml");
+    let [.., client, server] = scenario.rewrite.sides.as_slice() else { panic!("five sides") };
+    assert_eq!([client.side, server.side], [Side::Client, Side::Server]);
+    let Some(IpMap::Prefixes(prefixes)) = &client.ip else { panic!("a map") };
+    let arrows: Vec<_> = prefixes.iter().map(|entry| format!("{} > {}", entry.from, entry.to)).collect();
+    assert_eq!(arrows, ["10.44.2.0/24 > 198.51.100.0/24", "10.44.9.1/32 > 198.51.100.1/32"]);
+    let Some(MacMap::Entries(macs)) = &client.mac else { panic!("a map") };
+    assert_eq!(macs[0].to, MacTarget::Sender);
+    assert_eq!((client.port[0].from, client.port[0].last, client.port[0].to), (40000, 40099, 4000));
+    // The same prefix as the client's: in one frame the two are different hosts.
+    let Some(IpMap::Prefixes(prefixes)) = &server.ip else { panic!("a map") };
+    let arrows: Vec<_> = prefixes.iter().map(|entry| format!("{} > {}", entry.from, entry.to)).collect();
+    assert_eq!(arrows, ["10.44.2.0/24 > 192.0.2.0/24", "239.1.1.1/32 > 239.1.1.2/32"]);
+    let scenario = read("the_other_words.toml");
+    let [client, server] = scenario.rewrite.sides.as_slice() else { panic!("two sides") };
+    assert!(matches!(&client.mac, Some(MacMap::All(at)) if at.value == MacTarget::Sender));
+    assert!(matches!(&server.mac, Some(MacMap::All(at)) if at.value == MacTarget::Receiver));
+    let Some(IpMap::Receiver { v4: Some(v4), v6: None, .. }) = &server.ip else { panic!("the receiver") };
+    assert_eq!(v4.to_string(), "192.0.2.20");
+}
+
+#[test]
+fn lengths_oversize_and_layers_are_read() {
+    let scenario = read("every_word.toml");
+    let rewrite = &scenario.rewrite;
+    assert_eq!((rewrite.lengths, rewrite.layers), (Lengths::Fix, TunnelLayers::All));
+    assert_eq!(rewrite.oversize.value, Oversize::Truncate);
+    assert_eq!(text(&scenario, rewrite.oversize.span.as_ref().unwrap()), "\"truncate\"");
+    let other = read("the_other_words.toml").rewrite;
+    assert_eq!((other.oversize.value, other.layers), (Oversize::Skip, TunnelLayers::Inner));
+}
+
+#[test]
+fn a_vlan_tag_is_pushed_popped_or_mapped() {
+    let scenario = read("every_word.toml");
+    let Some(Vlan::Push { id: 100, priority: 3, dei: true, span }) = &scenario.rewrite.vlan else { panic!("a push") };
+    assert_eq!(text(&scenario, span), "{ id = 100, priority = 3, dei = true }");
+    let scenario = read("target.toml");
+    let Some(Vlan::Pop { span }) = &scenario.rewrite.vlan else { panic!("a pop") };
+    assert_eq!(text(&scenario, span), "true");
+    let scenario = read("the_other_words.toml");
+    let Some(Vlan::Map(map)) = &scenario.rewrite.vlan else { panic!("a map") };
+    let arrows: Vec<_> = map.iter().map(|entry| (entry.from, entry.to)).collect();
+    assert_eq!(arrows, [(Some(10), 20), (Some(0), 4094), (None, 30)]);
+    assert_eq!(text(&scenario, &map[2].span), "\"*\" = 30");
+}
+
+#[test]
+fn header_fields_are_read() {
+    let scenario = read("every_word.toml");
+    let header = &scenario.rewrite.header;
+    assert_eq!(header.ttl.as_ref().unwrap().value, Ttl::Change(-1));
+    assert_eq!(header.tos.as_ref().unwrap().value, 50);
+    assert_eq!(header.traffic_class.as_ref().unwrap().value, 51);
+    assert_eq!(header.flow_label.as_ref().unwrap().value, 0xf_ffff);
+    assert_eq!(header.dscp, None);
+    assert_eq!(text(&scenario, header.ttl.as_ref().unwrap().span.as_ref().unwrap()), "\"-1\"");
+    let header = read("the_other_words.toml").rewrite.header;
+    assert_eq!((header.ttl.unwrap().value, header.dscp.unwrap().value), (Ttl::Set(64), 46));
 }
 
 #[test]
@@ -140,7 +205,10 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert_eq!((&scenario.pacing.max_gap, &scenario.timeout), (&None, &None));
     assert_eq!(scenario.capture.truncated.value, Truncated::Refuse);
     assert_eq!(scenario.rewrite.checksums, Checksums::Preserve);
+    assert_eq!((scenario.rewrite.lengths, scenario.rewrite.layers), (Lengths::Preserve, TunnelLayers::Outer));
+    assert_eq!((scenario.rewrite.oversize.value, &scenario.rewrite.oversize.span), (Oversize::Refuse, &None));
     assert!(scenario.rewrite.sides.is_empty());
+    assert_eq!((&scenario.rewrite.vlan, &scenario.rewrite.header), (&None, &HeaderFields::default()));
     assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
     assert_eq!((scenario.receiver.settle, scenario.receiver.stop), (Duration::from_millis(50), 15));
     assert_eq!(scenario.expect, scenario::expect::Expect::default());

@@ -7,6 +7,7 @@ mod board;
 mod check;
 mod collect;
 mod doctor;
+mod entries;
 mod output;
 mod plan;
 mod rewrite;

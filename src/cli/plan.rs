@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::entries;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
@@ -13,7 +14,6 @@ use crate::execute;
 use crate::plan::fate::{End, Fate};
 use crate::plan::survey::Carried;
 use crate::plan::{Plan, survey};
-use crate::rewrite::{Hits, Left, Rewriter};
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
 use crate::scenario::{self, Scenario};
@@ -82,7 +82,7 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
         "capture",
         &format!("{}: {} frames, {} selected{skipped}", scenario.capture.files, counts.read, counts.selected),
     );
-    for entry in entries(&plan.rewriter, &plan.hits) {
+    for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
         line("rewrite", &entry);
     }
     match (&scenario.site, &plan.site) {
@@ -141,21 +141,6 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
         }
     }
     text
-}
-
-/// What each map entry did, and what was left.
-pub(super) fn entries(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
-    let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
-        let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
-        format!("{} {}: {} frames{first}", entry.table.word(), entry.mapping, hits.frames)
-    });
-    let left = Left::ALL.into_iter().filter_map(|reason| {
-        let hits = hits.left(reason);
-        let why = reason.why();
-        (hits.frames > 0)
-            .then(|| format!("left as they are: {} frames ({why}), first frame {}", hits.frames, hits.first_frame))
-    });
-    entries.chain(left).collect()
 }
 
 fn rate(rate: Rate) -> String {
@@ -225,7 +210,7 @@ fn as_json(scenario: &Scenario, plan: &Plan) -> Value {
         "seconds": plan.duration.map(|duration| duration.as_secs_f64()),
         "timeout": plan.timeout.as_secs_f64(),
         "mtu": plan.medium.mtu,
-        "rewrite": entries(&plan.rewriter, &plan.hits),
+        "rewrite": entries::as_json(&plan.rewriter, &plan.hits),
         "addresses": plan.site.as_ref().map(|site| &site.addresses),
         "mac": plan.site.as_ref().map(|site| site.mac),
         "listens": plan.listens().iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use serde_json::json;
+
+use super::entries;
 use super::output::Output;
-use super::plan::entries;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::plan::{Selector, pass, roles};
+use crate::plan::{Counts, Selector, pass, roles};
 use crate::rewrite::{Output as Destination, Rewriter, Selected, rewrite_file};
 use crate::scenario::rewrite::Oversize;
 use crate::scenario::site::SiteWords;
@@ -31,10 +33,21 @@ pub(super) struct Arguments {
     /// The file to write, .pcap or .pcapng, each also with .gz or .zst; `-` is standard output, in the format of the input.
     #[arg(long, short, value_name = "OUT")]
     output: PathBuf,
+    /// Print what each entry did as JSON, on standard output.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Rewrites one capture.
 pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
+    let to_stdout = arguments.output.as_os_str() == "-";
+    if to_stdout && arguments.json {
+        return Err(Failure::invalid(
+            Problem::error("`--json` and `--output -` exclude each other")
+                .why("both are written to standard output")
+                .fix("write the capture to a file"),
+        ));
+    }
     let scenario = scenario::read(&arguments.scenario)?;
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(&scenario, None))?;
     // A file has no MTU, unless the scenario says so.
@@ -43,10 +56,13 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         SiteWords::Target { .. } => None,
     };
     let mut selector = Selector::new(&scenario, mtu)?;
-    let destination =
-        if arguments.output.as_os_str() == "-" { Destination::Stdout } else { Destination::Path(&arguments.output) };
+    let destination = if to_stdout { Destination::Stdout } else { Destination::Path(&arguments.output) };
     let refuses_oversize = scenario.rewrite.oversize.value == Oversize::Refuse;
     let mut select = |frame: &Frame<'_>| {
+        // Where the capture is read again, it is counted again.
+        if frame.number == 1 {
+            selector.counts = Counts::default();
+        }
         if !selector.takes(frame)? {
             return Ok(Selected::No);
         }
@@ -62,11 +78,30 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         &pass(&scenario, &rewriter, mtu),
         &scenario.source,
     )?;
+    let counts = selector.counts;
+    if arguments.json {
+        let mut stdout = Output::stdout(terminal);
+        let told = json!({
+            "format": 1,
+            "name": scenario.name,
+            "read": summary.read,
+            "written": summary.written,
+            "skipped-truncated": counts.skipped_truncated,
+            "skipped-oversize": counts.skipped_oversize,
+            "rewrite": entries::as_json(&rewriter, &summary.hits),
+        });
+        stdout.write(&format!("{told:#}\n"));
+        return Ok(stdout.status());
+    }
     let mut text = String::new();
-    for entry in entries(&rewriter, &summary.hits) {
+    for entry in entries::as_lines(&rewriter, &summary.hits) {
         let _infallible = writeln!(text, "{entry}");
     }
-    let _infallible = writeln!(text, "{} of {} frames written", summary.written, summary.read);
+    let _infallible = write!(text, "{} of {} frames written", summary.written, summary.read);
+    for (frames, why) in counts.skipped() {
+        let _infallible = write!(text, ", {frames} skipped since {why}");
+    }
+    text.push('\n');
     let mut stderr = Output::stderr(terminal);
     stderr.write(&text);
     if summary.lost_blocks > 0 {

@@ -91,15 +91,14 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         SiteWords::Lab(lab) => (
             lab.mtu.span.clone().or_else(|| scenario.capture.files.span()),
             format!(
-                "`[lab] mtu = {}`, or leave them out with `[capture] filter = \"less {}\"`",
-                survey.longest,
-                mtu.saturating_add(14)
+                "`[lab] mtu = {}`, or leave them out with `[rewrite] oversize = \"skip\"`, or cut them with \"truncate\"",
+                survey.longest
             ),
         ),
         SiteWords::Target { interface } => (
             interface.span.clone(),
             format!(
-                "`ip link set {} mtu {}`, or leave them out with `[capture] filter`",
+                "`ip link set {} mtu {}`, or leave them out with `[rewrite] oversize = \"skip\"`",
                 interface.value, survey.longest
             ),
         ),

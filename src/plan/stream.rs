@@ -47,6 +47,15 @@ pub struct Counts {
     pub skipped_oversize: u64,
 }
 
+impl Counts {
+    /// How many frames the scenario skips, and why; only the reasons that occurred.
+    pub fn skipped(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        let reasons =
+            [(self.skipped_truncated, "the snaplen cut them"), (self.skipped_oversize, "they are longer than the MTU")];
+        reasons.into_iter().filter(|(frames, _)| *frames > 0)
+    }
+}
+
 /// Which frames of a capture a scenario selects.
 #[derive(Debug)]
 pub struct Selector<'a> {

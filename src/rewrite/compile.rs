@@ -119,6 +119,27 @@ pub enum Mapping {
     FlowLabel(u32),
 }
 
+impl Mapping {
+    /// What it puts there, as a scenario writes it; `None` where [`Mapping`]'s own text says it already.
+    pub fn becomes(&self) -> Option<String> {
+        match self {
+            Self::Ip { to, .. } if to.prefix_len() == to.max_prefix_len() => Some(to.addr().to_string()),
+            Self::Ip { to, .. } => Some(to.to_string()),
+            Self::Mac { to, .. } => Some(to.to_string()),
+            Self::Port { to, .. } | Self::Vlan { to, .. } => Some(to.to_string()),
+            Self::IpReceiver { .. }
+            | Self::MacAll { .. }
+            | Self::VlanPop
+            | Self::VlanPush { .. }
+            | Self::Ttl(_)
+            | Self::Tos(_)
+            | Self::TrafficClass(_)
+            | Self::Dscp(_)
+            | Self::FlowLabel(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Mapping {
     /// What the entry matches, as a scenario writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

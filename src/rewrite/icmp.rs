@@ -42,11 +42,18 @@ pub(super) fn apply(rules: Rules<'_>, network: &Network, ip: &Ip, frame: &mut [u
     }
 }
 
+impl Rules<'_> {
+    /// The rules for a packet that went the other way.
+    fn for_quoted(self) -> Self {
+        Self { tables: self.quoted, quoted: self.tables, ..self }
+    }
+}
+
 /// The packet that an error quotes is one that came the other way. The error must quote it as it is after rewriting, and that packet's
 /// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
 fn quotation(rules: Rules<'_>, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
     match quoted(network, frame) {
-        Some(inner) => apply_packet(rules, &inner, Place::Quotation, 0, frame, hits),
+        Some(inner) => apply_packet(rules.for_quoted(), &inner, Place::Quotation, 0, frame, hits),
         None => Change::NONE,
     }
 }
@@ -97,7 +104,7 @@ fn options(rules: Rules<'_>, kind: u8, mut at: usize, message: &mut [u8], hits: 
 fn redirected(rules: Rules<'_>, at: usize, end: usize, message: &mut [u8], hits: &mut Hits) -> Change {
     let Some(message) = message.get_mut(..end) else { return Change::NONE };
     let packet = find(message, at);
-    apply_packet(rules, &packet, Place::Quotation, 0, message, hits)
+    apply_packet(rules.for_quoted(), &packet, Place::Quotation, 0, message, hits)
 }
 
 fn mac_at(side: &SideTables, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {

@@ -25,6 +25,8 @@ mod port;
 mod prefix;
 mod vlan;
 
+use conversation::Sender;
+
 use crate::packet::MacAddr;
 use crate::packet::layers::{Layers, LinkType, Network};
 use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
@@ -84,6 +86,8 @@ struct SideTables {
 struct Rules<'a> {
     rewriter: &'a Rewriter,
     tables: &'a Tables,
+    /// For the packet that an error quotes: it went the other way.
+    quoted: &'a Tables,
 }
 
 impl Rewriter {
@@ -91,13 +95,17 @@ impl Rewriter {
     /// wire. The length never changes, so VLAN tags are neither pushed nor popped: [`Pass`] does that.
     #[inline]
     pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
-        self.apply_by(&self.from_client, layers, frame, original_length, hits);
+        self.apply_from(Sender::Client, layers, frame, original_length, hits);
     }
 
     #[inline]
-    fn apply_by(&self, tables: &Tables, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
+    fn apply_from(&self, sender: Sender, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
         hits.begin();
-        let rules = Rules { rewriter: self, tables };
+        let from_server = self.from_server.as_deref().unwrap_or(&self.from_client);
+        let rules = match sender {
+            Sender::Client => Rules { rewriter: self, tables: &self.from_client, quoted: from_server },
+            Sender::Server => Rules { rewriter: self, tables: from_server, quoted: &self.from_client },
+        };
         if let Some(vlan) = &self.vlan {
             vlan.map(layers, frame, hits);
         }

@@ -4,7 +4,7 @@
 
 use super::conversation::{Conversations, Sender};
 use super::hits::{Hits, Left};
-use super::{Framing, Rewriter, Tables};
+use super::{Framing, Rewriter};
 use crate::capture::Frame;
 use crate::packet::layers::{Layers, LinkType};
 use crate::scenario::rewrite::Oversize;
@@ -87,8 +87,8 @@ impl<'a> Pass<'a> {
         if self.resizes(&frame, &layers) {
             return self.rewrite_resized(&frame, &layers);
         }
-        let tables = tables(self.rewriter, self.conversations.as_mut(), &layers, frame.bytes);
-        self.rewriter.apply_by(tables, &layers, frame.bytes, frame.original_length, &mut self.hits);
+        let sender = sender(self.conversations.as_mut(), &layers, frame.bytes);
+        self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
         Rewritten { layers, bytes: frame.bytes, original_length: frame.original_length, resized: false }
     }
 
@@ -104,7 +104,7 @@ impl<'a> Pass<'a> {
     #[cold]
     fn rewrite_resized(&mut self, frame: &Frame<'_>, layers: &Layers) -> Rewritten<'_> {
         // Who sent it is told by the frame as it was captured, whatever becomes of it.
-        let tables = tables(self.rewriter, self.conversations.as_mut(), layers, frame.bytes);
+        let sender = sender(self.conversations.as_mut(), layers, frame.bytes);
         let bytes = &mut self.resized;
         bytes.clear();
         bytes.extend_from_slice(frame.bytes);
@@ -133,7 +133,7 @@ impl<'a> Pass<'a> {
             original = u32::try_from(bytes.len()).unwrap_or(original);
             layers = Layers::find(link, bytes);
         }
-        self.rewriter.apply_by(tables, &layers, bytes, original, &mut self.hits);
+        self.rewriter.apply_from(sender, &layers, bytes, original, &mut self.hits);
         if let Some(vlan) = &self.rewriter.vlan {
             let longer_by = vlan.resize(&layers, bytes, &mut self.hits);
             original = longer(original, longer_by);
@@ -171,19 +171,9 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn tables<'r>(
-    rewriter: &'r Rewriter,
-    conversations: Option<&mut Conversations>,
-    layers: &Layers,
-    frame: &[u8],
-) -> &'r Tables {
-    let (Some(conversations), Some(from_server)) = (conversations, &rewriter.from_server) else {
-        return &rewriter.from_client;
-    };
-    match conversations.sender(layers, frame) {
-        Sender::Client => &rewriter.from_client,
-        Sender::Server => from_server,
-    }
+#[inline]
+fn sender(conversations: Option<&mut Conversations>, layers: &Layers, frame: &[u8]) -> Sender {
+    conversations.map_or(Sender::Client, |conversations| conversations.sender(layers, frame))
 }
 
 /// Whether less was captured than was on the wire.

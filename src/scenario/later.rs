@@ -21,19 +21,6 @@ const fn word(path: &'static str, word: &'static str, instead: &'static str) -> 
 }
 
 const LATER: &[Later] = &[
-    key("rewrite.lengths", "leave it out: lengths are preserved"),
-    word("rewrite.oversize", "skip", "leave those frames out by `[capture] filter` or `frames`, or raise `[lab] mtu`"),
-    word(
-        "rewrite.oversize",
-        "truncate",
-        "leave those frames out by `[capture] filter` or `frames`, or raise `[lab] mtu`",
-    ),
-    word("rewrite.layers", "inner", "leave it out: the outer headers are rewritten"),
-    word("rewrite.layers", "all", "leave it out: the outer headers are rewritten"),
-    key("rewrite.client", "write the client's addresses into `[rewrite.both]`"),
-    key("rewrite.server", "write the server's addresses into `[rewrite.both]`"),
-    key("rewrite.vlan", "leave it out: VLAN tags stay as they are"),
-    key("rewrite.header", "leave it out: the other header fields stay as they are"),
     word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
     key("lab.ruleset", "leave it out: the lab has no packet filter"),
     word("pacing.rate", "find", "name a rate such as \"10000 pps\", and raise it until packets are lost"),

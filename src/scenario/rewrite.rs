@@ -1,8 +1,10 @@
 //! `[rewrite]`: what changes in each frame.
 
+mod header;
 mod ip;
 mod mac;
 mod port;
+mod vlan;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,11 +38,13 @@ pub enum Lengths {
     /// They stay.
     #[default]
     Preserve,
-    /// One that is 0 (segmentation offload), shorter than its header, or beyond the end of the frame on the wire, is made right.
+    /// One that is 0 (segmentation offload), shorter than its header, or beyond the end of the frame, becomes what is there. The
+    /// frame ends at its original length, or where `oversize = "truncate"` cut it. Over 65,535 can't be said: left, and counted.
     Fix,
 }
 
-/// What happens to frames over the MTU.
+/// What happens to frames over the MTU, which counts the layer 3 packet: no Ethernet header, no VLAN tags. A rewrite without a replay
+/// obeys it only where `[lab] mtu` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Oversize {
@@ -53,25 +57,26 @@ pub enum Oversize {
     Truncate,
 }
 
-/// Which headers of a tunnelled packet are rewritten.
+/// Which headers of a tunnelled packet are rewritten. Tunnels are IP-in-IP, 6in4, GRE, VXLAN (UDP 4789 and 8472) and Geneve
+/// (UDP 6081); a VLAN tag is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TunnelLayers {
-    /// Those that the first router sees. VLAN tags are no tunnel.
+    /// Those that the first router sees.
     #[default]
     Outer,
-    /// Those inside a tunnel; what is in none stays.
+    /// Those inside a tunnel; checksums of the headers around them follow. Frames without a tunnel are left, and counted.
     Inner,
-    /// All.
+    /// Each header, inside and outside.
     All,
 }
 
-/// What happens to the VLAN tags of Ethernet frames.
+/// What happens to the VLAN tags of Ethernet frames: always the frame's own, never those inside a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vlan {
     /// The outermost tag is taken off.
     Pop {
-        /// The key in the scenario.
+        /// Its value in the scenario.
         span: Range<usize>,
     },
     /// A tag (0x8100) is put before all others.
@@ -82,7 +87,7 @@ pub enum Vlan {
         priority: u8,
         /// Drop eligible indicator.
         dei: bool,
-        /// The key in the scenario.
+        /// Its value in the scenario.
         span: Range<usize>,
     },
     /// The identifier of the outermost tag changes.
@@ -100,7 +105,8 @@ pub struct VlanEntry {
     pub span: Range<usize>,
 }
 
-/// `[rewrite.header]`: fields of the IP header.
+/// `[rewrite.header]`: fields of the IP headers that `layers` names. The IPv4 header checksum follows; packets that ICMP errors quote
+/// keep theirs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeaderFields {
     /// TTL (IPv4) and hop limit (IPv6).
@@ -125,6 +131,11 @@ pub enum Ttl {
 }
 
 /// Whose addresses and ports of a frame a map looks at.
+///
+/// The client is the sender of a conversation's first frame in the capture, also when `filter` or `frames` leave that frame out. Frames
+/// belong to one conversation that share protocol, both addresses and both ports; without ports the addresses, for ARP its two, without
+/// either the MACs. A later fragment belongs to the conversation of its datagram's first fragment, an ICMP error to that of the packet that it
+/// quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// `[rewrite.source]`.
@@ -133,7 +144,7 @@ pub enum Side {
     Destination,
     /// `[rewrite.both]`.
     Both,
-    /// `[rewrite.client]`: of who sent the conversation's first packet, wherever they stand.
+    /// `[rewrite.client]`: of who sent the conversation's first packet: the source in what it sends, the destination in what it gets.
     Client,
     /// `[rewrite.server]`: of the other.
     Server,
@@ -158,7 +169,7 @@ pub struct IpEntry {
     /// Same family, at least as long; host bits are zero.
     pub to: IpNet,
     /// The entry in the scenario.
-    pub span: std::ops::Range<usize>,
+    pub span: Range<usize>,
 }
 
 /// `ip = …`
@@ -173,7 +184,7 @@ pub enum IpMap {
         /// The first IPv6 address of `[lab] addresses`.
         v6: Option<IpAddr>,
         /// The word in the scenario.
-        span: std::ops::Range<usize>,
+        span: Range<usize>,
     },
 }
 
@@ -194,7 +205,7 @@ pub struct MacEntry {
     /// The new one.
     pub to: MacTarget,
     /// The entry in the scenario.
-    pub span: std::ops::Range<usize>,
+    pub span: Range<usize>,
 }
 
 /// One entry of a `port` map.
@@ -207,10 +218,10 @@ pub struct PortEntry {
     /// The new one.
     pub to: u16,
     /// The entry in the scenario.
-    pub span: std::ops::Range<usize>,
+    pub span: Range<usize>,
 }
 
-/// `[rewrite.source]`, `[rewrite.destination]` or `[rewrite.both]`.
+/// The maps of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideMaps {
     /// Which address.
@@ -254,34 +265,27 @@ pub(super) struct Form {
     /// Whether entries that match no packet are allowed. Default: false.
     #[schemars(example = true)]
     allow_unused: Option<Value<bool>>,
+    /// What happens to the lengths that IP and UDP headers announce. Default: preserve.
+    #[schemars(example = &"fix")]
+    lengths: Option<Value<Lengths>>,
     /// What happens to frames over the MTU. Default: refuse.
     #[schemars(example = &"refuse")]
-    oversize: Option<Value<OversizeWord>>,
+    oversize: Option<Value<Oversize>>,
     /// Which headers of a tunnelled packet are rewritten. Default: outer.
     #[schemars(example = &"outer")]
-    layers: Option<Value<LayersWord>>,
+    layers: Option<Value<TunnelLayers>>,
     /// What the source address, MAC and port become.
     source: Option<Value<SideForm>>,
     /// What the destination address, MAC and port become.
     destination: Option<Value<SideForm>>,
     /// What addresses, MACs and ports become, wherever they stand.
     both: Option<Value<SideForm>>,
-}
-
-/// What happens to frames over the MTU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum OversizeWord {
-    /// The run is refused.
-    Refuse,
-}
-
-/// Which headers of a tunnelled packet are rewritten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum LayersWord {
-    /// Those that the first router sees. VLAN tags are no tunnel.
-    Outer,
+    /// What the address, MAC and port of the one become that sent a conversation's first packet, wherever they stand.
+    client: Option<Value<SideForm>>,
+    /// What the address, MAC and port of the other become.
+    server: Option<Value<SideForm>>,
+    vlan: Option<Value<vlan::Form>>,
+    header: Option<Value<header::Form>>,
 }
 
 /// The maps of one side.
@@ -321,10 +325,13 @@ impl fmt::Display for Side {
 /// The legal values of `[rewrite]`; `"receiver"` needs the lab, which is `None` with `[target]`.
 pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: &mut Checker) -> Rewrite {
     let form = form.map(Value::into_inner).unwrap_or_default();
-    // The only words that this version has for these two are the defaults.
-    let (None | Some(OversizeWord::Refuse)) = form.oversize.map(Value::into_inner);
-    let (None | Some(LayersWord::Outer)) = form.layers.map(Value::into_inner);
-    let written = [(Side::Source, form.source), (Side::Destination, form.destination), (Side::Both, form.both)];
+    let written = [
+        (Side::Source, form.source),
+        (Side::Destination, form.destination),
+        (Side::Both, form.both),
+        (Side::Client, form.client),
+        (Side::Server, form.server),
+    ];
     let mut sides = Vec::new();
     for (side, form) in written {
         let Some(form) = form.map(Value::into_inner) else { continue };
@@ -335,19 +342,49 @@ pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: 
             port: form.port.map_or(Vec::new(), |port| port::check(port.into_inner(), side, checker)),
         });
     }
-    if let Some((both, others)) = sides.split_last().filter(|(last, _)| last.side == Side::Both) {
-        for one in others {
-            ip::compare(one, both, checker);
-            mac::compare(one, both, checker);
-            port::compare(one, both, checker);
-        }
-    }
+    compare(&sides, checker);
     Rewrite {
         checksums: form.checksums.map(Value::into_inner).unwrap_or_default(),
+        lengths: form.lengths.map(Value::into_inner).unwrap_or_default(),
+        oversize: form.oversize.map(Value::into_at).unwrap_or_default(),
+        layers: form.layers.map(Value::into_inner).unwrap_or_default(),
         allow_unused: form.allow_unused.is_some_and(Value::into_inner),
         sides,
-        ..Rewrite::default()
+        vlan: form.vlan.and_then(|vlan| vlan::check(vlan, checker)),
+        header: form.header.map(|header| header::check(header, checker)).unwrap_or_default(),
     }
+}
+
+/// Reports what two sides map alike that can be the same host in one frame.
+fn compare(sides: &[SideMaps], checker: &mut Checker) {
+    for (index, other) in sides.iter().enumerate() {
+        for one in sides.iter().take(index) {
+            if let (Side::Source, Side::Destination) | (Side::Client, Side::Server) = (one.side, other.side) {
+                continue;
+            }
+            ip::compare(one, other, checker);
+            mac::compare(one, other, checker);
+            port::compare(one, other, checker);
+        }
+    }
+}
+
+/// The numbers that a key can have: from 0 to the greatest.
+struct Legal {
+    greatest: i64,
+    why: &'static str,
+    fix: &'static str,
+}
+
+/// The number, if it is legal.
+fn number<N: TryFrom<i64>>(name: &str, written: &Value<i64>, legal: &Legal, checker: &mut Checker) -> Option<N> {
+    let number = *written.get();
+    let read = N::try_from(number).ok().filter(|_| (0..=legal.greatest).contains(&number));
+    if read.is_none() {
+        let problem = Problem::error(format!("`{name}` can't be {number}")).why(legal.why).fix(legal.fix);
+        checker.refuse(written.span(), problem);
+    }
+    read
 }
 
 /// Reports that two tables say something about the same `what`.

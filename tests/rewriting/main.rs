@@ -1,14 +1,19 @@
 //! Rewriting through the library: laws over packets that etherparse builds and bytes that nobody built, and the cases that the RFCs name.
 
 mod cases;
+mod conversations;
+mod fields;
 mod laws;
+mod neighbours;
+mod tunnels;
 
 use etherparse::PacketBuilder;
+use restage::capture::Frame;
 use restage::diagnostic::At;
 use restage::packet::MacAddr;
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Hits, Rewriter, Roles};
+use restage::rewrite::{Hits, Pass, Rewriter, Roles};
 use restage::scenario::rewrite::{
     Checksums, IpEntry, IpMap, MacEntry, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps,
 };
@@ -52,9 +57,16 @@ impl Maps {
 }
 
 fn rewriter(checksums: Checksums, sides: impl IntoIterator<Item = Maps>) -> Rewriter {
-    let rewrite = Rewrite { checksums, sides: sides.into_iter().map(|maps| maps.0).collect(), ..Rewrite::default() };
+    compile(&Rewrite { checksums, ..of(sides) })
+}
+
+fn of(sides: impl IntoIterator<Item = Maps>) -> Rewrite {
+    Rewrite { sides: sides.into_iter().map(|maps| maps.0).collect(), ..Rewrite::default() }
+}
+
+fn compile(rewrite: &Rewrite) -> Rewriter {
     let roles = Roles { sender: Some(MacAddr([2, 0, 0, 0, 0, 1])), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
-    Rewriter::compile(&rewrite, &roles).expect("both roles are known")
+    Rewriter::compile(rewrite, &roles).expect("both roles are known")
 }
 
 fn preserving(sides: impl IntoIterator<Item = Maps>) -> Rewriter {
@@ -70,6 +82,17 @@ fn apply(rewriter: &Rewriter, frame: &mut [u8]) -> Hits {
     let layers = Layers::find(LinkType::ETHERNET, frame);
     rewriter.apply(&layers, frame, length(frame), &mut hits);
     hits
+}
+
+/// One frame of Ethernet through a pass of its own, with what may change its length.
+fn pass(rewriter: &Rewriter, frame: &[u8]) -> (Vec<u8>, u32) {
+    through(&mut Pass::new(rewriter), 1, LinkType::ETHERNET, frame, length(frame))
+}
+
+fn through(pass: &mut Pass<'_>, number: u64, link: LinkType, frame: &[u8], original_length: u32) -> (Vec<u8>, u32) {
+    let mut bytes = frame.to_vec();
+    let rewritten = pass.rewrite(Frame { number, time_ns: 0, original_length, link, bytes: &mut bytes });
+    (rewritten.bytes.to_vec(), rewritten.original_length)
 }
 
 fn sums(frame: &[u8]) -> (Sum, Sum) {

@@ -98,13 +98,16 @@ fn check_entry(entry: &Entry<String>, side: Side, checker: &mut Checker) -> Opti
                 from.prefix_len()
             ))
             .fix(longer(&to, from.prefix_len()))
-    } else if address::is_group(&to) && side == Side::Source {
+    } else if address::is_group(&to) && matches!(side, Side::Source | Side::Client) {
         Problem::error(arrow)
             .why("a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)")
             .fix("write the address of one host")
-    } else if address::is_group(&to) && !address::is_group(&from) && side == Side::Both {
+    } else if address::is_group(&to) && !address::is_group(&from) && side != Side::Destination {
         Problem::error(arrow)
-            .why("`both` maps sources too, and a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)")
+            .why(format!(
+                "`{}` maps sources too, and a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)",
+                side.word()
+            ))
             .fix("move the entry to `[rewrite.destination]`")
     } else {
         return Some(IpEntry { from, to, span });
@@ -132,19 +135,19 @@ fn read(written: &Value<String>, what: &str, checker: &mut Checker) -> Option<Ip
     }
 }
 
-/// Reports what `both` and another side map alike.
-pub(super) fn compare(one: &SideMaps, both: &SideMaps, checker: &mut Checker) {
-    match (&one.ip, &both.ip) {
+/// Reports what two sides map alike.
+pub(super) fn compare(one: &SideMaps, two: &SideMaps, checker: &mut Checker) {
+    match (&one.ip, &two.ip) {
         (Some(IpMap::Prefixes(ours)), Some(IpMap::Prefixes(theirs))) => {
             for entry in ours {
                 if let Some(other) = theirs.iter().find(|other| other.from == entry.from) {
                     let what = format!("`{}`", entry.from);
-                    ambiguous(&what, (one.side, &entry.span), (both.side, &other.span), checker);
+                    ambiguous(&what, (one.side, &entry.span), (two.side, &other.span), checker);
                 }
             }
         }
         (Some(IpMap::Receiver { span: ours, .. }), Some(IpMap::Receiver { span: theirs, .. })) => {
-            ambiguous("every address", (one.side, ours), (both.side, theirs), checker);
+            ambiguous("every address", (one.side, ours), (two.side, theirs), checker);
         }
         _ => {}
     }

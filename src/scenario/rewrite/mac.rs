@@ -70,7 +70,11 @@ fn check_new(
         (_, Ok(mac)) if mac.is_group() && side != Side::Destination => {
             Problem::error(format!("`{name}` would make a group the source"))
                 .why("the group bit of a source MAC is 0 (IEEE 802.3 §3.2.3)")
-                .fix(if side == Side::Both { "move it to `[rewrite.destination]`" } else { FORM })
+                .fix(if matches!(side, Side::Both | Side::Server) {
+                    "move it to `[rewrite.destination]`"
+                } else {
+                    FORM
+                })
         }
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
@@ -88,19 +92,19 @@ fn check_new(
     None
 }
 
-/// Reports what `both` and another side map alike.
-pub(super) fn compare(one: &SideMaps, both: &SideMaps, checker: &mut Checker) {
-    match (&one.mac, &both.mac) {
+/// Reports what two sides map alike.
+pub(super) fn compare(one: &SideMaps, two: &SideMaps, checker: &mut Checker) {
+    match (&one.mac, &two.mac) {
         (Some(MacMap::All(ours)), Some(MacMap::All(theirs))) => {
             if let (Some(ours), Some(theirs)) = (&ours.span, &theirs.span) {
-                ambiguous("every MAC", (one.side, ours), (both.side, theirs), checker);
+                ambiguous("every MAC", (one.side, ours), (two.side, theirs), checker);
             }
         }
         (Some(MacMap::Entries(ours)), Some(MacMap::Entries(theirs))) => {
             for entry in ours {
                 if let Some(other) = theirs.iter().find(|other| other.from == entry.from) {
                     let what = format!("`{}`", entry.from);
-                    ambiguous(&what, (one.side, &entry.span), (both.side, &other.span), checker);
+                    ambiguous(&what, (one.side, &entry.span), (two.side, &other.span), checker);
                 }
             }
         }

@@ -60,11 +60,11 @@ fn shared(one: &PortEntry, other: &PortEntry) -> String {
     if first == last { format!("port {first}") } else { format!("ports {first} to {last}: each") }
 }
 
-/// Reports what `both` and another side map alike.
-pub(super) fn compare(one: &SideMaps, both: &SideMaps, checker: &mut Checker) {
+/// Reports what two sides map alike.
+pub(super) fn compare(one: &SideMaps, two: &SideMaps, checker: &mut Checker) {
     for entry in &one.port {
-        if let Some(other) = both.port.iter().find(|other| overlap(other, entry)) {
-            ambiguous(&shared(entry, other), (one.side, &entry.span), (both.side, &other.span), checker);
+        if let Some(other) = two.port.iter().find(|other| overlap(other, entry)) {
+            ambiguous(&shared(entry, other), (one.side, &entry.span), (two.side, &other.span), checker);
         }
     }
 }

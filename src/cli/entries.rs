@@ -1,0 +1,45 @@
+//! What each entry of `[rewrite]` did, and what was left as it is: as lines, and as JSON. `plan` and `rewrite` tell it alike.
+
+use serde_json::{Value, json};
+
+use crate::rewrite::{EntryHits, Hits, Left, Rewriter};
+
+/// A line for each entry, and for each reason to leave frames as they are.
+pub(super) fn as_lines(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
+    let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
+        let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
+        format!("{} {}: {} frames{first}", entry.table.word(), entry.mapping, hits.frames)
+    });
+    let left = left(hits).map(|(why, hits)| {
+        format!("left as they are: {} frames ({why}), first frame {}", hits.frames, hits.first_frame)
+    });
+    entries.chain(left).collect()
+}
+
+/// `{ "entries": […], "left": […] }`, in the order of [`Rewriter::entries`].
+pub(super) fn as_json(rewriter: &Rewriter, hits: &Hits) -> Value {
+    let first = |hits: &EntryHits| (hits.frames > 0).then_some(hits.first_frame);
+    let entries: Vec<Value> = rewriter
+        .entries()
+        .iter()
+        .zip(hits.entries())
+        .map(|(entry, hits)| {
+            json!({
+                "table": entry.table.to_string(),
+                "entry": entry.mapping.to_string(),
+                "becomes": entry.mapping.becomes(),
+                "frames": hits.frames,
+                "first-frame": first(hits),
+            })
+        })
+        .collect();
+    let left: Vec<Value> = left(hits)
+        .map(|(why, hits)| json!({ "why": why, "frames": hits.frames, "first-frame": first(&hits) }))
+        .collect();
+    json!({ "entries": entries, "left": left })
+}
+
+/// The reasons that occurred.
+fn left(hits: &Hits) -> impl Iterator<Item = (&'static str, EntryHits)> + '_ {
+    Left::ALL.into_iter().map(|reason| (reason.why(), hits.left(reason))).filter(|(_, hits)| hits.frames > 0)
+}
