@@ -105,6 +105,23 @@ impl Captures {
         Ok(Some(self.current()))
     }
 
+    /// Gives `visit` the number, bytes and original length of the next frames where they are those of a plain Ethernet capture that
+    /// lie in the buffer, as long as it says that it is done with them; says how many they were. What it declines is the next frame of
+    /// [`Captures::next_frame`]. So common frames cost little more than to be looked at.
+    #[inline]
+    pub(crate) fn sweep(&mut self, mut visit: impl FnMut(u64, &mut [u8], u32) -> bool) -> u64 {
+        if !matches!(self.rest, Rest::Sequence(_)) {
+            return 0;
+        }
+        let mut number = self.frames;
+        let frames = self.active.sweep(&mut |frame, original_length| {
+            number += 1;
+            visit(number, frame, original_length)
+        });
+        self.frames += frames;
+        frames
+    }
+
     /// The frame that [`Captures::next_frame`] gave last, again.
     #[inline]
     pub fn current(&mut self) -> Frame<'_> {

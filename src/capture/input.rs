@@ -119,6 +119,12 @@ impl Input {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// The same, to be changed where they lie.
+    #[inline]
+    pub(super) fn ahead_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
     /// Moves past `bytes`, which must be available, and says where they are until more is made available.
     #[inline]
     pub(super) fn consume(&mut self, bytes: usize) -> Range<usize> {

@@ -227,6 +227,21 @@ impl Reader {
         Ok(Some(self.current()))
     }
 
+    /// Gives `visit` the next frames of an Ethernet capture where that takes nothing but to look at them, each with its original
+    /// length, as long as it says that it is done with them; says how many they were. What it declines, or what needs more, is the
+    /// next frame of [`Reader::next_frame`].
+    #[inline]
+    pub(super) fn sweep(&mut self, visit: &mut impl FnMut(&mut [u8], u32) -> bool) -> u64 {
+        let Body::Pcap(savefile) = &self.body else { return 0 };
+        if savefile.link != LinkType::ETHERNET {
+            return 0;
+        }
+        self.last = Record::NONE;
+        let frames = savefile.sweep(&mut self.input, visit);
+        self.frames += frames;
+        frames
+    }
+
     /// The frame that [`Reader::next_frame`] gave last, again; before the first and after the last one an empty frame.
     #[inline]
     pub fn current(&mut self) -> Frame<'_> {

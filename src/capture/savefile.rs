@@ -125,6 +125,30 @@ impl Savefile {
         record.extend(parts.iter().copied().flatten());
     }
 
+    /// Gives `visit` the frames that lie whole in the buffer, each with its original length, as long as it says that it is done with
+    /// them, and moves past those; says how many they were. A file whose records need more thought gives none.
+    #[inline]
+    pub(super) fn sweep(&self, input: &mut Input, visit: &mut impl FnMut(&mut [u8], u32) -> bool) -> u64 {
+        if self.fcs != 0 || self.lengths != Lengths::CapturedFirst {
+            return 0;
+        }
+        let mut ahead = input.ahead_mut();
+        let there = ahead.len();
+        let (mut frames, mut left) = (0, there);
+        while let Some((header, rest)) = ahead.split_at_mut_checked(self.record_header) {
+            let [_, _, captured, original_length] = self.header(header);
+            let Some((frame, after)) = rest.split_at_mut_checked(captured as usize) else { break };
+            if !visit(frame, original_length) {
+                break;
+            }
+            frames += 1;
+            left = after.len();
+            ahead = after;
+        }
+        input.consume(there - left);
+        frames
+    }
+
     /// The four numbers that every record begins with.
     #[inline]
     fn header(&self, ahead: &[u8]) -> [u32; 4] {

@@ -216,7 +216,8 @@ impl<'a> Stream<'a> {
             seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
         let Frame { number, time_ns, .. } = frame;
-        let Rewritten { layers, bytes, original_length, .. } = self.pass.rewrite(frame);
+        let Rewritten { bytes, original_length, link, .. } = self.pass.rewrite(frame);
+        let layers = Layers::find(link, bytes);
         Ok(Some(Prepared { number, time_ns, original_length, layers, bytes }))
     }
 }
@@ -226,6 +227,9 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
     let mut pass = Pass::new(rewriter);
     if scenario.capture.truncated.value == Truncated::Pad {
         pass = pass.padding();
+    }
+    if scenario.capture.filter.is_none() && scenario.capture.frames.is_none() && mtu.is_none() {
+        pass = pass.taking_every_whole_frame();
     }
     match mtu {
         Some(mtu) => pass.cutting(mtu),

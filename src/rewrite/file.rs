@@ -181,7 +181,13 @@ fn run(
         Sink::Convert(converting) => writer = Some(converting),
     }
     let mut options = Vec::new();
-    while let Some(frame) = captures.next_frame()? {
+    loop {
+        if writer.is_none() && pass.takes_every_whole_frame() {
+            let swept = captures.sweep(|number, frame, original| pass.rewrite_common(number, frame, original));
+            read += swept;
+            written += swept;
+        }
+        let Some(frame) = captures.next_frame()? else { break };
         read += 1;
         if select(&frame)? == Selected::No {
             pass.passed_by(&frame);
