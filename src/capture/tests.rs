@@ -217,7 +217,8 @@ fn an_fcs_follows_a_replaced_frame_if_it_was_right() {
     let file = [&head[..], &record(&right), &record(&wrong), &record(&[]), &record(&right[..2])].concat();
     let longer = [&frame[..], &[7, 8]].concat();
     let copy = replaced(&file, |_, _| (longer.clone(), 8));
-    let with = |fcs: &[u8]| [&order.words(&[1, 2, 8 + fcs.len() as u32, 12])[..], &longer, fcs].concat();
+    let captured = |fcs: &[u8]| u32::try_from(8 + fcs.len()).expect("a short frame");
+    let with = |fcs: &[u8]| [&order.words(&[1, 2, captured(fcs), 12])[..], &longer, fcs].concat();
     assert_eq!(copy, [&head[..], &with(&fcs(&longer)), &with(&wrong), &with(&[]), &with(&[])].concat());
     let cut = replaced(&file, |_, _| (frame[..3].to_vec(), 6));
     let without = [&order.words(&[1, 2, 3, 10])[..], &frame[..3]].concat();

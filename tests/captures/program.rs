@@ -1,5 +1,6 @@
 //! Captures that can be read only once: standard input and pipes, through the program.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -99,7 +100,7 @@ fn what_standard_input_can_t_be_is_said() {
     let run = restage(&folder, &["run", "scenario.toml"], &capture);
     let mut all = String::new();
     for output in [&cut, &text] {
-        all += &format!("status {:?}\n{}\n", output.status.code(), told(output));
+        writeln!(all, "status {:?}\n{}", output.status.code(), told(output)).expect("memory");
     }
     assert!(!folder.0.join("out.pcap").exists());
     assert_eq!(run.status.code(), Some(2));

@@ -147,7 +147,7 @@ fn files_with_equal_headers_are_copied_one_after_the_other() {
 }
 
 /// One packet with a comment, of one interface with a link type.
-fn commented(order: Order, link: u16, ticks: u64, comment: &[u8; 8]) -> Vec<u8> {
+fn commented(order: Order, link: u16, ticks: u64, comment: [u8; 8]) -> Vec<u8> {
     let options =
         [order.halves(&[1, 8]), comment.to_vec(), order.halves(&[2, 4]), order.words(&[0x0102_0304])].concat();
     let frame = [&datagram(1)[..], &[0; 3], &options, &order.halves(&[0, 0])].concat();
@@ -161,9 +161,9 @@ fn commented(order: Order, link: u16, ticks: u64, comment: &[u8; 8]) -> Vec<u8> 
 fn files_that_differ_are_written_anew_with_times_link_types_and_comments() {
     let folder = Folder::new();
     let paths = [
-        folder.file("a.pcapng", &commented(BIG, 101, 9_000_000, b"from big")),
+        folder.file("a.pcapng", &commented(BIG, 101, 9_000_000, *b"from big")),
         folder.file("b.pcap", &at_seconds(BIG, &[4], 2)),
-        folder.file("c.pcapng", &commented(LITTLE, 1, 2_000_001, b"from lit")),
+        folder.file("c.pcapng", &commented(LITTLE, 1, 2_000_001, *b"from lit")),
     ];
     let summary = rewrite(&paths, FileOrder::Time, "out.pcapng", &folder, |_| Selected::Yes).expect("it is written");
     assert_eq!((summary.written, summary.lost_blocks), (3, 2));
