@@ -90,14 +90,8 @@ fn ports(tables: &Tables, addresses: Change, protocol: u8, sum: usize, transport
     let mut change = addresses;
     let maps_ports = !(tables.source.port.is_empty() && tables.destination.port.is_empty());
     if maps_ports && let Some(ports) = transport.first_chunk_mut::<4>() {
-        for (at, side) in [(0, &tables.source), (2, &tables.destination)] {
-            let old = u16::from_be_bytes([ports[at], ports[at + 1]]);
-            if let Some((new, entry)) = side.port.map(old) {
-                [ports[at], ports[at + 1]] = new.to_be_bytes();
-                hits.count(entry);
-                change = change.and(Change::word(old, new));
-            }
-        }
+        let [s0, s1, d0, d1] = ports;
+        change = change.and(port_in(&tables.source, s0, s1, hits)).and(port_in(&tables.destination, d0, d1, hits));
     }
     if change.is_none() {
         return;
@@ -114,6 +108,15 @@ fn ports(tables: &Tables, addresses: Change, protocol: u8, sum: usize, transport
         new => new,
     };
     *field = new.to_be_bytes();
+}
+
+#[inline]
+fn port_in(side: &SideTables, high: &mut u8, low: &mut u8, hits: &mut Hits) -> Change {
+    let old = u16::from_be_bytes([*high, *low]);
+    let Some((new, entry)) = side.port.map(old) else { return Change::NONE };
+    [*high, *low] = new.to_be_bytes();
+    hits.count(entry);
+    Change::word(old, new)
 }
 
 #[inline]
