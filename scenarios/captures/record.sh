@@ -94,10 +94,10 @@ start() { # namespace command…: in the background, killed at the end
     pids+=($!)
 }
 
-record() { # file filter [options of tcpdump]…
+record() { # file filter [options of tcpdump]…: on $interface, or else col0
     local file=$1 filter=$2; shift 2
     # -Z root: otherwise tcpdump becomes another user, who may not write here.
-    start $collector tcpdump -i col0 -n -U --immediate-mode -Z root "$@" -w "$out/$file" "$filter"
+    start $collector tcpdump -i "${interface-col0}" -n -U --immediate-mode -Z root "$@" -w "$out/$file" "$filter"
     tcpdump_pid=${pids[-1]}
     until_true grep -q 'listening on' "$log"
 }
@@ -210,6 +210,14 @@ syslogs() {
     recorded
     ip -n $edge link set up0 mtu 1500
     ip -n $collector link set col0 mtu 1500
+
+    # What `tcpdump -i any` leaves instead of Ethernet headers: the "cooked" ones of Linux, version 2, with the sender's MAC alone.
+    interface=any record syslog-on-any-interface.pcap 'udp dst port 514'
+    for i in $(seq 5); do
+        syslog 10.44.20.9 --rfc3164 --tag cooked "message $i"
+        syslog fd44:20::9 --rfc3164 --tag cooked "message $i over IPv6"
+    done
+    recorded
 
     # To a group: 239.44.20.14 is of the range for an organisation's own use (RFC 2365).
     ip -n $edge route add 239.0.0.0/8 dev up0
