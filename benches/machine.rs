@@ -51,7 +51,8 @@ impl Work {
 
     /// How many bytes a capture and its copy may have together: what is free, less some room for the programs.
     pub(crate) fn room(&self) -> u64 {
-        let free = statvfs(&self.path).map_or(0, |file_system| file_system.blocks_available() * file_system.fragment_size());
+        let free =
+            statvfs(&self.path).map_or(0, |file_system| file_system.blocks_available() * file_system.fragment_size());
         free.min(memory_kib("MemAvailable:") * 1024) / 10 * 9
     }
 

@@ -47,7 +47,8 @@ impl Program {
 
 /// Whether that program is installed.
 pub(crate) fn is_installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// `restage rewrite` of `capture`, with a scenario that is written beside it.
@@ -103,7 +104,8 @@ pub(crate) fn tcprewrite(workload: Workload, capture: &Path, output: &Path) -> O
             Some((address, length)) if address.contains(':') => format!("[{address}/{length}]"),
             _ => prefix.to_owned(),
         };
-        let entries = maps(workload, side).into_iter().map(|(from, to)| format!("{}:{}", bracketed(&from), bracketed(&to)));
+        let entries =
+            maps(workload, side).into_iter().map(|(from, to)| format!("{}:{}", bracketed(&from), bracketed(&to)));
         entries.collect::<Vec<_>>().join(",")
     };
     is_installed("tcprewrite").then(|| {
@@ -131,13 +133,15 @@ pub(crate) fn dd(capture: &Path, output: &Path) -> Option<Program> {
         word.push(path);
         word
     });
-    is_installed("dd").then(|| Program::new("dd bs=1M, a copy", Output::Copied, &[&"dd", &from, &to, &"bs=1M", &"status=none"]))
+    is_installed("dd")
+        .then(|| Program::new("dd bs=1M, a copy", Output::Copied, &[&"dd", &from, &to, &"bs=1M", &"status=none"]))
 }
 
 /// editcap: a copy, frame by frame.
 pub(crate) fn editcap(capture: &Path, output: &Path) -> Option<Program> {
     let format = output.extension().unwrap_or_default().to_owned();
-    is_installed("editcap").then(|| Program::new("editcap, a copy", Output::Copied, &[&"editcap", &"-F", &format, &capture, &output]))
+    is_installed("editcap")
+        .then(|| Program::new("editcap, a copy", Output::Copied, &[&"editcap", &"-F", &format, &capture, &output]))
 }
 
 /// gzip: a copy of what is packed.
@@ -158,4 +162,22 @@ pub(crate) fn reads(capture: &Path) -> bool {
     let Ok(scenario) = scenario(Workload::Ipfix, "preserve", capture) else { return false };
     let plan = Command::new(RESTAGE).arg("plan").arg(scenario).stdout(Stdio::null()).stderr(Stdio::null()).status();
     plan.is_ok_and(|status| status.success())
+}
+
+/// `restage run` of a small capture into its own receiver, at top speed.
+pub(crate) fn run_at_top_speed(capture: &Path, scenario: &Path) -> io::Result<Program> {
+    let text = format!("format = 1\n\n[capture]\nfile = \"{}\"\n\n[pacing]\nrate = \"topspeed\"\n", capture.display());
+    fs::write(scenario, text)?;
+    Ok(Program::new("restage run, 720 datagrams at top speed", Output::Nothing, &[&RESTAGE, &"run", &scenario]))
+}
+
+/// `restage rewrite` of the same capture.
+pub(crate) fn rewrite_appflow(capture: &Path, scenario: &Path, output: &Path) -> io::Result<Program> {
+    let text = format!(
+        "format = 1\n\n[capture]\nfile = \"{}\"\n\n[rewrite.source]\nip = {{ \"10.44.0.0/16\" = \"192.0.0.0/16\" }}\n",
+        capture.display()
+    );
+    fs::write(scenario, text)?;
+    let command: &[&dyn AsRef<std::ffi::OsStr>] = &[&RESTAGE, &"rewrite", &scenario, &"-o", &output];
+    Ok(Program::new("restage rewrite of that capture", Output::Rewritten, command))
 }
