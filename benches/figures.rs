@@ -1,5 +1,6 @@
 //! What was measured, as tables on standard output and as BENCHMARKS.md, and which aims it reaches.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::Extent;
@@ -181,7 +182,7 @@ impl Page {
 
     fn heading(&mut self, name: &str) {
         println!("\n== {name}");
-        self.markdown.push_str(&format!("## {name}\n\n"));
+        let _infallible = write!(self.markdown, "## {name}\n\n");
     }
 
     fn table(&mut self, table: &Table) {

@@ -65,7 +65,7 @@ impl Work {
             if let Ok(signal) = signals.wait() {
                 // There is nobody to tell, and the next bench looks for what is left.
                 let _ = fs::remove_dir_all(path);
-                #[expect(clippy::exit, reason = "the main thread waits for a program")]
+                // The main thread waits for a program.
                 std::process::exit(128 + signal as i32);
             }
         });

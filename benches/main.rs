@@ -24,10 +24,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use figures::{Aims, Page, Size};
 use machine::Work;
-use programs::Output;
 use race::{Race, race};
 use workloads::{Format, Workload};
 
@@ -57,10 +57,7 @@ struct Extent {
 }
 
 fn everything() -> io::Result<()> {
-    let extent = Extent {
-        rounds: from_environment("BENCH_ROUNDS", 7.0)? as usize,
-        scale: from_environment("BENCH_SCALE", 1.0)?,
-    };
+    let extent = Extent { rounds: from_environment("BENCH_ROUNDS", 7)?, scale: from_environment("BENCH_SCALE", 1.0)? };
     let work = Work::make()?;
     let mut page = Page::begin(&work, extent);
     let mut aims = Aims::default();
@@ -88,11 +85,11 @@ fn everything() -> io::Result<()> {
     Ok(())
 }
 
-/// A positive number that the user may choose.
-fn from_environment(name: &str, usual: f64) -> io::Result<f64> {
+/// A number above zero that the user may choose.
+fn from_environment<T: FromStr + Default + PartialOrd>(name: &str, usual: T) -> io::Result<T> {
     let Ok(said) = std::env::var(name) else { return Ok(usual) };
-    let number = said.parse().ok().filter(|number: &f64| *number > 0.0 && *number <= 1000.0);
-    number.ok_or_else(|| io::Error::other(format!("{name} is `{said}`, and no number above 0")))
+    let number = said.parse().ok().filter(|number| *number > T::default());
+    number.ok_or_else(|| io::Error::other(format!("{name} is `{said}`, and must be a number above 0")))
 }
 
 /// What is measured, and where.
@@ -147,10 +144,7 @@ impl Bench<'_> {
             fs::remove_file(&plain)?;
             let output = self.work.file("out.pcap");
             let mut entered = vec![programs::restage("restage", Workload::Ipfix, "preserve", &packed, &output)?];
-            entered.extend(
-                programs::gunzip(&packed, &output)
-                    .map(|gunzip| programs::Program { output: Output::Nothing, ..gunzip }),
-            );
+            entered.extend(programs::gunzip(&packed, &output));
             let race = race(entered, &packed, &output, self.extent.rounds);
             page.compared("ipfix packed by gzip -1 (GB of the plain capture)", Workload::Ipfix, size, &race);
         } else {
@@ -192,6 +186,11 @@ impl Bench<'_> {
     }
 
     /// Makes a capture: as many frames as the scale says, or as there is room for together with a copy.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a frame is none, and the scale is above 0"
+    )]
     fn make(&self, workload: Workload, frames: u64, format: Format, path: &Path) -> io::Result<Size> {
         let wanted = ((frames as f64 * self.extent.scale) as u64).max(1000);
         let frames = wanted.min(self.work.room() / 2 / workload.bytes_per_frame());

@@ -144,11 +144,11 @@ pub(crate) fn editcap(capture: &Path, output: &Path) -> Option<Program> {
         .then(|| Program::new("editcap, a copy", Output::Copied, &[&"editcap", &"-F", &format, &capture, &output]))
 }
 
-/// gzip: a copy of what is packed.
+/// gzip: it only unpacks.
 pub(crate) fn gunzip(packed: &Path, output: &Path) -> Option<Program> {
     let script = "exec gzip -dc -- \"$1\" >\"$2\"";
     is_installed("gzip")
-        .then(|| Program::new("gzip -dc", Output::Copied, &[&"sh", &"-c", &script, &"sh", &packed, &output]))
+        .then(|| Program::new("gzip -dc", Output::Nothing, &[&"sh", &"-c", &script, &"sh", &packed, &output]))
 }
 
 /// Packs a file.
