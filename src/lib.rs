@@ -21,6 +21,7 @@
 //! | [`outcome`], [`cause`] | what a run comes to; the causes of loss by name |
 //! | [`packet`] | bytes on the wire: layers, checksums, MAC, the one-line listing |
 //! | [`capture`] | savefiles: read, write, filter |
+//! | [`inspect`] | what is in a capture: one pass, counted |
 //! | [`scenario`] | the words, one file for each table: form, check, meaning |
 //! | [`rewrite`] | compiled maps and their application |
 //! | [`plan`] | one pass: survey, schedule, the predicted fate of every kind of packet |
@@ -40,6 +41,7 @@ pub mod diagnostic;
 pub mod evidence;
 pub mod execute;
 pub mod expect;
+pub mod inspect;
 pub mod lab;
 pub mod ledger;
 pub mod outcome;

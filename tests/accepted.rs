@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use restage::capture::FileOrder;
 use restage::diagnostic::{Style, render};
 use restage::packet::MacAddr;
 use restage::scenario::capture::Truncated;
@@ -45,7 +46,9 @@ fn the_top_and_the_capture_are_read() {
     assert_eq!(timeout.value, Duration::from_mins(1));
     assert_eq!(text(&scenario, timeout.span.as_ref().unwrap()), "\"60s\"");
     let capture = &scenario.capture;
-    assert_eq!(capture.file.value, folder().join("captures/flows.pcapng"));
+    let files: Vec<_> = capture.files.paths().collect();
+    assert_eq!(files, [folder().join("captures/flows.pcapng"), folder().join("captures/more.pcap.gz")]);
+    assert_eq!(capture.files.order(), FileOrder::Time);
     assert_eq!(capture.filter.as_ref().unwrap().value, "udp dst port 4739");
     assert_eq!(capture.frames.as_ref().unwrap().value.to_string(), "1-100,200,300-");
     assert_eq!(capture.truncated.value, Truncated::Pad);
@@ -215,7 +218,7 @@ fn what_is_not_written_has_the_default_of_the_language() {
 fn a_target_has_its_own_words() {
     let scenario = read("target.toml");
     assert!(matches!(&scenario.site, SiteWords::Target { interface } if interface.value == "eth0.100"));
-    assert_eq!(scenario.capture.file.value, Path::new("/captures/a.pcap"));
+    assert_eq!(scenario.capture.files.paths().collect::<Vec<_>>(), [Path::new("/captures/a.pcap")]);
     assert_eq!(scenario.pacing.rate.value, Rate::TopSpeed);
     // sysctl(8) writes the dot of an interface's name as a slash.
     assert_eq!(scenario.require.sysctl[0].key, "net.ipv4.conf.eth0/100.rp_filter");

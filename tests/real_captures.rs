@@ -241,7 +241,7 @@ fn a_rewrite_that_names_nothing_changes_no_byte() {
         let ending = if reader.format() == Format::Pcapng { "pcapng" } else { "pcap" };
         let output = folder.join("out").with_extension(ending);
         let result = rewrite_file(
-            &capture.path,
+            &capture.path.as_path().into(),
             &Output::Path(&output),
             &mut |_| Ok(Selected::Yes),
             &Pass::new(&rewriter),

@@ -3,7 +3,7 @@
 #
 #   sudo scenarios/captures/record.sh [FOLDER]      (default: the folder of this script)
 #
-# Needs root, and these Debian packages: bash coreutils util-linux bsdextrautils iproute2 ethtool nftables procps
+# Needs root, and these Debian packages: bash coreutils gzip util-linux bsdextrautils iproute2 ethtool nftables procps
 # tcpdump tcpreplay iputils-ping bind9-dnsutils dnsmasq-base softflowd snmp python3.
 #
 # A recording differs from the last one in times, ports and DNS identifiers, so its checksums in README.md are new; the
@@ -263,10 +263,12 @@ dns
 syslogs
 snmp_traps
 python3 "$here/appflow.py" "$out"
+# Without name and time, so that the same capture gives the same bytes.
+gzip -9nc "$out/syslog.pcap" >"$out/syslog.pcap.gz"
 
 # What README.md lists.
 cd "$out"
-for file in *.pcap *.pcapng; do
-    printf '%s %s frames, %s bytes, sha256 %s\n' "$file" "$(tcpdump -r "$file" 2>/dev/null | wc -l)" \
+for file in *.pcap *.pcapng *.pcap.gz; do
+    printf '%s %s frames, %s bytes, sha256 %s\n' "$file" "$(zcat -f "$file" | tcpdump -r - 2>/dev/null | wc -l)" \
         "$(stat -c %s "$file")" "$(sha256sum <"$file" | cut -d ' ' -f 1)"
 done

@@ -6,13 +6,17 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
+use super::compression::{self, Compression};
+
 /// Big enough to read fast, small enough for the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Which side of a copy failed.
+/// What failed.
 #[derive(Debug)]
 pub(super) enum Fault {
     Read(io::Error),
+    /// The compression is damaged, and how.
+    Unpack(String),
     Write(io::Error),
 }
 
@@ -29,11 +33,14 @@ pub(super) struct Input {
     /// Where `start` is in the file.
     offset: u64,
     copy: Option<Box<dyn Write + Send>>,
+    /// What `file` unpacks.
+    compression: Option<Compression>,
 }
 
 impl Input {
-    pub(super) fn new(file: Box<dyn Read + Send>) -> Self {
-        Self { file, buffer: vec![0; BUFFER_BYTES], kept: 0, start: 0, end: 0, offset: 0, copy: None }
+    /// Reads `file`, which unpacks what is compressed so.
+    pub(super) fn new(file: Box<dyn Read + Send>, compression: Option<Compression>) -> Self {
+        Self { file, buffer: vec![0; BUFFER_BYTES], kept: 0, start: 0, end: 0, offset: 0, copy: None, compression }
     }
 
     /// Everything consumed that is still in the buffer, and everything after it, goes to `copy`.
@@ -41,7 +48,24 @@ impl Input {
         self.copy = Some(copy);
     }
 
-    /// Where the next byte is in the file.
+    /// Only what is consumed from now on goes to `copy`.
+    pub(super) fn copy_on(&mut self, copy: Box<dyn Write + Send>) {
+        self.kept = self.start;
+        self.copy = Some(copy);
+    }
+
+    /// Writes what is kept for the copy, and gives it up, so that it can be continued elsewhere.
+    pub(super) fn release_copy(&mut self) -> Result<Option<Box<dyn Write + Send>>, Fault> {
+        self.write_kept()?;
+        Ok(self.copy.take())
+    }
+
+    /// What is unpacked.
+    pub(super) fn compression(&self) -> Option<Compression> {
+        self.compression
+    }
+
+    /// Where the next byte is in the file; in what is unpacked, if it is compressed.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
@@ -69,7 +93,10 @@ impl Input {
                 Ok(0) => break,
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Fault::Read(error)),
+                Err(error) => {
+                    let damage = self.compression.and_then(|compression| compression::damage(compression, &error));
+                    return Err(damage.map_or(Fault::Read(error), Fault::Unpack));
+                }
             }
         }
         Ok(self.end - self.start)
@@ -90,6 +117,12 @@ impl Input {
     #[inline]
     pub(super) fn ahead(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The same, to be changed where they lie.
+    #[inline]
+    pub(super) fn ahead_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.start..self.end).unwrap_or_default()
     }
 
     /// Moves past `bytes`, which must be available, and says where they are until more is made available.

@@ -1,22 +1,22 @@
 //! Savefiles: read and write pcap and pcapng, choose frames by filter and number.
 //!
 //! A capture is streamed, never held. May use `packet`, `diagnostic` and libpcap (for the filter only).
-//! Start at [`Reader`].
+//! Start at [`Reader`] for one file, at [`Captures`] for several that are read as one.
 
 #![warn(clippy::indexing_slicing)]
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use self::storage::Stored;
 use crate::diagnostic::{Failure, Problem, Result};
 
 /// A frame of a capture, borrowed from the reader's buffer until the next one is read.
 #[derive(Debug)]
 pub struct Frame<'a> {
-    /// As Wireshark shows it: 1 for the first frame of the file.
+    /// As Wireshark shows it: 1 for the first frame of the file, or of all files that are read as one.
     pub number: u64,
     /// Nanoseconds since 1970-01-01T00:00:00Z.
     pub time_ns: u64,
@@ -29,6 +29,9 @@ pub struct Frame<'a> {
 }
 
 mod bpf;
+mod captures;
+mod compression;
+mod files;
 mod filter;
 mod frame_set;
 mod input;
@@ -36,34 +39,44 @@ mod looks;
 mod pcapng;
 mod reader;
 mod savefile;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod words;
 mod writer;
 
+pub use captures::Captures;
+pub use compression::Compression;
+pub(crate) use compression::Packed;
+pub use files::{FileOrder, Files};
 pub use filter::Filter;
 pub use frame_set::FrameSet;
+pub(crate) use pcapng::SectionLengths;
 pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};
+pub use storage::STANDARD_INPUT;
 pub use writer::Writer;
 
-/// The SHA-256 of a file as 64 hexadecimal digits, read in pieces.
+/// The SHA-256 of the files as they lie on the disk (compressed, if they are), one after the other, as 64 hexadecimal digits: what
+/// `cat FILE… | sha256sum` says. Read in pieces.
 ///
 /// # Errors
-/// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when it can't be read.
-pub fn sha256(path: &Path) -> Result<String> {
-    let unreadable = |error: &io::Error| {
-        Failure::invalid(Problem::error(format!("can't read `{}`", path.display())).why(error.to_string()))
-    };
-    let mut file = File::open(path).map_err(|error| unreadable(&error))?;
+/// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when one can't be read.
+pub fn sha256<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(&error)),
+    for path in paths {
+        let unreadable = |error: &io::Error| {
+            Failure::invalid(Problem::error(format!("can't read `{}`", path.display())).why(error.to_string()))
+        };
+        let mut file = Stored::open(path).map_err(|error| unreadable(&error))?;
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(&error)),
+            }
         }
     }
     Ok(hasher.finalize().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}")))

@@ -1,10 +1,15 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections, interfaces with their own link type and clock, packets; all other blocks pass.
 
+use std::collections::BTreeSet;
+
 use super::input::Input;
 use super::reader::{Damage, Record, Stop, TimeUnit};
 use super::savefile::{LARGEST_RECORD, bytes32, length32, number16, number32};
 use crate::packet::bytes::{array, byte};
 use crate::packet::layers::LinkType;
+
+/// How many pairs of link type and snaplen are remembered.
+const MOST_DESCRIBED: usize = 64;
 
 /// Block types.
 mod block {
@@ -15,6 +20,9 @@ mod block {
     pub(super) const ENHANCED_PACKET: u32 = 6;
 }
 
+/// What a section header says that doesn't announce the length of its section.
+const UNKNOWN_LENGTH: [u8; 8] = [0xff; 8];
+
 /// Whether the first bytes are a section header's.
 pub(super) fn begins(start: &[u8]) -> bool {
     array(start, 0) == Some(block::SECTION_HEADER.to_be_bytes())
@@ -23,8 +31,28 @@ pub(super) fn begins(start: &[u8]) -> bool {
 /// The section that is being read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pcapng {
-    big_endian: bool,
+    pub(super) big_endian: bool,
     interfaces: Vec<Interface>,
+    /// What the section headers of a copy are to announce.
+    pub(super) lengths: SectionLengths,
+    /// The section announces its length.
+    announced: bool,
+    /// A copy of a section isn't as long as it announces.
+    pub(super) contradicted: bool,
+    /// Blocks that describe neither a section nor an interface nor a packet.
+    pub(super) other_blocks: u64,
+    /// What interfaces of all sections have said, up to [`MOST_DESCRIBED`] of it.
+    pub(super) described: BTreeSet<(LinkType, u32)>,
+}
+
+/// What the section headers of a copy announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum SectionLengths {
+    /// The length that the original announces.
+    #[default]
+    Kept,
+    /// None, where the original announces one: the copy has another.
+    Unknown,
 }
 
 /// What an interface description says about the packets of the interface.
@@ -93,10 +121,14 @@ impl Pcapng {
                 block::SECTION_HEADER => {
                     check_version(body, self.big_endian).map_err(|what| Damage::new(at, what))?;
                     self.interfaces.clear();
+                    self.announced = array(body, 8) != Some(UNKNOWN_LENGTH);
                     false
                 }
                 block::INTERFACE => {
                     let interface = Interface::read(body, self.big_endian).map_err(|what| Damage::new(at, what))?;
+                    if self.described.len() < MOST_DESCRIBED {
+                        self.described.insert((interface.link, interface.snaplen));
+                    }
                     self.interfaces.push(interface);
                     false
                 }
@@ -104,9 +136,16 @@ impl Pcapng {
                     *record = self.packet(block.kind, body).map_err(|what| Damage::new(at, what))?;
                     true
                 }
-                _ => false,
+                _ => {
+                    self.other_blocks += 1;
+                    false
+                }
             };
             let whole = input.consume(block.length);
+            if block.kind == block::SECTION_HEADER && self.lengths == SectionLengths::Unknown {
+                input.consumed(whole.start + 16..whole.start + 24).copy_from_slice(&UNKNOWN_LENGTH);
+                self.announced = false;
+            }
             if is_packet {
                 record.frame = whole.start + record.frame.start..whole.start + record.frame.end;
                 record.whole = whole;
@@ -114,6 +153,11 @@ impl Pcapng {
             }
         }
         Ok(false)
+    }
+
+    /// The copy of the section is longer or shorter than the section.
+    pub(super) fn length_changes(&mut self) {
+        self.contradicted |= self.announced;
     }
 
     /// Makes the next block available, and takes the byte order of a new section from it.
@@ -198,6 +242,35 @@ impl Pcapng {
         block.extend(length);
         if let Some(field) = block.get_mut(start + 4..start + 8) {
             field.copy_from_slice(&length);
+        }
+    }
+
+    /// Appends the options of the packet block `block`, whose frame has `captured` bytes, in the little-endian byte order, without
+    /// their end.
+    pub(super) fn options(&self, block: &[u8], captured: usize, options: &mut Vec<u8>) {
+        if number32(block, 0, self.big_endian) == block::SIMPLE_PACKET {
+            return;
+        }
+        let mut rest = block.get(28 + captured.next_multiple_of(4)..block.len().saturating_sub(4)).unwrap_or_default();
+        while rest.len() >= 4 {
+            let (code, length) = (number16(rest, 0, self.big_endian), number16(rest, 2, self.big_endian));
+            let padded = usize::from(length).next_multiple_of(4);
+            let Some(value) = rest.get(4..4 + padded).filter(|_| code != 0) else { return };
+            options.extend([code, length].map(u16::to_le_bytes).as_flattened());
+            let number = match (code, length) {
+                // Flags, lost packets, the packet's own number, queue; the enterprise that an option belongs to.
+                (2 | 6, 4) | (4 | 5, 8) => usize::from(length),
+                (2988 | 2989 | 19372 | 19373, 4..) => 4,
+                _ => 0,
+            };
+            let (number, text) = value.split_at_checked(number).unwrap_or((&[], value));
+            if self.big_endian {
+                options.extend(number.iter().rev());
+            } else {
+                options.extend(number);
+            }
+            options.extend(text);
+            rest = rest.get(4 + padded..).unwrap_or_default();
         }
     }
 

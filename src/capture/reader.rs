@@ -1,14 +1,15 @@
 //! Reading a capture frame by frame, whatever its format.
 
-use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::Frame;
+use super::compression::Compression;
 use super::input::{Fault, Input};
-use super::pcapng::{self, Pcapng};
+use super::pcapng::{self, Pcapng, SectionLengths};
 use super::savefile::{self, Savefile};
+use super::storage::{STANDARD_INPUT, Stored};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::packet::crc;
 use crate::packet::layers::LinkType;
@@ -23,6 +24,16 @@ pub enum Format {
     },
     /// draft-ietf-opsawg-pcapng.
     Pcapng,
+}
+
+/// What a file says of all its frames; two files with the same can be copied into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) format: Format,
+    /// The header of a pcap file.
+    file_header: Option<[u8; 24]>,
+    /// The link type of a pcap file.
+    pub(crate) link: Option<LinkType>,
 }
 
 /// Reads a capture from its first frame to its last, in constant memory.
@@ -133,7 +144,7 @@ impl From<Fault> for Stop {
 }
 
 impl Reader {
-    /// Opens a capture and reads its file header.
+    /// Opens a capture and reads its file header. It is unpacked if it is compressed; `-` is standard input.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Invalid`] when it can't be read or isn't a capture; the message says what it looks like.
@@ -143,15 +154,22 @@ impl Reader {
                 Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()),
             )
         };
-        let file = File::open(path).map_err(|error| unreadable(&error))?;
-        if file.metadata().map_err(|error| unreadable(&error))?.is_dir() {
+        let file = Stored::open(path).map_err(|error| unreadable(&error))?;
+        if file.is_dir().map_err(|error| unreadable(&error))? {
             return Err(Failure::invalid(
                 Problem::error(format!("`{}` is a folder, not a capture", path.display())).fix("name one file in it"),
             ));
         }
-        let mut input = Input::new(Box::new(file));
+        let start = file.ahead(4).map_err(|error| unreadable(&error))?;
+        let compression = Compression::of(&start);
+        let file = match compression {
+            None => Box::new(file),
+            Some(compression) => compression.unpack(file).map_err(|error| unreadable(&error))?,
+        };
+        let mut input = Input::new(file, compression);
         let stopped = |stop| match stop {
-            Stop::Damage(damage) => damaged(path, None, &damage),
+            Stop::Damage(damage) => damaged(path, compression, None, &damage),
+            Stop::Fault(Fault::Unpack(what)) => damaged(path, compression, None, &Damage::new(0, what)),
             Stop::Fault(Fault::Read(error) | Fault::Write(error)) => unreadable(&error),
         };
         input.available(24).map_err(|fault| stopped(fault.into()))?;
@@ -209,6 +227,21 @@ impl Reader {
         Ok(Some(self.current()))
     }
 
+    /// Gives `visit` the next frames of an Ethernet capture where that takes nothing but to look at them, each with its original
+    /// length, as long as it says that it is done with them; says how many they were. What it declines, or what needs more, is the
+    /// next frame of [`Reader::next_frame`].
+    #[inline]
+    pub(super) fn sweep(&mut self, visit: &mut impl FnMut(&mut [u8], u32) -> bool) -> u64 {
+        let Body::Pcap(savefile) = &self.body else { return 0 };
+        if savefile.link != LinkType::ETHERNET {
+            return 0;
+        }
+        self.last = Record::NONE;
+        let frames = savefile.sweep(&mut self.input, visit);
+        self.frames += frames;
+        frames
+    }
+
     /// The frame that [`Reader::next_frame`] gave last, again; before the first and after the last one an empty frame.
     #[inline]
     pub fn current(&mut self) -> Frame<'_> {
@@ -225,12 +258,46 @@ impl Reader {
         }
     }
 
+    /// What the file says of all its frames.
+    pub(super) fn head(&self) -> Head {
+        let savefile = match &self.body {
+            Body::Pcap(savefile) => Some(savefile),
+            Body::Pcapng(_) => None,
+        };
+        Head {
+            format: self.format(),
+            file_header: savefile.map(|savefile| savefile.file_header),
+            link: savefile.map(|savefile| savefile.link),
+        }
+    }
+
+    /// Whether the file's numbers are big-endian; of pcapng, those of the section that was read last.
+    pub fn is_big_endian(&self) -> bool {
+        match &self.body {
+            Body::Pcap(savefile) => savefile.big_endian,
+            Body::Pcapng(pcapng) => pcapng.big_endian,
+        }
+    }
+
+    /// Whether the records of a pcap file have Kuznetzov's longer headers.
+    pub fn is_modified(&self) -> bool {
+        matches!(&self.body, Body::Pcap(savefile) if savefile.is_modified())
+    }
+
+    /// The distinct pairs of link type and snaplen (0: none) that the file has announced so far, at most 64 of them.
+    pub fn described(&self) -> Vec<(LinkType, u32)> {
+        match &self.body {
+            Body::Pcap(savefile) => vec![(savefile.link, savefile.snaplen)],
+            Body::Pcapng(pcapng) => pcapng.described.iter().copied().collect(),
+        }
+    }
+
     /// The path, as it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many bytes of the file have been read past; to show progress.
+    /// How many bytes of the file have been read past, of what is unpacked if it is compressed; to show progress.
     pub fn bytes_read(&self) -> u64 {
         self.input.offset()
     }
@@ -242,8 +309,60 @@ impl Reader {
         self.input.copy_to(copy);
     }
 
+    /// Lets the header of a copied pcap file announce the largest snaplen, since frames become longer: readers cut what is longer than
+    /// the file announces. Call it before the first frame is read.
+    pub(super) fn raise_snaplen(&mut self) {
+        let Body::Pcap(savefile) = &self.body else { return };
+        let snaplen = savefile.snaplen_of_longer_frames();
+        // Nothing but the file header has been read past.
+        if let Some(field) = self.input.consumed(16..20).first_chunk_mut() {
+            *field = snaplen;
+        }
+    }
+
+    /// Continues the copy of another file: as [`Reader::copy_to`], but without the header of a pcap file.
+    pub(super) fn copy_on(&mut self, copy: Box<dyn Write + Send>) {
+        self.copies = true;
+        self.input.copy_on(copy);
+    }
+
+    /// Gives up the copy after the last frame, so that another file can continue it.
+    pub(super) fn release_copy(&mut self) -> Result<Option<Box<dyn Write + Send>>> {
+        self.input.release_copy().map_err(|fault| self.stopped(&Stop::Fault(fault)))
+    }
+
+    /// What the section headers of a copy are to announce; call it before the first frame is read.
+    pub(super) fn set_section_lengths(&mut self, lengths: SectionLengths) {
+        if let Body::Pcapng(pcapng) = &mut self.body {
+            pcapng.lengths = lengths;
+        }
+    }
+
+    /// Whether a section announces a length that a copy of it doesn't have, since frames were left out or replaced.
+    pub(super) fn contradicts_a_section(&self) -> bool {
+        matches!(&self.body, Body::Pcapng(pcapng) if pcapng.contradicted)
+    }
+
+    /// How many blocks, read so far, describe neither a section nor an interface nor a packet.
+    pub(super) fn other_blocks(&self) -> u64 {
+        match &self.body {
+            Body::Pcap(_) => 0,
+            Body::Pcapng(pcapng) => pcapng.other_blocks,
+        }
+    }
+
+    /// Appends the options of the last frame as a little-endian pcapng file has them, without their end.
+    pub(super) fn packet_options(&self, options: &mut Vec<u8>) {
+        if let Body::Pcapng(pcapng) = &self.body {
+            pcapng.options(self.input.behind(self.last.whole.clone()), self.last.frame.len(), options);
+        }
+    }
+
     /// Keeps the frame that was read last out of the copy; there must be one.
     pub(crate) fn leave_out(&mut self) -> Result<()> {
+        if let Body::Pcapng(pcapng) = &mut self.body {
+            pcapng.length_changes();
+        }
         self.input.leave_out(self.last.whole.start).map_err(|fault| self.stopped(&Stop::Fault(fault)))
     }
 
@@ -269,15 +388,15 @@ impl Reader {
         let original_length = original_length.saturating_add(u32::from(self.last.fcs));
         let whole = self.input.behind(self.last.whole.clone());
         self.replacement.clear();
-        match &self.body {
+        match &mut self.body {
             Body::Pcap(savefile) => savefile.replaced(whole, [bytes, fcs], original_length, &mut self.replacement),
-            Body::Pcapng(pcapng) => pcapng.replaced(
-                whole,
-                self.last.frame.len(),
-                [bytes, fcs],
-                (original_length, self.time_ns),
-                &mut self.replacement,
-            ),
+            Body::Pcapng(pcapng) => {
+                let times = (original_length, self.time_ns);
+                pcapng.replaced(whole, self.last.frame.len(), [bytes, fcs], times, &mut self.replacement);
+                if self.replacement.len() != whole.len() {
+                    pcapng.length_changes();
+                }
+            }
         }
         self.input.replace(self.last.whole.start, &self.replacement).map_err(|fault| self.stopped(&Stop::Fault(fault)))
     }
@@ -316,7 +435,8 @@ impl Reader {
     #[cold]
     fn stopped(&self, stop: &Stop) -> Failure {
         match stop {
-            Stop::Damage(damage) => damaged(&self.path, Some(self.frames + 1), damage),
+            Stop::Damage(damage) => self.damaged(damage),
+            Stop::Fault(Fault::Unpack(what)) => self.damaged(&Damage::new(self.input.offset(), what)),
             Stop::Fault(Fault::Read(error)) => {
                 Failure::system(format!("reading `{}` failed after frame {}", self.path.display(), self.frames), error)
             }
@@ -325,20 +445,39 @@ impl Reader {
             }
         }
     }
+
+    fn damaged(&self, damage: &Damage) -> Failure {
+        damaged(&self.path, self.input.compression(), Some(self.frames + 1), damage)
+    }
 }
 
-fn damaged(path: &Path, frame: Option<u64>, damage: &Damage) -> Failure {
+fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, damage: &Damage) -> Failure {
     let shown = path.display();
     let what = match frame {
         None => format!("the capture `{shown}` is damaged"),
         Some(number) => format!("the capture `{shown}` is damaged at frame {number}"),
     };
-    let fix = match frame {
-        None | Some(1) => "capture or copy it again".to_owned(),
-        Some(number) => format!(
-            "capture or copy it again, or keep what is whole: `tcpdump -r {shown} -c {} -w whole.pcap`",
-            number - 1
-        ),
+    let place = if compression.is_some() { " of what it unpacks to" } else { "" };
+    // What a checksum at the end of the compression would say of them isn't known.
+    let before = match (frame, compression) {
+        (None | Some(1), _) => String::new(),
+        (Some(2), None) => "; the frame before it is whole".to_owned(),
+        (Some(2), Some(_)) => "; the frame before it could be read".to_owned(),
+        (Some(number), None) => format!("; the {} frames before it are whole", number - 1),
+        (Some(number), Some(_)) => format!("; the {} frames before it could be read", number - 1),
     };
-    Failure::invalid(Problem::error(what).why(format!("at byte {}: {}", damage.offset, damage.what)).fix(fix))
+    let fix = match frame {
+        Some(number) if number > 1 && path.as_os_str() != STANDARD_INPUT => {
+            let keep = match compression {
+                None => format!("tcpdump -r {shown} -c {} -w whole.pcap", number - 1),
+                Some(compression) => {
+                    format!("{} {shown} | tcpdump -r - -c {} -w whole.pcap", compression.unpacker(), number - 1)
+                }
+            };
+            format!("capture or copy it again, or keep what is whole: `{keep}`")
+        }
+        _ => "capture or copy it again".to_owned(),
+    };
+    let why = format!("at byte {}{place}: {}{before}", damage.offset, damage.what);
+    Failure::invalid(Problem::error(what).why(why).fix(fix))
 }

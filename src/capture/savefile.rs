@@ -8,17 +8,23 @@ use crate::packet::layers::LinkType;
 /// Records above this are damage, whatever the file says: no link has frames a hundredth as long.
 pub(super) const LARGEST_RECORD: usize = 64 << 20;
 
+/// What libpcap announces where nothing else is said.
+pub(super) const LARGEST_SNAPLEN: u32 = 262_144;
+
 /// Length of the file header.
 const FILE_HEADER: usize = 24;
 
 /// What the file header says.
 #[derive(Debug, Clone)]
 pub(super) struct Savefile {
-    big_endian: bool,
+    /// As it is in the file.
+    pub(super) file_header: [u8; FILE_HEADER],
+    pub(super) big_endian: bool,
     pub(super) nanoseconds: bool,
     /// 16, or 24 with an interface index, a protocol and a packet type.
     record_header: usize,
     pub(super) link: LinkType,
+    pub(super) snaplen: u32,
     /// Length of the frame check sequence that each record ends with.
     fcs: u8,
     lengths: Lengths,
@@ -76,7 +82,19 @@ impl Savefile {
         let fcs = if link & 0x0400_0000 == 0 { 0 } else { ((link >> 28) * 2).to_le_bytes()[0] };
         input.consume(FILE_HEADER);
         let link = LinkType(link.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)));
-        Ok(Self { big_endian, nanoseconds, record_header, link, fcs, lengths })
+        let snaplen = number32(&start, 16, big_endian);
+        Ok(Self { file_header: start, big_endian, nanoseconds, record_header, link, snaplen, fcs, lengths })
+    }
+
+    /// The field of the file header that announces a snaplen, for a file with longer frames; 0 announces none, and stays.
+    pub(super) fn snaplen_of_longer_frames(&self) -> [u8; 4] {
+        let snaplen = if self.snaplen == 0 { 0 } else { self.snaplen.max(LARGEST_SNAPLEN) };
+        if self.big_endian { snaplen.to_be_bytes() } else { snaplen.to_le_bytes() }
+    }
+
+    /// Whether records have Kuznetzov's longer headers.
+    pub(super) fn is_modified(&self) -> bool {
+        self.record_header > 16
     }
 
     /// Moves past the next record, and says in `record` where it is; false at the end of the file.
@@ -121,6 +139,30 @@ impl Savefile {
         record.extend([first, second].map(|length| bytes32(length, self.big_endian)).as_flattened());
         record.extend(old.get(16..self.record_header).unwrap_or_default());
         record.extend(parts.iter().copied().flatten());
+    }
+
+    /// Gives `visit` the frames that lie whole in the buffer, each with its original length, as long as it says that it is done with
+    /// them, and moves past those; says how many they were. A file whose records need more thought gives none.
+    #[inline]
+    pub(super) fn sweep(&self, input: &mut Input, visit: &mut impl FnMut(&mut [u8], u32) -> bool) -> u64 {
+        if self.fcs != 0 || self.lengths != Lengths::CapturedFirst {
+            return 0;
+        }
+        let mut ahead = input.ahead_mut();
+        let there = ahead.len();
+        let (mut frames, mut left) = (0, there);
+        while let Some((header, rest)) = ahead.split_at_mut_checked(self.record_header) {
+            let [_, _, captured, original_length] = self.header(header);
+            let Some((frame, after)) = rest.split_at_mut_checked(captured as usize) else { break };
+            if !visit(frame, original_length) {
+                break;
+            }
+            frames += 1;
+            left = after.len();
+            ahead = after;
+        }
+        input.consume(there - left);
+        frames
     }
 
     /// The four numbers that every record begins with.

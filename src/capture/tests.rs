@@ -1,5 +1,7 @@
 //! Frames whose length changes in the copy, in every form of record.
 
+#![expect(clippy::indexing_slicing, reason = "a test that panics has failed")]
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -105,8 +107,11 @@ impl Order {
 
 const ORDERS: [Order; 2] = [Order { big: false }, Order { big: true }];
 
+/// What becomes of a frame's bytes and of its original length.
+type Change = dyn Fn(&[u8], u32) -> (Vec<u8>, u32);
+
 /// Longer, shorter, as long, cut, empty.
-fn changes() -> Vec<Box<dyn Fn(&[u8], u32) -> (Vec<u8>, u32)>> {
+fn changes() -> Vec<Box<Change>> {
     vec![
         Box::new(|bytes, original| ([&[7, 7, 7, 7], bytes].concat(), original + 4)),
         Box::new(|bytes, original| (bytes[1..].to_vec(), original - 1)),
@@ -116,7 +121,7 @@ fn changes() -> Vec<Box<dyn Fn(&[u8], u32) -> (Vec<u8>, u32)>> {
     ]
 }
 
-fn assert_changed(file: &[u8], change: &dyn Fn(&[u8], u32) -> (Vec<u8>, u32), what: &str) {
+fn assert_changed(file: &[u8], change: &Change, what: &str) {
     let expected: Vec<_> = frames(file)
         .into_iter()
         .map(|(time, original, bytes)| {
@@ -184,13 +189,13 @@ fn a_replaced_frame_is_read_as_it_was_given_from_every_pcapng_block() {
 #[test]
 fn a_simple_packet_block_becomes_an_enhanced_one_only_where_it_must() {
     let order = ORDERS[0];
-    let simple = |snaplen, change: &dyn Fn(&[u8], u32) -> (Vec<u8>, u32)| {
+    let simple = |snaplen, change: &Change| {
         let frame = order.block(3, &[order.words(&[6]), vec![9, 10, 11, 12, 13, 14]].concat());
         let file = [order.section(), order.interface(snaplen, &[]), frame].concat();
         let copy = replaced(&file, change);
         copy[28 + 20..][..4].to_vec()
     };
-    let longer: &dyn Fn(&[u8], u32) -> (Vec<u8>, u32) = &|bytes, original| ([bytes, &[0]].concat(), original + 1);
+    let longer: &Change = &|bytes, original| ([bytes, &[0]].concat(), original + 1);
     assert_eq!(simple(0, longer), [3, 0, 0, 0]);
     assert_eq!(simple(7, longer), [3, 0, 0, 0]);
     assert_eq!(simple(6, longer), [6, 0, 0, 0], "it would be cut by the snaplen");
@@ -212,7 +217,8 @@ fn an_fcs_follows_a_replaced_frame_if_it_was_right() {
     let file = [&head[..], &record(&right), &record(&wrong), &record(&[]), &record(&right[..2])].concat();
     let longer = [&frame[..], &[7, 8]].concat();
     let copy = replaced(&file, |_, _| (longer.clone(), 8));
-    let with = |fcs: &[u8]| [&order.words(&[1, 2, 8 + fcs.len() as u32, 12])[..], &longer, fcs].concat();
+    let captured = |fcs: &[u8]| u32::try_from(8 + fcs.len()).expect("a short frame");
+    let with = |fcs: &[u8]| [&order.words(&[1, 2, captured(fcs), 12])[..], &longer, fcs].concat();
     assert_eq!(copy, [&head[..], &with(&fcs(&longer)), &with(&wrong), &with(&[]), &with(&[])].concat());
     let cut = replaced(&file, |_, _| (frame[..3].to_vec(), 6));
     let without = [&order.words(&[1, 2, 3, 10])[..], &frame[..3]].concat();

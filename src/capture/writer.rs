@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use super::Frame;
 use super::reader::Format;
+use super::savefile::LARGEST_SNAPLEN;
 use crate::packet::layers::LinkType;
 
 /// Writes frames as pcap or pcapng, in the little-endian byte order. Not buffered: give it a buffered writer.
@@ -21,9 +22,6 @@ enum Body {
     Pcapng { nanoseconds: bool, interfaces: Vec<LinkType> },
 }
 
-/// pcap's snaplen where none is known: libpcap's largest.
-const SNAPLEN: u32 = 262_144;
-
 impl<W: Write> Writer<W> {
     /// Begins a pcap file, whose frames all have `link`. `snaplen` is what the header announces.
     ///
@@ -36,7 +34,7 @@ impl<W: Write> Writer<W> {
         header.extend(2_u16.to_le_bytes());
         header.extend(4_u16.to_le_bytes());
         header.extend([0; 8]);
-        header.extend(snaplen.unwrap_or(SNAPLEN).to_le_bytes());
+        header.extend(snaplen.unwrap_or(LARGEST_SNAPLEN).to_le_bytes());
         header.extend(u32::from(link.0).to_le_bytes());
         out.write_all(&header)?;
         Ok(Self { out, body: Body::Pcap { link, nanoseconds } })
@@ -71,6 +69,14 @@ impl<W: Write> Writer<W> {
     /// What the writer says; [`io::ErrorKind::InvalidInput`] where the format can't say it: another link type or a time after 2106 in
     /// a pcap file.
     pub fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        self.write_with(frame, &[])
+    }
+
+    /// Writes a frame with the options that a pcapng file keeps of it: little-endian, without their end. pcap keeps none.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub(crate) fn write_with(&mut self, frame: &Frame<'_>, options: &[u8]) -> io::Result<()> {
         let captured = u32::try_from(frame.bytes.len()).map_err(|_| unsayable("a frame is longer than 4 GiB"))?;
         match &mut self.body {
             Body::Pcap { link, nanoseconds } => {
@@ -97,7 +103,12 @@ impl<W: Write> Writer<W> {
                 let [low, high] =
                     [ticks & 0xffff_ffff, ticks >> 32].map(|part| u32::try_from(part).unwrap_or_default());
                 let fields = [index, high, low, captured, frame.original_length].map(u32::to_le_bytes);
-                write_block(&mut self.out, 6, &[fields.as_flattened(), frame.bytes])
+                if options.is_empty() {
+                    return write_block(&mut self.out, 6, &[fields.as_flattened(), frame.bytes]);
+                }
+                let padding = frame.bytes.len().next_multiple_of(4) - frame.bytes.len();
+                let padding = [0; 3].get(..padding).unwrap_or_default();
+                write_block(&mut self.out, 6, &[fields.as_flattened(), frame.bytes, padding, options, &[0; 4]])
             }
         }
     }

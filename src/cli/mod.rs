@@ -8,6 +8,7 @@ mod check;
 mod collect;
 mod doctor;
 mod entries;
+mod inspect;
 mod output;
 mod plan;
 mod rewrite;
@@ -67,6 +68,7 @@ enum Verb {
     Check(check::Arguments),
     Plan(plan::Arguments),
     Rewrite(rewrite::Arguments),
+    Inspect(inspect::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
     /// One scenario, for `run`.
@@ -91,6 +93,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Check(arguments) => check::check(arguments, &terminal),
         Verb::Plan(arguments) => plan::plan(arguments, &terminal),
         Verb::Rewrite(arguments) => rewrite::rewrite(arguments, &terminal),
+        Verb::Inspect(arguments) => inspect::inspect(arguments, &terminal),
         Verb::Doctor(arguments) => Ok(doctor::doctor(arguments, &terminal)),
         Verb::Worker(arguments) => Ok(worker::run(arguments)),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),

@@ -80,12 +80,7 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
     }
     line(
         "capture",
-        &format!(
-            "{}: {} frames, {} selected{skipped}",
-            scenario.capture.file.value.display(),
-            counts.read,
-            counts.selected
-        ),
+        &format!("{}: {} frames, {} selected{skipped}", scenario.capture.files, counts.read, counts.selected),
     );
     for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
         line("rewrite", &entry);

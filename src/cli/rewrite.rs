@@ -30,7 +30,7 @@ Examples:
 pub(super) struct Arguments {
     /// The scenario.
     scenario: PathBuf,
-    /// The file to write, .pcap or .pcapng; `-` is standard output, in the format of the input.
+    /// The file to write, .pcap or .pcapng, each also with .gz or .zst; `-` is standard output, in the format of the input.
     #[arg(long, short, value_name = "OUT")]
     output: PathBuf,
     /// Print what each entry did as JSON, on standard output.
@@ -72,7 +72,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         Ok(Selected::Yes)
     };
     let summary = rewrite_file(
-        &scenario.capture.file.value,
+        &scenario.capture.files,
         &destination,
         &mut select,
         &pass(&scenario, &rewriter, mtu),
@@ -104,6 +104,13 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     text.push('\n');
     let mut stderr = Output::stderr(terminal);
     stderr.write(&text);
+    if summary.lost_blocks > 0 {
+        stderr.problems(&[Problem::note(match summary.lost_blocks {
+            1 => "1 block of the pcapng input is not in the output".to_owned(),
+            blocks => format!("{blocks} blocks of the pcapng input are not in the output"),
+        })
+        .why("captures that differ in their format or are merged by time are written anew: frames with their comments, no names, keys or statistics")]);
+    }
     Ok(stderr.status())
 }
 

@@ -108,7 +108,7 @@ fn prepare(found: Vec<Found>, arguments: &Arguments) -> (Board, Vec<Job>) {
     for found in found {
         let (path, read) = match found {
             Found::Scenario(path) => {
-                let read = scenario::read(&path);
+                let read = scenario::read(&path).and_then(refuse_standard_input);
                 (path, read)
             }
             Found::Unusable(path, failure) => (path, Err(failure)),
@@ -127,6 +127,17 @@ fn prepare(found: Vec<Found>, arguments: &Arguments) -> (Board, Vec<Job>) {
         }
     }
     (board, jobs)
+}
+
+/// Standard input is nobody's file: the worker, a process of its own, reads the capture, and more than once.
+fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
+    let Some(file) = scenario.capture.files.standard_input() else { return Ok(scenario) };
+    Err(Failure::invalid(
+        Problem::error("a capture on standard input can't be replayed by `restage run`")
+            .at(&scenario.source, file.span.clone())
+            .why("each scenario runs in a process of its own, which reads its capture more than once; `plan` and `rewrite` take `-`")
+            .fix("write it to a file, and name that"),
+    ))
 }
 
 /// The programs that the scenario requires and this machine lacks.

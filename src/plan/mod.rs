@@ -173,12 +173,12 @@ fn medium(scenario: &Scenario, target: Option<&TargetFacts>) -> Medium {
     };
     let roles = roles(scenario, target);
     // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
-    let named = scenario.rewrite.sides.iter().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
-    let named = named.filter_map(|maps| match &maps.mac {
+    let named = scenario.rewrite.sides.iter().rev().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
+    let mut named = named.filter_map(|maps| match &maps.mac {
         Some(MacMap::All(At { value: MacTarget::Literal(mac), .. })) => Some(*mac),
         _ => None,
     });
-    let receiver = roles.receiver.or(named.last());
+    let receiver = roles.receiver.or(named.next());
     let framing = receiver.map(|receiver| Framing { sender: roles.sender.unwrap_or(LAB_SENDER_MAC), receiver });
     Medium { mtu, framing }
 }

@@ -12,10 +12,10 @@ use crate::scenario::site::SiteWords;
 /// `[capture] sha256` is not the file's.
 pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
     let Some(pinned) = &scenario.capture.sha256 else { return Ok(()) };
-    let file = &scenario.capture.file;
-    let actual = capture::sha256(&file.value).map_err(|mut failure| {
+    let files = &scenario.capture.files;
+    let actual = capture::sha256(files.paths()).map_err(|mut failure| {
         for problem in &mut failure.problems {
-            *problem = problem.clone().at(&scenario.source, file.span.clone());
+            *problem = problem.clone().at(&scenario.source, files.span());
         }
         failure
     })?;
@@ -23,7 +23,7 @@ pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
         return Ok(());
     }
     Err(Failure::invalid(
-        Problem::error(format!("`{}` is not the capture that the scenario pins", file.value.display()))
+        Problem::error(format!("`{files}` is not the capture that the scenario pins"))
             .at(&scenario.source, pinned.span.clone())
             .why(format!("expected SHA-256 {}, the file has {actual}", pinned.value))
             .fix("bring the old file back, or look at the new one (`restage plan`) and pin it"),
@@ -36,15 +36,15 @@ pub(super) fn nothing_selected(scenario: &Scenario, counts: Counts) -> Result<()
         return Ok(());
     }
     let capture = &scenario.capture;
-    let file = capture.file.value.display();
+    let files = &capture.files;
     let problem = if counts.read == 0 {
-        Problem::error(format!("`{file}` holds no frames")).at(&scenario.source, capture.file.span.clone())
+        Problem::error(format!("`{files}` holds no frames")).at(&scenario.source, capture.files.span())
     } else {
         let span = [
             capture.filter.as_ref().and_then(|filter| filter.span.clone()),
             capture.frames.as_ref().and_then(|frames| frames.span.clone()),
             capture.truncated.span.clone(),
-            capture.file.span.clone(),
+            capture.files.span(),
         ];
         let why = if counts.skipped_oversize > 0 {
             format!(
@@ -79,7 +79,7 @@ pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey, medium: &Medium
             .why("headers are made for IP of the link types NULL, LOOP, RAW, PPP, and for what has an EtherType of SLL, SLL2, C-HDLC and PPPoE")
             .fix("leave such frames out with `[capture] filter = \"ip or ip6\"` or `frames`")
     };
-    Some(problem.at(&scenario.source, scenario.capture.file.span.clone()))
+    Some(problem.at(&scenario.source, scenario.capture.files.span()))
 }
 
 /// Frames above the MTU.
@@ -89,7 +89,7 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
     }
     let (span, fix) = match &scenario.site {
         SiteWords::Lab(lab) => (
-            lab.mtu.span.clone().or_else(|| scenario.capture.file.span.clone()),
+            lab.mtu.span.clone().or_else(|| scenario.capture.files.span()),
             format!(
                 "`[lab] mtu = {}`, or leave them out with `[rewrite] oversize = \"skip\"`, or cut them with \"truncate\"",
                 survey.longest

@@ -2,7 +2,7 @@
 //!
 //! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
 
-use crate::capture::{Filter, Frame, Reader};
+use crate::capture::{Captures, Filter, Frame};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::packet::layers::Layers;
 use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen};
@@ -140,7 +140,7 @@ fn in_filter(scenario: &Scenario, mut failure: Failure) -> Failure {
 fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
     let (at, span) = match &scenario.capture.truncated.span {
         Some(span) => ("refused here", Some(span.clone())),
-        None => ("refused unless `truncated` says otherwise", scenario.capture.file.span.clone()),
+        None => ("refused unless `truncated` says otherwise", scenario.capture.files.span()),
     };
     Failure::invalid(
         Problem::error(format!(
@@ -158,7 +158,7 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 
 /// Reads a scenario's capture once.
 pub struct Stream<'a> {
-    reader: Reader,
+    captures: Captures,
     selector: Selector<'a>,
     pass: Pass<'a>,
     /// The addresses that are there before rewriting; only where the survey asks for them.
@@ -176,7 +176,7 @@ impl<'a> Stream<'a> {
             pass = pass.framing(framing);
         }
         let selector = Selector::new(scenario, Some(medium.mtu))?;
-        Ok(Self { reader: open_capture(scenario)?, selector, pass, seen: None })
+        Ok(Self { captures: open_capture(scenario)?, selector, pass, seen: None })
     }
 
     /// Remembers from now on which addresses are there before rewriting.
@@ -205,18 +205,19 @@ impl<'a> Stream<'a> {
     /// Damage in the capture (with record and offset), a refused frame.
     pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
         loop {
-            let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
+            let Some(frame) = self.captures.next_frame()? else { return Ok(None) };
             if self.selector.takes(&frame)? {
                 break;
             }
             self.pass.passed_by(&frame);
         }
-        let frame = self.reader.current();
+        let frame = self.captures.current();
         if let Some(seen) = &mut self.seen {
             seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
         let Frame { number, time_ns, .. } = frame;
-        let Rewritten { layers, bytes, original_length, .. } = self.pass.rewrite(frame);
+        let Rewritten { bytes, original_length, link, .. } = self.pass.rewrite(frame);
+        let layers = Layers::find(link, bytes);
         Ok(Some(Prepared { number, time_ns, original_length, layers, bytes }))
     }
 }
@@ -226,6 +227,9 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
     let mut pass = Pass::new(rewriter);
     if scenario.capture.truncated.value == Truncated::Pad {
         pass = pass.padding();
+    }
+    if scenario.capture.filter.is_none() && scenario.capture.frames.is_none() && mtu.is_none() {
+        pass = pass.taking_every_whole_frame();
     }
     match mtu {
         Some(mtu) => pass.cutting(mtu),
@@ -237,12 +241,6 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
 ///
 /// # Errors
 /// It can't be read, or is no capture.
-pub fn open_capture(scenario: &Scenario) -> Result<Reader> {
-    let file = &scenario.capture.file;
-    Reader::open(&file.value).map_err(|mut failure| {
-        for problem in &mut failure.problems {
-            *problem = problem.clone().at(&scenario.source, file.span.clone());
-        }
-        failure
-    })
+pub fn open_capture(scenario: &Scenario) -> Result<Captures> {
+    Captures::open(&scenario.capture.files, &scenario.source)
 }

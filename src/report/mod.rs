@@ -2,10 +2,11 @@
 //!
 //! One file for each format, each a pure function of [`crate::outcome`]: [`text`] for people (its table of stages is in
 //! `ledger`), [`json`] and [`junit`] for programs, [`github`] for the annotations of GitHub's CI. [`progress`] shows what
-//! is running. May use `outcome` and `diagnostic` only; nothing here knows how a verdict came about. Start reading at
-//! [`text::story`].
+//! is running, [`inspection`] what is in a capture. May use `outcome`, `inspect` and `diagnostic` only; nothing here knows
+//! how a verdict came about. Start reading at [`text::story`].
 
 pub mod github;
+pub mod inspection;
 pub mod json;
 pub mod junit;
 mod ledger;

@@ -14,7 +14,9 @@ use super::vlan::{Identifiers, VlanChange};
 use super::{Rewriter, Roles, SideTables, Tables};
 use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::packet::MacAddr;
-use crate::scenario::rewrite::{HeaderFields, IpMap, MacMap, MacTarget, Rewrite, Side, SideMaps, Ttl, Vlan};
+use crate::scenario::rewrite::{
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, Ttl, TunnelLayers, Vlan,
+};
 
 /// The table of a scenario that an entry stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +195,11 @@ impl Rewriter {
             allow_unused: rewrite.allow_unused,
             from_client: tables(Side::Client, Side::Server),
             from_server: has_roles.then(|| Box::new(tables(Side::Server, Side::Client))),
+            only_maps: rewrite.checksums == Checksums::Preserve
+                && rewrite.lengths == Lengths::Preserve
+                && rewrite.layers == TunnelLayers::Outer
+                && vlan.is_none()
+                && header.is_none(),
             vlan,
             header,
             entries: compiling.entries,

@@ -3,23 +3,24 @@
 //! The bytes are patched where they were read and written from there, so everything that isn't rewritten comes out as it went in:
 //! comments, options, unknown blocks, the digits of times. Start at [`rewrite_file`].
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::output::{Beside, Ending, buffered, unwritable};
 use super::{Hits, Pass, Rewriter, Rewritten, Seen, unused_problems};
-use crate::capture::{Format, Frame, Reader, TimeUnit, Writer};
+use crate::capture::{Captures, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
 use crate::diagnostic::{Failure, Kind, Problem, Result, Source};
 use crate::packet::layers::{Layers, LinkType};
 
 /// Where a rewritten capture goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output<'a> {
-    /// A file, whose format follows its ending: `.pcap` or `.pcapng`. It is there only when all of it was written.
+    /// A file, whose format follows its ending: `.pcap` or `.pcapng`, each also with `.gz` or `.zst`. It is there only when all of it was written.
     Path(&'a Path),
-    /// Standard output, in the format of the input.
+    /// Standard output, in the format of the input, not compressed; pcapng where the files differ.
     Stdout,
 }
 
@@ -39,54 +40,115 @@ pub struct Summary {
     pub read: u64,
     /// Frames in the output.
     pub written: u64,
+    /// Blocks of pcapng files that hold no packet, and are not in an output that was written anew.
+    pub lost_blocks: u64,
     /// What each map entry hit, and what was left.
     pub hits: Hits,
 }
 
-/// Rewrites the capture `input`. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again for the
-/// same frames, and must then say the same. `pass` is one that hasn't begun. `source` is the scenario, for messages.
+/// Rewrites the captures `files` into one. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again
+/// for the same frames, and must then say the same. `pass` is one that hasn't begun. `source` is the scenario, for messages.
+///
+/// Files of one format, one after the other, are copied, so that all else that they say is kept; what differs or is merged by time
+/// is written anew.
 ///
 /// # Errors
 /// What `select` says; [`Kind::Invalid`] when the input is damaged, when an entry matches no frame, or when the output's format
 /// can't hold the frames. Then nothing of the output is left; only of standard output, the frames before the damage.
 pub fn rewrite_file(
-    input: &Path,
+    files: &Files,
     output: &Output<'_>,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
     pass: &Pass<'_>,
     source: &Arc<Source>,
 ) -> Result<Summary> {
-    let reader = Reader::open(input)?;
+    let mut captures = Captures::open(files, source)?;
     match output {
         Output::Stdout => {
+            let copied = captures.format_of_copy();
+            let format = copied.unwrap_or_else(|| narrowest(&captures));
+            let written = written(&captures, format, files, select, source)?;
             // What was printed can't be taken back, so what can be refused is looked for first.
-            let summary = run(reader, Sink::Nowhere, select, pass.clone())?;
-            refuse_unused(input, &summary.hits, select, pass.rewriter(), source)?;
-            let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-            let stdout = stdout.map_err(|error| Failure::system("can't write to standard output", &error))?;
-            run(Reader::open(input)?, Sink::Copy(buffered(stdout)), select, pass.clone())
+            let (summary, lengths) = run(captures, Sink::Nowhere, select, pass.clone())?;
+            refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
+            let unwritable = |error| Failure::system("can't write to standard output", &error);
+            let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(unwritable)?;
+            let sink = written.sink(buffered(stdout, None).map_err(unwritable)?, lengths).map_err(unwritable)?;
+            run(Captures::open(files, source)?, sink, select, pass.clone()).map(|(summary, _)| summary)
         }
         Output::Path(path) => {
-            let format = format_of(path)?;
-            let (beside, file) = Beside::create(path)?;
-            let file = buffered(file);
-            let sink = match (reader.format(), format) {
-                (Format::Pcap { .. }, Format::Pcap { .. }) | (Format::Pcapng, Format::Pcapng) => Sink::Copy(file),
-                (Format::Pcap { nanoseconds }, Format::Pcapng) => {
-                    Sink::Convert(Writer::pcapng(file, nanoseconds).map_err(|error| unwritable(path, &error))?)
+            let unwritable = |error| unwritable(path, &error);
+            let Ending { format, compression } = Ending::of(path)?;
+            let written = written(&captures, format, files, select, source)?;
+            let mut announced = SectionLengths::Kept;
+            loop {
+                let (beside, file) = Beside::create(path)?;
+                let file = buffered(file, compression).map_err(unwritable)?;
+                let sink = written.sink(file, announced).map_err(unwritable)?;
+                let (summary, lengths) = run(captures, sink, select, pass.clone())?;
+                refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
+                if lengths == announced {
+                    beside.publish()?;
+                    return Ok(summary);
                 }
-                (Format::Pcapng, Format::Pcap { .. }) => {
-                    let (link, nanoseconds) = pcap_header(Reader::open(input)?, select)?;
-                    Sink::Convert(
-                        Writer::pcap(file, link, nanoseconds, None).map_err(|error| unwritable(path, &error))?,
-                    )
-                }
-            };
-            let summary = run(reader, sink, select, pass.clone())?;
-            refuse_unused(input, &summary.hits, select, pass.rewriter(), source)?;
-            beside.publish()?;
-            Ok(summary)
+                // Only what writes section lengths, which hardly anything does, is read once more.
+                announced = lengths;
+                captures = Captures::open(files, source)?;
+            }
         }
+    }
+}
+
+/// How the output is made.
+#[derive(Debug, Clone, Copy)]
+enum Written {
+    /// As a copy of the input.
+    Copy,
+    /// Anew.
+    Pcap { link: LinkType, nanoseconds: bool },
+    /// Anew.
+    Pcapng { nanoseconds: bool },
+}
+
+impl Written {
+    fn sink(self, file: Box<dyn Write + Send>, lengths: SectionLengths) -> io::Result<Sink> {
+        Ok(match self {
+            Self::Copy => Sink::Copy(file, lengths),
+            Self::Pcap { link, nanoseconds } => Sink::Convert(Writer::pcap(file, link, nanoseconds, None)?),
+            Self::Pcapng { nanoseconds } => Sink::Convert(Writer::pcapng(file, nanoseconds)?),
+        })
+    }
+}
+
+/// How the captures come into a file of this format.
+fn written(
+    captures: &Captures,
+    format: Format,
+    files: &Files,
+    select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
+    source: &Arc<Source>,
+) -> Result<Written> {
+    let is_pcapng = format == Format::Pcapng;
+    if captures.format_of_copy().is_some_and(|format| (format == Format::Pcapng) == is_pcapng) {
+        return Ok(Written::Copy);
+    }
+    if is_pcapng {
+        let microseconds = Format::Pcap { nanoseconds: false };
+        let nanoseconds = captures.heads().iter().any(|head| head.format != microseconds);
+        return Ok(Written::Pcapng { nanoseconds });
+    }
+    let (link, nanoseconds) = pcap_header(Captures::open(files, source)?, select)?;
+    Ok(Written::Pcap { link, nanoseconds })
+}
+
+/// Of captures that can't be copied into one: pcap, if all are of that format and have one link type.
+fn narrowest(captures: &Captures) -> Format {
+    let mut links = captures.heads().iter().map(|head| head.link);
+    let first = links.next().flatten();
+    if first.is_some() && links.all(|link| link == first) {
+        Format::Pcap { nanoseconds: false }
+    } else {
+        Format::Pcapng
     }
 }
 
@@ -94,56 +156,93 @@ pub fn rewrite_file(
 enum Sink {
     /// They are only rewritten.
     Nowhere,
-    /// To a copy of the input.
-    Copy(Box<dyn Write + Send>),
-    /// To a file of the other format.
+    /// To a copy of the input, whose sections announce this.
+    Copy(Box<dyn Write + Send>, SectionLengths),
+    /// To a file that is written anew.
     Convert(Writer<Box<dyn Write + Send>>),
 }
 
-/// One pass over the input.
+/// One pass over the input, and what the sections of its copy can announce.
 fn run(
-    mut reader: Reader,
+    mut captures: Captures,
     sink: Sink,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
     mut pass: Pass<'_>,
-) -> Result<Summary> {
+) -> Result<(Summary, SectionLengths)> {
     let (mut read, mut written) = (0, 0);
     let mut writer = None;
+    let mut lengths = SectionLengths::Kept;
     match sink {
         Sink::Nowhere => {}
-        Sink::Copy(copy) => reader.copy_to(copy),
+        Sink::Copy(copy, announced) => {
+            lengths = announced;
+            captures.copy_to(copy, announced);
+            if pass.lengthens() {
+                captures.raise_snaplen();
+            }
+        }
         Sink::Convert(converting) => writer = Some(converting),
     }
-    let path = reader.path().to_path_buf();
-    while let Some(frame) = reader.next_frame()? {
+    let mut options = Vec::new();
+    loop {
+        if writer.is_none() && pass.takes_every_whole_frame() {
+            let swept = captures.sweep(|number, frame, original| pass.rewrite_common(number, frame, original));
+            read += swept;
+            written += swept;
+        }
+        let Some(frame) = captures.next_frame()? else { break };
         read += 1;
         if select(&frame)? == Selected::No {
             pass.passed_by(&frame);
-            reader.leave_out()?;
+            captures.leave_out()?;
             continue;
         }
         written += 1;
         let (number, time_ns, link) = (frame.number, frame.time_ns, frame.link);
-        let Rewritten { bytes, original_length, resized, .. } = pass.rewrite(frame);
+        if let Some(writer) = &writer {
+            options.clear();
+            captures.packet_options(&mut options);
+            if writer.format() == Format::Pcapng && captures.time_unit() == TimeUnit::Finer {
+                return Err(too_fine(number));
+            }
+        }
+        let Rewritten { bytes, original_length, resized, .. } = pass.rewrite(captures.current());
         if let Some(writer) = &mut writer {
             let frame = Frame { number, time_ns, original_length, link, bytes };
-            writer.write(&frame).map_err(|error| unconvertible(&path, number, &error))?;
+            writer.write_with(&frame, &options).map_err(|error| unconvertible(captures.path(), number, &error))?;
         } else if resized {
-            reader.replace(pass.last_resized(), original_length)?;
+            captures.replace(pass.last_resized(), original_length)?;
         }
     }
-    reader.finish_copy()?;
-    if let Some(writer) = writer {
-        writer.finish().map_err(|error| Failure::system("writing the capture failed", &error))?;
+    captures.finish_copy()?;
+    let mut lost_blocks = 0;
+    match writer {
+        Some(writer) => {
+            writer.finish().map_err(|error| Failure::system("writing the capture failed", &error))?;
+            lost_blocks = captures.other_blocks();
+        }
+        None if captures.contradicts_a_section() => lengths = SectionLengths::Unknown,
+        None => {}
     }
-    Ok(Summary { read, written, hits: pass.into_hits() })
+    Ok((Summary { read, written, lost_blocks, hits: pass.into_hits() }, lengths))
+}
+
+fn too_fine(number: u64) -> Failure {
+    Failure::invalid(
+        Problem::error(format!("the time of frame {number} is finer than the output's"))
+            .why("it is counted finer than in nanoseconds, and files that differ or are merged by time are written in nanoseconds")
+            .fix("rewrite the files one by one, or pcapng files with `order = \"sequence\"`: then they are copied"),
+    )
 }
 
 /// What a pcap file for the selected frames must announce: their one link type, and nanoseconds if one of them has any.
-fn pcap_header(mut reader: Reader, select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>) -> Result<(LinkType, bool)> {
+fn pcap_header(
+    mut captures: Captures,
+    select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
+) -> Result<(LinkType, bool)> {
     let mut only = None;
     let mut unit = TimeUnit::Microsecond;
-    while let Some(frame) = reader.next_frame()? {
+    while let Some(frame) = captures.next_frame()? {
         if select(&frame)? == Selected::No {
             continue;
         }
@@ -159,7 +258,7 @@ fn pcap_header(mut reader: Reader, select: &mut dyn FnMut(&Frame<'_>) -> Result<
                     .fix("name the output .pcapng, or choose frames of one link type with `filter` or `frames`"),
             ));
         }
-        unit = unit.max(reader.time_unit());
+        unit = unit.max(captures.time_unit());
         if unit == TimeUnit::Finer {
             return Err(Failure::invalid(
                 Problem::error(format!("the time of frame {number} doesn't fit a .pcap file"))
@@ -173,7 +272,7 @@ fn pcap_header(mut reader: Reader, select: &mut dyn FnMut(&Frame<'_>) -> Result<
 
 /// Only when an entry hit nothing is the capture read again, for the addresses that are there.
 fn refuse_unused(
-    input: &Path,
+    files: &Files,
     hits: &Hits,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
     rewriter: &Rewriter,
@@ -183,34 +282,13 @@ fn refuse_unused(
         return Ok(());
     }
     let mut seen = Seen::default();
-    let mut reader = Reader::open(input)?;
-    while let Some(frame) = reader.next_frame()? {
+    let mut captures = Captures::open(files, source)?;
+    while let Some(frame) = captures.next_frame()? {
         if select(&frame)? == Selected::Yes {
             seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
     }
     Err(Failure { kind: Kind::Invalid, problems: unused_problems(rewriter, hits, source, &seen) })
-}
-
-fn format_of(path: &Path) -> Result<Format> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("pcap") => Ok(Format::Pcap { nanoseconds: false }),
-        Some("pcapng") => Ok(Format::Pcapng),
-        _ => Err(Failure::invalid(
-            Problem::error(format!("`{}` doesn't say in which format it is to be written", path.display()))
-                .why("the format follows the ending")
-                .fix("end its name in .pcap or .pcapng, or write to standard output with `-`"),
-        )),
-    }
-}
-
-/// The runs of kept bytes are as long as the reader's buffer, and pass this one by; where frames are left out it gathers them.
-fn buffered(file: File) -> Box<dyn Write + Send> {
-    Box::new(BufWriter::with_capacity(64 << 10, file))
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::system(format!("can't write `{}`", path.display()), error)
 }
 
 fn unconvertible(input: &Path, number: u64, error: &io::Error) -> Failure {
@@ -219,36 +297,4 @@ fn unconvertible(input: &Path, number: u64, error: &io::Error) -> Failure {
         return Failure::invalid(Problem::error(what).why(error.to_string()).fix("name the output .pcapng"));
     }
     Failure::system("writing the capture failed", error)
-}
-
-/// A file that is written beside its target, and takes the target's name when it is complete. Dropped before, it is removed.
-struct Beside {
-    target: PathBuf,
-    partial: Option<PathBuf>,
-}
-
-impl Beside {
-    fn create(target: &Path) -> Result<(Self, File)> {
-        let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let partial = target.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        let file = File::create_new(&partial).map_err(|error| unwritable(target, &error))?;
-        Ok((Self { target: target.to_path_buf(), partial: Some(partial) }, file))
-    }
-
-    fn publish(mut self) -> Result<()> {
-        let Some(partial) = self.partial.take() else { return Ok(()) };
-        fs::rename(&partial, &self.target).map_err(|error| {
-            self.partial = Some(partial);
-            unwritable(&self.target, &error)
-        })
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if let Some(partial) = &self.partial {
-            // There is nobody to tell; the error that led here is on its way.
-            let _ = fs::remove_file(partial);
-        }
-    }
 }

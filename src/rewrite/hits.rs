@@ -119,6 +119,12 @@ impl Hits {
         self.frame = number.saturating_sub(1);
     }
 
+    /// Says the number of the frame that is being rewritten.
+    #[inline]
+    pub(super) const fn is_at(&mut self, number: u64) {
+        self.frame = number;
+    }
+
     /// The next frame begins.
     #[inline]
     pub(super) const fn begin(&mut self) {

@@ -19,7 +19,9 @@ mod icmp;
 mod ip;
 mod lengths;
 mod mac;
+mod output;
 mod pass;
+mod plain;
 mod port;
 mod prefix;
 mod vlan;
@@ -60,6 +62,8 @@ pub struct Rewriter {
     from_server: Option<Box<Tables>>,
     vlan: Option<vlan::VlanChange>,
     header: Option<header::HeaderChange>,
+    /// Whether only maps of outer headers change anything, so that common packets need no detours.
+    only_maps: bool,
 }
 
 /// What changes on each side of a frame.
@@ -123,6 +127,12 @@ impl Rewriter {
                 }
             }
         }
+    }
+
+    /// Rewrites a frame that a client sends, if it is a common one; else nothing.
+    #[inline]
+    fn apply_plainly(&self, frame: &mut [u8], hits: &mut Hits) -> bool {
+        self.only_maps && plain::apply(&self.from_client, frame, hits)
     }
 
     /// What was written in the scenario, entry by entry.

@@ -4,6 +4,7 @@
 
 use super::conversation::{Conversations, Sender};
 use super::hits::{Hits, Left};
+use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
 use crate::capture::Frame;
 use crate::packet::layers::{Layers, LinkType};
@@ -20,6 +21,7 @@ pub struct Pass<'a> {
     cut_to: Option<u32>,
     framing: Option<Framing>,
     pads: bool,
+    takes_every_whole_frame: bool,
     /// How many frames were given an Ethernet header.
     framed: u64,
     /// The last frame whose length changed.
@@ -29,8 +31,8 @@ pub struct Pass<'a> {
 /// A frame after it was rewritten.
 #[derive(Debug)]
 pub struct Rewritten<'a> {
-    /// Where its headers are.
-    pub layers: Layers,
+    /// Its link type, which is Ethernet's where it was given a header.
+    pub link: LinkType,
     /// Its bytes.
     pub bytes: &'a mut [u8],
     /// Its length on the wire, which follows the tags and headers that came or went, and is shorter where it was cut to the MTU.
@@ -49,6 +51,7 @@ impl<'a> Pass<'a> {
             cut_to: None,
             framing: None,
             pads: false,
+            takes_every_whole_frame: false,
             framed: 0,
             resized: Vec::new(),
         }
@@ -72,6 +75,22 @@ impl<'a> Pass<'a> {
         Self { cut_to: (self.rewriter.oversize == Oversize::Truncate).then_some(mtu), ..self }
     }
 
+    /// Every frame that the snaplen didn't cut is selected, so that nobody needs to be asked.
+    #[must_use]
+    pub fn taking_every_whole_frame(self) -> Self {
+        Self { takes_every_whole_frame: true, ..self }
+    }
+
+    /// Whether every frame that the snaplen didn't cut is selected.
+    pub(super) fn takes_every_whole_frame(&self) -> bool {
+        self.takes_every_whole_frame
+    }
+
+    /// Whether frames may become longer.
+    pub(super) fn lengthens(&self) -> bool {
+        self.pads || matches!(self.rewriter.vlan, Some(VlanChange::Push { .. }))
+    }
+
     /// Takes note of a frame that isn't selected: it may be the first of its conversation.
     pub fn passed_by(&mut self, frame: &Frame<'_>) {
         if let Some(conversations) = &mut self.conversations {
@@ -82,6 +101,30 @@ impl<'a> Pass<'a> {
     /// Rewrites a frame.
     #[inline]
     pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
+        let common = frame.link == LinkType::ETHERNET && !(self.pads && is_cut(&frame));
+        if common && self.rewrite_plainly(frame.number, frame.bytes) {
+            return in_place(frame);
+        }
+        self.rewrite_any(frame)
+    }
+
+    /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
+    #[inline]
+    pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
+        u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length)
+            && self.rewrite_plainly(number, frame)
+    }
+
+    #[inline]
+    fn rewrite_plainly(&mut self, number: u64, frame: &mut [u8]) -> bool {
+        if self.conversations.is_some() || self.cut_to.is_some() {
+            return false;
+        }
+        self.hits.is_at(number);
+        self.rewriter.apply_plainly(frame, &mut self.hits)
+    }
+
+    fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
         let layers = Layers::find(frame.link, frame.bytes);
         self.hits.next_is(frame.number);
         if self.resizes(&frame, &layers) {
@@ -89,7 +132,7 @@ impl<'a> Pass<'a> {
         }
         let sender = sender(self.conversations.as_mut(), &layers, frame.bytes);
         self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
-        Rewritten { layers, bytes: frame.bytes, original_length: frame.original_length, resized: false }
+        in_place(frame)
     }
 
     /// Whether the frame can't be rewritten where it lies.
@@ -137,9 +180,8 @@ impl<'a> Pass<'a> {
         if let Some(vlan) = &self.rewriter.vlan {
             let longer_by = vlan.resize(&layers, bytes, &mut self.hits);
             original = longer(original, longer_by);
-            layers = Layers::find(link, bytes);
         }
-        Rewritten { layers, bytes, original_length: original, resized: true }
+        Rewritten { link, bytes, original_length: original, resized: true }
     }
 
     /// What is rewritten.
@@ -174,6 +216,12 @@ impl<'a> Pass<'a> {
 #[inline]
 fn sender(conversations: Option<&mut Conversations>, layers: &Layers, frame: &[u8]) -> Sender {
     conversations.map_or(Sender::Client, |conversations| conversations.sender(layers, frame))
+}
+
+#[inline]
+fn in_place(frame: Frame<'_>) -> Rewritten<'_> {
+    let Frame { original_length, link, bytes, .. } = frame;
+    Rewritten { link, bytes, original_length, resized: false }
 }
 
 /// Whether less was captured than was on the wire.

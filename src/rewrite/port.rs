@@ -47,7 +47,12 @@ impl PortMap {
         Self { ranges: disjoint }
     }
 
-    fn map(&self, port: u16) -> Option<(u16, usize)> {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    pub(super) fn map(&self, port: u16) -> Option<(u16, usize)> {
         let range = self.ranges.get(self.ranges.partition_point(|range| range.last < port))?;
         (range.from <= port).then_some((range.to, range.entry))
     }
@@ -57,7 +62,7 @@ impl PortMap {
 #[inline]
 pub(super) fn apply(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
     let tables = rules.tables;
-    if tables.source.port.ranges.is_empty() && tables.destination.port.ranges.is_empty() {
+    if tables.source.port.is_empty() && tables.destination.port.is_empty() {
         return Change::NONE;
     }
     if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP) {

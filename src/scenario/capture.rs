@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::form::Value;
-use crate::capture::FrameSet;
+use crate::capture::{FileOrder, Files, FrameSet, STANDARD_INPUT};
 use crate::diagnostic::{At, Problem};
 
 /// What happens to frames that the capture's snaplen cut.
@@ -29,25 +29,33 @@ pub enum Truncated {
 /// `[capture]`, with legal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capture {
-    /// The savefile, already relative to the working directory (the scenario's folder joined with what is written).
-    pub file: At<PathBuf>,
+    /// The savefiles, already relative to the working directory (the scenario's folder joined with what is written); `-` is
+    /// standard input.
+    pub files: Files,
     /// A pcap-filter(7) expression; its syntax is checked when the capture's link types are known.
     pub filter: Option<At<String>>,
     /// Frame numbers.
     pub frames: Option<At<FrameSet>>,
     /// What to do with cut frames.
     pub truncated: At<Truncated>,
-    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
+    /// SHA-256 of the files, one after the other, 64 lower-case hexadecimal digits.
     pub sha256: Option<At<String>>,
 }
 
-/// The input: pcap or pcapng, also compressed.
+/// The input: pcap or pcapng, also compressed with gzip or zstd.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }], "dependencies" = { "order": ["files"] }))]
 pub(super) struct Form {
-    /// The savefile, relative to the scenario.
-    #[schemars(required, example = &"captures/appflow.pcapng")]
+    /// The savefile, relative to the scenario; `-` is standard input (not for `restage run`).
+    #[schemars(example = &"captures/appflow.pcapng")]
     file: Option<Value<String>>,
+    /// Several savefiles instead of `file`, relative to the scenario; their frames are numbered through all of them.
+    #[schemars(length(min = 1), example = ["captures/a.pcap", "captures/b.pcap.gz"])]
+    files: Option<Value<Vec<Value<String>>>>,
+    /// In which order the frames of `files` follow each other: one file after the other (sequence, the default), or by their times.
+    #[schemars(example = &"time")]
+    order: Option<Value<FileOrder>>,
     /// A pcap-filter(7) expression, exactly as tcpdump takes it; it looks at the capture before rewriting.
     #[schemars(example = &"udp dst port 4739")]
     filter: Option<Value<String>>,
@@ -57,7 +65,7 @@ pub(super) struct Form {
     /// What happens to frames that the snaplen cut. Default: refuse.
     #[schemars(example = &"skip")]
     truncated: Option<Value<Truncated>>,
-    /// The SHA-256 of the file, 64 hexadecimal digits: another file is refused.
+    /// The SHA-256 of the file as it lies on the disk, of several one after the other, 64 hexadecimal digits: other bytes are refused.
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     #[schemars(example = &"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     sha256: Option<Value<String>>,
@@ -74,24 +82,92 @@ pub(super) fn check(form: Option<Value<Form>>, top: Range<usize>, checker: &mut 
     };
     let table = form.span();
     let form = form.into_inner();
-    let file = if let Some(file) = &form.file {
-        checker.path("capture.file", file)
-    } else {
-        let problem = Problem::error("`[capture]` names no `file`")
-            .why("it says which capture is replayed")
-            .fix("add `file = \"…\"`, a path relative to the scenario's folder");
-        checker.missing("capture.file", table, problem);
-        None
-    };
+    let files = check_files(form.file.as_ref(), form.files, form.order.as_ref(), table, checker);
     let frames = form.frames.and_then(|frames| check_frames(&frames, checker));
     let sha256 = form.sha256.and_then(|sum| check_sum(&sum, checker));
     Some(Capture {
-        file: file?,
+        files: files?,
         filter: form.filter.map(Value::into_at),
         frames,
         truncated: form.truncated.map_or(At::default_value(Truncated::default()), Value::into_at),
         sha256,
     })
+}
+
+/// `file`, or `files` with `order`.
+fn check_files(
+    file: Option<&Value<String>>,
+    files: Option<Value<Vec<Value<String>>>>,
+    order: Option<&Value<FileOrder>>,
+    table: Range<usize>,
+    checker: &mut Checker,
+) -> Option<Files> {
+    if let (Some(order), None) = (order, &files) {
+        let problem = Problem::error("`capture.order` orders the frames of `files`, and there is none")
+            .why("the frames of one file are taken in its order")
+            .fix("remove it, or name the captures: `files = [\"a.pcap\", \"b.pcap\"]`");
+        checker.refuse_because(order.span(), None, "capture.files", problem);
+    }
+    match (file, files) {
+        (Some(file), Some(files)) => {
+            let (first, later) = if file.span().start < files.span().start {
+                (file.span(), files.span())
+            } else {
+                (files.span(), file.span())
+            };
+            let problem = Problem::error("`file` and `files` exclude each other")
+                .label(format!("it can't stand beside line {}", checker.line(first.start)))
+                .why("either one capture is replayed, or several as one")
+                .fix("keep one of them; `files` can hold all names");
+            checker.refuse(later, problem);
+            None
+        }
+        (Some(file), None) if file.get() == STANDARD_INPUT => {
+            Some(Files::one(file.with(PathBuf::from(STANDARD_INPUT))))
+        }
+        (Some(file), None) => checker.path("capture.file", file).map(Files::one),
+        (None, Some(files)) => check_several(files, order.map_or(FileOrder::default(), |order| *order.get()), checker),
+        (None, None) => {
+            let problem = Problem::error("`[capture]` names no `file`")
+                .why("it says which capture is replayed")
+                .fix("add `file = \"…\"`, a path relative to the scenario's folder, or `files` with several");
+            checker.missing_all("capture", &["file", "files"], table, problem);
+            None
+        }
+    }
+}
+
+fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &mut Checker) -> Option<Files> {
+    let span = files.span();
+    let files = files.into_inner();
+    if files.is_empty() {
+        let problem = Problem::error("`capture.files` names no capture");
+        checker.refuse(span, problem.fix("write one name or more: `files = [\"a.pcap\", \"b.pcap\"]`"));
+        return None;
+    }
+    let mut paths = Vec::with_capacity(files.len());
+    let mut all = true;
+    for file in &files {
+        if file.get() == STANDARD_INPUT {
+            let problem = Problem::error("`capture.files` can't hold standard input")
+                .why("`-` stands for it only as the one `file`")
+                .fix("write it to a file first, or name it `./-` if it is one");
+            checker.refuse(file.span(), problem);
+            all = false;
+            continue;
+        }
+        if file.get().is_empty() {
+            let problem = Problem::error("`capture.files` holds an empty name");
+            checker.refuse(file.span(), problem.fix("name a file, relative to the scenario's folder, or remove it"));
+            all = false;
+            continue;
+        }
+        match checker.path("capture.files", file) {
+            Some(path) => paths.push(path),
+            None => all = false,
+        }
+    }
+    if all { Files::several(paths, order, span) } else { None }
 }
 
 fn check_frames(written: &Value<String>, checker: &mut Checker) -> Option<At<FrameSet>> {

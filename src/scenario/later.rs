@@ -21,11 +21,6 @@ const fn word(path: &'static str, word: &'static str, instead: &'static str) -> 
 }
 
 const LATER: &[Later] = &[
-    key(
-        "capture.files",
-        "join the captures into one with `mergecap -w all.pcapng a.pcap b.pcap`, and name it as `file`",
-    ),
-    key("capture.order", "leave it out: the frames of the one `file` are sent in its order"),
     word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
     key("lab.ruleset", "leave it out: the lab has no packet filter"),
     word("pacing.rate", "find", "name a rate such as \"10000 pps\", and raise it until packets are lost"),

@@ -1,13 +1,16 @@
 //! Reading, copying and converting captures, over files made here: every format, damage at every byte, what is no capture at all.
 
+mod compressed;
+mod program;
 mod reading;
+mod several;
 mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use restage::capture::Reader;
+use restage::capture::{Frame, Reader};
 use restage::diagnostic::{Failure, Style, render};
 
 /// A folder that is removed with everything in it.
@@ -58,6 +61,18 @@ struct Owned {
     bytes: Vec<u8>,
 }
 
+impl From<Frame<'_>> for Owned {
+    fn from(frame: Frame<'_>) -> Self {
+        Self {
+            number: frame.number,
+            time_ns: frame.time_ns,
+            original_length: frame.original_length,
+            link: frame.link.0,
+            bytes: frame.bytes.to_vec(),
+        }
+    }
+}
+
 fn read_all(path: &Path) -> (Vec<Owned>, Option<Failure>) {
     let mut frames = Vec::new();
     let mut reader = match Reader::open(path) {
@@ -66,13 +81,7 @@ fn read_all(path: &Path) -> (Vec<Owned>, Option<Failure>) {
     };
     loop {
         match reader.next_frame() {
-            Ok(Some(frame)) => frames.push(Owned {
-                number: frame.number,
-                time_ns: frame.time_ns,
-                original_length: frame.original_length,
-                link: frame.link.0,
-                bytes: frame.bytes.to_vec(),
-            }),
+            Ok(Some(frame)) => frames.push(frame.into()),
             Ok(None) => return (frames, None),
             Err(failure) => return (frames, Some(failure)),
         }

@@ -8,12 +8,12 @@ use restage::capture::{Format, Frame, Reader, Writer};
 use restage::diagnostic::{Failure, Source};
 use restage::packet::layers::LinkType;
 use restage::rewrite::{Output, Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
-use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
+use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps, Vlan};
 
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
 
 /// A map that changes the datagrams of [`datagram`], and with `unused` an entry that hits nothing.
-fn rewriter(unused: bool) -> Rewriter {
+pub(crate) fn rewriter(unused: bool) -> Rewriter {
     let prefix = |text: &str| text.parse().expect("a prefix");
     let ip = IpEntry { from: prefix("10.0.0.0/8"), to: prefix("192.0.0.0/8"), span: 0..0 };
     let port = PortEntry { from: 9, last: 9, to: 10, span: 0..0 };
@@ -28,7 +28,7 @@ fn rewriter(unused: bool) -> Rewriter {
 }
 
 /// An IPv4 packet from 10.0.0.1 to 10.0.0.2, of a protocol without ports.
-fn datagram(payload: u8) -> Vec<u8> {
+pub(crate) fn datagram(payload: u8) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 21, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
     packet.push(payload);
     packet
@@ -41,11 +41,20 @@ fn rewrite(
     select: impl Fn(&Frame<'_>) -> Selected,
 ) -> Result<Summary, Failure> {
     let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
-    rewrite_file(input, &Output::Path(output), &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
+    rewrite_file(&input.into(), &Output::Path(output), &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
+}
+
+/// Rewrites nothing.
+pub(crate) fn copy(input: &Path, output: &Path) -> Result<Summary, Failure> {
+    rewrite(input, output, &identity(), |_| Selected::Yes)
+}
+
+pub(crate) fn identity() -> Rewriter {
+    Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role")
 }
 
 /// `count` raw IPv4 packets, a millisecond apart.
-fn raw(magic: u32, count: u32) -> Vec<u8> {
+pub(crate) fn raw(magic: u32, count: u32) -> Vec<u8> {
     let mut file = BIG.pcap(magic, 101);
     for number in 0..count {
         file.extend(BIG.words(&[1, 1000 * number, 21, 21]));
@@ -209,4 +218,88 @@ fn what_the_writer_writes_the_reader_reads() {
         assert_eq!(*read, Owned { number, time_ns, original_length: 99, link, bytes: bytes.to_vec() });
     }
     assert_eq!(read.len(), 3);
+}
+
+/// Common datagrams, and between them what is swept past only with more thought: ARP, a fragment, a cut frame, a broadcast.
+fn mixed(order: crate::Order) -> Vec<u8> {
+    let mut file = order.pcap(0xa1b2_c3d4, 1);
+    let mut common = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(1, 2)
+        .write(&mut common, b"payload")
+        .expect("it fits");
+    let mut fragment = common.clone();
+    fragment[20] = 0x20;
+    let mut broadcast = common.clone();
+    broadcast[..6].fill(0xff);
+    let arp =
+        [&common[..12], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &[0; 6], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 2]].concat();
+    for number in 0..10_000_u32 {
+        let (frame, original) = match number % 97 {
+            13 => (&fragment[..], fragment.len()),
+            50 => (&broadcast[..], broadcast.len()),
+            51 => (&arp[..], arp.len()),
+            77 => (&common[..45], common.len()),
+            96 => (&common[..5], 5),
+            _ => (&common[..], common.len()),
+        };
+        let length = |bytes: usize| u32::try_from(bytes).expect("a short frame");
+        file.extend(order.words(&[1, number, length(frame.len()), length(original)]));
+        file.extend(frame);
+    }
+    file
+}
+
+#[test]
+fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
+    let folder = Folder::new();
+    let rewriter = rewriter(false);
+    for (name, order) in [("little", LITTLE), ("big", BIG)] {
+        let input = folder.file(name, &mixed(order));
+        let (asked, unasked) = (folder.0.join("asked.pcap"), folder.0.join("unasked.pcap"));
+        let mut frames = 0;
+        let mut run = |output: &Path, pass: &Pass<'_>| {
+            let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });
+            let mut select = |_: &Frame<'_>| {
+                frames += 1;
+                Ok(Selected::Yes)
+            };
+            rewrite_file(&input.as_path().into(), &Output::Path(output), &mut select, pass, &source).expect("a capture")
+        };
+        let one = run(&asked, &Pass::new(&rewriter));
+        let two = run(&unasked, &Pass::new(&rewriter).taking_every_whole_frame());
+        assert_eq!((one.read, one.written, &one.hits), (two.read, two.written, &two.hits));
+        assert_eq!(one.read, 10_000);
+        // The others, and what lies across the end of the buffer.
+        assert!((515..600).contains(&(frames - one.read)), "{frames} frames are asked about");
+        let [before, one, two] = [&input, &asked, &unasked].map(|path| fs::read(path).expect("a file"));
+        assert!(one == two && one != before, "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_frames_that_become_longer_announces_a_snaplen_that_holds_them() {
+    let folder = Folder::new();
+    let push = Vlan::Push { id: 7, priority: 0, dei: false, span: 0..0 };
+    let rewrite = Rewrite { vlan: Some(push), ..Rewrite::default() };
+    let rewriter = Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role");
+    for order in [LITTLE, BIG] {
+        let frame = [&[2; 12][..], &[8, 0], &datagram(1)].concat();
+        let mut file = order.pcap(0xa1b2_c3d4, 1);
+        file.splice(16..20, order.words(&[35]));
+        file.extend(order.words(&[1, 0, 35, 35]));
+        file.extend(&frame);
+        let input = folder.file("in", &file);
+        let output = folder.0.join("out.pcap");
+        let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });
+        let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
+        let pass = Pass::new(&rewriter);
+        rewrite_file(&input.as_path().into(), &Output::Path(&output), &mut select, &pass, &source).expect("a capture");
+        let written = fs::read(&output).expect("the output");
+        let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
+        let expected =
+            [&file[..16], &order.words(&[262_144])[..], &file[20..24], &order.words(&[1, 0, 39, 39]), &tagged].concat();
+        assert_eq!(written, expected);
+    }
 }

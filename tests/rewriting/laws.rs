@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use restage::packet::checksum::Sum;
 use restage::packet::layers::{Layers, LinkType};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Rewriter};
+use restage::rewrite::{Hits, Pass, Rewriter};
 use restage::scenario::rewrite::{Checksums, MacTarget, Side};
 
-use crate::{Maps, apply, length, preserving, rewriter, sums};
+use crate::{Maps, apply, length, pass, preserving, rewriter, sums, through};
 
 /// What may be built.
 #[derive(Debug, Clone)]
@@ -74,7 +74,20 @@ fn swapping() -> &'static Rewriter {
     &SWAPPING
 }
 
+/// The same, and MACs.
+fn swapping_with_macs() -> &'static Rewriter {
+    static SWAPPING: LazyLock<Rewriter> = LazyLock::new(|| {
+        let macs = Maps::of(Side::Destination).every_mac(MacTarget::Receiver);
+        preserving([halves(), macs, Maps::of(Side::Source).mac("02:00:00:00:00:0a", "02:00:00:00:00:0c")])
+    });
+    &SWAPPING
+}
+
 fn compile_swapping() -> Rewriter {
+    preserving([halves()])
+}
+
+fn halves() -> Maps {
     let halves = [
         ("0.0.0.0/2", "64.0.0.0/2"),
         ("64.0.0.0/2", "0.0.0.0/2"),
@@ -86,7 +99,7 @@ fn compile_swapping() -> Rewriter {
         ("2001:db8::8000:0/97", "2001:db8::/97"),
     ];
     let ports: Vec<(u16, u16, u16)> = (0..=u16::MAX).map(|port| (port, port, port ^ 1)).collect();
-    preserving([Maps::of(Side::Both).ip(&halves).ports(&ports)])
+    Maps::of(Side::Both).ip(&halves).ports(&ports)
 }
 
 proptest! {
@@ -189,5 +202,31 @@ proptest! {
         prop_assume!(sums(&frame).1 == Sum::Bad);
         apply(&rewriter(Checksums::Fix, []), &mut frame);
         prop_assert_eq!(sums(&frame).1, Sum::Good);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_short_way_of_common_packets_leads_where_the_long_one_does(
+        built in built(),
+        flipped in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        kept in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut frame = build(&built);
+        for (at, bits) in flipped {
+            let at = at.index(frame.len());
+            frame[at] ^= bits;
+        }
+        if let Some(kept) = kept {
+            frame.truncate(kept.index(frame.len()));
+        }
+        let rewriter = swapping_with_macs();
+        let (short, _) = pass(rewriter, &frame);
+        let mut long = frame.clone();
+        let hits = apply(rewriter, &mut long);
+        prop_assert_eq!(&short, &long);
+        let mut one = Pass::new(rewriter);
+        through(&mut one, 1, LinkType::ETHERNET, &frame, length(&frame));
+        prop_assert_eq!(one.into_hits(), hits);
     }
 }

@@ -1,0 +1,141 @@
+//! What is fuzzed: each body takes bytes that nobody vouches for, and panics where something is promised and not kept.
+//!
+//! The targets beside it run these under libFuzzer, `tests/fuzzing.rs` a bounded number of times on every build.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use restage::capture::{Format, Reader};
+use restage::diagnostic::{At, Source};
+use restage::packet::MacAddr;
+use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use restage::packet::layers::{Layers, LinkType, Network};
+use restage::packet::listing;
+use restage::rewrite::{Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
+use restage::scenario::rewrite::{
+    Checksums, HeaderFields, IpEntry, IpMap, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps, Ttl, TunnelLayers,
+    Vlan, VlanEntry,
+};
+
+/// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
+/// a rewrite that names nothing gives the same bytes. `folder` is for the files that this needs.
+pub(crate) fn reader(folder: &Path, bytes: &[u8]) {
+    let input = folder.join("in");
+    fs::write(&input, bytes).expect("the folder can be written to");
+    let Ok(mut reader) = Reader::open(&input) else { return };
+    let (found, failure) = restage::inspect::inspect(&mut reader);
+    let is_capture = failure.is_none();
+    assert!(found.bytes_captured <= bytes.len() as u64, "{} bytes of {}", found.bytes_captured, bytes.len());
+    let ending = if reader.format() == Format::Pcapng { "pcapng" } else { "pcap" };
+    let output = folder.join("out").with_extension(ending);
+    let identity = Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role");
+    let source = Arc::new(Source { path: "identity.toml".into(), text: String::new() });
+    let done = rewrite_file(
+        &input.as_path().into(),
+        &Output::Path(&output),
+        &mut |_| Ok(Selected::Yes),
+        &Pass::new(&identity),
+        &source,
+    );
+    assert_eq!(done.is_ok(), is_capture, "{done:?}");
+    if is_capture {
+        assert!(fs::read(&output).expect("it was written") == bytes, "an identity rewrite changed something");
+        fs::remove_file(&output).expect("it can be removed");
+    } else {
+        assert!(!output.exists(), "a damaged capture left an output");
+    }
+}
+
+/// Any bytes as a frame of any link type: every header that is found lies inside it, and it can be listed in one line.
+pub(crate) fn layers(link: u16, original_length: u32, frame: &[u8]) {
+    let layers = Layers::find(LinkType(link), frame);
+    inside(&layers.network, frame.len());
+    if let Some(quoted) = layers.quoted(frame) {
+        inside(&quoted, layers.network.ip().map_or(0, |ip| ip.end));
+    }
+    assert!(layers.vlan_tags == 0 || 14 + 4 * layers.vlan_tags <= frame.len());
+    assert_eq!(layers.network.ip().is_some(), layers.addresses(frame).is_some());
+    assert_eq!(matches!(layers.network, Network::Arp { .. }), layers.arp_addresses(frame).is_some());
+    let _ = (layers.macs(frame), layers.ports(frame));
+    let _ = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
+    let line = listing::line(1, Duration::ZERO, &layers, frame, original_length);
+    assert!(!line.contains('\n') && line.is_ascii(), "{line}");
+}
+
+fn inside(network: &Network, end: usize) {
+    match network {
+        Network::None => {}
+        Network::Arp { offset } => assert!(offset + 28 <= end),
+        Network::Ipv4(ip) | Network::Ipv6(ip) => {
+            assert!(ip.offset < ip.payload && ip.payload <= ip.end && ip.end <= end, "{ip:?} in {end}");
+            if let Some((source, destination)) = ip.port_offsets() {
+                assert!(source + 2 <= end && destination + 2 <= end);
+            }
+        }
+    }
+}
+
+/// Any frame under a rewriter of many words: good sums stay good, and a second time changes nothing more, since no result is
+/// in the domain of its map.
+pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
+    for rewriter in REWRITERS.iter() {
+        let mut hits = Hits::new(rewriter);
+        let mut apply = |frame: &mut [u8]| {
+            let layers = Layers::find(LinkType(link), frame);
+            let before = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
+            rewriter.apply(&layers, frame, original_length, &mut hits);
+            let after = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
+            assert!(before.0 != Sum::Good || after.0 == Sum::Good, "header sum: {after:?}");
+            assert!(before.1 != Sum::Good || after.1 == Sum::Good, "transport sum: {after:?}");
+        };
+        let mut once = frame.to_vec();
+        apply(&mut once);
+        let mut twice = once.clone();
+        apply(&mut twice);
+        assert!(once == twice, "twice is not once");
+    }
+}
+
+/// The same words with checksums preserved and mended, for outer headers and for each.
+static REWRITERS: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {
+    let ways = [
+        (Checksums::Preserve, TunnelLayers::Outer),
+        (Checksums::Fix, TunnelLayers::Outer),
+        (Checksums::Preserve, TunnelLayers::All),
+    ];
+    ways.into_iter().map(|(checksums, layers)| rewriter_of(checksums, layers)).collect()
+});
+
+fn rewriter_of(checksums: Checksums, layers: TunnelLayers) -> Rewriter {
+    let entry = |from: &str, to: &str| IpEntry {
+        from: from.parse().expect("a prefix"),
+        to: to.parse().expect("a prefix"),
+        span: 0..0,
+    };
+    let prefixes = vec![
+        entry("0.0.0.0/2", "198.51.100.0/24"),
+        entry("64.0.0.0/2", "192.0.2.0/25"),
+        entry("2000::/4", "fd00:1::/32"),
+        entry("fe80::/10", "fd00:2::/32"),
+        entry("::/8", "fd00:3::/32"),
+    ];
+    let ports = vec![
+        PortEntry { from: 0, last: 1023, to: 40_000, span: 0..0 },
+        PortEntry { from: 1024, last: 32_767, to: 40_001, span: 0..0 },
+    ];
+    let mac = MacMap::All(At::default_value(MacTarget::Literal(MacAddr([2, 0, 0, 0, 0, 1]))));
+    let both = SideMaps { side: Side::Both, ip: Some(IpMap::Prefixes(prefixes)), mac: Some(mac), port: ports };
+    let header = HeaderFields {
+        ttl: Some(At::default_value(Ttl::Set(9))),
+        dscp: Some(At::default_value(46)),
+        flow_label: Some(At::default_value(0xabcde)),
+        ..HeaderFields::default()
+    };
+    let vlan = Vlan::Map(vec![VlanEntry { from: Some(100), to: 200, span: 0..0 }]);
+    let sides = vec![both];
+    let rewrite =
+        Rewrite { checksums, layers, allow_unused: true, sides, vlan: Some(vlan), header, ..Rewrite::default() };
+    Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
+}

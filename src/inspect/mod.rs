@@ -1,0 +1,42 @@
+//! What is in a capture: one pass over its frames, in bounded memory.
+//!
+//! Pure data: `report::inspection` shows it, its serde form is the JSON. May use `packet`, `capture` and `diagnostic`.
+//! Start at [`inspect`]; `pass` adds a frame, `tables` holds what is counted by key, `fragments` follows datagrams.
+
+#![warn(clippy::indexing_slicing)]
+
+mod calendar;
+mod checksums;
+mod fragments;
+mod inspection;
+mod names;
+mod notes;
+mod pass;
+mod tables;
+
+use crate::capture::Reader;
+use crate::diagnostic::Failure;
+
+pub use inspection::{
+    Capture, Checksum, Conversation, Damage, Endpoint, Finding, Fragments, Inspection, Link, MacEndpoint, Note, Port,
+    Protocol, Side, Tally, TimeUnit, Times, Unlisted, Vlan,
+};
+
+/// How many endpoints, how many MACs, and how many conversations are told apart; [`Unlisted`] counts what comes beyond.
+pub const MOST_ENTRIES: usize = 65_536;
+
+/// Reads the capture to its end. Where it is damaged, the failure comes with what was read before it, which names it too.
+pub fn inspect(reader: &mut Reader) -> (Inspection, Option<Failure>) {
+    let mut pass = pass::Pass::default();
+    let failure = loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => pass.add(&frame),
+            Ok(None) => break None,
+            Err(failure) => break Some(failure),
+        }
+        pass.add_unit(reader.time_unit());
+    };
+    let mut inspection = pass.finish(reader);
+    inspection.damage = failure.as_ref().and_then(|failure| Damage::new(inspection.frames, failure));
+    (inspection, failure)
+}

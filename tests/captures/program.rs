@@ -1,0 +1,111 @@
+//! Captures that can be read only once: standard input and pipes, through the program.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use nix::sys::stat::Mode;
+
+use crate::Folder;
+use crate::writing::raw;
+
+/// Runs the program in `folder`, with its temporary files in a folder of its own.
+fn restage(folder: &Folder, arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut child = command(folder, arguments).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut pipe = child.stdin.take().expect("it is piped");
+    let bytes = stdin.to_vec();
+    // It may end before it has read all.
+    let writer = thread::spawn(move || drop(pipe.write_all(&bytes)));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("it writes");
+    output
+}
+
+fn command(folder: &Folder, arguments: &[&str]) -> Command {
+    let temporary = folder.0.join("temporary");
+    fs::create_dir_all(&temporary).expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_restage"));
+    command.args(arguments).current_dir(&folder.0).env("TMPDIR", temporary).env("NO_COLOR", "1");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn scenario(folder: &Folder, capture: &str) {
+    folder.file("scenario.toml", format!("format = 1\n\n[capture]\n{capture}\n").as_bytes());
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn standard_input_is_read_as_often_as_needed_and_leaves_nothing() {
+    let folder = Folder::new();
+    let capture = raw(0xa1b2_c3d4, 40_000);
+    assert!(capture.len() > 1 << 20, "longer than a pipe and the buffer");
+    let pin = restage::capture::sha256([folder.file("capture", &capture).as_path()]).expect("it can be read");
+    scenario(&folder, &format!("file = \"-\"\nsha256 = \"{pin}\""));
+    for output in ["out.pcap", "-"] {
+        let done = restage(&folder, &["rewrite", "scenario.toml", "-o", output], &capture);
+        assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+        let written = if output == "-" { done.stdout } else { fs::read(folder.0.join(output)).expect("the output") };
+        assert!(written == capture, "the copy of {output} differs");
+    }
+    let planned = restage(&folder, &["plan", "scenario.toml"], &capture);
+    let text = String::from_utf8_lossy(&planned.stdout);
+    assert!(text.contains("-: 40000 frames, 40000 selected"), "it reads the pin and then the frames: {text}");
+    assert_eq!(fs::read_dir(folder.0.join("temporary")).expect("the folder").count(), 0);
+}
+
+#[test]
+fn a_file_as_standard_input_is_read_from_where_it_stands() {
+    let folder = Folder::new();
+    let capture = raw(0xa1b2_c3d4, 3);
+    let file = folder.file("capture", &capture);
+    scenario(&folder, "file = \"-\"");
+    let mut command = command(&folder, &["rewrite", "scenario.toml", "-o", "-"]);
+    let done = command.stdin(File::open(&file).expect("the capture")).output().expect("it runs");
+    assert_eq!((done.status.code(), done.stdout), (Some(0), capture));
+}
+
+#[test]
+fn a_pipe_by_name_is_read_as_often_as_needed() {
+    let folder = Folder::new();
+    let capture = raw(0xa1b2_c3d4, 3);
+    let pipe = folder.0.join("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe");
+    scenario(&folder, "file = \"pipe\"");
+    let child = command(&folder, &["rewrite", "scenario.toml", "-o", "-"]).stdin(Stdio::null()).spawn();
+    write_to(&pipe, &capture);
+    let done = child.expect("it starts").wait_with_output().expect("it ends");
+    assert_eq!((done.status.code(), done.stdout), (Some(0), capture), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Opening a pipe waits for its reader.
+fn write_to(pipe: &Path, bytes: &[u8]) {
+    let mut pipe = File::options().write(true).open(pipe).expect("the pipe");
+    pipe.write_all(bytes).expect("it is read");
+}
+
+#[test]
+fn what_standard_input_can_t_be_is_said() {
+    let folder = Folder::new();
+    let capture = raw(0xa1b2_c3d4, 3);
+    scenario(&folder, "file = \"-\"");
+    let cut = restage(&folder, &["rewrite", "scenario.toml", "-o", "out.pcap"], &capture[..capture.len() - 1]);
+    let text = restage(&folder, &["rewrite", "scenario.toml", "-o", "out.pcap"], b"no capture");
+    let run = restage(&folder, &["run", "scenario.toml"], &capture);
+    let mut all = String::new();
+    for output in [&cut, &text] {
+        writeln!(all, "status {:?}\n{}", output.status.code(), told(output)).expect("memory");
+    }
+    assert!(!folder.0.join("out.pcap").exists());
+    assert_eq!(run.status.code(), Some(2));
+    let story = String::from_utf8_lossy(&run.stdout);
+    // The last paragraph says how long it took.
+    let (story, _) = story.trim_end().rsplit_once("\n\n").expect("a summary");
+    insta::assert_snapshot!(all + story);
+}

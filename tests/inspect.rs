@@ -1,0 +1,159 @@
+//! `restage inspect` over captures made here, and over real ones where they lie beside the clone, in `../shared/captures`.
+
+#[path = "common/mixed.rs"]
+mod mixed;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use restage::capture::Reader;
+use serde_json::Value;
+
+use mixed::{ip, mixed, pcap};
+
+/// A folder that is removed with everything in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn with(name: &str, bytes: &[u8]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("restage-inspect-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder in the temporary folder");
+        fs::write(folder.join(name), bytes).expect("it can be written");
+        Self(folder)
+    }
+
+    /// `restage inspect` in this folder.
+    fn inspect(&self, arguments: &[&str], input: Stdio) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_restage"));
+        command.arg("inspect").args(arguments).current_dir(&self.0).stdin(input).env("NO_COLOR", "1");
+        command.output().expect("restage runs")
+    }
+
+    /// Status, standard output, and standard error below a line.
+    fn told(&self, arguments: &[&str]) -> String {
+        let output = self.inspect(arguments, Stdio::null());
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        format!("status {}\n{stdout}--- standard error\n{stderr}", output.status.code().expect("it ended"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_first_screen_tells_what_is_in_a_capture() {
+    insta::assert_snapshot!(Folder::with("mixed.pcap", &pcap(&mixed())).told(&["mixed.pcap"]));
+}
+
+#[test]
+fn the_json_has_every_row() {
+    insta::assert_snapshot!(Folder::with("mixed.pcap", &pcap(&mixed())).told(&["mixed.pcap", "--json", "--top", "1"]));
+}
+
+#[test]
+fn longer_tables_say_how_many_more_there_are() {
+    insta::assert_snapshot!(Folder::with("mixed.pcap", &pcap(&mixed())).told(&["mixed.pcap", "--top", "2"]));
+}
+
+#[test]
+fn a_damaged_capture_is_shown_up_to_the_damage() {
+    let file = pcap(&mixed()[..3]);
+    let folder = Folder::with("cut.pcap", &file[..file.len() - 5]);
+    insta::assert_snapshot!(folder.told(&["cut.pcap"]));
+    let output = folder.inspect(&["cut.pcap", "--json"], Stdio::null());
+    let found: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!((output.status.code(), &found["frames"], &found["damage"]["frame"]), (Some(2), &2.into(), &3.into()));
+}
+
+#[test]
+fn what_is_no_capture_has_nothing_to_show() {
+    let folder = Folder::with("text.pcap", b"these are no packets");
+    insta::assert_snapshot!(format!("{}\n{}", folder.told(&["text.pcap"]), folder.told(&["missing.pcap"])));
+}
+
+#[test]
+fn a_capture_without_frames_has_a_format_all_the_same() {
+    insta::assert_snapshot!(Folder::with("empty.pcap", &pcap(&[])).told(&["empty.pcap"]));
+}
+
+#[test]
+fn standard_input_is_read_as_it_comes() {
+    let folder = Folder::with("mixed.pcap", &pcap(&mixed()));
+    let path = folder.0.join("mixed.pcap");
+    let by_name = folder.inspect(&["mixed.pcap", "--json"], Stdio::null());
+    let redirected = folder.inspect(&["-", "--json"], File::open(&path).expect("it is there").into());
+    let mut cat = Command::new("cat").arg(&path).stdout(Stdio::piped()).spawn().expect("cat runs");
+    let piped = folder.inspect(&["-", "--json"], cat.stdout.take().expect("it is piped").into());
+    cat.wait().expect("cat ends");
+    for output in [redirected, piped] {
+        let text = String::from_utf8(output.stdout).expect("it is UTF-8");
+        assert_eq!(text.replacen("\"file\": \"-\"", "\"file\": \"mixed.pcap\"", 1).as_bytes(), by_name.stdout);
+    }
+}
+
+#[test]
+fn more_conversations_than_are_told_apart_are_counted() {
+    let over = 10;
+    let mut frames = Vec::new();
+    for at in 0..u32::try_from(restage::inspect::MOST_ENTRIES).expect("small") + over {
+        let source = std::net::Ipv4Addr::from(0x0a00_0000 + at).to_string();
+        let frame = ip(&source, "10.255.0.1", 253, (1, 0), &[]);
+        frames.push((frame.clone(), frame.len(), u64::from(at)));
+    }
+    let folder = Folder::with("many.pcap", &pcap(&frames));
+    let mut reader = Reader::open(&folder.0.join("many.pcap")).expect("a capture");
+    let (found, failure) = restage::inspect::inspect(&mut reader);
+    assert!(failure.is_none());
+    assert_eq!((found.conversations.len(), found.unlisted.conversations), (65_536, u64::from(over)));
+    // The destination is one of them, and was there early enough.
+    assert_eq!((found.endpoints.len(), found.unlisted.endpoints), (65_536, u64::from(over) + 1));
+    assert_eq!(found.frames, 65_546);
+}
+
+#[test]
+fn real_captures_have_as_many_frames_as_their_index_says() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
+    let Ok(index) = fs::read_to_string(corpus.join("INDEX.jsonl")) else {
+        println!("skipped: there are no captures at {}", corpus.display());
+        return;
+    };
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for line in index.lines() {
+        let entry: Value = serde_json::from_str(line).expect("a line of the index is JSON");
+        let Some(wanted) = entry["packets_readable"].as_u64().filter(|_| entry["kind"] == "capture") else { continue };
+        let path = corpus.join(entry["path"].as_str().expect("a path"));
+        let Ok(mut reader) = Reader::open(&path) else {
+            if wanted > 0 {
+                wrong.push(format!("{}: not opened, {wanted} packets", path.display()));
+            }
+            continue;
+        };
+        seen += 1;
+        let (found, failure) = restage::inspect::inspect(&mut reader);
+        let by_network: u64 = found.networks.iter().map(|network| network.frames).sum();
+        let by_link: u64 = found.links.iter().map(|link| link.frames).sum();
+        let adds_up = by_network == found.frames && by_link == found.frames;
+        // Where Wireshark stops too, the index has counted without looking.
+        let damage = entry["damage"].as_str();
+        if damage.is_some_and(|damage| damage.starts_with("capinfos")) {
+            assert!(adds_up, "{}", path.display());
+            continue;
+        }
+        if found.frames != wanted || failure.is_some() != found.damage.is_some() || !adds_up {
+            wrong.push(format!("{}: {} frames, not {wanted}; {by_network}, {by_link}", path.display(), found.frames));
+        }
+        if failure.is_some() != damage.is_some() {
+            wrong.push(format!("{}: {failure:?}, {damage:?}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 400, "{seen} captures");
+}
