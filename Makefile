@@ -28,7 +28,8 @@ lint: ## format, clippy and documentation, warnings being errors
 	@cargo clippy --quiet --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps
 
-bench: build ## the figures, side by side in one run
-	@benches/run.sh $(program)
+bench: build ## the figures, beside tcprewrite, dd and editcap in one run; writes BENCHMARKS.md
+	@.ci/install bench
+	@cargo bench --quiet --locked --bench bench
 
 .PHONY: help build demo test lint bench

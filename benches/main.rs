@@ -1,0 +1,200 @@
+//! `make bench`: how long restage takes to rewrite captures, beside tcprewrite, and beside programs that only copy.
+//!
+//! It makes the captures in memory, lets the programs rewrite or copy them in turns, prints a table for each capture, and says of each
+//! aim whether these figures reach it; at full size all of it is written to BENCHMARKS.md. Read [`everything`] aloud.
+//!
+//! `BENCH_ROUNDS=3` measures less often, `BENCH_SCALE=0.1` has a quick look at smaller captures.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a program that prints figures; none of them has more digits than a f64"
+)]
+
+mod figures;
+mod machine;
+mod measure;
+mod programs;
+mod race;
+mod table;
+mod workloads;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use figures::{Aims, Page, Size};
+use machine::Work;
+use race::{Race, race};
+use workloads::{Format, Workload};
+
+fn main() -> ExitCode {
+    let done = if let Some(command) = measure::asked_for() {
+        measure::report(&command)
+    } else if std::env::args().any(|word| word == "--bench") {
+        everything()
+    } else {
+        println!("the figures are made by `make bench`");
+        Ok(())
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    rounds: usize,
+    scale: f64,
+}
+
+fn everything() -> io::Result<()> {
+    let extent = Extent { rounds: from_environment("BENCH_ROUNDS", 7)?, scale: from_environment("BENCH_SCALE", 1.0)? };
+    let work = Work::make()?;
+    let mut page = Page::begin(&work, extent);
+    let mut aims = Aims::default();
+
+    let bench = Bench { work: &work, extent };
+    let ipfix = bench.compare(&mut page, "ipfix", Workload::Ipfix, 1_000_000)?;
+    aims.rewriting("ipfix", &ipfix, Some(0.9), 5.0);
+    let small = bench.compare(&mut page, "small", Workload::Small, 2_000_000)?;
+    aims.rewriting("small", &small, None, 20.0);
+    let mixed = bench.compare(&mut page, "mixed", Workload::Mixed, 1_000_000)?;
+    aims.rewriting("mixed", &mixed, Some(0.9), 5.0);
+    bench.pcapng(&mut page)?;
+    bench.packed(&mut page)?;
+    bench.growth(&mut page, &mut aims)?;
+    bench.start_to_exit(&mut page)?;
+
+    page.end(&aims);
+    if extent.scale < 1.0 {
+        println!("BENCHMARKS.md is left as it is: this was a quick look");
+        return Ok(());
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("BENCHMARKS.md");
+    fs::write(&path, page.markdown())?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+/// A number above zero that the user may choose.
+fn from_environment<T: FromStr + Default + PartialOrd>(name: &str, usual: T) -> io::Result<T> {
+    let Ok(said) = std::env::var(name) else { return Ok(usual) };
+    let number = said.parse().ok().filter(|number| *number > T::default());
+    number.ok_or_else(|| io::Error::other(format!("{name} is `{said}`, and must be a number above 0")))
+}
+
+/// What is measured, and where.
+struct Bench<'a> {
+    work: &'a Work,
+    extent: Extent,
+}
+
+impl Bench<'_> {
+    /// All programs rewrite or copy one capture.
+    fn compare(&self, page: &mut Page, name: &str, workload: Workload, frames: u64) -> io::Result<Race> {
+        let (input, output) = (self.work.file(&format!("{name}.pcap")), self.work.file("out.pcap"));
+        let size = self.make(workload, frames, Format::Pcap, &input)?;
+        let mut entered = vec![programs::restage("restage", workload, "preserve", &input, &output)?];
+        entered.extend(programs::tcprewrite(workload, &input, &output));
+        entered.extend(programs::dd(&input, &output));
+        entered.extend(programs::editcap(&input, &output));
+        if workload == Workload::Ipfix {
+            let fixing = programs::restage("restage, checksums = \"fix\"", workload, "fix", &input, &output)?;
+            entered.push(fixing);
+            entered.push(programs::plan(workload, &input)?);
+        }
+        let race = race(entered, &input, &output, self.extent.rounds);
+        page.compared(name, workload, size, &race);
+        fs::remove_file(&input)?;
+        Ok(race)
+    }
+
+    /// The same frames as those of ipfix, kept as pcapng.
+    fn pcapng(&self, page: &mut Page) -> io::Result<()> {
+        let (input, output) = (self.work.file("ipfix.pcapng"), self.work.file("out.pcapng"));
+        let size = self.make(Workload::Ipfix, 1_000_000, Format::Pcapng, &input)?;
+        let mut entered = vec![programs::restage("restage", Workload::Ipfix, "preserve", &input, &output)?];
+        entered.extend(programs::dd(&input, &output));
+        entered.extend(programs::editcap(&input, &output));
+        let race = race(entered, &input, &output, self.extent.rounds);
+        page.compared("ipfix as pcapng", Workload::Ipfix, size, &race);
+        fs::remove_file(&input)
+    }
+
+    /// The capture of ipfix packed with gzip, if this version reads that.
+    fn packed(&self, page: &mut Page) -> io::Result<()> {
+        let (plain, packed) = (self.work.file("ipfix.pcap"), self.work.file("ipfix.pcap.gz"));
+        if !programs::is_installed("gzip") {
+            page.remark("Packed captures are not measured: gzip is not installed.");
+            return Ok(());
+        }
+        Workload::Ipfix.write(1, Format::Pcap, &plain)?;
+        if programs::gzip(&plain, &packed)? && programs::reads(&packed) {
+            let size = self.make(Workload::Ipfix, 1_000_000, Format::Pcap, &plain)?;
+            programs::gzip(&plain, &packed)?;
+            fs::remove_file(&plain)?;
+            let output = self.work.file("out.pcap");
+            let mut entered = vec![programs::restage("restage", Workload::Ipfix, "preserve", &packed, &output)?];
+            entered.extend(programs::gunzip(&packed, &output));
+            let race = race(entered, &packed, &output, self.extent.rounds);
+            page.compared("ipfix packed by gzip -1 (GB of the plain capture)", Workload::Ipfix, size, &race);
+        } else {
+            page.remark("Packed captures are not measured: this version of restage doesn't read .gz.");
+            fs::remove_file(&plain)?;
+        }
+        fs::remove_file(&packed)
+    }
+
+    /// Captures that grow, for what each frame costs and what memory is needed.
+    fn growth(&self, page: &mut Page, aims: &mut Aims) -> io::Result<()> {
+        let (input, output) = (self.work.file("short.pcap"), self.work.file("out.pcap"));
+        let mut grown = Vec::new();
+        for frames in [10_000, 100_000, 1_000_000, 4_000_000] {
+            let size = self.make(Workload::Short, frames, Format::Pcap, &input)?;
+            let restage = programs::restage("restage", Workload::Short, "preserve", &input, &output)?;
+            let mut race = race(vec![restage], &input, &output, self.extent.rounds);
+            match race.runs.pop() {
+                Some(runs) => grown.push((size, runs)),
+                None => race.remarks.iter().for_each(|remark| page.remark(remark)),
+            }
+            fs::remove_file(&input)?;
+        }
+        aims.growth(&grown);
+        page.grown(&grown);
+        Ok(())
+    }
+
+    /// A capture as small as those in tests: what counts is how long a program takes to begin and to end.
+    fn start_to_exit(&self, page: &mut Page) -> io::Result<()> {
+        let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/captures/appflow.pcapng");
+        let output = self.work.file("out.pcapng");
+        let mut entered = vec![programs::run_at_top_speed(&capture, &self.work.file("top.toml"))?];
+        entered.push(programs::rewrite_appflow(&capture, &self.work.file("map.toml"), &output)?);
+        entered.extend(programs::dd(&capture, &output));
+        let race = race(entered, &capture, &output, self.extent.rounds);
+        page.started(&race);
+        Ok(())
+    }
+
+    /// Makes a capture: as many frames as the scale says, or as there is room for together with a copy.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a frame is none, and the scale is above 0"
+    )]
+    fn make(&self, workload: Workload, frames: u64, format: Format, path: &Path) -> io::Result<Size> {
+        let wanted = ((frames as f64 * self.extent.scale) as u64).max(1000);
+        let frames = wanted.min(self.work.room() / 2 / workload.bytes_per_frame());
+        workload.write(frames, format, path)?;
+        Ok(Size { frames, bytes: fs::metadata(path)?.len(), wanted })
+    }
+}
