@@ -1,7 +1,7 @@
 //! `restage inspect`: what is in a capture.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::output::Output;
 use super::status::Status;
@@ -23,7 +23,7 @@ Of a damaged capture what can be read is shown; then the exit status is 2.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The capture; `-` is standard input.
+    /// The capture, compressed or not; `-` is standard input.
     capture: PathBuf,
     /// Print JSON, with every row.
     #[arg(long)]
@@ -36,9 +36,7 @@ pub(super) struct Arguments {
 /// Prints what one pass finds, also if it ends early.
 pub(super) fn inspect(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
-    let path = if arguments.capture.as_os_str() == "-" { Path::new("/dev/stdin") } else { &arguments.capture };
-    let (mut found, failure) = inspect::inspect(&mut Reader::open(path)?);
-    found.file = arguments.capture.display().to_string();
+    let (found, failure) = inspect::inspect(&mut Reader::open(&arguments.capture)?);
     if arguments.json {
         let json = serde_json::to_string_pretty(&found);
         let json =
