@@ -141,6 +141,13 @@ impl Network {
         }
     }
 
+    /// Sender and target address of an ARP packet (RFC 826).
+    pub fn arp_addresses(&self, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+        let Self::Arp { offset } = *self else { return None };
+        let sender: [u8; 4] = array(frame, offset + 14)?;
+        Some((sender.into(), array::<4>(frame, offset + 24)?.into()))
+    }
+
     /// Source and destination port; `None` for a later fragment and protocols without ports.
     pub fn ports(&self, frame: &[u8]) -> Option<(u16, u16)> {
         let (source, destination) = self.ip()?.port_offsets()?;
@@ -196,9 +203,7 @@ impl Layers {
 
     /// Sender and target address of an ARP packet (RFC 826).
     pub fn arp_addresses(&self, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
-        let Network::Arp { offset } = self.network else { return None };
-        let sender: [u8; 4] = array(frame, offset + 14)?;
-        Some((sender.into(), array::<4>(frame, offset + 24)?.into()))
+        self.network.arp_addresses(frame)
     }
 
     /// Source and destination port; `None` for a later fragment and protocols without ports.

@@ -181,7 +181,7 @@ impl<'a> Stream<'a> {
 
     /// Remembers from now on which addresses are there before rewriting.
     pub fn look_at_addresses(&mut self) {
-        self.seen = Some(Seen::default());
+        self.seen = Some(Seen::new(self.pass.rewriter()));
     }
 
     /// How many frames were given an Ethernet header so far.

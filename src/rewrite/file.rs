@@ -281,7 +281,7 @@ fn refuse_unused(
     if rewriter.allows_unused() || hits.unused(rewriter).next().is_none() {
         return Ok(());
     }
-    let mut seen = Seen::default();
+    let mut seen = Seen::new(rewriter);
     let mut captures = Captures::open(files, source)?;
     while let Some(frame) = captures.next_frame()? {
         if select(&frame)? == Selected::Yes {

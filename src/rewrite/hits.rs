@@ -5,12 +5,14 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::ip::DEEPEST_TUNNEL;
 use super::{Entry, Mapping, Rewriter, Table};
 use crate::diagnostic::{Problem, Source};
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16};
-use crate::packet::layers::{Layers, LinkType, is_known};
-use crate::scenario::rewrite::Side;
+use crate::packet::layers::{Layers, LinkType, Network, is_known};
+use crate::packet::tunnel::carried;
+use crate::scenario::rewrite::{Side, TunnelLayers};
 
 /// Counts kept while frames are rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,6 +228,7 @@ impl<T: Ord + Copy + Display> Tally<T> {
 /// The addresses that are there before rewriting, in bounded memory: what the message for an unused entry offers.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
+    layers: TunnelLayers,
     ip: [Tally<IpAddr>; 2],
     mac: [Tally<MacAddr>; 2],
     port: [Tally<u16>; 2],
@@ -233,23 +236,50 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Nothing seen yet; what is meant by the rewriter's `layers` will be.
+    pub fn new(rewriter: &Rewriter) -> Self {
+        Self { layers: rewriter.layers, ..Self::default() }
+    }
+
     /// Takes in a frame that isn't rewritten yet.
     pub fn add(&mut self, layers: &Layers, frame: &[u8]) {
-        if let Some((source, destination)) = layers.addresses(frame).or_else(|| layers.arp_addresses(frame)) {
-            add_pair(&mut self.ip, source, destination);
-        }
-        if let Some((destination, source)) = layers.macs(frame) {
-            add_pair(&mut self.mac, source, destination);
-        } else if layers.link == LinkType::LINUX_SLL
-            && let (Some(source), [tally, _]) = (array(frame, 6), &mut self.mac)
-        {
-            tally.add(MacAddr(source));
-        }
-        if let Some((source, destination)) = layers.ports(frame) {
-            add_pair(&mut self.port, source, destination);
-        }
         if let Some(tag) = be16(frame, 14).filter(|_| layers.vlan_tags > 0) {
             self.vlan.add(tag & 0x0fff);
+        }
+        if self.layers != TunnelLayers::Inner {
+            self.add_packet(&layers.network, frame);
+            if let Some((destination, source)) = layers.macs(frame) {
+                add_pair(&mut self.mac, source, destination);
+            } else if layers.link == LinkType::LINUX_SLL
+                && let (Some(source), [tally, _]) = (array(frame, 6), &mut self.mac)
+            {
+                tally.add(MacAddr(source));
+            }
+        }
+        if self.layers != TunnelLayers::Outer {
+            self.add_carried(layers.network, frame);
+        }
+    }
+
+    /// Takes in what lies in the tunnels, whose outermost packet is `network`.
+    fn add_carried(&mut self, mut network: Network, frame: &[u8]) {
+        for _ in 0..DEEPEST_TUNNEL {
+            let Some(carried) = carried(&network, frame) else { return };
+            self.add_packet(&carried.network, frame);
+            let macs = carried.ethernet.and_then(|at| Some((array(frame, at + 6)?, array(frame, at)?)));
+            if let Some((source, destination)) = macs {
+                add_pair(&mut self.mac, MacAddr(source), MacAddr(destination));
+            }
+            network = carried.network;
+        }
+    }
+
+    fn add_packet(&mut self, network: &Network, frame: &[u8]) {
+        if let Some((source, destination)) = network.addresses(frame).or_else(|| network.arp_addresses(frame)) {
+            add_pair(&mut self.ip, source, destination);
+        }
+        if let Some((source, destination)) = network.ports(frame) {
+            add_pair(&mut self.port, source, destination);
         }
     }
 

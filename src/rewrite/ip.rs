@@ -11,7 +11,7 @@ use crate::packet::tunnel::{Carried, carried};
 use crate::scenario::rewrite::{Checksums, Lengths, TunnelLayers};
 
 /// How many tunnels inside each other are looked into.
-const DEEPEST_TUNNEL: u8 = 8;
+pub(super) const DEEPEST_TUNNEL: u8 = 8;
 
 /// Where a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
