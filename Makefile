@@ -30,6 +30,6 @@ lint: ## format, clippy and documentation, warnings being errors
 
 bench: build ## the figures, beside tcprewrite, dd and editcap in one run; writes BENCHMARKS.md
 	@.ci/install bench
-	@cargo bench --quiet --locked --bench bench
+	@cargo run --quiet --release --locked --example bench -- --bench
 
 .PHONY: help build demo test lint bench

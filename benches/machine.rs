@@ -107,7 +107,7 @@ pub(crate) fn load() -> String {
 
 fn version_of_restage() -> String {
     let root = env!("CARGO_MANIFEST_DIR");
-    let version = first_line(crate::programs::RESTAGE, &["--version"]);
+    let version = first_line(&*crate::programs::RESTAGE, &["--version"]);
     match first_line("git", &["-C", root, "describe", "--always", "--dirty", "--exclude=*"]).as_str() {
         "not installed" | "" => version,
         commit => format!("{version}, commit {commit}"),
@@ -115,7 +115,7 @@ fn version_of_restage() -> String {
 }
 
 /// What a program says first, with its name left out where it stands before.
-fn first_line(program: &str, arguments: &[&str]) -> String {
+fn first_line(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else { return "not installed".to_owned() };
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);

@@ -12,11 +12,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use crate::workloads::Workload;
 
-/// The program that cargo built for this bench: the same as `make build` makes.
-pub(crate) const RESTAGE: &str = env!("CARGO_BIN_EXE_restage");
+/// The program that `make build` made: it lies above the folder that this example lies in.
+pub(crate) static RESTAGE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let bench = std::env::current_exe().unwrap_or_default();
+    bench.ancestors().nth(2).unwrap_or(Path::new("target/release")).join("restage")
+});
 
 const MAC: &str = "02:00:00:00:00:02";
 /// The third hextet of the IPv6 prefixes, of sources and of destinations.
@@ -63,13 +67,13 @@ pub(crate) fn restage(
     output: &Path,
 ) -> io::Result<Program> {
     let scenario = scenario(workload, checksums, capture)?;
-    Ok(Program::new(name, Output::Rewritten, &[&RESTAGE, &"rewrite", &scenario, &"-o", &output]))
+    Ok(Program::new(name, Output::Rewritten, &[&*RESTAGE, &"rewrite", &scenario, &"-o", &output]))
 }
 
 /// `restage plan` of `capture`.
 pub(crate) fn plan(workload: Workload, capture: &Path) -> io::Result<Program> {
     let scenario = scenario(workload, "preserve", capture)?;
-    Ok(Program::new("restage plan", Output::Nothing, &[&RESTAGE, &"plan", &scenario]))
+    Ok(Program::new("restage plan", Output::Nothing, &[&*RESTAGE, &"plan", &scenario]))
 }
 
 fn scenario(workload: Workload, checksums: &str, capture: &Path) -> io::Result<PathBuf> {
@@ -163,7 +167,7 @@ pub(crate) fn gzip(path: &Path, packed: &Path) -> io::Result<bool> {
 /// Whether restage reads that capture.
 pub(crate) fn reads(capture: &Path) -> bool {
     let Ok(scenario) = scenario(Workload::Ipfix, "preserve", capture) else { return false };
-    let plan = Command::new(RESTAGE).arg("plan").arg(scenario).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let plan = Command::new(&*RESTAGE).arg("plan").arg(scenario).stdout(Stdio::null()).stderr(Stdio::null()).status();
     plan.is_ok_and(|status| status.success())
 }
 
@@ -171,7 +175,7 @@ pub(crate) fn reads(capture: &Path) -> bool {
 pub(crate) fn run_at_top_speed(capture: &Path, scenario: &Path) -> io::Result<Program> {
     let text = format!("format = 1\n\n[capture]\nfile = \"{}\"\n\n[pacing]\nrate = \"topspeed\"\n", capture.display());
     fs::write(scenario, text)?;
-    Ok(Program::new("restage run, 720 datagrams at top speed", Output::Nothing, &[&RESTAGE, &"run", &scenario]))
+    Ok(Program::new("restage run, 720 datagrams at top speed", Output::Nothing, &[&*RESTAGE, &"run", &scenario]))
 }
 
 /// `restage rewrite` of the same capture.
@@ -181,6 +185,6 @@ pub(crate) fn rewrite_appflow(capture: &Path, scenario: &Path, output: &Path) ->
         capture.display()
     );
     fs::write(scenario, text)?;
-    let command: &[&dyn AsRef<std::ffi::OsStr>] = &[&RESTAGE, &"rewrite", &scenario, &"-o", &output];
+    let command: &[&dyn AsRef<std::ffi::OsStr>] = &[&*RESTAGE, &"rewrite", &scenario, &"-o", &output];
     Ok(Program::new("restage rewrite of that capture", Output::Rewritten, command))
 }

@@ -7,16 +7,16 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use restage::capture::{Format, Reader};
+use restage::capture::{Format, Frame, Reader};
 use restage::diagnostic::{At, Source};
 use restage::packet::MacAddr;
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Framing, Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{
-    Checksums, HeaderFields, IpEntry, IpMap, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps, Ttl, TunnelLayers,
-    Vlan, VlanEntry,
+    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, Oversize, PortEntry, Rewrite, Side, SideMaps,
+    Ttl, TunnelLayers, Vlan, VlanEntry,
 };
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
@@ -101,6 +101,46 @@ pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
         assert!(once == twice, "twice is not once");
     }
 }
+
+/// Any frame through a pass that pads, cuts, makes Ethernet headers, tags, tells clients from servers and mends lengths: what comes
+/// out is no longer than what may, and a second frame goes through as well.
+pub(crate) fn pass(link: u16, original_length: u32, frame: &[u8]) {
+    let framing = Framing { sender: MacAddr([2, 0, 0, 0, 0, 1]), receiver: MacAddr([2, 0, 0, 0, 0, 2]) };
+    for rewriter in RESIZING.iter() {
+        let mut pass = Pass::new(rewriter).padding().cutting(576).framing(framing);
+        for number in 1..=2 {
+            let mut bytes = frame.to_vec();
+            let captured = Frame { number, time_ns: 0, original_length, link: LinkType(link), bytes: &mut bytes };
+            let rewritten = pass.rewrite(captured);
+            let layers = Layers::find(rewritten.link, rewritten.bytes);
+            inside(&layers.network, rewritten.bytes.len());
+            let cut = layers.packet_length(rewritten.bytes.len());
+            assert!(cut <= 576, "{cut} bytes are left");
+        }
+    }
+}
+
+/// Rewriters that change the length of frames, or need more than the frame.
+static RESIZING: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {
+    let prefix = |text: &str| text.parse().expect("a prefix");
+    let side = |side, to| {
+        let ip = IpEntry { from: prefix("0.0.0.0/0"), to: prefix(to), span: 0..0 };
+        SideMaps { side, ip: Some(IpMap::Prefixes(vec![ip])), mac: None, port: Vec::new() }
+    };
+    let push = Vlan::Push { id: 9, priority: 1, dei: true, span: 0..0 };
+    let rewritten = [push, Vlan::Pop { span: 0..0 }].map(|vlan| {
+        let rewrite = Rewrite {
+            lengths: Lengths::Fix,
+            oversize: At::default_value(Oversize::Truncate),
+            layers: TunnelLayers::All,
+            sides: vec![side(Side::Client, "192.0.2.0/24"), side(Side::Server, "198.51.100.0/24")],
+            vlan: Some(vlan),
+            ..Rewrite::default()
+        };
+        Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
+    });
+    rewritten.into()
+});
 
 /// The same words with checksums preserved and mended, for outer headers and for each.
 static REWRITERS: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {

@@ -172,5 +172,6 @@ fn no_frame_is_rewritten_further_by_a_second_time() {
         let frame = dice.mutate(&seeds);
         let length = u32::try_from(frame.len() + dice.below(3)).expect("short");
         bodies::rewriter(*dice.of(&LINKS), length, &frame);
+        bodies::pass(*dice.of(&LINKS), length, &frame);
     }
 }

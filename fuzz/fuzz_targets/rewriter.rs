@@ -8,5 +8,7 @@ mod bodies;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let [low, high, a, b, c, d, frame @ ..] = bytes else { return };
-    bodies::rewriter(u16::from_le_bytes([*low, *high]), u32::from_le_bytes([*a, *b, *c, *d]), frame);
+    let (link, original_length) = (u16::from_le_bytes([*low, *high]), u32::from_le_bytes([*a, *b, *c, *d]));
+    bodies::rewriter(link, original_length, frame);
+    bodies::pass(link, original_length, frame);
 });

@@ -28,6 +28,9 @@ pub struct Frame<'a> {
     pub bytes: &'a mut [u8],
 }
 
+/// The largest snaplen that libpcap takes, in bytes: no frame is longer. What a file announces where nothing else is said.
+pub const LARGEST_SNAPLEN: u32 = 262_144;
+
 mod bpf;
 mod captures;
 mod compression;

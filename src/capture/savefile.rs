@@ -1,5 +1,6 @@
 //! The classic savefile format (pcap-savefile(5)): microseconds or nanoseconds, either byte order, and Kuznetzov's longer records.
 
+use super::LARGEST_SNAPLEN;
 use super::input::Input;
 use super::reader::{Damage, Record, Stop, TimeUnit};
 use crate::packet::bytes::array;
@@ -7,9 +8,6 @@ use crate::packet::layers::LinkType;
 
 /// Records above this are damage, whatever the file says: no link has frames a hundredth as long.
 pub(super) const LARGEST_RECORD: usize = 64 << 20;
-
-/// What libpcap announces where nothing else is said.
-pub(super) const LARGEST_SNAPLEN: u32 = 262_144;
 
 /// Length of the file header.
 const FILE_HEADER: usize = 24;

@@ -5,8 +5,8 @@
 use std::io::{self, Write};
 
 use super::Frame;
+use super::LARGEST_SNAPLEN;
 use super::reader::Format;
-use super::savefile::LARGEST_SNAPLEN;
 use crate::packet::layers::LinkType;
 
 /// Writes frames as pcap or pcapng, in the little-endian byte order. Not buffered: give it a buffered writer.

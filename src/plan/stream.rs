@@ -2,7 +2,7 @@
 //!
 //! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
 
-use crate::capture::{Captures, Filter, Frame};
+use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::packet::layers::Layers;
 use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen};
@@ -106,6 +106,9 @@ impl<'a> Selector<'a> {
                     self.counts.skipped_truncated += 1;
                     return Ok(false);
                 }
+                Truncated::Pad if frame.original_length > LARGEST_SNAPLEN => {
+                    return Err(too_long_to_pad(self.scenario, frame));
+                }
                 Truncated::Pad | Truncated::Send => {}
             }
         }
@@ -153,6 +156,19 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
         .label(at)
         .why("a cut frame can't be replayed as it was; its lengths and checksums speak of bytes that are not there")
         .fix("capture with `tcpdump -s 0`, or say `truncated = \"skip\"`, `\"pad\"` (zero bytes) or `\"send\"` (as it is)"),
+    )
+}
+
+/// What announces more than any frame has would fill the memory.
+fn too_long_to_pad(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
+    Failure::invalid(
+        Problem::error(format!(
+            "frame {} can't be padded to its original length of {} bytes",
+            frame.number, frame.original_length
+        ))
+        .at(&scenario.source, scenario.capture.truncated.span.clone())
+        .why(format!("no frame is longer than {LARGEST_SNAPLEN} bytes: this capture is damaged, or made to deceive"))
+        .fix("leave it out with `[capture] frames`, or say `truncated = \"skip\"`"),
     )
 }
 

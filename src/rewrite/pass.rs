@@ -6,7 +6,7 @@ use super::conversation::{Conversations, Sender};
 use super::hits::{Hits, Left};
 use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
-use crate::capture::Frame;
+use crate::capture::{Frame, LARGEST_SNAPLEN};
 use crate::packet::layers::{Layers, LinkType};
 use crate::scenario::rewrite::Oversize;
 
@@ -57,7 +57,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Frames that the snaplen cut are padded with zero bytes to their original length, before they are rewritten.
+    /// Frames that the snaplen cut are padded with zero bytes to their original length, before they are rewritten; not those that
+    /// announce more than [`LARGEST_SNAPLEN`].
     #[must_use]
     pub fn padding(self) -> Self {
         Self { pads: true, ..self }
@@ -101,7 +102,7 @@ impl<'a> Pass<'a> {
     /// Rewrites a frame.
     #[inline]
     pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
-        let common = frame.link == LinkType::ETHERNET && !(self.pads && is_cut(&frame));
+        let common = frame.link == LinkType::ETHERNET && !self.is_padded(&frame);
         if common && self.rewrite_plainly(frame.number, frame.bytes) {
             return in_place(frame);
         }
@@ -135,10 +136,15 @@ impl<'a> Pass<'a> {
         in_place(frame)
     }
 
+    #[inline]
+    fn is_padded(&self, frame: &Frame<'_>) -> bool {
+        self.pads && is_cut(frame) && frame.original_length <= LARGEST_SNAPLEN
+    }
+
     /// Whether the frame can't be rewritten where it lies.
     #[inline]
     fn resizes(&self, frame: &Frame<'_>, layers: &Layers) -> bool {
-        (self.pads && is_cut(frame))
+        self.is_padded(frame)
             || (self.framing.is_some() && frame.link != LinkType::ETHERNET)
             || self.cut_to.is_some_and(|mtu| layers.packet_length(frame.bytes.len()) > mtu as usize)
             || self.rewriter.vlan.as_ref().is_some_and(|vlan| vlan.resizes(layers))
@@ -148,11 +154,12 @@ impl<'a> Pass<'a> {
     fn rewrite_resized(&mut self, frame: &Frame<'_>, layers: &Layers) -> Rewritten<'_> {
         // Who sent it is told by the frame as it was captured, whatever becomes of it.
         let sender = sender(self.conversations.as_mut(), layers, frame.bytes);
+        let is_padded = self.is_padded(frame);
         let bytes = &mut self.resized;
         bytes.clear();
         bytes.extend_from_slice(frame.bytes);
         let mut original = frame.original_length;
-        if self.pads && is_cut(frame) {
+        if is_padded {
             bytes.resize(original as usize, 0);
         }
         let mut link = frame.link;
