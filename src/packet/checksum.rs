@@ -37,13 +37,13 @@ impl Accumulator {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the last fold leaves 16 bits")]
+/// The sum of the four words of a number, with the carries added in again: of a half that is rotated onto the other the carry of the
+/// lower goes into the upper, which is the sum.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is taken")]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// What has changed among the words that a checksum covers (RFC 1624 equation 3: the complements of the old ones and the new ones).
@@ -65,22 +65,20 @@ impl Change {
     #[must_use]
     #[inline]
     pub const fn double(old: u32, new: u32) -> Self {
-        if old == new {
-            return Self::NONE;
-        }
-        let complement = !old;
-        Self((complement >> 16) as u64 + (complement & 0xffff) as u64 + (new >> 16) as u64 + (new & 0xffff) as u64)
+        // 2^16 is 1 in this arithmetic, so both words of each can be added at once.
+        if old == new { Self::NONE } else { Self(!old as u64 + new as u64) }
     }
 
     /// An IPv6 address.
     #[must_use]
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the address is taken apart into its 32-bit parts")]
+    #[expect(clippy::cast_possible_truncation, reason = "the address is taken apart into its halves")]
     pub const fn address(old: u128, new: u128) -> Self {
-        Self::double((old >> 96) as u32, (new >> 96) as u32)
-            .and(Self::double((old >> 64) as u32, (new >> 64) as u32))
-            .and(Self::double((old >> 32) as u32, (new >> 32) as u32))
-            .and(Self::double(old as u32, new as u32))
+        const fn sum(address: u128) -> u64 {
+            let (high, low) = ((address >> 64) as u64, address as u64);
+            (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff)
+        }
+        if old == new { Self::NONE } else { Self(sum(!old) + sum(new)) }
     }
 
     /// A MAC address.

@@ -1,5 +1,5 @@
-//! The commonest packets, without the detours of all others: TCP or UDP in a whole IPv4 packet without options, or in an IPv6 packet
-//! without extension headers, in an Ethernet frame for one station, with or without a VLAN tag.
+//! The commonest packets, without the detours of all others: TCP, UDP and pings over IPv4 without options, whole or in fragments, or
+//! over IPv6 without extension headers, in an Ethernet frame for one station, with or without a VLAN tag.
 //!
 //! Nothing is decided here: what comes out is what [`super::Rewriter::apply`] makes of every frame, and a property test holds them
 //! together. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
@@ -41,11 +41,11 @@ fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut 
     let captured = packet.len();
     let Some((ip, transport)) = packet.split_first_chunk_mut::<20>() else { return false };
     let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-    // Whole: neither an offset nor more fragments.
-    if ip[0] != 0x45 || (ip[6] & 0x3f) | ip[7] != 0 || length < 20 {
+    if ip[0] != 0x45 || length < 20 {
         return false;
     }
-    let Some(sum) = sum_of(ip[9], length.min(captured) - 20, transport) else { return false };
+    let is_later_fragment = (ip[6] & 0x1f) | ip[7] != 0;
+    let Some(sum) = Sum::of_v4(ip[9], is_later_fragment, length.min(captured) - 20, transport) else { return false };
     macs(tables, link, hits);
     let source = v4_in(&tables.source, ip, 12, hits);
     let addresses = source.and(v4_in(&tables.destination, ip, 16, hits));
@@ -53,7 +53,7 @@ fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut 
         let new = addresses.update(u16::from_be_bytes([ip[10], ip[11]]));
         [ip[10], ip[11]] = new.to_be_bytes();
     }
-    ports(tables, addresses, ip[9], sum, transport, hits);
+    behind(tables, addresses, sum, transport, hits);
     true
 }
 
@@ -65,46 +65,90 @@ fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut 
     if ip[0] >> 4 != 6 || length == 0 {
         return false;
     }
-    let Some(sum) = sum_of(ip[6], length.min(captured - 40), transport) else { return false };
+    let Some(sum) = Sum::of_v6(ip[6], length.min(captured - 40), transport) else { return false };
     macs(tables, link, hits);
     let source = v6_in(&tables.source, ip, 8, hits);
     let addresses = source.and(v6_in(&tables.destination, ip, 24, hits));
-    ports(tables, addresses, ip[6], sum, transport, hits);
+    behind(tables, addresses, sum, transport, hits);
     true
 }
 
-/// Where the checksum of a transport is whose header is there within `length` bytes.
-#[inline]
-fn sum_of(protocol: u8, length: usize, transport: &[u8]) -> Option<usize> {
-    let at = match protocol {
-        protocol::UDP => 6,
-        protocol::TCP => 16,
-        _ => return None,
-    };
-    (at + 2 <= length && length <= transport.len()).then_some(at)
+/// The checksum behind the IP header, by its offset there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sum {
+    /// None that covers an address or a port.
+    None,
+    /// TCP's, with ports.
+    Tcp,
+    /// UDP's, with ports.
+    Udp,
+    /// ICMPv6's.
+    Icmpv6,
 }
 
-/// Maps the ports, and lets the checksum follow all that has changed.
+impl Sum {
+    /// That of a protocol whose header is there within `length` bytes; `None` for what needs more thought.
+    #[inline]
+    fn of_v4(protocol: u8, is_later_fragment: bool, length: usize, transport: &[u8]) -> Option<Self> {
+        match protocol {
+            protocol::TCP | protocol::UDP | protocol::ICMP if is_later_fragment => Some(Self::None),
+            protocol::TCP if length >= 18 => Some(Self::Tcp),
+            protocol::UDP if length >= 8 => Some(Self::Udp),
+            // Not an error, which quotes a packet, or a redirect.
+            protocol::ICMP if length >= 1 && !matches!(transport.first(), Some(3 | 4 | 5 | 11 | 12)) => {
+                Some(Self::None)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same over IPv6; without extension headers nothing is a fragment.
+    #[inline]
+    fn of_v6(protocol: u8, length: usize, transport: &[u8]) -> Option<Self> {
+        match protocol {
+            protocol::TCP if length >= 18 => Some(Self::Tcp),
+            protocol::UDP if length >= 8 => Some(Self::Udp),
+            // An echo request or reply.
+            protocol::ICMPV6 if length >= 4 && matches!(transport.first(), Some(128 | 129)) => Some(Self::Icmpv6),
+            _ => None,
+        }
+    }
+
+    const fn offset(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Tcp => 16,
+            Self::Udp => 6,
+            Self::Icmpv6 => 2,
+        }
+    }
+}
+
+/// Maps the ports behind the IP header, and lets the checksum follow all that has changed.
 #[inline]
-fn ports(tables: &Tables, addresses: Change, protocol: u8, sum: usize, transport: &mut [u8], hits: &mut Hits) {
+fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], hits: &mut Hits) {
+    if sum == Sum::None {
+        return;
+    }
     let mut change = addresses;
     let maps_ports = !(tables.source.port.is_empty() && tables.destination.port.is_empty());
-    if maps_ports && let Some(ports) = transport.first_chunk_mut::<4>() {
-        let [s0, s1, d0, d1] = ports;
+    if maps_ports
+        && sum != Sum::Icmpv6
+        && let Some([s0, s1, d0, d1]) = transport.first_chunk_mut::<4>()
+    {
         change = change.and(port_in(&tables.source, s0, s1, hits)).and(port_in(&tables.destination, d0, d1, hits));
     }
     if change.is_none() {
         return;
     }
-    let Some(field) = transport.get_mut(sum..).and_then(|rest| rest.first_chunk_mut::<2>()) else { return };
+    let Some(field) = transport.get_mut(sum.offset()..).and_then(|rest| rest.first_chunk_mut::<2>()) else { return };
     let old = u16::from_be_bytes(*field);
-    let udp = protocol == protocol::UDP;
     // UDP's 0 says that there is none, and a sum of 0 is written as its other form (RFC 768).
-    if udp && old == 0 {
+    if sum == Sum::Udp && old == 0 {
         return;
     }
     let new = match change.update(old) {
-        0 if udp => 0xffff,
+        0 if sum == Sum::Udp => 0xffff,
         new => new,
     };
     *field = new.to_be_bytes();
@@ -121,18 +165,20 @@ fn port_in(side: &SideTables, high: &mut u8, low: &mut u8, hits: &mut Hits) -> C
 
 #[inline]
 fn macs(tables: &Tables, link: &mut [u8; ETHERNET], hits: &mut Hits) {
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] = link;
-    for (side, mac) in [(&tables.source, [s0, s1, s2, s3, s4, s5]), (&tables.destination, [d0, d1, d2, d3, d4, d5])] {
-        if side.mac.is_empty() {
-            continue;
-        }
-        let old = MacAddr(mac.each_ref().map(|byte| **byte));
-        if let Some((new, entry)) = side.mac.map(old) {
-            for (byte, new) in mac.into_iter().zip(new.0) {
-                *byte = new;
-            }
-            hits.count(entry);
-        }
+    let Some((destination, rest)) = link.split_first_chunk_mut::<6>() else { return };
+    mac_in(&tables.destination, destination, hits);
+    if let Some(source) = rest.first_chunk_mut::<6>() {
+        mac_in(&tables.source, source, hits);
+    }
+}
+
+#[inline]
+fn mac_in(side: &SideTables, mac: &mut [u8; 6], hits: &mut Hits) {
+    if !side.mac.is_empty()
+        && let Some((new, entry)) = side.mac.map(MacAddr(*mac))
+    {
+        *mac = new.0;
+        hits.count(entry);
     }
 }
 

@@ -211,8 +211,19 @@ proptest! {
         built in built(),
         flipped in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
         kept in prop::option::of(any::<prop::sample::Index>()),
+        protocol in prop::option::of(prop::sample::select(vec![1_u8, 58, 132])),
+        kind in prop::sample::select(vec![0_u8, 3, 5, 8, 128, 129, 135]),
+        fragment in prop::option::of(prop::sample::select(vec![[0x20_u8, 0], [0x20, 9], [0, 9], [0x40, 0]])),
     ) {
         let mut frame = build(&built);
+        let ip = Layers::find(LinkType::ETHERNET, &frame).network.ip().copied().expect("it is IP");
+        if let Some(protocol) = protocol {
+            frame[ip.offset + if built.v6 { 6 } else { 9 }] = protocol;
+            frame[ip.payload] = kind;
+        }
+        if let Some(fragment) = fragment.filter(|_| !built.v6) {
+            frame[ip.offset + 6..ip.offset + 8].copy_from_slice(&fragment);
+        }
         for (at, bits) in flipped {
             let at = at.index(frame.len());
             frame[at] ^= bits;
