@@ -75,8 +75,9 @@ impl Ttl {
     fn of(self, old: u8) -> u8 {
         match self {
             Self::Set(ttl) => ttl,
+            // RFC 1122 §3.2.1.7: a host must not send a TTL of 0.
             Self::Change(change) => {
-                let new = (i16::from(old).saturating_add(change)).clamp(0, 255);
+                let new = (i16::from(old).saturating_add(change)).clamp(1, 255);
                 u8::try_from(new).unwrap_or(old)
             }
         }

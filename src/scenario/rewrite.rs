@@ -126,7 +126,7 @@ pub struct HeaderFields {
 pub enum Ttl {
     /// This.
     Set(u8),
-    /// So much more, or less; it stops at 0 and 255.
+    /// So much more, or less; it stops at 1 (RFC 1122 §3.2.1.7) and 255.
     Change(i16),
 }
 

@@ -76,7 +76,7 @@ fn udp6() -> Vec<u8> {
 
 #[test]
 fn ttl_and_hop_limit_are_set_or_changed_and_stop_at_their_ends() {
-    for (ttl, new) in [(Ttl::Set(7), 7), (Ttl::Change(-1), 63), (Ttl::Change(-70), 0), (Ttl::Change(250), 255)] {
+    for (ttl, new) in [(Ttl::Set(7), 7), (Ttl::Change(-1), 63), (Ttl::Change(-70), 1), (Ttl::Change(250), 255)] {
         let rewriter = compile(&header(HeaderFields { ttl: Some(At::default_value(ttl)), ..HeaderFields::default() }));
         let (mut four, mut six) = (udp4(b"x"), udp6());
         apply(&rewriter, &mut four);
