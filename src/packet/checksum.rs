@@ -40,7 +40,6 @@ impl Accumulator {
 /// The sum of the four words of a number, with the carries added in again: of a half that is rotated onto the other the carry of the
 /// lower goes into the upper, which is the sum.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is taken")]
 const fn fold(sum: u64) -> u16 {
     let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
