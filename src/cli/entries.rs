@@ -8,11 +8,10 @@ use crate::rewrite::{EntryHits, Hits, Left, Rewriter};
 pub(super) fn as_lines(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
     let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
         let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
-        format!("{} {}: {} frames{first}", entry.table.word(), entry.mapping, hits.frames)
+        format!("{} {}: {}{first}", entry.table.word(), entry.mapping, frames(hits.frames))
     });
-    let left = left(hits).map(|(why, hits)| {
-        format!("left as they are: {} frames ({why}), first frame {}", hits.frames, hits.first_frame)
-    });
+    let left = left(hits)
+        .map(|(why, hits)| format!("left as is: {} ({why}), first frame {}", frames(hits.frames), hits.first_frame));
     entries.chain(left).collect()
 }
 
@@ -42,4 +41,8 @@ pub(super) fn as_json(rewriter: &Rewriter, hits: &Hits) -> Value {
 /// The reasons that occurred.
 fn left(hits: &Hits) -> impl Iterator<Item = (&'static str, EntryHits)> + '_ {
     Left::ALL.into_iter().map(|reason| (reason.why(), hits.left(reason))).filter(|(_, hits)| hits.frames > 0)
+}
+
+fn frames(count: u64) -> String {
+    if count == 1 { "1 frame".to_owned() } else { format!("{count} frames") }
 }
