@@ -1,22 +1,12 @@
 //! Follows fragmented datagrams: which of them the capture holds whole, and whose ports a later fragment has.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 
 use super::Fragments;
-use crate::packet::layers::{Fragment, Ip};
+use crate::packet::layers::{Datagram, Fragment, Ip};
 
 /// How many unfinished datagrams are followed at once; the oldest is given up for a new one.
 const MOST_OPEN: usize = 4_096;
-
-/// What tells fragments of different datagrams apart (RFC 791 §3.2, RFC 8200 §4.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Datagram {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    id: u32,
-}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Open {
@@ -40,21 +30,13 @@ pub(super) struct Followed {
 
 impl Followed {
     /// Adds a packet, and tells the ports of its datagram: `ports` are its own.
-    pub(super) fn add(
-        &mut self,
-        ip: &Ip,
-        addresses: (IpAddr, IpAddr),
-        ports: Option<(u16, u16)>,
-    ) -> Option<(u16, u16)> {
-        let (id, offset, last) = match ip.fragment {
-            Fragment::Whole => return ports,
-            Fragment::First { id } => (id, 0, false),
-            Fragment::Later { id, offset, last } => (id, offset, last),
+    pub(super) fn add(&mut self, ip: &Ip, datagram: Option<Datagram>, ports: Option<(u16, u16)>) -> Option<(u16, u16)> {
+        let Some(datagram) = datagram else { return ports };
+        let (offset, last) = match ip.fragment {
+            Fragment::Whole | Fragment::First { .. } => (0, false),
+            Fragment::Later { offset, last, .. } => (offset, last),
         };
         self.counts.packets += 1;
-        // IPv6 tells datagrams apart without the protocol, which only the first fragment may reach.
-        let protocol = if addresses.0.is_ipv6() { 0 } else { ip.protocol };
-        let datagram = Datagram { source: addresses.0, destination: addresses.1, protocol, id };
         if !self.open.contains_key(&datagram) {
             self.begin(datagram);
         }

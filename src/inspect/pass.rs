@@ -73,7 +73,7 @@ impl Pass {
         if (frame.bytes.len() as u64) < u64::from(frame.original_length) {
             self.truncated.add(frame.number);
         }
-        if packet_length(frame, &layers) > MTU {
+        if layers.packet_length(frame.original_length as usize) > MTU {
             self.oversize.add(frame.number);
         }
         let kind = match layers.network {
@@ -114,7 +114,7 @@ impl Pass {
         let Some(addresses) = layers.addresses(frame.bytes) else { return };
         let bytes = frame.original_length;
         let own_ports = layers.ports(frame.bytes);
-        let ports = self.fragments.add(ip, addresses, own_ports);
+        let ports = self.fragments.add(ip, layers.network.datagram(frame.bytes), own_ports);
         self.transports.entry(ip.protocol).or_default().add(bytes);
         self.endpoints.add(addresses.0, addresses.1, bytes);
         self.conversations.add(layers, ip, addresses, ports, bytes);
@@ -197,15 +197,6 @@ impl Pass {
             damage: None,
         }
     }
-}
-
-/// The length of the layer 3 packet on the wire; of link types with other headers than Ethernet's what the IP packet says.
-fn packet_length(frame: &Frame<'_>, layers: &Layers) -> usize {
-    if layers.link == LinkType::ETHERNET {
-        let headers = 14 + 4 * layers.vlan_tags;
-        return usize::try_from(frame.original_length).unwrap_or(usize::MAX).saturating_sub(headers);
-    }
-    layers.network.ip().map_or(0, |ip| ip.length)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an average needs no more than 52 bits")]

@@ -103,6 +103,16 @@ pub enum Fragment {
     },
 }
 
+/// What tells fragments of different datagrams apart (RFC 791 §3.2, RFC 8200 §4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Datagram {
+    source: IpAddr,
+    destination: IpAddr,
+    /// 0 with IPv6, where the first fragment alone may reach the protocol.
+    protocol: u8,
+    id: u32,
+}
+
 /// Every header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layers {
@@ -138,6 +148,17 @@ impl Network {
                 Some((source.into(), array::<16>(frame, ip.offset + 24)?.into()))
             }
             Self::None | Self::Arp { .. } => None,
+        }
+    }
+
+    /// Which datagram a fragment belongs to; `None` for whole packets.
+    pub fn datagram(&self, frame: &[u8]) -> Option<Datagram> {
+        let ip = self.ip()?;
+        let (source, destination) = self.addresses(frame)?;
+        let protocol = if source.is_ipv6() { 0 } else { ip.protocol };
+        match ip.fragment {
+            Fragment::Whole => None,
+            Fragment::First { id } | Fragment::Later { id, .. } => Some(Datagram { source, destination, protocol, id }),
         }
     }
 

@@ -10,7 +10,7 @@ use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
-use crate::packet::layers::{Fragment, Ip, Network, protocol as ip_protocol};
+use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;
@@ -80,6 +80,12 @@ pub struct ClassKey {
     pub flaw: Flaw,
 }
 
+impl ClassKey {
+    fn is_udp(&self) -> bool {
+        matches!(self.carried, Carried::Ip { protocol: ip_protocol::UDP, .. })
+    }
+}
+
 /// A class and the frames in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
@@ -127,19 +133,10 @@ pub struct Survey {
     order: u64,
 }
 
-/// What tells fragments of different datagrams apart (RFC 791 §3.2, RFC 8200 §4.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Datagram {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    id: u32,
-}
-
 #[derive(Debug, Clone)]
 struct Open {
-    mac: MacAddr,
-    tagged: bool,
+    /// Key of the fragment that came first.
+    any: ClassKey,
     /// Key of the datagram's class when it is whole; from the first fragment.
     key: Option<ClassKey>,
     frames: FrameRanges,
@@ -221,14 +218,13 @@ impl Survey {
             Fragment::First { .. } | Fragment::Later { .. } if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length) => {
                 self.put(key, frame.number, 0);
             }
-            Fragment::First { id } => self.add_fragment(frame.number, key, id, 0, false, ip),
-            Fragment::Later { id, offset, last } => self.add_fragment(frame.number, key, id, offset, last, ip),
+            Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip),
+            Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip),
         }
     }
 
-    fn add_fragment(&mut self, number: u64, key: ClassKey, id: u32, offset: u32, last: bool, ip: Ip) {
-        let Carried::Ip { source, destination, protocol, .. } = key.carried else { return };
-        let datagram = Datagram { source, destination, protocol, id };
+    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, offset: u32, last: bool, ip: Ip) {
+        let Some(datagram) = frame.layers.network.datagram(frame.bytes) else { return };
         if self.open.len() >= MOST_OPEN_DATAGRAMS
             && !self.open.contains_key(&datagram)
             && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.order).map(|(datagram, _)| *datagram)
@@ -238,15 +234,14 @@ impl Survey {
         self.order += 1;
         let bytes = ip.end.saturating_sub(ip.payload) as u64;
         let open = self.open.entry(datagram).or_insert_with(|| Open {
-            mac: key.mac,
-            tagged: key.tagged,
+            any: key,
             key: None,
             frames: FrameRanges::default(),
             have: 0,
             whole: None,
             order: self.order,
         });
-        open.frames.add(number);
+        open.frames.add(frame.number);
         open.have += bytes;
         if offset == 0 {
             open.key = Some(key);
@@ -258,22 +253,15 @@ impl Survey {
             && open.have >= whole
             && let Some(open) = self.open.remove(&datagram)
         {
-            let datagrams = u64::from(protocol == ip_protocol::UDP);
-            self.put_all(key, &open.frames, datagrams);
+            self.put_all(key, &open.frames, u64::from(key.is_udp()));
         }
     }
 
     /// The datagram stays unfinished.
     fn give_up(&mut self, datagram: Datagram) {
         let Some(open) = self.open.remove(&datagram) else { return };
-        let port = match open.key.map(|key| key.carried) {
-            Some(Carried::Ip { port, .. }) => port,
-            _ => None,
-        };
-        let Datagram { source, destination, protocol, .. } = datagram;
-        let carried = Carried::Ip { source, destination, protocol, port };
-        let key = ClassKey { mac: open.mac, tagged: open.tagged, carried, flaw: Flaw::FragmentMissing };
-        self.put_all(key, &open.frames, u64::from(protocol == ip_protocol::UDP));
+        let key = ClassKey { flaw: Flaw::FragmentMissing, ..open.key.unwrap_or(open.any) };
+        self.put_all(key, &open.frames, u64::from(key.is_udp()));
     }
 
     fn put(&mut self, key: ClassKey, number: u64, datagrams: u64) {

@@ -8,10 +8,10 @@ use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use crate::packet::layers::{Fragment, Layers, Network};
+use crate::packet::layers::{Datagram, Layers, Network};
 
-/// How many conversations are told apart; in those beyond them, everybody is a client.
-pub(super) const MOST: usize = 1 << 20;
+/// How many conversations are told apart.
+const MOST: usize = 1 << 20;
 /// How many datagrams whose fragments have no ports are followed.
 const MOST_DATAGRAMS: usize = 1 << 12;
 
@@ -35,10 +35,8 @@ enum End {
 pub(super) struct Conversations {
     /// By the hash of both ends, the smaller one first: who sent the first frame.
     first: HashMap<u64, First>,
-    /// The ends of datagrams, for their later fragments.
-    datagrams: HashMap<(IpAddr, IpAddr, u8, u32), (End, End)>,
-    /// Whether there were more than [`MOST`].
-    pub(super) cut: bool,
+    /// The protocol and ends of datagrams, for their later fragments.
+    datagrams: HashMap<Datagram, (u8, End, End)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +47,9 @@ enum First {
 }
 
 impl Conversations {
-    /// Who sent the frame; a first one is its client's.
-    pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Sender {
-        let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Sender::Client };
+    /// Who sent the frame; a first one is its client's. `None`: there are more conversations than are told apart.
+    pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Option<Sender> {
+        let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Some(Sender::Client) };
         let (by, smaller, greater) = if source <= destination {
             (First::Smaller, source, destination)
         } else {
@@ -63,12 +61,9 @@ impl Conversations {
         let first = match self.first.entry(hasher.finish()) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(new) if room => *new.insert(by),
-            Entry::Vacant(_) => {
-                self.cut = true;
-                return Sender::Client;
-            }
+            Entry::Vacant(_) => return None,
         };
-        if first == by { Sender::Client } else { Sender::Server }
+        Some(if first == by { Sender::Client } else { Sender::Server })
     }
 
     /// The protocol of a frame's conversation, who sent it, and to whom.
@@ -93,20 +88,17 @@ impl Conversations {
         let (source, destination) = network.addresses(frame)?;
         let ports = network.ports(frame);
         let ends = match ports {
-            Some((from, to)) => (End::Socket(source, from), End::Socket(destination, to)),
-            None => (End::Host(source), End::Host(destination)),
+            Some((from, to)) => (ip.protocol, End::Socket(source, from), End::Socket(destination, to)),
+            None => (ip.protocol, End::Host(source), End::Host(destination)),
         };
-        let ends = match ip.fragment {
-            Fragment::Whole => ends,
-            Fragment::First { id } => {
-                if self.datagrams.len() >= MOST_DATAGRAMS {
-                    self.datagrams.clear();
-                }
-                self.datagrams.insert((source, destination, ip.protocol, id), ends);
-                ends
-            }
-            Fragment::Later { id, .. } => *self.datagrams.get(&(source, destination, ip.protocol, id)).unwrap_or(&ends),
-        };
-        Some((ip.protocol, ends.0, ends.1))
+        let Some(datagram) = network.datagram(frame) else { return Some(ends) };
+        if ip.is_later_fragment() {
+            return self.datagrams.get(&datagram).copied().or(Some(ends));
+        }
+        if self.datagrams.len() >= MOST_DATAGRAMS {
+            self.datagrams.clear();
+        }
+        self.datagrams.insert(datagram, ends);
+        Some(ends)
     }
 }

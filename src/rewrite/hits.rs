@@ -67,7 +67,7 @@ pub enum Left {
     DeepTunnel,
     /// A length above 65,535 that its header can't say.
     Length,
-    /// More conversations than are told apart: from here on who sends is taken for the client.
+    /// More conversations than are told apart: who sent it is taken for the client.
     Conversation,
 }
 

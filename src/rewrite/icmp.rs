@@ -1,7 +1,7 @@
 //! ICMP and ICMPv6: the packets that errors quote (RFC 5508), redirects, neighbour discovery (RFC 4861), and listener discovery.
 
 use super::hits::Hits;
-use super::ip::{Place, apply as apply_packet, v4_at, v6_at};
+use super::ip::{Spot, apply as apply_packet, v4_at, v6_at};
 use super::{Rules, SideTables, group};
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16, byte, put};
@@ -53,7 +53,7 @@ impl Rules<'_> {
 /// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
 fn quotation(rules: Rules<'_>, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
     match quoted(network, frame) {
-        Some(inner) => apply_packet(rules.for_quoted(), &inner, Place::Quotation, 0, frame, hits),
+        Some(inner) => apply_packet(rules.for_quoted(), &inner, Spot::QUOTATION, frame, hits),
         None => Change::NONE,
     }
 }
@@ -104,7 +104,7 @@ fn options(rules: Rules<'_>, kind: u8, mut at: usize, message: &mut [u8], hits: 
 fn redirected(rules: Rules<'_>, at: usize, end: usize, message: &mut [u8], hits: &mut Hits) -> Change {
     let Some(message) = message.get_mut(..end) else { return Change::NONE };
     let packet = find(message, at);
-    apply_packet(rules.for_quoted(), &packet, Place::Quotation, 0, message, hits)
+    apply_packet(rules.for_quoted(), &packet, Spot::QUOTATION, message, hits)
 }
 
 fn mac_at(side: &SideTables, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {

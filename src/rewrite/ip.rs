@@ -13,7 +13,20 @@ use crate::scenario::rewrite::{Checksums, Lengths, TunnelLayers};
 /// How many tunnels inside each other are looked into.
 pub(super) const DEEPEST_TUNNEL: u8 = 8;
 
-/// Where a packet stands.
+/// Where a packet stands, and where that ended on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) place: Place,
+    /// The length of the frame on the wire, or up to where the packet around it ended.
+    pub(super) original_length: u32,
+}
+
+impl Spot {
+    /// In an ICMP error, whose own length says what can be known.
+    pub(super) const QUOTATION: Self = Self { place: Place::Quotation, original_length: 0 };
+}
+
+/// In what a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// It is the frame's own.
@@ -36,68 +49,46 @@ impl Place {
     }
 }
 
-/// Rewrites a packet: header, ports, the packet that it quotes or carries, and the checksums that cover them. `original_length` is
-/// where `frame` ended on the wire. Says what has changed in all of it, for a checksum that covers it.
+/// Rewrites a packet: header, ports, the packet that it quotes or carries, and the checksums that cover them. Says what has changed in all of it, for a checksum that covers it.
 #[inline]
-pub(super) fn apply(
-    rules: Rules<'_>,
-    network: &Network,
-    place: Place,
-    original_length: u32,
-    frame: &mut [u8],
-    hits: &mut Hits,
-) -> Change {
-    if !place.is_meant(rules.rewriter.layers) {
-        return around_a_tunnel(rules, network, place, original_length, frame, hits);
+pub(super) fn apply(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
+    if !spot.place.is_meant(rules.rewriter.layers) {
+        return around_a_tunnel(rules, network, spot, frame, hits);
     }
     if rules.rewriter.lengths == Lengths::Fix
-        && place != Place::Quotation
-        && let Some((network, lengths)) = lengths::fix(network, original_length, frame, hits)
+        && spot.place != Place::Quotation
+        && let Some((network, lengths)) = lengths::fix(network, spot.original_length, frame, hits)
     {
-        return lengths.and(packet(rules, &network, place, original_length, frame, hits));
+        return lengths.and(packet(rules, &network, spot, frame, hits));
     }
-    packet(rules, network, place, original_length, frame, hits)
+    packet(rules, network, spot, frame, hits)
 }
 
 /// A packet that stays, but for what it carries.
-fn around_a_tunnel(
-    rules: Rules<'_>,
-    network: &Network,
-    place: Place,
-    original_length: u32,
-    frame: &mut [u8],
-    hits: &mut Hits,
-) -> Change {
+fn around_a_tunnel(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
     let Some(carried) = carried(network, frame) else {
         hits.leave(Left::NoTunnel);
         return Change::NONE;
     };
-    let changed = tunnel(rules, network, &carried, place, original_length, frame, hits);
+    let changed = tunnel(rules, network, &carried, spot, frame, hits);
     changed.and(checksums::update_transport(network, Change::NONE, changed, frame))
 }
 
 #[inline]
-fn packet(
-    rules: Rules<'_>,
-    network: &Network,
-    place: Place,
-    original_length: u32,
-    frame: &mut [u8],
-    hits: &mut Hits,
-) -> Change {
+fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
     let change = match network {
         Network::Ipv4(ip) => {
             let source = v4_at(&rules.tables.source, ip.offset + 12, frame, hits);
             let destination = v4_at(&rules.tables.destination, ip.offset + 16, frame, hits);
             let addresses = source.and(destination);
             let fields = match &rules.rewriter.header {
-                Some(header) if place != Place::Quotation => header.apply(network, frame, hits),
+                Some(header) if spot.place != Place::Quotation => header.apply(network, frame, hits),
                 _ => Change::NONE,
             };
             let covered = addresses.and(fields);
             let header = checksums::update(covered, ip.offset + 10, frame);
             let pseudo_header = if ip.final_destination.is_none() { addresses } else { source };
-            let payload = payload(rules, network, ip, pseudo_header, place, original_length, frame, hits);
+            let payload = payload(rules, network, ip, pseudo_header, spot, frame, hits);
             covered.and(header).and(payload)
         }
         Network::Ipv6(ip) => {
@@ -106,7 +97,7 @@ fn packet(
             let source = v6_at(&rules.tables.source, ip.offset + 8, frame, hits);
             let destination = v6_at(&rules.tables.destination, ip.offset + 24, frame, hits);
             let fields = match &rules.rewriter.header {
-                Some(header) if place != Place::Quotation => header.apply(network, frame, hits),
+                Some(header) if spot.place != Place::Quotation => header.apply(network, frame, hits),
                 _ => Change::NONE,
             };
             // Not an address in whose place a route or an option has another.
@@ -115,45 +106,45 @@ fn packet(
                 let source = part(source, covered.source == ip.offset + 8);
                 source.and(part(destination, covered.destination == ip.offset + 24))
             });
-            let payload = payload(rules, network, ip, pseudo_header, place, original_length, frame, hits);
+            let payload = payload(rules, network, ip, pseudo_header, spot, frame, hits);
             source.and(destination).and(fields).and(payload)
         }
         Network::None | Network::Arp { .. } => return Change::NONE,
     };
-    if rules.rewriter.checksums == Checksums::Fix && place != Place::Quotation {
-        return change.and(checksums::fix(network, original_length, frame));
+    if rules.rewriter.checksums == Checksums::Fix && spot.place != Place::Quotation {
+        return change.and(checksums::fix(network, spot.original_length, frame));
     }
     change
 }
 
 /// Maps what stands behind the IP headers, and updates its checksum, by what changed in the pseudo-header too.
 #[inline]
-#[expect(clippy::too_many_arguments, reason = "the packet, what has changed in it, and where it stands")]
 fn payload(
     rules: Rules<'_>,
     network: &Network,
     ip: &Ip,
     pseudo_header: Change,
-    place: Place,
-    original_length: u32,
+    spot: Spot,
     frame: &mut [u8],
     hits: &mut Hits,
 ) -> Change {
     // A port that is mapped may be what tells a tunnel.
-    let carried = if rules.rewriter.layers != TunnelLayers::Outer && place != Place::Quotation {
+    let carried = if rules.rewriter.layers != TunnelLayers::Outer && spot.place != Place::Quotation {
         carried(network, frame)
     } else {
         None
     };
     let changed = match ip.protocol {
         protocol::UDP | protocol::TCP => port::apply(rules, ip, frame, hits),
-        protocol::ICMP | protocol::ICMPV6 if place != Place::Quotation => icmp::apply(rules, network, ip, frame, hits),
+        protocol::ICMP | protocol::ICMPV6 if spot.place != Place::Quotation => {
+            icmp::apply(rules, network, ip, frame, hits)
+        }
         protocol::IGMP => group::igmp(rules, ip, frame, hits),
         protocol::SCTP => return sctp(rules, ip, frame, hits),
         _ => port::apply(rules, ip, frame, hits),
     };
     let changed = match carried {
-        Some(carried) => changed.and(tunnel(rules, network, &carried, place, original_length, frame, hits)),
+        Some(carried) => changed.and(tunnel(rules, network, &carried, spot, frame, hits)),
         None => changed,
     };
     changed.and(checksums::update_transport(network, pseudo_header, changed, frame))
@@ -164,12 +155,11 @@ fn tunnel(
     rules: Rules<'_>,
     network: &Network,
     carried: &Carried,
-    place: Place,
-    original_length: u32,
+    spot: Spot,
     frame: &mut [u8],
     hits: &mut Hits,
 ) -> Change {
-    let depth = if let Place::Tunnel(depth) = place { depth + 1 } else { 0 };
+    let depth = if let Place::Tunnel(depth) = spot.place { depth + 1 } else { 0 };
     let Some(ip) = network.ip() else { return Change::NONE };
     if depth >= DEEPEST_TUNNEL {
         hits.leave(Left::DeepTunnel);
@@ -177,7 +167,7 @@ fn tunnel(
     }
     // What is carried ends, on the wire too, where the packet around it does.
     let original_end = match ip.length {
-        0 => original_length,
+        0 => spot.original_length,
         length => u32::try_from(ip.offset + length).unwrap_or(u32::MAX),
     };
     let Some(packet) = frame.get_mut(..ip.end) else { return Change::NONE };
@@ -191,7 +181,8 @@ fn tunnel(
         Network::None => Change::NONE,
         Network::Arp { offset } => arp::apply(rules, *offset, packet, hits),
         inner @ (Network::Ipv4(_) | Network::Ipv6(_)) => {
-            apply(rules, inner, Place::Tunnel(depth), original_end, packet, hits)
+            let spot = Spot { place: Place::Tunnel(depth), original_length: original_end };
+            apply(rules, inner, spot, packet, hits)
         }
     });
     if !named && let Some(at) = carried.ethernet {

@@ -98,12 +98,12 @@ impl Rewriter {
     /// wire. The length never changes, so VLAN tags are neither pushed nor popped: [`Pass`] does that.
     #[inline]
     pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
+        hits.begin();
         self.apply_from(Sender::Client, layers, frame, original_length, hits);
     }
 
     #[inline]
     fn apply_from(&self, sender: Sender, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
-        hits.begin();
         let from_server = self.from_server.as_deref().unwrap_or(&self.from_client);
         let rules = match sender {
             Sender::Client => Rules { rewriter: self, tables: &self.from_client, quoted: from_server },
@@ -121,7 +121,8 @@ impl Rewriter {
             Network::Arp { offset } if follows => _ = arp::apply(rules, *offset, frame, hits),
             Network::Arp { .. } => hits.leave(Left::NoTunnel),
             Network::Ipv4(_) | Network::Ipv6(_) => {
-                ip::apply(rules, &layers.network, ip::Place::Frame, original_length, frame, hits);
+                let spot = ip::Spot { place: ip::Place::Frame, original_length };
+                ip::apply(rules, &layers.network, spot, frame, hits);
                 if !named {
                     mac::follow_group(group, &layers.network, 0, frame);
                 }

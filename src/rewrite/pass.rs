@@ -102,8 +102,9 @@ impl<'a> Pass<'a> {
     /// Rewrites a frame.
     #[inline]
     pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
+        self.hits.is_at(frame.number);
         let common = frame.link == LinkType::ETHERNET && !self.is_padded(&frame);
-        if common && self.rewrite_plainly(frame.number, frame.bytes) {
+        if common && self.rewrite_plainly(frame.bytes) {
             return in_place(frame);
         }
         self.rewrite_any(frame)
@@ -112,26 +113,24 @@ impl<'a> Pass<'a> {
     /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
     #[inline]
     pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
-        u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length)
-            && self.rewrite_plainly(number, frame)
+        self.hits.is_at(number);
+        u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length) && self.rewrite_plainly(frame)
     }
 
     #[inline]
-    fn rewrite_plainly(&mut self, number: u64, frame: &mut [u8]) -> bool {
+    fn rewrite_plainly(&mut self, frame: &mut [u8]) -> bool {
         if self.conversations.is_some() || self.cut_to.is_some() {
             return false;
         }
-        self.hits.is_at(number);
         self.rewriter.apply_plainly(frame, &mut self.hits)
     }
 
     fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
         let layers = Layers::find(frame.link, frame.bytes);
-        self.hits.next_is(frame.number);
         if self.resizes(&frame, &layers) {
             return self.rewrite_resized(&frame, &layers);
         }
-        let sender = sender(self.conversations.as_mut(), &layers, frame.bytes);
+        let sender = self.sender(&layers, frame.bytes);
         self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
         in_place(frame)
     }
@@ -153,7 +152,7 @@ impl<'a> Pass<'a> {
     #[cold]
     fn rewrite_resized(&mut self, frame: &Frame<'_>, layers: &Layers) -> Rewritten<'_> {
         // Who sent it is told by the frame as it was captured, whatever becomes of it.
-        let sender = sender(self.conversations.as_mut(), layers, frame.bytes);
+        let sender = self.sender(layers, frame.bytes);
         let is_padded = self.is_padded(frame);
         let bytes = &mut self.resized;
         bytes.clear();
@@ -212,17 +211,19 @@ impl<'a> Pass<'a> {
     }
 
     /// What each entry did, and what was left.
-    pub fn into_hits(mut self) -> Hits {
-        if self.conversations.is_some_and(|conversations| conversations.cut) {
-            self.hits.leave(Left::Conversation);
-        }
+    pub fn into_hits(self) -> Hits {
         self.hits
     }
-}
 
-#[inline]
-fn sender(conversations: Option<&mut Conversations>, layers: &Layers, frame: &[u8]) -> Sender {
-    conversations.map_or(Sender::Client, |conversations| conversations.sender(layers, frame))
+    /// Who sent the frame: its client, where that can't be told.
+    #[inline]
+    fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Sender {
+        let Some(conversations) = &mut self.conversations else { return Sender::Client };
+        conversations.sender(layers, frame).unwrap_or_else(|| {
+            self.hits.leave(Left::Conversation);
+            Sender::Client
+        })
+    }
 }
 
 #[inline]

@@ -127,3 +127,38 @@ fn arp_has_conversations_of_its_own() {
     let told = told(&[arp(1, ALICE, BOB), arp(2, BOB, ALICE)]);
     assert_eq!(told, ["192.0.2.1 > 198.51.100.2", "198.51.100.2 > 192.0.2.1"]);
 }
+
+/// A fragment of a datagram with a destination options header between the fragment header and UDP, from port 40000 to port 53 or back.
+fn fragment6(from_client: bool, offset: u16) -> Vec<u8> {
+    let address = |last| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).octets();
+    let (from, to) = if from_client { (1, 2) } else { (2, 1) };
+    let ports: [u16; 2] = if from_client { [40000, 53] } else { [53, 40000] };
+    let mut payload = if offset == 0 { vec![17, 0, 1, 4, 0, 0, 0, 0] } else { vec![7; 16] };
+    if offset == 0 {
+        payload.extend(ports.map(u16::to_be_bytes).concat());
+        payload.extend([0, 100, 0, 0]);
+    }
+    let field = (offset << 3 | u16::from(offset == 0)).to_be_bytes();
+    let fragment = [&[60, 0][..], &field, &[0, 0, 0, 9], &payload].concat();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [2; 6])
+        .ipv6(address(from), address(to), 64)
+        .write(&mut frame, 44.into(), &fragment)
+        .expect("it fits");
+    frame
+}
+
+#[test]
+fn ipv6_fragments_stay_together_though_only_the_first_reaches_the_transport() {
+    let client = Maps::of(Side::Client).ip(&[("2001:db8::/64", "fd01::/64")]);
+    let server = Maps::of(Side::Server).ip(&[("2001:db8::/64", "fd02::/64")]);
+    let rewriter = compile(&of([client, server]));
+    let mut pass = Pass::new(&rewriter);
+    let mut source = |frame: &[u8]| {
+        let (bytes, _) = through(&mut pass, 1, LinkType::ETHERNET, frame, length(frame));
+        u16::from_be_bytes([bytes[22], bytes[23]])
+    };
+    assert_eq!(source(&fragment6(true, 0)), 0xfd01);
+    // The answer's first fragment tells that it is the server's, and its second has but the identification.
+    assert_eq!([source(&fragment6(false, 0)), source(&fragment6(false, 2))], [0xfd02, 0xfd02]);
+}
