@@ -11,11 +11,10 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::plan::{Counts, Selector, pass, roles};
+use crate::plan::{Selector, pass, roles};
 use crate::rewrite::{Output as Destination, Rewriter, Selected, rewrite_file};
-use crate::scenario::rewrite::Oversize;
+use crate::scenario;
 use crate::scenario::site::SiteWords;
-use crate::scenario::{self, Scenario};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,22 +54,10 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         SiteWords::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
         SiteWords::Target { .. } => None,
     };
-    let mut selector = Selector::new(&scenario, mtu)?;
+    let mut selector = Selector::new(&scenario, mtu)?.refusing_oversize();
     let destination = if to_stdout { Destination::Stdout } else { Destination::Path(&arguments.output) };
-    let refuses_oversize = scenario.rewrite.oversize.value == Oversize::Refuse;
-    let mut select = |frame: &Frame<'_>| {
-        // Where the capture is read again, it is counted again.
-        if frame.number == 1 {
-            selector.counts = Counts::default();
-        }
-        if !selector.takes(frame)? {
-            return Ok(Selected::No);
-        }
-        if refuses_oversize && selector.is_oversize(frame) {
-            return Err(oversize(&scenario, frame));
-        }
-        Ok(Selected::Yes)
-    };
+    let mut select =
+        |frame: &Frame<'_>| selector.takes(frame).map(|taken| if taken { Selected::Yes } else { Selected::No });
     let summary = rewrite_file(
         &scenario.capture.files,
         &destination,
@@ -112,17 +99,4 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         .why("captures that differ in their format or are merged by time are written anew: frames with their comments, no names, keys or statistics")]);
     }
     Ok(stderr.status())
-}
-
-fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
-    let (mtu, span) = match &scenario.site {
-        SiteWords::Lab(lab) => (lab.mtu.value, lab.mtu.span.clone()),
-        SiteWords::Target { .. } => (u32::MAX, None),
-    };
-    Failure::invalid(
-        Problem::error(format!("frame {} is longer than the MTU of {mtu} bytes", frame.number))
-            .at(&scenario.source, span)
-            .why(format!("it has {} bytes with its Ethernet header", frame.bytes.len()))
-            .fix("raise the MTU, or say `[rewrite] oversize = \"skip\"` or `\"truncate\"`"),
-    )
 }

@@ -9,6 +9,7 @@ use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
 use crate::scenario::rewrite::Oversize;
+use crate::scenario::site::SiteWords;
 
 /// What the sending interface takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct Selector<'a> {
     filter: Option<Filter>,
     /// The MTU, where there is one.
     mtu: Option<u32>,
+    /// Whether a frame over the MTU that nothing else happens to is refused at once.
+    refuses_oversize: bool,
     /// Where frames went.
     pub counts: Counts,
 }
@@ -79,14 +82,23 @@ impl<'a> Selector<'a> {
                 Some(Filter::compile(&expression.value).map_err(|failure| in_filter(scenario, failure))?)
             }
         };
-        Ok(Self { scenario, filter, mtu, counts: Counts::default() })
+        Ok(Self { scenario, filter, mtu, refuses_oversize: false, counts: Counts::default() })
     }
 
-    /// Whether `frame` is selected.
+    /// Frames over the MTU are refused one by one, where `[rewrite] oversize` refuses them; the survey refuses all of them at once.
+    #[must_use]
+    pub fn refusing_oversize(self) -> Self {
+        Self { refuses_oversize: true, ..self }
+    }
+
+    /// Whether `frame` is selected. With the first frame of a capture that is read again the counts begin again.
     ///
     /// # Errors
     /// A cut frame where `[capture] truncated` refuses it; a filter that does not fit the frame's link type.
     pub fn takes(&mut self, frame: &Frame<'_>) -> Result<bool> {
+        if frame.number == 1 {
+            self.counts = Counts::default();
+        }
         self.counts.read += 1;
         let capture = &self.scenario.capture;
         if let Some(frames) = &capture.frames
@@ -112,16 +124,22 @@ impl<'a> Selector<'a> {
                 Truncated::Pad | Truncated::Send => {}
             }
         }
-        if self.scenario.rewrite.oversize.value == Oversize::Skip && self.is_oversize(frame) {
-            self.counts.skipped_oversize += 1;
-            return Ok(false);
+        match self.scenario.rewrite.oversize.value {
+            Oversize::Skip if self.is_oversize(frame) => {
+                self.counts.skipped_oversize += 1;
+                return Ok(false);
+            }
+            Oversize::Refuse if self.refuses_oversize && self.is_oversize(frame) => {
+                return Err(oversize(self.scenario, frame));
+            }
+            Oversize::Refuse | Oversize::Skip | Oversize::Truncate => {}
         }
         self.counts.selected += 1;
         Ok(true)
     }
 
     /// Whether the packet that would be sent is longer than the MTU.
-    pub fn is_oversize(&self, frame: &Frame<'_>) -> bool {
+    fn is_oversize(&self, frame: &Frame<'_>) -> bool {
         let Some(mtu) = self.mtu else { return false };
         let captured = frame.bytes.len();
         let sent = match self.scenario.capture.truncated.value {
@@ -156,6 +174,19 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
         .label(at)
         .why("a cut frame can't be replayed as it was; its lengths and checksums speak of bytes that are not there")
         .fix("capture with `tcpdump -s 0`, or say `truncated = \"skip\"`, `\"pad\"` (zero bytes) or `\"send\"` (as it is)"),
+    )
+}
+
+fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
+    let (mtu, span) = match &scenario.site {
+        SiteWords::Lab(lab) => (lab.mtu.value, lab.mtu.span.clone()),
+        SiteWords::Target { .. } => (u32::MAX, None),
+    };
+    Failure::invalid(
+        Problem::error(format!("frame {} is longer than the MTU of {mtu} bytes", frame.number))
+            .at(&scenario.source, span)
+            .why(format!("it has {} bytes with its Ethernet header", frame.bytes.len()))
+            .fix("raise the MTU, or say `[rewrite] oversize = \"skip\"` or `\"truncate\"`"),
     )
 }
 
