@@ -1,6 +1,6 @@
 //! Reading a capture frame by frame, whatever its format.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -151,7 +151,13 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self> {
         let unreadable = |error: &std::io::Error| {
             Failure::invalid(
-                Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()),
+                Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()).fix(
+                    match error.kind() {
+                        ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
+                        ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
+                        _ => "check the file and its disk, or copy it elsewhere",
+                    },
+                ),
             )
         };
         let file = Stored::open(path).map_err(|error| unreadable(&error))?;

@@ -1,8 +1,8 @@
-//! What each entry of `[rewrite]` did, and what was left as it is: as lines, and as JSON. `plan` and `rewrite` tell it alike.
+//! What each entry of `[rewrite]` did, what else happened to frames, and what was left as it is: as lines, and as JSON. `plan` and `rewrite` tell it alike.
 
 use serde_json::{Value, json};
 
-use crate::rewrite::{EntryHits, Hits, Left, Rewriter};
+use crate::rewrite::{EntryHits, Hits, Left, Reshaped, Rewriter};
 
 /// A line for each entry, and for each reason to leave frames as they are.
 pub(super) fn as_lines(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
@@ -12,10 +12,12 @@ pub(super) fn as_lines(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
     });
     let left = left(hits)
         .map(|(why, hits)| format!("left as is: {} ({why}), first frame {}", frames(hits.frames), hits.first_frame));
-    entries.chain(left).collect()
+    let reshaped =
+        reshaped(hits).map(|(how, hits)| format!("{how}: {}, first frame {}", frames(hits.frames), hits.first_frame));
+    entries.chain(reshaped).chain(left).collect()
 }
 
-/// `{ "entries": […], "left": […] }`, in the order of [`Rewriter::entries`].
+/// `{ "entries": […], "reshaped": […], "left": […] }`, in the order of [`Rewriter::entries`].
 pub(super) fn as_json(rewriter: &Rewriter, hits: &Hits) -> Value {
     let first = |hits: &EntryHits| (hits.frames > 0).then_some(hits.first_frame);
     let entries: Vec<Value> = rewriter
@@ -35,7 +37,15 @@ pub(super) fn as_json(rewriter: &Rewriter, hits: &Hits) -> Value {
     let left: Vec<Value> = left(hits)
         .map(|(why, hits)| json!({ "why": why, "frames": hits.frames, "first-frame": first(&hits) }))
         .collect();
-    json!({ "entries": entries, "left": left })
+    let reshaped: Vec<Value> = reshaped(hits)
+        .map(|(how, hits)| json!({ "how": how, "frames": hits.frames, "first-frame": first(&hits) }))
+        .collect();
+    json!({ "entries": entries, "reshaped": reshaped, "left": left })
+}
+
+/// What happened to frames as a whole.
+fn reshaped(hits: &Hits) -> impl Iterator<Item = (&'static str, EntryHits)> + '_ {
+    Reshaped::ALL.into_iter().map(|how| (how.how(), hits.reshaped(how))).filter(|(_, hits)| hits.frames > 0)
 }
 
 /// The reasons that occurred.

@@ -24,7 +24,7 @@ pub use stream::{Counts, Medium, Prepared, Selector, Stream, open_capture, pass}
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::packet::MacAddr;
 use crate::packet::listing;
-use crate::rewrite::{Framing, Hits, Rewriter, Roles, unused_problems};
+use crate::rewrite::{Framing, Hits, Reshaped, Rewriter, Roles, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
@@ -102,7 +102,7 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
             list(listing, &frame, first_ns);
         }
     }
-    let (counts, framed) = (stream.counts(), stream.framed());
+    let counts = stream.counts();
     let (hits, seen) = stream.into_hits();
     refuse::nothing_selected(scenario, counts)?;
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
@@ -126,7 +126,7 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
         SiteWords::Target { .. } => None,
     };
     let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
-    notes.extend(note::framed(framed, &medium));
+    notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
     if schedule.backwards() > 0 {
         notes.push(Problem::note(format!(

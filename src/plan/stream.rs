@@ -231,11 +231,6 @@ impl<'a> Stream<'a> {
         self.seen = Some(Seen::new(self.pass.rewriter()));
     }
 
-    /// How many frames were given an Ethernet header so far.
-    pub fn framed(&self) -> u64 {
-        self.pass.framed()
-    }
-
     /// What each map entry did, and the addresses that are there.
     pub fn into_hits(self) -> (Hits, Seen) {
         (self.pass.into_hits(), self.seen.unwrap_or_default())

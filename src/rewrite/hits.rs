@@ -20,6 +20,7 @@ pub struct Hits {
     /// One for each entry, in the order of [`Rewriter::entries`].
     entries: Vec<EntryHits>,
     left: [EntryHits; Left::ALL.len()],
+    reshaped: [EntryHits; Reshaped::ALL.len()],
     /// The number of the frame that is being rewritten.
     frame: u64,
 }
@@ -106,12 +107,38 @@ impl Left {
     }
 }
 
+/// What happened to frames as a whole, because the scenario or the medium asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reshaped {
+    /// Zeros were put to what the snaplen had cut.
+    Padded,
+    /// The end was cut off, above the MTU.
+    Cut,
+    /// An Ethernet header was made.
+    Framed,
+}
+
+impl Reshaped {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Padded, Self::Cut, Self::Framed];
+
+    /// In words.
+    pub fn how(self) -> &'static str {
+        match self {
+            Self::Padded => "padded to their original length",
+            Self::Cut => "cut to the MTU",
+            Self::Framed => "given an Ethernet header",
+        }
+    }
+}
+
 impl Hits {
     /// Nothing hit yet.
     pub fn new(rewriter: &Rewriter) -> Self {
         Self {
             entries: vec![EntryHits::default(); rewriter.entries.len()],
             left: [EntryHits::default(); Left::ALL.len()],
+            reshaped: [EntryHits::default(); Reshaped::ALL.len()],
             frame: 0,
         }
     }
@@ -147,6 +174,18 @@ impl Hits {
         if let Some(hits) = self.left.get_mut(reason as usize) {
             hits.count(self.frame);
         }
+    }
+
+    /// This happened to this frame.
+    pub(super) fn reshape(&mut self, how: Reshaped) {
+        if let Some(hits) = self.reshaped.get_mut(how as usize) {
+            hits.count(self.frame);
+        }
+    }
+
+    /// To how many frames this happened.
+    pub fn reshaped(&self, how: Reshaped) -> EntryHits {
+        self.reshaped.get(how as usize).copied().unwrap_or_default()
     }
 
     /// One for each entry, in the order of [`Rewriter::entries`].
@@ -328,7 +367,10 @@ pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, s
     }
     hits.unused(rewriter)
         .map(|entry| {
-            let there = seen.describe(entry).unwrap_or_else(|| "no selected frame has such a field".to_owned());
+            let mut there = seen.describe(entry).unwrap_or_else(|| "no selected frame has such a field".to_owned());
+            if rewriter.layers == TunnelLayers::Inner && entry.table != Table::Vlan {
+                there.push_str("; `layers = \"inner\"` looks inside tunnels only");
+            }
             Problem::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.table))
                 .at(source, entry.span.clone())
                 .label("hits nothing")

@@ -35,7 +35,7 @@ use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 pub use compile::{Entry, Mapping, Table};
 pub use file::{Output, Selected, Summary, rewrite_file};
 pub use framing::Framing;
-pub use hits::{EntryHits, Hits, Left, Seen, unused_problems};
+pub use hits::{EntryHits, Hits, Left, Reshaped, Seen, unused_problems};
 pub use pass::{Pass, Rewritten};
 
 /// The MAC addresses that the words `sender` and `receiver` stand for, where the site knows them.

@@ -3,7 +3,7 @@
 //! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
 
 use super::conversation::{Conversations, Sender};
-use super::hits::{Hits, Left};
+use super::hits::{Hits, Left, Reshaped};
 use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
 use crate::capture::{Frame, LARGEST_SNAPLEN};
@@ -22,8 +22,6 @@ pub struct Pass<'a> {
     framing: Option<Framing>,
     pads: bool,
     takes_every_whole_frame: bool,
-    /// How many frames were given an Ethernet header.
-    framed: u64,
     /// The last frame whose length changed.
     resized: Vec<u8>,
 }
@@ -52,7 +50,6 @@ impl<'a> Pass<'a> {
             framing: None,
             pads: false,
             takes_every_whole_frame: false,
-            framed: 0,
             resized: Vec::new(),
         }
     }
@@ -160,6 +157,7 @@ impl<'a> Pass<'a> {
         let mut original = frame.original_length;
         if is_padded {
             bytes.resize(original as usize, 0);
+            self.hits.reshape(Reshaped::Padded);
         }
         let mut link = frame.link;
         if let Some(framing) = &self.framing
@@ -169,7 +167,7 @@ impl<'a> Pass<'a> {
             if framing.frame(link, &captured, bytes) {
                 original = longer(original, length(bytes) - length(&captured));
                 link = LinkType::ETHERNET;
-                self.framed += 1;
+                self.hits.reshape(Reshaped::Framed);
             } else {
                 *bytes = captured;
             }
@@ -179,6 +177,7 @@ impl<'a> Pass<'a> {
             && let Some(over) = layers.packet_length(bytes.len()).checked_sub(mtu as usize).filter(|over| *over > 0)
         {
             bytes.truncate(bytes.len() - over);
+            self.hits.reshape(Reshaped::Cut);
             original = u32::try_from(bytes.len()).unwrap_or(original);
             layers = Layers::find(link, bytes);
         }
@@ -198,11 +197,6 @@ impl<'a> Pass<'a> {
     /// The last frame that was [`Rewritten::resized`].
     pub fn last_resized(&self) -> &[u8] {
         &self.resized
-    }
-
-    /// How many frames were given an Ethernet header so far.
-    pub fn framed(&self) -> u64 {
-        self.framed
     }
 
     /// What each entry did so far, and what was left.

@@ -4,7 +4,7 @@ use restage::diagnostic::At;
 use restage::packet::MacAddr;
 use restage::packet::checksum::Sum;
 use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Framing, Left, Pass};
+use restage::rewrite::{Framing, Left, Pass, Reshaped};
 use restage::scenario::rewrite::{Checksums, HeaderFields, Lengths, Oversize, Rewrite, Side, Ttl, Vlan, VlanEntry};
 
 use crate::{Maps, apply, compile, length, of, pass, sums, through, udp4};
@@ -151,6 +151,7 @@ fn a_cut_frame_is_padded_before_it_is_rewritten() {
     assert_eq!((after.len(), original), (whole.len(), length(&whole)));
     assert_eq!(sums(&after), (Sum::Good, Sum::Good));
     assert_eq!(after[60..], whole[60..]);
+    assert_eq!(padding.hits().reshaped(Reshaped::Padded).first_frame, 1);
 }
 
 #[test]
@@ -158,7 +159,9 @@ fn a_frame_over_the_mtu_is_cut_and_its_lengths_follow_only_where_asked() {
     let whole = tagged(&[[0x81, 0, 0, 9]], &[5; 300]);
     let truncate = At::default_value(Oversize::Truncate);
     let plain = compile(&Rewrite { oversize: truncate.clone(), ..Rewrite::default() });
-    let (cut, original) = through(&mut Pass::new(&plain).cutting(200), 1, LinkType::ETHERNET, &whole, length(&whole));
+    let mut cutting = Pass::new(&plain).cutting(200);
+    let (cut, original) = through(&mut cutting, 1, LinkType::ETHERNET, &whole, length(&whole));
+    assert_eq!(cutting.hits().reshaped(Reshaped::Cut).frames, 1);
     assert_eq!(cut, whole[..218]);
     assert_eq!(original, 218);
     let mending =

@@ -2,10 +2,12 @@
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
-use restage::diagnostic::At;
+use std::sync::Arc;
+
+use restage::diagnostic::{At, Source};
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Hits, Left, Rewriter};
+use restage::rewrite::{Hits, Left, Rewriter, Seen, unused_problems};
 use restage::scenario::rewrite::{Checksums, HeaderFields, Rewrite, Side, Ttl, TunnelLayers};
 
 use crate::{Maps, apply, compile, length, of, sums, udp4};
@@ -232,4 +234,32 @@ proptest! {
         rewriter.apply(&layers, &mut frame, original, &mut Hits::new(&rewriter));
         prop_assert_eq!(frame.len(), before);
     }
+}
+
+#[test]
+fn an_entry_that_hits_nothing_inside_is_told_where_it_looked() {
+    let maps = Maps::of(Side::Source).ip(&[("10.1.2.3", "192.0.2.1")]);
+    let rewriter = compile(&Rewrite { layers: TunnelLayers::Inner, ..of([maps]) });
+    let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });
+    let (mut frame, _) = carry(Tunnel::Vxlan, false, &udp6(b"inside"));
+    let mut seen = Seen::new(&rewriter);
+    seen.add(&Layers::find(LinkType::ETHERNET, &frame), &frame);
+    let hits = apply(&rewriter, &mut frame);
+    let problems = unused_problems(&rewriter, &hits, &source, &seen);
+    let why = problems[0].why.as_deref();
+    assert_eq!(
+        why,
+        Some("the source IP addresses are 2001:db8::1 in 1 frame; `layers = \"inner\"` looks inside tunnels only")
+    );
+}
+
+fn udp6(payload: &[u8]) -> Vec<u8> {
+    let address = |last| std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | last).octets();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv6(address(1), address(2), 64)
+        .udp(7, 9)
+        .write(&mut frame, payload)
+        .expect("it fits");
+    frame
 }
