@@ -151,6 +151,7 @@ fn rate(rate: Rate) -> String {
         Rate::BitsPerSecond(rate) => format!("at {rate} bit/s"),
         Rate::Every(interval) => format!("one every {interval:?}"),
         Rate::TopSpeed => "as fast as possible".to_owned(),
+        Rate::Find => "at the highest rate without loss".to_owned(),
     }
 }
 

@@ -49,7 +49,7 @@ impl Schedule {
         self.previous_ns = Some(time_ns);
         self.position_ns += u128::from(self.max_gap_ns.map_or(gap, |most| gap.min(most)));
         let deadline = match self.rate {
-            Rate::TopSpeed => return None,
+            Rate::TopSpeed | Rate::Find => return None,
             Rate::Captured => nanoseconds(self.position_ns),
             Rate::Speed(factor) => seconds(precise(self.position_ns) / factor / 1e9),
             Rate::PacketsPerSecond(rate) => seconds(precise(self.frames.into()) / rate),
@@ -74,7 +74,7 @@ impl Schedule {
 
     /// The deadline of the last frame; `None` at top speed.
     pub fn duration(&self) -> Option<Duration> {
-        (self.rate != Rate::TopSpeed).then_some(self.last)
+        (!matches!(self.rate, Rate::TopSpeed | Rate::Find)).then_some(self.last)
     }
 }
 
@@ -97,13 +97,17 @@ mod tests {
 
     use super::Schedule;
     use crate::diagnostic::At;
-    use crate::scenario::pacing::{Pacing, Rate};
+    use crate::scenario::pacing::{Pacing, Precision, Rate, SenderChoice};
 
     fn deadlines(rate: Rate, max_gap: Option<Duration>, times_ms: &[u64]) -> (Vec<Option<u128>>, u64) {
         let pacing = Pacing {
             rate: At::default_value(rate),
             max_gap: max_gap.map(At::default_value),
             repeat: At::default_value(1),
+            burst: At::default_value(1),
+            limit: None,
+            precision: Precision::default(),
+            sender: At::default_value(SenderChoice::default()),
         };
         let mut schedule = Schedule::new(&pacing);
         let deadlines = times_ms

@@ -1,15 +1,20 @@
 //! `[expect]`: what the receiver must show.
 
 mod output;
+mod timing;
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::timing::{Bound, Percentile};
+
 use super::check::Checker;
 use super::form::{Entries, Scalar, Value};
+use super::pacing::Rate;
 use super::receiver::Receiver;
 use super::require::Transport;
 use super::{quantity, words};
@@ -105,6 +110,12 @@ pub struct Expect {
     pub drops: Vec<Drop>,
     /// The snapshot of the rewritten frames.
     pub rewritten: Option<At<PathBuf>>,
+    /// How far from the schedule, aligned to the median, sends may be.
+    pub lateness: Vec<Bound>,
+    /// How far from those of the schedule the gaps between consecutive sends may be.
+    pub gap_error: Vec<Bound>,
+    /// From the first send to the last at most this.
+    pub within: Option<At<Duration>>,
     /// Checks by commands, run in order after the application has stopped.
     pub command: Vec<CommandCheck>,
     /// Checks of what the application wrote.
@@ -174,6 +185,16 @@ pub(super) struct Form {
     /// The rewritten frames as reviewed text; written only by --update-snapshots.
     #[schemars(example = &"snapshots/appflow.snap")]
     rewritten: Option<Value<String>>,
+    /// How far from the schedule sends may be: for each percentile the most.
+    #[schemars(example = timing::example())]
+    lateness: Option<Value<timing::Form>>,
+    /// How far from the schedule's the gaps between consecutive sends may be: for each percentile the most.
+    #[schemars(example = timing::example())]
+    gap_error: Option<Value<timing::Form>>,
+    /// From the first send to the last at most this.
+    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
+    #[schemars(example = &"5s")]
+    within: Option<Value<String>>,
     /// Checks by commands, after the application has stopped.
     command: Option<Vec<Value<output::CommandForm>>>,
     /// Checks of what the application wrote.
@@ -192,8 +213,15 @@ fn example_drops() -> serde_json::Value {
     serde_json::json!({ "SOCKET_RCVBUFF": 0 })
 }
 
-/// The legal values of `[expect]`; the lab, or else the target, and the receiver decide what can be seen.
-pub(super) fn check(form: Option<Value<Form>>, lab: bool, receiver: &Receiver, checker: &mut Checker) -> Expect {
+/// The legal values of `[expect]`; the lab, or else the target, and the receiver decide what can be seen, the rate whether
+/// there is a schedule.
+pub(super) fn check(
+    form: Option<Value<Form>>,
+    lab: bool,
+    receiver: &Receiver,
+    rate: &At<Rate>,
+    checker: &mut Checker,
+) -> Expect {
     let written = form.is_some();
     let form = form.map(Value::into_inner).unwrap_or_default();
     if lab {
@@ -236,6 +264,9 @@ pub(super) fn check(form: Option<Value<Form>>, lab: bool, receiver: &Receiver, c
         order: form.order.map(|order| order.with(())),
         drops: check_drops(form.drops, checker),
         rewritten: form.rewritten.and_then(|path| checker.path("expect.rewritten", &path)),
+        lateness: timing::check("expect.lateness", form.lateness, rate, checker),
+        gap_error: timing::check("expect.gap-error", form.gap_error, rate, checker),
+        within: form.within.and_then(|within| checker.duration("expect.within", &within)),
         command: form.command.map_or(Vec::new(), |checks| output::check_commands(checks, checker)),
         output: form.output.map_or(Vec::new(), |checks| output::check_outputs(checks, lab, receiver, checker)),
     }

@@ -23,19 +23,11 @@ const fn word(path: &'static str, word: &'static str, instead: &'static str) -> 
 const LATER: &[Later] = &[
     word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
     key("lab.ruleset", "leave it out: the lab has no packet filter"),
-    word("pacing.rate", "find", "name a rate such as \"10000 pps\", and raise it until packets are lost"),
-    key("pacing.limit", "choose the frames by `[capture] frames`, for example \"1-1000\""),
-    key("pacing.precision", "leave it out"),
-    word("pacing.sender", "xdp", "write `sender = \"packet\"`, or leave it out"),
     key("require.firewall", "leave it out"),
-    key("receiver.keep", "leave it out: what arrived is counted, not kept"),
     key(
         "expect.accepted",
         "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue); with `[target]`, `sent`",
     ),
-    key("expect.lateness", "leave it out, and read `replay.lateness-us` in the JSON report"),
-    key("expect.gap-error", "leave it out, and read `replay.lateness-us` in the JSON report"),
-    key("expect.within", "leave it out, and read `replay.seconds` in the JSON report"),
 ];
 
 /// What to do instead of the key `path`, if the whole key comes later.

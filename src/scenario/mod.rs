@@ -142,8 +142,8 @@ fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
     };
     let rewrite = rewrite::check(form.rewrite, lab, checker);
     let receiver = receiver::check(form.receiver, is_target, checker);
-    let expect = expect::check(form.expect, lab.is_some(), &receiver, checker);
-    let pacing = pacing::check(form.pacing, checker);
+    let pacing = pacing::check(form.pacing, is_target, checker);
+    let expect = expect::check(form.expect, lab.is_some(), &receiver, &pacing.rate, checker);
     let require = require::check(form.require, is_target, &interface, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
     let tags = check_tags(form.tags.unwrap_or_default(), checker);

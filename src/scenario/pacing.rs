@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::form::Value;
-use super::{later, quantity, reading};
+use super::quantity::{self, Misread};
 use crate::diagnostic::{At, Problem};
 
 /// How fast.
@@ -22,10 +22,62 @@ pub enum Rate {
     PacketsPerSecond(f64),
     /// Bits of frame per second; finite and above 0.
     BitsPerSecond(f64),
-    /// One frame every so often; above 0.
+    /// One frame, or burst, every so often; above 0.
     Every(Duration),
     /// As fast as the interface takes them.
     TopSpeed,
+    /// The highest that the receiver takes without loss.
+    Find,
+}
+
+impl Rate {
+    /// The word of a rate that gives frames no deadlines, so that there is no schedule to keep.
+    pub(super) fn without_deadlines(self) -> Option<&'static str> {
+        match self {
+            Self::TopSpeed => Some("topspeed"),
+            Self::Find => Some("find"),
+            Self::Captured | Self::Speed(_) | Self::PacketsPerSecond(_) | Self::BitsPerSecond(_) | Self::Every(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// Where sending ends before the capture does; counted over all repetitions, and above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// After this many frames.
+    Packets(u64),
+    /// Before the frame with which this many bytes of frames would be passed.
+    Bytes(u64),
+    /// With the last frame that is due within this time of the first.
+    Duration(Duration),
+}
+
+/// How a sender waits for a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// It never sleeps while a deadline is near: one core is busy.
+    Spin,
+    /// It sleeps until 300 µs before the deadline, then spins.
+    #[default]
+    Balanced,
+    /// It sleeps as long as it can: some tens of microseconds late.
+    Frugal,
+}
+
+/// How frames are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SenderChoice {
+    /// `AF_XDP` at top speed in the lab where it works, else a packet socket.
+    #[default]
+    Auto,
+    /// A packet socket, past the queueing discipline.
+    Packet,
+    /// `AF_XDP` in copy mode.
+    Xdp,
 }
 
 /// `[pacing]`, with legal values.
@@ -37,13 +89,21 @@ pub struct Pacing {
     pub max_gap: Option<At<Duration>>,
     /// How often the whole is sent; at least 1.
     pub repeat: At<u32>,
+    /// Frames sent back to back at the deadline of the first of them; at least 1, and 1 where the rate gives no deadlines.
+    pub burst: At<u32>,
+    /// Where sending ends before the capture does.
+    pub limit: Option<At<Limit>>,
+    /// How a sender waits for a deadline.
+    pub precision: Precision,
+    /// How frames are sent.
+    pub sender: At<SenderChoice>,
 }
 
 /// When each frame is sent.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Form {
-    /// `captured` (default), `4x`, `10000 pps`, `250 Mbps`, `every 10ms` or `topspeed`.
+    /// `captured` (default), `4x`, `10000 pps`, `250 Mbps`, `every 10ms`, `topspeed` or `find`.
     #[schemars(regex(pattern = quantity::RATE_PATTERN))]
     #[schemars(example = &"10000 pps")]
     rate: Option<Value<String>>,
@@ -54,63 +114,79 @@ pub(super) struct Form {
     /// How often the whole is sent. Default: 1.
     #[schemars(range(min = 1, max = u32::MAX), example = 3)]
     repeat: Option<Value<i64>>,
-    /// Frames sent back to back at each deadline; this version knows 1.
-    #[schemars(range(min = 1, max = 1), example = 1)]
+    /// Frames sent back to back at the deadline of the first of them. Default: 1.
+    #[schemars(range(min = 1, max = u32::MAX), example = 10)]
     burst: Option<Value<i64>>,
+    /// Where sending ends before the capture does: after `1000 packets`, `10 MiB` or `60s`. Default: nowhere.
+    #[schemars(regex(pattern = quantity::LIMIT_PATTERN))]
+    #[schemars(example = &"1000 packets")]
+    limit: Option<Value<String>>,
+    /// How a sender waits for a deadline. Default: balanced.
+    #[schemars(example = &"balanced")]
+    precision: Option<Value<Precision>>,
     /// How frames are sent. Default: auto.
     #[schemars(example = &"auto")]
-    sender: Option<Value<Sender>>,
+    sender: Option<Value<SenderChoice>>,
 }
 
-/// How frames are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Sender {
-    /// The fastest that the machine allows; in this version a packet socket.
-    Auto,
-    /// A packet socket.
-    Packet,
-}
-
-/// The legal values of `[pacing]`.
-pub(super) fn check(form: Option<Value<Form>>, checker: &mut Checker) -> Pacing {
+/// The legal values of `[pacing]`; of a target's receiver nothing is seen.
+pub(super) fn check(form: Option<Value<Form>>, is_target: bool, checker: &mut Checker) -> Pacing {
     let form = form.map(Value::into_inner).unwrap_or_default();
-    if let Some(burst) = form.burst.filter(|burst| *burst.get() != 1) {
-        let instead = "leave it out, or write `burst = 1`: each frame has its own deadline";
-        checker.refuse(burst.span(), reading::not_there_yet(&format!("pacing.burst = {}", burst.get()), instead));
+    let rate = form.rate.and_then(|rate| check_quantity("pacing.rate", &rate, quantity::rate, checker));
+    let rate = rate.unwrap_or(At::default_value(Rate::default()));
+    if let (Rate::Find, true, Some(span)) = (rate.value, is_target, &rate.span) {
+        let problem = Problem::error("`pacing.rate = \"find\"` needs the lab")
+            .why("it looks for the highest rate without loss, and with `[target]` nothing of the receiver is seen")
+            .fix("name a rate such as \"10000 pps\", or replace `[target]` by `[lab]`");
+        checker.refuse(span.clone(), problem);
     }
-    // Every sender of this version is the packet socket.
-    let (None | Some(Sender::Auto | Sender::Packet)) = form.sender.map(Value::into_inner);
+    let instead = "write how many frames are sent back to back, or leave it out for one";
+    let burst = form.burst.map(|burst| check_number("pacing.burst", instead, &burst, checker));
+    let burst = burst.unwrap_or(At::default_value(1));
+    if let (2.., Some(word), Some(span)) = (burst.value, rate.value.without_deadlines(), &burst.span) {
+        let problem = Problem::error(format!("`pacing.burst` can't be {} at rate \"{word}\"", burst.value))
+            .why("a burst is sent at the deadline of its first frame, and at this rate no frame has a deadline")
+            .fix("leave `burst` out, or name a rate such as \"10000 pps\"");
+        checker.refuse(span.clone(), problem);
+    }
+    let instead = "write how often the whole is sent, or leave it out for once";
     Pacing {
-        rate: form.rate.and_then(|rate| check_rate(&rate, checker)).unwrap_or(At::default_value(Rate::default())),
+        rate,
         max_gap: form.max_gap.and_then(|gap| checker.duration("pacing.max-gap", &gap)),
-        repeat: form.repeat.map_or(At::default_value(1), |repeat| check_repeat(&repeat, checker)),
+        repeat: form
+            .repeat
+            .map_or(At::default_value(1), |repeat| check_number("pacing.repeat", instead, &repeat, checker)),
+        burst,
+        limit: form.limit.and_then(|limit| check_quantity("pacing.limit", &limit, quantity::limit, checker)),
+        precision: form.precision.map(Value::into_inner).unwrap_or_default(),
+        sender: form.sender.map_or(At::default_value(SenderChoice::default()), Value::into_at),
     }
 }
 
-fn check_rate(written: &Value<String>, checker: &mut Checker) -> Option<At<Rate>> {
-    if let Some(instead) = later::word_comes_later("pacing.rate", written.get()) {
-        checker
-            .refuse(written.span(), reading::not_there_yet(&format!("pacing.rate = \"{}\"", written.get()), instead));
-        return None;
-    }
-    match quantity::rate(written.get()) {
-        Ok(rate) => Some(written.with(rate)),
+fn check_quantity<T>(
+    key: &str,
+    written: &Value<String>,
+    read: fn(&str) -> Result<T, Misread>,
+    checker: &mut Checker,
+) -> Option<At<T>> {
+    match read(written.get()) {
+        Ok(quantity) => Some(written.with(quantity)),
         Err(misread) => {
-            let what = format!("`pacing.rate` can't be \"{}\"", written.get());
+            let what = format!("`{key}` can't be \"{}\"", written.get());
             checker.refuse(written.span(), Problem::error(what).why(misread.why).fix(misread.fix));
             None
         }
     }
 }
 
-fn check_repeat(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
+/// A number from 1; `fix` says what it counts.
+fn check_number(key: &str, fix: &str, written: &Value<i64>, checker: &mut Checker) -> At<u32> {
     match u32::try_from(*written.get()) {
-        Ok(repeat) if repeat > 0 => written.with(repeat),
+        Ok(number) if number > 0 => written.with(number),
         _ => {
-            let problem = Problem::error(format!("`pacing.repeat` can't be {}", written.get()))
+            let problem = Problem::error(format!("`{key}` can't be {}", written.get()))
                 .why(format!("it is from 1 to {}", u32::MAX))
-                .fix("write how often the whole is sent, or leave it out for once");
+                .fix(fix);
             checker.refuse(written.span(), problem);
             written.with(1)
         }

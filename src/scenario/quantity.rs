@@ -1,4 +1,4 @@
-//! Quantities with units: durations, rates, counts. Start at [`duration`].
+//! Quantities with units: durations, rates, limits, counts. Start at [`duration`].
 //!
 //! A number is written in full (`10000`, `1.5`), without separators or exponent; a space before the unit is free.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::expect::Count;
 use super::form::Scalar;
-use super::pacing::Rate;
+use super::pacing::{Limit, Rate};
 use super::words;
 
 /// Why a text is not the quantity that is wanted, and how to write it.
@@ -25,10 +25,15 @@ pub(super) const DURATION_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|
 
 /// What [`rate`] reads, for editors.
 pub(super) const RATE_PATTERN: &str =
-    r"^(captured|topspeed|[0-9]+(\.[0-9]+)? ?(x|[kM]?pps|[kMG]?bps)|every [0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h))$";
+    r"^(captured|topspeed|find|[0-9]+(\.[0-9]+)? ?(x|[kM]?pps|[kMG]?bps)|every [0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h))$";
+
+/// What [`limit`] reads, for editors; 0, and parts of a byte or a packet, pass here and not there.
+pub(super) const LIMIT_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(packets?|B|kB|MB|GB|KiB|MiB|GiB|ns|us|ms|s|min|h)$";
 
 const DURATION_FORM: &str = "write a number and one of ns, us, ms, s, min, h, like \"250ms\"";
-const RATE_FORM: &str = "write \"captured\", \"4x\", \"10000 pps\", \"250 Mbps\", \"every 10ms\" or \"topspeed\"";
+const RATE_FORM: &str =
+    "write \"captured\", \"4x\", \"10000 pps\", \"250 Mbps\", \"every 10ms\", \"topspeed\" or \"find\"";
+const LIMIT_FORM: &str = "write it like \"1000 packets\", \"10 MiB\" or \"60s\"";
 
 /// What [`count`] reads as a string, for editors.
 pub(super) const COUNT_PATTERN: &str = r"^(all|>= ?[0-9]+|[0-9]+(\.[0-9]+)? ?%)$";
@@ -54,22 +59,27 @@ pub(super) fn duration(text: &str) -> Result<Duration, Misread> {
         }
         other => return misread(format!("`{other}` is no unit of time"), unit_fix(number, other, DURATION_FORM)),
     };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let Ok(digits) = format!("{whole}{fraction}").parse::<u128>() else {
-        return misread("the number is too large", DURATION_FORM);
-    };
-    let scale = u32::try_from(fraction.len()).ok().and_then(|places| 10_u128.checked_pow(places));
-    let (Some(total), Some(scale)) = (digits.checked_mul(unit_ns), scale) else {
-        return misread("the number has too many digits", DURATION_FORM);
-    };
-    if total % scale != 0 {
-        return misread("nothing is timed below a nanosecond", "write fewer digits after the point");
-    }
-    match u64::try_from(total / scale) {
+    match u64::try_from(product(number, unit_ns, "nothing is timed below a nanosecond", DURATION_FORM)?) {
         Ok(0) => misread("it must be above 0", DURATION_FORM),
         Ok(ns) => Ok(Duration::from_nanos(ns)),
         Err(_) => misread("it is longer than 584 years", DURATION_FORM),
     }
+}
+
+/// A number times its unit, which must be whole; `parts` is why.
+fn product(number: &str, unit: u128, parts: &str, form: &str) -> Result<u128, Misread> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let Ok(digits) = format!("{whole}{fraction}").parse::<u128>() else {
+        return misread("the number is too large", form);
+    };
+    let scale = u32::try_from(fraction.len()).ok().and_then(|places| 10_u128.checked_pow(places));
+    let (Some(total), Some(scale)) = (digits.checked_mul(unit), scale) else {
+        return misread("the number has too many digits", form);
+    };
+    if total % scale != 0 {
+        return misread(parts, "write fewer digits after the point");
+    }
+    Ok(total / scale)
 }
 
 fn unit_fix(number: &str, unit: &str, form: &str) -> String {
@@ -89,6 +99,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, Misread> {
     match text {
         "captured" => return Ok(Rate::Captured),
         "topspeed" => return Ok(Rate::TopSpeed),
+        "find" => return Ok(Rate::Find),
         _ => {}
     }
     if let Some(interval) = text.strip_prefix("every ") {
@@ -97,7 +108,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, Misread> {
             Err(Misread { why, .. }) => misread(why, "write the time from one frame to the next, like \"every 10ms\""),
         };
     }
-    if let Some(word) = words::nearest(text, ["captured", "topspeed"]) {
+    if let Some(word) = words::nearest(text, ["captured", "topspeed", "find"]) {
         return misread(format!("`{text}` is not a rate"), format!("write \"{word}\""));
     }
     let (number, unit) = number_and_unit(text, RATE_FORM)?;
@@ -143,6 +154,49 @@ fn rate_fix(number: &str, unit: &str) -> String {
         _ => return RATE_FORM.to_owned(),
     };
     format!("write \"{number}{likely}\"")
+}
+
+/// Reads `1000 packets`, `10 MiB`, `60s`: above 0.
+pub(super) fn limit(text: &str) -> Result<Limit, Misread> {
+    let (number, unit) = number_and_unit(text, LIMIT_FORM)?;
+    let (factor, parts, limit): (u128, &str, fn(u64) -> Limit) = match unit {
+        "packet" | "packets" => (1, "there is no part of a packet", Limit::Packets),
+        "B" => (1, PARTS_OF_A_BYTE, Limit::Bytes),
+        "kB" => (1_000, PARTS_OF_A_BYTE, Limit::Bytes),
+        "MB" => (1_000_000, PARTS_OF_A_BYTE, Limit::Bytes),
+        "GB" => (1_000_000_000, PARTS_OF_A_BYTE, Limit::Bytes),
+        "KiB" => (1 << 10, PARTS_OF_A_BYTE, Limit::Bytes),
+        "MiB" => (1 << 20, PARTS_OF_A_BYTE, Limit::Bytes),
+        "GiB" => (1 << 30, PARTS_OF_A_BYTE, Limit::Bytes),
+        "ns" | "us" | "ms" | "s" | "m" | "min" | "h" => return duration(text).map(Limit::Duration),
+        "" => {
+            let fix = format!("write \"{number} packets\", \"{number} MiB\" or \"{number}s\"");
+            return misread("the unit is missing", fix);
+        }
+        other => return misread(format!("`{other}` is no unit of a limit"), limit_fix(number, other)),
+    };
+    match u64::try_from(product(number, factor, parts, LIMIT_FORM)?) {
+        Ok(0) => misread("it must be above 0", LIMIT_FORM),
+        Ok(count) => Ok(limit(count)),
+        Err(_) => misread("the number is too large", LIMIT_FORM),
+    }
+}
+
+const PARTS_OF_A_BYTE: &str = "there is no part of a byte";
+
+fn limit_fix(number: &str, unit: &str) -> String {
+    let likely = match unit {
+        "frame" | "frames" | "pkt" | "pkts" | "p" | "Packet" | "Packets" => "packets",
+        "b" | "byte" | "bytes" => "B",
+        "k" | "K" | "KB" | "kb" | "Kb" => "kB",
+        "M" | "mb" | "Mb" => "MB",
+        "G" | "g" | "gb" | "Gb" => "GB",
+        "kib" | "kiB" | "Ki" => "KiB",
+        "mib" | "miB" | "Mi" => "MiB",
+        "gib" | "giB" | "Gi" => "GiB",
+        _ => return unit_fix(number, unit, LIMIT_FORM),
+    };
+    format!("write \"{number} {likely}\"")
 }
 
 /// Splits `10 pps` into `10` and `pps`. The number is digits, or digits, a point and digits.
@@ -277,6 +331,7 @@ mod tests {
         let texts = [
             "captured",
             "topspeed",
+            "find",
             "4x",
             "0.5x",
             "10000 pps",
@@ -297,6 +352,7 @@ mod tests {
             "",
             "fast",
             "Captured",
+            "Find",
             "10000",
             "10,000 pps",
             "10 PPS",
@@ -315,6 +371,48 @@ mod tests {
             "10 furlongs",
         ];
         insta::assert_snapshot!(fixes(rate, &texts));
+    }
+
+    #[test]
+    fn limits_are_packets_bytes_or_a_time() {
+        assert_eq!(limit("1000 packets"), Ok(Limit::Packets(1000)));
+        assert_eq!(limit("1 packet"), Ok(Limit::Packets(1)));
+        assert_eq!(limit("1500 B"), Ok(Limit::Bytes(1500)));
+        assert_eq!(limit("1.5 kB"), Ok(Limit::Bytes(1500)));
+        assert_eq!(limit("2MB"), Ok(Limit::Bytes(2_000_000)));
+        assert_eq!(limit("1 GB"), Ok(Limit::Bytes(1_000_000_000)));
+        assert_eq!(limit("512 KiB"), Ok(Limit::Bytes(524_288)));
+        assert_eq!(limit("10 MiB"), Ok(Limit::Bytes(10_485_760)));
+        assert_eq!(limit("0.5 GiB"), Ok(Limit::Bytes(536_870_912)));
+        assert_eq!(limit("60s"), Ok(Limit::Duration(Duration::from_mins(1))));
+        assert_eq!(limit("250 ms"), Ok(Limit::Duration(Duration::from_millis(250))));
+    }
+
+    #[test]
+    fn a_bad_limit_says_why_and_what_to_write() {
+        let texts = [
+            "",
+            "1000",
+            "packets",
+            "0 packets",
+            "0 B",
+            "0s",
+            "-5 packets",
+            "1.5 packets",
+            "0.3 KiB",
+            "1,000 packets",
+            "1e6 packets",
+            "1000 frames",
+            "10 mb",
+            "10 KB",
+            "10 bytes",
+            "10 seconds",
+            "5m",
+            "10 furlongs",
+            "99999999999999999999 packets",
+            "99999999999 GiB",
+        ];
+        insta::assert_snapshot!(fixes(limit, &texts));
     }
 
     #[test]
@@ -351,9 +449,19 @@ mod tests {
         }
 
         #[test]
+        fn the_limit_pattern_is_what_is_read(text in r"[0-9]{1,4}(\.[0-9]{1,3})? ?(packets?|frames|[kMGT]?B|[KMGT]iB|ms|s|m|)") {
+            let pattern = Regex::new(LIMIT_PATTERN).unwrap();
+            match limit(&text) {
+                Ok(_) => prop_assert!(pattern.is_match(&text)),
+                Err(misread) => prop_assert!(!pattern.is_match(&text) || misread.why.contains("above 0") || misread.why.contains("no part of")),
+            }
+        }
+
+        #[test]
         fn no_text_makes_a_quantity_panic(text in ".{0,30}") {
             let _ = duration(&text);
             let _ = rate(&text);
+            let _ = limit(&text);
             let _ = count(&Scalar::Text(text));
         }
     }

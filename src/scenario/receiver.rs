@@ -1,5 +1,6 @@
 //! `[receiver]`: the application under test.
 
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -22,6 +23,8 @@ pub struct Receiver {
     pub settle: Duration,
     /// The signal number that stops it (`SIGTERM` …).
     pub stop: i32,
+    /// What arrived is kept in this file: a relative path that ends in `.pcapng` and stays in the report's folder.
+    pub keep: Option<At<PathBuf>>,
 }
 
 /// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
@@ -41,6 +44,10 @@ pub(super) struct Form {
     /// The signal that stops it. Default: SIGTERM.
     #[schemars(example = &"SIGINT")]
     stop: Option<Value<Signal>>,
+    /// What arrived is kept in this pcapng, in the folder of `--report-json`.
+    #[schemars(regex(pattern = r"\.pcapng$"))]
+    #[schemars(example = &"arrived.pcapng")]
+    keep: Option<Value<String>>,
 }
 
 /// The signals that may stop an application (signal(7)).
@@ -96,5 +103,24 @@ pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Check
             .and_then(|settle| checker.duration("receiver.settle", &settle))
             .map_or(SETTLE, |at| at.value),
         stop: form.stop.map(Value::into_inner).unwrap_or_default().number(),
+        keep: form.keep.and_then(|keep| check_keep(&keep, checker)),
     }
+}
+
+/// A file below the report's folder; not joined with the scenario's.
+fn check_keep(written: &Value<String>, checker: &mut Checker) -> Option<At<PathBuf>> {
+    let path = Path::new(written.get());
+    let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+    let is_pcapng = path.extension().is_some_and(|ending| ending == "pcapng") && !written.get().ends_with('/');
+    let (why, fix) = if !path.components().all(inside) {
+        let why = "it is kept in the folder of `--report-json`, or else in the current one, and never outside";
+        (why, "name a file below that folder, like \"arrived.pcapng\"")
+    } else if is_pcapng {
+        return Some(written.with(path.to_path_buf()));
+    } else {
+        ("it is written as pcapng", "name a file that ends in .pcapng, like \"arrived.pcapng\"")
+    };
+    let what = format!("`receiver.keep` can't be \"{}\"", written.get());
+    checker.refuse(written.span(), Problem::error(what).why(why).fix(fix));
+    None
 }
