@@ -8,8 +8,8 @@ use restage::capture::FileOrder;
 use restage::diagnostic::{Style, render};
 use restage::packet::MacAddr;
 use restage::scenario::capture::Truncated;
-use restage::scenario::expect::{Count, OutputFrom};
-use restage::scenario::pacing::Rate;
+use restage::scenario::expect::{Bound, Count, OutputFrom};
+use restage::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
 use restage::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Oversize, Side, Ttl, TunnelLayers, Vlan,
 };
@@ -168,12 +168,59 @@ fn the_lab_the_pacing_and_the_preconditions_are_read() {
 }
 
 #[test]
+fn bursts_limits_and_senders_are_read() {
+    let scenario = read("every_word.toml");
+    let pacing = &scenario.pacing;
+    assert_eq!((pacing.burst.value, pacing.precision, pacing.sender.value), (10, Precision::Spin, SenderChoice::Xdp));
+    assert_eq!(pacing.limit.as_ref().unwrap().value, Limit::Bytes(10 * 1024 * 1024));
+    assert_eq!(text(&scenario, pacing.limit.as_ref().unwrap().span.as_ref().unwrap()), "\"10 MiB\"");
+    assert_eq!(text(&scenario, pacing.sender.span.as_ref().unwrap()), "\"xdp\"");
+    let pacing = read("the_other_words.toml").pacing;
+    assert_eq!((pacing.rate.value, pacing.limit.unwrap().value), (Rate::Find, Limit::Packets(1)));
+    assert_eq!((pacing.precision, pacing.sender.value), (Precision::Frugal, SenderChoice::Auto));
+    let pacing = read("target.toml").pacing;
+    assert_eq!(pacing.limit.unwrap().value, Limit::Duration(Duration::from_mins(1)));
+    assert_eq!((pacing.precision, pacing.sender.value), (Precision::Balanced, SenderChoice::Packet));
+}
+
+fn bounds(scenario: &Scenario, bounds: &[Bound]) -> Vec<String> {
+    let line =
+        |bound: &Bound| format!("{} {:?} at {}", bound.percentile.name(), bound.most, text(scenario, &bound.span));
+    bounds.iter().map(line).collect()
+}
+
+#[test]
+fn bounds_of_lateness_stand_from_the_smallest_share_to_all() {
+    let scenario = read("every_word.toml");
+    let expect = &scenario.expect;
+    let lateness = bounds(&scenario, &expect.lateness);
+    assert_eq!(
+        lateness,
+        [
+            "p50 10µs at \"10us\"",
+            "p90 50µs at \"50us\"",
+            "p99 100µs at \"100us\"",
+            "p999 500µs at \"0.5ms\"",
+            "max 1ms at \"1ms\""
+        ]
+    );
+    assert!(expect.lateness.is_sorted_by(|one, next| one.percentile.quantile() < next.percentile.quantile()));
+    assert_eq!(bounds(&scenario, &expect.gap_error), ["p50 10µs at \"10us\""]);
+    assert_eq!(expect.within.as_ref().unwrap().value, Duration::from_secs(5));
+    let scenario = read("target.toml");
+    assert_eq!(bounds(&scenario, &scenario.expect.lateness), ["p99 100µs at \"100us\""]);
+    assert_eq!(bounds(&scenario, &scenario.expect.gap_error), ["max 1ms at \"1ms\""]);
+}
+
+#[test]
 fn the_receiver_and_the_expectations_are_read() {
     let scenario = read("every_word.toml");
     let receiver = &scenario.receiver;
     assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
     assert_eq!(receiver.listens.as_ref().unwrap().value[0].to_string(), "udp:192.0.2.20:4739");
     assert_eq!((receiver.settle, receiver.stop), (Duration::from_millis(300), 2));
+    // It goes to the report's folder, not to the scenario's.
+    assert_eq!(receiver.keep.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
     let expect = &scenario.expect;
     assert!(expect.written);
     assert_eq!(expect.arrived.as_ref().unwrap().value, Count::All);
@@ -203,6 +250,9 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert_eq!((&lab.addresses, lab.mac.value, &lab.routes.value), (&None, LabMac::Captured, &Routes::Sources));
     assert_eq!((scenario.pacing.rate.value, scenario.pacing.repeat.value), (Rate::Captured, 1));
     assert_eq!((&scenario.pacing.max_gap, &scenario.timeout), (&None, &None));
+    let pacing = &scenario.pacing;
+    assert_eq!((pacing.burst.value, &pacing.limit, pacing.precision), (1, &None, Precision::Balanced));
+    assert_eq!((pacing.sender.value, &pacing.sender.span), (SenderChoice::Auto, &None));
     assert_eq!(scenario.capture.truncated.value, Truncated::Refuse);
     assert_eq!(scenario.rewrite.checksums, Checksums::Preserve);
     assert_eq!((scenario.rewrite.lengths, scenario.rewrite.layers), (Lengths::Preserve, TunnelLayers::Outer));
@@ -211,6 +261,7 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert_eq!((&scenario.rewrite.vlan, &scenario.rewrite.header), (&None, &HeaderFields::default()));
     assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
     assert_eq!((scenario.receiver.settle, scenario.receiver.stop), (Duration::from_millis(50), 15));
+    assert_eq!(scenario.receiver.keep, None);
     assert_eq!(scenario.expect, scenario::expect::Expect::default());
 }
 
@@ -219,7 +270,7 @@ fn a_target_has_its_own_words() {
     let scenario = read("target.toml");
     assert!(matches!(&scenario.site, SiteWords::Target { interface } if interface.value == "eth0.100"));
     assert_eq!(scenario.capture.files.paths().collect::<Vec<_>>(), [Path::new("/captures/a.pcap")]);
-    assert_eq!(scenario.pacing.rate.value, Rate::TopSpeed);
+    assert_eq!(scenario.pacing.rate.value, Rate::Every(Duration::from_millis(10)));
     // sysctl(8) writes the dot of an interface's name as a slash.
     assert_eq!(scenario.require.sysctl[0].key, "net.ipv4.conf.eth0/100.rp_filter");
     assert_eq!(scenario.expect.sent.as_ref().unwrap().value, Count::All);
