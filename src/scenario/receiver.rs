@@ -111,7 +111,8 @@ pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Check
 fn check_keep(written: &Value<String>, checker: &mut Checker) -> Option<At<PathBuf>> {
     let path = Path::new(written.get());
     let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
-    let is_pcapng = path.extension().is_some_and(|ending| ending == "pcapng") && !written.get().ends_with('/');
+    let stem = written.get().strip_suffix(".pcapng");
+    let is_pcapng = stem.is_some_and(|stem| !stem.is_empty() && !stem.ends_with('/'));
     let (why, fix) = if !path.components().all(inside) {
         let why = "it is kept in the folder of `--report-json`, or else in the current one, and never outside";
         (why, "name a file below that folder, like \"arrived.pcapng\"")
