@@ -13,6 +13,7 @@ pub enum Cause {
     Unsendable,
     FrameTooLong,
     InterfaceDown,
+    QdiscDrop,
     Otherhost,
     UnhandledProto,
     PktTooSmall,
@@ -52,11 +53,12 @@ pub struct Row {
 }
 
 /// Every cause, in the order of a packet's way.
-pub const ALL: [Cause; 27] = [
+pub const ALL: [Cause; 28] = [
     Cause::NotSent,
     Cause::Unsendable,
     Cause::FrameTooLong,
     Cause::InterfaceDown,
+    Cause::QdiscDrop,
     Cause::Otherhost,
     Cause::UnhandledProto,
     Cause::PktTooSmall,
@@ -121,6 +123,12 @@ impl Cause {
                 Stage::Arrived,
                 "the interface was down: send() takes the frame and the queue drops it",
                 "bring both interfaces up before the replay",
+            ),
+            Self::QdiscDrop => row(
+                "QDISC_DROP",
+                Stage::Sent,
+                "the kernel took the frame and dropped it at once: the receiving interface's queue was full",
+                "send more slowly (`[pacing] rate`), or with `[pacing] sender = \"packet\"`",
             ),
             Self::Otherhost => row(
                 "OTHERHOST",

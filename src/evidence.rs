@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::diagnostic::Problem;
-use crate::outcome::{Application, Lateness};
+use crate::outcome::{Application, Find, Lateness};
 use crate::plan::FrameRanges;
 
 /// What became of the frames on the sending side.
@@ -22,12 +22,28 @@ pub struct Sending {
     pub unsendable: FrameRanges,
     /// Refused: the interface is down or gone.
     pub interface_down: FrameRanges,
+    /// Taken and dropped at once, since the peer had no room.
+    pub dropped: FrameRanges,
+    /// Frames that were to be sent, or were.
+    pub tried: u64,
+    /// Whether `[pacing] limit` ended it, where only sending could tell when.
+    pub limited: bool,
+    /// How frames were sent: a word of `[pacing] sender`.
+    pub sender: String,
+    /// Why so.
+    pub sender_why: String,
     /// Not tried before the run ended.
     pub not_sent: FrameRanges,
     /// From the first to the last send.
     pub seconds: f64,
-    /// Deviation from the schedule; `None` for one frame and at top speed.
+    /// The schedule's seconds; `None` without deadlines.
+    pub scheduled_seconds: Option<f64>,
+    /// Deviation from the schedule, aligned to the median; `None` for one frame and at top speed.
     pub lateness: Option<Lateness>,
+    /// The same, aligned to the first frame.
+    pub lateness_from_first: Option<Lateness>,
+    /// Deviation of the gaps between consecutive sends.
+    pub gap_error: Option<Lateness>,
 }
 
 /// What was on the receiver's wire.
@@ -37,8 +53,14 @@ pub struct Arriving {
     pub arrived: u64,
     /// Sent, and not seen.
     pub missing: FrameRanges,
-    /// Seen, and equal to none that was sent.
+    /// Seen, equal to none that was sent, and in no missing frame's place.
     pub foreign: u64,
+    /// Seen once more than they were sent.
+    pub duplicated: u64,
+    /// The first such frame.
+    pub first_duplicated: Option<u64>,
+    /// Of the missing: those in whose place a frame of the same length and other bytes came.
+    pub altered: FrameRanges,
     /// Frames that came after one that was sent later.
     pub reordered: u64,
     /// The first such frame.
@@ -86,6 +108,10 @@ pub struct Evidence {
     pub application: Option<Application>,
     /// What went wrong with the application or the preconditions while it ran; each fails the run.
     pub incidents: Vec<Problem>,
+    /// What is worth knowing and fails nothing.
+    pub notes: Vec<Problem>,
+    /// What `rate = "find"` tried.
+    pub find: Option<Find>,
     /// What each `[[expect.command]]` came to.
     pub commands: Vec<Output>,
     /// What each `[[expect.output]]` looks at.

@@ -97,17 +97,28 @@ pub struct Ledger {
     pub consumed: Option<u64>,
     /// Frames on the receiver's wire that this run did not send.
     pub foreign: u64,
+    /// Frames on the receiver's wire that came once more than they were sent.
+    pub duplicated: u64,
+    /// Frames that came after one that was sent later.
+    pub reordered: u64,
+    /// Frames that were sent, and in whose place one of the same length and with other bytes came: told by place and length. They
+    /// did not arrive.
+    pub altered: u64,
     /// The differences between neighbours.
     pub losses: Vec<Loss>,
 }
 
-/// How far sending was from its schedule: absolute deviation aligned to the median, in microseconds.
+/// How far something was from its schedule: absolute deviations in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lateness {
     /// Median.
     pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
     /// 99th percentile.
     pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
     /// Largest.
     pub max: f64,
 }
@@ -116,16 +127,55 @@ pub struct Lateness {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Replay {
-    /// How frames were sent: `packet`.
+    /// How frames were sent: `packet` or `xdp`.
     pub sender: String,
+    /// Why so.
+    pub sender_why: String,
     /// From the first to the last send, in seconds.
     pub seconds: f64,
     /// Frames per second; null for fewer than two frames.
     pub pps: Option<f64>,
     /// Bits of frame per second; null for fewer than two frames.
     pub bits_per_second: Option<f64>,
-    /// Null for one frame and for `topspeed`.
+    /// The schedule's seconds from the first to the last send; null where frames had no deadlines.
+    pub scheduled_seconds: Option<f64>,
+    /// Of the send call from the schedule, aligned to the median; null for one frame and for `topspeed`.
     pub lateness_us: Option<Lateness>,
+    /// The same, aligned to the first frame.
+    pub lateness_from_first_us: Option<Lateness>,
+    /// Of the gaps between consecutive sends from those of the schedule.
+    pub gap_error_us: Option<Lateness>,
+    /// What `rate = "find"` tried; absent for other rates.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub find: Option<Find>,
+}
+
+/// The search for the highest rate without loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Find {
+    /// The highest rate at which nothing was lost, in frames per second; null where every trial lost some.
+    pub pps: Option<f64>,
+    /// What ends it: the loss of the slowest trial that lost any; null where the sender was the limit.
+    pub limit: Option<Loss>,
+    /// In the order in which they were made.
+    pub trials: Vec<Trial>,
+}
+
+/// One trial of the search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trial {
+    /// The rate that was asked for, in frames per second; null for top speed.
+    pub asked_pps: Option<f64>,
+    /// The rate that was reached.
+    pub pps: f64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames lost.
+    pub lost: u64,
+    /// The cause of the most of them.
+    pub cause: Option<String>,
 }
 
 /// One expectation, judged.
@@ -220,8 +270,8 @@ pub enum Event {
     Progress {
         /// Frames sent.
         sent: u64,
-        /// Frames seen on the receiver's wire.
-        arrived: u64,
+        /// Frames seen on the receiver's wire; null where that can't be seen.
+        arrived: Option<u64>,
     },
     /// The end.
     Ended {

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 
 use common::{User, both, fresh_folder, is_root, restage, run, stage, users};
 
@@ -334,4 +335,67 @@ fn progress_of_a_piped_run_stays_out_of_its_output() {
         BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text")).collect();
     assert!(child.wait().expect("it ends").success());
     assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:?}");
+}
+
+/// Whether the process blocks SIGUSR1: before its first steps it would end it.
+fn takes_questions(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    blocked.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & (1 << 9) != 0)
+}
+
+/// The processes that this one has started and that run.
+fn children(pid: u32) -> impl Iterator<Item = u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(|child| child.parse().expect("a number")).collect::<Vec<_>>().into_iter()
+}
+
+/// Sends SIGUSR1, to its workers too, until a line on standard error is `wanted`, for 20 s at most; that line.
+fn asked(child: &mut std::process::Child, wanted: impl Fn(&str) -> bool) -> String {
+    let ready = (0..2000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        takes_questions(child.id())
+    });
+    assert!(ready, "it never blocked SIGUSR1");
+    let (tell, told) = std::sync::mpsc::channel();
+    let errors = BufReader::new(child.stderr.take().expect("a pipe"));
+    // It reads to the end, so that nothing that is written later finds the pipe closed.
+    std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+    for _ in 0..400 {
+        signal(child.id(), "USR1");
+        // As `pkill -USR1 -f restage` does.
+        for worker in children(child.id()).filter(|worker| takes_questions(*worker)) {
+            // It may have ended in between.
+            let _ = Command::new("kill").arg("-USR1").arg(worker.to_string()).stderr(Stdio::null()).status();
+        }
+        match told.recv_timeout(std::time::Duration::from_millis(50)) {
+            Ok(line) if wanted(&line) => return line,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => panic!("it ended and never told"),
+        }
+    }
+    panic!("it never told");
+}
+
+#[test]
+fn sigusr1_makes_a_run_tell_how_far_it_is_and_harms_nothing() {
+    for user in users() {
+        let folder =
+            scenario(&capture(&datagrams(12), 10), "[pacing]\nrate = \"every 100ms\"\n[expect]\narrived = \"all\"\n");
+        let mut command = restage(*user);
+        command.arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().expect("restage runs");
+        let line = asked(&mut child, |line| line.contains(" sent (") && !line.contains("  0/"));
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "as {user:?}: {}", both(&output));
+        let (sent, rest) = line
+            .strip_prefix("s: replay  ")
+            .and_then(|line| line.split_once("/12 sent ("))
+            .unwrap_or_else(|| panic!("as {user:?}: {line}"));
+        let sent: u64 = sent.parse().expect("a number");
+        assert!((1..=12).contains(&sent), "{line}");
+        assert!(rest.starts_with(&format!("{} %)  ", sent * 100 / 12)), "{line}");
+        assert!(rest.contains(" arrived") && !rest.contains(" lost"), "{line}");
+        assert!(!both(&output).contains(" sent ("), "standard output has none of it: {}", both(&output));
+    }
 }

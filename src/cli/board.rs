@@ -190,7 +190,7 @@ mod tests {
         for end in ends {
             let mut board = board();
             board.event(0, Event::Phase { name: "lab".into() }, at(100));
-            board.event(0, Event::Progress { sent: 1, arrived: 1 }, at(350));
+            board.event(0, Event::Progress { sent: 1, arrived: Some(1) }, at(350));
             let outcome = board.end(0, &end).expect("it is known now");
             assert_eq!((outcome.verdict, outcome.seconds), (Verdict::Error, 0.25));
             told.push_str(&crate::report::text::problems(&outcome.problems, crate::report::Look::FILE));

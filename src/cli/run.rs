@@ -3,6 +3,7 @@
 //! Results are printed as they come in; the stories of what did not pass stand at the end, in the order in which the
 //! scenarios were given, and the summary last, where a reader looks first.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,9 @@ use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::lab::program;
+use crate::lab::signals::await_status_requests;
 use crate::lab::work;
-use crate::lab::worker::{Job, Next, Notice, supervise};
+use crate::lab::worker::{Job, News, Next, Notice, supervise};
 use crate::outcome::{Outcome, Report, Verdict};
 use crate::report::progress::Progress;
 use crate::report::{Destination, github, json, junit, save, text};
@@ -28,7 +30,8 @@ Examples:
   restage run scenarios                            everything below a folder
   restage run dns.toml --update-snapshots          review what changed with `git diff`
   restage run scenarios --report-junit junit.xml   for a CI server
-  restage run wire.toml --allow-interface enp0s8   a [target] needs leave by name";
+  restage run wire.toml --allow-interface enp0s8   a [target] needs leave by name
+  kill -USR1 PID                                   how far each scenario of a run is, on standard error";
 
 /// Replay scenarios and judge what the receiver got.
 #[derive(Debug, clap::Args)]
@@ -63,6 +66,7 @@ fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str>
 
 /// Runs everything and reports it.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
+    await_status_requests()?;
     let reports = Reports::new(arguments)?;
     work::sweep()?;
     let began = Instant::now();
@@ -72,14 +76,24 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
         show.ended(&outcome);
     }
     let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let ends = supervise(jobs, at_once.get(), &mut |index, notice| {
+    let ends = supervise(jobs, at_once.get(), &mut |notice| {
         let known = match notice {
-            Notice::Started => None,
-            Notice::Event(event) => {
+            Notice::StatusAsked => {
+                show.status();
+                None
+            }
+            Notice::Job(index, News::Started) => {
+                show.progress.started(index);
+                None
+            }
+            Notice::Job(index, News::Event(event)) => {
                 show.progress.event(index, &event);
                 board.event(index, event, began.elapsed())
             }
-            Notice::Ended(end) => board.end(index, &end),
+            Notice::Job(index, News::Ended(end)) => {
+                show.progress.over(index);
+                board.end(index, &end)
+            }
         };
         if let Some(outcome) = known {
             show.ended(outcome);
@@ -105,10 +119,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
 fn prepare(found: Vec<Found>, arguments: &Arguments) -> (Board, Vec<Job>) {
     let mut board = Board::default();
     let mut jobs = Vec::new();
+    let mut kept = HashMap::new();
     for found in found {
         let (path, read) = match found {
             Found::Scenario(path) => {
                 let read = scenario::read(&path).and_then(refuse_standard_input);
+                let read = read.and_then(|scenario| refuse_kept_twice(scenario, &mut kept));
                 (path, read)
             }
             Found::Unusable(path, failure) => (path, Err(failure)),
@@ -140,16 +156,40 @@ fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
     ))
 }
 
+/// Two scenarios of one run would keep what arrived in the same file.
+fn refuse_kept_twice(scenario: Scenario, kept: &mut HashMap<PathBuf, String>) -> Result<Scenario> {
+    let Some(keep) = &scenario.receiver.keep else { return Ok(scenario) };
+    if let Some(other) = kept.insert(keep.value.clone(), scenario.name.clone()) {
+        return Err(Failure::invalid(
+            Problem::error(format!("`{}` is kept by the scenario `{other}` already", keep.value.display()))
+                .at(&scenario.source, keep.span.clone())
+                .why("all that a run keeps goes to the report's folder")
+                .fix(format!("name another file, like \"{}/arrived.pcapng\"", scenario.name)),
+        ));
+    }
+    Ok(scenario)
+}
+
 /// The programs that the scenario requires and this machine lacks.
 fn absent(scenario: &Scenario) -> Vec<&str> {
     let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
     commands.filter(|command| program::find(command).is_none()).collect()
 }
 
+/// The folder of the JSON report, or else of the JUnit report.
+fn report_folder(arguments: &Arguments) -> Option<&Path> {
+    let reports = [&arguments.report_json, &arguments.report_junit].into_iter().flatten();
+    let mut files = reports.filter(|path| path.as_os_str() != "-");
+    files.next()?.parent().filter(|folder| !folder.as_os_str().is_empty())
+}
+
 fn job(index: usize, path: &Path, arguments: &Arguments) -> Job {
     let mut words = Vec::new();
     for interface in &arguments.allow_interface {
         words.extend([OsString::from("--allow-interface"), OsString::from(interface)]);
+    }
+    if let Some(folder) = report_folder(arguments) {
+        words.extend([OsString::from("--report-folder"), folder.as_os_str().to_owned()]);
     }
     if arguments.update_snapshots {
         words.push(OsString::from("--update-snapshots"));
@@ -163,6 +203,7 @@ fn job(index: usize, path: &Path, arguments: &Arguments) -> Job {
 /// What the terminal shows while workers run.
 struct Show {
     output: Output,
+    errors: Output,
     progress: Progress,
     name_width: usize,
     many: bool,
@@ -175,8 +216,9 @@ impl Show {
         // A report on standard output has it for itself.
         let output = if reports.on_stdout() { Output::stderr(terminal) } else { Output::stdout(terminal) };
         let many = names.len() > 1;
-        let progress = if terminal.progress() { Progress::on_terminal(names, name_width) } else { Progress::hidden() };
-        Self { output, progress, name_width, many }
+        let progress =
+            if terminal.progress() { Progress::on_terminal(names, name_width) } else { Progress::hidden(names) };
+        Self { output, errors: Output::stderr(terminal), progress, name_width, many }
     }
 
     /// One line; of a single scenario that did not pass the story follows at once, and begins with that line.
@@ -185,6 +227,12 @@ impl Show {
             let line = text::line(outcome, self.name_width, self.output.look());
             self.progress.aside(|| self.output.write(&line));
         }
+    }
+
+    /// How far everything is that runs, on standard error.
+    fn status(&mut self) {
+        let lines = self.progress.status();
+        self.progress.aside(|| self.errors.write(&lines));
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// Real interfaces that may be sent on.
     #[arg(long = "allow-interface")]
     allow_interface: Vec<String>,
+    /// Where what is kept goes.
+    #[arg(long, default_value = ".")]
+    report_folder: std::path::PathBuf,
     /// Write snapshots anew.
     #[arg(long)]
     update_snapshots: bool,
@@ -55,21 +58,26 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
     let target = execute::target_facts(scenario, &arguments.allow_interface)?;
-    let plan = plan::plan(scenario, target.as_ref())?;
+    let mut plan = plan::plan(scenario, target.as_ref())?;
     tell(Event::Planned {
-        frames: plan.counts.selected * u64::from(scenario.pacing.repeat.value),
+        frames: plan.frames(),
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
         timeout: plan.timeout.as_secs_f64(),
     });
     // Namespaces first: a process with threads can't enter a user namespace.
     execute::enter(scenario)?;
     let parent = watch_parent()?;
-    let mut session = Session { tell, parent: &parent, limit: begun + plan.timeout };
+    let mut session =
+        Session { tell, parent: &parent, limit: begun + plan.timeout, report_folder: &arguments.report_folder };
     let evidence = execute::execute(scenario, &plan, &mut session)?;
     if parent.parent_is_gone() {
         return Err(Failure::error(
             Problem::error("interrupted").why("the run was asked to stop before this scenario had ended"),
         ));
+    }
+    if evidence.sending.limited {
+        // What the limit left out was never selected.
+        plan.cut_to(scenario, evidence.sending.tried)?;
     }
     let ledger = ledger::account(scenario, &plan, &evidence);
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
@@ -86,6 +94,8 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
             .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
     }));
     problems.extend(evidence.incidents.iter().cloned());
+    problems.extend(evidence.notes.iter().cloned());
+    problems.extend(not_kept(scenario, &evidence));
     Ok(Outcome {
         replay: Some(figures(&evidence)),
         ledger: Some(ledger),
@@ -102,12 +112,44 @@ fn figures(evidence: &Evidence) -> Replay {
     #[expect(clippy::cast_precision_loss, reason = "frames and bits of a run are far below 2^53")]
     let per_second = |count: u64| (sending.sent > 1 && sending.seconds > 0.0).then(|| count as f64 / sending.seconds);
     Replay {
-        sender: "packet".to_owned(),
+        sender: sending.sender.clone(),
+        sender_why: sending.sender_why.clone(),
         seconds: sending.seconds,
         pps: per_second(sending.sent),
         bits_per_second: per_second(sending.bytes * 8),
+        scheduled_seconds: sending.scheduled_seconds,
         lateness_us: sending.lateness,
+        lateness_from_first_us: sending.lateness_from_first,
+        gap_error_us: sending.gap_error,
+        find: evidence.find.clone(),
     }
+}
+
+/// The share by which a replay may take longer than its schedule before that is told.
+const BEHIND: f64 = 1.02;
+/// A busy machine may keep a thread waiting for so long.
+const HICCUP_SECONDS: f64 = 0.05;
+
+/// The machine could not keep the rate that was asked for.
+fn not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> {
+    let sending = &evidence.sending;
+    let scheduled = sending.scheduled_seconds.filter(|scheduled| *scheduled > 0.0)?;
+    if evidence.find.is_some() || sending.seconds <= scheduled * BEHIND || sending.seconds - scheduled < HICCUP_SECONDS
+    {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "frames of a run are far below 2^53")]
+    let sent = sending.tried.saturating_sub(1) as f64;
+    let (asked, kept) = (sent / scheduled, sent / sending.seconds);
+    Some(
+        Problem::warning(format!("the rate was not kept: asked were {asked:.0} pps, kept were {kept:.0} pps"))
+            .at(&scenario.source, scenario.pacing.rate.span.clone())
+            .why(format!(
+                "sending took {:.3} s, the schedule {scheduled:.3} s: this machine, or the interface, was not fast enough",
+                sending.seconds
+            ))
+            .fix("ask for less, or give the machine less to do at the same time (`--jobs 1`)"),
+    )
 }
 
 fn refused(name: &str, file: &Path, failure: Failure) -> Outcome {

@@ -2,6 +2,8 @@
 //!
 //! Nothing is judged here: the way ends in [`Evidence`]. May use `lab`, `wire` and `plan`. Start at [`execute`].
 
+mod find;
+mod keep;
 mod observe;
 mod output;
 mod preconditions;
@@ -9,7 +11,9 @@ mod receiver;
 mod replay;
 mod settle;
 mod site;
+mod timing;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::diagnostic::Result;
@@ -18,6 +22,10 @@ use crate::lab::worker::ParentWatch;
 use crate::outcome::Event;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
+use crate::scenario::pacing::Rate;
+use crate::wire::clock::WallClock;
+use crate::wire::sender::Sender;
+use keep::Keeper;
 use observe::Observer;
 use receiver::Receiver;
 use replay::Replay;
@@ -33,6 +41,8 @@ pub struct Session<'a> {
     pub parent: &'a ParentWatch,
     /// When the run is judged as it stands.
     pub limit: Instant,
+    /// Where what is kept goes.
+    pub report_folder: &'a Path,
 }
 
 impl Session<'_> {
@@ -64,16 +74,43 @@ pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> R
     session.phase("application");
     let mut receiver = Receiver::start(scenario, plan, &site, session)?;
     preconditions::listeners(scenario, &site)?;
-    let mut observer = Observer::start(&site)?;
-    session.phase("replay");
-    let sending = Replay::new(scenario, plan, &site, &observer)?.run(&mut receiver, session)?;
-    session.phase("settle");
-    let settled = settle::settle(scenario, plan, sending, &mut receiver, &mut observer, session)?;
-    let mut evidence = observer.evidence(settled)?;
+    let mut evidence = match scenario.pacing.rate.value {
+        Rate::Find => find::search(scenario, plan, &site, &mut receiver, session)?,
+        rate => replay_once(scenario, plan, rate, &site, &mut receiver, session)?,
+    };
     evidence.incidents.extend(preconditions::drift(scenario, &site));
     receiver.stop(scenario, &mut evidence)?;
     session.phase("judge");
     output::collect(scenario, &site, &receiver, session, &mut evidence)?;
     receiver.remove();
+    Ok(evidence)
+}
+
+/// Sends everything once, at `rate`, and waits until nothing moves any more.
+fn replay_once(
+    scenario: &Scenario,
+    plan: &Plan,
+    rate: Rate,
+    site: &Site,
+    receiver: &mut Receiver,
+    session: &mut Session<'_>,
+) -> Result<Evidence> {
+    // A sender that doesn't work here is found before anything is sent.
+    let mut opened = site.open_sender(scenario, plan, rate)?;
+    if matches!(opened.sender, Sender::Xdp(_)) && rate == Rate::TopSpeed && receiver.is_built_in() {
+        opened.why.push_str(site.receive_elsewhere(plan)?);
+    }
+    let keeper = match &scenario.receiver.keep {
+        Some(path) => Some(Keeper::create(&session.report_folder.join(&path.value))?),
+        None => None,
+    };
+    let clock = WallClock::start();
+    let mut observer = Observer::start(site, keeper)?;
+    session.phase("replay");
+    let sending = Replay::new(scenario, plan, rate, site, opened, &observer).run(receiver, session)?;
+    session.phase("settle");
+    let settled = settle::settle(scenario, plan, sending, receiver, &mut observer, session)?;
+    let mut evidence = observer.evidence(settled)?;
+    evidence.notes.extend(clock.stepped());
     Ok(evidence)
 }

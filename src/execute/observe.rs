@@ -1,35 +1,86 @@
 //! The receiver's side while frames are sent: what is on its wire, how its counters move, what waits in its queues.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::keep::Keeper;
 use super::site::Site;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::evidence::{Evidence, Queue, Sending};
-use crate::ledger::matching::{Digester, Matching};
+use crate::evidence::{Arriving, Evidence, Queue, Sending};
+use crate::ledger::matching::{Announced, Digest, Digester, Matching};
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::loopback::LoopbackCount;
-use crate::wire::ring::{Ring, Waker};
+use crate::wire::ring::{Ring, Seen, Waker};
 use crate::wire::sockets::{SocketTable, UdpSocket};
 
 /// The receive ring: what stays in the processor's cache; larger ones are slower.
 const RING_BYTES: usize = 4 << 20;
+/// What may be under way to the ring, in its bytes: a part of it, since a block that is not full yet takes its room, too.
+const UNDER_WAY_BYTES: u64 = RING_BYTES as u64 / 2;
+/// What a frame takes in the ring beside its bytes.
+const RING_OVERHEAD: u64 = 112;
 /// How long the ring's thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
 
 /// What the sending thread and the ring's thread share.
 #[derive(Clone, Default)]
 pub(super) struct Shared {
-    matching: Arc<Mutex<Matching>>,
     pub(super) digester: Digester,
+    board: Arc<Board>,
+}
+
+#[derive(Default)]
+struct Board {
+    /// What was announced and the ring's thread has not taken yet.
+    announcements: Mutex<Announcements>,
+    arrived: AtomicU64,
+    /// Bytes that the ring held for frames that were read.
+    seen_bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct Announcements {
+    frames: Vec<Announced>,
+    /// Positions of frames that were announced, and not sent.
+    withdrawn: Vec<u64>,
 }
 
 impl Shared {
-    pub(super) fn matching(&self) -> MutexGuard<'_, Matching> {
-        self.matching.lock().unwrap_or_else(PoisonError::into_inner)
+    /// These frames are about to be sent.
+    pub(super) fn announce(&self, frames: &[Announced]) {
+        self.announcements().frames.extend_from_slice(frames);
+    }
+
+    /// The frame at this position was not sent.
+    pub(super) fn withdraw(&self, position: u64) {
+        self.announcements().withdrawn.push(position);
+    }
+
+    /// How many of the sent frames were seen.
+    pub(super) fn arrived(&self) -> u64 {
+        self.board.arrived.load(Ordering::Acquire)
+    }
+
+    /// What a frame of this length takes in the ring.
+    pub(super) fn ring_bytes(length: usize) -> u64 {
+        length as u64 + RING_OVERHEAD
+    }
+
+    /// What the ring has held so far, in its bytes.
+    pub(super) fn seen_bytes(&self) -> u64 {
+        self.board.seen_bytes.load(Ordering::Acquire)
+    }
+
+    /// Whether the ring has room for more, when so many of its bytes were sent in all.
+    pub(super) fn has_room(&self, sent_bytes: u64) -> bool {
+        sent_bytes.saturating_sub(self.seen_bytes()) < UNDER_WAY_BYTES
+    }
+
+    fn announcements(&self) -> std::sync::MutexGuard<'_, Announcements> {
+        self.board.announcements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,7 +99,7 @@ struct LabSide {
     loopback: LoopbackCount,
     waker: Waker,
     finished: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<bool>>>,
+    thread: Option<JoinHandle<Result<Option<Arriving>>>>,
 }
 
 /// What can be read at any time without disturbing anything.
@@ -61,13 +112,13 @@ pub(super) struct Moment {
 }
 
 impl Observer {
-    /// Begins to observe; everything that comes after this is seen.
-    pub(super) fn start(site: &Site) -> Result<Self> {
+    /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
+    pub(super) fn start(site: &Site, keeper: Option<Keeper>) -> Result<Self> {
         let shared = Shared::default();
         if !site.observed {
             return Ok(Self { shared, lab: None });
         }
-        let (mut counters, sockets, loopback, mut ring) = site.receiver.run(|| -> Result<_> {
+        let (mut counters, sockets, loopback, ring) = site.receiver.run(|| -> Result<_> {
             let interface = site.receiver_interface.as_str();
             let ring = Ring::open(interface, RING_BYTES)?;
             Ok((CountersReader::open(interface)?, SocketTable::open()?, LoopbackCount::open()?, ring))
@@ -76,13 +127,18 @@ impl Observer {
         let (before, sender_before) = (counters.read()?, sender.read()?);
         let waker = ring.waker();
         let finished = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let (shared, finished) = (shared.clone(), Arc::clone(&finished));
-            std::thread::Builder::new()
-                .name("ring".to_owned())
-                .spawn(move || watch(&mut ring, &shared, &finished))
-                .map_err(|error| Failure::system("can't start a thread", &error))?
+        let watch = Watch {
+            ring,
+            shared: shared.clone(),
+            matching: Matching::default(),
+            keeper,
+            finished: Arc::clone(&finished),
+            announced: Announcements::default(),
         };
+        let thread = std::thread::Builder::new()
+            .name("ring".to_owned())
+            .spawn(move || watch.run())
+            .map_err(|error| Failure::system("can't start a thread", &error))?;
         let lab = LabSide {
             counters,
             before,
@@ -97,9 +153,14 @@ impl Observer {
         Ok(Self { shared, lab: Some(lab) })
     }
 
+    /// Whether the receiver's wire can be seen.
+    pub(super) fn observes(&self) -> bool {
+        self.lab.is_some()
+    }
+
     /// What is seen now.
     pub(super) fn look(&mut self) -> Result<Moment> {
-        let arrived = self.shared.matching().arrived();
+        let arrived = self.shared.arrived();
         let Some(lab) = &mut self.lab else { return Ok(Moment { arrived, ..Moment::default() }) };
         let mut counters = lab
             .counters
@@ -122,16 +183,15 @@ impl Observer {
         };
         lab.finished.store(true, Ordering::Release);
         lab.waker.wake();
-        let complete = match lab.thread.take().map(JoinHandle::join) {
+        let arriving = match lab.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result?,
             Some(Err(_)) | None => {
                 return Err(Failure::error(Problem::error("the thread that reads the receive ring ended early")));
             }
         };
-        let matching = std::mem::take(&mut *self.shared.matching());
         Ok(Evidence {
             sending: settled.sending,
-            arriving: complete.then(|| matching.finish()),
+            arriving,
             counters: Some(settled.moment.counters),
             loopback_datagrams: settled.moment.loopback_datagrams,
             queues: settled.moment.queues,
@@ -152,20 +212,71 @@ fn queue(socket: &UdpSocket) -> Queue {
     Queue { port: socket.port, unread_bytes: socket.receive_queue_bytes }
 }
 
-/// The ring's thread: every frame is matched with what was sent. Says whether the ring lost none.
-fn watch(ring: &mut Ring, shared: &Shared, finished: &AtomicBool) -> Result<bool> {
-    let mut seen = Vec::with_capacity(256);
-    loop {
-        // Asked before the last look at the ring, so that nothing that came until then is left in it.
-        let last = finished.load(Ordering::Acquire);
-        ring.read(if last { Duration::ZERO } else { BLOCK }, &mut |frame| seen.push(shared.digester.of(frame.bytes)))?;
-        if !seen.is_empty() {
-            let mut matching = shared.matching();
-            for digest in seen.drain(..) {
-                matching.see(digest);
+/// The ring's thread: every frame is matched with what was sent.
+struct Watch {
+    ring: Ring,
+    shared: Shared,
+    matching: Matching,
+    keeper: Option<Keeper>,
+    finished: Arc<AtomicBool>,
+    /// Swapped with the board's, so that neither side waits for the other's work.
+    announced: Announcements,
+}
+
+impl Watch {
+    /// Reads until it is told to end. What arrived, if the ring lost no frame.
+    fn run(mut self) -> Result<Option<Arriving>> {
+        let digester = self.shared.digester.clone();
+        let mut seen: Vec<(Digest, u32)> = Vec::with_capacity(1024);
+        loop {
+            // Asked before the last look at the ring, so that nothing that came until then is left in it.
+            let last = self.finished.load(Ordering::Acquire);
+            let timeout = if last { Duration::ZERO } else { BLOCK };
+            let read = if let Some(keeper) = &mut self.keeper {
+                let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
+                self.ring.read(timeout, &mut |frame: Seen<'_>| {
+                    // A frame that is seen was announced before it was sent.
+                    take_announcements(shared, announced, matching);
+                    let sighting = matching.see(digester.of(frame.bytes), frame.original_length);
+                    keeper.keep(&frame, sighting);
+                    note(shared, matching, Shared::ring_bytes(frame.bytes.len()));
+                })?
+            } else {
+                let mut bytes = 0;
+                let read = self.ring.read(timeout, &mut |frame: Seen<'_>| {
+                    seen.push((digester.of(frame.bytes), frame.original_length));
+                    bytes += Shared::ring_bytes(frame.bytes.len());
+                })?;
+                take_announcements(&self.shared, &mut self.announced, &mut self.matching);
+                for (digest, length) in seen.drain(..) {
+                    self.matching.see(digest, length);
+                }
+                note(&self.shared, &self.matching, bytes);
+                read
+            };
+            if read == 0 && last {
+                take_announcements(&self.shared, &mut self.announced, &mut self.matching);
+                if let Some(keeper) = self.keeper {
+                    keeper.finish()?;
+                }
+                let complete = self.ring.statistics()?.drops == 0;
+                return Ok(complete.then(|| self.matching.finish()));
             }
-        } else if last {
-            return Ok(ring.statistics()?.drops == 0);
         }
     }
+}
+
+fn take_announcements(shared: &Shared, taken: &mut Announcements, matching: &mut Matching) {
+    std::mem::swap(&mut *shared.announcements(), taken);
+    for announced in taken.frames.drain(..) {
+        matching.announce(announced);
+    }
+    for position in taken.withdrawn.drain(..) {
+        matching.withdraw(position);
+    }
+}
+
+fn note(shared: &Shared, matching: &Matching, bytes: u64) {
+    shared.board.arrived.store(matching.arrived(), Ordering::Release);
+    shared.board.seen_bytes.fetch_add(bytes, Ordering::AcqRel);
 }

@@ -1,53 +1,78 @@
 //! Sending: the stream of rewritten frames, each at its time, in batches where there is no time to wait for.
+//!
+//! A frame is read, rewritten, hashed and placed before its deadline is waited for, so that after the wait nothing is left to do but
+//! the system call. Start at [`Replay::run`].
 
 use std::time::{Duration, Instant};
 
 use super::Session;
 use super::observe::{Observer, Shared};
 use super::receiver::Receiver;
-use super::site::Site;
+use super::site::{Opened, Site};
+use super::timing::Timing;
 use crate::diagnostic::Result;
 use crate::evidence::Sending;
-use crate::outcome::{Event, Lateness};
-use crate::plan::{Plan, Schedule, Stream};
+use crate::ledger::matching::Announced;
+use crate::outcome::Event;
+use crate::plan::{Limiter, Plan, Schedule, Stream};
 use crate::scenario::Scenario;
+use crate::scenario::pacing::{Limit, Rate};
 use crate::wire::clock::{Clock, Monotonic};
-use crate::wire::sender::{PacketSender, SendResult};
+use crate::wire::sender::{Placed, SendResult, Sender};
 
-/// Frames in a batch: one system call.
-const BATCH: usize = 64;
 /// How often progress is told.
-const TELL: Duration = Duration::from_millis(100);
-/// How many deviations from the schedule are kept.
-const MOST_DEVIATIONS: usize = 500_000;
-/// From the first look at the clock to the first deadline.
-const LEAD: Duration = Duration::from_millis(1);
+pub(super) const TELL: Duration = Duration::from_millis(100);
+/// How often progress is told where deadlines follow each other closely: telling wakes the parent, which may take the processor for a
+/// moment.
+const TELL_SELDOM: Duration = Duration::from_secs(1);
+/// From the first look at the clock to the first deadline: the processor is awake and the way is warm when it comes.
+const LEAD: Duration = Duration::from_millis(2);
+/// Only frames that are so late already are sent together with others.
+const LATE: Duration = Duration::from_micros(30);
+/// There is time to look at the receiver's sockets before a deadline that is further away.
+const LEISURE: Duration = Duration::from_micros(100);
+/// The receiver's sockets are read when what was sent since takes so much of their buffers: 100 datagrams or so are read in the time of
+/// a few frames, all that a buffer holds would be a hole of 40 ms.
+const MOST_UNREAD: usize = 128 << 10;
+/// So much is read in the time before a deadline that is further away than [`GLANCE`].
+const SOME_UNREAD: usize = 16 << 10;
+const GLANCE: Duration = Duration::from_micros(6);
+/// There is time to tell the parent before a deadline that is further away.
+const MUCH_LEISURE: Duration = Duration::from_millis(3);
+/// How long the ring's thread may leave what is on its way unread; what has not come by then is lost, or never comes.
+const RING_PATIENCE: Duration = Duration::from_millis(20);
 
 /// The sending side of a run.
 pub(super) struct Replay<'a> {
     scenario: &'a Scenario,
     plan: &'a Plan,
-    sender: PacketSender,
+    rate: Rate,
+    sender: Sender,
     shared: Shared,
     observed: bool,
     batch: Batch,
     sending: Sending,
+    timing: Timing,
     clock: Monotonic,
+    anchor: Option<Duration>,
     first_send: Option<Duration>,
     last_send: Duration,
-    /// Nanoseconds after (before: negative) the deadline.
-    deviations: Vec<i64>,
-    tried: u64,
+    last_due: Option<Duration>,
+    /// Frames that were announced; the position of the next one.
+    announced: u64,
+    /// What was sent takes so many bytes of the receive ring, less what was given up.
+    ring_bytes: u64,
+    /// What was sent since the built-in receiver read takes so much of its receive buffers.
+    unread_room: usize,
+    told: Instant,
 }
 
-/// Frames that are sent together; the buffers are used again.
+/// What is known of the frames that are placed and not sent.
 #[derive(Default)]
 struct Batch {
-    frames: Vec<(u64, Vec<u8>)>,
-    used: usize,
-    /// What the frames take in a receive buffer.
-    room: usize,
-    deadline: Option<Duration>,
+    frames: Vec<Announced>,
+    due: Vec<Option<Duration>>,
+    results: Vec<SendResult>,
 }
 
 /// What a frame takes in a receive buffer: the kernel's buffer is a power of two, and its head some 300 bytes.
@@ -55,178 +80,233 @@ fn room(bytes: usize) -> usize {
     (bytes + 320).next_power_of_two() + 320
 }
 
-impl Batch {
-    fn push(&mut self, number: u64, bytes: &[u8]) {
-        if self.used == self.frames.len() {
-            self.frames.push((number, Vec::with_capacity(bytes.len().max(256))));
-        }
-        if let Some((slot, buffer)) = self.frames.get_mut(self.used) {
-            *slot = number;
-            buffer.clear();
-            buffer.extend_from_slice(bytes);
-        }
-        self.used += 1;
-        self.room += room(bytes.len());
-    }
-
-    /// Whether a further frame of this length has no place in it: one system call takes so many frames, and what our own receiver
-    /// has no room for before it reads again would be lost.
-    fn is_full_for(&self, bytes: usize, room_bytes: usize) -> bool {
-        self.used >= BATCH || self.room + room(bytes) > room_bytes
-    }
-
-    fn frames(&self) -> impl Iterator<Item = &(u64, Vec<u8>)> {
-        self.frames.iter().take(self.used)
-    }
-
-    fn clear(&mut self) {
-        self.used = 0;
-        self.room = 0;
-    }
+/// Whether sending goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
 }
 
 impl<'a> Replay<'a> {
-    /// Opens the sending interface.
-    pub(super) fn new(scenario: &'a Scenario, plan: &'a Plan, site: &Site, observer: &Observer) -> Result<Self> {
-        Ok(Self {
+    /// Takes the sending interface, to send at `rate`.
+    pub(super) fn new(
+        scenario: &'a Scenario,
+        plan: &'a Plan,
+        rate: Rate,
+        site: &Site,
+        opened: Opened,
+        observer: &Observer,
+    ) -> Self {
+        let sending = Sending { sender: opened.sender.name().to_owned(), sender_why: opened.why, ..Sending::default() };
+        Self {
             scenario,
             plan,
-            sender: site.sender.run(|| PacketSender::open(&site.sender_interface))??,
+            rate,
+            sender: opened.sender,
             shared: observer.shared.clone(),
             observed: site.observed,
             batch: Batch::default(),
-            sending: Sending::default(),
-            clock: Monotonic::new(),
+            sending,
+            timing: Timing::default(),
+            clock: Monotonic::with(scenario.pacing.precision),
+            anchor: None,
             first_send: None,
             last_send: Duration::ZERO,
-            deviations: Vec::new(),
-            tried: 0,
-        })
+            last_due: None,
+            announced: 0,
+            ring_bytes: 0,
+            unread_room: 0,
+            told: Instant::now(),
+        }
     }
 
     /// Sends everything, or what the run's limit leaves time for.
     pub(super) fn run(mut self, receiver: &mut Receiver, session: &mut Session<'_>) -> Result<Sending> {
-        let mut schedule = Schedule::new(&self.scenario.pacing);
-        let repeat = self.scenario.pacing.repeat.value;
-        let total = self.plan.counts.selected * u64::from(repeat);
-        let room_bytes = receiver.room_bytes();
-        let mut told = Instant::now();
-        let mut anchor = None;
-        'rounds: for _ in 0..repeat {
+        let mut schedule = Schedule::at(self.rate, &self.scenario.pacing);
+        let mut limiter = Limiter::new(&self.scenario.pacing);
+        let most_time = match self.scenario.pacing.limit.as_ref().map(|limit| limit.value) {
+            Some(Limit::Duration(most)) => Some(most),
+            _ => None,
+        };
+        'rounds: for _ in 0..self.scenario.pacing.repeat.value {
             let mut stream = Stream::open(self.scenario, &self.plan.rewriter, &self.plan.medium)?;
             while let Some(frame) = stream.next_frame()? {
-                let deadline = schedule.next(frame.time_ns, frame.bytes.len());
-                let due = match deadline {
-                    None => None,
-                    Some(deadline) => Some(*anchor.get_or_insert(self.clock.now() + LEAD) + deadline),
-                };
-                let mut waited = false;
-                if let Some(due) = due
-                    && self.clock.now() < due
-                {
-                    self.flush(receiver)?;
-                    waited = true;
-                    self.tell(&mut told, session, due.saturating_sub(self.clock.now()) > TELL);
-                    if !self.clock.wait_until(due, &|| session.is_over()) {
-                        self.sending.not_sent.add(frame.number);
-                        self.tried += 1;
+                let after = schedule.next(frame.time_ns, frame.bytes.len());
+                if !limiter.admits(after, frame.bytes.len()) {
+                    self.sending.limited = true;
+                    break 'rounds;
+                }
+                let due = after.map(|after| self.deadline(after));
+                if self.must_send_before(due) && self.send(receiver, session)? == Next::Stop {
+                    break 'rounds;
+                }
+                while self.sender.place(frame.bytes) == Placed::Full {
+                    if self.send(receiver, session)? == Next::Stop {
+                        break 'rounds;
+                    }
+                    // Only without deadlines: with them the plan knows what the limit leaves.
+                    if let (None, Some(most), Some(first)) = (due, most_time, self.first_send)
+                        && self.clock.now().saturating_sub(first) > most
+                    {
+                        self.sending.limited = true;
                         break 'rounds;
                     }
                 }
-                if self.batch.is_full_for(frame.bytes.len(), room_bytes) {
-                    self.flush(receiver)?;
-                }
-                self.batch.deadline = due;
-                self.batch.push(frame.number, frame.bytes);
-                if waited || self.batch.used == BATCH {
-                    self.flush(receiver)?;
-                    self.tell(&mut told, session, false);
-                    if session.is_over() {
-                        break 'rounds;
-                    }
-                }
+                self.batch.frames.push(Announced {
+                    digest: self.shared.digester.of(if self.observed { frame.bytes } else { &[] }),
+                    frame: frame.number,
+                    length: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
+                });
+                self.batch.due.push(due);
             }
             schedule.again();
         }
-        self.flush(receiver)?;
-        self.tell(&mut told, session, true);
-        self.sending.not_sent.add_unlisted(total.saturating_sub(self.tried));
-        self.sending.seconds = self.first_send.map_or(0.0, |first| self.last_send.saturating_sub(first).as_secs_f64());
-        self.sending.lateness = lateness(&mut self.deviations);
+        self.send(receiver, session)?;
+        self.tell(session);
+        self.sending.tried += self.sending.not_sent.count();
+        // Where the plan knew, there is nothing to tell.
+        self.sending.limited &= self.sending.tried < self.plan.frames();
+        if !self.sending.limited {
+            let unread = self.plan.frames().saturating_sub(self.sending.tried);
+            self.sending.not_sent.add_unlisted(unread);
+        }
+        let since_first = |last: Duration, first: Option<Duration>| last.saturating_sub(first.unwrap_or(last));
+        self.sending.seconds = since_first(self.last_send, self.first_send).as_secs_f64();
+        self.sending.scheduled_seconds = self.last_due.map(|last| since_first(last, self.anchor).as_secs_f64());
+        self.sending.lateness = self.timing.aligned_to_median();
+        self.sending.lateness_from_first = self.timing.aligned_to_first();
+        self.sending.gap_error = self.timing.gap_error();
         Ok(self.sending)
     }
 
-    /// Sends the batch.
-    fn flush(&mut self, receiver: &mut Receiver) -> Result<()> {
-        if self.batch.used == 0 {
-            return Ok(());
-        }
-        let announced: Vec<_> = if self.observed {
-            let digests: Vec<_> =
-                self.batch.frames().map(|(number, bytes)| (*number, self.shared.digester.of(bytes))).collect();
-            let mut matching = self.shared.matching();
-            digests.into_iter().map(|(number, digest)| (digest, matching.announce(digest, number))).collect()
-        } else {
-            Vec::new()
-        };
-        let frames: Vec<&[u8]> = self.batch.frames().map(|(_, bytes)| bytes.as_slice()).collect();
-        let mut results = Vec::with_capacity(frames.len());
+    /// The clock's time of a deadline; with the first one the anchor is set.
+    fn deadline(&mut self, after: Duration) -> Duration {
+        let anchor = *self.anchor.get_or_insert_with(|| {
+            // What the first send would meet for the first time, it meets now.
+            self.sender.warm();
+            self.clock.now() + LEAD
+        });
+        anchor + after
+    }
+
+    /// Whether what is placed goes before a frame with this deadline is placed.
+    fn must_send_before(&self, due: Option<Duration>) -> bool {
+        let (Some(due), Some(Some(placed))) = (due, self.batch.due.first()) else { return false };
         let now = self.clock.now();
-        let sent = self.sender.send(&frames, &mut results);
-        if let Some(due) = self.batch.deadline
-            && self.deviations.len() < MOST_DEVIATIONS
-        {
-            let late = i128::try_from(now.as_nanos()).unwrap_or(0) - i128::try_from(due.as_nanos()).unwrap_or(0);
-            self.deviations.push(i64::try_from(late).unwrap_or(i64::MAX));
+        // Together go only frames that are all due, where the first is late already.
+        due != *placed && (due > now || now < *placed + LATE)
+    }
+
+    /// Waits for the deadline of what is placed, and sends it.
+    fn send(&mut self, receiver: &mut Receiver, session: &mut Session<'_>) -> Result<Next> {
+        let Some(due) = self.batch.due.first().copied() else { return Ok(Next::GoOn) };
+        if self.observed {
+            self.shared.announce(&self.batch.frames);
         }
+        if due.is_none() && session.is_over() || due.is_some_and(|due| !self.wait(due, receiver, session)) {
+            self.leave_out();
+            return Ok(Next::Stop);
+        }
+        if due.is_none() && self.observed {
+            self.await_ring();
+        }
+        self.batch.results.clear();
+        let now = self.clock.now();
+        let sent = self.sender.send(&mut self.batch.results);
         self.first_send.get_or_insert(now);
         self.last_send = now;
-        for (index, ((number, bytes), result)) in
-            self.batch.frames.iter().take(self.batch.used).zip(&results).enumerate()
-        {
+        self.account(now);
+        if self.unread_room > (receiver.room_bytes() / 2).min(MOST_UNREAD) {
+            self.read(receiver)?;
+        }
+        if self.told.elapsed() >= if due.is_some() { TELL_SELDOM } else { TELL } {
+            self.tell(session);
+        }
+        sent.map(|()| Next::GoOn)
+    }
+
+    /// Waits for a deadline; false when the run is over.
+    fn wait(&mut self, due: Duration, receiver: &mut Receiver, session: &mut Session<'_>) -> bool {
+        let left = due.saturating_sub(self.clock.now());
+        if left > LEISURE || left > GLANCE && self.unread_room > SOME_UNREAD {
+            // What can't be read now is read, and its error told, while the run settles.
+            let _ = self.read(receiver);
+        }
+        if left > TELL || left > MUCH_LEISURE && self.told.elapsed() >= TELL {
+            self.tell(session);
+        }
+        self.clock.wait_until(due, &|| session.is_over())
+    }
+
+    /// Waits while the receive ring has no room for more: frames that it drops could not be accounted for.
+    fn await_ring(&mut self) {
+        if self.shared.has_room(self.ring_bytes) {
+            return;
+        }
+        let begun = Instant::now();
+        while !self.shared.has_room(self.ring_bytes) {
+            std::thread::yield_now();
+            if begun.elapsed() > RING_PATIENCE {
+                // It does not come any more: it is lost, and takes no room.
+                self.ring_bytes = self.shared.seen_bytes();
+            }
+        }
+    }
+
+    /// Says what became of the batch that was sent at `now`.
+    fn account(&mut self, now: Duration) {
+        let first = self.announced;
+        for (index, (announced, result)) in self.batch.frames.iter().zip(&self.batch.results).enumerate() {
+            if let Some(Some(due)) = self.batch.due.get(index) {
+                self.timing.sent(u64::try_from(now.saturating_sub(*due).as_nanos()).unwrap_or(u64::MAX));
+                self.last_due = Some(*due);
+            }
+            let length = announced.length as usize;
             match result {
                 SendResult::Sent => {
                     self.sending.sent += 1;
-                    self.sending.bytes += bytes.len() as u64;
+                    self.sending.bytes += length as u64;
+                    self.ring_bytes += Shared::ring_bytes(length);
+                    self.unread_room += room(length);
                     continue;
                 }
-                SendResult::TooLong => self.sending.too_long.add(*number),
-                SendResult::Unsendable => self.sending.unsendable.add(*number),
-                SendResult::InterfaceDown => self.sending.interface_down.add(*number),
+                SendResult::TooLong => self.sending.too_long.add(announced.frame),
+                SendResult::Unsendable => self.sending.unsendable.add(announced.frame),
+                SendResult::InterfaceDown => self.sending.interface_down.add(announced.frame),
+                SendResult::Dropped => self.sending.dropped.add(announced.frame),
             }
-            if let Some((digest, position)) = announced.get(index) {
-                self.shared.matching().withdraw(*digest, *position);
-            }
+            self.shared.withdraw(first + index as u64);
         }
-        self.tried += results.len() as u64;
-        self.batch.clear();
-        receiver.drain()?;
-        sent
+        // What has no result was given up with the run.
+        for index in self.batch.results.len()..self.batch.frames.len() {
+            self.shared.withdraw(first + index as u64);
+        }
+        self.announced += self.batch.frames.len() as u64;
+        self.sending.tried += self.batch.results.len() as u64;
+        self.batch.frames.clear();
+        self.batch.due.clear();
     }
 
-    fn tell(&self, told: &mut Instant, session: &mut Session<'_>, now: bool) {
-        if now || told.elapsed() >= TELL {
-            *told = Instant::now();
-            let arrived = self.shared.matching().arrived();
-            (session.tell)(Event::Progress { sent: self.sending.sent, arrived });
+    /// The run is over before the batch was sent.
+    fn leave_out(&mut self) {
+        for (position, announced) in (self.announced..).zip(&self.batch.frames) {
+            self.sending.not_sent.add(announced.frame);
+            self.shared.withdraw(position);
         }
+        self.announced += self.batch.frames.len() as u64;
+        self.batch.frames.clear();
+        self.batch.due.clear();
     }
-}
 
-/// Absolute deviations, aligned to the median; `None` for fewer than two.
-fn lateness(deviations: &mut [i64]) -> Option<Lateness> {
-    if deviations.len() < 2 {
-        return None;
+    /// Lets the built-in receiver read.
+    fn read(&mut self, receiver: &mut Receiver) -> Result<()> {
+        self.unread_room = 0;
+        receiver.drain()
     }
-    deviations.sort_unstable();
-    let median = *deviations.get(deviations.len() / 2)?;
-    let mut absolute: Vec<u64> = deviations.iter().map(|deviation| deviation.abs_diff(median)).collect();
-    absolute.sort_unstable();
-    let microseconds = |share: usize| {
-        let index = (absolute.len() - 1) * share / 100;
-        #[expect(clippy::cast_precision_loss, reason = "deviations are far below 2^53 ns")]
-        let nanoseconds = absolute.get(index).copied().unwrap_or(0) as f64;
-        nanoseconds / 1e3
-    };
-    Some(Lateness { p50: microseconds(50), p99: microseconds(99), max: microseconds(100) })
+
+    fn tell(&mut self, session: &mut Session<'_>) {
+        self.told = Instant::now();
+        let arrived = self.observed.then(|| self.shared.arrived());
+        (session.tell)(Event::Progress { sent: self.sending.sent, arrived });
+    }
 }

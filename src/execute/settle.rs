@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use super::Session;
 use super::observe::{Moment, Observer, Settled};
 use super::receiver::Receiver;
+use super::replay::TELL;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
 use crate::evidence::{Arriving, Evidence, Sending};
 use crate::ledger;
+use crate::outcome::Event;
 use crate::plan::Plan;
 use crate::plan::fate::End;
 use crate::scenario::Scenario;
@@ -30,6 +32,7 @@ pub(super) fn settle(
     let quiet = scenario.receiver.settle.max(if awaits_fragments(plan) { FRAGMENTS } else { Duration::ZERO });
     let begun = Instant::now();
     let mut moved = Instant::now();
+    let mut told = Instant::now();
     let mut moment = Moment::default();
     loop {
         receiver.drain()?;
@@ -41,10 +44,17 @@ pub(super) fn settle(
         let unread = moment.queues.iter().any(|queue| queue.unread_bytes > 0);
         let still = moved.elapsed();
         let done = if unread && !receiver.has_ended()? { still >= STUCK } else { still >= quiet };
-        if done || (receiver.is_built_in() && is_complete(scenario, plan, &sending, &moment)) {
+        let done = done || (receiver.is_built_in() && is_complete(scenario, plan, &sending, &moment));
+        let over = session.is_over();
+        if done || over || told.elapsed() >= TELL {
+            told = Instant::now();
+            let arrived = observer.observes().then_some(moment.arrived);
+            (session.tell)(Event::Progress { sent: sending.sent, arrived });
+        }
+        if done {
             return Ok(Settled { sending, moment, timed_out: None });
         }
-        if session.is_over() {
+        if over {
             let limit = plan.timeout;
             return Ok(Settled { sending, moment, timed_out: Some(limit) });
         }
@@ -74,7 +84,7 @@ fn is_complete(scenario: &Scenario, plan: &Plan, sending: &Sending, moment: &Mom
         loopback_datagrams: moment.loopback_datagrams,
         ..Evidence::default()
     };
-    if ledger::consumed_datagrams(&evidence) < expected * u64::from(scenario.pacing.repeat.value) {
+    if ledger::consumed_datagrams(&evidence) < expected * plan.rounds {
         return false;
     }
     let ledger = ledger::account(scenario, plan, &evidence);

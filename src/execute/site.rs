@@ -7,11 +7,16 @@ use ipnet::IpNet;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::lab::namespace::{self, Namespace};
 use crate::lab::network::{Lab, LabPlan, LabRoutes};
+use crate::lab::polling;
+use crate::packet::layers::protocol;
+use crate::plan::survey::Carried;
 use crate::plan::{LAB_RECEIVER, LAB_SENDER, LAB_SENDER_MAC, Plan, TargetFacts};
 use crate::scenario::Scenario;
+use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill};
 use crate::scenario::site::{Routes, SiteWords};
 use crate::wire::interface;
+use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
 
 /// Where a run takes place.
 #[derive(Debug)]
@@ -28,6 +33,14 @@ pub(super) struct Site {
     pub(super) receiver_interface: String,
     /// The scenario's folder, absolute.
     scenario_folder: PathBuf,
+}
+
+/// A way to send that works here.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) sender: Sender,
+    /// Why this one.
+    pub(super) why: String,
 }
 
 /// Makes sure that namespaces can be made; before the process has threads.
@@ -119,6 +132,76 @@ impl Site {
             receiver_interface: LAB_RECEIVER.to_owned(),
             scenario_folder,
         })
+    }
+
+    /// Opens the way to send that the scenario names or, where it leaves the choice, the fastest that works here for this rate.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when the one that is named does not work.
+    pub(super) fn open_sender(&self, scenario: &Scenario, plan: &Plan, rate: Rate) -> Result<Opened> {
+        let packet = || -> Result<Sender> {
+            let sender = self.sender.run(|| PacketSender::open(&self.sender_interface))??;
+            Ok(Sender::Packet(Box::new(sender.into())))
+        };
+        let xdp = || -> Result<Sender> {
+            let sender = self.sender.run(|| XdpSender::open(&self.sender_interface))??;
+            Ok(Sender::Xdp(Box::new(sender)))
+        };
+        let choice = &scenario.pacing.sender;
+        // Frames have at most 18 bytes before their layer 3 packet (802.1Q), which is what the survey measures; more tags are rare.
+        let longest = plan.survey.longest as usize + 26;
+        let at = |mut failure: Failure| {
+            for problem in &mut failure.problems {
+                *problem = problem.clone().at(&scenario.source, choice.span.clone());
+            }
+            failure
+        };
+        match choice.value {
+            SenderChoice::Packet => Ok(Opened { sender: packet()?, why: "the scenario names it".to_owned() }),
+            SenderChoice::Xdp if longest > xdp::LONGEST => Err(at(Failure::blocked(
+                Problem::error("AF_XDP does not send frames as long as these")
+                    .why(format!("a frame may have {} bytes, and one of these may have {longest}", xdp::LONGEST))
+                    .fix("say `sender = \"packet\"`, or leave it out"),
+            ))),
+            SenderChoice::Xdp => Ok(Opened { sender: xdp().map_err(at)?, why: "the scenario names it".to_owned() }),
+            SenderChoice::Auto => {
+                let why = if !self.observed {
+                    "AF_XDP was measured in the lab only"
+                } else if !matches!(rate, Rate::TopSpeed) {
+                    "frames go one by one at their deadlines, where AF_XDP gains nothing"
+                } else if longest > xdp::LONGEST {
+                    "frames are longer than AF_XDP takes"
+                } else {
+                    match xdp() {
+                        Ok(sender) => {
+                            return Ok(Opened { sender, why: "the fastest that works here, at top speed".to_owned() });
+                        }
+                        Err(failure) => {
+                            let said = failure.problems.first().map_or("", |problem| problem.what.as_str());
+                            let why = failure.problems.first().and_then(|problem| problem.why.as_deref());
+                            return Ok(Opened {
+                                sender: packet()?,
+                                why: format!("{said}: {}", why.unwrap_or_default()),
+                            });
+                        }
+                    }
+                };
+                Ok(Opened { sender: packet()?, why: why.to_owned() })
+            }
+        }
+    }
+
+    /// Brings a second processor to the receiver's side, where that changes nothing but the speed: not for TCP and tunnels, whose
+    /// segments the kernel would merge. What to say of it.
+    pub(super) fn receive_elsewhere(&self, plan: &Plan) -> Result<&'static str> {
+        let merges = |protocol| matches!(protocol, protocol::TCP | protocol::GRE | protocol::IPV4 | protocol::IPV6);
+        let may_merge =
+            plan.fates.iter().any(|fate| matches!(fate.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
+        if !self.observed || may_merge || !plan.survey.unclassed.is_empty() {
+            return Ok("");
+        }
+        let done = polling::poll_in_a_thread(&self.sender, &self.receiver)?;
+        Ok(if done { "; the receiver's interface is polled by another processor" } else { "" })
     }
 
     /// `text` with the placeholders replaced; `work` is the application's folder.

@@ -61,8 +61,7 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledge
 
 /// What the scenario expects of each stage; the language's own expectation where it says nothing of any.
 fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
-    let repeat = u64::from(scenario.pacing.repeat.value);
-    let datagrams = plan.survey.udp_frames.count() * repeat;
+    let datagrams = plan.survey.udp_frames.count() * plan.rounds;
     let of = |stage, count: Count, span| {
         let (base, actual) = match stage {
             Stage::Sent => (ledger.selected, Some(ledger.sent)),

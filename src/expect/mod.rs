@@ -5,6 +5,7 @@
 mod counts;
 mod output;
 mod snapshot;
+mod timing;
 
 use crate::evidence::Evidence;
 use crate::outcome::{Check, Ledger, Verdict};
@@ -22,6 +23,7 @@ pub fn judge(
     snapshots: Snapshots,
 ) -> Vec<Check> {
     let mut checks = counts::judge(scenario, plan, evidence, ledger);
+    checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
     checks.extend(output::judge(scenario, evidence));
     checks

@@ -1,4 +1,5 @@
-//! Device features that only the ethtool ioctl switches: generic receive offload. See netdevice(7), `linux/ethtool.h`.
+//! Device features that only the ethtool ioctl switches: generic receive and TCP segmentation offload. See netdevice(7),
+//! `linux/ethtool.h`.
 #![expect(unsafe_code, reason = "SIOCETHTOOL takes a pointer inside a pointer; no crate of ours wraps it")]
 
 use std::io;
@@ -6,8 +7,21 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::libc;
 
-/// `ETHTOOL_SGRO` of `linux/ethtool.h`: switch generic receive offload.
-const ETHTOOL_SGRO: u32 = 0x2c;
+/// A feature of an interface, by the command that switches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Feature {
+    /// `ETHTOOL_STSO`: TCP segmentation offload, of every kind.
+    TcpSegmentation = 0x1f,
+    /// `ETHTOOL_SGRO`: generic receive offload.
+    GenericReceive = 0x2c,
+}
+
+/// Whether a feature is to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Switch {
+    Off = 0,
+    On = 1,
+}
 
 /// `struct ethtool_value` of `linux/ethtool.h`.
 #[repr(C)]
@@ -16,10 +30,9 @@ struct Value {
     value: u32,
 }
 
-/// Switches generic receive offload off, so that frames reach the receiver one by one, as they were sent. Works on an
-/// interface of the calling thread's network namespace.
-pub(super) fn switch_gro_off(interface: &str) -> io::Result<()> {
-    let mut value = Value { command: ETHTOOL_SGRO, value: 0 };
+/// Switches a feature of an interface in the calling thread's network namespace.
+pub(super) fn switch(interface: &str, feature: Feature, to: Switch) -> io::Result<()> {
+    let mut value = Value { command: feature as u32, value: to as u32 };
     // SAFETY: ifreq is a C struct of integers, byte arrays and a union of such; all zeroes are a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if interface.len() >= request.ifr_name.len() {

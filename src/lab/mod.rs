@@ -5,8 +5,10 @@
 //!
 //! - [`namespace`] enters a user namespace where that is needed, and holds network namespaces by descriptor;
 //! - [`network`] makes the two namespaces of a scenario and everything in them, through `link`, `ethtool` and [`sysctl`];
+//! - [`polling`] brings a second processor to the receiver's side;
 //! - [`application`] runs a program in the receiver's namespace, below an `init` of ours that takes everything with it;
-//! - [`work`] is the folder of one run, [`worker`] the process of one scenario;
+//! - [`work`] is the folder of one run, [`worker`] the process of one scenario, [`signals`] what
+//!   a run takes of them;
 //! - [`doctor`] says what this machine can and can't do, from the [`facts`].
 //!
 //! Start reading at [`network::Lab::up`].
@@ -20,7 +22,9 @@ mod leftover;
 mod link;
 pub mod namespace;
 pub mod network;
+pub mod polling;
 pub mod program;
+pub mod signals;
 pub mod sysctl;
 pub mod work;
 pub mod worker;

@@ -38,7 +38,7 @@ pub fn enter() -> Result<Privilege> {
     if facts.privileged() {
         if facts.proc_sys_read_only {
             // Where this is refused too, the first sysctl that can't be written tells what to do.
-            let _ = mount_own_proc();
+            let _ = mount_own("proc", "/proc");
         }
         return Ok(Privilege::Root);
     }
@@ -55,14 +55,15 @@ pub fn enter() -> Result<Privilege> {
     Ok(Privilege::UserNamespace)
 }
 
-/// Puts a /proc of its own over the one whose `sys` a container engine made read-only, in a mount namespace of its own. Only
-/// with capabilities over the pid namespace: a new user namespace gives none.
-fn mount_own_proc() -> nix::Result<()> {
+/// Puts a file system of this kind over `path`, in a mount namespace of the calling thread's own: a /proc over one whose `sys` a
+/// container engine made read-only, or a /sys that shows the thread's network namespace. Only with capabilities over what it shows: a
+/// new user namespace gives none over the pid namespace.
+pub(super) fn mount_own(kind: &str, path: &str) -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("proc"), "/proc", Some("proc"), safe, nothing)
+    mount(Some(kind), path, Some(kind), safe, nothing)
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {

@@ -302,7 +302,8 @@ impl<'a> Receiver<'a> {
         })?;
         self.index =
             self.netlink.index(RECEIVER_INTERFACE).map_err(|error| system("find the veth interface", &error))?;
-        ethtool::switch_gro_off(RECEIVER_INTERFACE).map_err(|error| system("switch receive offload off", &error))
+        ethtool::switch(RECEIVER_INTERFACE, ethtool::Feature::GenericReceive, ethtool::Switch::Off)
+            .map_err(|error| system("switch receive offload off", &error))
     }
 
     fn bring_up(&mut self, sending: &mut RouteSocket) -> Result<()> {

@@ -20,11 +20,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{SigSet, Signal};
 
 use super::application::Ended;
 use super::leftover;
+use super::signals::{self, Signals};
 use crate::diagnostic::{Failure, Result};
 use crate::outcome::Event;
 
@@ -86,9 +86,18 @@ pub enum WorkerEnd {
     NotStarted,
 }
 
-/// What [`supervise`] tells of one job.
+/// What [`supervise`] tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
+    /// Something of the job with this index.
+    Job(usize, News),
+    /// Somebody has sent SIGUSR1, and wants to know how far everything is.
+    StatusAsked,
+}
+
+/// What is new of one job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
     /// Its worker runs.
     Started,
     /// Its worker says this.
@@ -106,19 +115,15 @@ pub enum Next {
     StartNoMore,
 }
 
-/// Runs `jobs`, at most `at_once` at a time and at least one, and tells what happens, with the index of the job. Gives how
-/// each ended, in the order of `jobs`.
+/// Runs `jobs`, at most `at_once` at a time and at least one, and tells what happens. Gives how each ended, in the order of
+/// `jobs`.
 ///
-/// SIGINT and SIGTERM end the workers in order, a second one at once. They are blocked in the calling thread meanwhile, so
+/// SIGINT and SIGTERM end the workers in order, a second one at once; SIGUSR1 is told on. They are blocked in the calling thread meanwhile, so
 /// that this is to be called where no other thread takes signals (threads that are started by the calling one don't).
 ///
 /// # Errors
 /// When a worker can't be started; the others are killed then.
-pub fn supervise(
-    jobs: Vec<Job>,
-    at_once: usize,
-    on_notice: &mut dyn FnMut(usize, Notice) -> Next,
-) -> Result<Vec<WorkerEnd>> {
+pub fn supervise(jobs: Vec<Job>, at_once: usize, on_notice: &mut dyn FnMut(Notice) -> Next) -> Result<Vec<WorkerEnd>> {
     let signals = Signals::block()?;
     let mut workers = Workers {
         ends: jobs.iter().map(|_| None).collect(),
@@ -131,7 +136,7 @@ pub fn supervise(
     while workers.start_up_to(at_once.max(1))? {
         let signalled = workers.wait(&signals)?;
         for signal in signalled {
-            workers.interrupt(signal);
+            workers.signalled(signal);
         }
         workers.listen();
         workers.kill_late();
@@ -150,7 +155,7 @@ struct Workers<'a> {
     interrupted: bool,
     /// The signals that a worker blocks: those that the caller did.
     mask: SigSet,
-    on_notice: &'a mut dyn FnMut(usize, Notice) -> Next,
+    on_notice: &'a mut dyn FnMut(Notice) -> Next,
 }
 
 impl Workers<'_> {
@@ -160,21 +165,22 @@ impl Workers<'_> {
             let Some((place, job)) = self.waiting.pop_front() else { break };
             let index = job.index;
             self.running.push(Running::start(place, &job, self.mask)?);
-            self.tell(index, Notice::Started);
+            self.tell(Notice::Job(index, News::Started));
         }
         Ok(!self.running.is_empty())
     }
 
-    fn tell(&mut self, index: usize, notice: Notice) {
-        if (self.on_notice)(index, notice) == Next::StartNoMore {
+    fn tell(&mut self, notice: Notice) {
+        if (self.on_notice)(notice) == Next::StartNoMore {
             self.waiting.clear();
         }
     }
 
     /// Waits until a worker says something or ends, a time limit passes, or a signal comes; gives the signals.
     fn wait(&self, signals: &Signals) -> Result<Vec<Signal>> {
-        let descriptors = self.running.iter().flat_map(Running::descriptors).chain([signals.descriptor.as_fd()]);
+        let descriptors = self.running.iter().flat_map(Running::descriptors);
         let mut waiting: Vec<PollFd> = descriptors.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        waiting.push(signals.readable());
         let now = Instant::now();
         // One that has closed its pipes is about to end. SIGCHLD tells, unless a thread of the caller's took it.
         let about_to_end = self.running.iter().any(|worker| worker.stdout.is_none()).then(|| now + CLOSED_PIPE_WAIT);
@@ -189,10 +195,16 @@ impl Workers<'_> {
         }
     }
 
-    fn interrupt(&mut self, signal: Signal) {
-        if !matches!(signal, Signal::SIGINT | Signal::SIGTERM) {
-            return;
+    fn signalled(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGINT | Signal::SIGTERM => self.interrupt(),
+            signals::STATUS => self.tell(Notice::StatusAsked),
+            // The workers are looked at whenever anything comes.
+            _ => {}
         }
+    }
+
+    fn interrupt(&mut self) {
         self.waiting.clear();
         let end = Instant::now() + if self.interrupted { Duration::ZERO } else { INTERRUPT_GRACE };
         self.interrupted = true;
@@ -210,7 +222,7 @@ impl Workers<'_> {
             let Some(worker) = self.running.get_mut(place) else { break };
             let index = worker.index;
             for event in worker.read_events(self.interrupted) {
-                self.tell(index, Notice::Event(event));
+                self.tell(Notice::Job(index, News::Event(event)));
             }
         }
     }
@@ -233,7 +245,7 @@ impl Workers<'_> {
             };
             let mut worker = self.running.swap_remove(place);
             for event in worker.read_events(self.interrupted) {
-                self.tell(worker.index, Notice::Event(event));
+                self.tell(Notice::Job(worker.index, News::Event(event)));
             }
             let end = worker.end(status, self.interrupted);
             if end != WorkerEnd::Finished {
@@ -243,7 +255,7 @@ impl Workers<'_> {
             if let Some(slot) = self.ends.get_mut(worker.place) {
                 *slot = Some(end.clone());
             }
-            self.tell(worker.index, Notice::Ended(end));
+            self.tell(Notice::Job(worker.index, News::Ended(end)));
         }
         Ok(())
     }
@@ -396,40 +408,6 @@ fn take<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         // The end; any other error says no more than that nothing comes any more.
         _ => *pipe = None,
-    }
-}
-
-/// SIGINT, SIGTERM and SIGCHLD of this process, readable, and blocked for as long as this lives.
-struct Signals {
-    descriptor: SignalFd,
-    mask_before: SigSet,
-}
-
-impl Signals {
-    fn block() -> Result<Self> {
-        let cant = |errno: Errno| Failure::system("can't take over the signals", &errno.into());
-        let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD]);
-        let mask_before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(cant)?;
-        let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(cant)?;
-        Ok(Self { descriptor, mask_before })
-    }
-
-    fn take(&self) -> Result<Vec<Signal>> {
-        let mut signals = Vec::new();
-        loop {
-            match self.descriptor.read_signal() {
-                Ok(Some(record)) => signals.extend(Signal::try_from(record.ssi_signo.cast_signed())),
-                Ok(None) => return Ok(signals),
-                Err(errno) => return Err(Failure::system("can't read the signals", &errno.into())),
-            }
-        }
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // A mask that was in force can be put in force again.
-        let _ = self.mask_before.thread_set_mask();
     }
 }
 

@@ -18,8 +18,8 @@ use crate::scenario::Scenario;
 
 /// The ledger of a run.
 pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger {
-    let repeat = u64::from(scenario.pacing.repeat.value);
-    let selected = plan.counts.selected * repeat;
+    let repeat = plan.rounds;
+    let selected = plan.frames();
     let mut losses = unsent(evidence);
     let arrived = evidence.arriving.as_ref().map(|arriving| {
         losses.extend(missing(arriving, evidence));
@@ -27,8 +27,9 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
     });
     let received = receive(scenario, plan, evidence, repeat, arrived);
     losses.extend(received.losses);
+    let seen = |count: fn(&Arriving) -> u64| evidence.arriving.as_ref().map_or(0, count);
     Ledger {
-        read: plan.counts.read * repeat,
+        read: plan.counts.read * plan.rounds,
         selected,
         rewritten: selected,
         sent: evidence.sending.sent,
@@ -36,7 +37,10 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         accepted: None,
         delivered: received.delivered,
         consumed: received.consumed,
-        foreign: evidence.arriving.as_ref().map_or(0, |arriving| arriving.foreign),
+        foreign: seen(|arriving| arriving.foreign),
+        duplicated: seen(|arriving| arriving.duplicated),
+        reordered: seen(|arriving| arriving.reordered),
+        altered: seen(|arriving| arriving.altered.count()),
         losses,
     }
 }
@@ -67,6 +71,7 @@ fn unsent(evidence: &Evidence) -> Vec<Loss> {
         (Cause::Unsendable, &sending.unsendable),
         (Cause::FrameTooLong, &sending.too_long),
         (Cause::InterfaceDown, &sending.interface_down),
+        (Cause::QdiscDrop, &sending.dropped),
         (Cause::NotSent, &sending.not_sent),
     ]
     .into_iter()
@@ -97,6 +102,17 @@ fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
         let mut loss = loss(Cause::Unexplained, arriving.missing.count(), Layer::Stage, frames);
         loss.why = "the kernel took the frames, and they were not seen on the receiver's wire".to_owned();
         loss.fix = "run it again; if it stays, tell us (no known way on a veth pair loses them)".to_owned();
+        if !arriving.altered.is_empty() {
+            let _infallible = write!(
+                loss.why,
+                "; in place of {} of them (frames {}) came one of the same length with other bytes: altered on the way",
+                arriving.altered.count(),
+                arriving.altered
+            );
+            loss.fix =
+                "look for what rewrites packets before the receiver's tap: an XDP program, or tc on the sending side"
+                    .to_owned();
+        }
         loss
     };
     loss.stage = Stage::Arrived;

@@ -18,14 +18,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use frame_ranges::FrameRanges;
-pub use schedule::Schedule;
+pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, Medium, Prepared, Selector, Stream, open_capture, pass};
 
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::packet::MacAddr;
 use crate::packet::listing;
-use crate::rewrite::{Framing, Hits, Reshaped, Rewriter, Roles, unused_problems};
+use crate::rewrite::{Framing, Hits, Reshaped, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
+use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
 use crate::scenario::site::{LabMac, LabWords, SiteWords};
@@ -40,6 +41,8 @@ pub const LAB_RECEIVER: &str = "rx0";
 pub const LAB_SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The receiver's MAC where nothing else is said.
 pub const LAB_RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+/// How long the search for the highest rate may take where nothing is said.
+const SEARCH: Duration = Duration::from_mins(2);
 /// How many frames a snapshot may list.
 const MOST_LISTED: u64 = 100_000;
 
@@ -59,8 +62,10 @@ pub struct Plan {
     pub rewriter: Rewriter,
     /// What each map entry did.
     pub hits: Hits,
-    /// Where frames went, once through the capture.
+    /// Where frames went, in what was surveyed: once through the capture, or as often as a limit needs.
     pub counts: Counts,
+    /// How often what was surveyed is sent.
+    pub rounds: u64,
     /// What the rewritten frames are.
     pub survey: Survey,
     /// The receiver; `None` with a target, where it is elsewhere.
@@ -88,22 +93,18 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, target))?;
     let medium = medium(scenario, target);
     let mtu = medium.mtu;
-    let mut survey = Survey::default();
-    let mut schedule = Schedule::new(&scenario.pacing);
-    let mut listing = scenario.expect.rewritten.as_ref().map(|_| String::new());
-    let mut stream = Stream::open(scenario, &rewriter, &medium)?;
-    stream.look_at_addresses();
-    let mut first_ns = None;
-    while let Some(frame) = stream.next_frame()? {
-        survey.add(&frame, mtu);
-        schedule.next(frame.time_ns, frame.bytes.len());
-        let first_ns = *first_ns.get_or_insert(frame.time_ns);
-        if let Some(listing) = &mut listing {
-            list(listing, &frame, first_ns);
-        }
-    }
-    let counts = stream.counts();
-    let (hits, seen) = stream.into_hits();
+    let repeat = scenario.pacing.repeat.value;
+    // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
+    let has_deadlines = !matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::Find);
+    let may_differ = match scenario.pacing.limit.as_ref().map(|limit| limit.value) {
+        Some(Limit::Duration(_)) => has_deadlines,
+        Some(Limit::Packets(_) | Limit::Bytes(_)) => true,
+        None => false,
+    };
+    let (surveyed, rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
+    let Surveyed { mut survey, schedule, counts, hits, seen, listing, cut } =
+        survey_frames(scenario, &rewriter, &medium, surveyed, u64::MAX)?;
+    refuse::limit_below_the_first_frame(scenario, counts, cut)?;
     refuse::nothing_selected(scenario, counts)?;
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
     problems.extend(refuse::not_ethernet(scenario, &survey, &medium));
@@ -112,8 +113,7 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
     if listing.is_some() && counts.selected > MOST_LISTED {
         problems.push(refuse::too_long_to_review(scenario, counts.selected));
     }
-    let repeat = scenario.pacing.repeat.value;
-    let duration = schedule.duration().map(|once| once.saturating_mul(repeat));
+    let duration = schedule.duration().map(|once| once.saturating_mul(rounds));
     let (timeout, too_short) = timeout(scenario, duration);
     problems.extend(too_short);
     if !problems.is_empty() {
@@ -134,7 +134,71 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
             schedule.backwards()
         )));
     }
-    Ok(Plan { rewriter, hits, counts, survey, site, fates, medium, duration, timeout, listing, notes })
+    let rounds = u64::from(rounds);
+    Ok(Plan { rewriter, hits, counts, rounds, survey, site, fates, medium, duration, timeout, listing, notes })
+}
+
+/// What the passes over a capture say.
+struct Surveyed {
+    survey: Survey,
+    schedule: Schedule,
+    counts: Counts,
+    hits: Hits,
+    seen: Seen,
+    listing: Option<String>,
+    /// Whether `[pacing] limit` ended it.
+    cut: bool,
+}
+
+/// Surveys the frames as they will be sent, `rounds` times through the capture or until `[pacing] limit` or `most` frames end it.
+fn survey_frames(
+    scenario: &Scenario,
+    rewriter: &Rewriter,
+    medium: &Medium,
+    rounds: u32,
+    most: u64,
+) -> Result<Surveyed> {
+    let mut surveyed = Surveyed {
+        survey: Survey::default(),
+        schedule: Schedule::new(&scenario.pacing),
+        counts: Counts::default(),
+        hits: Hits::new(rewriter),
+        seen: Seen::default(),
+        listing: scenario.expect.rewritten.as_ref().map(|_| String::new()),
+        cut: false,
+    };
+    let mut limiter = Limiter::new(&scenario.pacing);
+    let mut first_ns = None;
+    for round in 0..rounds {
+        let mut stream = Stream::open(scenario, rewriter, medium)?;
+        if round == 0 {
+            stream.look_at_addresses();
+        }
+        while let Some(frame) = stream.next_frame()? {
+            // Asked before it moves on: a frame that is left out doesn't count for the duration.
+            let asks = scenario.pacing.limit.is_some();
+            let after = asks.then(|| surveyed.schedule.after(frame.time_ns, frame.bytes.len())).flatten();
+            if !limiter.admits(after, frame.bytes.len()) || limiter.admitted() > most {
+                surveyed.cut = true;
+                break;
+            }
+            surveyed.schedule.next(frame.time_ns, frame.bytes.len());
+            surveyed.survey.add(&frame, medium.mtu);
+            let first_ns = *first_ns.get_or_insert(frame.time_ns);
+            if let Some(listing) = surveyed.listing.as_mut().filter(|_| round == 0) {
+                list(listing, &frame, first_ns);
+            }
+        }
+        surveyed.counts.add(stream.counts(), surveyed.cut);
+        surveyed.schedule.again();
+        if round == 0 {
+            (surveyed.hits, surveyed.seen) = stream.into_hits();
+        }
+        if surveyed.cut {
+            break;
+        }
+    }
+    Ok(surveyed)
 }
 
 /// The rewritten frames of a scenario as text, a line each.
@@ -159,6 +223,24 @@ fn list(text: &mut String, frame: &Prepared<'_>, first_ns: u64) {
 }
 
 impl Plan {
+    /// Frames that will be sent, repetitions included.
+    pub fn frames(&self) -> u64 {
+        self.counts.selected * self.rounds
+    }
+
+    /// Only the first `frames` frames were sent: what becomes of these.
+    ///
+    /// # Errors
+    /// When the capture can't be read any more.
+    pub fn cut_to(&mut self, scenario: &Scenario, frames: u64) -> Result<()> {
+        let rounds = scenario.pacing.repeat.value;
+        let surveyed = survey_frames(scenario, &self.rewriter, &self.medium, rounds, frames)?;
+        (self.survey, self.counts, self.rounds) = (surveyed.survey, surveyed.counts, 1);
+        let classes = self.survey.finish();
+        self.fates = self.site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
+        Ok(())
+    }
+
     /// UDP sockets that make the receiver ready.
     pub fn listens(&self) -> &[Listener] {
         self.site.as_ref().map(|site| site.listens.as_slice()).unwrap_or_default()
@@ -277,6 +359,7 @@ fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
 fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Problem>) {
     let planned = duration.unwrap_or_default();
     match &scenario.timeout {
+        None if scenario.pacing.rate.value == Rate::Find => (SEARCH, None),
         None => (planned.saturating_add(Duration::from_secs(30)), None),
         Some(limit) if limit.value < planned => (limit.value, Some(refuse::timeout(scenario, limit, planned))),
         Some(limit) => (limit.value, None),

@@ -67,6 +67,20 @@ pub(super) fn nothing_selected(scenario: &Scenario, counts: Counts) -> Result<()
     Err(Failure::invalid(problem))
 }
 
+/// `[pacing] limit` leaves nothing.
+pub(super) fn limit_below_the_first_frame(scenario: &Scenario, counts: Counts, cut: bool) -> Result<()> {
+    if !cut || counts.selected > 0 {
+        return Ok(());
+    }
+    let span = scenario.pacing.limit.as_ref().and_then(|limit| limit.span.clone());
+    Err(Failure::invalid(
+        Problem::error("the limit leaves no frame")
+            .at(&scenario.source, span)
+            .why("sending ends before the frame that would pass it, and that is the first one")
+            .fix("raise it, or count \"1000 packets\""),
+    ))
+}
+
 /// Frames that no Ethernet header can be made for.
 pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey, medium: &Medium) -> Option<Problem> {
     let (frame, link) = survey.not_ethernet?;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::scenario::pacing::{Pacing, Rate};
+use crate::scenario::pacing::{Limit, Pacing, Rate};
 
 /// Turns capture times and frame lengths into deadlines.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     rate: Rate,
+    /// So many frames have one deadline: that of the first of them.
+    burst: u64,
     max_gap_ns: Option<u64>,
     /// Capture time of the previous frame.
     previous_ns: Option<u64>,
@@ -22,8 +24,14 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule of a scenario.
     pub fn new(pacing: &Pacing) -> Self {
+        Self::at(pacing.rate.value, pacing)
+    }
+
+    /// The schedule of a scenario, at this rate instead of its own.
+    pub fn at(rate: Rate, pacing: &Pacing) -> Self {
         Self {
-            rate: pacing.rate.value,
+            rate,
+            burst: u64::from(pacing.burst.value),
             max_gap_ns: pacing.max_gap.as_ref().map(|gap| u64::try_from(gap.value.as_nanos()).unwrap_or(u64::MAX)),
             previous_ns: None,
             position_ns: 0,
@@ -32,6 +40,11 @@ impl Schedule {
             backwards: 0,
             last: Duration::ZERO,
         }
+    }
+
+    /// The deadline that [`Self::next`] would give this frame; it stays the next one.
+    pub fn after(&self, time_ns: u64, bytes: usize) -> Option<Duration> {
+        self.clone().next(time_ns, bytes)
     }
 
     /// The deadline of the next frame, from the first one's; `None` at top speed.
@@ -48,13 +61,15 @@ impl Schedule {
         };
         self.previous_ns = Some(time_ns);
         self.position_ns += u128::from(self.max_gap_ns.map_or(gap, |most| gap.min(most)));
+        let continues_burst = !self.frames.is_multiple_of(self.burst);
         let deadline = match self.rate {
             Rate::TopSpeed | Rate::Find => return None,
+            _ if continues_burst => self.last,
             Rate::Captured => nanoseconds(self.position_ns),
             Rate::Speed(factor) => seconds(precise(self.position_ns) / factor / 1e9),
             Rate::PacketsPerSecond(rate) => seconds(precise(self.frames.into()) / rate),
             Rate::BitsPerSecond(rate) => seconds(precise(self.bits.into()) / rate),
-            Rate::Every(interval) => nanoseconds(interval.as_nanos().saturating_mul(self.frames.into())),
+            Rate::Every(interval) => nanoseconds(interval.as_nanos().saturating_mul((self.frames / self.burst).into())),
         };
         self.frames += 1;
         self.bits += bytes as u64 * 8;
@@ -72,9 +87,41 @@ impl Schedule {
         self.backwards
     }
 
-    /// The deadline of the last frame; `None` at top speed.
+    /// The deadline of the last frame; `None` where there are none.
     pub fn duration(&self) -> Option<Duration> {
         (!matches!(self.rate, Rate::TopSpeed | Rate::Find)).then_some(self.last)
+    }
+}
+
+/// Where sending ends before the capture does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limiter {
+    limit: Option<Limit>,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Limiter {
+    /// The limit of a scenario.
+    pub fn new(pacing: &Pacing) -> Self {
+        Self { limit: pacing.limit.as_ref().map(|limit| limit.value), packets: 0, bytes: 0 }
+    }
+
+    /// How many frames were asked about.
+    pub fn admitted(&self) -> u64 {
+        self.packets
+    }
+
+    /// Whether the next frame is sent: of this length, so long after the first one; at top speed `after` is only known while sending.
+    pub fn admits(&mut self, after: Option<Duration>, bytes: usize) -> bool {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+        match (self.limit, after) {
+            (Some(Limit::Packets(most)), _) => self.packets <= most,
+            (Some(Limit::Bytes(most)), _) => self.bytes <= most,
+            (Some(Limit::Duration(most)), Some(after)) => after <= most,
+            (Some(Limit::Duration(_)), None) | (None, _) => true,
+        }
     }
 }
 
@@ -95,21 +142,28 @@ fn seconds(count: f64) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::Schedule;
+    use super::{Limiter, Schedule};
     use crate::diagnostic::At;
-    use crate::scenario::pacing::{Pacing, Precision, Rate, SenderChoice};
+    use crate::scenario::pacing::{Limit, Pacing, Precision, Rate, SenderChoice};
 
-    fn deadlines(rate: Rate, max_gap: Option<Duration>, times_ms: &[u64]) -> (Vec<Option<u128>>, u64) {
-        let pacing = Pacing {
+    fn pacing(rate: Rate) -> Pacing {
+        Pacing {
             rate: At::default_value(rate),
-            max_gap: max_gap.map(At::default_value),
+            max_gap: None,
             repeat: At::default_value(1),
             burst: At::default_value(1),
             limit: None,
             precision: Precision::default(),
             sender: At::default_value(SenderChoice::default()),
-        };
-        let mut schedule = Schedule::new(&pacing);
+        }
+    }
+
+    fn deadlines(rate: Rate, max_gap: Option<Duration>, times_ms: &[u64]) -> (Vec<Option<u128>>, u64) {
+        deadlines_of(&Pacing { max_gap: max_gap.map(At::default_value), ..pacing(rate) }, times_ms)
+    }
+
+    fn deadlines_of(pacing: &Pacing, times_ms: &[u64]) -> (Vec<Option<u128>>, u64) {
+        let mut schedule = Schedule::new(pacing);
         let deadlines = times_ms
             .iter()
             .map(|time| schedule.next(1_700_000_000_000_000_000 + time * 1_000_000, 125).map(|at| at.as_micros()))
@@ -139,5 +193,29 @@ mod tests {
         assert_eq!(deadlines(Rate::BitsPerSecond(1e6), None, &[0, 0, 0]).0, [Some(0), Some(1_000), Some(2_000)]);
         assert_eq!(deadlines(Rate::Every(Duration::from_millis(10)), None, &[0, 0, 0]).0[2], Some(20_000));
         assert_eq!(deadlines(Rate::TopSpeed, None, &[0, 9]).0, [None, None]);
+    }
+
+    #[test]
+    fn the_frames_of_a_burst_have_the_deadline_of_the_first() {
+        let of = |rate| {
+            let bursts = Pacing { burst: At::default_value(2), ..pacing(rate) };
+            deadlines_of(&bursts, &[0, 3, 4, 9]).0.into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(of(Rate::Captured), [0, 0, 4_000, 4_000]);
+        assert_eq!(of(Rate::PacketsPerSecond(1_000.0)), [0, 0, 2_000, 2_000]);
+        assert_eq!(of(Rate::BitsPerSecond(1e6)), [0, 0, 2_000, 2_000]);
+        assert_eq!(of(Rate::Every(Duration::from_millis(10))), [0, 0, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn a_limit_counts_packets_bytes_or_time() {
+        let admitted = |limit, times_ms: &[u64]| {
+            let mut limiter = Limiter::new(&Pacing { limit: Some(At::default_value(limit)), ..pacing(Rate::Captured) });
+            let admits = |time: &&u64| limiter.admits(Some(Duration::from_millis(**time)), 100);
+            times_ms.iter().take_while(admits).count()
+        };
+        assert_eq!(admitted(Limit::Packets(2), &[0, 1, 2, 3]), 2);
+        assert_eq!(admitted(Limit::Bytes(399), &[0, 1, 2, 3]), 3);
+        assert_eq!(admitted(Limit::Duration(Duration::from_millis(1)), &[0, 1, 2, 3]), 2);
     }
 }

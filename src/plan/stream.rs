@@ -49,6 +49,14 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Adds those of one pass; one that was cut has counted a frame that a limit left out.
+    pub(super) fn add(&mut self, of_pass: Self, cut: bool) {
+        self.read += of_pass.read - u64::from(cut);
+        self.selected += of_pass.selected - u64::from(cut);
+        self.skipped_truncated += of_pass.skipped_truncated;
+        self.skipped_oversize += of_pass.skipped_oversize;
+    }
+
     /// How many frames the scenario skips, and why; only the reasons that occurred.
     pub fn skipped(&self) -> impl Iterator<Item = (u64, &'static str)> {
         let reasons =

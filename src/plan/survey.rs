@@ -14,6 +14,8 @@ use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_prot
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;
+/// How many places of classes are found without hashing.
+const RECENT: usize = 256;
 /// How many addresses or MACs are remembered.
 pub const MOST_ENDPOINTS: usize = 65_536;
 /// How many unfinished fragmented datagrams are followed at once.
@@ -81,6 +83,22 @@ pub struct ClassKey {
 }
 
 impl ClassKey {
+    /// A few bits in which keys of one capture differ, cheaply.
+    fn few_bits(&self) -> usize {
+        let last = |address: IpAddr| match address {
+            IpAddr::V4(address) => u32::from(address),
+            IpAddr::V6(address) => (u128::from(address) & 0xffff_ffff) as u32,
+        };
+        let bits = match self.carried {
+            Carried::Ip { source, destination, port, .. } => {
+                let (source, destination) = (last(source), last(destination));
+                source ^ source >> 8 ^ destination.rotate_left(3) ^ u32::from(port.unwrap_or(0)).rotate_left(5)
+            }
+            Carried::Other { ethertype } => u32::from(ethertype.unwrap_or(0)),
+        };
+        (bits ^ bits >> 16) as usize
+    }
+
     fn is_udp(&self) -> bool {
         matches!(self.carried, Carried::Ip { protocol: ip_protocol::UDP, .. })
     }
@@ -98,9 +116,12 @@ pub struct Class {
 }
 
 /// What one pass over the rewritten frames says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Survey {
-    classes: HashMap<ClassKey, Class>,
+    classes: Vec<Class>,
+    places: HashMap<ClassKey, usize>,
+    /// Places of classes that occurred lately, by a few bits of their keys: most frames find theirs without hashing.
+    recent: [usize; RECENT],
     /// Frames of classes beyond [`MOST_CLASSES`].
     pub unclassed: FrameRanges,
     /// Unicast destination addresses.
@@ -145,6 +166,32 @@ struct Open {
     /// Payload bytes in all, known from the last fragment.
     whole: Option<u64>,
     order: u64,
+}
+
+impl Default for Survey {
+    fn default() -> Self {
+        Self {
+            classes: Vec::new(),
+            places: HashMap::new(),
+            recent: [usize::MAX; RECENT],
+            unclassed: FrameRanges::default(),
+            destinations: BTreeSet::new(),
+            destinations_cut: false,
+            groups: BTreeSet::new(),
+            udp_ports: BTreeSet::new(),
+            macs: BTreeMap::new(),
+            oversize: FrameRanges::default(),
+            longest: 0,
+            udp_frames: FrameRanges::default(),
+            other_frames: FrameRanges::default(),
+            tcp_frames: 0,
+            offload: FrameRanges::default(),
+            bytes: 0,
+            not_ethernet: None,
+            open: HashMap::new(),
+            order: 0,
+        }
+    }
 }
 
 impl Survey {
@@ -265,25 +312,41 @@ impl Survey {
     }
 
     fn put(&mut self, key: ClassKey, number: u64, datagrams: u64) {
-        let mut frames = FrameRanges::default();
-        if let Some(class) = self.classes.get_mut(&key) {
-            class.frames.add(number);
-            class.datagrams += datagrams;
-        } else {
-            frames.add(number);
-            self.put_all(key, &frames, datagrams);
+        match self.class(key) {
+            Some(class) => {
+                class.frames.add(number);
+                class.datagrams += datagrams;
+            }
+            None => self.unclassed.add(number),
         }
     }
 
     fn put_all(&mut self, key: ClassKey, frames: &FrameRanges, datagrams: u64) {
-        if let Some(class) = self.classes.get_mut(&key) {
-            class.frames.merge(frames);
-            class.datagrams += datagrams;
-        } else if self.classes.len() < MOST_CLASSES {
-            self.classes.insert(key, Class { key, frames: frames.clone(), datagrams });
-        } else {
-            self.unclassed.merge(frames);
+        match self.class(key) {
+            Some(class) => {
+                class.frames.merge(frames);
+                class.datagrams += datagrams;
+            }
+            None => self.unclassed.merge(frames),
         }
+    }
+
+    /// The class of this key, which begins with its first frame; `None` where there are too many.
+    fn class(&mut self, key: ClassKey) -> Option<&mut Class> {
+        let recent = &mut self.recent[key.few_bits() % RECENT];
+        if self.classes.get(*recent).is_none_or(|class| class.key != key) {
+            let fits = self.classes.len() < MOST_CLASSES;
+            *recent = match self.places.get(&key) {
+                Some(place) => *place,
+                None if fits => {
+                    self.places.insert(key, self.classes.len());
+                    self.classes.push(Class { key, frames: FrameRanges::default(), datagrams: 0 });
+                    self.classes.len() - 1
+                }
+                None => return None,
+            };
+        }
+        self.classes.get_mut(*recent)
     }
 
     /// All classes, in the order of their first frames. Datagrams that are still unfinished stay so.
@@ -292,7 +355,8 @@ impl Survey {
         for datagram in unfinished {
             self.give_up(datagram);
         }
-        let mut classes: Vec<Class> = self.classes.drain().map(|(_, class)| class).collect();
+        let mut classes = std::mem::take(&mut self.classes);
+        self.places.clear();
         classes.sort_by_key(|class| (class.frames.first(), class.key));
         classes
     }

@@ -86,10 +86,17 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         });
         before = group.packets.or(before);
     }
-    if ledger.foreign > 0 {
-        let what =
-            format!("foreign: {} on the receiver's wire that this run did not send", plural(ledger.foreign, "frame"));
-        text.push_str(&margin.row(&format!("+{}", thousands(ledger.foreign)), &what, look.width));
+    let beside = [
+        (ledger.foreign, "foreign", "on the receiver's wire that this run did not send"),
+        (ledger.duplicated, "duplicated", "on the receiver's wire once more than sent"),
+    ];
+    for (frames, name, what) in beside.into_iter().filter(|(frames, ..)| *frames > 0) {
+        let what = format!("{name}: {} {what}", plural(frames, "frame"));
+        text.push_str(&margin.row(&format!("+{}", thousands(frames)), &what, look.width));
+    }
+    if ledger.reordered > 0 {
+        let what = format!("reordered: {} arrived after one that was sent later", plural(ledger.reordered, "frame"));
+        text.push_str(&margin.row(&thousands(ledger.reordered), &what, look.width));
     }
     text
 }
@@ -143,8 +150,11 @@ fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
 /// Columns that the widest figure takes, its sign included.
 fn figure_width(ledger: &Ledger) -> usize {
     let counts = stages(ledger).into_iter().filter_map(|(_, packets)| packets);
-    let signed =
-        ledger.losses.iter().map(|loss| loss.packets).chain([ledger.foreign, ledger.read.abs_diff(ledger.selected)]);
+    let signed = ledger.losses.iter().map(|loss| loss.packets).chain([
+        ledger.foreign,
+        ledger.duplicated,
+        ledger.read.abs_diff(ledger.selected),
+    ]);
     let widest =
         counts.map(|packets| thousands(packets).len()).chain(signed.map(|packets| thousands(packets).len() + 1));
     widest.max().unwrap_or_default()

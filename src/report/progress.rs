@@ -1,5 +1,10 @@
-//! What is running, on a terminal's standard error: one line for each scenario, fed by its worker's events.
+//! What is running: on a terminal one line for each scenario on standard error, fed by its worker's events; and the same
+//! lines as text for whoever asks, terminal or not.
+//!
+//! How far a scenario is, is in [`State`], which knows no terminal and no clock.
 
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,86 +15,117 @@ use crate::outcome::Event;
 /// Lines are drawn again this often though nothing has come in, so that the clock goes on.
 const TICK: Duration = Duration::from_millis(200);
 
-/// The lines on the terminal, or nothing at all where there is none.
+/// A frame that has not arrived so long after it was sent is lost, for as long as it doesn't.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// What runs, and its lines on the terminal if there is one.
 #[derive(Debug)]
 pub struct Progress {
-    bars: MultiProgress,
-    running: Vec<Running>,
+    bars: Option<MultiProgress>,
+    scenarios: Vec<Scenario>,
     name_width: usize,
+    began: Instant,
 }
 
 /// One scenario.
 #[derive(Debug)]
-struct Running {
+struct Scenario {
     name: String,
-    bar: Option<Bar>,
-    state: State,
+    bar: Option<ProgressBar>,
+    /// While it runs.
+    state: Option<State>,
 }
 
-#[derive(Debug)]
-struct Bar {
-    line: ProgressBar,
-    replaying_since: Option<Instant>,
-}
-
-/// What is known of a scenario that runs.
+/// What is known of a scenario that runs. Times are those since the run began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
+    /// Empty until the worker has told one.
     phase: String,
     frames: Option<u64>,
+    replaying_since: Option<Duration>,
     sent: u64,
-    arrived: u64,
+    arrived: Option<u64>,
+    /// When how many had been sent: the last of those [`UNDER_WAY`] and longer ago, and all younger ones.
+    history: VecDeque<(Duration, u64)>,
 }
 
 impl Progress {
     /// Lines on standard error. `names`: of the scenarios, by index; `name_width`: columns for them.
     pub fn on_terminal(names: impl IntoIterator<Item = String>, name_width: usize) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), names, name_width)
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Self { bars: Some(bars), name_width, ..Self::hidden(names) }
     }
 
-    /// Shows nothing.
-    pub fn hidden() -> Self {
-        Self::on(ProgressDrawTarget::hidden(), [], 0)
+    /// Shows nothing unless it is asked. `names`: of the scenarios, by index.
+    pub fn hidden(names: impl IntoIterator<Item = String>) -> Self {
+        let scenarios = names.into_iter().map(|name| Scenario { name, bar: None, state: None }).collect();
+        Self { bars: None, scenarios, name_width: 0, began: Instant::now() }
     }
 
-    fn on(target: ProgressDrawTarget, names: impl IntoIterator<Item = String>, name_width: usize) -> Self {
-        let running = names.into_iter().map(|name| Running { name, bar: None, state: State::default() });
-        Self { bars: MultiProgress::with_draw_target(target), running: running.collect(), name_width }
+    /// A worker has been started.
+    pub fn started(&mut self, index: usize) {
+        let Some(scenario) = self.scenarios.get_mut(index) else { return };
+        let state = scenario.state.insert(State::default());
+        if let Some(bars) = &self.bars {
+            let bar = bars.add(ProgressBar::new_spinner());
+            bar.set_style(style());
+            bar.set_prefix(padded(&visible(&scenario.name), self.name_width));
+            bar.set_message(state.text(Duration::ZERO));
+            bar.enable_steady_tick(TICK);
+            scenario.bar = Some(bar);
+        }
     }
 
-    /// A worker has told something.
+    /// A worker that was started has told something.
     pub fn event(&mut self, index: usize, event: &Event) {
-        let Some(running) = self.running.get_mut(index) else { return };
         if let Event::Ended { .. } = event {
-            if let Some(bar) = running.bar.take() {
-                bar.line.finish_and_clear();
-                self.bars.remove(&bar.line);
+            return self.over(index);
+        }
+        let now = self.began.elapsed();
+        let Some(scenario) = self.scenarios.get_mut(index) else { return };
+        let Some(state) = &mut scenario.state else { return };
+        state.take(event, now);
+        if let Some(bar) = &scenario.bar {
+            bar.set_message(state.text(now));
+        }
+    }
+
+    /// A scenario runs no more.
+    pub fn over(&mut self, index: usize) {
+        let Some(scenario) = self.scenarios.get_mut(index) else { return };
+        scenario.state = None;
+        if let Some(bar) = scenario.bar.take() {
+            bar.finish_and_clear();
+            if let Some(bars) = &self.bars {
+                bars.remove(&bar);
             }
-            return;
         }
-        let bar = running.bar.get_or_insert_with(|| {
-            let line = self.bars.add(ProgressBar::new_spinner());
-            line.set_style(style());
-            line.set_prefix(padded(&visible(&running.name), self.name_width));
-            line.enable_steady_tick(TICK);
-            Bar { line, replaying_since: None }
-        });
-        running.state.take(event);
-        if running.state.phase == "replay" {
-            bar.replaying_since.get_or_insert_with(Instant::now);
+    }
+
+    /// A line for each scenario that runs: its name, and how far it is.
+    pub fn status(&self) -> String {
+        let now = self.began.elapsed();
+        let mut lines = String::new();
+        for scenario in &self.scenarios {
+            if let Some(state) = &scenario.state {
+                let _infallible = writeln!(lines, "{}: {}", visible(&scenario.name), state.text(now));
+            }
         }
-        bar.line.set_message(running.state.text(bar.replaying_since.map(|since| since.elapsed())));
+        lines
     }
 
     /// Runs `print` while the lines are away, so that what it prints stays above them.
     pub fn aside<R>(&self, print: impl FnOnce() -> R) -> R {
-        self.bars.suspend(print)
+        match &self.bars {
+            Some(bars) => bars.suspend(print),
+            None => print(),
+        }
     }
 
     /// Takes every line away.
     pub fn end(&mut self) {
-        for bar in self.running.iter_mut().filter_map(|running| running.bar.take()) {
-            bar.line.finish_and_clear();
+        for index in 0..self.scenarios.len() {
+            self.over(index);
         }
     }
 }
@@ -100,23 +136,70 @@ fn style() -> ProgressStyle {
 }
 
 impl State {
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event, now: Duration) {
         match event {
             Event::Planned { frames, .. } => self.frames = Some(*frames),
-            Event::Phase { name } => self.phase.clone_from(name),
-            Event::Progress { sent, arrived } => (self.sent, self.arrived) = (*sent, *arrived),
+            Event::Phase { name } => {
+                self.phase.clone_from(name);
+                // A search replays more than once, and counts anew each time.
+                if self.replays() {
+                    (self.replaying_since, self.sent, self.arrived) = (Some(now), 0, None);
+                    self.history.clear();
+                }
+            }
+            Event::Progress { sent, arrived } => {
+                (self.sent, self.arrived) = (*sent, *arrived);
+                self.history.push_back((now, *sent));
+                let long_ago = |(at, _): &(Duration, u64)| now.saturating_sub(*at) >= UNDER_WAY;
+                while self.history.get(1).is_some_and(long_ago) {
+                    self.history.pop_front();
+                }
+            }
             Event::Ended { .. } => {}
         }
     }
 
-    /// Phase, frames sent of all, arrived, and the rate since the replay began.
-    fn text(&self, replaying: Option<Duration>) -> String {
-        let phase = visible(&self.phase);
-        let Some(replaying) = replaying else { return phase.into_owned() };
-        let of = self.frames.map_or_else(String::new, |frames| format!("/{}", thousands(frames)));
-        let mut text = format!("{phase}  {}{of} sent  {} arrived", thousands(self.sent), thousands(self.arrived));
+    fn replays(&self) -> bool {
+        self.phase == "replay"
+    }
+
+    /// So many at least are lost: those that had been sent [`UNDER_WAY`] before the last news, less all that have arrived.
+    ///
+    /// What was sent since counts as under way, so that nothing is lost for a moment only. In return what arrived of it
+    /// hides as many that are lost: this is never too much, and the ledger tells all. 0 where the wire can't be seen.
+    fn lost(&self) -> u64 {
+        let (Some(arrived), Some((then, sent)), Some((last, _))) =
+            (self.arrived, self.history.front(), self.history.back())
+        else {
+            return 0;
+        };
+        if last.saturating_sub(*then) < UNDER_WAY { 0 } else { sent.saturating_sub(arrived) }
+    }
+
+    /// The phase; from the replay on also the frames sent, of all, and their share, those that have arrived and those that
+    /// are lost; and while it goes on the rate since its beginning.
+    fn text(&self, now: Duration) -> String {
+        // The first thing that a worker does.
+        let phase = if self.phase.is_empty() { "plan".into() } else { visible(&self.phase) };
+        let Some(since) = self.replaying_since else { return phase.into_owned() };
+        let mut text = format!("{phase}  {}", thousands(self.sent));
+        match self.frames {
+            Some(frames) if frames > 0 => {
+                let percent = self.sent.saturating_mul(100) / frames;
+                let _infallible = write!(text, "/{} sent ({percent} %)", thousands(frames));
+            }
+            _ => text.push_str(" sent"),
+        }
+        if let Some(arrived) = self.arrived {
+            let _infallible = write!(text, "  {} arrived", thousands(arrived));
+        }
+        let lost = self.lost();
+        if lost > 0 {
+            let _infallible = write!(text, "  {} lost", thousands(lost));
+        }
         // Once the replay is over the time goes on and the frames don't: no rate then.
-        if self.phase == "replay" && replaying >= TICK {
+        let replaying = now.saturating_sub(since);
+        if self.replays() && replaying >= TICK {
             #[expect(clippy::cast_precision_loss, reason = "a rate of three digits")]
             let rate = self.sent as f64 / replaying.as_secs_f64();
             text.push_str("  ");
@@ -130,10 +213,15 @@ impl State {
 mod tests {
     use super::*;
 
-    fn after(events: &[Event]) -> State {
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// The state after these events, each at its time in milliseconds.
+    fn after(events: &[(u64, Event)]) -> State {
         let mut state = State::default();
-        for event in events {
-            state.take(event);
+        for (at, event) in events {
+            state.take(event, ms(*at));
         }
         state
     }
@@ -142,29 +230,98 @@ mod tests {
         Event::Phase { name: name.to_owned() }
     }
 
+    fn planned(frames: u64) -> Event {
+        Event::Planned { frames, seconds: Some(2.0), timeout: 32.0 }
+    }
+
+    fn progress(sent: u64, arrived: u64) -> Event {
+        Event::Progress { sent, arrived: Some(arrived) }
+    }
+
     #[test]
     fn before_the_replay_only_the_phase_is_known() {
-        let state = after(&[phase("lab")]);
-        assert_eq!(state.text(None), "lab");
+        assert_eq!(State::default().text(ms(7)), "plan");
+        assert_eq!(after(&[(0, planned(3)), (1, phase("lab"))]).text(ms(7)), "lab");
     }
 
     #[test]
     fn the_replay_shows_how_far_it_is_and_how_fast() {
-        let planned = Event::Planned { frames: 5548, seconds: Some(2.0), timeout: 32.0 };
-        let state = after(&[planned, phase("replay"), Event::Progress { sent: 2774, arrived: 2770 }]);
-        assert_eq!(state.text(Some(Duration::from_secs(1))), "replay  2,774/5,548 sent  2,770 arrived  2.77 kpps");
-        assert_eq!(state.text(Some(Duration::from_millis(1))), "replay  2,774/5,548 sent  2,770 arrived");
+        let state = after(&[(0, planned(5548)), (500, phase("replay")), (501, progress(2774, 2770))]);
+        assert_eq!(state.text(ms(1500)), "replay  2,774/5,548 sent (50 %)  2,770 arrived  2.77 kpps");
+        assert_eq!(state.text(ms(501)), "replay  2,774/5,548 sent (50 %)  2,770 arrived");
+    }
+
+    #[test]
+    fn all_but_one_frame_is_not_yet_everything() {
+        let state = after(&[(0, planned(1000)), (0, phase("replay")), (1, progress(999, 999))]);
+        assert_eq!(state.text(ms(1)), "replay  999/1,000 sent (99 %)  999 arrived");
     }
 
     #[test]
     fn after_the_replay_there_is_no_rate() {
-        let state = after(&[phase("replay"), Event::Progress { sent: 10, arrived: 10 }, phase("settle")]);
-        assert_eq!(state.text(Some(Duration::from_secs(9))), "settle  10 sent  10 arrived");
+        let state = after(&[(0, phase("replay")), (1, progress(10, 10)), (2, phase("settle"))]);
+        assert_eq!(state.text(ms(9000)), "settle  10 sent  10 arrived");
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_lost() {
+        let sent_just_now = after(&[(0, phase("replay")), (10, progress(1, 0)), (3010, progress(2, 1))]);
+        assert_eq!(sent_just_now.lost(), 0);
+        // The clock alone loses nothing: what arrived since was not told yet.
+        assert_eq!(
+            after(&[(0, phase("replay")), (10, progress(5, 4))]).text(ms(9000)),
+            "replay  5 sent  4 arrived  0.56 pps"
+        );
+    }
+
+    #[test]
+    fn what_has_not_arrived_after_a_second_is_lost() {
+        let mut state = after(&[(0, phase("replay")), (100, progress(50, 40)), (600, progress(90, 45))]);
+        assert_eq!(state.lost(), 0);
+        state.take(&progress(100, 46), ms(1100));
+        assert_eq!(state.lost(), 50 - 46);
+        state.take(&progress(100, 46), ms(2100));
+        assert_eq!(state.text(ms(2100)), "replay  100 sent  46 arrived  54 lost  47.6 pps");
+        // Late, but not lost.
+        state.take(&progress(100, 100), ms(2200));
+        assert_eq!(state.lost(), 0);
+    }
+
+    #[test]
+    fn a_wire_that_cannot_be_seen_has_neither_arrivals_nor_losses() {
+        let unseen = |sent| Event::Progress { sent, arrived: None };
+        let state = after(&[(0, phase("replay")), (1, unseen(10)), (3001, unseen(10)), (3002, phase("settle"))]);
+        assert_eq!(state.text(ms(4000)), "settle  10 sent");
+    }
+
+    #[test]
+    fn a_second_replay_counts_anew() {
+        let first = [(0, phase("replay")), (1, progress(10, 0)), (2001, progress(10, 0)), (2002, phase("settle"))];
+        let mut state = after(&first);
+        assert_eq!(state.lost(), 10);
+        state.take(&phase("replay"), ms(3000));
+        state.take(&progress(20, 20), ms(4000));
+        assert_eq!(state.text(ms(4000)), "replay  20 sent  20 arrived  20.0 pps");
+    }
+
+    #[test]
+    fn only_what_runs_has_a_status() {
+        let mut progress = Progress::hidden(["one".to_owned(), "two".to_owned(), "three\u{1b}".to_owned()]);
+        assert_eq!(progress.status(), "");
+        progress.started(0);
+        progress.started(2);
+        progress.event(2, &phase("lab"));
+        assert_eq!(progress.status(), "one: plan\nthree\\u{1b}: lab\n");
+        progress.over(0);
+        progress.event(0, &phase("lab"));
+        progress.end();
+        assert_eq!(progress.status(), "");
     }
 
     #[test]
     fn without_a_terminal_events_draw_nothing_and_printing_goes_on() {
-        let mut progress = Progress::hidden();
+        let mut progress = Progress::hidden([]);
+        progress.started(3);
         progress.event(3, &phase("lab"));
         assert_eq!(progress.aside(|| 7), 7);
         progress.end();

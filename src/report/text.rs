@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::words::{count, padded, plural, scaled, seconds, shortened, thousands, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
 use crate::diagnostic::{Problem, Severity, render};
-use crate::outcome::{Application, Check, Ledger, Outcome, Replay, Stage, Verdict};
+use crate::outcome::{Application, Check, Find, Ledger, Outcome, Replay, Stage, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
 const MARGIN: usize = 9;
@@ -35,6 +35,9 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
         if let Some(ledger) = &outcome.ledger {
             text.push_str(&ledger::losses(ledger, look, MARGIN));
         }
+        if let Some(find) = outcome.replay.as_ref().and_then(|replay| replay.find.as_ref()) {
+            text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
+        }
         let warnings: Vec<_> = of_severity(outcome, |severity| severity != Severity::Note);
         if !warnings.is_empty() {
             text.push_str(&problems(&warnings, look));
@@ -57,6 +60,9 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
     if let Some(replay) = &outcome.replay {
         let lines = ledger::hang(&" ".repeat(MARGIN), &replay_line(replay), look.width);
         text.push_str(&paint_lines(look.style, Role::Faint, &lines));
+        if let Some(find) = &replay.find {
+            text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
+        }
     }
     let failed: Vec<_> =
         outcome.checks.iter().filter(|check| !check.passed).map(|check| problem_of(check, outcome)).collect();
@@ -181,6 +187,26 @@ fn replay_line(replay: &Replay) -> String {
         let _infallible = write!(text, "; off schedule by {} µs", figures.join(", "));
     }
     text
+}
+
+/// What the search for the highest rate found, and what ends it.
+fn find_line(find: &Find) -> String {
+    let trials = count(u64::try_from(find.trials.len()).unwrap_or(u64::MAX), "trial");
+    let found = match find.pps {
+        Some(pps) => format!("{} without loss, found in {trials}", scaled(pps, "pps")),
+        None => format!("every one of {trials} lost packets"),
+    };
+    match &find.limit {
+        None if find.pps.is_some() => format!("{found}: the receiver takes all that this machine sends"),
+        None => found,
+        Some(loss) => format!(
+            "{found}; above it {} × {}: {}; {}",
+            thousands(loss.packets),
+            visible(&loss.cause),
+            visible(&loss.why),
+            visible(&loss.fix)
+        ),
+    }
 }
 
 /// The failed expectation as the judge wrote it down, or from its figures.

@@ -8,9 +8,15 @@ use std::time::Duration;
 use nix::sys::prctl;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 
-/// How long before the deadline sleeping ends and spinning begins. A sleep ends 50 to 100 µs late on an idle machine, and more on
-/// a busy one; 300 µs cost a third of a core at 1,000 frames a second.
+use crate::diagnostic::Problem;
+use crate::scenario::pacing::Precision;
+
+/// How long before the deadline sleeping ends and spinning begins, for [`Precision::Balanced`]. A sleep ends 50 to 100 µs late on an
+/// idle machine, and more on a busy one; 300 µs cost a third of a core at 1,000 frames a second.
 const SPIN: Duration = Duration::from_micros(300);
+
+/// The same for [`Precision::Spin`]: only what lies further in the future is slept through.
+const ALWAYS_SPIN: Duration = Duration::from_millis(50);
 
 /// The longest sleep without a look at `interrupted`.
 const SLICE: Duration = Duration::from_millis(50);
@@ -30,12 +36,24 @@ pub trait Clock {
 pub struct Monotonic {
     /// Timer slack belongs to a thread, so a clock made by one and used by another would sleep 50 µs too long.
     thread: Option<std::thread::ThreadId>,
+    /// How long before a deadline it spins.
+    spin: Duration,
 }
 
 impl Monotonic {
     /// A clock; the first wait of a thread sets that thread's timer slack to 1 ns (`PR_SET_TIMERSLACK`).
     pub const fn new() -> Self {
-        Self { thread: None }
+        Self { thread: None, spin: SPIN }
+    }
+
+    /// A clock that waits like this.
+    pub const fn with(precision: Precision) -> Self {
+        let spin = match precision {
+            Precision::Spin => ALWAYS_SPIN,
+            Precision::Balanced => SPIN,
+            Precision::Frugal => Duration::ZERO,
+        };
+        Self { thread: None, spin }
     }
 
     /// Sets the timer slack of the calling thread, once. Where the kernel refuses, sleeps end up to 50 µs late, which
@@ -66,7 +84,8 @@ impl Clock for Monotonic {
         }
         loop {
             let now = self.now();
-            let Some(sleep) = deadline.saturating_sub(now).checked_sub(SPIN).filter(|sleep| !sleep.is_zero()) else {
+            let Some(sleep) = deadline.saturating_sub(now).checked_sub(self.spin).filter(|sleep| !sleep.is_zero())
+            else {
                 break;
             };
             self.sharpen();
@@ -81,6 +100,46 @@ impl Clock for Monotonic {
             std::hint::spin_loop();
         }
         true
+    }
+}
+
+/// A step of the machine's time of day that is worth telling.
+const STEP: Duration = Duration::from_millis(1);
+
+/// `CLOCK_REALTIME` beside `CLOCK_MONOTONIC`: sending hangs on the second alone, the kernel's receive times on the first.
+#[derive(Debug)]
+pub struct WallClock {
+    /// What the first is ahead of the second, in nanoseconds.
+    ahead: i128,
+}
+
+impl WallClock {
+    /// Looks at both.
+    pub fn start() -> Self {
+        Self { ahead: Self::ahead() }
+    }
+
+    /// What to tell, where the time of day was set meanwhile.
+    pub fn stepped(&self) -> Option<Problem> {
+        Self::note(Self::ahead() - self.ahead)
+    }
+
+    fn ahead() -> i128 {
+        let now = |clock: ClockId| {
+            let now: Duration = clock.now().expect("every Linux has both clocks").into();
+            i128::try_from(now.as_nanos()).unwrap_or(i128::MAX)
+        };
+        now(ClockId::CLOCK_REALTIME) - now(ClockId::CLOCK_MONOTONIC)
+    }
+
+    fn note(step_ns: i128) -> Option<Problem> {
+        (step_ns.unsigned_abs() > STEP.as_nanos()).then(|| {
+            #[expect(clippy::cast_precision_loss, reason = "shown in milliseconds")]
+            let milliseconds = step_ns as f64 / 1e6;
+            Problem::warning(format!("the machine's time of day was set by {milliseconds:+.0} ms during the replay"))
+                .why("frames were sent by CLOCK_MONOTONIC, which no step moves; the times of what arrived, where it is kept, have the step in them")
+                .fix("compare times of kept frames only on one side of it")
+        })
     }
 }
 
@@ -138,6 +197,14 @@ mod tests {
             assert!(clock.wait_until(deadline, &|| false));
             assert!(clock.now() >= deadline);
         }
+    }
+
+    #[test]
+    fn a_step_of_the_time_of_day_is_told_and_a_drift_is_not() {
+        assert!(WallClock::start().stepped().is_none());
+        assert!(WallClock::note(-900_000).is_none());
+        let told = WallClock::note(-3_600_000_000_000).expect("an hour back").what;
+        assert_eq!(told, "the machine's time of day was set by -3600000 ms during the replay");
     }
 
     #[test]

@@ -91,7 +91,8 @@ pub(super) fn existing(name: &str) -> Result<InterfaceFacts> {
 }
 
 /// Questions about links, asked in the network namespace in which it was opened.
-pub(super) struct Links(Channel);
+#[derive(Debug)]
+pub(in crate::wire) struct Links(Channel);
 
 impl Links {
     pub(super) fn open() -> io::Result<Self> {

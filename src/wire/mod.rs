@@ -7,13 +7,14 @@
 //! Start at [`sender`] for the way out and [`ring`] for the way in; [`receiver`] is what reads where a scenario names no
 //! application. [`counters`], [`sockets`] and [`loopback`] are evidence; [`clock`] waits; [`interface`] tells what there is.
 //!
-//! `unsafe` stands only where a kernel interface has no safe wrapper: `packet_socket` (packet(7), sendmmsg(2)), `ring` (the
-//! mapped ring) and `receiver` (recvmmsg(2), multicast options).
+//! `unsafe` stands only where a kernel interface has no safe wrapper: `packet_socket` (packet(7), sendmmsg(2)), `mapping` (mmap(2)), `ring`
+//! (blocks of the mapped ring), `sender/xdp` (AF_XDP) and `receiver` (recvmmsg(2), multicast options).
 
 pub mod clock;
 pub mod counters;
 pub mod interface;
 pub mod loopback;
+mod mapping;
 mod netlink;
 mod packet_socket;
 pub mod receiver;

@@ -22,6 +22,7 @@ const REPLY_BYTES: usize = 64 << 10;
 const ATTEMPTS: usize = 16;
 
 /// A netlink socket in the network namespace of the thread that opened it.
+#[derive(Debug)]
 pub(super) struct Channel {
     socket: Socket,
     sequence: u32,

@@ -8,8 +8,7 @@
 use std::ffi::c_int;
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::{self, NonNull};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use super::interface;
+use super::mapping::Mapping;
 use super::netlink::{u16_at, u32_at};
 use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
 use crate::diagnostic::{Failure, Problem, Result};
@@ -34,7 +34,7 @@ const TPACKET_V3: c_int = 2;
 const RETIRE_MILLISECONDS: u32 = 2;
 
 /// The smallest block. It must hold the largest frame.
-const BLOCK_BYTES: usize = 16 << 10;
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// Room in a block beside the frame: the block's header (48), the frame's (48), its address (20) and alignment.
 const OVERHEAD_BYTES: usize = 256;
@@ -132,7 +132,7 @@ impl Ring {
             )
         };
         socket.request_ring(&request).map_err(|error| refused(&error))?;
-        let memory = Mapping::new(&socket, length).map_err(|error| refused(&error))?;
+        let memory = Mapping::of(socket.as_fd(), length, 0).map_err(|error| refused(&error))?;
         let waker = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
         let waker = Waker(Arc::new(waker.map_err(|errno| failed(&errno.into()))?));
         socket.bind(facts.index, EVERY_PROTOCOL).map_err(|error| failed(&error))?;
@@ -198,10 +198,7 @@ impl Ring {
     }
 
     fn status(&self) -> &AtomicU32 {
-        let status = self.memory.at(self.next * self.block_bytes + BLOCK_STATUS, size_of::<u32>());
-        // SAFETY: `at` checked that 4 bytes are inside the mapping, which lives as long as self; the offset is a multiple of 4 in
-        // page-aligned memory. The kernel writes the word at any time, which an atomic allows.
-        unsafe { AtomicU32::from_ptr(status.cast().as_ptr()) }
+        self.memory.word(self.next * self.block_bytes + BLOCK_STATUS)
     }
 
     /// Waits for a block, the waker or the time; forgets the wake-up and the socket's error.
@@ -253,51 +250,6 @@ impl Ring {
         }
     }
 }
-
-/// The ring's memory, unmapped when dropped.
-struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(socket: &PacketSocket, length: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                socket.as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Self { start, length })
-    }
-
-    /// The address of `length` bytes at `offset`, which are inside.
-    fn at(&self, offset: usize, length: usize) -> NonNull<u8> {
-        assert!(offset + length <= self.length, "block numbers stay below the number of blocks");
-        // SAFETY: the assertion keeps the offset inside the one mapping that starts at `start`.
-        unsafe { self.start.add(offset) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: start and length are those of the mapping made in `new`, and nothing borrowed from it outlives self. It can fail
-        // only for arguments that aren't a mapping.
-        let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
-    }
-}
-
-// SAFETY: the mapping belongs to nobody else, and moving it between threads moves no memory.
-unsafe impl Send for Mapping {}
 
 /// One frame of a block, as the kernel describes it (`struct tpacket3_hdr`).
 struct Frame<'a> {

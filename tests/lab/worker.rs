@@ -18,7 +18,7 @@ use restage::lab::namespace;
 use restage::lab::network::{Lab, LabPlan};
 use restage::lab::program;
 use restage::lab::work::{self, WorkFolder};
-use restage::lab::worker::{Job, Next, Notice, WorkerEnd, supervise, watch_parent};
+use restage::lab::worker::{Job, News, Next, Notice, WorkerEnd, supervise, watch_parent};
 use restage::outcome::{Event, Outcome, Verdict};
 
 use crate::{Case, lab};
@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_line_that_is_no_event_ends_the_worker", no_event),
     ("an_interruption_lets_workers_end_in_order", an_interruption),
     ("a_second_interruption_kills_at_once", a_second_interruption),
+    ("a_question_for_the_status_is_told_on_and_ends_nothing", a_question),
     ("a_killed_parent_leaves_no_worker_no_application_and_no_folder", a_killed_parent),
     ("a_killed_worker_leaves_no_application_and_no_folder", a_killed_worker),
     ("a_work_folder_is_private_and_gone_when_dropped", a_work_folder),
@@ -142,10 +143,12 @@ fn jobs(words: &[&str]) -> Vec<Job> {
 }
 
 /// Runs workers one after the other; gives what was told, and how they ended.
-fn run(words: &[&str]) -> (Vec<(usize, Notice)>, Vec<WorkerEnd>) {
+fn run(words: &[&str]) -> (Vec<(usize, News)>, Vec<WorkerEnd>) {
     let mut notices = Vec::new();
-    let ends = supervise(jobs(words), 1, &mut |index, notice| {
-        notices.push((index, notice));
+    let ends = supervise(jobs(words), 1, &mut |notice| {
+        if let Notice::Job(index, news) = notice {
+            notices.push((index, news));
+        }
         Next::GoOn
     });
     (notices, ends.unwrap())
@@ -154,8 +157,8 @@ fn run(words: &[&str]) -> (Vec<(usize, Notice)>, Vec<WorkerEnd>) {
 fn workers_finish() {
     let (notices, ends) = run(&["finish", "finish"]);
     let one = |index| {
-        [Notice::Started, Notice::Event(planned(5.0)), Notice::Event(ended()), Notice::Ended(WorkerEnd::Finished)]
-            .map(|notice| (index, notice))
+        [News::Started, News::Event(planned(5.0)), News::Event(ended()), News::Ended(WorkerEnd::Finished)]
+            .map(|news| (index, news))
     };
     assert_eq!(notices, [one(10), one(11)].concat());
     assert_eq!(ends, [WorkerEnd::Finished, WorkerEnd::Finished]);
@@ -163,11 +166,11 @@ fn workers_finish() {
 
 fn at_once() {
     let (mut running, mut most) = (0, 0);
-    let ends = supervise(jobs(&["finish"; 7]), 3, &mut |_, notice| {
+    let ends = supervise(jobs(&["finish"; 7]), 3, &mut |notice| {
         match notice {
-            Notice::Started => running += 1,
-            Notice::Ended(_) => running -= 1,
-            Notice::Event(_) => {}
+            Notice::Job(_, News::Started) => running += 1,
+            Notice::Job(_, News::Ended(_)) => running -= 1,
+            Notice::Job(_, News::Event(_)) | Notice::StatusAsked => {}
         }
         most = most.max(running);
         Next::GoOn
@@ -177,8 +180,8 @@ fn at_once() {
 }
 
 fn start_no_more() {
-    let ends = supervise(jobs(&["finish", "crash", "finish"]), 1, &mut |index, notice| match notice {
-        Notice::Ended(_) if index == 10 => Next::StartNoMore,
+    let ends = supervise(jobs(&["finish", "crash", "finish"]), 1, &mut |notice| match notice {
+        Notice::Job(10, News::Ended(_)) => Next::StartNoMore,
         _ => Next::GoOn,
     });
     assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted, WorkerEnd::NotStarted]);
@@ -195,7 +198,7 @@ fn too_long() {
     let start = Instant::now();
     let mut jobs = jobs(&["plan-and-hang", "hang"]);
     jobs[1].limit = Some(Duration::from_millis(50));
-    let ends = supervise(jobs, 2, &mut |_, _| Next::GoOn).unwrap();
+    let ends = supervise(jobs, 2, &mut |_| Next::GoOn).unwrap();
     let timed_out = |ms| WorkerEnd::TimedOut { limit: Duration::from_millis(ms) };
     assert_eq!(ends, [timed_out(0), timed_out(50)]);
     // The first was given its own limit, 0 s, and 2 s to judge.
@@ -212,8 +215,8 @@ fn no_event() {
 /// The supervisor interrupts itself as soon as both workers run.
 fn an_interruption() {
     let mut phases = 0;
-    let ends = supervise(jobs(&["end-when-told", "end-when-told", "finish"]), 2, &mut |_, notice| {
-        if matches!(notice, Notice::Event(Event::Phase { .. })) {
+    let ends = supervise(jobs(&["end-when-told", "end-when-told", "finish"]), 2, &mut |notice| {
+        if matches!(notice, Notice::Job(_, News::Event(Event::Phase { .. }))) {
             phases += 1;
             if phases == 2 {
                 nix::sys::signal::raise(Signal::SIGINT).unwrap();
@@ -226,8 +229,8 @@ fn an_interruption() {
 
 fn a_second_interruption() {
     let start = Instant::now();
-    let ends = supervise(jobs(&["hang"]), 1, &mut |_, notice| {
-        if notice == Notice::Started {
+    let ends = supervise(jobs(&["hang"]), 1, &mut |notice| {
+        if matches!(notice, Notice::Job(_, News::Started)) {
             // Two different signals: two of one kind may become one.
             nix::sys::signal::raise(Signal::SIGINT).unwrap();
             nix::sys::signal::raise(Signal::SIGTERM).unwrap();
@@ -238,10 +241,28 @@ fn a_second_interruption() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
+/// The supervisor asks itself while a worker runs, and is interrupted once it has heard.
+fn a_question() {
+    let mut asked = 0;
+    let ends = supervise(jobs(&["end-when-told", "finish"]), 1, &mut |notice| {
+        match notice {
+            Notice::Job(_, News::Event(Event::Phase { .. })) => nix::sys::signal::raise(Signal::SIGUSR1).unwrap(),
+            Notice::StatusAsked => {
+                asked += 1;
+                nix::sys::signal::raise(Signal::SIGINT).unwrap();
+            }
+            Notice::Job(..) => {}
+        }
+        Next::GoOn
+    });
+    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::Interrupted]);
+    assert_eq!(asked, 1);
+}
+
 /// Supervises a worker with an application, and says so.
 fn supervisor() {
-    let ends = supervise(jobs(&["application"]), 1, &mut |_, notice| {
-        if matches!(notice, Notice::Event(Event::Phase { .. })) {
+    let ends = supervise(jobs(&["application"]), 1, &mut |notice| {
+        if matches!(notice, Notice::Job(_, News::Event(Event::Phase { .. }))) {
             println!("running");
         }
         Next::GoOn

@@ -10,6 +10,7 @@
 )]
 
 mod namespaces;
+mod xdp;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
@@ -78,12 +79,12 @@ fn a_ring_that_nobody_reads_counts_what_it_dropped() {
     let frames: Vec<_> = (0..1_000).map(|number| udp_frame(number, 4739, 1000)).collect();
     send_all(&mut sender, &frames);
     let mut count = 0;
-    // What the ring has room for is 64 KiB of blocks; all of it is ready, since the frames after it found none.
+    // What the ring has room for is two blocks of 64 KiB; all of it is ready, since the frames after it found none.
     ring.read(LIMIT, &mut |_| count += 1).unwrap();
     let statistics = ring.statistics().unwrap();
     assert_eq!(statistics.packets + statistics.drops, 1_000);
     assert_eq!(statistics.packets, count);
-    assert!(statistics.drops > 900, "{statistics:?}");
+    assert!(statistics.drops > 800, "{statistics:?}");
     assert_eq!(ring.statistics().unwrap(), statistics, "it adds up, though the kernel begins again at 0");
 }
 

@@ -64,6 +64,9 @@ fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
         delivered: Some(delivered),
         consumed: Some(consumed),
         foreign: 0,
+        duplicated: 0,
+        reordered: 0,
+        altered: 0,
         losses,
     }
 }
@@ -100,10 +103,15 @@ fn consumed_check(name: &str, actual: u64, of: u64) -> Check {
 fn replay() -> Replay {
     Replay {
         sender: "packet".to_owned(),
+        sender_why: "the scenario names it".to_owned(),
         seconds: 0.03,
         pps: Some(184_933.0),
         bits_per_second: Some(1.418e9),
-        lateness_us: Some(Lateness { p50: 1.2, p99: 9.8, max: 40.1 }),
+        lateness_us: Some(Lateness { p50: 1.2, p90: 4.0, p99: 9.8, p999: 20.0, max: 40.1 }),
+        lateness_from_first_us: None,
+        gap_error_us: None,
+        scheduled_seconds: None,
+        find: None,
     }
 }
 

@@ -1,40 +1,21 @@
-//! Frames out: a packet socket past the queueing discipline, 64 frames a system call.
-//!
-//! Needs `CAP_NET_RAW`. Never uses `PACKET_VNET_HDR`: a receiver on the same machine would believe a checksum that nobody
-//! computed. Start at [`PacketSender::send`].
+//! A packet socket past the queueing discipline (packet(7)), 64 frames a system call. Start at [`PacketSender::send`].
 
 use std::io;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::socket::{SockType, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::interface::{self, InterfaceKind, Links};
-use super::packet_socket::{BATCH, PacketSocket};
-use crate::diagnostic::{Failure, Problem, Result};
-
-/// How long an interface may refuse one frame for want of room before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::{Placed, Refusals, SendResult, given_up};
+use crate::diagnostic::{Failure, Result};
+use crate::wire::interface::{self, InterfaceKind, Links};
+use crate::wire::packet_socket::{BATCH, PacketSocket};
 
 /// How often a frame that is longer than any the interface ever took is offered again before it counts as too long. A queue of
 /// 1,000 frames (`netdev_max_backlog`) is empty long before.
 const OFFERS: u32 = 4;
 
-/// What became of one frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendResult {
-    /// The kernel took it.
-    Sent,
-    /// Longer than the interface or, for a veth, its peer lets through.
-    TooLong,
-    /// Not a frame to the kernel: under 14 bytes.
-    Unsendable,
-    /// The interface is down, has no link, or is gone.
-    InterfaceDown,
-}
-
 /// Sends frames on one interface.
+#[derive(Debug)]
 pub struct PacketSender {
     socket: PacketSocket,
     links: Links,
@@ -124,7 +105,7 @@ impl PacketSender {
             Some(libc::EINVAL) => Ok(Some(SendResult::Unsendable)),
             Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => Ok(Some(SendResult::InterfaceDown)),
             Some(libc::ENOBUFS | libc::EAGAIN | libc::ENOMEM) => self.no_room(length, error, refusals),
-            _ => Err(self.given_up(error)),
+            _ => Err(given_up(&self.interface, error)),
         }
     }
 
@@ -140,38 +121,57 @@ impl PacketSender {
                 self.shortest_refused = self.shortest_refused.min(length);
                 return Ok(Some(SendResult::TooLong));
             }
-        } else if refusals.since.is_some_and(|since| since.elapsed() > PATIENCE) {
-            return Err(self.given_up(error));
+        } else if refusals.are_too_many() {
+            return Err(given_up(&self.interface, error));
         }
         refusals.wait();
         Ok(None)
     }
+}
 
-    fn given_up(&self, error: &io::Error) -> Failure {
-        Failure::error(
-            Problem::error(format!("`{}` takes no more frames", self.interface))
-                .why(error.to_string())
-                .fix("look at the interface with `ip -s link`, or send more slowly: `[pacing] rate`"),
-        )
+/// A [`PacketSender`] with the batch that it sends.
+#[derive(Debug)]
+pub struct Batching {
+    sender: PacketSender,
+    /// Their buffers are used again.
+    frames: Vec<Vec<u8>>,
+    placed: usize,
+}
+
+impl From<PacketSender> for Batching {
+    fn from(sender: PacketSender) -> Self {
+        Self { sender, frames: Vec::new(), placed: 0 }
     }
 }
 
-/// How often, and since when, the interface has refused the same frame.
-#[derive(Default)]
-struct Refusals {
-    count: u32,
-    since: Option<Instant>,
-}
-
-impl Refusals {
-    /// Gives the interface time: at first hardly any, then 100 µs.
-    fn wait(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
-        self.count = self.count.saturating_add(1);
-        if self.count == 1 {
-            thread::yield_now();
-        } else {
-            thread::sleep(Duration::from_micros(100));
+impl Batching {
+    pub(super) fn place(&mut self, frame: &[u8]) -> Placed {
+        if self.placed == BATCH {
+            return Placed::Full;
         }
+        if self.placed == self.frames.len() {
+            self.frames.push(Vec::with_capacity(frame.len().max(256)));
+        }
+        if let Some(buffer) = self.frames.get_mut(self.placed) {
+            buffer.clear();
+            buffer.extend_from_slice(frame);
+            self.placed += 1;
+        }
+        Placed::Yes
+    }
+
+    pub(super) fn send(&mut self, results: &mut Vec<SendResult>) -> Result<()> {
+        let mut batch: [&[u8]; BATCH] = [&[]; BATCH];
+        for (slot, frame) in batch.iter_mut().zip(self.frames.iter().take(self.placed)) {
+            *slot = frame;
+        }
+        let sent = self.sender.send(batch.get(..self.placed).unwrap_or_default(), results);
+        self.placed = 0;
+        sent
+    }
+
+    pub(super) fn warm(&mut self) {
+        // One byte is no frame: the kernel says so (EINVAL) after most of the way.
+        let _ = self.sender.send(&[&[0]], &mut Vec::new());
     }
 }

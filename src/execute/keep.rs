@@ -1,0 +1,105 @@
+//! `[receiver] keep`: what arrived, as a pcapng file, with the kernel's receive times and, as comments, which sent frame each is.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use crate::capture::{Frame, Writer};
+use crate::diagnostic::{Failure, Result};
+use crate::ledger::matching::Sighting;
+use crate::packet::layers::LinkType;
+use crate::wire::ring::Seen;
+
+/// Writes frames beside the file that is wanted, and gives them its name when all are written.
+pub(super) struct Keeper {
+    writer: Writer<BufWriter<File>>,
+    path: PathBuf,
+    beside: PathBuf,
+    frames: u64,
+    bytes: Vec<u8>,
+    options: Vec<u8>,
+    failure: Option<std::io::Error>,
+}
+
+impl Keeper {
+    /// Begins the file; the folders above it are made.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        let create = || {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            Writer::pcapng(BufWriter::with_capacity(1 << 18, File::create(&beside)?), true)
+        };
+        let writer = create().map_err(|error| unwritable(path, &error))?;
+        Ok(Self {
+            writer,
+            path: path.to_owned(),
+            beside,
+            frames: 0,
+            bytes: Vec::new(),
+            options: Vec::new(),
+            failure: None,
+        })
+    }
+
+    /// Adds a frame. What goes wrong is told by [`Self::finish`]: reading the ring goes on.
+    pub(super) fn keep(&mut self, seen: &Seen<'_>, sighting: Sighting) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.frames += 1;
+        self.options.clear();
+        comment(
+            &mut self.options,
+            &match sighting {
+                Sighting::Sent(frame) => format!("sent frame {frame}"),
+                Sighting::Again(frame) => format!("sent frame {frame}, once more"),
+                Sighting::Stranger => "nobody sent this".to_owned(),
+            },
+        );
+        self.bytes.clear();
+        self.bytes.extend_from_slice(seen.bytes);
+        let frame = Frame {
+            number: self.frames,
+            time_ns: seen.time_ns,
+            original_length: seen.original_length,
+            link: LinkType::ETHERNET,
+            bytes: &mut self.bytes,
+        };
+        self.failure = self.writer.write_with(&frame, &self.options).err();
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// When something of it could not be written; nothing is left of it then.
+    pub(super) fn finish(mut self) -> Result<()> {
+        let written = match self.failure.take() {
+            Some(error) => Err(error),
+            None => self.writer.finish().map(|_| ()).and_then(|()| std::fs::rename(&self.beside, &self.path)),
+        };
+        written.map_err(|error| {
+            // It may not be there.
+            let _ = std::fs::remove_file(&self.beside);
+            unwritable(&self.path, &error)
+        })
+    }
+}
+
+/// `opt_comment` (draft-ietf-opsawg-pcapng §3.5) as a little-endian file has it, padded to 32 bits.
+fn comment(options: &mut Vec<u8>, text: &str) {
+    options.extend_from_slice(&1_u16.to_le_bytes());
+    options.extend_from_slice(&u16::try_from(text.len()).expect("a short sentence").to_le_bytes());
+    options.extend_from_slice(text.as_bytes());
+    options.resize(options.len().next_multiple_of(4), 0);
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::system(format!("what arrived can't be kept in `{}`", path.display()), error)
+}

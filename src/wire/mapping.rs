@@ -1,0 +1,66 @@
+//! Memory that is shared with the kernel, unmapped when dropped (mmap(2)). Start at [`Mapping::of`].
+#![expect(unsafe_code, reason = "mmap: nobody's safe wrapper gives memory that the kernel writes to")]
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU32;
+
+/// A mapping of its own.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    /// `length` bytes of a descriptor, from `offset` on, all of it in memory.
+    pub(super) fn of(descriptor: BorrowedFd<'_>, length: usize, offset: libc::off_t) -> io::Result<Self> {
+        Self::new(length, libc::MAP_SHARED, descriptor.as_raw_fd(), offset)
+    }
+
+    /// `length` bytes of nobody else's, all of it in memory.
+    pub(super) fn anonymous(length: usize) -> io::Result<Self> {
+        Self::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    }
+
+    fn new(length: usize, flags: c_int, descriptor: c_int, offset: libc::off_t) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), length, access, flags | libc::MAP_POPULATE, descriptor, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { start, length })
+    }
+
+    /// The address of `length` bytes at `offset`, which must be inside.
+    pub(super) fn at(&self, offset: usize, length: usize) -> NonNull<u8> {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= self.length), "inside the mapping");
+        // SAFETY: the assertion keeps the offset inside the one mapping that starts at `start`.
+        unsafe { self.start.add(offset) }
+    }
+
+    /// The word at `offset`, a multiple of 4, which the kernel may write at any time.
+    pub(super) fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4), "words are aligned");
+        let word = self.at(offset, size_of::<u32>());
+        // SAFETY: `at` checked that 4 bytes are inside the mapping, which lives as long as self, and begins at a page: the address is a
+        // multiple of 4. Both sides access the word atomically.
+        unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of the mapping made in `new`, and nothing borrowed from it outlives self. It can fail
+        // only for arguments that aren't a mapping.
+        let _ = unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+// SAFETY: the mapping belongs to nobody else, and moving it between threads moves no memory.
+unsafe impl Send for Mapping {}

@@ -1,0 +1,138 @@
+//! How frames are sent and what arrives, as a user asks for it and sees it: limits, senders, the search for a rate, what is kept.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{User, fresh_folder, restage, stage, users};
+use restage::capture::Reader;
+use serde_json::Value;
+
+/// Runs a scenario of the appflow capture with these further lines: its part of the report, and what it printed.
+fn replay(user: User, folder: &Path, name: &str, lines: &str) -> (Value, String) {
+    let capture = stage().join("scenarios/captures/appflow.pcapng");
+    let scenario = folder.join(format!("{name}.toml"));
+    let text = format!("format = 1\n[capture]\nfile = \"{}\"\n{lines}", capture.display());
+    fs::write(&scenario, text).expect("it can be written");
+    let report = folder.join("report.json");
+    let output = restage(user).arg("run").arg(&scenario).arg("--report-json").arg(&report).output().expect("it starts");
+    let text = common::both(&output);
+    let report = fs::read(&report).unwrap_or_else(|_| panic!("there is a report: {text}"));
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    (report["scenarios"][0].clone(), text)
+}
+
+fn remove(folder: &Path) {
+    fs::remove_dir_all(folder).expect("it can be removed");
+}
+
+#[test]
+fn what_a_limit_leaves_out_is_no_loss() {
+    let folder = fresh_folder("limit");
+    for (limit, selected) in [("1000 packets", 1000), ("1 KiB", 1), ("100ms", 0)] {
+        for user in users() {
+            let lines = format!("[pacing]\nrate = \"10000 pps\"\nrepeat = 2\nlimit = \"{limit}\"\n");
+            let (outcome, text) = replay(*user, &folder, "limit", &lines);
+            // A frame each 100 µs, the first at 0.
+            let selected = if selected == 0 { 1001 } else { selected };
+            assert_eq!(outcome["verdict"], "pass", "{text}");
+            let stages = ["selected", "sent", "arrived", "consumed"].map(|stage| outcome["ledger"][stage].as_u64());
+            assert_eq!(stages, [Some(selected); 4], "{limit}: {text}");
+        }
+    }
+    remove(&folder);
+}
+
+#[test]
+fn a_limit_in_time_ends_top_speed_and_the_ledger_adds_up() {
+    let folder = fresh_folder("limit-top");
+    for user in users() {
+        let lines = "[pacing]\nrate = \"topspeed\"\nrepeat = 100000\nlimit = \"50ms\"\n";
+        let (outcome, text) = replay(*user, &folder, "limit", lines);
+        assert_eq!(outcome["verdict"], "pass", "{text}");
+        let ledger = &outcome["ledger"];
+        let sent = ledger["sent"].as_u64().expect("a count");
+        assert!(sent > 64 && sent < 720 * 100_000, "{text}");
+        for stage in ["selected", "arrived", "delivered", "consumed"] {
+            assert_eq!(ledger[stage].as_u64(), Some(sent), "{stage}: {text}");
+        }
+    }
+    remove(&folder);
+}
+
+#[test]
+fn both_senders_work_for_every_user_and_say_why_they_were_taken() {
+    let folder = fresh_folder("senders");
+    for (rate, sender, used) in [
+        ("topspeed", "auto", "xdp"),
+        ("topspeed", "xdp", "xdp"),
+        ("topspeed", "packet", "packet"),
+        ("20000 pps", "auto", "packet"),
+        ("20000 pps", "xdp", "xdp"),
+    ] {
+        for user in users() {
+            let lines = format!(
+                "[pacing]\nrate = \"{rate}\"\nsender = \"{sender}\"\n[expect]\nconsumed = \"all\"\norder = \"captured\"\n"
+            );
+            let (outcome, text) = replay(*user, &folder, "sender", &lines);
+            assert_eq!(outcome["verdict"], "pass", "{text}");
+            assert_eq!(outcome["replay"]["sender"], used, "{}", outcome["replay"]["sender-why"]);
+            assert!(outcome["replay"]["sender-why"].as_str().is_some_and(|why| !why.is_empty()));
+        }
+    }
+    remove(&folder);
+}
+
+#[test]
+fn the_search_ends_with_a_rate_and_the_ledger_of_a_trial_without_loss() {
+    let folder = fresh_folder("find");
+    for user in users() {
+        let (outcome, text) = replay(*user, &folder, "find", "[pacing]\nrate = \"find\"\nrepeat = 3\n");
+        assert_eq!(outcome["verdict"], "pass", "{text}");
+        let find = &outcome["replay"]["find"];
+        assert!(find["pps"].as_f64().is_some_and(|pps| pps > 0.0), "{text}");
+        assert!(find["trials"].as_array().is_some_and(|trials| !trials.is_empty()), "{text}");
+        assert_eq!(outcome["ledger"]["consumed"], 2160, "{text}");
+    }
+    remove(&folder);
+}
+
+#[test]
+fn a_receiver_that_loses_at_any_rate_ends_the_search_with_its_cause() {
+    let Some(user) = users().first().copied() else { return };
+    let folder = fresh_folder("find-nothing");
+    let lines = "[rewrite.source]\nip = { \"10.44.1.0/24\" = \"127.0.0.0/24\" }\n[pacing]\nrate = \"find\"\n";
+    let (outcome, text) = replay(user, &folder, "find", lines);
+    assert_eq!(outcome["verdict"], "fail", "{text}");
+    let find = &outcome["replay"]["find"];
+    assert!(find["pps"].is_null(), "{text}");
+    assert_eq!(find["limit"]["cause"], "IP_LOCALNET", "{text}");
+    remove(&folder);
+}
+
+#[test]
+fn what_arrived_is_kept_with_the_numbers_of_the_sent_frames() {
+    let Some(user) = users().first().copied() else { return };
+    let folder = fresh_folder("keep");
+    let lines = "frames = \"11-20\"\n[pacing]\nrate = \"every 1ms\"\n[receiver]\nkeep = \"kept/arrived.pcapng\"\n";
+    let (outcome, text) = replay(user, &folder, "keep", lines);
+    assert_eq!(outcome["verdict"], "pass", "{text}");
+    let path = folder.join("kept/arrived.pcapng");
+    let mut reader = Reader::open(&path).expect("a capture");
+    let mut times = Vec::new();
+    let mut lengths = Vec::new();
+    while let Some(frame) = reader.next_frame().expect("whole") {
+        times.push(frame.time_ns);
+        lengths.push(frame.bytes.len());
+    }
+    assert_eq!(times.len(), 10);
+    assert!(times.is_sorted() && lengths.iter().all(|length| *length > 42), "{times:?} {lengths:?}");
+    let bytes = fs::read(&path).expect("it is there");
+    for frame in 11..=20 {
+        let comment = format!("sent frame {frame}");
+        assert!(bytes.windows(comment.len()).any(|part| part == comment.as_bytes()), "{comment}");
+    }
+    assert!(!folder.join("kept/arrived.pcapng.new").exists());
+    remove(&folder);
+}
