@@ -28,7 +28,7 @@ lint: ## format, clippy and documentation, warnings being errors
 	@cargo clippy --quiet --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps
 
-bench: build ## the figures, beside tcprewrite, dd and editcap in one run; writes BENCHMARKS.md
+bench: build ## the figures, beside tcprewrite, tcpreplay, dd and editcap in one run; writes BENCHMARKS.md
 	@.ci/install bench
 	@cargo run --quiet --release --locked --example bench -- --bench
 

@@ -180,12 +180,14 @@ impl Page {
         format!("{}\n", self.markdown.trim_end())
     }
 
-    fn heading(&mut self, name: &str) {
+    /// Begins a section.
+    pub(crate) fn heading(&mut self, name: &str) {
         println!("\n== {name}");
         let _infallible = write!(self.markdown, "## {name}\n\n");
     }
 
-    fn table(&mut self, table: &Table) {
+    /// A table of it.
+    pub(crate) fn table(&mut self, table: &Table) {
         println!("{}", table.text());
         self.markdown.push_str(&table.markdown());
         self.markdown.push('\n');
@@ -237,13 +239,30 @@ impl Aims {
         });
     }
 
-    fn at_least(&mut self, what: String, least: f64, measured: Option<f64>) {
+    /// Of a figure that is to be large.
+    pub(crate) fn at_least(&mut self, what: String, least: f64, measured: Option<f64>) {
         self.0.push(Aim {
             what,
             wanted: format!("at least {least}"),
             measured: measured.map_or("–".to_owned(), |measured| format!("{measured:.2}")),
             reached: measured.map(|measured| measured >= least),
         });
+    }
+
+    /// Of a figure that is to be small.
+    pub(crate) fn at_most(&mut self, what: String, most: f64, measured: Option<f64>) {
+        let digits = if most < 1.0 { 3 } else { 2 };
+        self.0.push(Aim {
+            what,
+            wanted: format!("at most {}", (most * 1000.0).round() / 1000.0),
+            measured: measured.map_or("–".to_owned(), |measured| format!("{measured:.digits$}")),
+            reached: measured.map(|measured| measured <= most),
+        });
+    }
+
+    /// Of anything else.
+    pub(crate) fn judge(&mut self, what: String, wanted: &str, measured: String, reached: Option<bool>) {
+        self.0.push(Aim { what, wanted: wanted.to_owned(), measured, reached });
     }
 
     fn at_most_memory(&mut self, what: String, peak_kib: Option<u64>) {
@@ -260,7 +279,8 @@ fn gigabytes(size: Size) -> f64 {
     size.bytes as f64 / 1e9
 }
 
-fn mebibytes(kib: u64) -> String {
+/// With one digit after the point.
+pub(crate) fn mebibytes(kib: u64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
 }
 
@@ -278,7 +298,7 @@ fn scarce(size: Size) -> String {
 }
 
 /// With a comma at the thousands.
-fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let first = (digits.len() + 2) % 3 + 1;
     let (head, rest) = digits.split_at(first.min(digits.len()));

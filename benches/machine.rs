@@ -94,6 +94,7 @@ pub(crate) fn describe() -> Vec<(&'static str, String)> {
         ("date", first_line("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])),
         ("restage", version_of_restage()),
         ("tcprewrite", first_line("tcprewrite", &["--version"])),
+        ("tcpreplay", first_line("tcpreplay", &["--version"])),
         ("editcap", first_line("editcap", &["--version"])),
         ("dd", first_line("dd", &["--version"])),
     ]

@@ -1,9 +1,11 @@
-//! `make bench`: how long restage takes to rewrite captures, beside tcprewrite, and beside programs that only copy.
+//! `make bench`: how long restage takes to rewrite captures, beside tcprewrite, and beside programs that only copy; and how fast and
+//! how exactly it replays them, beside tcpreplay.
 //!
 //! It makes the captures in memory, lets the programs rewrite or copy them in turns, prints a table for each capture, and says of each
 //! aim whether these figures reach it; at full size all of it is written to BENCHMARKS.md. Read [`everything`] aloud.
 //!
-//! `BENCH_ROUNDS=3` measures less often, `BENCH_SCALE=0.1` has a quick look at smaller captures.
+//! `BENCH_ROUNDS=3` measures less often, `BENCH_SCALE=0.1` has a quick look at smaller captures, and
+//! `BENCH_ONLY=rewrite` or `BENCH_ONLY=replay` measures one half.
 
 #![allow(
     clippy::print_stdout,
@@ -15,9 +17,12 @@
 mod figures;
 mod machine;
 mod measure;
+mod pacing;
 mod programs;
 mod race;
+mod replay;
 mod table;
+mod wire;
 mod workloads;
 
 use std::fs;
@@ -29,6 +34,7 @@ use std::str::FromStr;
 use figures::{Aims, Page, Size};
 use machine::Work;
 use race::{Race, race};
+use wire::Wires;
 use workloads::{Format, Workload};
 
 fn main() -> ExitCode {
@@ -56,33 +62,52 @@ struct Extent {
     scale: f64,
 }
 
+/// Which half is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Rewrite,
+    Replay,
+}
+
 fn everything() -> io::Result<()> {
     let extent = Extent { rounds: from_environment("BENCH_ROUNDS", 7)?, scale: from_environment("BENCH_SCALE", 1.0)? };
+    let only = only_part()?;
+    let prepared = if only == Some(Part::Rewrite) { Ok(()) } else { wire::prepare() };
     let work = Work::make()?;
     let mut page = Page::begin(&work, extent);
     let mut aims = Aims::default();
 
     let bench = Bench { work: &work, extent };
-    let ipfix = bench.compare(&mut page, "ipfix", Workload::Ipfix, 1_000_000)?;
-    aims.rewriting("ipfix", &ipfix, Some(0.9), 5.0);
-    let small = bench.compare(&mut page, "small", Workload::Small, 2_000_000)?;
-    aims.rewriting("small", &small, None, 20.0);
-    let mixed = bench.compare(&mut page, "mixed", Workload::Mixed, 1_000_000)?;
-    aims.rewriting("mixed", &mixed, Some(0.9), 5.0);
-    bench.pcapng(&mut page)?;
-    bench.packed(&mut page)?;
-    bench.growth(&mut page, &mut aims)?;
-    bench.start_to_exit(&mut page)?;
+    if only != Some(Part::Replay) {
+        bench.rewriting(&mut page, &mut aims)?;
+    }
+    if only != Some(Part::Rewrite) {
+        match prepared.and_then(|()| Wires::make()) {
+            Ok(wires) => bench.replaying(&mut page, &mut aims, &wires)?,
+            Err(error) if only.is_none() => page.remark(&format!("Replaying is not measured: {error}.")),
+            Err(error) => return Err(error),
+        }
+    }
 
     page.end(&aims);
-    if extent.scale < 1.0 {
-        println!("BENCHMARKS.md is left as it is: this was a quick look");
+    if extent.scale < 1.0 || only.is_some() {
+        println!("BENCHMARKS.md is left as it is: this was a quick look, or one half");
         return Ok(());
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("BENCHMARKS.md");
     fs::write(&path, page.markdown())?;
     println!("written to {}", path.display());
     Ok(())
+}
+
+/// What `BENCH_ONLY` says.
+fn only_part() -> io::Result<Option<Part>> {
+    match std::env::var("BENCH_ONLY").as_deref() {
+        Err(_) | Ok("") => Ok(None),
+        Ok("rewrite") => Ok(Some(Part::Rewrite)),
+        Ok("replay") => Ok(Some(Part::Replay)),
+        Ok(said) => Err(io::Error::other(format!("BENCH_ONLY is `{said}`, and must be `rewrite` or `replay`"))),
+    }
 }
 
 /// A number above zero that the user may choose.
@@ -99,6 +124,45 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Captures into captures.
+    fn rewriting(&self, page: &mut Page, aims: &mut Aims) -> io::Result<()> {
+        let ipfix = self.compare(page, "ipfix", Workload::Ipfix, 1_000_000)?;
+        aims.rewriting("ipfix", &ipfix, Some(0.9), 5.0);
+        let small = self.compare(page, "small", Workload::Small, 2_000_000)?;
+        aims.rewriting("small", &small, None, 20.0);
+        let mixed = self.compare(page, "mixed", Workload::Mixed, 1_000_000)?;
+        aims.rewriting("mixed", &mixed, Some(0.9), 5.0);
+        self.pcapng(page)?;
+        self.packed(page)?;
+        self.growth(page, aims)?;
+        self.start_to_exit(page)
+    }
+
+    /// Captures onto a wire that ends in the bench.
+    fn replaying(&self, page: &mut Page, aims: &mut Aims, wires: &Wires) -> io::Result<()> {
+        for (name, workload) in [("small", Workload::Small), ("ipfix", Workload::Ipfix)] {
+            let capture = self.work.file("replayed.pcap");
+            let size = self.make(workload, 400_000, Format::Pcap, &capture)?;
+            replay::speed(page, aims, wires, (name, &capture, size), self.extent.rounds)?;
+            fs::remove_file(&capture)?;
+        }
+        let mut grown = Vec::new();
+        for frames in [10_000, 100_000, 1_000_000, 4_000_000] {
+            let capture = self.work.file("growing.pcap");
+            let size = self.make(Workload::Short, frames, Format::Pcap, &capture)?;
+            grown.push(replay::Grown::measure(&capture, size, self.extent.rounds)?);
+            fs::remove_file(&capture)?;
+        }
+        replay::growth(page, aims, &grown);
+        let course = pacing::Course {
+            work: self.work,
+            wire: &wires.plain,
+            rounds: self.extent.rounds,
+            scale: self.extent.scale,
+        };
+        pacing::pacing(page, aims, &course)
+    }
+
     /// All programs rewrite or copy one capture.
     fn compare(&self, page: &mut Page, name: &str, workload: Workload, frames: u64) -> io::Result<Race> {
         let (input, output) = (self.work.file(&format!("{name}.pcap")), self.work.file("out.pcap"));

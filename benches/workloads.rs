@@ -9,6 +9,9 @@ use std::path::Path;
 use restage::capture::{Frame, Writer};
 use restage::packet::layers::LinkType;
 
+/// The sender's address in every frame.
+pub(crate) const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
 /// What is in a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workload {
@@ -37,15 +40,23 @@ impl Workload {
     /// # Errors
     /// What the file says.
     pub(crate) fn write(self, frames: u64, format: Format, path: &Path) -> io::Result<()> {
+        self.write_at((1..=frames).map(|number| number * 10_000), format, path)
+    }
+
+    /// Writes a capture with a frame at each of these times, in nanoseconds after the first second of the capture.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub(crate) fn write_at(self, times_ns: impl Iterator<Item = u64>, format: Format, path: &Path) -> io::Result<()> {
         let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         let mut writer = match format {
             Format::Pcap => Writer::pcap(file, LinkType::ETHERNET, false, None)?,
             Format::Pcapng => Writer::pcapng(file, false)?,
         };
         let mut maker = Maker { random: Random(0x9e37_79b9_7f4a_7c15), frame: Vec::new(), later: None, made: 0 };
-        for number in 1..=frames {
+        for (number, time_ns) in (1..).zip(times_ns) {
             maker.make(self);
-            let time_ns = 1_700_000_000_000_000_000 + number * 10_000;
+            let time_ns = 1_700_000_000_000_000_000 + time_ns;
             let original_length = u32::try_from(maker.frame.len()).unwrap_or(u32::MAX);
             let link = LinkType::ETHERNET;
             writer.write(&Frame { number, time_ns, original_length, link, bytes: &mut maker.frame })?;
@@ -182,7 +193,8 @@ impl Maker {
 
     fn begin(&mut self, vlan: Option<u16>, ethertype: u16) {
         self.frame.clear();
-        self.frame.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9]);
+        self.frame.extend([2, 0, 0, 0, 0, 1]);
+        self.frame.extend(SOURCE_MAC);
         if let Some(vlan) = vlan {
             self.frame.extend([0x81, 0]);
             self.frame.extend(vlan.to_be_bytes());
