@@ -72,7 +72,17 @@ pub(super) struct Replay<'a> {
 struct Batch {
     frames: Vec<Announced>,
     due: Vec<Option<Duration>>,
+    /// What they will take in a receive buffer.
+    room: usize,
     results: Vec<SendResult>,
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.due.clear();
+        self.room = 0;
+    }
 }
 
 /// What a frame takes in a receive buffer: the kernel's buffer is a power of two, and its head some 300 bytes.
@@ -140,6 +150,12 @@ impl<'a> Replay<'a> {
                 if self.must_send_before(due) && self.send(receiver, session)? == Next::Stop {
                     break 'rounds;
                 }
+                if self.unread_room + self.batch.room + room(frame.bytes.len()) > receiver.room_bytes() {
+                    if self.send(receiver, session)? == Next::Stop {
+                        break 'rounds;
+                    }
+                    self.read(receiver)?;
+                }
                 while self.sender.place(frame.bytes) == Placed::Full {
                     if self.send(receiver, session)? == Next::Stop {
                         break 'rounds;
@@ -158,6 +174,7 @@ impl<'a> Replay<'a> {
                     length: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
                 });
                 self.batch.due.push(due);
+                self.batch.room += room(frame.bytes.len());
             }
             schedule.again();
         }
@@ -283,8 +300,7 @@ impl<'a> Replay<'a> {
         }
         self.announced += self.batch.frames.len() as u64;
         self.sending.tried += self.batch.results.len() as u64;
-        self.batch.frames.clear();
-        self.batch.due.clear();
+        self.batch.clear();
     }
 
     /// The run is over before the batch was sent.
@@ -294,8 +310,7 @@ impl<'a> Replay<'a> {
             self.shared.withdraw(position);
         }
         self.announced += self.batch.frames.len() as u64;
-        self.batch.frames.clear();
-        self.batch.due.clear();
+        self.batch.clear();
     }
 
     /// Lets the built-in receiver read.

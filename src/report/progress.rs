@@ -1,7 +1,7 @@
 //! What is running: on a terminal one line for each scenario on standard error, fed by its worker's events; and the same
 //! lines as text for whoever asks, terminal or not.
 //!
-//! How far a scenario is, is in [`State`], which knows no terminal and no clock.
+//! How far a scenario is, is in `State`, which knows no terminal and no clock.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

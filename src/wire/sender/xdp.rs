@@ -3,7 +3,7 @@
 //!
 //! The memory (UMEM) is cut into segments; a batch fills one, and a segment is filled again when the kernel has given back all of its
 //! frames. It counts against `RLIMIT_MEMLOCK`, which all of a user's processes share. Works in a user namespace, for it takes no more
-//! than `CAP_NET_RAW`. Start at [`XdpSender::send`].
+//! than `CAP_NET_RAW`. Start at [`XdpSender`].
 #![expect(unsafe_code, reason = "AF_XDP has no safe wrapper: options, binding, rings in shared memory")]
 
 use std::ffi::c_int;
