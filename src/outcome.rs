@@ -45,6 +45,30 @@ pub enum Stage {
     Consumed,
 }
 
+/// Where our taps look into the receiver's stack, in the order of a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// The interface's netdev ingress hook, before any protocol.
+    Ingress,
+    /// Before every other chain of the prerouting hook.
+    PreroutingFirst,
+    /// After them: what follows is routing.
+    PreroutingLast,
+    /// Before every other chain of the input hook: routed to this host.
+    InputFirst,
+    /// After them: what follows is the transport protocol.
+    InputLast,
+    /// After every other chain of the forward hook: on its way elsewhere.
+    Forward,
+}
+
+impl Hook {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Ingress, Self::PreroutingFirst, Self::PreroutingLast, Self::InputFirst, Self::InputLast, Self::Forward];
+}
+
 /// What a cause stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lab", &["diagnostic", "outcome", "packet", "scenario"]),
     ("wire", &["diagnostic", "outcome", "packet", "capture", "scenario"]),
     ("execute", ALL_ABOVE),
-    ("report", &["diagnostic", "outcome", "inspect"]),
+    ("report", &["diagnostic", "outcome", "cause", "inspect"]),
     ("cli", ALL_ABOVE),
     // The crate doc and the program.
     ("lib", &[]),

@@ -8,6 +8,7 @@ mod check;
 mod collect;
 mod doctor;
 mod entries;
+mod help;
 mod inspect;
 mod output;
 mod plan;
@@ -71,6 +72,7 @@ enum Verb {
     Inspect(inspect::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
+    Help(help::Arguments),
     /// One scenario, for `run`.
     #[command(name = "__worker", hide = true)]
     Worker(worker::Arguments),
@@ -97,6 +99,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Doctor(arguments) => Ok(doctor::doctor(arguments, &terminal)),
         Verb::Worker(arguments) => Ok(worker::run(arguments)),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
+        Verb::Help(arguments) => help::help(arguments, &terminal),
     };
     done.unwrap_or_else(|failure| {
         Output::stderr(&terminal).problems(&failure.problems);

@@ -5,6 +5,7 @@
 //! is running, [`inspection`] what is in a capture. May use `outcome`, `inspect` and `diagnostic` only; nothing here knows
 //! how a verdict came about. Start reading at [`text::story`].
 
+pub mod causes;
 pub mod github;
 pub mod inspection;
 pub mod json;

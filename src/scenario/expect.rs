@@ -18,6 +18,7 @@ use super::pacing::Rate;
 use super::receiver::Receiver;
 use super::require::Transport;
 use super::{quantity, words};
+use crate::cause::Cause;
 use crate::diagnostic::{At, Problem};
 
 /// A count that is expected.
@@ -36,7 +37,7 @@ pub enum Count {
 /// A cause of loss that is allowed, with its count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drop {
-    /// The cause's name, one of [`CAUSE_NAMES`].
+    /// The cause's name, one of [`Cause::names`].
     pub cause: String,
     /// How many.
     pub count: Count,
@@ -122,44 +123,6 @@ pub struct Expect {
     pub output: Vec<OutputCheck>,
 }
 
-/// Every cause of loss that `drops` may name: those of Linux 6.18's `enum skb_drop_reason` that a replay can meet, and
-/// ours where the kernel has none.
-pub const CAUSE_NAMES: &[&str] = &[
-    "DUP_FRAG",
-    "FORWARDED",
-    "FRAG_REASM_TIMEOUT",
-    "FRAME_TOO_LONG",
-    "INTERFACE_DOWN",
-    "IPV6DISABLED",
-    "IP_CSUM",
-    "IP_INADDRERRORS",
-    "IP_INHDR",
-    "IP_INNOROUTES",
-    "IP_INVALID_SOURCE",
-    "IP_LOCALNET",
-    "IP_LOCAL_SOURCE",
-    "IP_NOPROTO",
-    "IP_RPFILTER",
-    "KERNEL",
-    "MULTICAST_NOT_JOINED",
-    "NEIGH_FAILED",
-    "NETFILTER_DROP",
-    "NOT_READ",
-    "NOT_SENT",
-    "NO_SOCKET",
-    "OTHERHOST",
-    "PKT_TOO_SMALL",
-    "QDISC_DROP",
-    "SOCKET_FILTER",
-    "SOCKET_RCVBUFF",
-    "SOURCE_ROUTE",
-    "TCP_CSUM",
-    "UDP_CSUM",
-    "UNHANDLED_PROTO",
-    "UNICAST_IN_L2_MULTICAST",
-    "UNSENDABLE",
-];
-
 /// What the receiver must show. Absent: UDP datagrams consumed = "all", other frames arrived = "all"; with a target, sent = "all".
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -180,7 +143,7 @@ pub(super) struct Form {
     #[schemars(example = &"captured")]
     order: Option<Value<Order>>,
     /// Causes of loss that are allowed, each with its count.
-    #[schemars(example = example_drops(), extend("propertyNames" = { "enum": CAUSE_NAMES }))]
+    #[schemars(example = example_drops(), extend("propertyNames" = { "enum": Cause::names().collect::<Vec<_>>() }))]
     drops: Option<Entries<Scalar>>,
     /// The rewritten frames as reviewed text; written only by --update-snapshots.
     #[schemars(example = &"snapshots/appflow.snap")]
@@ -291,13 +254,13 @@ fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop
     let mut drops = Vec::new();
     for entry in form.map_or(Vec::new(), |entries| entries.0) {
         let cause = entry.key.get();
-        let known = CAUSE_NAMES.contains(&cause.as_str());
+        let known = Cause::names().any(|name| name == cause);
         if !known {
             let problem = Problem::error(format!("unknown cause of loss `{cause}`"))
                 .why("a cause is a name of Linux's `enum skb_drop_reason`, or one of restage's own");
-            let problem = match words::nearest(cause, CAUSE_NAMES.iter().copied()) {
+            let problem = match words::nearest(cause, Cause::names()) {
                 Some(near) => problem.label(format!("did you mean `{near}`?")).fix(format!("write {near}")),
-                None => problem.fix(format!("write one of {}", CAUSE_NAMES.join(", "))),
+                None => problem.fix(format!("write one of {}", Cause::names().collect::<Vec<_>>().join(", "))),
             };
             checker.refuse(entry.key.span(), problem);
         }

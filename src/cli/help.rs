@@ -1,0 +1,44 @@
+//! `restage help causes`: every cause of loss, by what it shows and what to do about it; from the table in `cause`.
+
+use clap::CommandFactory;
+
+use super::output::Output;
+use super::status::Status;
+use super::terminal::Terminal;
+use crate::cause::Cause;
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::report::causes;
+
+/// Explain something: the causes of loss, or a verb.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// `causes`, the name of one cause, or a verb.
+    #[arg(value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
+/// Prints a page of the manual.
+pub(super) fn help(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
+    let mut stdout = Output::stdout(terminal);
+    let mut command = super::CommandLine::command();
+    let text = match arguments.topic.as_deref() {
+        None => command.render_help().to_string(),
+        Some("causes") => causes::all(stdout.look()),
+        Some(topic) => {
+            let verb = command.find_subcommand_mut(topic).filter(|verb| !verb.is_hide_set());
+            match (Cause::by_name(&topic.to_ascii_uppercase()), verb) {
+                (Some(cause), _) => causes::page(cause.row(), stdout.look()),
+                (None, Some(verb)) => verb.clone().bin_name(format!("restage {topic}")).render_help().to_string(),
+                (None, None) => {
+                    return Err(Failure::invalid(
+                        Problem::error(format!("there is no help on `{topic}`"))
+                            .why("there is help on `causes`, on each cause by its name, and on each verb")
+                            .fix("write `restage help causes`, or `restage --help`"),
+                    ));
+                }
+            }
+        }
+    };
+    stdout.write(&text);
+    Ok(stdout.status())
+}
