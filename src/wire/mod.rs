@@ -1,11 +1,11 @@
 //! The wire: frames out and in, pacing, and what the kernel counted meanwhile.
 //!
 //! Every `open` acts in the network namespace of the calling thread, and what it returns stays there: any thread may use
-//! it afterwards, and it outlives the thread that opened it. May use `packet`, `scenario` (its types) and `diagnostic`,
+//! it afterwards, and it outlives the thread that opened it. May use `packet`, `scenario` and `outcome` (their types) and `diagnostic`,
 //! and the kernel: nix, libc, netlink.
 //!
 //! Start at [`sender`] for the way out and [`ring`] for the way in; [`receiver`] is what reads where a scenario names no
-//! application. [`counters`], [`sockets`] and [`loopback`] are evidence; [`clock`] waits; [`interface`] tells what there is.
+//! application. [`counters`], [`sockets`], [`loopback`] and [`taps`] are evidence; [`clock`] waits; [`interface`] tells what there is.
 //!
 //! `unsafe` stands only where a kernel interface has no safe wrapper: `packet_socket` (packet(7), sendmmsg(2)), `mapping` (mmap(2)), `ring`
 //! (blocks of the mapped ring), `sender/xdp` (AF_XDP) and `receiver` (recvmmsg(2), multicast options).
@@ -21,3 +21,4 @@ pub mod receiver;
 pub mod ring;
 pub mod sender;
 pub mod sockets;
+pub mod taps;

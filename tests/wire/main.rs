@@ -10,6 +10,7 @@
 )]
 
 mod namespaces;
+mod taps;
 mod xdp;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use restage::wire::receiver::{BuiltIn, Family};
 use restage::wire::ring::{DEFAULT_BYTES, Ring, RingStatistics};
 use restage::wire::sender::{PacketSender, SendResult};
 use restage::wire::sockets::{SocketTable, serves};
+use restage::wire::taps::{Installed, Mode, Taps};
 
 /// Longer than anything takes on a busy machine; only a broken test waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -513,7 +515,10 @@ fn without_privilege_it_is_said_what_is_missing() {
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
         assert_eq!(LoopbackCount::open().map(|_| ()).unwrap_err(), failure);
-        println!("<<{failure:#?}>>");
+        let Ok(Installed::Absent(reason)) = Taps::install("lo", Mode::Packets) else {
+            panic!("taps without privilege")
+        };
+        println!("<<{failure:#?}\n{reason}>>");
     } else if !is_rerun() {
         let copy = PublicCopy::new();
         match copy.run(&[], &["--exact", "without_privilege_it_is_said_what_is_missing", "--nocapture"]) {

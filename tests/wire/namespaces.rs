@@ -82,16 +82,18 @@ impl Pair {
         pair.rx
             .ip("link set lo up\nlink set rx0 up\naddr add 10.9.0.2/24 dev rx0\naddr add fd00:9::2/64 dev rx0 nodad\n\
              neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev rx0 nud permanent\n");
-        // An IPv6 address is local only when a kernel worker has made its route; until then packets to it are Ip6InAddrErrors.
-        pair.rx.enter(|| {
-            let begin = Instant::now();
-            let local = "fd000009000000000000000000000002 80 ";
-            while !fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap().contains(local) {
-                assert!(begin.elapsed() < Duration::from_secs(20), "fd00:9::2 doesn't become local");
-                thread::yield_now();
-            }
-        });
+        pair.rx.enter(|| wait_for_local("fd000009000000000000000000000002 80 "));
         Ok(pair)
+    }
+}
+
+/// Waits for a line of `/proc/net/ipv6_route`: an IPv6 address is local only when a kernel worker has made its route; until then packets
+/// to it are Ip6InAddrErrors.
+pub(crate) fn wait_for_local(local: &str) {
+    let begin = Instant::now();
+    while !fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap().contains(local) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{local} doesn't become local");
+        thread::yield_now();
     }
 }
 

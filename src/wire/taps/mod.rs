@@ -1,0 +1,246 @@
+//! How far packets came in the receiver's stack: chains of our own in nf_tables (nft(8)), which count at each [`Hook`] and, if asked,
+//! send a copy of each packet's head (`nfnetlink_log`). They accept everything.
+//!
+//! Needs `CAP_NET_ADMIN` over the network namespace and no program. Start at [`Taps::install`]; `ruleset` writes the chains and reads
+//! their counters, `log` reads the copies.
+//!
+//! What lies between two hooks, and so what a packet died of that passed only the first:
+//!
+//! | from | to | between |
+//! |---|---|---|
+//! | the wire | ingress | XDP and tc programs of the application, generic receive offload |
+//! | ingress | prerouting first | the MAC address, the IP header (length, checksum), the protocol: ARP has no further hook |
+//! | prerouting first | prerouting last | rules, connection tracking, defragmentation where that is on |
+//! | prerouting last | input first | routing: martians, `rp_filter`, addresses that aren't local; IPv4 defragmentation |
+//! | input first | input last | rules |
+//! | input last | a socket | the UDP header and checksum, the socket and its buffer |
+//!
+//! So an IPv4 datagram in fragments passes prerouting once for each and input once, an IPv6 one passes every hook once for each.
+
+mod log;
+mod ruleset;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use log::Log;
+
+use super::interface;
+use super::netlink::Channel;
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::outcome::Hook;
+
+const NETLINK_NETFILTER: isize = 12;
+/// Bytes of a packet, from its network header on, that a record holds at most.
+pub const RECORD_BYTES: u16 = 160;
+
+/// Packets at each hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts([u64; 6]);
+
+impl Counts {
+    /// Packets at this hook.
+    pub fn get(&self, hook: Hook) -> u64 {
+        self.0[place(hook)]
+    }
+
+    /// How many came since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self(std::array::from_fn(|place| self.0[place].saturating_sub(before.0[place])))
+    }
+
+    fn add(&mut self, hook: Hook, packets: u64) {
+        self.0[place(hook)] += packets;
+    }
+}
+
+/// The hook's place in [`Hook::ALL`].
+fn place(hook: Hook) -> usize {
+    match hook {
+        Hook::Ingress => 0,
+        Hook::PreroutingFirst => 1,
+        Hook::PreroutingLast => 2,
+        Hook::InputFirst => 3,
+        Hook::InputLast => 4,
+        Hook::Forward => 5,
+    }
+}
+
+/// What the chains do with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Count it.
+    Counters,
+    /// Count it, and send a copy of its head.
+    Packets,
+}
+
+/// What [`Taps::install`] came to.
+#[derive(Debug)]
+pub enum Installed {
+    /// They look from now on.
+    Taps(Taps),
+    /// This kernel has none, or doesn't let us have them: why, as a fragment of a sentence.
+    Absent(String),
+}
+
+/// The chains of one network namespace. Any thread may use them; they are removed when this is dropped.
+#[derive(Debug)]
+pub struct Taps {
+    /// Why there are no copies of packets, although they were asked for: a fragment of a sentence. The counters are there.
+    pub no_records: Option<String>,
+    channel: Channel,
+    table: String,
+    log: Log,
+}
+
+impl Taps {
+    /// Puts the chains into the calling thread's network namespace. They look only at what came in on `interface`.
+    ///
+    /// Each installation has tables of its own, named `restage-` and a number. From Linux 5.12 on they belong to our socket
+    /// (`NFT_TABLE_F_OWNER`): `nft flush ruleset` leaves them alone, and they go when this process ends, however it ends. Before,
+    /// a process that was killed leaves them behind in a namespace that lives on.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
+    /// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel refuses chains that it knows.
+    pub fn install(interface: &str, mode: Mode) -> Result<Installed> {
+        let device = interface::existing(interface)?;
+        let mut channel = match Channel::open(NETLINK_NETFILTER) {
+            Ok(channel) => channel,
+            Err(error) => return absent_or_failed(&ruleset::Unloaded { what: "be reached".to_owned(), error }),
+        };
+        let table = format!("restage-{}", channel.port());
+        let failed = |error: io::Error| Failure::system("can't wait for copies of packets (epoll)", &error);
+        let mut log = Log::none().map_err(failed)?;
+        let mut no_records = None;
+        if mode == Mode::Packets {
+            match log.bind_all() {
+                Ok(()) => {}
+                Err(error) => {
+                    no_records = Some(format!("this kernel sends no copies of packets (nfnetlink_log): {error}"));
+                    log = Log::none().map_err(failed)?;
+                }
+            }
+        }
+        let mut loaded = ruleset::load(&mut channel, &table, &device, &log.groups());
+        if let Err(unloaded) = &loaded
+            && !log.groups().is_empty()
+            && unloaded.absent()
+        {
+            // Counting alone is done by other code of the kernel.
+            let reason = format!("this kernel's nf_tables can't {}: {}", unloaded.what, unloaded.error);
+            log = Log::none().map_err(failed)?;
+            loaded = ruleset::load(&mut channel, &table, &device, &[]);
+            no_records = Some(reason);
+        }
+        match loaded {
+            Ok(()) => Ok(Installed::Taps(Self { no_records, channel, table, log })),
+            Err(unloaded) => absent_or_failed(&unloaded),
+        }
+    }
+
+    /// Packets that passed each hook since the taps were installed. Costs two questions to the kernel.
+    ///
+    /// # Errors
+    /// When the kernel doesn't answer, or somebody has removed the chains.
+    pub fn counts(&mut self) -> Result<Counts> {
+        let counted = ruleset::counters(&mut self.channel, &self.table)
+            .map_err(|error| Failure::system("can't read the counters of our nftables chains", &error))?;
+        let mut counts = Counts::default();
+        let mut missing = Vec::new();
+        for (hook, packets) in Hook::ALL.into_iter().zip(counted) {
+            match packets {
+                Some(packets) => counts.add(hook, packets),
+                None => missing.push(format!("`{}`", ruleset::chain(hook))),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(counts);
+        }
+        Err(Failure::error(
+            Problem::error(format!("our nftables chains {} are gone", missing.join(", ")))
+                .why(format!("somebody removed them from the tables `{}`, as `nft flush ruleset` does", self.table))
+                .fix("let the application under test remove its own tables only"),
+        ))
+    }
+
+    /// Reads what has come, without waiting: `see` gets the hook and the packet's first bytes from its network header on, at most
+    /// [`RECORD_BYTES`] of them. Returns how many; 0 when there is nothing more for now, and always in [`Mode::Counters`].
+    ///
+    /// The order is that of the packets at each hook, not from hook to hook. The kernel gathers up to 64 records of a hook, for at most
+    /// 10 ms or one tick: after the last packet, poll for 20 ms.
+    ///
+    /// # Errors
+    /// When the kernel doesn't answer.
+    pub fn read(&mut self, see: &mut dyn FnMut(Hook, &[u8])) -> Result<usize> {
+        self.log.read(see).map_err(|error| Failure::system("can't read copies of packets (nfnetlink_log)", &error))
+    }
+
+    /// Records that were read, at each hook.
+    pub fn received(&self) -> Counts {
+        self.log.received()
+    }
+
+    /// Records that the kernel made and could not deliver, as far as is known: those after the last one that was delivered are found
+    /// out by the next one, and are 1 for each hook until then. [`Self::counts`] less [`Self::received`] knows them all.
+    pub fn lost(&self) -> u64 {
+        self.log.lost()
+    }
+}
+
+impl AsFd for Taps {
+    /// Readable when there are records.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.log.as_fd()
+    }
+}
+
+impl Drop for Taps {
+    fn drop(&mut self) {
+        ruleset::unload(&mut self.channel, &self.table);
+    }
+}
+
+fn absent_or_failed(unloaded: &ruleset::Unloaded) -> Result<Installed> {
+    let ruleset::Unloaded { what, error } = unloaded;
+    if unloaded.refused() {
+        return Ok(Installed::Absent(
+            "nftables chains need CAP_NET_ADMIN in the user namespace that owns this network namespace".to_owned(),
+        ));
+    }
+    if unloaded.absent() {
+        return Ok(Installed::Absent(format!("this kernel's nf_tables can't {what}: {error}")));
+    }
+    Err(Failure::system(format!("can't install nftables chains: nf_tables can't {what}"), error))
+}
+
+/// `struct nfgenmsg`, before the attributes: family u8, version u8 (0), resource u16 in the network's order.
+fn netfilter_header(family: u8, resource: u16) -> Vec<u8> {
+    [&[family, 0][..], &resource.to_be_bytes()].concat()
+}
+
+/// The attributes after `struct nfgenmsg`.
+fn after_header(payload: &[u8]) -> &[u8] {
+    payload.get(4..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_has_its_place() {
+        assert_eq!(Hook::ALL.map(place), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_difference_is_taken_at_each_hook() {
+        let (mut before, mut after) = (Counts::default(), Counts::default());
+        before.add(Hook::Ingress, 3);
+        after.add(Hook::Ingress, 5);
+        after.add(Hook::Forward, 1);
+        assert_eq!(Hook::ALL.map(|hook| after.since(&before).get(hook)), [2, 0, 0, 0, 0, 1]);
+    }
+}
