@@ -5,7 +5,16 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// What may be done with the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Loads; of what lies there atomically, only relaxed ones (see [`std::sync::atomic`], on read-only memory).
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+}
 
 /// A mapping of its own.
 #[derive(Debug)]
@@ -17,16 +26,29 @@ pub(super) struct Mapping {
 impl Mapping {
     /// `length` bytes of a descriptor, from `offset` on, all of it in memory.
     pub(super) fn of(descriptor: BorrowedFd<'_>, length: usize, offset: libc::off_t) -> io::Result<Self> {
-        Self::new(length, libc::MAP_SHARED, descriptor.as_raw_fd(), offset)
+        Self::with(descriptor, length, offset, Access::ReadWrite)
+    }
+
+    /// The same, where the kernel may grant only loads.
+    pub(super) fn with(
+        descriptor: BorrowedFd<'_>,
+        length: usize,
+        offset: libc::off_t,
+        access: Access,
+    ) -> io::Result<Self> {
+        Self::new(length, libc::MAP_SHARED, descriptor.as_raw_fd(), offset, access)
     }
 
     /// `length` bytes of nobody else's, all of it in memory.
     pub(super) fn anonymous(length: usize) -> io::Result<Self> {
-        Self::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+        Self::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, Access::ReadWrite)
     }
 
-    fn new(length: usize, flags: c_int, descriptor: c_int, offset: libc::off_t) -> io::Result<Self> {
-        let access = libc::PROT_READ | libc::PROT_WRITE;
+    fn new(length: usize, flags: c_int, descriptor: c_int, offset: libc::off_t, access: Access) -> io::Result<Self> {
+        let access = match access {
+            Access::Read => libc::PROT_READ,
+            Access::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        };
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let start =
             unsafe { libc::mmap(ptr::null_mut(), length, access, flags | libc::MAP_POPULATE, descriptor, offset) };
@@ -51,6 +73,14 @@ impl Mapping {
         // SAFETY: `at` checked that 4 bytes are inside the mapping, which lives as long as self, and begins at a page: the address is a
         // multiple of 4. Both sides access the word atomically.
         unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) }
+    }
+
+    /// The same for 64 bits, at a multiple of 8.
+    pub(super) fn long(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8), "words are aligned");
+        let long = self.at(offset, size_of::<u64>());
+        // SAFETY: as for `word`, with 8 bytes.
+        unsafe { AtomicU64::from_ptr(long.cast().as_ptr()) }
     }
 }
 

@@ -5,13 +5,16 @@
 //! and the kernel: nix, libc, netlink.
 //!
 //! Start at [`sender`] for the way out and [`ring`] for the way in; [`receiver`] is what reads where a scenario names no
-//! application. [`counters`], [`sockets`], [`loopback`] and [`taps`] are evidence; [`clock`] waits; [`interface`] tells what there is.
+//! application. [`counters`], [`sockets`], [`loopback`], [`taps`] and [`drops`] are evidence; [`clock`] waits;
+//! [`interface`] tells what there is.
 //!
 //! `unsafe` stands only where a kernel interface has no safe wrapper: `packet_socket` (packet(7), sendmmsg(2)), `mapping` (mmap(2)), `ring`
-//! (blocks of the mapped ring), `sender/xdp` (AF_XDP) and `receiver` (recvmmsg(2), multicast options).
+//! (blocks of the mapped ring), `sender/xdp` (AF_XDP), `receiver` (recvmmsg(2), multicast options), `drops/syscall` (bpf(2)) and
+//! `drops/records` (records of the mapped BPF ring).
 
 pub mod clock;
 pub mod counters;
+pub mod drops;
 pub mod interface;
 pub mod loopback;
 mod mapping;
