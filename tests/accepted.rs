@@ -10,10 +10,11 @@ use restage::packet::MacAddr;
 use restage::scenario::capture::Truncated;
 use restage::scenario::expect::{Bound, Count, OutputFrom};
 use restage::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
+use restage::scenario::require::{Offload, OffloadRule, any_of};
 use restage::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Oversize, Side, Ttl, TunnelLayers, Vlan,
 };
-use restage::scenario::site::{LabMac, LabWords, Routes, SiteWords};
+use restage::scenario::site::{LabMac, LabWords, Routes, Ruleset, SiteWords};
 use restage::scenario::{self, Scenario};
 
 fn folder() -> PathBuf {
@@ -159,12 +160,64 @@ fn the_lab_the_pacing_and_the_preconditions_are_read() {
     assert_eq!(scenario.pacing.max_gap.as_ref().unwrap().value, Duration::from_secs(1));
     assert_eq!(scenario.pacing.repeat.value, 3);
     assert_eq!(scenario.require.commands[0].value, "nfcapd");
-    let rules: Vec<_> =
-        scenario.require.sysctl.iter().map(|rule| (rule.key.as_str(), rule.allowed.join("|"))).collect();
-    assert_eq!(rules[0], ("net.ipv4.conf.rx0.rp_filter", "0|2".to_owned()));
+    let rules: Vec<_> = scenario.require.sysctl.iter().map(|rule| (rule.key.as_str(), any_of(&rule.wanted))).collect();
+    assert_eq!(rules[0], ("net.ipv4.conf.rx0.rp_filter", "0 or 2".to_owned()));
     assert_eq!(rules[1], ("net.ipv4.conf.all.log_martians", "1".to_owned()));
+    assert_eq!(rules[2], ("net.core.rmem_max", "0 or >= 212992".to_owned()));
     let sockets: Vec<_> = scenario.require.listener.iter().map(|at| at.value.to_string()).collect();
     assert_eq!(sockets, ["udp:4739", "tcp:[2001:db8::20]:80"]);
+}
+
+#[test]
+fn the_ruleset_is_a_text_or_a_file() {
+    let scenario = read("every_word.toml");
+    let ruleset = lab(&scenario).ruleset.as_ref().unwrap();
+    assert_eq!(ruleset.value, Ruleset::File(folder().join("config/rules.nft")));
+    assert_eq!(text(&scenario, ruleset.span.as_ref().unwrap()), "{ file = \"config/rules.nft\" }");
+    let other = read("the_other_words.toml");
+    let Ruleset::Text(rules) = &lab(&other).ruleset.as_ref().unwrap().value else { panic!("a text") };
+    assert!(rules.contains("iifname {receiver} udp dport {domain}"));
+    assert_eq!(lab(&read("shortest.toml")).ruleset, None);
+}
+
+#[test]
+fn kernel_capabilities_and_firewall_are_read() {
+    let scenario = read("every_word.toml");
+    let require = &scenario.require;
+    let kernel = require.kernel.as_ref().unwrap();
+    assert_eq!(kernel.value.to_string(), ">= 5.17");
+    assert_eq!(text(&scenario, kernel.span.as_ref().unwrap()), "\">= 5.17\"");
+    let capabilities: Vec<_> = require.capabilities.iter().map(|at| (at.value.name, at.value.number)).collect();
+    assert_eq!(capabilities, [("CAP_BPF", 39), ("CAP_PERFMON", 38)]);
+    let firewall: Vec<_> = require.firewall.iter().map(|at| at.value.to_string()).collect();
+    assert_eq!(firewall, ["udp:4739", "udp:[2001:db8::20]:4739"]);
+    assert_eq!(read("the_other_words.toml").require.kernel.unwrap().value.to_string(), "< 9.0.1");
+}
+
+#[test]
+fn interfaces_are_one_table_or_several() {
+    let scenario = read("every_word.toml");
+    let [receiver, sender] = scenario.require.interface.as_slice() else { panic!("two interfaces") };
+    assert_eq!([receiver.name.as_str(), sender.name.as_str()], ["rx0", "tx0"]);
+    assert!(receiver.up.as_ref().unwrap().value);
+    let mtu = receiver.mtu.as_ref().unwrap();
+    assert_eq!(
+        (mtu.value.to_string().as_str(), text(&scenario, mtu.span.as_ref().unwrap())),
+        (">= 9000", "\">= 9000\"".to_owned())
+    );
+    assert_eq!(sender.mtu.as_ref().unwrap().value.to_string(), "9000");
+    assert_eq!(sender.up, None);
+    let wanted = |offloads: &[OffloadRule]| offloads.iter().map(|rule| (rule.offload, rule.on)).collect::<Vec<_>>();
+    assert_eq!(wanted(&receiver.offloads), wanted(&sender.offloads));
+    assert_eq!(receiver.offloads.iter().map(|rule| rule.offload).collect::<Vec<_>>(), Offload::ALL);
+    assert_eq!(text(&scenario, &sender.offloads[2].span), "gro = false");
+    let other = read("the_other_words.toml");
+    let [lo] = other.require.interface.as_slice() else { panic!("one interface") };
+    assert_eq!((lo.name.as_str(), text(&other, &lo.span)), ("lo", "{ name = \"lo\", up = true }".to_owned()));
+    let target = read("target.toml");
+    let names: Vec<_> = target.require.interface.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["eth0.100", "eth0.100", "eth1"]);
+    assert_eq!(text(&target, &target.require.interface[1].span), "{ name = \"{sender}\" }");
 }
 
 #[test]

@@ -65,10 +65,15 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         timeout: plan.timeout.as_secs_f64(),
     });
     // Namespaces first: a process with threads can't enter a user namespace.
-    execute::enter(scenario)?;
+    let capabilities = execute::enter(scenario)?;
     let parent = watch_parent()?;
-    let mut session =
-        Session { tell, parent: &parent, limit: begun + plan.timeout, report_folder: &arguments.report_folder };
+    let mut session = Session {
+        tell,
+        parent: &parent,
+        capabilities,
+        limit: begun + plan.timeout,
+        report_folder: &arguments.report_folder,
+    };
     let evidence = execute::execute(scenario, &plan, &mut session)?;
     if parent.parent_is_gone() {
         return Err(Failure::error(

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
+use crate::lab::capabilities::Capabilities;
 use crate::lab::worker::ParentWatch;
 use crate::outcome::Event;
 use crate::plan::Plan;
@@ -27,6 +28,7 @@ use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
 use keep::Keeper;
 use observe::Observer;
+use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::Replay;
 use site::Site;
@@ -39,6 +41,8 @@ pub struct Session<'a> {
     pub tell: &'a mut dyn FnMut(Event),
     /// Tells when the process that started this one is gone.
     pub parent: &'a ParentWatch,
+    /// What restage was allowed to do when it was started.
+    pub capabilities: Capabilities,
     /// When the run is judged as it stands.
     pub limit: Instant,
     /// Where what is kept goes.
@@ -70,15 +74,15 @@ pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> R
     session.phase("lab");
     let site = Site::up(scenario, plan)?;
     session.phase("preconditions");
-    preconditions::sysctls(scenario, &site)?;
+    let mut preconditions = Preconditions::before_application(scenario, &site, session.capabilities)?;
     session.phase("application");
     let mut receiver = Receiver::start(scenario, plan, &site, session)?;
-    preconditions::listeners(scenario, &site)?;
+    preconditions.before_frames(scenario, &site)?;
     let mut evidence = match scenario.pacing.rate.value {
         Rate::Find => find::search(scenario, plan, &site, &mut receiver, session)?,
         rate => replay_once(scenario, plan, rate, &site, &mut receiver, session)?,
     };
-    evidence.incidents.extend(preconditions::drift(scenario, &site));
+    evidence.incidents.extend(preconditions.drift(scenario, &site, session.capabilities));
     receiver.stop(scenario, &mut evidence)?;
     session.phase("judge");
     output::collect(scenario, &site, &receiver, session, &mut evidence)?;
@@ -98,7 +102,7 @@ fn replay_once(
     // A sender that doesn't work here is found before anything is sent.
     let mut opened = site.open_sender(scenario, plan, rate)?;
     if matches!(opened.sender, Sender::Xdp(_)) && rate == Rate::TopSpeed && receiver.is_built_in() {
-        opened.why.push_str(site.receive_elsewhere(plan)?);
+        opened.why.push_str(site.receive_elsewhere(scenario, plan)?);
     }
     let keeper = match &scenario.receiver.keep {
         Some(path) => Some(Keeper::create(&session.report_folder.join(&path.value))?),

@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{At, Failure, Problem, Result, read_source};
+use crate::lab::capabilities::Capabilities;
 use crate::lab::namespace::{self, Namespace};
 use crate::lab::network::{Lab, LabPlan, LabRoutes};
 use crate::lab::polling;
+use crate::lab::ruleset;
 use crate::packet::layers::protocol;
 use crate::plan::survey::Carried;
 use crate::plan::{LAB_RECEIVER, LAB_SENDER, LAB_SENDER_MAC, Plan, TargetFacts};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
-use crate::scenario::placeholders::{Places, fill};
-use crate::scenario::site::{Routes, SiteWords};
+use crate::scenario::placeholders::{Places, fill, fill_receiver};
+use crate::scenario::require::Offload;
+use crate::scenario::site::{Routes, Ruleset, SiteWords};
 use crate::wire::interface;
 use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
 
@@ -43,14 +46,15 @@ pub(super) struct Opened {
     pub(super) why: String,
 }
 
-/// Makes sure that namespaces can be made; before the process has threads.
+/// Makes sure that namespaces can be made; before the process has threads. The capabilities from before that.
 ///
 /// # Errors
 /// [`crate::diagnostic::Kind::Blocked`], naming what refuses.
-pub fn enter(scenario: &Scenario) -> Result<()> {
+pub fn enter(scenario: &Scenario) -> Result<Capabilities> {
+    let capabilities = Capabilities::read();
     match scenario.site {
-        SiteWords::Lab(_) => namespace::enter().map(|_| ()),
-        SiteWords::Target { .. } => Ok(()),
+        SiteWords::Lab(_) => namespace::enter().map(|_| capabilities),
+        SiteWords::Target { .. } => Ok(capabilities),
     }
 }
 
@@ -124,14 +128,42 @@ impl Site {
             }
             not_up.failure
         })?;
-        Ok(Self {
+        let site = Self {
             sender: up.sender,
             receiver: up.receiver,
             observed: true,
             sender_interface: LAB_SENDER.to_owned(),
             receiver_interface: LAB_RECEIVER.to_owned(),
             scenario_folder,
-        })
+        };
+        if let Some(ruleset) = &lab.ruleset {
+            site.load(ruleset).map_err(|mut failure| {
+                for problem in &mut failure.problems {
+                    *problem = problem.clone().at(&scenario.source, ruleset.span.clone());
+                }
+                failure
+            })?;
+        }
+        Ok(site)
+    }
+
+    /// Loads the receiver's ruleset.
+    fn load(&self, ruleset: &At<Ruleset>) -> Result<()> {
+        let (text, name) = match &ruleset.value {
+            Ruleset::Text(text) => (text.clone(), "ruleset".to_owned()),
+            Ruleset::File(path) => {
+                let fix = "write the path relative to the scenario's folder; the file is text, as `nft -f` reads it";
+                let source = read_source(path).map_err(|mut failure| {
+                    for problem in &mut failure.problems {
+                        *problem = problem.clone().fix(fix);
+                    }
+                    failure
+                })?;
+                (source.text.clone(), path.display().to_string())
+            }
+        };
+        let text = fill_receiver(&text, &self.receiver_interface);
+        ruleset::load(&self.receiver, &text, &name, &self.scenario_folder)
     }
 
     /// Opens the way to send that the scenario names or, where it leaves the choice, the fastest that works here for this rate.
@@ -192,12 +224,18 @@ impl Site {
     }
 
     /// Brings a second processor to the receiver's side, where that changes nothing but the speed: not for TCP and tunnels, whose
-    /// segments the kernel would merge. What to say of it.
-    pub(super) fn receive_elsewhere(&self, plan: &Plan) -> Result<&'static str> {
+    /// segments the kernel would merge, and not where the scenario requires offloads that it changes. What to say of it.
+    pub(super) fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
         let merges = |protocol| matches!(protocol, protocol::TCP | protocol::GRE | protocol::IPV4 | protocol::IPV6);
         let may_merge =
             plan.fates.iter().any(|fate| matches!(fate.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
-        if !self.observed || may_merge || !plan.survey.unclassed.is_empty() {
+        // What a polled interface needs: receive offload here, and segmentation left alone there.
+        let may_not = scenario.require.interface.iter().any(|rule| {
+            let refuses = |offload, on| rule.offloads.iter().any(|wanted| wanted.offload == offload && wanted.on == on);
+            (rule.name == self.receiver_interface && refuses(Offload::GenericReceive, false))
+                || (rule.name == self.sender_interface && refuses(Offload::TcpSegmentation, true))
+        });
+        if !self.observed || may_not || may_merge || !plan.survey.unclassed.is_empty() {
             return Ok("");
         }
         let done = polling::poll_in_a_thread(&self.sender, &self.receiver)?;

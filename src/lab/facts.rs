@@ -111,7 +111,7 @@ impl Facts {
             capabilities: status_field(&status, "CapEff")
                 .and_then(|text| u64::from_str_radix(text, 16).ok())
                 .unwrap_or(0),
-            kernel: text_of("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            kernel: kernel_release(),
             container: container(),
             seccomp: status_field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
             apparmor_profile: text_of("/proc/self/attr/apparmor/current")
@@ -267,6 +267,11 @@ fn limit(step: Step, facts: &Facts) -> (String, String) {
         ),
         None => (format!("the limit {key} is reached"), format!("raise it with `sudo sysctl {key}=15000`")),
     }
+}
+
+/// The kernel's release, as `uname -r` shows it; empty where it doesn't say.
+pub fn kernel_release() -> String {
+    text_of("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
 fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

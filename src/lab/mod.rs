@@ -5,17 +5,19 @@
 //!
 //! - [`namespace`] enters a user namespace where that is needed, and holds network namespaces by descriptor;
 //! - [`network`] makes the two namespaces of a scenario and everything in them, through `link`, `ethtool` and [`sysctl`];
+//! - [`ruleset`] loads an nftables ruleset into the receiver's namespace;
 //! - [`polling`] brings a second processor to the receiver's side;
 //! - [`application`] runs a program in the receiver's namespace, below an `init` of ours that takes everything with it;
 //! - [`work`] is the folder of one run, [`worker`] the process of one scenario, [`signals`] what
 //!   a run takes of them;
-//! - [`doctor`] says what this machine can and can't do, from the [`facts`].
+//! - [`doctor`] says what this machine can and can't do, from the [`facts`]; [`capabilities`] what this process may do.
 //!
 //! Start reading at [`network::Lab::up`].
 
 pub mod application;
+pub mod capabilities;
 pub mod doctor;
-mod ethtool;
+pub mod ethtool;
 pub mod facts;
 mod init;
 mod leftover;
@@ -24,6 +26,7 @@ pub mod namespace;
 pub mod network;
 pub mod polling;
 pub mod program;
+pub mod ruleset;
 pub mod signals;
 pub mod sysctl;
 pub mod work;

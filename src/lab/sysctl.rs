@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Failure, Problem, Result};
@@ -76,6 +77,10 @@ pub(super) fn write_if_there(key: &str, value: &str) -> Result<()> {
 pub struct Effective {
     /// The value that counts.
     pub value: String,
+    /// The keys that have a say. If all of them have one value, it comes to that.
+    pub keys: Vec<String>,
+    /// Whether the calling thread's network namespace has it for itself; the others are the machine's.
+    pub own: bool,
     /// Every value that has a say, and the rule.
     pub how: String,
 }
@@ -119,6 +124,16 @@ fn rule(name: &str) -> Option<Rule> {
 /// # Errors
 /// As [`read`].
 pub fn effective(key: &str) -> Result<Effective> {
+    Ok(Effective { own: belongs_to_namespace(key)?, ..joined(key)? })
+}
+
+/// Whether a sysctl is a network namespace's own. What is the machine's below `net` is read-only in a new one.
+fn belongs_to_namespace(key: &str) -> Result<bool> {
+    let writable = fs::metadata(path_of(key)?).is_ok_and(|file| file.permissions().mode() & 0o222 != 0);
+    Ok(writable && names(key).first().is_some_and(|first| first == "net"))
+}
+
+fn joined(key: &str) -> Result<Effective> {
     let own = read(key)?;
     match names(key).iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["net", "ipv4", "conf", interface, name] if !matches!(*interface, "all" | "default") => match rule(name) {
@@ -135,7 +150,7 @@ pub fn effective(key: &str) -> Result<Effective> {
 
 fn plain(key: &str, value: String) -> Effective {
     let how = format!("{key} = {value}");
-    Effective { value, how }
+    Effective { value, keys: vec![key.to_owned()], own: false, how }
 }
 
 fn join(rule: Rule, all_key: &str, all: &str, own_key: &str, own: &str) -> Effective {
@@ -145,7 +160,12 @@ fn join(rule: Rule, all_key: &str, all: &str, own_key: &str, own: &str) -> Effec
         Rule::Either => (i64::from(number(all) != 0 || number(own) != 0), "either switches it on"),
         Rule::Both => (i64::from(number(all) != 0 && number(own) != 0), "only both switch it on"),
     };
-    Effective { value: value.to_string(), how: format!("{all_key} = {all}, {own_key} = {own}: {words}") }
+    Effective {
+        value: value.to_string(),
+        keys: vec![all_key.to_owned(), own_key.to_owned()],
+        own: false,
+        how: format!("{all_key} = {all}, {own_key} = {own}: {words}"),
+    }
 }
 
 /// The file of a key. A key can't lead out of `/proc/sys`.

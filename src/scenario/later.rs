@@ -22,8 +22,6 @@ const fn word(path: &'static str, word: &'static str, instead: &'static str) -> 
 
 const LATER: &[Later] = &[
     word("rewrite.mac", "gateway", "write the router's MAC; `ip neigh` shows it"),
-    key("lab.ruleset", "leave it out: the lab has no packet filter"),
-    key("require.firewall", "leave it out"),
     key(
         "expect.accepted",
         "expect `arrived` (on the receiver's wire) or `delivered` (in a socket's queue); with `[target]`, `sent`",

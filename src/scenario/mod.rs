@@ -132,10 +132,6 @@ fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
     let is_target = form.target.is_some() && form.lab.is_none();
     let capture = capture::check(form.capture, top, checker);
     let site = site::check(form.lab, form.target, checker);
-    let interface = match &site {
-        Some(site::SiteWords::Target { interface }) => interface.value.clone(),
-        Some(site::SiteWords::Lab(_)) | None => site::LAB_RECEIVER.to_owned(),
-    };
     let lab = match &site {
         Some(site::SiteWords::Lab(lab)) => Some(lab),
         Some(site::SiteWords::Target { .. }) | None => None,
@@ -144,7 +140,7 @@ fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
     let receiver = receiver::check(form.receiver, is_target, checker);
     let pacing = pacing::check(form.pacing, is_target, checker);
     let expect = expect::check(form.expect, lab.is_some(), &receiver, &pacing.rate, checker);
-    let require = require::check(form.require, is_target, &interface, checker);
+    let require = require::check(form.require, site.as_ref(), is_target, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
     let tags = check_tags(form.tags.unwrap_or_default(), checker);
     let timeout = form.timeout.and_then(|timeout| checker.duration("timeout", &timeout));

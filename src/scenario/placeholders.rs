@@ -32,6 +32,11 @@ pub fn fill(text: &str, places: &Places<'_>) -> String {
     })
 }
 
+/// `text` with `{receiver}` replaced alone, for a text whose other braces belong to another language.
+pub fn fill_receiver(text: &str, receiver: &str) -> String {
+    replace(text, |name| (name == "receiver").then(|| receiver.to_owned()))
+}
+
 /// `text` with the placeholders replaced for which there is a value.
 pub(super) fn replace(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut filled = String::with_capacity(text.len());
@@ -85,6 +90,12 @@ mod tests {
             assert_eq!(fill(text, &lab()), text);
         }
         assert_eq!(fill("{{work}}", &lab()), "{/w}");
+    }
+
+    #[test]
+    fn a_ruleset_keeps_its_own_braces() {
+        let text = "iifname {receiver} udp dport {domain} {accept}; {work}";
+        assert_eq!(fill_receiver(text, "rx0"), "iifname rx0 udp dport {domain} {accept}; {work}");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `[lab]` and `[target]`: where the frames go.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::check::Checker;
-use super::form::{Entries, Scalar, Value, WordOr};
+use super::form::{Entries, Fields, Scalar, Value, WordOr};
 use super::{address, sysctl, words};
 use crate::diagnostic::{At, Problem};
 use crate::packet::MacAddr;
@@ -44,6 +45,15 @@ pub struct SysctlSetting {
     pub span: std::ops::Range<usize>,
 }
 
+/// An nftables ruleset, as nft(8) reads it. `{receiver}` in its text is the receiver's interface; every other brace is nft's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruleset {
+    /// Its text.
+    Text(String),
+    /// A file with the text, joined with the scenario's folder.
+    File(PathBuf),
+}
+
 /// `[lab]`, with legal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabWords {
@@ -58,6 +68,8 @@ pub struct LabWords {
     pub routes: At<Routes>,
     /// Set before the interfaces come up.
     pub sysctl: Vec<SysctlSetting>,
+    /// Loaded in the receiver's namespace, once its addresses and routes are there.
+    pub ruleset: Option<At<Ruleset>>,
 }
 
 /// Where the frames go.
@@ -74,6 +86,8 @@ pub enum SiteWords {
 
 /// The receiving interface of the lab.
 pub(super) const LAB_RECEIVER: &str = "rx0";
+/// The sending interface of the lab.
+pub(super) const LAB_SENDER: &str = "tx0";
 
 /// A real interface, instead of the lab. It is used only if the command line allows it by name.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -103,6 +117,18 @@ pub(super) struct LabForm {
     /// Set in the receiver's namespace, before the interfaces come up. `{receiver}` is its interface.
     #[schemars(example = sysctl::example_setting())]
     sysctl: Option<Entries<Scalar>>,
+    /// An nftables ruleset of the receiver, or `{ file = "rules.nft" }`; `nft` loads it. `{receiver}` is its interface.
+    #[schemars(example = &"table inet lab { chain in { type filter hook input priority 0; udp dport 4739 accept; drop; }; }")]
+    ruleset: Option<Value<WordOr<Fields<RulesetForm>>>>,
+}
+
+/// An nftables ruleset in a file of its own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RulesetForm {
+    /// The file, relative to the scenario.
+    #[schemars(required, example = &"rules.nft")]
+    file: Option<Value<String>>,
 }
 
 /// The legal values of `[lab]` or `[target]`; `None` if a target has no interface.
@@ -142,17 +168,23 @@ fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<SiteWo
         return None;
     };
     let name = interface.get();
-    // dev_valid_name() in the kernel: at most 15 bytes, no slash, colon or white space, not a folder's own names.
-    let odd = name.chars().find(|c| c.is_whitespace() || matches!(c, '/' | ':' | '\0'));
-    let why = match odd {
-        Some(odd) => format!("its name can't hold {odd:?}"),
-        None if name.is_empty() || name == "." || name == ".." => "it needs a name".to_owned(),
-        None if name.len() > 15 => format!("its name has at most 15 bytes, this has {}", name.len()),
-        None => return Some(SiteWords::Target { interface: interface.into_at() }),
+    let Some(why) = why_no_interface(name) else {
+        return Some(SiteWords::Target { interface: interface.into_at() });
     };
     let problem = Problem::error(format!("`{name}` is not an interface")).why(why);
     checker.refuse(interface.span(), problem.fix("write a name that `ip -br link` lists"));
     None
+}
+
+/// Why no interface can have this name; `None` if one can. dev_valid_name() in the kernel: at most 15 bytes, no slash, colon or
+/// white space, not a folder's own names.
+pub(super) fn why_no_interface(name: &str) -> Option<String> {
+    match name.chars().find(|c| c.is_whitespace() || matches!(c, '/' | ':' | '\0')) {
+        Some(odd) => Some(format!("its name can't hold {odd:?}")),
+        None if name.is_empty() || name == "." || name == ".." => Some("it needs a name".to_owned()),
+        None if name.len() > 15 => Some(format!("its name has at most 15 bytes, this has {}", name.len())),
+        None => None,
+    }
 }
 
 fn check_lab(form: LabForm, checker: &mut Checker) -> LabWords {
@@ -165,7 +197,30 @@ fn check_lab(form: LabForm, checker: &mut Checker) -> LabWords {
             .and_then(|routes| check_routes(routes, checker))
             .unwrap_or(At::default_value(Routes::default())),
         sysctl: check_sysctl(form.sysctl, checker),
+        ruleset: form.ruleset.and_then(|ruleset| check_ruleset(ruleset, checker)),
     }
+}
+
+fn check_ruleset(written: Value<WordOr<Fields<RulesetForm>>>, checker: &mut Checker) -> Option<At<Ruleset>> {
+    let span = written.span();
+    let ruleset = match written.into_inner() {
+        WordOr::Word(text) if text.trim().is_empty() => {
+            let problem = Problem::error("`lab.ruleset` is empty").why("without a ruleset the lab drops nothing");
+            checker.refuse(span, problem.fix("write what `nft -f` would be given, or remove the entry"));
+            return None;
+        }
+        WordOr::Word(text) => Ruleset::Text(text),
+        WordOr::Other(Fields(RulesetForm { file: Some(file) })) => {
+            Ruleset::File(checker.path("lab.ruleset.file", &file)?.value)
+        }
+        WordOr::Other(Fields(RulesetForm { file: None })) => {
+            let problem = Problem::error("`lab.ruleset` names no `file`");
+            let problem = problem.fix("write { file = \"rules.nft\" }, or the ruleset itself as a string");
+            checker.missing("lab.ruleset.file", span, problem);
+            return None;
+        }
+    };
+    Some(At { value: ruleset, span: Some(span) })
 }
 
 fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {

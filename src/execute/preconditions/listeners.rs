@@ -1,0 +1,39 @@
+//! Sockets that must be bound.
+
+use super::super::site::Site;
+use super::Finding;
+use crate::diagnostic::{Problem, Result};
+use crate::scenario::Scenario;
+use crate::scenario::require::Transport;
+use crate::wire::sockets::{SocketTable, serves};
+
+pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
+    let rules = &scenario.require.listener;
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let table = site.receiver.run(SocketTable::open)??;
+    let (udp, tcp) = (table.udp()?, table.tcp_listeners()?);
+    let mut findings = Vec::new();
+    for rule in rules {
+        let served = udp.iter().any(|socket| serves(socket, &rule.value))
+            || tcp.iter().any(|socket| serves(socket, &rule.value));
+        let unmet = (!served).then(|| {
+            let there: Vec<String> = match rule.value.transport {
+                Transport::Udp => udp.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
+                Transport::Tcp => tcp.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
+            };
+            Problem::error(format!("nothing listens on `{}`", rule.value))
+                .at(&scenario.source, rule.span.clone())
+                .why(if there.is_empty() {
+                    "no such socket is bound".to_owned()
+                } else {
+                    format!("bound are: {}", there.join(", "))
+                })
+                .fix("start the application before the replay, or let restage start it: `[receiver] command`")
+        });
+        let seen = if served { "bound" } else { "not bound" };
+        findings.push(Finding { subject: format!("`{}`", rule.value), seen: seen.to_owned(), unmet });
+    }
+    Ok(findings)
+}

@@ -1,0 +1,110 @@
+//! An nftables ruleset, loaded by the program `nft` inside a namespace of ours.
+//!
+//! `nft` talks to the kernel over netlink and needs `CAP_NET_ADMIN` over the namespace. execve(2) takes the capabilities of a user
+//! namespace from a program of an ordinary user, so this one capability is made ambient for the child: capabilities(7). May use
+//! `diagnostic`, nix and libc. Start at [`load`].
+#![expect(unsafe_code, reason = "pre_exec, and capset(2) and prctl(2), which no crate of ours wraps")]
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::libc;
+use nix::sys::signal::Signal;
+
+use super::facts::capability;
+use super::namespace::Namespace;
+use super::program;
+use crate::diagnostic::{Failure, Problem, Result};
+
+/// Loads a ruleset into `namespace`, on top of what is there. `folder` is where its `include` looks; `name` stands for the text in
+/// what nft says of it.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] with nft's own words when it refuses the ruleset, [`crate::diagnostic::Kind::Blocked`] when
+/// there is no `nft`. Without a place.
+pub fn load(namespace: &Namespace, ruleset: &str, name: &str, folder: &Path) -> Result<()> {
+    let Some(nft) = program::find("nft") else {
+        return Err(Failure::blocked(
+            Problem::error("there is no program `nft` to load the ruleset with")
+                .why("it is neither in PATH nor in /usr/sbin or /sbin")
+                .fix("install the package `nftables`; `[require] commands = [\"nft\"]` skips the scenario where it is absent"),
+        ));
+    };
+    let mut command = Command::new(nft);
+    command.args(["-f", "-"]).current_dir(folder).env("LC_ALL", "C");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, with structures on
+    // its own stack, and allocates nothing.
+    unsafe { command.pre_exec(keep_net_admin) };
+    let output = namespace
+        .run(|| -> io::Result<std::process::Output> { feed(command.spawn()?, ruleset) })?
+        .map_err(|error| Failure::system("can't run `nft`", &error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).replace("/dev/stdin:", &format!("{name}:"));
+    let said = said.trim_end();
+    Err(Failure::invalid(
+        Problem::error("`nft` refuses the ruleset")
+            .why(if said.is_empty() {
+                format!("it ended with {}, and said nothing", output.status)
+            } else {
+                said.to_owned()
+            })
+            .fix("mend the line that it names; nft(8) describes the language"),
+    ))
+}
+
+/// Gives the program its standard input, and waits for its end.
+fn feed(mut nft: Child, ruleset: &str) -> io::Result<std::process::Output> {
+    let mut stdin = nft.stdin.take();
+    std::thread::scope(|scope| {
+        // On a thread, since it may write messages before it has read everything.
+        scope.spawn(move || {
+            // One that ends early says itself why.
+            let _ = stdin.as_mut().map(|stdin| stdin.write_all(ruleset.as_bytes()));
+        });
+        nft.wait_with_output()
+    })
+}
+
+/// `struct __user_cap_header_struct` of `linux/capability.h`.
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`: 32 capabilities; version 3 takes two.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Sets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const VERSION: u32 = 0x2008_0522;
+
+/// Between fork and exec: dies with the thread that made it, and keeps `CAP_NET_ADMIN` through execve(2).
+fn keep_net_admin() -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let mut header = Header { version: VERSION, pid: 0 };
+    let mut sets = [Sets::default(); 2];
+    // SAFETY: capget(2) reads the header and writes two structures, as version 3 has them; both live until it returns.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) })?;
+    sets[0].inheritable |= 1 << capability::NET_ADMIN;
+    // SAFETY: capset(2) reads the header and two structures.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) })?;
+    let raise = libc::c_ulong::from(libc::PR_CAP_AMBIENT_RAISE.cast_unsigned());
+    let number = libc::c_ulong::from(capability::NET_ADMIN);
+    // SAFETY: this prctl(2) takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, 0 as libc::c_ulong, 0 as libc::c_ulong) }.into())
+}
+
+fn check(answer: libc::c_long) -> io::Result<()> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
