@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ use super::namespace::Namespace;
 use super::program;
 use crate::diagnostic::{Failure, Problem, Result};
 
-/// Loads a ruleset into `namespace`, on top of what is there. `folder` is where its `include` looks; `name` stands for the text in
+/// Loads a ruleset into `namespace`, on top of what is there. `folder` is where an `include "./…"` of it looks; `name` stands for the text in
 /// what nft says of it.
 ///
 /// # Errors
@@ -39,26 +39,35 @@ pub fn load(namespace: &Namespace, ruleset: &str, name: &str, folder: &Path) -> 
     // its own stack, and allocates nothing.
     unsafe { command.pre_exec(keep_net_admin) };
     let output = namespace
-        .run(|| -> io::Result<std::process::Output> { feed(command.spawn()?, ruleset) })?
+        .run(|| -> io::Result<Output> { feed(command.spawn()?, ruleset) })?
         .map_err(|error| Failure::system("can't run `nft`", &error))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).replace("/dev/stdin:", &format!("{name}:"));
+    Err(refused(&String::from_utf8_lossy(&output.stderr), output.status, name))
+}
+
+/// What nft's own words come to.
+fn refused(said: &str, status: ExitStatus, name: &str) -> Failure {
+    let said = said.replace("/dev/stdin:", &format!("{name}:"));
     let said = said.trim_end();
-    Err(Failure::invalid(
+    if said.contains("cache initialization failed: Operation not permitted") {
+        return Failure::blocked(
+            Problem::error("`nft` may not touch the rules of the receiver's namespace")
+                .why(said)
+                .fix("run restage with `sudo`; `restage doctor` tells what else this machine needs"),
+        );
+    }
+    let why = if said.is_empty() { format!("it ended with {status}, and said nothing") } else { said.to_owned() };
+    Failure::invalid(
         Problem::error("`nft` refuses the ruleset")
-            .why(if said.is_empty() {
-                format!("it ended with {}, and said nothing", output.status)
-            } else {
-                said.to_owned()
-            })
+            .why(why)
             .fix("mend the line that it names; nft(8) describes the language"),
-    ))
+    )
 }
 
 /// Gives the program its standard input, and waits for its end.
-fn feed(mut nft: Child, ruleset: &str) -> io::Result<std::process::Output> {
+fn feed(mut nft: Child, ruleset: &str) -> io::Result<Output> {
     let mut stdin = nft.stdin.take();
     std::thread::scope(|scope| {
         // On a thread, since it may write messages before it has read everything.
@@ -101,10 +110,32 @@ fn keep_net_admin() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) })?;
     let raise = libc::c_ulong::from(libc::PR_CAP_AMBIENT_RAISE.cast_unsigned());
     let number = libc::c_ulong::from(capability::NET_ADMIN);
-    // SAFETY: this prctl(2) takes numbers only.
-    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, 0 as libc::c_ulong, 0 as libc::c_ulong) }.into())
+    // SAFETY: this prctl(2) takes numbers only. Root needs no ambient capability, and whom it is refused hears of it from nft.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, 0 as libc::c_ulong, 0 as libc::c_ulong) };
+    Ok(())
 }
 
 fn check(answer: libc::c_long) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::diagnostic::{Kind, Style, render};
+
+    #[test]
+    fn nfts_own_words_name_the_ruleset() {
+        let texts = [
+            "/dev/stdin:4:29-29: Error: syntax error, unexpected newline\n        udp dport 4739 acept\n                            ^\n",
+            "netlink: Error: cache initialization failed: Operation not permitted\n",
+            "",
+        ];
+        let failures = texts.map(|text| refused(text, ExitStatus::from_raw(1 << 8), "rules.nft"));
+        assert_eq!(failures.clone().map(|failure| failure.kind), [Kind::Invalid, Kind::Blocked, Kind::Invalid]);
+        let problems: Vec<_> = failures.into_iter().flat_map(|failure| failure.problems).collect();
+        insta::assert_snapshot!(render(&problems, Style::Plain));
+    }
 }
