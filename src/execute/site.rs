@@ -114,7 +114,7 @@ impl Site {
             receiver_mac: site.mac,
             sender_mac: if site.mac == LAB_SENDER_MAC { crate::plan::LAB_RECEIVER_MAC } else { LAB_SENDER_MAC },
             addresses: site.addresses.clone(),
-            routes: match &site.routes {
+            routes: match &lab.routes.value {
                 Routes::Sources => LabRoutes::Default,
                 Routes::Prefixes(prefixes) => LabRoutes::Prefixes(prefixes.iter().map(IpNet::trunc).collect()),
             },

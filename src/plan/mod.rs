@@ -5,17 +5,14 @@
 
 pub mod fate;
 mod frame_ranges;
+mod lab_site;
 mod note;
 mod refuse;
 mod schedule;
 mod stream;
 pub mod survey;
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 pub use frame_ranges::FrameRanges;
 pub use schedule::{Limiter, Schedule};
@@ -27,9 +24,9 @@ use crate::packet::listing;
 use crate::rewrite::{Framing, Hits, Reshaped, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
-use crate::scenario::require::{Listener, Transport};
+use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
-use crate::scenario::site::{LabMac, LabWords, SiteWords};
+use crate::scenario::site::{LabMac, SiteWords};
 use fate::{Fate, Site};
 use survey::Survey;
 
@@ -68,7 +65,7 @@ pub struct Plan {
     pub rounds: u64,
     /// What the rewritten frames are.
     pub survey: Survey,
-    /// The receiver; `None` with a target, where it is elsewhere.
+    /// The receiver; `None` with a target, where it is elsewhere, unless a plan is made for one.
     pub site: Option<Site>,
     /// What becomes of the frames there.
     pub fates: Vec<Fate>,
@@ -89,9 +86,21 @@ pub struct Plan {
 /// # Errors
 /// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see `refuse`.
 pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
+    plan_at(scenario, target, None)
+}
+
+/// Plans a scenario as if its frames came to `receiver`, where one is given: it stands for what the scenario calls the receiver.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Site>) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
-    let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, target))?;
-    let medium = medium(scenario, target);
+    let mut roles = roles(scenario, target);
+    if let (Some(site), SiteWords::Lab(_)) = (&receiver, &scenario.site) {
+        roles.receiver = Some(site.mac);
+    }
+    let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
+    let medium = medium(scenario, target, &roles);
     let mtu = medium.mtu;
     let repeat = scenario.pacing.repeat.value;
     // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
@@ -121,9 +130,10 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
     }
     let classes = survey.finish();
     let mut notes = Vec::new();
-    let site = match &scenario.site {
-        SiteWords::Lab(lab) => Some(site(scenario, lab, &survey, &mut notes)),
-        SiteWords::Target { .. } => None,
+    let site = match (&scenario.site, receiver) {
+        (_, Some(receiver)) => Some(receiver),
+        (SiteWords::Lab(lab), None) => Some(lab_site::site(scenario, lab, &survey, &mut notes)),
+        (SiteWords::Target { .. }, None) => None,
     };
     let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
@@ -206,8 +216,9 @@ fn survey_frames(
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
 pub fn listing(scenario: &Scenario) -> Result<String> {
-    let rewriter = Rewriter::compile(&scenario.rewrite, &roles(scenario, None))?;
-    let mut stream = Stream::open(scenario, &rewriter, &medium(scenario, None))?;
+    let roles = roles(scenario, None);
+    let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
+    let mut stream = Stream::open(scenario, &rewriter, &medium(scenario, None, &roles))?;
     let (mut text, mut first_ns) = (String::new(), None);
     while let Some(frame) = stream.next_frame()? {
         let first_ns = *first_ns.get_or_insert(frame.time_ns);
@@ -248,12 +259,11 @@ impl Plan {
 }
 
 /// What the sending interface takes.
-fn medium(scenario: &Scenario, target: Option<&TargetFacts>) -> Medium {
+fn medium(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> Medium {
     let mtu = match (&scenario.site, target) {
         (SiteWords::Lab(lab), _) => lab.mtu.value,
         (SiteWords::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
     };
-    let roles = roles(scenario, target);
     // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
     let named = scenario.rewrite.sides.iter().rev().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
     let mut named = named.filter_map(|maps| match &maps.mac {
@@ -277,82 +287,6 @@ pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
         },
         SiteWords::Target { .. } => Roles { sender: target.map(|facts| facts.mac), receiver: None },
     }
-}
-
-fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Problem>) -> Site {
-    let mac = match lab.mac.value {
-        LabMac::Literal(mac) => mac,
-        LabMac::Captured => captured_mac(survey, notes),
-    };
-    let addresses = match &lab.addresses {
-        Some(addresses) => addresses.value.clone(),
-        None => survey
-            .destinations
-            .iter()
-            .filter(|address| !address.is_unspecified())
-            .map(|address| IpNet::from(*address))
-            .collect(),
-    };
-    if lab.addresses.is_none() && survey.destinations_cut {
-        notes.push(
-            Problem::warning(format!(
-                "more than {} destination addresses: the receiver has only the first",
-                survey::MOST_ENDPOINTS
-            ))
-            .fix("say `[lab] addresses` with a prefix, or map the destinations"),
-        );
-    }
-    let listens = match &scenario.receiver.listens {
-        Some(listens) => listens.value.clone(),
-        None => {
-            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
-            ports.into_iter().map(|port| Listener { transport: Transport::Udp, address: None, port }).collect()
-        }
-    };
-    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| survey.groups.clone());
-    let conf = |family: &str, key: &str| {
-        let value = |interface: &str| {
-            let dotted = format!("net.{family}.conf.{interface}.{key}");
-            let setting = lab.sysctl.iter().rev().find(|setting| setting.key == dotted);
-            setting.and_then(|setting| setting.value.trim().parse::<u8>().ok()).unwrap_or(0)
-        };
-        (value("all"), value(LAB_RECEIVER))
-    };
-    let either = |(all, interface): (u8, u8)| all != 0 || interface != 0;
-    let rp_filter = conf("ipv4", "rp_filter");
-    let source_route = conf("ipv4", "accept_source_route");
-    Site {
-        interface: LAB_RECEIVER.to_owned(),
-        mac,
-        addresses,
-        routes: lab.routes.value.clone(),
-        rp_filter: rp_filter.0.max(rp_filter.1),
-        accept_local: either(conf("ipv4", "accept_local")),
-        route_localnet: either(conf("ipv4", "route_localnet")),
-        // ip-sysctl: both `all` and the interface must be set.
-        accept_source_route: source_route.0 != 0 && source_route.1 != 0,
-        ipv6_disabled: either(conf("ipv6", "disable_ipv6")),
-        listens,
-        joined,
-    }
-}
-
-/// The destination MAC that the frames share, or the commonest one, with a note.
-fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
-    let Some((mac, frames)) = survey.macs.iter().max_by_key(|(mac, frames)| (**frames, std::cmp::Reverse(**mac)))
-    else {
-        return LAB_RECEIVER_MAC;
-    };
-    if survey.macs.len() > 1 {
-        notes.push(
-            Problem::note(format!(
-                "the rewritten frames go to {} MAC addresses; the receiver has the commonest, {mac} ({frames} frames)",
-                survey.macs.len()
-            ))
-            .fix("`[rewrite.destination] mac = \"receiver\"` brings them all to it"),
-        );
-    }
-    *mac
 }
 
 /// The run's limit, and what is wrong with the one that is written.

@@ -3,14 +3,20 @@
 //! Frames are put into classes by everything that decides their fate; the fate itself is told by `fate`, when the site's
 //! addresses are known.
 
+mod flaw;
+mod fragments;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
 use crate::packet::MacAddr;
-use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use crate::packet::checksum::{Sum, transport_sum};
 use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
+pub use flaw::Flaw;
+use flaw::{flaw, is_spent};
+use fragments::{Came, Fragments};
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;
@@ -20,33 +26,6 @@ const RECENT: usize = 256;
 pub const MOST_ENDPOINTS: usize = 65_536;
 /// How many unfinished fragmented datagrams are followed at once.
 const MOST_OPEN_DATAGRAMS: usize = 4_096;
-
-/// What is wrong with a packet whoever receives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Flaw {
-    /// Nothing that shows.
-    None,
-    /// Under 14 bytes.
-    NoEthernetHeader,
-    /// The IP header is too short, of the wrong version, or its lengths contradict each other.
-    Header,
-    /// The IP length is beyond the end of the frame.
-    Length,
-    /// The IPv4 header checksum is wrong.
-    HeaderSum,
-    /// A source-route option.
-    SourceRoute,
-    /// The UDP length does not fit the packet.
-    UdpLength,
-    /// The UDP checksum is wrong.
-    UdpSum,
-    /// The UDP checksum was left to an offloading interface: stored is the pseudo-header's sum.
-    UdpSumOffload,
-    /// UDP over IPv6 without a checksum.
-    UdpSumAbsent,
-    /// A fragment of a datagram that the capture does not hold whole.
-    FragmentMissing,
-}
 
 /// What layer 3 is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +57,8 @@ pub struct ClassKey {
     pub tagged: bool,
     /// Layer 3.
     pub carried: Carried,
+    /// Whether its TTL or hop limit is 0 or 1: a router would not send it on.
+    pub spent: bool,
     /// What is wrong with it.
     pub flaw: Flaw,
 }
@@ -113,6 +94,8 @@ pub struct Class {
     pub frames: FrameRanges,
     /// UDP datagrams among them: each whole packet is one, the fragments of one together are one.
     pub datagrams: u64,
+    /// IP packets among them, whatever the protocol: each whole packet is one, the fragments of one together are one.
+    pub packets: u64,
 }
 
 /// What one pass over the rewritten frames says.
@@ -154,6 +137,7 @@ pub struct Survey {
     order: u64,
 }
 
+/// A datagram of which not all fragments came.
 #[derive(Debug, Clone)]
 struct Open {
     /// Key of the fragment that came first.
@@ -161,11 +145,25 @@ struct Open {
     /// Key of the datagram's class when it is whole; from the first fragment.
     key: Option<ClassKey>,
     frames: FrameRanges,
-    /// Payload bytes that came.
-    have: u64,
-    /// Payload bytes in all, known from the last fragment.
-    whole: Option<u64>,
+    fragments: Fragments,
     order: u64,
+}
+
+/// What a frame adds to the counts of its class.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    datagrams: u64,
+    packets: u64,
+}
+
+impl Counted {
+    /// No IP packet, or a part of one that is counted elsewhere.
+    const NOTHING: Self = Self { datagrams: 0, packets: 0 };
+
+    /// A packet, or all fragments of one.
+    fn packet(key: &ClassKey) -> Self {
+        Self { datagrams: u64::from(key.is_udp()), packets: 1 }
+    }
 }
 
 impl Default for Survey {
@@ -209,8 +207,9 @@ impl Survey {
         let Some((mac, _)) = frame.layers.macs(frame.bytes) else {
             let carried = Carried::Other { ethertype: None };
             self.other_frames.add(frame.number);
-            let key = ClassKey { mac: MacAddr::default(), tagged: false, carried, flaw: Flaw::NoEthernetHeader };
-            return self.put(key, frame.number, 0);
+            let flaw = Flaw::NoEthernetHeader;
+            let key = ClassKey { mac: MacAddr::default(), tagged: false, carried, spent: false, flaw };
+            return self.put(key, frame.number, Counted::NOTHING);
         };
         if !mac.is_group() && (self.macs.len() < MOST_ENDPOINTS || self.macs.contains_key(&mac)) {
             *self.macs.entry(mac).or_default() += 1;
@@ -223,7 +222,8 @@ impl Survey {
                 let broken = matches!(frame.layers.ethertype, Some(0x0800 | 0x86dd));
                 let carried = Carried::Other { ethertype: frame.layers.ethertype };
                 let flaw = if broken { Flaw::Header } else { Flaw::None };
-                self.put(ClassKey { mac, tagged, carried, flaw }, frame.number, 0);
+                let key = ClassKey { mac, tagged, carried, spent: false, flaw };
+                self.put(key, frame.number, Counted { datagrams: 0, packets: u64::from(broken) });
             }
         }
     }
@@ -253,17 +253,25 @@ impl Survey {
             self.tcp_frames += u64::from(ip.protocol == ip_protocol::TCP);
         }
         let carried = Carried::Ip { source, destination, protocol: ip.protocol, port };
-        let key = ClassKey { mac, tagged, carried, flaw: flaw(frame, ip) };
-        let left_to_the_card = key.flaw == Flaw::UdpSumOffload
-            || ip.protocol == ip_protocol::TCP
-                && transport_sum(&frame.layers, frame.bytes, frame.original_length) == Sum::Offload;
+        let key = ClassKey { mac, tagged, carried, spent: is_spent(frame, ip), flaw: flaw(frame, ip) };
+        let left_to_the_card = match key.flaw {
+            Flaw::UdpSumOffload | Flaw::TcpSumOffload => true,
+            // What is found before the checksum hides it.
+            Flaw::Header | Flaw::Length | Flaw::HeaderSum | Flaw::SourceRoute if ip.protocol == ip_protocol::TCP => {
+                transport_sum(&frame.layers, frame.bytes, frame.original_length) == Sum::Offload
+            }
+            _ => false,
+        };
         if left_to_the_card {
             self.offload.add(frame.number);
         }
         match ip.fragment {
-            Fragment::Whole => self.put(key, frame.number, u64::from(udp)),
-            Fragment::First { .. } | Fragment::Later { .. } if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length) => {
-                self.put(key, frame.number, 0);
+            Fragment::Whole => self.put(key, frame.number, Counted::packet(&key)),
+            // It never comes to where fragments are put together; the others of its datagram wait in vain, and count it.
+            Fragment::First { .. } | Fragment::Later { .. }
+                if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length | Flaw::Header) =>
+            {
+                self.put(key, frame.number, Counted::NOTHING);
             }
             Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip),
             Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip),
@@ -276,7 +284,7 @@ impl Survey {
             && !self.open.contains_key(&datagram)
             && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.order).map(|(datagram, _)| *datagram)
         {
-            self.give_up(oldest);
+            self.give_up(oldest, Flaw::FragmentMissing);
         }
         self.order += 1;
         let bytes = ip.end.saturating_sub(ip.payload) as u64;
@@ -284,48 +292,54 @@ impl Survey {
             any: key,
             key: None,
             frames: FrameRanges::default(),
-            have: 0,
-            whole: None,
+            fragments: Fragments::default(),
             order: self.order,
         });
+        let came = open.fragments.add(u64::from(offset), bytes, last);
+        if came == Came::Again {
+            let key = ClassKey { flaw: Flaw::FragmentRepeated, ..key };
+            return self.put(key, frame.number, Counted::NOTHING);
+        }
         open.frames.add(frame.number);
-        open.have += bytes;
         if offset == 0 {
             open.key = Some(key);
         }
-        if last {
-            open.whole = Some(u64::from(offset) + bytes);
-        }
-        if let (Some(key), Some(whole)) = (open.key, open.whole)
-            && open.have >= whole
-            && let Some(open) = self.open.remove(&datagram)
-        {
-            self.put_all(key, &open.frames, u64::from(key.is_udp()));
+        let whole = open.fragments.is_whole();
+        match (came, open.key) {
+            (Came::Overlapping, _) => self.give_up(datagram, Flaw::FragmentOverlaps),
+            (_, Some(key)) if whole => {
+                if let Some(open) = self.open.remove(&datagram) {
+                    self.put_all(key, &open.frames, Counted::packet(&key));
+                }
+            }
+            _ => {}
         }
     }
 
     /// The datagram stays unfinished.
-    fn give_up(&mut self, datagram: Datagram) {
+    fn give_up(&mut self, datagram: Datagram, flaw: Flaw) {
         let Some(open) = self.open.remove(&datagram) else { return };
-        let key = ClassKey { flaw: Flaw::FragmentMissing, ..open.key.unwrap_or(open.any) };
-        self.put_all(key, &open.frames, u64::from(key.is_udp()));
+        let key = ClassKey { flaw, ..open.key.unwrap_or(open.any) };
+        self.put_all(key, &open.frames, Counted::packet(&key));
     }
 
-    fn put(&mut self, key: ClassKey, number: u64, datagrams: u64) {
+    fn put(&mut self, key: ClassKey, number: u64, counted: Counted) {
         match self.class(key) {
             Some(class) => {
                 class.frames.add(number);
-                class.datagrams += datagrams;
+                class.datagrams += counted.datagrams;
+                class.packets += counted.packets;
             }
             None => self.unclassed.add(number),
         }
     }
 
-    fn put_all(&mut self, key: ClassKey, frames: &FrameRanges, datagrams: u64) {
+    fn put_all(&mut self, key: ClassKey, frames: &FrameRanges, counted: Counted) {
         match self.class(key) {
             Some(class) => {
                 class.frames.merge(frames);
-                class.datagrams += datagrams;
+                class.datagrams += counted.datagrams;
+                class.packets += counted.packets;
             }
             None => self.unclassed.merge(frames),
         }
@@ -340,7 +354,7 @@ impl Survey {
                 Some(place) => *place,
                 None if fits => {
                     self.places.insert(key, self.classes.len());
-                    self.classes.push(Class { key, frames: FrameRanges::default(), datagrams: 0 });
+                    self.classes.push(Class { key, frames: FrameRanges::default(), datagrams: 0, packets: 0 });
                     self.classes.len() - 1
                 }
                 None => return None,
@@ -353,7 +367,7 @@ impl Survey {
     pub fn finish(&mut self) -> Vec<Class> {
         let unfinished: Vec<Datagram> = self.open.keys().copied().collect();
         for datagram in unfinished {
-            self.give_up(datagram);
+            self.give_up(datagram, Flaw::FragmentMissing);
         }
         let mut classes = std::mem::take(&mut self.classes);
         self.places.clear();
@@ -365,53 +379,4 @@ impl Survey {
 /// 255.255.255.255 (RFC 919 §7).
 pub fn is_limited_broadcast(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.is_broadcast())
-}
-
-fn flaw(frame: &Prepared<'_>, ip: Ip) -> Flaw {
-    let captured = frame.bytes.len();
-    let four = matches!(frame.layers.network, Network::Ipv4(_));
-    if four && ip.length < ip.payload.saturating_sub(ip.offset) {
-        return Flaw::Header;
-    }
-    if four && ip_header_sum(&frame.layers, frame.bytes) == Sum::Bad {
-        return Flaw::HeaderSum;
-    }
-    if ip.offset + ip.length > captured {
-        return Flaw::Length;
-    }
-    if four && has_source_route(frame.bytes.get(ip.offset + 20..ip.payload).unwrap_or_default()) {
-        return Flaw::SourceRoute;
-    }
-    if ip.protocol != ip_protocol::UDP || ip.fragment != Fragment::Whole {
-        return Flaw::None;
-    }
-    let Some(udp) = frame.bytes.get(ip.payload..ip.end) else { return Flaw::UdpLength };
-    let &[_, _, _, _, high, low, sum_high, sum_low, ..] = udp else { return Flaw::UdpLength };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if length < 8 && (four || length != 0) || length > udp.len() {
-        return Flaw::UdpLength;
-    }
-    if !four && [sum_high, sum_low] == [0, 0] {
-        return Flaw::UdpSumAbsent;
-    }
-    match transport_sum(&frame.layers, frame.bytes, u32::try_from(captured).unwrap_or(u32::MAX)) {
-        Sum::Bad => Flaw::UdpSum,
-        Sum::Offload => Flaw::UdpSumOffload,
-        Sum::None | Sum::Good | Sum::Unverifiable => Flaw::None,
-    }
-}
-
-/// Whether IPv4 options hold a loose (131) or strict (137) source route (RFC 791 §3.1).
-fn has_source_route(options: &[u8]) -> bool {
-    let mut rest = options;
-    while let [kind, tail @ ..] = rest {
-        match (*kind, tail) {
-            (0, _) => return false,
-            (1, _) => rest = tail,
-            (131 | 137, _) => return true,
-            (_, [length, ..]) if *length >= 2 => rest = rest.get(usize::from(*length)..).unwrap_or_default(),
-            _ => return false,
-        }
-    }
-    false
 }

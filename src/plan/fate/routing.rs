@@ -1,0 +1,152 @@
+//! Where a packet is routed: `ip_rcv_finish_core` with `ip_route_input_slow` and `fib_validate_source`, and what IPv6 has instead.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::site::{Route, RouteKind, Site};
+use crate::cause::Cause;
+
+/// Where a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Routed {
+    /// To this host alone.
+    Local,
+    /// To everybody in a network, or to a group that is joined.
+    Everybody,
+    /// To a group of which isn't known whether it is joined.
+    Open,
+    /// On, to another host.
+    On,
+    /// Nowhere, which is found out behind the tests of options and MAC.
+    Nowhere(Cause),
+    /// It is thrown away at once.
+    Lost(Cause),
+}
+
+/// `ip_route_input_slow` of an IPv4 packet.
+pub(super) fn v4(from: Ipv4Addr, to: Ipv4Addr, igmp: bool, site: &Site) -> Routed {
+    let lost = Routed::Lost;
+    if from.is_multicast() || from.is_broadcast() {
+        return lost(Cause::IpInvalidSource);
+    }
+    if to.is_multicast() {
+        return group_v4(from, to, igmp, site);
+    }
+    if to.is_broadcast() || (from.is_unspecified() && to.is_unspecified()) {
+        return broadcast(from, site);
+    }
+    if in_network_zero(from) {
+        return lost(Cause::IpInvalidSource);
+    }
+    // The kernel says IP_INVALID_DEST, and counts nothing; the table has no row of its own for it.
+    if in_network_zero(to) {
+        return lost(Cause::IpInaddrerrors);
+    }
+    if (to.is_loopback() || from.is_loopback()) && !site.route_localnet {
+        return lost(Cause::IpLocalnet);
+    }
+    let found = site.routes.to(to.into());
+    match found.first().map(|route| route.kind) {
+        Some(RouteKind::Broadcast) => broadcast(from, site),
+        Some(RouteKind::Local) => refused_source(from, site).map_or(Routed::Local, lost),
+        _ if !site.forwarding.v4 => Routed::Nowhere(Cause::IpInaddrerrors),
+        Some(RouteKind::Unicast) => refused_source(from, site).map_or(Routed::On, lost),
+        Some(RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) | None => {
+            Routed::Nowhere(Cause::IpInnoroutes)
+        }
+    }
+}
+
+fn in_network_zero(address: Ipv4Addr) -> bool {
+    address.octets()[0] == 0
+}
+
+fn broadcast(from: Ipv4Addr, site: &Site) -> Routed {
+    let refused = if in_network_zero(from) { None } else { refused_source(from, site) };
+    refused.map_or(Routed::Everybody, Routed::Lost)
+}
+
+/// `ip_check_mc_rcu`, then `ip_mc_validate_source`.
+fn group_v4(from: Ipv4Addr, group: Ipv4Addr, igmp: bool, site: &Site) -> Routed {
+    let routed = joined(group.into(), site);
+    if matches!(routed, Routed::Lost(_)) {
+        return routed;
+    }
+    let link_local = matches!(group.octets(), [224, 0, 0, _]);
+    let refused = if from.is_loopback() && !site.route_localnet {
+        Some(Cause::IpLocalnet)
+    } else if in_network_zero(from) {
+        (!link_local && !igmp).then_some(Cause::IpInvalidSource)
+    } else {
+        refused_source(from, site)
+    };
+    refused.map_or(routed, Routed::Lost)
+}
+
+/// `fib_validate_source`: an address of the receiver's own, and reverse path filtering.
+fn refused_source(from: Ipv4Addr, site: &Site) -> Option<Cause> {
+    let found = site.routes.to(from.into());
+    let kind = found.first().map(|route| route.kind);
+    if kind == Some(RouteKind::Local) && !site.accept_local {
+        return Some(Cause::IpLocalSource);
+    }
+    if site.rp_filter == 0 {
+        return None;
+    }
+    match kind {
+        Some(RouteKind::Broadcast) => Some(Cause::IpInvalidSource),
+        Some(RouteKind::Local | RouteKind::Unicast) => {
+            (site.rp_filter == 1 && !comes_by(found, site)).then_some(Cause::IpRpfilter)
+        }
+        Some(RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) | None => Some(Cause::IpRpfilter),
+    }
+}
+
+/// Whether one of the routes leads through the interface.
+fn comes_by(routes: &[Route], site: &Site) -> bool {
+    routes.iter().any(|route| route.device == site.interface)
+}
+
+/// `ip6_rcv_core` from the addresses on, then `ip6_route_input`. `in_group`: the frame's MAC is a group's.
+pub(super) fn v6(from: Ipv6Addr, to: Ipv6Addr, in_group: bool, site: &Site) -> Routed {
+    let scope = to.octets()[1] & 0x0f;
+    if (from.is_loopback() || to.is_loopback()) && !site.loopback
+        || to.is_multicast() && (scope == 0 || scope == 1 && !site.loopback)
+        || from.is_multicast()
+    {
+        return Routed::Lost(Cause::IpInhdr);
+    }
+    if in_group && !to.is_multicast() && site.drop_unicast_in_group_v6 {
+        return Routed::Lost(Cause::UnicastInL2Multicast);
+    }
+    if to.is_multicast() {
+        return joined(to.into(), site);
+    }
+    match site.routes.to(to.into()).first().map(|route| route.kind) {
+        Some(RouteKind::Local) => Routed::Local,
+        Some(RouteKind::Unicast | RouteKind::Broadcast) if !site.forwarding.v6 => {
+            Routed::Nowhere(Cause::IpInaddrerrors)
+        }
+        // A router sends nothing on from such a source (RFC 4291 §2.5.2, §2.5.6).
+        Some(RouteKind::Unicast | RouteKind::Broadcast) if from.is_unspecified() || from.is_unicast_link_local() => {
+            Routed::Nowhere(Cause::IpInaddrerrors)
+        }
+        Some(RouteKind::Unicast | RouteKind::Broadcast) => Routed::On,
+        None | Some(RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) => {
+            Routed::Nowhere(if to.is_unspecified() { Cause::IpInaddrerrors } else { Cause::IpInnoroutes })
+        }
+    }
+}
+
+fn joined(group: IpAddr, site: &Site) -> Routed {
+    // 224.0.0.1 and ff02::1 are every host's own (RFC 1112 §4, RFC 4291 §2.8).
+    let all_hosts = match group {
+        IpAddr::V4(group) => group.octets() == [224, 0, 0, 1],
+        IpAddr::V6(group) => group.segments() == [0xff02, 0, 0, 0, 0, 0, 0, 1],
+    };
+    match &site.joined {
+        _ if all_hosts => Routed::Everybody,
+        None => Routed::Open,
+        Some(joined) if joined.contains(&group) => Routed::Everybody,
+        Some(_) => Routed::Lost(Cause::MulticastNotJoined),
+    }
+}

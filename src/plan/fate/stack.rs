@@ -1,0 +1,152 @@
+//! The way of a frame through the receiver's stack: `__netif_receive_skb_core`, `ip_rcv_core`, routing, `ip_forward`, `ip_defrag`, the
+//! transport protocol, and their IPv6 counterparts. Start at [`end`].
+
+use std::net::IpAddr;
+
+use super::routing::{self, Routed};
+use super::site::{Site, Socket};
+use super::{End, sockets};
+use crate::cause::Cause;
+use crate::outcome::Stage;
+use crate::packet::layers::protocol;
+use crate::plan::survey::{Carried, ClassKey, Flaw};
+
+/// What becomes of the frames of a class.
+pub(super) fn end(key: &ClassKey, site: &Site) -> End {
+    let lost = End::Lost;
+    if key.flaw == Flaw::NoEthernetHeader {
+        return lost(Cause::Unsendable);
+    }
+    if key.tagged {
+        return if site.vlans { End::Open } else { lost(Cause::Otherhost) };
+    }
+    let (source, destination, protocol) = match key.carried {
+        Carried::Other { ethertype } => {
+            return match ethertype {
+                Some(0x0800 | 0x86dd) if other_host(key, site) => lost(Cause::Otherhost),
+                Some(0x86dd) if site.ipv6_disabled => lost(Cause::Ipv6disabled),
+                Some(0x0800 | 0x86dd) => lost(Cause::IpInhdr),
+                Some(0x0806) => End::Kernel,
+                _ => lost(Cause::UnhandledProto),
+            };
+        }
+        Carried::Ip { source, destination, protocol, .. } => (source, destination, protocol),
+    };
+    if other_host(key, site) {
+        return lost(Cause::Otherhost);
+    }
+    let routed = match (source, destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => match key.flaw {
+            Flaw::HeaderSum => return lost(Cause::IpCsum),
+            Flaw::Length => return lost(Cause::PktTooSmall),
+            Flaw::Header => return lost(Cause::IpInhdr),
+            _ => routing::v4(from, to, protocol == protocol::IGMP, site),
+        },
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            if site.ipv6_disabled {
+                return lost(Cause::Ipv6disabled);
+            }
+            let routed = routing::v6(from, to, key.mac.is_group(), site);
+            // The addresses are looked at before the length, and routed behind it.
+            match routed {
+                Routed::Lost(Cause::IpInhdr | Cause::UnicastInL2Multicast) => routed,
+                _ if key.flaw == Flaw::Length => return lost(Cause::PktTooSmall),
+                _ => routed,
+            }
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return lost(Cause::IpInhdr),
+    };
+    if let Routed::Lost(cause) = routed {
+        return lost(cause);
+    }
+    if key.flaw == Flaw::SourceRoute && !site.accept_source_route {
+        return lost(Cause::SourceRoute);
+    }
+    let to_everybody = matches!(routed, Routed::Everybody | Routed::Open);
+    if key.mac.is_group() && !to_everybody && destination.is_ipv4() && site.drop_unicast_in_group {
+        return lost(Cause::UnicastInL2Multicast);
+    }
+    match routed {
+        Routed::Lost(cause) | Routed::Nowhere(cause) => lost(cause),
+        Routed::On => lost(forward(key)),
+        Routed::Open => End::Open,
+        Routed::Local | Routed::Everybody => deliver(key, destination, protocol, site),
+    }
+}
+
+fn other_host(key: &ClassKey, site: &Site) -> bool {
+    !key.mac.is_group() && key.mac != site.mac
+}
+
+/// `ip_forward`, `ip6_forward`. That the packet is for another host is what the run calls a loss.
+fn forward(key: &ClassKey) -> Cause {
+    if key.mac.is_group() {
+        // pkt_type is not PACKET_HOST.
+        Cause::UnicastInL2Multicast
+    } else if key.spent {
+        Cause::IpInhdr
+    } else {
+        Cause::Forwarded
+    }
+}
+
+/// `ip_local_deliver`, `ip6_input`.
+fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> End {
+    let lost = End::Lost;
+    match key.flaw {
+        Flaw::FragmentMissing => return lost(Cause::FragReasmTimeout),
+        Flaw::FragmentRepeated | Flaw::FragmentOverlaps => return lost(Cause::DupFrag),
+        _ => {}
+    }
+    match (protocol, destination.is_ipv4()) {
+        (protocol::UDP, _) => datagram(key, site),
+        (protocol::TCP, _) if matches!(key.flaw, Flaw::TcpSum | Flaw::TcpSumOffload) => lost(Cause::TcpCsum),
+        // The kernel has handlers of its own. It looks at checksums of ICMP and IGMP too, and tells nobody but its counters.
+        (protocol::ICMP | protocol::IGMP, true)
+        | (protocol::ICMPV6 | NO_NEXT_HEADER, false)
+        | (protocol::TCP | protocol::UDPLITE, _) => End::Kernel,
+        // Extension headers are IPv6's alone.
+        (0 | 43 | 44 | 60, true) => lost(Cause::IpNoproto),
+        // Tunnels, IPsec, SCTP and the like have a handler where a module is loaded, VRRP and its like where a program has a raw socket:
+        // not to be known from here.
+        (0 | 4 | 41 | 43 | 44 | 46 | 47 | 50 | 51 | 60 | 94 | 103 | 108 | 112 | 115 | 132, _) => End::Open,
+        _ => lost(Cause::IpNoproto),
+    }
+}
+
+/// IPv6's "no next header" (RFC 8200 §4.7).
+const NO_NEXT_HEADER: u8 = 59;
+
+/// `__udp4_lib_rcv`, `__udp6_lib_rcv`: length, checksum, socket.
+fn datagram(key: &ClassKey, site: &Site) -> End {
+    match key.flaw {
+        Flaw::UdpLength => return End::Lost(Cause::PktTooSmall),
+        Flaw::UdpSum | Flaw::UdpSumOffload | Flaw::UdpSumAbsent => return End::Lost(Cause::UdpCsum),
+        _ => {}
+    }
+    let Carried::Ip { source, destination, port: Some(port), .. } = key.carried else { return End::Delivered };
+    let mut heard = site.sockets.iter().filter(|socket| {
+        // Of which port a datagram comes is not part of its class: a connected socket is taken to hear its peer's address.
+        let from = (source, socket.peer.map_or(0, |(_, port)| port));
+        sockets::hears(socket, destination, port, Some(from), &site.interface) == sockets::Hears::Yes
+    });
+    // An IPv6 socket hears an IPv4 group only if it has joined it itself (IP_MULTICAST_ALL is off there), which the kernel doesn't tell.
+    let uncertain = |socket: &Socket| site.real && socket.address.is_none_or(|address| address.is_ipv6());
+    let group_v4 = matches!(destination, IpAddr::V4(group) if group.is_multicast());
+    match heard.next() {
+        None => End::Lost(Cause::NoSocket),
+        Some(first) if group_v4 && uncertain(first) && heard.all(uncertain) => End::Open,
+        Some(_) => End::Delivered,
+    }
+}
+
+/// The stage that a lost frame does not come to.
+pub(super) fn stage(cause: Cause, key: &ClassKey) -> Stage {
+    let six = matches!(key.carried, Carried::Ip { destination: IpAddr::V6(_), .. });
+    match cause {
+        Cause::PktTooSmall if key.flaw == Flaw::UdpLength => Stage::Delivered,
+        // IPv6 puts fragments together behind the input hook, IPv4 before it.
+        Cause::DupFrag | Cause::FragReasmTimeout if six => Stage::Delivered,
+        _ => cause.row().stage,
+    }
+}

@@ -1,0 +1,150 @@
+//! The receiver that the lab will be: from `[lab]`, and from what the frames need.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::fate::{Forwarding, Route, RouteTable, Site, Socket};
+use super::survey::{self, Survey};
+use super::{LAB_RECEIVER, LAB_RECEIVER_MAC};
+use crate::diagnostic::Problem;
+use crate::packet::MacAddr;
+use crate::scenario::Scenario;
+use crate::scenario::require::{Listener, Transport};
+use crate::scenario::site::{LabMac, LabWords, Routes, SysctlSetting};
+
+/// The smallest MTU with which an interface has IPv6 (RFC 8200, section 5).
+const IPV6_LEAST_MTU: u32 = 1280;
+
+/// The lab's receiver.
+pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Problem>) -> Site {
+    let mac = match lab.mac.value {
+        LabMac::Literal(mac) => mac,
+        LabMac::Captured => captured_mac(survey, notes),
+    };
+    let addresses = match &lab.addresses {
+        Some(addresses) => addresses.value.clone(),
+        None => survey
+            .destinations
+            .iter()
+            .filter(|address| !address.is_unspecified())
+            .map(|address| IpNet::from(*address))
+            .collect(),
+    };
+    if lab.addresses.is_none() && survey.destinations_cut {
+        notes.push(
+            Problem::warning(format!(
+                "more than {} destination addresses: the receiver has only the first",
+                survey::MOST_ENDPOINTS
+            ))
+            .fix("say `[lab] addresses` with a prefix, or map the destinations"),
+        );
+    }
+    let listens = match &scenario.receiver.listens {
+        Some(listens) => listens.value.clone(),
+        None => {
+            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
+            ports
+                .into_iter()
+                .map(|port| Listener { transport: Transport::Udp, address: None, port })
+                .collect::<Vec<_>>()
+        }
+    };
+    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| survey.groups.clone());
+    let sysctls = Sysctls(&lab.sysctl);
+    let either = |name, default| sysctls.all(name) != 0 || sysctls.interface("ipv4", name, default) != 0;
+    let ipv6_disabled = lab.mtu.value < IPV6_LEAST_MTU || sysctls.copied("ipv6", "disable_ipv6", &[]) != 0;
+    Site {
+        interface: LAB_RECEIVER.to_owned(),
+        real: false,
+        loopback: false,
+        vlans: false,
+        mac,
+        routes: routes(&addresses, &lab.routes.value, mac, ipv6_disabled),
+        addresses,
+        rp_filter: sysctls.all("rp_filter").max(sysctls.interface("ipv4", "rp_filter", 0)),
+        accept_local: either("accept_local", 0),
+        route_localnet: either("route_localnet", 0),
+        // ip-sysctl: both `all` and the interface must be set; a new interface has it set.
+        accept_source_route: sysctls.all("accept_source_route") != 0
+            && sysctls.interface("ipv4", "accept_source_route", 1) != 0,
+        drop_unicast_in_group: either("drop_unicast_in_l2_multicast", 0),
+        drop_unicast_in_group_v6: sysctls.interface("ipv6", "drop_unicast_in_l2_multicast", 0) != 0,
+        forwarding: Forwarding {
+            v4: sysctls.copied("ipv4", "forwarding", &["net.ipv4.ip_forward"]) != 0,
+            v6: sysctls.number("net.ipv6.conf.all.forwarding").unwrap_or(0) != 0,
+        },
+        ipv6_disabled,
+        sockets: listens.iter().copied().map(Socket::from).collect(),
+        listens,
+        joined,
+    }
+}
+
+/// What `[lab] sysctl` sets, in its order.
+struct Sysctls<'a>(&'a [SysctlSetting]);
+
+impl Sysctls<'_> {
+    fn number(&self, key: &str) -> Option<u8> {
+        let setting = self.0.iter().rev().find(|setting| setting.key == key);
+        setting.and_then(|setting| setting.value.trim().parse().ok())
+    }
+
+    /// The value of IPv4 for `all`.
+    fn all(&self, name: &str) -> u8 {
+        self.number(&format!("net.ipv4.conf.all.{name}")).unwrap_or(0)
+    }
+
+    /// The interface's own value: it begins with that of `default`.
+    fn interface(&self, family: &str, name: &str, default: u8) -> u8 {
+        let own = self.number(&format!("net.{family}.conf.{LAB_RECEIVER}.{name}"));
+        own.or_else(|| self.number(&format!("net.{family}.conf.default.{name}"))).unwrap_or(default)
+    }
+
+    /// The interface's own value of a name that is copied from `all` to every interface when it is written there, or to one of
+    /// `others`.
+    fn copied(&self, family: &str, name: &str, others: &[&str]) -> u8 {
+        let keys = ["all", LAB_RECEIVER].map(|which| format!("net.{family}.conf.{which}.{name}"));
+        let writes = |setting: &&SysctlSetting| keys.contains(&setting.key) || others.contains(&setting.key.as_str());
+        let last = self.0.iter().rev().find(writes).and_then(|setting| setting.value.trim().parse().ok());
+        last.or_else(|| self.number(&format!("net.{family}.conf.default.{name}"))).unwrap_or(0)
+    }
+}
+
+/// What the lab gives its receiver: addresses, ways back, and the link-local address of its MAC (RFC 4291 appendix A).
+fn routes(addresses: &[IpNet], ways_back: &Routes, mac: MacAddr, ipv6_disabled: bool) -> RouteTable {
+    let any = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    let ways_back: Vec<IpNet> = match ways_back {
+        Routes::Sources => any.to_vec(),
+        Routes::Prefixes(prefixes) => prefixes.clone(),
+    };
+    let [a, b, c, d, e, f] = mac.0.map(u16::from);
+    let (high, middle, low) = (((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d);
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, high, middle, low, (e << 8) | f);
+    let link_local = Ipv6Net::new(link_local, 64).map(IpNet::V6).ok();
+    RouteTable::of_loopback()
+        .chain(RouteTable::of_addresses(addresses, LAB_RECEIVER))
+        .chain(RouteTable::of_addresses(link_local.as_slice(), LAB_RECEIVER))
+        .chain(ways_back.into_iter().map(|prefix| Route::out(prefix, LAB_RECEIVER)))
+        .filter(|route| route.prefix.addr().is_ipv4() || !ipv6_disabled)
+        .collect()
+}
+
+/// The destination MAC that the frames share, or the commonest one, with a note.
+fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
+    let Some((mac, frames)) = survey.macs.iter().max_by_key(|(mac, frames)| (**frames, std::cmp::Reverse(**mac)))
+    else {
+        return LAB_RECEIVER_MAC;
+    };
+    if survey.macs.len() > 1 {
+        notes.push(
+            Problem::note(format!(
+                "the rewritten frames go to {} MAC addresses; the receiver has the commonest, {mac} ({frames} frames)",
+                survey.macs.len()
+            ))
+            .fix("`[rewrite.destination] mac = \"receiver\"` brings them all to it"),
+        );
+    }
+    *mac
+}

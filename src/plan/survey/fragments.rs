@@ -1,0 +1,105 @@
+//! Which bytes of a fragmented datagram came, as `inet_frag_queue_insert` counts them.
+
+/// How a fragment stands to those that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// None of its bytes was there.
+    New,
+    /// All of its bytes were there: the kernel drops it, and the datagram lives on.
+    Again,
+    /// Some of its bytes were there: the kernel gives the datagram up.
+    Overlapping,
+}
+
+/// The bytes that came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fragments {
+    /// From and to, in rising order; none touches the next.
+    runs: Vec<(u64, u64)>,
+    /// Where the datagram ends, known from its last fragment.
+    end: Option<u64>,
+}
+
+impl Fragments {
+    /// Takes a fragment in, unless it was there or overlaps.
+    pub(super) fn add(&mut self, offset: u64, bytes: u64, last: bool) -> Came {
+        let end = offset + bytes;
+        if bytes == 0 {
+            return Came::New;
+        }
+        let next = self.runs.partition_point(|run| run.1 <= offset);
+        let meets = self.runs.get(next).filter(|run| run.0 < end);
+        match meets {
+            Some(run) if run.0 <= offset && end <= run.1 => return Came::Again,
+            Some(_) => return Came::Overlapping,
+            None => {}
+        }
+        if last {
+            self.end = Some(end);
+        }
+        let joins_next = self.runs.get(next).is_some_and(|run| run.0 == end);
+        let before = next.checked_sub(1).filter(|before| self.runs.get(*before).is_some_and(|run| run.1 == offset));
+        match before.and_then(|before| self.runs.get_mut(before)) {
+            Some(run) => run.1 = end,
+            None => self.runs.insert(next, (offset, end)),
+        }
+        if joins_next {
+            let here = if before.is_some() { next } else { next + 1 };
+            let (_, end) = self.runs.remove(here);
+            if let Some(run) = here.checked_sub(1).and_then(|run| self.runs.get_mut(run)) {
+                run.1 = end;
+            }
+        }
+        Came::New
+    }
+
+    /// Whether all bytes are there.
+    pub(super) fn is_whole(&self) -> bool {
+        match (self.runs.as_slice(), self.end) {
+            ([(0, to)], Some(end)) => *to >= end,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Came, Fragments};
+
+    #[test]
+    fn a_datagram_is_whole_when_its_fragments_came_in_any_order() {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut fragments = Fragments::default();
+            for (place, part) in order.into_iter().enumerate() {
+                assert!(!fragments.is_whole(), "{order:?}");
+                assert_eq!(fragments.add(part * 8, 8, part == 2), Came::New, "{order:?} at {place}");
+            }
+            assert!(fragments.is_whole(), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_there_is_dropped_and_what_overlaps_ends_the_datagram() {
+        let mut fragments = Fragments::default();
+        assert_eq!(fragments.add(0, 16, false), Came::New);
+        assert_eq!(fragments.add(0, 16, false), Came::Again);
+        assert_eq!(fragments.add(8, 8, false), Came::Again);
+        assert_eq!(fragments.add(8, 16, false), Came::Overlapping);
+        assert_eq!(fragments.add(32, 8, true), Came::New);
+        assert_eq!(fragments.add(24, 16, false), Came::Overlapping);
+        assert!(!fragments.is_whole());
+    }
+
+    proptest! {
+        #[test]
+        fn runs_stay_apart_and_in_order(parts in proptest::collection::vec((0u64..64, 0u64..16), 0..40)) {
+            let mut fragments = Fragments::default();
+            for (offset, bytes) in parts {
+                fragments.add(offset * 8, bytes * 8, false);
+            }
+            prop_assert!(fragments.runs.windows(2).all(|pair| pair[0].1 < pair[1].0));
+        }
+    }
+}
