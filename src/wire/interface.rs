@@ -14,6 +14,8 @@ const IFINFOMSG: usize = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFF_UP: u32 = 1;
@@ -68,17 +70,81 @@ pub fn facts(name: &str) -> Result<Option<InterfaceFacts>> {
 /// # Errors
 /// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel doesn't answer.
 pub fn names() -> Result<Vec<String>> {
-    let links = Links::open().and_then(|mut links| links.all());
-    let mut links = links.map_err(|error| Failure::system("can't list the network interfaces", &error))?;
+    let mut links = all()?;
     links.sort_by_key(|link| link.index);
     Ok(links.into_iter().map(|link| link.name).collect())
+}
+
+/// How an interface stands to others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// The bridge, bond or VRF that takes its frames.
+    pub master: Option<String>,
+    /// The VLAN interfaces that stand on it.
+    pub vlans: Vec<String>,
+}
+
+/// How the interface of this index stands to the others of the calling thread's network namespace.
+///
+/// # Errors
+/// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel doesn't answer.
+pub fn relations(index: u32) -> Result<Relations> {
+    let related = Links::open().and_then(|mut links| {
+        links.0.dump(RTM_GETLINK, &[0; IFINFOMSG], &|kind, payload| {
+            (kind == RTM_NEWLINK).then(|| read_related(payload))?
+        })
+    });
+    let related = related.map_err(|error| Failure::system("can't list the network interfaces", &error))?;
+    let master = related.iter().find(|link| link.index == index).and_then(|link| link.master);
+    Ok(Relations {
+        master: related.iter().find(|link| Some(link.index) == master).map(|link| link.name.clone()),
+        vlans: related
+            .iter()
+            .filter(|link| link.vlan && link.below == Some(index))
+            .map(|link| link.name.clone())
+            .collect(),
+    })
+}
+
+/// A link with its relations, by index.
+struct Related {
+    name: String,
+    index: u32,
+    master: Option<u32>,
+    below: Option<u32>,
+    vlan: bool,
+}
+
+fn read_related(payload: &[u8]) -> Option<Related> {
+    let InterfaceFacts { name, index, .. } = read(payload)?;
+    let mut related = Related { name, index, master: None, below: None, vlan: false };
+    for (kind, content) in Attributes(payload.get(IFINFOMSG..)?) {
+        match kind {
+            IFLA_MASTER => related.master = u32_at(content, 0),
+            IFLA_LINK => related.below = u32_at(content, 0),
+            IFLA_LINKINFO => {
+                related.vlan = Attributes(content).any(|(kind, name)| kind == IFLA_INFO_KIND && text(name) == b"vlan");
+            }
+            _ => {}
+        }
+    }
+    Some(related)
+}
+
+/// Every interface by index.
+///
+/// # Errors
+/// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel doesn't answer.
+pub fn all() -> Result<Vec<InterfaceFacts>> {
+    let links = Links::open().and_then(|mut links| links.all());
+    links.map_err(|error| Failure::system("can't list the network interfaces", &error))
 }
 
 /// The interface of this name, which must be there.
 ///
 /// # Errors
 /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when it isn't, with those that are.
-pub(super) fn existing(name: &str) -> Result<InterfaceFacts> {
+pub fn existing(name: &str) -> Result<InterfaceFacts> {
     if let Some(facts) = facts(name)? {
         return Ok(facts);
     }

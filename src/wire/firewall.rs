@@ -1,0 +1,158 @@
+//! Whether a packet filter stands in a packet's way: the chains of nftables that have rules, or drop by policy (nfnetlink). Root alone sees
+//! them. Start at [`look`].
+
+use std::fs;
+use std::io;
+
+use super::netlink::{Attributes, Channel};
+
+const NETLINK_NETFILTER: isize = 12;
+/// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's type.
+const SUBSYSTEM: u16 = 10 << 8;
+const NEWCHAIN: u16 = SUBSYSTEM | 3;
+const GETCHAIN: u16 = SUBSYSTEM | 4;
+const NEWRULE: u16 = SUBSYSTEM | 6;
+const GETRULE: u16 = SUBSYSTEM | 7;
+/// `struct nfgenmsg`: family u8, version u8, resource id u16 big-endian.
+const NFGENMSG: usize = 4;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const HOOK_NUMBER: u16 = 1;
+
+/// What could be seen of the packet filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firewall {
+    /// Nothing stands in the way of packets that come in.
+    None,
+    /// These chains may drop some: `table chain (hook input, 3 rules, policy drop)`.
+    Chains(Vec<String>),
+    /// It can't be seen, and why.
+    Unseen(String),
+}
+
+/// Looks at the packet filter of the calling thread's network namespace.
+pub fn look() -> Firewall {
+    match chains() {
+        Ok(mut chains) => {
+            chains.extend(legacy());
+            if chains.is_empty() { Firewall::None } else { Firewall::Chains(chains) }
+        }
+        // The kernel has no nftables.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL)) => {
+            match legacy() {
+                chains if chains.is_empty() => Firewall::None,
+                chains => Firewall::Chains(chains),
+            }
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
+            Firewall::Unseen("only root sees the rules of the packet filter".to_owned())
+        }
+        Err(error) => Firewall::Unseen(format!("the kernel doesn't tell: {error}")),
+    }
+}
+
+/// A base chain on the way in.
+struct Chain {
+    family: u8,
+    table: String,
+    name: String,
+    hook: &'static str,
+    drops: bool,
+}
+
+fn chains() -> io::Result<Vec<String>> {
+    let mut channel = Channel::open(NETLINK_NETFILTER)?;
+    let chains =
+        channel.dump(GETCHAIN, &[0; NFGENMSG], &|kind, payload| (kind == NEWCHAIN).then(|| read_chain(payload))?)?;
+    let rules =
+        channel.dump(GETRULE, &[0; NFGENMSG], &|kind, payload| (kind == NEWRULE).then(|| read_rule(payload))?)?;
+    let mut found = Vec::new();
+    for Chain { family, table, name, hook, drops } in chains {
+        let count = rules.iter().filter(|rule| (rule.0, &rule.1, &rule.2) == (family, &table, &name)).count();
+        if count > 0 || drops {
+            let rules = if count == 1 { "1 rule".to_owned() } else { format!("{count} rules") };
+            let policy = if drops { "drop" } else { "accept" };
+            found.push(format!("{table} {name} (hook {hook}, {rules}, policy {policy})"));
+        }
+    }
+    Ok(found)
+}
+
+/// `None` for what is no base chain on the way in.
+fn read_chain(payload: &[u8]) -> Option<Chain> {
+    let family = *payload.first()?;
+    let (mut table, mut name, mut hook, mut drops) = (String::new(), String::new(), None, false);
+    for (kind, content) in Attributes(payload.get(NFGENMSG..)?) {
+        match kind {
+            CHAIN_TABLE => table = text(content),
+            CHAIN_NAME => name = text(content),
+            CHAIN_HOOK => {
+                let number = Attributes(content).find(|(kind, _)| *kind == HOOK_NUMBER);
+                hook = number.and_then(|(_, content)| big_endian(content));
+            }
+            CHAIN_POLICY => drops = big_endian(content) == Some(0),
+            _ => {}
+        }
+    }
+    let hook = match (i32::from(family), hook?) {
+        // NFPROTO_NETDEV
+        (5, 0) => "ingress",
+        (5, _) => return None,
+        (_, 0) => "prerouting",
+        (_, 1) => "input",
+        (_, 5) => "ingress",
+        _ => return None,
+    };
+    Some(Chain { family, table, name, hook, drops })
+}
+
+fn read_rule(payload: &[u8]) -> Option<(u8, String, String)> {
+    let (mut table, mut chain) = (String::new(), String::new());
+    for (kind, content) in Attributes(payload.get(NFGENMSG..)?) {
+        match kind {
+            RULE_TABLE => table = text(content),
+            RULE_CHAIN => chain = text(content),
+            _ => {}
+        }
+    }
+    Some((*payload.first()?, table, chain))
+}
+
+/// The tables of the old iptables that were ever used: what is in them only iptables-legacy-save tells.
+fn legacy() -> Vec<String> {
+    ["ip", "ip6"]
+        .into_iter()
+        .flat_map(|family| {
+            let tables = fs::read_to_string(format!("/proc/thread-self/net/{family}_tables_names")).unwrap_or_default();
+            tables
+                .lines()
+                .map(|table| format!("{family}tables {table} (legacy; `{family}tables-legacy-save` shows it)"))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn text(content: &[u8]) -> String {
+    String::from_utf8_lossy(content.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+fn big_endian(content: &[u8]) -> Option<u32> {
+    content.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_message_makes_the_readers_panic(message in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = super::read_chain(&message);
+            let _ = super::read_rule(&message);
+        }
+    }
+}
