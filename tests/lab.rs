@@ -8,6 +8,8 @@
 
 #[path = "lab/application.rs"]
 mod application;
+#[path = "lab/machine.rs"]
+mod machine;
 #[path = "lab/network.rs"]
 mod network;
 #[path = "lab/worker.rs"]
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
     if let Some(status) = restage::lab::hidden_verb(&arguments) {
         return status;
     }
-    let cases: Vec<Case> = [network::CASES, application::CASES, worker::CASES].concat();
+    let cases: Vec<Case> = [network::CASES, machine::CASES, application::CASES, worker::CASES].concat();
     match arguments.as_slice() {
         [verb, name] if verb == "__case" => {
             let actors = [application::ACTORS, network::ACTORS, worker::ACTORS].concat();

@@ -8,6 +8,7 @@ mod check;
 mod collect;
 mod doctor;
 mod entries;
+mod fates;
 mod help;
 mod inspect;
 mod output;
@@ -96,7 +97,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Plan(arguments) => plan::plan(arguments, &terminal),
         Verb::Rewrite(arguments) => rewrite::rewrite(arguments, &terminal),
         Verb::Inspect(arguments) => inspect::inspect(arguments, &terminal),
-        Verb::Doctor(arguments) => Ok(doctor::doctor(arguments, &terminal)),
+        Verb::Doctor(arguments) => doctor::doctor(arguments, &terminal),
         Verb::Worker(arguments) => Ok(worker::run(arguments)),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
         Verb::Help(arguments) => help::help(arguments, &terminal),

@@ -1,25 +1,21 @@
-//! `restage plan`: what would happen, without sending; needs no privilege.
+//! `restage plan`: what would happen, without sending; needs no privilege. What would become of the frames is in `fates`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::entries;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::{Result, Severity};
-use crate::execute;
-use crate::plan::fate::{End, Fate};
-use crate::plan::survey::Carried;
+use super::{entries, fates};
+use crate::diagnostic::{Problem, Result, Severity};
+use crate::execute::{self, machine};
+use crate::plan::fate::{End, Site};
 use crate::plan::{Plan, survey};
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
 use crate::scenario::{self, Scenario};
-
-/// How many rows of a table are shown; the JSON form has them all.
-const MOST_ROWS: usize = 20;
 
 /// Show what a run would do, and what would become of every frame, without sending any.
 ///
@@ -28,6 +24,9 @@ const MOST_ROWS: usize = 20;
 pub(super) struct Arguments {
     /// The scenario.
     scenario: PathBuf,
+    /// Take this interface of this machine for the receiver, with the addresses, routes, sysctls and sockets that are there.
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -39,11 +38,11 @@ pub(super) struct Arguments {
 /// Prints what would happen; nothing is sent.
 pub(super) fn plan(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
-    let (scenario, plan) = planned(arguments)?;
+    let Planned { scenario, plan, filter } = planned(arguments)?;
     if arguments.json {
-        stdout.write(&format!("{:#}\n", as_json(&scenario, &plan)));
+        stdout.write(&format!("{:#}\n", as_json(&scenario, &plan, filter.as_deref())));
     } else {
-        stdout.write(&as_text(&scenario, &plan));
+        stdout.write(&as_text(&scenario, &plan, filter.as_deref()));
     }
     stderr.problems(&plan.notes);
     let lost = plan.fates.iter().any(|fate| matches!(fate.end, End::Lost(_)));
@@ -51,7 +50,15 @@ pub(super) fn plan(arguments: &Arguments, terminal: &Terminal) -> Result<Status>
     Ok(status.max(stdout.status()).max(stderr.status()))
 }
 
-fn planned(arguments: &Arguments) -> Result<(Scenario, Plan)> {
+/// A plan, and for whom.
+struct Planned {
+    scenario: Scenario,
+    plan: Plan,
+    /// What is to be said of the packet filter of a real receiver.
+    filter: Option<String>,
+}
+
+fn planned(arguments: &Arguments) -> Result<Planned> {
     let scenario = scenario::read(&arguments.scenario)?;
     // Nothing is sent, so nobody has to allow the interface; without it the MTU isn't known, and "sender" has no MAC.
     let named = match &scenario.site {
@@ -59,11 +66,30 @@ fn planned(arguments: &Arguments) -> Result<(Scenario, Plan)> {
         SiteWords::Lab(_) => Vec::new(),
     };
     let target = execute::target_facts(&scenario, &named)?;
-    let plan = crate::plan::plan(&scenario, target.as_ref())?;
-    Ok((scenario, plan))
+    let Some(interface) = &arguments.interface else {
+        let plan = crate::plan::plan(&scenario, target.as_ref())?;
+        return Ok(Planned { scenario, plan, filter: None });
+    };
+    let here = machine::machine_site(interface)?;
+    let mtu = here.machine.interface.mtu_bytes;
+    let mut plan = crate::plan::plan_at(&scenario, target.as_ref(), Some(here.site))?;
+    plan.notes.extend(here.notes);
+    if plan.survey.longest > mtu {
+        plan.notes.push(
+            Problem::warning(format!("some frames are longer than the MTU of `{interface}`, which is {mtu} bytes"))
+                .why(format!(
+                    "the longest layer 3 packet has {} bytes, and most cards drop such a frame",
+                    plan.survey.longest
+                ))
+                .fix(format!("`ip link set {interface} mtu {}`", plan.survey.longest)),
+        );
+    }
+    let (what, look) = machine::of_firewall(&here.firewall);
+    let look = look.map(|look| format!(" ({look})")).unwrap_or_default();
+    Ok(Planned { scenario, plan, filter: Some(format!("not looked at: {what}{look}")) })
 }
 
-fn as_text(scenario: &Scenario, plan: &Plan) -> String {
+fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     let mut text = String::new();
     let mut line = |label: &str, content: &str| {
         let _infallible = writeln!(text, "{label:<10}{content}");
@@ -86,14 +112,19 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
         line("rewrite", &entry);
     }
     match (&scenario.site, &plan.site) {
+        (_, Some(site)) if site.real => {
+            let sockets = match site.sockets.len() {
+                1 => "1 UDP socket is".to_owned(),
+                more => format!("{more} UDP sockets are"),
+            };
+            let who = format!("{} of this machine, {} with {}", site.interface, site.mac, addresses(site));
+            line("receiver", &format!("{who}; {sockets} bound"));
+        }
         (SiteWords::Target { interface }, _) => {
-            line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu))
+            line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu));
         }
         (SiteWords::Lab(_), Some(site)) => {
-            let addresses: Vec<String> = site.addresses.iter().take(4).map(ToString::to_string).collect();
-            let more = site.addresses.len().saturating_sub(4);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            line("lab", &format!("receiver {} with {}{more}, MTU {}", site.mac, addresses.join(", "), plan.medium.mtu));
+            line("lab", &format!("receiver {} with {}, MTU {}", site.mac, addresses(site), plan.medium.mtu));
             let listens: Vec<String> = site.listens.iter().map(ToString::to_string).collect();
             let who = scenario
                 .receiver
@@ -111,6 +142,9 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
         }
         (SiteWords::Lab(_), None) => {}
     }
+    if let Some(filter) = filter {
+        line("filter", filter);
+    }
     let repeat = scenario.pacing.repeat.value;
     let times = if repeat > 1 { format!(", {repeat} times") } else { String::new() };
     let pace = match plan.duration {
@@ -120,17 +154,7 @@ fn as_text(scenario: &Scenario, plan: &Plan) -> String {
     line("pacing", &format!("{pace}{times}; judged after {:?} at the latest", plan.timeout));
     if !plan.fates.is_empty() {
         text.push_str("\nwhat the receiver would do with the frames\n");
-        for fate in plan.fates.iter().take(MOST_ROWS) {
-            let _infallible = writeln!(text, "  {:>9}  {:<22}{}", fate.frames.count(), end(fate), describe(fate));
-            let _infallible = writeln!(text, "             frames {}", fate.frames);
-            if matches!(fate.end, End::Lost(_)) {
-                let _infallible = writeln!(text, "             why: {}\n             fix: {}", fate.why, fate.fix);
-            }
-        }
-        if plan.fates.len() > MOST_ROWS {
-            let _infallible =
-                writeln!(text, "  … and {} more kinds of packet (`--json` has them all)", plan.fates.len() - MOST_ROWS);
-        }
+        text.push_str(&fates::as_text(&plan.fates));
         if !plan.survey.unclassed.is_empty() {
             let _infallible = writeln!(
                 text,
@@ -155,51 +179,16 @@ fn rate(rate: Rate) -> String {
     }
 }
 
-fn end(fate: &Fate) -> String {
-    match fate.end {
-        End::Delivered => "delivered".to_owned(),
-        End::Kernel => "kernel".to_owned(),
-        End::Open => "not known before".to_owned(),
-        End::Lost(cause) => format!("lost: {}", cause.name()),
+fn addresses(site: &Site) -> String {
+    let first: Vec<String> = site.addresses.iter().take(4).map(ToString::to_string).collect();
+    match (site.addresses.len(), site.addresses.len().saturating_sub(4)) {
+        (0, _) => "no address".to_owned(),
+        (_, 0) => first.join(", "),
+        (_, more) => format!("{} and {more} more", first.join(", ")),
     }
 }
 
-fn describe(fate: &Fate) -> String {
-    match fate.key.carried {
-        Carried::Ip { source, destination, protocol, port } => {
-            let name = match protocol {
-                1 => "ICMP".to_owned(),
-                2 => "IGMP".to_owned(),
-                6 => "TCP".to_owned(),
-                17 => "UDP".to_owned(),
-                58 => "ICMPv6".to_owned(),
-                132 => "SCTP".to_owned(),
-                other => format!("IP protocol {other}"),
-            };
-            let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
-            format!("{name} {source} > {destination}{port}")
-        }
-        Carried::Other { ethertype: Some(0x0806) } => "ARP".to_owned(),
-        Carried::Other { ethertype: Some(ethertype) } => format!("EtherType 0x{ethertype:04x} to {}", fate.key.mac),
-        Carried::Other { ethertype: None } => format!("802.3 to {}", fate.key.mac),
-    }
-}
-
-fn as_json(scenario: &Scenario, plan: &Plan) -> Value {
-    let fates: Vec<Value> = plan
-        .fates
-        .iter()
-        .map(|fate| {
-            let lost = match fate.end {
-                End::Lost(cause) => Some(cause.name()),
-                _ => None,
-            };
-            json!({
-                "packets": fate.frames.count(), "frames": fate.frames.to_string(), "end": end(fate), "cause": lost,
-                "what": describe(fate), "why": fate.why, "fix": fate.fix,
-            })
-        })
-        .collect();
+fn as_json(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> Value {
     json!({
         "format": 1,
         "name": scenario.name,
@@ -215,7 +204,9 @@ fn as_json(scenario: &Scenario, plan: &Plan) -> Value {
         "addresses": plan.site.as_ref().map(|site| &site.addresses),
         "mac": plan.site.as_ref().map(|site| site.mac),
         "listens": plan.listens().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "fates": fates,
+        "interface": plan.site.as_ref().filter(|site| site.real).map(|site| &site.interface),
+        "filter": filter,
+        "fates": fates::as_json(&plan.fates),
         "notes": plan.notes.iter().filter(|note| note.severity != Severity::Error).map(|note| &note.what).collect::<Vec<_>>(),
     })
 }

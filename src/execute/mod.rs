@@ -4,6 +4,7 @@
 
 mod find;
 mod keep;
+pub mod machine;
 mod observe;
 mod output;
 mod preconditions;

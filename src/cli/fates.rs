@@ -1,0 +1,187 @@
+//! What would become of the frames: as a table for people, and as JSON. Start at [`as_text`].
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::plan::FrameRanges;
+use crate::plan::fate::{End, Fate};
+use crate::plan::survey::Carried;
+
+/// How many rows of the table are shown; the JSON form has them all.
+const MOST_ROWS: usize = 20;
+/// Kinds of packet with the same end that get a row each; more share rows.
+const MOST_OF_AN_END: usize = 4;
+
+/// Fates that share a row.
+struct Row<'a> {
+    first: &'a Fate,
+    frames: FrameRanges,
+    kinds: usize,
+    /// Of the kinds, how many have another reason than the first.
+    others: usize,
+}
+
+impl<'a> Row<'a> {
+    fn new(fate: &'a Fate) -> Self {
+        Self { first: fate, frames: fate.frames.clone(), kinds: 1, others: 0 }
+    }
+
+    fn add(&mut self, fate: &Fate) {
+        self.frames.merge(&fate.frames);
+        self.kinds += 1;
+        self.others += usize::from(fate.why != self.first.why);
+    }
+}
+
+/// The rows: one for each kind of packet, where they are few; else one for each end and reason, where those are few; else one for each end.
+fn rows(fates: &[Fate]) -> Vec<Row<'_>> {
+    let mut ends: Vec<End> = Vec::new();
+    for fate in fates {
+        if !ends.contains(&fate.end) {
+            ends.push(fate.end);
+        }
+    }
+    let mut rows = Vec::new();
+    for end in ends {
+        let same = || fates.iter().filter(|fate| fate.end == end);
+        if same().count() <= MOST_OF_AN_END {
+            rows.extend(same().map(Row::new));
+            continue;
+        }
+        let by_reason = shared(same(), |row, fate| row.first.why == fate.why);
+        match by_reason.len() {
+            0..=MOST_OF_AN_END => rows.extend(by_reason),
+            _ => rows.extend(shared(same(), |_, _| true)),
+        }
+    }
+    rows.sort_by_key(|row| row.first.frames.first());
+    rows
+}
+
+/// Rows of fates that belong together, at most one more than are shown.
+fn shared<'a>(fates: impl Iterator<Item = &'a Fate>, together: impl Fn(&Row<'_>, &Fate) -> bool) -> Vec<Row<'a>> {
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    for fate in fates {
+        if let Some(row) = rows.iter_mut().find(|row| together(row, fate)) {
+            row.add(fate);
+            continue;
+        }
+        if rows.len() > MOST_OF_AN_END {
+            break;
+        }
+        rows.push(Row::new(fate));
+    }
+    rows
+}
+
+/// The table.
+pub(super) fn as_text(fates: &[Fate]) -> String {
+    let mut text = String::new();
+    let rows = rows(fates);
+    for Row { first, frames, kinds, others } in rows.iter().take(MOST_ROWS) {
+        let more = match kinds - 1 {
+            0 => String::new(),
+            1 => " and 1 more kind of packet".to_owned(),
+            more => format!(" and {more} more kinds of packet"),
+        };
+        let _infallible = writeln!(text, "  {:>9}  {:<22}{}{more}", frames.count(), end(first), describe(first));
+        let _infallible = writeln!(text, "             frames {frames}");
+        if matches!(first.end, End::Lost(_)) {
+            let such = if *others > 0 {
+                format!(" (the first of them; {others} kinds have other values)")
+            } else {
+                String::new()
+            };
+            let _infallible = writeln!(text, "             why: {}{such}\n             fix: {}", first.why, first.fix);
+        }
+    }
+    if rows.len() > MOST_ROWS {
+        let kinds: usize = rows.iter().skip(MOST_ROWS).map(|row| row.kinds).sum();
+        let _infallible = writeln!(text, "  … and {kinds} more kinds of packet (`--json` has them all)");
+    }
+    text
+}
+
+/// Every fate.
+pub(super) fn as_json(fates: &[Fate]) -> Vec<Value> {
+    fates
+        .iter()
+        .map(|fate| {
+            let lost = match fate.end {
+                End::Lost(cause) => Some(cause.name()),
+                End::Delivered | End::Kernel | End::Open => None,
+            };
+            json!({
+                "packets": fate.frames.count(), "frames": fate.frames.to_string(), "end": end(fate), "cause": lost,
+                "stage": lost.map(|_| fate.stage), "what": describe(fate), "why": fate.why, "fix": fate.fix,
+            })
+        })
+        .collect()
+}
+
+fn end(fate: &Fate) -> String {
+    match fate.end {
+        End::Delivered => "delivered".to_owned(),
+        End::Kernel => "kernel".to_owned(),
+        End::Open => "not known before".to_owned(),
+        End::Lost(cause) => format!("lost: {}", cause.name()),
+    }
+}
+
+fn describe(fate: &Fate) -> String {
+    match fate.key.carried {
+        Carried::Ip { source, destination, protocol, port } => {
+            let name = match protocol {
+                1 => "ICMP".to_owned(),
+                2 => "IGMP".to_owned(),
+                6 => "TCP".to_owned(),
+                17 => "UDP".to_owned(),
+                58 => "ICMPv6".to_owned(),
+                132 => "SCTP".to_owned(),
+                other => format!("IP protocol {other}"),
+            };
+            let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
+            format!("{name} {source} > {destination}{port}")
+        }
+        Carried::Other { ethertype: Some(0x0806) } => "ARP".to_owned(),
+        Carried::Other { ethertype: Some(ethertype) } => format!("EtherType 0x{ethertype:04x} to {}", fate.key.mac),
+        Carried::Other { ethertype: None } => format!("802.3 to {}", fate.key.mac),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::Cause;
+    use crate::packet::MacAddr;
+    use crate::plan::survey::{ClassKey, Flaw};
+
+    fn fate(number: u64, end: End, why: &str) -> Fate {
+        let mut frames = FrameRanges::default();
+        frames.add(number);
+        let host = u8::try_from(number).unwrap();
+        let carried = Carried::Ip {
+            source: [10, 9, 0, host].into(),
+            destination: [10, 9, 1, 2].into(),
+            protocol: 17,
+            port: Some(4739),
+        };
+        let key = ClassKey { mac: MacAddr::BROADCAST, tagged: false, carried, spent: false, flaw: Flaw::None };
+        let stage = crate::outcome::Stage::Accepted;
+        Fate { key, frames, datagrams: 1, packets: 1, end, stage, why: why.to_owned(), fix: "do this".to_owned() }
+    }
+
+    #[test]
+    fn many_kinds_of_packet_with_the_same_end_share_rows() {
+        let filtered = End::Lost(Cause::IpRpfilter);
+        let nobody = End::Lost(Cause::NoSocket);
+        let fates: Vec<Fate> = (1..=6)
+            .map(|number| fate(number, End::Delivered, ""))
+            .chain((7..=12).map(|number| fate(number, filtered, &format!("no route back to 10.9.0.{number}"))))
+            .chain((13..=18).map(|number| fate(number, nobody, if number < 15 { "port 9" } else { "port 10" })))
+            .chain((19..=20).map(|number| fate(number, End::Kernel, "")))
+            .collect();
+        insta::assert_snapshot!(as_text(&fates));
+    }
+}

@@ -1,0 +1,97 @@
+//! `restage plan --interface` and `restage doctor --interface`: what would become of frames that came in on an interface of this machine.
+//! Nothing is sent, and no privilege is needed.
+
+mod common;
+
+use std::net::UdpSocket;
+use std::process::Output;
+
+use common::{User, both, restage};
+use serde_json::Value;
+
+const SCENARIO: &str = "scenarios/an-unrewritten-capture-finds-its-collector.toml";
+
+fn run(arguments: &[&str]) -> Output {
+    restage(User::Caller).args(arguments).output().expect("restage runs")
+}
+
+#[test]
+fn a_plan_for_an_interface_tells_what_this_machine_would_do() {
+    let output = run(&["plan", SCENARIO, "--interface", "lo", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(plan["interface"], "lo");
+    assert_eq!(plan["mac"], "00:00:00:00:00:00");
+    assert!(plan["filter"].as_str().is_some_and(|filter| filter.starts_with("not looked at: ")), "{plan:#}");
+    let fates = plan["fates"].as_array().expect("a list");
+    let other_host = |fate: &&Value| fate["cause"] == "OTHERHOST";
+    assert!(fates.iter().any(|fate| other_host(&fate)), "the capture's MAC is none of lo's: {plan:#}");
+    for fate in fates.iter().filter(other_host) {
+        assert_eq!(fate["stage"], "accepted");
+        let why = fate["why"].as_str().unwrap_or_default();
+        assert!(why.ends_with("lo has 00:00:00:00:00:00"), "{why}");
+    }
+}
+
+#[test]
+fn a_plan_for_an_interface_fails_on_loss_and_says_who_the_receiver_is() {
+    let output = run(&["plan", SCENARIO, "--interface", "lo", "--fail-on-loss"]);
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((lines("receiver  lo of this machine, "), lines("filter    not looked at: "), lines("lab ")), (1, 1, 0));
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_refused_with_those_that_are() {
+    for arguments in [
+        &["plan", SCENARIO, "--interface", "nowhere0"][..],
+        &["doctor", "--interface", "nowhere0", "--listen", "udp:9"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", both(&output));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.starts_with("error: there is no interface `nowhere0`\n") && said.contains("`lo`"), "{said}");
+    }
+}
+
+/// The finding of this name, as it is printed.
+fn finding<'a>(text: &'a str, what: &str) -> Option<&'a str> {
+    let start = text.find(&format!("  {what}\n"))?.checked_sub(4)?;
+    let found = text.get(start..)?;
+    let next = ["\ngood  ", "\nbad   ", "\n?     "].into_iter().filter_map(|state| found.find(state)).min();
+    found.get(..next.unwrap_or(found.len()))
+}
+
+#[test]
+fn a_doctor_tells_whether_a_socket_would_hear() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let port = socket.local_addr().expect("it is bound").port();
+    let listen = format!("udp:{port}");
+    let output = run(&["doctor", "--interface", "lo", "--listen", &listen, "--from", "127.0.0.1"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let told = finding(&text, &format!("UDP from 127.0.0.1 to 127.0.0.1 port {port}"));
+    assert!(told.is_some_and(|told| told.starts_with("good") && told.contains("bound there: 127.0.0.1")), "{text}");
+    assert!(finding(&text, &format!("the receive buffer of udp:127.0.0.1:{port}")).is_some(), "{text}");
+    assert!(finding(&text, "the packet filter").is_some(), "{text}");
+    drop(socket);
+    let output = run(&["doctor", "--interface", "lo", "--listen", &listen, "--from", "127.0.0.1"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{}", both(&output));
+    let told = finding(&text, &format!("UDP from 127.0.0.1 to 127.0.0.1 port {port}")).unwrap_or_default();
+    let expected = format!("NO_SOCKET: nothing listens on UDP port {port}");
+    assert!(told.starts_with("bad") && told.contains(&expected) && told.contains("\n      fix: "), "{text}");
+}
+
+#[test]
+fn what_is_asked_about_needs_an_interface_and_can_be_read() {
+    for arguments in [
+        &["doctor", "--listen", "udp:9"][..],
+        &["doctor", "--interface", "lo", "--listen", "9"],
+        &["doctor", "--interface", "lo", "--listen", "udp:9", "--from", "everywhere"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", both(&output));
+    }
+}
