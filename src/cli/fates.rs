@@ -10,7 +10,7 @@ use crate::plan::survey::Carried;
 
 /// How many rows of the table are shown; the JSON form has them all.
 const MOST_ROWS: usize = 20;
-/// Kinds of packet with the same end that get a row each; more share rows.
+/// Kinds of packet, or reasons, with the same end that get a row each; more share rows.
 const MOST_OF_AN_END: usize = 4;
 
 /// Fates that share a row.
@@ -34,7 +34,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The rows: one for each kind of packet, where they are few; else one for each end and reason, where those are few; else one for each end.
+/// The rows: one for each kind of packet that isn't lost, where they are few; else one for each end and reason, where those are few; else one for
+/// each end.
 fn rows(fates: &[Fate]) -> Vec<Row<'_>> {
     let mut ends: Vec<End> = Vec::new();
     for fate in fates {
@@ -45,7 +46,7 @@ fn rows(fates: &[Fate]) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for end in ends {
         let same = || fates.iter().filter(|fate| fate.end == end);
-        if same().count() <= MOST_OF_AN_END {
+        if same().count() <= MOST_OF_AN_END && !matches!(end, End::Lost(_)) {
             rows.extend(same().map(Row::new));
             continue;
         }

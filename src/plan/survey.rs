@@ -380,3 +380,6 @@ impl Survey {
 pub fn is_limited_broadcast(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.is_broadcast())
 }
+
+#[cfg(test)]
+mod tests;

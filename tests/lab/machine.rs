@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
+use restage::cause::Cause;
 use restage::execute::machine::questions::{Answer, Beside, Question, answer, ask};
 use restage::execute::machine::{MachineSite, machine_site};
 use restage::lab::doctor::State;
@@ -46,8 +47,17 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// The receiver, as soon as its IPv6 addresses are local: the kernel makes them so a moment after it has taken them.
 fn here(lab: &Lab) -> MachineSite {
-    lab.receiver.run(|| machine_site("rx0")).unwrap().unwrap()
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let here = lab.receiver.run(|| machine_site("rx0")).unwrap().unwrap();
+        let local = |address: &IpNet| here.site.routes.is_local(address.addr());
+        if here.site.addresses.iter().all(local) || Instant::now() > end {
+            return here;
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn a_machine_is_read() {
@@ -107,8 +117,11 @@ fn a_machine_is_read() {
     drop(sockets);
 }
 
-/// What is sent, each from a source of its own: source, destination, MAC, TTL.
-fn questions() -> Vec<(IpAddr, IpAddr, MacAddr, u8)> {
+/// Source, destination, MAC, TTL.
+type Asked = (IpAddr, IpAddr, MacAddr, u8);
+
+/// What is sent, each from a source of its own.
+fn questions() -> Vec<Asked> {
     let plain = |from: &str, to: &str| (ip(from), ip(to), RECEIVER_MAC, 64);
     let mut all = vec![
         plain("192.0.2.1", "192.0.2.20"),
@@ -122,7 +135,9 @@ fn questions() -> Vec<(IpAddr, IpAddr, MacAddr, u8)> {
         plain("192.0.2.6", "239.1.1.1"),
         plain("192.0.2.7", "239.1.1.2"),
         plain("192.0.2.8", "127.0.0.1"),
-        plain("192.0.2.9", "0.0.0.9"),
+        plain("192.0.2.9", "0.0.0.0"),
+        plain("192.0.2.15", "0.0.0.9"),
+        plain("0.0.0.9", "192.0.2.20"),
         plain("10.44.1.1", "192.0.2.20"),
         plain("203.0.113.1", "192.0.2.20"),
         plain("203.0.113.2", "255.255.255.255"),
@@ -163,7 +178,7 @@ fn frame(source: IpAddr, destination: IpAddr, mac: MacAddr, ttl: u8) -> Vec<u8> 
     bytes
 }
 
-fn predicted(here: &MachineSite, (source, destination, mac, ttl): (IpAddr, IpAddr, MacAddr, u8)) -> End {
+fn predicted(here: &MachineSite, (source, destination, mac, ttl): Asked) -> End {
     let carried = Carried::Ip { source, destination, protocol: 17, port: Some(4739) };
     let key = ClassKey { mac, tagged: false, carried, spent: ttl <= 1, flaw: Flaw::None };
     fate(Class { key, frames: FrameRanges::default(), datagrams: 1, packets: 1 }, &here.site).end
@@ -234,18 +249,24 @@ fn what_is_predicted_comes_true() {
             let by_it = |end: &End| matches!(end, End::Lost(cause) if cause.name() == name);
             ends.iter().filter(|(_, end)| by_it(end)).count() as u64
         };
+        // IPv6 counts a unicast packet in a group's frame as a wrong header, IPv4 doesn't count it.
+        let in_group = |(question, end): &&(Asked, End)| {
+            question.0.is_ipv6() && matches!(end, End::Lost(Cause::UnicastInL2Multicast))
+        };
+        let in_group = ends.iter().filter(in_group).count() as u64;
         for (name, counters) in [
             ("OTHERHOST", &["if.rx.otherhost"][..]),
             ("IP_RPFILTER", &["TcpExt.IPReversePathFilter"]),
             ("IP_INNOROUTES", &["IpExt.InNoRoutes", "Ip6InNoRoutes"]),
             ("FORWARDED", &["Ip.ForwDatagrams", "Ip6OutForwDatagrams"]),
-            ("IP_INHDR", &["Ip.InHdrErrors", "Ip6InHdrErrors"]),
             ("IPV6DISABLED", &["Ip6InDiscards"]),
         ] {
             assert_eq!(moved(counters), foreseen(name), "{name} with {sysctl:?}: {ends:#?}");
         }
+        let headers = moved(&["Ip.InHdrErrors", "Ip6InHdrErrors"]);
+        assert_eq!(headers, foreseen("IP_INHDR") + in_group, "with {sysctl:?}: {ends:#?}");
         let addresses = moved(&["Ip.InAddrErrors", "Ip6InAddrErrors"]);
-        // The kernel counts nothing for the one destination in network 0, for which the table has no cause of its own.
+        // The kernel counts nothing for the one destination 0.0.0.0, for which the table has no cause of its own.
         assert_eq!(addresses + 1, foreseen("IP_INADDRERRORS"), "with {sysctl:?}: {ends:#?}");
     }
 }

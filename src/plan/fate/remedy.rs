@@ -60,7 +60,7 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
             list(ways_back(site).into_iter().chain([around(source)])),
             map_source()
         ),
-        Cause::IpInaddrerrors if in_network_zero(destination) => to_the_receiver(destination, site),
+        Cause::IpInaddrerrors if destination.is_unspecified() => to_the_receiver(destination, site),
         Cause::IpInaddrerrors | Cause::IpInnoroutes | Cause::Forwarded => {
             let all = list(site.addresses.iter().copied().chain([destination.into()]));
             let map = to_the_receiver(destination, site);
@@ -78,11 +78,6 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         }
         _ => plain(),
     }
-}
-
-/// Nobody has an address in 0.0.0.0/8.
-fn in_network_zero(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if address.octets()[0] == 0)
 }
 
 /// Sends what goes to `destination` to an address of the receiver.
@@ -164,7 +159,7 @@ fn on_the_machine(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::IpInhdr if key.flaw == Flaw::None && !key.spent => {
             "send from and to addresses that a host may have".to_owned()
         }
-        Cause::IpInaddrerrors if in_network_zero(destination) => "send to an address that a host may have".to_owned(),
+        Cause::IpInaddrerrors if destination.is_unspecified() => "send to an address that a host may have".to_owned(),
         _ if destination.is_ipv6() => filled(&of_ipv6(row), Some(destination), site),
         _ => filled(row, Some(destination), site),
     }

@@ -34,11 +34,12 @@ pub(super) fn v4(from: Ipv4Addr, to: Ipv4Addr, igmp: bool, site: &Site) -> Route
     if to.is_broadcast() || (from.is_unspecified() && to.is_unspecified()) {
         return broadcast(from, site);
     }
-    if in_network_zero(from) {
+    // The rest of 0.0.0.0/8 is like any other network since Linux 5.3.
+    if from.is_unspecified() {
         return lost(Cause::IpInvalidSource);
     }
     // The kernel says IP_INVALID_DEST, and counts nothing; the table has no row of its own for it.
-    if in_network_zero(to) {
+    if to.is_unspecified() {
         return lost(Cause::IpInaddrerrors);
     }
     if (to.is_loopback() || from.is_loopback()) && !site.route_localnet {
@@ -56,12 +57,8 @@ pub(super) fn v4(from: Ipv4Addr, to: Ipv4Addr, igmp: bool, site: &Site) -> Route
     }
 }
 
-fn in_network_zero(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0
-}
-
 fn broadcast(from: Ipv4Addr, site: &Site) -> Routed {
-    let refused = if in_network_zero(from) { None } else { refused_source(from, site) };
+    let refused = if from.is_unspecified() { None } else { refused_source(from, site) };
     refused.map_or(Routed::Everybody, Routed::Lost)
 }
 
@@ -74,7 +71,7 @@ fn group_v4(from: Ipv4Addr, group: Ipv4Addr, igmp: bool, site: &Site) -> Routed 
     let link_local = matches!(group.octets(), [224, 0, 0, _]);
     let refused = if from.is_loopback() && !site.route_localnet {
         Some(Cause::IpLocalnet)
-    } else if in_network_zero(from) {
+    } else if from.is_unspecified() {
         (!link_local && !igmp).then_some(Cause::IpInvalidSource)
     } else {
         refused_source(from, site)

@@ -124,7 +124,8 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
             with(|site| (site.forwarding.v4, site.rp_filter) = (true, 1)),
             lost(Cause::IpRpfilter),
         ),
-        (theirs, "0.0.0.9", plain(), lost(Cause::IpInaddrerrors)),
+        (theirs, "0.0.0.0", plain(), lost(Cause::IpInaddrerrors)),
+        (theirs, "0.0.0.9", with(|site| site.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
         (
             theirs,
             ours,
@@ -149,6 +150,7 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
         ("10.9.0.255", ours, plain(), End::Delivered),
         ("10.9.0.0", ours, plain(), End::Delivered),
         ("0.0.0.0", ours, plain(), lost(Cause::IpInvalidSource)),
+        ("0.0.0.9", ours, plain(), End::Delivered),
         ("224.0.0.1", ours, plain(), lost(Cause::IpInvalidSource)),
         ("240.0.0.1", ours, plain(), End::Delivered),
         // Reverse path filtering.

@@ -150,7 +150,7 @@ fn reverse_path(source: IpAddr, site: &Site) -> String {
 fn nowhere(cause: Cause, source: IpAddr, destination: IpAddr, site: &Site) -> String {
     let who = format!("{destination} is no address of the receiver ({})", addresses(site));
     let forwards = if destination.is_ipv4() { site.forwarding.v4 } else { site.forwarding.v6 };
-    if matches!(destination, IpAddr::V4(to) if to.octets()[0] == 0) {
+    if destination.is_ipv4() && destination.is_unspecified() {
         return format!("{destination} is no destination (RFC 1122 §3.2.1.3): the receiver takes it for a martian");
     }
     let route = site.routes.to(destination).first();

@@ -107,7 +107,7 @@ fn every_loss_has_its_values_and_something_to_paste() {
             }),
         ),
         (datagram("10.9.0.1", "192.0.2.20", 4739), Box::new(no_change)),
-        (datagram("10.9.0.1", "0.0.0.9", 4739), Box::new(no_change)),
+        (datagram("10.9.0.1", "0.0.0.0", 4739), Box::new(no_change)),
         (datagram("fd00::1", "2001:db8::20", 4739), Box::new(no_change)),
         (datagram("10.9.0.1", "192.0.2.20", 4739), Box::new(forwards)),
         (datagram("10.9.0.1", "10.9.0.77", 4739), Box::new(forwards)),

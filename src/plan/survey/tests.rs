@@ -1,0 +1,112 @@
+//! Frames become classes by what the kernel will find in them, and their packets are counted once.
+
+use super::*;
+use crate::packet::layers::{Layers, LinkType};
+
+/// An IPv4 packet from 10.9.0.1 to 10.9.0.2 in a frame; `fragment` is the field with flags and offset.
+fn four(protocol: u8, ttl: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
+    let [high, low] = fragment.to_be_bytes();
+    let mut header =
+        vec![0x45, 0, length[0], length[1], 0, 7, high, low, ttl, protocol, 0, 0, 10, 9, 0, 1, 10, 9, 0, 2];
+    let sum = !crate::packet::checksum::Accumulator::default().add(&header).fold();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let ethernet = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    [&ethernet, header.as_slice(), payload].concat()
+}
+
+/// A UDP datagram of 8 + 24 bytes to port 9, without a checksum.
+fn udp() -> Vec<u8> {
+    [[0x13, 0x88, 0, 9, 0, 32, 0, 0].as_slice(), &[7; 24]].concat()
+}
+
+/// A SYN to port 80 whose checksum is this one.
+fn syn(sum: u16) -> Vec<u8> {
+    let [high, low] = sum.to_be_bytes();
+    vec![0x13, 0x88, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 1, 0, high, low, 0, 0]
+}
+
+fn classes(frames: &[Vec<u8>]) -> Vec<(Flaw, bool, String, u64, u64)> {
+    let mut survey = Survey::default();
+    for (number, bytes) in (1..).zip(frames) {
+        let layers = Layers::find(LinkType::ETHERNET, bytes);
+        let original_length = u32::try_from(bytes.len()).unwrap();
+        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length }, 1500);
+    }
+    let classes = survey.finish().into_iter();
+    classes
+        .map(|class| (class.key.flaw, class.key.spent, class.frames.to_string(), class.datagrams, class.packets))
+        .collect()
+}
+
+/// The parts of [`udp`] as fragments: 8 bytes each, the last one with the flag that says so.
+fn part(number: u16) -> Vec<u8> {
+    let from = usize::from(number) * 8;
+    let more = if number == 3 { 0 } else { 0x2000 };
+    four(17, 64, more | number, &udp()[from..from + 8])
+}
+
+#[test]
+fn a_repeated_fragment_is_lost_alone_and_its_datagram_counts_once() {
+    let frames = [part(0), part(0), part(1), part(2), part(3)];
+    let whole = (Flaw::None, false, "1,3-5".to_owned(), 1, 1);
+    assert_eq!(classes(&frames), [whole, (Flaw::FragmentRepeated, false, "2".to_owned(), 0, 0)]);
+}
+
+#[test]
+fn a_fragment_that_overlaps_ends_its_datagram() {
+    let overlapping = four(17, 64, 0x2000 | 1, &udp()[8..24]);
+    let frames = [part(0), part(2), overlapping];
+    assert_eq!(classes(&frames), [(Flaw::FragmentOverlaps, false, "1-3".to_owned(), 1, 1)]);
+}
+
+#[test]
+fn a_missing_fragment_leaves_the_others_waiting() {
+    assert_eq!(classes(&[part(0), part(1), part(3)]), [(Flaw::FragmentMissing, false, "1-3".to_owned(), 1, 1)]);
+}
+
+#[test]
+fn tcp_checksums_are_looked_at() {
+    // The pseudo-header's sum, and its complement with the segment: 0x0a09 + 1 + 0x0a09 + 2 + 6 + 20.
+    let pseudo = 0x0a09 + 1 + 0x0a09 + 2 + 6 + 20;
+    let segment = syn(0).chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).sum::<u16>();
+    let good = !(pseudo + segment);
+    let frames = [four(6, 64, 0, &syn(good)), four(6, 64, 0, &syn(good ^ 1)), four(6, 64, 0, &syn(pseudo))];
+    let flaws: Vec<Flaw> = classes(&frames).into_iter().map(|class| class.0).collect();
+    assert_eq!(flaws, [Flaw::None, Flaw::TcpSum, Flaw::TcpSumOffload]);
+}
+
+#[test]
+fn a_ttl_that_is_used_up_makes_a_class_and_what_is_not_ip_is_no_packet() {
+    let arp = [[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 6].as_slice(), &[0; 28]].concat();
+    let frames =
+        [four(17, 64, 0, &udp()), four(17, 1, 0, &udp()), four(17, 0, 0, &udp()), four(1, 64, 0, &[8; 8]), arp];
+    let found = classes(&frames);
+    let row = |flaw, spent, frames: &str, datagrams, packets| (flaw, spent, frames.to_owned(), datagrams, packets);
+    assert_eq!(
+        found,
+        [
+            row(Flaw::None, false, "1", 1, 1),
+            row(Flaw::None, true, "2-3", 2, 2),
+            row(Flaw::None, false, "4", 0, 1),
+            row(Flaw::None, false, "5", 0, 0),
+        ]
+    );
+}
+
+#[test]
+fn of_two_flaws_the_first_that_is_met_makes_the_class() {
+    let mut cut = four(17, 64, 0, &udp());
+    cut.truncate(40);
+    // The header says 40 bytes, the packet 24.
+    let mut short = four(17, 64, 0, &udp());
+    short[14] = 0x4a;
+    short[16..18].copy_from_slice(&24u16.to_be_bytes());
+    short[24..26].fill(0);
+    let sum = !crate::packet::checksum::Accumulator::default().add(&short[14..54]).fold();
+    short[24..26].copy_from_slice(&sum.to_be_bytes());
+    let mut bad = short.clone();
+    bad[24] ^= 1;
+    let flaws: Vec<Flaw> = classes(&[cut, short, bad]).into_iter().map(|class| class.0).collect();
+    assert_eq!(flaws, [Flaw::Length, Flaw::Header, Flaw::HeaderSum]);
+}
