@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::diagnostic::Problem;
-use crate::outcome::{Application, Find, Lateness};
+use crate::outcome::{Application, Find, Hook, Lateness, Layers};
 use crate::plan::FrameRanges;
+use crate::plan::fate::Socket;
 
 /// What became of the frames on the sending side.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,6 +68,56 @@ pub struct Arriving {
     pub first_reordered: Option<u64>,
 }
 
+/// What the kernel said of a packet that it dropped; what such packets share.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DropKind {
+    /// The reason's name, without `SKB_DROP_REASON_`.
+    pub reason: String,
+    /// The function that dropped it, where the machine shows its addresses.
+    pub function: Option<String>,
+    /// 4, 6, or 0 where it is no IP packet.
+    pub version: u8,
+    /// The IP protocol; 0 where it is no IP packet. Of IPv6 the next header.
+    pub protocol: u8,
+    /// Whether it goes to a group.
+    pub to_group: bool,
+    /// Whether it carries a source-route option.
+    pub source_route: bool,
+}
+
+/// Packets that the kernel dropped alike.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// How many.
+    pub packets: u64,
+    /// Those of them that are frames of this run.
+    pub frames: FrameRanges,
+}
+
+/// How far frames were seen, and why the kernel dropped them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Followed {
+    /// Frames by the last hook that they were seen at; only where each packet was tapped, and every record came.
+    pub last: Option<BTreeMap<Option<Hook>, FrameRanges>>,
+    /// Packets by what the kernel said of them.
+    pub drops: BTreeMap<DropKind, Dropped>,
+}
+
+/// What was seen in the receiver's stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Packets that passed each hook; `None` where there are no taps.
+    pub hooks: Option<BTreeMap<Hook, u64>>,
+    /// Packets by the kernel's reason, whatever the records lost; `None` where they were not listened to.
+    pub reasons: Option<BTreeMap<String, u64>>,
+    /// What the records say of single frames.
+    pub followed: Followed,
+    /// Whether a packet filter beside ours may drop packets.
+    pub filtered: bool,
+    /// How that was seen.
+    pub layers: Layers,
+}
+
 /// A UDP socket of the receiver at the end of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
@@ -74,6 +125,10 @@ pub struct Queue {
     pub port: u16,
     /// Bytes that nobody has read.
     pub unread_bytes: u32,
+    /// What it may hold, with the kernel's own overhead.
+    pub buffer_bytes: u32,
+    /// Datagrams that it dropped.
+    pub drops: u32,
 }
 
 /// What a program that was run, or a file, came to.
@@ -98,10 +153,14 @@ pub struct Evidence {
     pub arriving: Option<Arriving>,
     /// How the counters of the receiver's namespace moved; `None` with a target.
     pub counters: Option<BTreeMap<String, u64>>,
+    /// The receiver's stack; `None` with a target.
+    pub stack: Option<Stack>,
     /// UDP datagrams on the receiver's loopback, which the counters hold too.
     pub loopback_datagrams: u64,
     /// The receiver's UDP sockets at the end.
     pub queues: Vec<Queue>,
+    /// The same, as far as it decides what they hear.
+    pub sockets: Vec<Socket>,
     /// The run's limit came before everything was accounted for.
     pub timed_out: Option<Duration>,
     /// The application, as it ended.

@@ -100,6 +100,49 @@ pub struct Loss {
     pub fix: String,
 }
 
+/// How closely the taps look into the receiver's stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tapping {
+    /// Not at all.
+    Off,
+    /// How many packets passed each hook.
+    Counters,
+    /// Each packet at each hook.
+    Packets,
+}
+
+/// What the ledger's losses stand on, beside the prediction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Layers {
+    /// How closely the taps looked.
+    pub taps: Tapping,
+    /// Why so.
+    pub taps_why: String,
+    /// Records of packets at the taps that found no room; then the counters alone are believed.
+    pub taps_lost: u64,
+    /// Whether the kernel's own drop reasons were listened to.
+    pub kernel: bool,
+    /// Why not; empty where they were.
+    pub kernel_why: String,
+    /// Records of dropped packets that found no room; their reasons are counted all the same.
+    pub kernel_lost: u64,
+}
+
+/// Layers of evidence that say different things of one cause, in packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Disagreement {
+    /// The cause.
+    pub cause: String,
+    /// By the kernel's drop reasons; null where they don't tell.
+    pub kernel: Option<u64>,
+    /// By counters and taps; null where they don't tell.
+    pub stage: Option<u64>,
+    /// By the prediction; null where it doesn't tell.
+    pub predicted: Option<u64>,
+}
+
 /// Every frame at every stage. A stage that can't be observed is null, never a guess.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
@@ -130,6 +173,12 @@ pub struct Ledger {
     pub altered: u64,
     /// The differences between neighbours.
     pub losses: Vec<Loss>,
+    /// What the losses behind the wire stand on; null with a target.
+    #[serde(default)]
+    pub layers: Option<Layers>,
+    /// Where two layers say different things; absent where none do.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub disagreements: Vec<Disagreement>,
 }
 
 /// How far something was from its schedule: absolute deviations in microseconds.

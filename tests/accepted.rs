@@ -277,6 +277,7 @@ fn the_receiver_and_the_expectations_are_read() {
     let expect = &scenario.expect;
     assert!(expect.written);
     assert_eq!(expect.arrived.as_ref().unwrap().value, Count::All);
+    assert_eq!(expect.accepted.as_ref().unwrap().value, Count::All);
     assert_eq!(expect.delivered.as_ref().unwrap().value, Count::AtLeast(5500));
     assert_eq!(expect.consumed.as_ref().unwrap().value, Count::Percent(99.9));
     assert!(expect.order.is_some());

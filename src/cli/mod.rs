@@ -8,6 +8,7 @@ mod check;
 mod collect;
 mod doctor;
 mod entries;
+mod evidence;
 mod fates;
 mod help;
 mod inspect;

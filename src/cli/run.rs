@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::board::Board;
 use super::collect::{self, Found};
+use super::evidence::Closeness;
 use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
@@ -58,6 +59,10 @@ pub(super) struct Arguments {
     /// Write the snapshots that `[expect] rewritten` names, instead of comparing with them.
     #[arg(long)]
     update_snapshots: bool,
+    /// How closely the receiver's stack is looked at: packets (each at each hook), counters, off (no drop reasons either), or auto:
+    /// packets where the rate allows it.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
+    evidence: Closeness,
 }
 
 fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
@@ -194,6 +199,7 @@ fn job(index: usize, path: &Path, arguments: &Arguments) -> Job {
     if arguments.update_snapshots {
         words.push(OsString::from("--update-snapshots"));
     }
+    words.extend([OsString::from("--evidence"), OsString::from(arguments.evidence.word())]);
     // A path may begin with a dash.
     words.extend([OsString::from("--"), path.as_os_str().to_owned()]);
     // Planning a large capture takes its time: only the plan says how long the run may take.

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
+use super::evidence::Closeness;
 use super::status::Status;
 use crate::diagnostic::{Failure, Kind, Problem, Result};
 use crate::evidence::Evidence;
@@ -29,6 +30,9 @@ pub(super) struct Arguments {
     /// Write snapshots anew.
     #[arg(long)]
     update_snapshots: bool,
+    /// How closely the receiver's stack is looked at.
+    #[arg(long, value_enum, default_value_t)]
+    evidence: Closeness,
 }
 
 /// Runs one scenario.
@@ -73,6 +77,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         capabilities,
         limit: begun + plan.timeout,
         report_folder: &arguments.report_folder,
+        tapping: arguments.evidence.into(),
     };
     let evidence = execute::execute(scenario, &plan, &mut session)?;
     if parent.parent_is_gone() {

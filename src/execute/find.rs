@@ -77,10 +77,14 @@ fn reached(evidence: &Evidence) -> f64 {
 /// What was lost up to the last stage that the scenario expects something of, but for causes that it allows.
 fn losses(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Vec<Loss> {
     let expect = &scenario.expect;
-    let last = if expect.consumed.is_some() || (expect.arrived.is_none() && expect.delivered.is_none()) {
+    let last = if expect.consumed.is_some()
+        || (expect.arrived.is_none() && expect.accepted.is_none() && expect.delivered.is_none())
+    {
         Stage::Consumed
     } else if expect.delivered.is_some() {
         Stage::Delivered
+    } else if expect.accepted.is_some() {
+        Stage::Accepted
     } else {
         Stage::Arrived
     };

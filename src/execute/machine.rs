@@ -3,6 +3,8 @@
 
 pub mod questions;
 
+use std::collections::HashMap;
+
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::lab::sysctl;
 use crate::plan::fate::{Forwarding, Route, RouteKind, RouteTable, Site, Socket};
@@ -59,7 +61,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
         },
         // An interface without IPv6 has no such sysctl.
         ipv6_disabled: number(&format!("net.ipv6.conf.{}.disable_ipv6", dotless(interface))).unwrap_or(1) != 0,
-        sockets: machine.udp.iter().map(|socket| planned(socket, &machine)).collect(),
+        sockets: machine.udp.iter().map(|socket| seen(socket, &machine.names)).collect(),
         listens: Vec::new(),
         joined: Some(machine.groups.clone()),
     };
@@ -102,8 +104,8 @@ fn routes(machine: &Machine) -> RouteTable {
     machine.routes.iter().filter(here).map(as_planned).collect()
 }
 
-/// A socket that was seen, as the prediction wants it.
-fn planned(socket: &UdpSocket, machine: &Machine) -> Socket {
+/// A socket that was seen, as the prediction wants it; `names`: the namespace's interfaces by their indices.
+pub(super) fn seen(socket: &UdpSocket, names: &HashMap<u32, String>) -> Socket {
     // `::` hears both families unless it says otherwise, 0.0.0.0 IPv4 alone.
     let any_of_both = socket.address.is_ipv6() && socket.address.is_unspecified();
     Socket {
@@ -113,7 +115,7 @@ fn planned(socket: &UdpSocket, machine: &Machine) -> Socket {
         v6only: socket.v6only == Some(true),
         peer: socket.peer,
         device: (socket.interface != 0)
-            .then(|| machine.names.get(&socket.interface).cloned().unwrap_or_else(|| format!("#{}", socket.interface))),
+            .then(|| names.get(&socket.interface).cloned().unwrap_or_else(|| format!("#{}", socket.interface))),
     }
 }
 

@@ -12,6 +12,7 @@ mod receiver;
 mod replay;
 mod settle;
 mod site;
+mod stack;
 mod timing;
 
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::diagnostic::Result;
 use crate::evidence::Evidence;
 use crate::lab::capabilities::Capabilities;
 use crate::lab::worker::ParentWatch;
-use crate::outcome::Event;
+use crate::outcome::{Event, Tapping};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
@@ -33,6 +34,7 @@ use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::Replay;
 use site::Site;
+use stack::Closely;
 
 pub use site::{enter, target_facts};
 
@@ -48,6 +50,8 @@ pub struct Session<'a> {
     pub limit: Instant,
     /// Where what is kept goes.
     pub report_folder: &'a Path,
+    /// How closely the receiver's stack is to be looked at; `None`: as the rate allows.
+    pub tapping: Option<Tapping>,
 }
 
 impl Session<'_> {
@@ -74,8 +78,9 @@ impl Session<'_> {
 pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> Result<Evidence> {
     session.phase("lab");
     let site = Site::up(scenario, plan)?;
+    site.enter_receiver()?;
     session.phase("preconditions");
-    let mut preconditions = Preconditions::before_application(scenario, &site, session.capabilities)?;
+    let mut preconditions = Preconditions::before_application(scenario, plan, &site, session.capabilities)?;
     session.phase("application");
     let mut receiver = Receiver::start(scenario, plan, &site, session)?;
     preconditions.before_frames(scenario, &site)?;
@@ -85,6 +90,7 @@ pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> R
     };
     evidence.incidents.extend(preconditions.drift(scenario, &site, session.capabilities));
     receiver.stop(scenario, &mut evidence)?;
+    evidence.incidents.extend(preconditions.drift_of_firewall(scenario, plan, &site));
     session.phase("judge");
     output::collect(scenario, &site, &receiver, session, &mut evidence)?;
     receiver.remove();
@@ -110,7 +116,8 @@ fn replay_once(
         None => None,
     };
     let clock = WallClock::start();
-    let mut observer = Observer::start(site, keeper)?;
+    let closely = Closely::choose(scenario, plan, scenario.pacing.rate.value, session.tapping);
+    let mut observer = Observer::start(site, keeper, closely)?;
     session.phase("replay");
     let sending = Replay::new(scenario, plan, rate, site, opened, &observer).run(receiver, session)?;
     session.phase("settle");

@@ -1,17 +1,22 @@
 //! The receiver's side while frames are sent: what is on its wire, how its counters move, what waits in its queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::keep::Keeper;
+use super::machine::seen;
 use super::site::Site;
+use super::stack::{Closely, Followers, StackWatch};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::evidence::{Arriving, Evidence, Queue, Sending};
+use crate::ledger::following::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching};
+use crate::plan::fate::Socket;
 use crate::wire::counters::{Counters, CountersReader};
+use crate::wire::interface;
 use crate::wire::loopback::LoopbackCount;
 use crate::wire::ring::{Ring, Seen, Waker};
 use crate::wire::sockets::{SocketTable, UdpSocket};
@@ -29,6 +34,7 @@ const BLOCK: Duration = Duration::from_millis(100);
 #[derive(Clone, Default)]
 pub(super) struct Shared {
     pub(super) digester: Digester,
+    followers: Followers,
     board: Arc<Board>,
 }
 
@@ -49,14 +55,21 @@ struct Announcements {
 }
 
 impl Shared {
-    /// These frames are about to be sent.
-    pub(super) fn announce(&self, frames: &[Announced]) {
+    /// What tells the packet of a frame in the receiver's stack; nothing where nobody looks there.
+    pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
+        self.followers.follow().then(|| self.digester.of(head(packet_of(frame))))
+    }
+
+    /// These frames are about to be sent; `heads` is what [`Self::head_of`] said of each.
+    pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
         self.announcements().frames.extend_from_slice(frames);
+        self.followers.announce(heads.iter().zip(frames).map(|(head, announced)| (*head, announced.frame)));
     }
 
     /// The frame at this position was not sent.
     pub(super) fn withdraw(&self, position: u64) {
         self.announcements().withdrawn.push(position);
+        self.followers.withdraw(position);
     }
 
     /// How many of the sent frames were seen.
@@ -96,7 +109,10 @@ struct LabSide {
     sender: CountersReader,
     sender_before: Counters,
     sockets: SocketTable,
+    /// The receiver's interfaces by their indices.
+    names: HashMap<u32, String>,
     loopback: LoopbackCount,
+    stack: StackWatch,
     waker: Waker,
     finished: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Option<Arriving>>>>,
@@ -108,21 +124,26 @@ pub(super) struct Moment {
     pub(super) arrived: u64,
     pub(super) counters: BTreeMap<String, u64>,
     pub(super) queues: Vec<Queue>,
+    pub(super) sockets: Vec<Socket>,
     pub(super) loopback_datagrams: u64,
 }
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    pub(super) fn start(site: &Site, keeper: Option<Keeper>) -> Result<Self> {
-        let shared = Shared::default();
+    /// `closely`: how the receiver's stack is looked at.
+    pub(super) fn start(site: &Site, keeper: Option<Keeper>, closely: Closely) -> Result<Self> {
+        let mut shared = Shared::default();
         if !site.observed {
             return Ok(Self { shared, lab: None });
         }
+        let stack = StackWatch::start(site, shared.digester.clone(), closely)?;
+        shared.followers = stack.followers.clone();
         let (mut counters, sockets, loopback, ring) = site.receiver.run(|| -> Result<_> {
             let interface = site.receiver_interface.as_str();
             let ring = Ring::open(interface, RING_BYTES)?;
             Ok((CountersReader::open(interface)?, SocketTable::open()?, LoopbackCount::open()?, ring))
         })??;
+        let names = site.receiver.run(interface::by_index)??;
         let mut sender = site.sender.run(|| CountersReader::open(&site.sender_interface))??;
         let (before, sender_before) = (counters.read()?, sender.read()?);
         let waker = ring.waker();
@@ -145,7 +166,9 @@ impl Observer {
             sender,
             sender_before,
             sockets,
+            names,
             loopback,
+            stack,
             waker,
             finished,
             thread: Some(thread),
@@ -172,8 +195,10 @@ impl Observer {
         if let Some(dropped) = lab.sender.read()?.since(&lab.sender_before).get("if.tx.dropped") {
             counters.insert("tx.dropped".to_owned(), dropped);
         }
-        let queues = lab.sockets.udp()?.iter().map(queue).collect();
-        Ok(Moment { arrived, counters, queues, loopback_datagrams: lab.loopback.datagrams()? })
+        let udp = lab.sockets.udp()?;
+        let (queues, sockets) =
+            (udp.iter().map(queue).collect(), udp.iter().map(|socket| seen(socket, &lab.names)).collect());
+        Ok(Moment { arrived, counters, queues, sockets, loopback_datagrams: lab.loopback.datagrams()? })
     }
 
     /// Ends observing, and says what was seen.
@@ -193,8 +218,10 @@ impl Observer {
             sending: settled.sending,
             arriving,
             counters: Some(settled.moment.counters),
+            stack: Some(lab.stack.end()?),
             loopback_datagrams: settled.moment.loopback_datagrams,
             queues: settled.moment.queues,
+            sockets: settled.moment.sockets,
             timed_out: settled.timed_out,
             ..Evidence::default()
         })
@@ -209,7 +236,12 @@ pub(super) struct Settled {
 }
 
 fn queue(socket: &UdpSocket) -> Queue {
-    Queue { port: socket.port, unread_bytes: socket.receive_queue_bytes }
+    Queue {
+        port: socket.port,
+        unread_bytes: socket.receive_queue_bytes,
+        buffer_bytes: socket.receive_buffer_bytes,
+        drops: socket.drops,
+    }
 }
 
 /// The ring's thread: every frame is matched with what was sent.

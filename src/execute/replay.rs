@@ -12,7 +12,7 @@ use super::site::{Opened, Site};
 use super::timing::Timing;
 use crate::diagnostic::Result;
 use crate::evidence::Sending;
-use crate::ledger::matching::Announced;
+use crate::ledger::matching::{Announced, Digest};
 use crate::outcome::Event;
 use crate::plan::{Limiter, Plan, Schedule, Stream};
 use crate::scenario::Scenario;
@@ -71,6 +71,8 @@ pub(super) struct Replay<'a> {
 #[derive(Default)]
 struct Batch {
     frames: Vec<Announced>,
+    /// What tells each in the receiver's stack; empty where nobody looks there.
+    heads: Vec<Digest>,
     due: Vec<Option<Duration>>,
     /// What they will take in a receive buffer.
     room: usize,
@@ -80,6 +82,7 @@ struct Batch {
 impl Batch {
     fn clear(&mut self) {
         self.frames.clear();
+        self.heads.clear();
         self.due.clear();
         self.room = 0;
     }
@@ -173,6 +176,7 @@ impl<'a> Replay<'a> {
                     frame: frame.number,
                     length: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
                 });
+                self.batch.heads.extend(self.shared.head_of(frame.bytes));
                 self.batch.due.push(due);
                 self.batch.room += room(frame.bytes.len());
             }
@@ -218,7 +222,7 @@ impl<'a> Replay<'a> {
     fn send(&mut self, receiver: &mut Receiver, session: &mut Session<'_>) -> Result<Next> {
         let Some(due) = self.batch.due.first().copied() else { return Ok(Next::GoOn) };
         if self.observed {
-            self.shared.announce(&self.batch.frames);
+            self.shared.announce(&self.batch.frames, &self.batch.heads);
         }
         if due.is_none() && session.is_over() || due.is_some_and(|due| !self.wait(due, receiver, session)) {
             self.leave_out();

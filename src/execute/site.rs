@@ -166,6 +166,12 @@ impl Site {
         ruleset::load(&self.receiver, &text, &name, &self.scenario_folder)
     }
 
+    /// Moves the calling thread to the receiver's side. What reads there is to be in its namespace, as an application is: by that the
+    /// kernel's drop reasons tell whose packet it is that is found to be wrong only when it is read.
+    pub(super) fn enter_receiver(&self) -> Result<()> {
+        if self.observed { self.receiver.enter_thread() } else { Ok(()) }
+    }
+
     /// Opens the way to send that the scenario names or, where it leaves the choice, the fastest that works here for this rate.
     ///
     /// # Errors

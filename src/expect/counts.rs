@@ -11,6 +11,7 @@ use crate::evidence::Evidence;
 use crate::ledger::observes_sockets;
 use crate::outcome::{Check, Ledger, Loss, Stage};
 use crate::plan::Plan;
+use crate::plan::survey::Carried;
 use crate::scenario::Scenario;
 use crate::scenario::expect::Count;
 
@@ -65,6 +66,7 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     let of = |stage, count: Count, span| {
         let (base, actual) = match stage {
             Stage::Sent => (ledger.selected, Some(ledger.sent)),
+            Stage::Accepted => (ip_frames(plan), ledger.accepted),
             Stage::Delivered => (datagrams, ledger.delivered),
             Stage::Consumed => (datagrams, ledger.consumed),
             _ => (ledger.selected, ledger.arrived),
@@ -75,6 +77,7 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     let written: Vec<Wanted> = [
         (Stage::Sent, &expect.sent),
         (Stage::Arrived, &expect.arrived),
+        (Stage::Accepted, &expect.accepted),
         (Stage::Delivered, &expect.delivered),
         (Stage::Consumed, &expect.consumed),
     ]
@@ -94,12 +97,25 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     default
 }
 
+/// Frames that carry IP: nothing else passes routing.
+fn ip_frames(plan: &Plan) -> u64 {
+    let ip = plan.fates.iter().filter(|fate| matches!(fate.key.carried, Carried::Ip { .. }));
+    (ip.map(|fate| fate.frames.count()).sum::<u64>() + plan.survey.unclassed.count()) * plan.rounds
+}
+
 fn stage(scenario: &Scenario, ledger: &Ledger, wanted: &Wanted) -> Check {
     let name = stage_name(wanted.stage);
     let passed = wanted.actual.is_some_and(|actual| holds(wanted.count, actual, wanted.base));
     let problem = (!passed).then(|| {
         let expected = words(wanted.count, wanted.base);
         match wanted.actual {
+            None if wanted.stage == Stage::Accepted => {
+                let why = ledger.layers.as_ref().map_or("", |layers| layers.taps_why.as_str());
+                Problem::error(format!("expected {expected} {name}, and that could not be observed"))
+                    .at(&scenario.source, wanted.span.clone())
+                    .why(format!("the receiver's stack was not tapped: {why}"))
+                    .fix("let `restage run` tap it (`--evidence auto`), or expect `arrived` or `delivered`")
+            }
             None => Problem::error(format!("expected {expected} {name}, and that could not be observed"))
                 .at(&scenario.source, wanted.span.clone())
                 .why("what arrived can't be told from what was seen: the receive ring lost frames, or the receiver is elsewhere")

@@ -96,6 +96,17 @@ impl Namespace {
         Ok(Self { descriptor: file.into() })
     }
 
+    /// The number by which the kernel tells it from others: the inode of `/proc/PID/ns/net` (namespaces(7)).
+    ///
+    /// # Errors
+    /// When the descriptor can't be asked.
+    pub fn inode(&self) -> Result<u64> {
+        let found = nix::sys::stat::fstat(&self.descriptor);
+        found
+            .map(|found| found.st_ino)
+            .map_err(|errno| Failure::system("can't look at a network namespace", &errno.into()))
+    }
+
     /// Runs `work` inside the namespace, on a thread that ends with it; the caller stays where it is. Sockets opened there
     /// belong to the namespace for ever, and may be used from anywhere. A panic of `work` goes on in the caller.
     ///
@@ -109,7 +120,10 @@ impl Namespace {
     }
 
     /// Moves the calling thread into the namespace, for the rest of its life.
-    pub(super) fn enter_thread(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn enter_thread(&self) -> Result<()> {
         setns(&self.descriptor, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Failure::system("can't enter a network namespace", &errno.into()))
     }

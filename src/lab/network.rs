@@ -3,6 +3,7 @@
 //! Nothing that happens in there reaches the machine, and nothing of the machine's configuration reaches in: a new namespace
 //! inherits the IPv4 settings of the host, so all of them are written. Start reading at [`Lab::up`].
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -262,8 +263,12 @@ impl<'a> Receiver<'a> {
     }
 
     /// The plan's settings, but for those of `default`, which had to be there before the interface.
-    fn settings_wanted(&self) -> std::result::Result<(), NotUp> {
-        self.settings(|key| !is_default(key))
+    fn settings_wanted(&mut self) -> std::result::Result<(), NotUp> {
+        self.settings(|key| !is_default(key))?;
+        // They may switch IPv6 off.
+        let off = format!("net.ipv6.conf.{RECEIVER_INTERFACE}.disable_ipv6");
+        self.ipv6 = self.ipv6 && sysctl::read(&off)? == "0";
+        Ok(())
     }
 
     fn settings(&self, chosen: impl Fn(&str) -> bool) -> std::result::Result<(), NotUp> {
@@ -322,9 +327,13 @@ impl<'a> Receiver<'a> {
     /// A few addresses become addresses of the interface. Many become routes of the local table, as few as will do, beside
     /// the first address of each family, which replies are sent from.
     fn add_addresses(&mut self) -> Result<()> {
-        let addresses = &self.plan.addresses;
+        // Where IPv6 is off the kernel has no such address.
+        let ipv6 = self.ipv6;
+        let addresses: Vec<IpNet> =
+            self.plan.addresses.iter().copied().filter(|address| ipv6 || address.addr().is_ipv4()).collect();
         if addresses.len() <= MOST_ADDRESSES {
-            return addresses.iter().try_for_each(|address| self.add_address(*address));
+            addresses.iter().try_for_each(|address| self.add_address(*address))?;
+            return await_local(&addresses);
         }
         let first = |is_family: fn(&IpAddr) -> bool| addresses.iter().find(move |address| is_family(&address.addr()));
         for address in [first(IpAddr::is_ipv4), first(IpAddr::is_ipv6)].into_iter().flatten() {
@@ -376,6 +385,36 @@ impl<'a> Receiver<'a> {
             .and_then(|()| self.netlink.add_route(self.index, prefix, next_hop))
             .map_err(|error| system(&format!("give the receiver a route to `{prefix}`"), &error))
     }
+}
+
+/// Waits until the kernel takes packets to these addresses for its own: it makes an IPv6 address's local route later, in a thread of its
+/// own, even where no duplicates are looked for.
+fn await_local(addresses: &[IpNet]) -> Result<()> {
+    let wanted: Vec<String> = addresses
+        .iter()
+        .filter_map(|address| match address {
+            IpNet::V4(_) => None,
+            IpNet::V6(address) => Some(format!("{:032x} 80 ", u128::from(address.addr()))),
+        })
+        .collect();
+    let begun = Instant::now();
+    let path = "/proc/thread-self/net/ipv6_route";
+    while !wanted.is_empty() {
+        let routes = fs::read_to_string(path).map_err(|error| system(&format!("read `{path}`"), &error))?;
+        let is_local = |line: &str, prefix: &str| {
+            // The flags are the ninth field; RTF_LOCAL is the highest bit.
+            let flags = line.split_ascii_whitespace().nth(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+            line.starts_with(prefix) && flags.is_some_and(|flags| flags & 0x8000_0000 != 0)
+        };
+        if wanted.iter().all(|prefix| routes.lines().any(|line| is_local(line, prefix))) {
+            break;
+        }
+        if begun.elapsed() > CARRIER_LIMIT {
+            return Err(system("make an IPv6 address the receiver's", &io::ErrorKind::TimedOut.into()));
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
 }
 
 fn is_default(key: &str) -> bool {

@@ -13,6 +13,7 @@ pub mod layers;
 mod link;
 pub mod listing;
 mod mac;
+pub mod probe;
 pub(crate) mod sctp;
 pub(crate) mod tunnel;
 

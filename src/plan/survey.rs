@@ -14,7 +14,7 @@ use super::stream::Prepared;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Sum, transport_sum};
 use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
-pub use flaw::Flaw;
+pub use flaw::{Flaw, has_source_route};
 use flaw::{flaw, is_spent};
 use fragments::{Came, Fragments};
 

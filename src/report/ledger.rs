@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use super::words::{plural, thousands, visible, wrap};
 use super::{Look, Role, paint_lines};
-use crate::outcome::{Layer, Ledger, Loss, Stage};
+use crate::outcome::{Disagreement, Layer, Ledger, Loss, Stage};
 
 /// The cause of what the receiver's kernel keeps for itself (ARP, ND, ICMP …): no loss.
 const KERNEL: &str = "KERNEL";
@@ -98,7 +98,24 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         let what = format!("reordered: {} arrived after one that was sent later", plural(ledger.reordered, "frame"));
         text.push_str(&margin.row(&thousands(ledger.reordered), &what, look.width));
     }
+    for disagreement in &ledger.disagreements {
+        text.push_str(&hang(&" ".repeat(indent), &disagree(disagreement), look.width));
+    }
     text
+}
+
+/// Where two layers of evidence say different things.
+fn disagree(disagreement: &Disagreement) -> String {
+    let says = [
+        ("the kernel's drop reasons say", disagreement.kernel),
+        ("counters and taps say", disagreement.stage),
+        ("predicted were", disagreement.predicted),
+    ];
+    let says: Vec<String> = says
+        .into_iter()
+        .filter_map(|(who, packets)| packets.map(|packets| format!("{who} {}", thousands(packets))))
+        .collect();
+    format!("the evidence disagrees on {}: {}", visible(&disagreement.cause), says.join(", "))
 }
 
 /// Only the losses, as rows without a remedy.
@@ -200,7 +217,7 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
     let figure = format!("-{}", thousands(loss.packets));
     let evidence = match loss.evidence {
         Layer::Kernel => "kernel",
-        Layer::Stage => "counters",
+        Layer::Stage => "stage",
         Layer::Predicted => "predicted",
     };
     let frames = loss.frames.as_deref().map_or_else(String::new, |frames| {

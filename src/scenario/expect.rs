@@ -101,6 +101,8 @@ pub struct Expect {
     pub sent: Option<At<Count>>,
     /// On the receiver's wire.
     pub arrived: Option<At<Count>>,
+    /// Past routing and firewall.
+    pub accepted: Option<At<Count>>,
     /// Into a UDP socket's queue.
     pub delivered: Option<At<Count>>,
     /// Read by the application.
@@ -133,6 +135,9 @@ pub(super) struct Form {
     /// Frames on the receiver's wire: 5548, "all", ">= 5500" or "99.9%".
     #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
     arrived: Option<Value<Scalar>>,
+    /// Frames past the receiver's routing and packet filter.
+    #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
+    accepted: Option<Value<Scalar>>,
     /// Datagrams in the queue of a UDP socket.
     #[schemars(range(min = 0), regex(pattern = quantity::COUNT_PATTERN), example = &"all")]
     delivered: Option<Value<Scalar>>,
@@ -195,7 +200,12 @@ pub(super) fn check(
             checker.refuse(sent.span(), problem);
         }
     } else {
-        let counts = [("arrived", &form.arrived), ("delivered", &form.delivered), ("consumed", &form.consumed)];
+        let counts = [
+            ("arrived", &form.arrived),
+            ("accepted", &form.accepted),
+            ("delivered", &form.delivered),
+            ("consumed", &form.consumed),
+        ];
         let counts = counts.map(|(name, count)| (name, count.as_ref().map(Value::span)));
         for (name, span) in counts.into_iter().chain([("order", form.order.as_ref().map(Value::span))]) {
             let Some(span) = span else { continue };
@@ -222,6 +232,7 @@ pub(super) fn check(
         written,
         sent: form.sent.and_then(|count| check_count("expect.sent", &count, checker)),
         arrived: form.arrived.and_then(|count| check_count("expect.arrived", &count, checker)),
+        accepted: form.accepted.and_then(|count| check_count("expect.accepted", &count, checker)),
         delivered: form.delivered.and_then(|count| check_count("expect.delivered", &count, checker)),
         consumed: form.consumed.and_then(|count| check_count("expect.consumed", &count, checker)),
         order: form.order.map(|order| order.with(())),

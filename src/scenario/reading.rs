@@ -177,9 +177,6 @@ impl Found<'_> {
     }
 
     fn explain_key(&self, name: &str) -> Problem {
-        if let Some(instead) = later::key_comes_later(name) {
-            return not_there_yet(name, instead);
-        }
         let parent = words::dotted(self.parent());
         let keys = WORDS.keys(self.parent()).join(", ");
         let (what, why) = match (parent.is_empty(), self.value.get_ref().is_table()) {

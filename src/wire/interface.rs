@@ -1,5 +1,6 @@
 //! What there is to know about a network interface (rtnetlink(7)). No privilege. Start at [`facts`].
 
+use std::collections::HashMap;
 use std::io;
 
 use super::netlink::{Attributes, Channel, push_attribute, u16_at, u32_at};
@@ -73,6 +74,14 @@ pub fn names() -> Result<Vec<String>> {
     let mut links = all()?;
     links.sort_by_key(|link| link.index);
     Ok(links.into_iter().map(|link| link.name).collect())
+}
+
+/// The names of all interfaces of the calling thread's network namespace by their indices.
+///
+/// # Errors
+/// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel doesn't answer.
+pub fn by_index() -> Result<HashMap<u32, String>> {
+    Ok(all()?.into_iter().map(|link| (link.index, link.name)).collect())
 }
 
 /// How an interface stands to others.

@@ -68,7 +68,7 @@ impl Machine {
             let what = format!("can't ask for {what}");
             move |error: io::Error| Failure::system(what, &error)
         };
-        let names: HashMap<u32, String> = interface::all()?.into_iter().map(|link| (link.index, link.name)).collect();
+        let names = interface::by_index()?;
         let mut channel = Channel::open(NETLINK_ROUTE).map_err(unanswered("addresses and routes"))?;
         let addresses = addresses::all(&mut channel).map_err(unanswered("addresses"))?;
         let routes = routes::all(&mut channel).map_err(unanswered("routes"))?;

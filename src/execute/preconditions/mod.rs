@@ -3,6 +3,7 @@
 //! Each rule comes to a [`Finding`]; the same rules looked at again come to the same findings in the same order, so that what changed
 //! has both its values. One file for each kind. Start at [`Preconditions`].
 
+mod firewall;
 mod interfaces;
 mod listeners;
 mod machine;
@@ -11,6 +12,7 @@ mod sysctls;
 use super::site::Site;
 use crate::diagnostic::{Failure, Kind, Problem, Result};
 use crate::lab::capabilities::Capabilities;
+use crate::plan::Plan;
 use crate::scenario::Scenario;
 
 /// What one rule came to.
@@ -28,18 +30,25 @@ struct Finding {
 #[derive(Debug)]
 pub(super) struct Preconditions {
     settings: Vec<Finding>,
+    firewall: Vec<Finding>,
     listeners: Vec<Finding>,
 }
 
 impl Preconditions {
-    /// What must hold before the application starts: kernel, capabilities, sysctls, interfaces.
+    /// What must hold before the application starts: kernel, capabilities, sysctls, interfaces, the packet filter.
     ///
     /// # Errors
     /// [`Kind::Blocked`] with everything that does not hold.
-    pub(super) fn before_application(scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Result<Self> {
+    pub(super) fn before_application(
+        scenario: &Scenario,
+        plan: &Plan,
+        site: &Site,
+        capabilities: Capabilities,
+    ) -> Result<Self> {
         let settings = settings(scenario, site, capabilities)?;
-        blocked(&settings)?;
-        Ok(Self { settings, listeners: Vec::new() })
+        let firewall = firewall::find(scenario, plan, site)?;
+        blocked(settings.iter().chain(&firewall))?;
+        Ok(Self { settings, firewall, listeners: Vec::new() })
     }
 
     /// What must hold before the first frame: the sockets.
@@ -48,7 +57,7 @@ impl Preconditions {
     /// As [`Self::before_application`].
     pub(super) fn before_frames(&mut self, scenario: &Scenario, site: &Site) -> Result<()> {
         self.listeners = listeners::find(scenario, site)?;
-        blocked(&self.listeners)
+        blocked(self.listeners.iter())
     }
 
     /// What held before the replay and does not hold after it.
@@ -56,6 +65,11 @@ impl Preconditions {
         let after = [settings(scenario, site, capabilities), listeners::find(scenario, site)];
         let before = [&self.settings, &self.listeners];
         before.into_iter().zip(after).flat_map(|(before, after)| changes(before, after)).collect()
+    }
+
+    /// Whether the packet filter lets as much through as before; once the application has stopped, which would get the probes.
+    pub(super) fn drift_of_firewall(&self, scenario: &Scenario, plan: &Plan, site: &Site) -> Vec<Problem> {
+        changes(&self.firewall, firewall::find(scenario, plan, site))
     }
 }
 
@@ -66,8 +80,8 @@ fn settings(scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Res
     Ok(findings)
 }
 
-fn blocked(findings: &[Finding]) -> Result<()> {
-    let problems: Vec<Problem> = findings.iter().filter_map(|finding| finding.unmet.clone()).collect();
+fn blocked<'a>(findings: impl Iterator<Item = &'a Finding>) -> Result<()> {
+    let problems: Vec<Problem> = findings.filter_map(|finding| finding.unmet.clone()).collect();
     if problems.is_empty() { Ok(()) } else { Err(Failure { kind: Kind::Blocked, problems }) }
 }
 
@@ -117,7 +131,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_unmet_is_told_together() {
-        let failure = blocked(&[finding("1", true), finding("0", false), finding("1", true)]).unwrap_err();
+        let failure = blocked([finding("1", true), finding("0", false), finding("1", true)].iter()).unwrap_err();
         assert_eq!((failure.kind, failure.problems.len()), (Kind::Blocked, 2));
     }
 }

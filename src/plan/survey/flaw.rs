@@ -101,7 +101,7 @@ pub(super) fn is_spent(frame: &Prepared<'_>, ip: Ip) -> bool {
 }
 
 /// Whether IPv4 options hold a loose (131) or strict (137) source route (RFC 791 §3.1).
-fn has_source_route(options: &[u8]) -> bool {
+pub fn has_source_route(options: &[u8]) -> bool {
     let mut rest = options;
     while let [kind, tail @ ..] = rest {
         match (*kind, tail) {

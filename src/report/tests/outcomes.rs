@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::diagnostic::{Problem, Source};
-use crate::outcome::{Application, Check, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, Verdict};
+use crate::outcome::{
+    Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, Verdict,
+};
 
 /// The scenario that problems point into.
 pub(super) const SCENARIO: &str = "format = 1\n\n[capture]\nfile = \"appflow.pcap\"\n\n[expect]\nconsumed = \"all\"\n";
@@ -68,6 +70,8 @@ fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
         reordered: 0,
         altered: 0,
         losses,
+        layers: None,
+        disagreements: Vec::new(),
     }
 }
 
@@ -168,7 +172,18 @@ pub(super) fn several_losses() -> Outcome {
     ];
     let counts = ledger([1_999_999, 1_999_999, 999_979, 999_949, 999_940], losses);
     Outcome {
-        ledger: Some(Ledger { read: 2_345_678, selected: 2_000_000, rewritten: 2_000_000, ..counts }),
+        ledger: Some(Ledger {
+            read: 2_345_678,
+            selected: 2_000_000,
+            rewritten: 2_000_000,
+            disagreements: vec![Disagreement {
+                cause: "OTHERHOST".to_owned(),
+                kernel: Some(20),
+                stage: Some(21),
+                predicted: None,
+            }],
+            ..counts
+        }),
         replay: Some(Replay { pps: None, bits_per_second: None, lateness_us: None, ..replay() }),
         checks: vec![consumed_check("several", 999_940, 2_000_000), check("drops.OTHERHOST", "0", 20)],
         ..outcome("several", Verdict::Fail, 204.4)

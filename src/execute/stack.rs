@@ -1,0 +1,312 @@
+//! The receiver's stack while frames are sent: taps at its hooks, and the kernel's drop reasons, on a thread of their own.
+//!
+//! Start at [`StackWatch::start`].
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::site::Site;
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::evidence::{DropKind, Stack};
+use crate::ledger::following::{self, Following, head};
+use crate::ledger::matching::{Digest, Digester};
+use crate::outcome::{Hook, Layers, Tapping};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::scenario::pacing::Rate;
+use crate::scenario::site::SiteWords;
+use crate::wire::drops::{self, DropMonitor};
+use crate::wire::firewall::{self, Firewall};
+use crate::wire::poll::await_readable;
+use crate::wire::taps::{self, Mode, Taps};
+
+/// Up to this rate each packet is tapped at each hook, in frames a second; above, packets are counted there. At top speed not even that:
+/// five hooks take a seventh of it.
+const MOST_PPS: f64 = 20_000.0;
+/// So few frames are tapped one by one at any rate: their records have room wherever they wait.
+const FEW: u64 = 1_000;
+/// How long the thread blocks at most.
+const BLOCK: Duration = Duration::from_millis(50);
+/// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// What was announced and the thread has not taken yet.
+#[derive(Default)]
+struct Announcements {
+    /// The digest of a packet's head, and the number of its frame.
+    frames: Vec<(Digest, u64)>,
+    /// Positions of frames that were announced, and not sent.
+    withdrawn: Vec<u64>,
+}
+
+/// The sending thread's side.
+#[derive(Clone, Default)]
+pub(super) struct Followers(Option<Arc<Mutex<Announcements>>>);
+
+impl Followers {
+    /// Whether frames are followed through the stack.
+    pub(super) fn follow(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// These frames are about to be sent.
+    pub(super) fn announce(&self, frames: impl Iterator<Item = (Digest, u64)>) {
+        if let Some(board) = &self.0 {
+            lock(board).frames.extend(frames);
+        }
+    }
+
+    /// The frame at this position was not sent.
+    pub(super) fn withdraw(&self, position: u64) {
+        if let Some(board) = &self.0 {
+            lock(board).withdrawn.push(position);
+        }
+    }
+}
+
+fn lock(board: &Mutex<Announcements>) -> std::sync::MutexGuard<'_, Announcements> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How the stack is to be looked at.
+pub(super) struct Closely {
+    pub(super) taps: Tapping,
+    /// Why so.
+    why: String,
+    /// Whether the kernel's drop reasons are listened to.
+    reasons: bool,
+}
+
+impl Closely {
+    /// As closely as the rate allows, if the command line says nothing else.
+    pub(super) fn choose(scenario: &Scenario, plan: &Plan, rate: Rate, asked: Option<Tapping>) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
+        let frames = plan.frames() as f64;
+        let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
+        let filtered = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+        let (taps, why) = if let Some(asked) = asked {
+            (asked, "the command line says so".to_owned())
+        } else if pps <= MOST_PPS && rate != Rate::Find {
+            (Tapping::Packets, format!("at most {MOST_PPS} frames a second"))
+        } else if plan.frames() <= FEW && rate != Rate::Find {
+            (Tapping::Packets, format!("at most {FEW} frames"))
+        } else if pps.is_finite() || filtered {
+            (Tapping::Counters, format!("more than {MOST_PPS} frames a second"))
+        } else {
+            (
+                Tapping::Off,
+                "at top speed, and the lab has no ruleset: what was accepted is counted all the same".to_owned(),
+            )
+        };
+        Self { taps, why, reasons: asked != Some(Tapping::Off) }
+    }
+}
+
+/// Looks into the receiver's stack until it is told to end.
+pub(super) struct StackWatch {
+    pub(super) followers: Followers,
+    finished: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Stack>>,
+}
+
+impl StackWatch {
+    /// Begins to look; everything that is sent after this is seen.
+    pub(super) fn start(site: &Site, digester: Digester, closely: Closely) -> Result<Self> {
+        let Closely { taps: tapping, why, reasons } = closely;
+        let mut layers = Layers {
+            taps: tapping,
+            taps_why: why,
+            taps_lost: 0,
+            kernel: false,
+            kernel_why: String::new(),
+            kernel_lost: 0,
+        };
+        let interface = site.receiver_interface.as_str();
+        let mut taps = None;
+        if tapping != Tapping::Off {
+            let mode = if tapping == Tapping::Packets { Mode::Packets } else { Mode::Counters };
+            match site.receiver.run(|| Taps::install(interface, mode))?? {
+                taps::Installed::Taps(installed) => {
+                    if let (Tapping::Packets, Some(why)) = (tapping, &installed.no_records) {
+                        (layers.taps, layers.taps_why) = (Tapping::Counters, why.clone());
+                    }
+                    taps = Some(installed);
+                }
+                taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (Tapping::Off, why),
+            }
+        }
+        let mut monitor = None;
+        if reasons {
+            match open_monitor(site)? {
+                drops::Opened::Listening(listening) => monitor = Some(listening),
+                drops::Opened::Unavailable(why) => layers.kernel_why = why,
+            }
+        } else {
+            layers.kernel_why.clone_from(&layers.taps_why);
+        }
+        layers.kernel = monitor.is_some();
+        let follows = layers.taps == Tapping::Packets || monitor.is_some();
+        let followers = Followers(follows.then(Arc::default));
+        let finished = Arc::new(AtomicBool::new(false));
+        let watch = Watch {
+            taps,
+            monitor,
+            layers,
+            digester,
+            board: followers.0.clone(),
+            finished: Arc::clone(&finished),
+            following: Following::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("stack".to_owned())
+            .spawn(move || watch.run())
+            .map_err(|error| Failure::system("can't start a thread", &error))?;
+        Ok(Self { followers, finished, thread })
+    }
+
+    /// Ends looking, and says what was seen.
+    pub(super) fn end(self) -> Result<Stack> {
+        self.finished.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        self.thread.join().unwrap_or_else(|_| {
+            Err(Failure::error(Problem::error("the thread that looks into the receiver's stack ended early")))
+        })
+    }
+}
+
+fn open_monitor(site: &Site) -> Result<drops::Opened> {
+    let interface = site.receiver_interface.as_str();
+    let index = site.receiver.run(|| crate::wire::interface::facts(interface))??.map_or(0, |facts| facts.index);
+    DropMonitor::open(site.receiver.inode()?, index)
+}
+
+/// What a record says.
+enum Said {
+    Passed(Hook),
+    Dropped(DropKind),
+}
+
+/// The thread.
+struct Watch {
+    taps: Option<Taps>,
+    monitor: Option<DropMonitor>,
+    layers: Layers,
+    digester: Digester,
+    board: Option<Arc<Mutex<Announcements>>>,
+    finished: Arc<AtomicBool>,
+    following: Following,
+}
+
+impl Watch {
+    fn run(mut self) -> Result<Stack> {
+        let mut taken = Announcements::default();
+        loop {
+            // Asked before the last look, so that nothing that came until then is left.
+            let last = self.finished.load(Ordering::Acquire);
+            if !last {
+                self.wait();
+            }
+            while self.look(&mut taken)? > 0 {}
+            if last {
+                self.await_records(&mut taken)?;
+                return self.finish();
+            }
+        }
+    }
+
+    /// Waits until there is something to read.
+    fn wait(&self) {
+        let taps = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets).map(AsFd::as_fd);
+        let readable: Vec<BorrowedFd<'_>> = taps.into_iter().chain(self.monitor.as_ref().map(AsFd::as_fd)).collect();
+        if readable.is_empty() {
+            std::thread::park_timeout(BLOCK);
+        } else {
+            await_readable(&readable, BLOCK);
+        }
+    }
+
+    /// Waits for the records that the kernel still holds.
+    fn await_records(&mut self, taken: &mut Announcements) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < FLUSH && self.unread()? > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            self.look(taken)?;
+        }
+        Ok(())
+    }
+
+    /// Records of packets that were made, and not read.
+    fn unread(&mut self) -> Result<u64> {
+        let Some(taps) = self.taps.as_mut().filter(|_| self.layers.taps == Tapping::Packets) else { return Ok(0) };
+        let counts = taps.counts()?;
+        let received = taps.received();
+        Ok(Hook::ALL.into_iter().map(|hook| counts.get(hook).saturating_sub(received.get(hook))).sum())
+    }
+
+    /// Reads what is there; how many records.
+    fn look(&mut self, taken: &mut Announcements) -> Result<usize> {
+        let mut records = Vec::new();
+        let digester = &self.digester;
+        if let Some(taps) = self.taps.as_mut().filter(|_| self.layers.taps == Tapping::Packets) {
+            taps.read(&mut |hook, packet| records.push((digester.of(head(packet)), Said::Passed(hook))))?;
+        }
+        if let Some(monitor) = &mut self.monitor {
+            let mut dropped = Vec::new();
+            monitor.read(&mut |drop| {
+                dropped.push((
+                    digester.of(head(drop.packet)),
+                    following::kind(drop.reason, drop.packet),
+                    drop.location,
+                ));
+            })?;
+            for (digest, mut kind, location) in dropped {
+                kind.function = monitor.function(location);
+                records.push((digest, Said::Dropped(kind)));
+            }
+        }
+        // A packet that is seen was announced before it was sent.
+        if let Some(board) = &self.board {
+            std::mem::swap(&mut *lock(board), taken);
+            for (digest, frame) in taken.frames.drain(..) {
+                self.following.announce(digest, frame);
+            }
+            for position in taken.withdrawn.drain(..) {
+                self.following.withdraw(position);
+            }
+        }
+        let count = records.len();
+        for (digest, said) in records {
+            match said {
+                Said::Passed(hook) => self.following.pass(digest, hook),
+                Said::Dropped(kind) => self.following.drop_packet(digest, &kind),
+            }
+        }
+        Ok(count)
+    }
+
+    fn finish(mut self) -> Result<Stack> {
+        self.layers.taps_lost = self.unread()?;
+        let mut hooks = None;
+        if let Some(taps) = &mut self.taps {
+            let counts = taps.counts()?;
+            hooks = Some(Hook::ALL.into_iter().map(|hook| (hook, counts.get(hook))).collect());
+        }
+        let mut reasons = None;
+        if let Some(monitor) = &self.monitor {
+            reasons = Some(monitor.counts()?);
+            self.layers.kernel_lost = monitor.lost()?;
+        }
+        if self.layers.taps_lost > 0 {
+            self.layers.taps = Tapping::Counters;
+            self.layers.taps_why = format!("{} records of packets found no room", self.layers.taps_lost);
+        }
+        let complete = self.layers.taps == Tapping::Packets;
+        // The tapping chains have rules, too, and go before that is asked.
+        drop(self.taps);
+        let filtered = matches!(firewall::look(), Firewall::Chains(_));
+        Ok(Stack { filtered, hooks, reasons, followed: self.following.finish(complete), layers: self.layers })
+    }
+}

@@ -1,0 +1,253 @@
+//! How far each sent frame was seen in the receiver's stack, and which of them the kernel says that it dropped; in flat memory.
+//!
+//! The sending side announces the head of each packet before it is sent; taps and drop reasons show the heads of packets. Equal
+//! ones are matched in the order in which they were sent. Start at [`Following`].
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::matching::Digest;
+use crate::evidence::{DropKind, Followed};
+use crate::outcome::Hook;
+use crate::plan::FrameRanges;
+use crate::plan::survey::has_source_route;
+
+/// How many frames are followed at once: a packet is through the stack, or lost, long before so many later ones were sent.
+const WINDOW: usize = 1 << 16;
+/// So many bytes of a packet tell it from others.
+pub const HEAD_BYTES: usize = 128;
+
+/// The part of a packet that tells it from others wherever in the stack it is seen: padding behind an IP packet is cut there.
+///
+/// `packet`: bytes from the network header on, all or the first [`HEAD_BYTES`] at least.
+pub fn head(packet: &[u8]) -> &[u8] {
+    let whole = match packet {
+        [first, _, high, low, ..] if first >> 4 == 4 => usize::from(u16::from_be_bytes([*high, *low])),
+        [first, _, _, _, high, low, ..] if first >> 4 == 6 => 40 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => packet.len(),
+    };
+    // A length that can't be is believed by nobody.
+    let whole = if whole < 20 { packet.len() } else { whole };
+    packet.get(..whole.min(HEAD_BYTES)).unwrap_or(packet)
+}
+
+/// What the receiver's stack sees of a frame: what follows the Ethernet header and the one VLAN tag that the kernel takes off.
+pub fn packet_of(frame: &[u8]) -> &[u8] {
+    let tagged = matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
+    frame.get(if tagged { 18 } else { 14 }..).unwrap_or_default()
+}
+
+/// What a dropped packet is dropped as; `function` isn't known here.
+///
+/// `packet`: bytes from the network header on.
+pub fn kind(reason: &str, packet: &[u8]) -> DropKind {
+    let version = packet.first().map_or(0, |first| first >> 4);
+    let at = |offset: usize| packet.get(offset).copied().unwrap_or(0);
+    let kind = DropKind { reason: reason.to_owned(), ..DropKind::default() };
+    match version {
+        4 => {
+            let header = usize::from(at(0) & 15) * 4;
+            let options = packet.get(20..header).unwrap_or_default();
+            let source_route = has_source_route(options);
+            DropKind { version, protocol: at(9), to_group: at(16) >> 4 == 14, source_route, ..kind }
+        }
+        6 => DropKind { version, protocol: at(6), to_group: at(24) == 0xff, ..kind },
+        _ => kind,
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    digest: Digest,
+    frame: u64,
+    last: Option<Hook>,
+    /// Index into `kinds`.
+    dropped: Option<usize>,
+    withdrawn: bool,
+}
+
+/// What is looked for: a hook, or a drop.
+const DROP: usize = Hook::ALL.len();
+
+/// Frames with one digest, in the order in which they were sent.
+#[derive(Debug, Default)]
+struct Equals {
+    positions: VecDeque<u64>,
+    /// How many of them were forgotten.
+    gone: u64,
+    /// For each hook, and for drops: how many of them were found there.
+    found: [u64; DROP + 1],
+}
+
+/// The sent frames, as the receiver's stack shows them.
+#[derive(Debug, Default)]
+pub struct Following {
+    slots: VecDeque<Slot>,
+    first: u64,
+    /// Positions by digest; made up to `indexed` when it is needed.
+    index: HashMap<Digest, Equals>,
+    indexed: u64,
+    last: BTreeMap<Option<Hook>, FrameRanges>,
+    kinds: Vec<DropKind>,
+    drops: Vec<crate::evidence::Dropped>,
+}
+
+impl Following {
+    /// A frame is about to be sent. Its position is one more than that of the one before, from 0 on.
+    pub fn announce(&mut self, digest: Digest, frame: u64) {
+        self.slots.push_back(Slot { digest, frame, last: None, dropped: None, withdrawn: false });
+        if self.slots.len() > WINDOW {
+            self.forget_first();
+        }
+    }
+
+    /// The frame at this position was not sent.
+    pub fn withdraw(&mut self, position: u64) {
+        if let Some(slot) = self.slot(position) {
+            slot.withdrawn = true;
+        }
+    }
+
+    /// A packet passed a hook.
+    pub fn pass(&mut self, digest: Digest, hook: Hook) {
+        if let Some(slot) = self.find(digest, hook as usize) {
+            slot.last = slot.last.max(Some(hook));
+        }
+    }
+
+    /// The kernel dropped a packet.
+    pub fn drop_packet(&mut self, digest: Digest, kind: &DropKind) {
+        let index = self.kinds.iter().position(|known| known == kind).unwrap_or_else(|| {
+            self.kinds.push(kind.clone());
+            self.drops.push(crate::evidence::Dropped::default());
+            self.kinds.len() - 1
+        });
+        self.drops[index].packets += 1;
+        // Of equal fragments the later one is the duplicate.
+        let slot = if kind.reason == "DUP_FRAG" { self.find_last(digest) } else { self.find(digest, DROP) };
+        if let Some(slot) = slot {
+            slot.dropped = Some(index);
+        }
+    }
+
+    /// All that was seen; `complete`: each packet was tapped, and no record is missing.
+    pub fn finish(mut self, complete: bool) -> Followed {
+        while !self.slots.is_empty() {
+            self.forget_first();
+        }
+        Followed { last: complete.then_some(self.last), drops: self.kinds.into_iter().zip(self.drops).collect() }
+    }
+
+    fn slot(&mut self, position: u64) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(position.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The first frame with this digest that was sent, and not found at this place yet.
+    fn find(&mut self, digest: Digest, place: usize) -> Option<&mut Slot> {
+        let end = self.first + self.slots.len() as u64;
+        for position in self.indexed.max(self.first)..end {
+            let offset = usize::try_from(position - self.first).ok()?;
+            self.index.entry(self.slots.get(offset)?.digest).or_default().positions.push_back(position);
+        }
+        self.indexed = end;
+        loop {
+            let equals = self.index.get_mut(&digest)?;
+            let next = equals.found[place].max(equals.gone);
+            let position = *equals.positions.get(usize::try_from(next - equals.gone).ok()?)?;
+            equals.found[place] = next + 1;
+            let offset = usize::try_from(position.checked_sub(self.first)?).ok()?;
+            if !self.slots.get(offset)?.withdrawn {
+                return self.slots.get_mut(offset);
+            }
+        }
+    }
+
+    /// The last frame with this digest that was sent, and of which no drop is known.
+    fn find_last(&mut self, digest: Digest) -> Option<&mut Slot> {
+        self.slots.iter_mut().rev().find(|slot| slot.digest == digest && slot.dropped.is_none() && !slot.withdrawn)
+    }
+
+    fn forget_first(&mut self) {
+        let Some(slot) = self.slots.pop_front() else { return };
+        let position = self.first;
+        self.first += 1;
+        if position < self.indexed
+            && let Some(equals) = self.index.get_mut(&slot.digest)
+        {
+            equals.positions.pop_front();
+            equals.gone += 1;
+            if equals.positions.is_empty() {
+                self.index.remove(&slot.digest);
+            }
+        }
+        if slot.withdrawn {
+            return;
+        }
+        if let Some(dropped) = slot.dropped {
+            self.drops[dropped].frames.add(slot.frame);
+        }
+        self.last.entry(slot.last).or_default().add(slot.frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::matching::Digester;
+
+    fn kind(reason: &str) -> DropKind {
+        DropKind { reason: reason.to_owned(), version: 4, protocol: 17, ..DropKind::default() }
+    }
+
+    #[test]
+    fn equal_packets_are_followed_in_the_order_of_sending() {
+        let digester = Digester::default();
+        let (a, b) = (digester.of(b"a"), digester.of(b"b"));
+        let mut following = Following::default();
+        for (digest, frame) in [(a, 1), (a, 2), (b, 3), (a, 4)] {
+            following.announce(digest, frame);
+        }
+        following.withdraw(1);
+        for hook in [Hook::Ingress, Hook::InputLast] {
+            following.pass(a, hook);
+        }
+        following.pass(a, Hook::Ingress);
+        following.drop_packet(b, &kind("OTHERHOST"));
+        following.drop_packet(b, &kind("OTHERHOST"));
+        let followed = following.finish(true);
+        let last = followed.last.expect("complete");
+        let shown: Vec<String> = last.iter().map(|(hook, frames)| format!("{hook:?}: {frames}")).collect();
+        assert_eq!(shown, ["None: 3", "Some(Ingress): 4", "Some(InputLast): 1"]);
+        let dropped = &followed.drops[&kind("OTHERHOST")];
+        assert_eq!((dropped.packets, dropped.frames.to_string().as_str()), (2, "3"));
+    }
+
+    #[test]
+    fn memory_stays_flat_and_old_frames_keep_what_was_seen_of_them() {
+        let digester = Digester::default();
+        let mut following = Following::default();
+        let frames = WINDOW as u64 + 1000;
+        for frame in 1..=frames {
+            let digest = digester.of(&frame.to_be_bytes());
+            following.announce(digest, frame);
+            following.pass(digest, Hook::Ingress);
+        }
+        assert!(following.index.len() <= WINDOW);
+        let followed = following.finish(true);
+        assert_eq!(followed.last.expect("complete")[&Some(Hook::Ingress)].count(), frames);
+    }
+
+    #[test]
+    fn the_head_of_a_packet_ends_where_its_ip_length_says() {
+        let mut packet = [0; 200];
+        packet[0] = 0x45;
+        packet[3] = 30;
+        assert_eq!(head(&packet).len(), 30);
+        packet[2] = 4;
+        assert_eq!(head(&packet).len(), HEAD_BYTES);
+        (packet[0], packet[2], packet[3]) = (0x60, 0, 0);
+        packet[5] = 8;
+        assert_eq!(head(&packet).len(), 48);
+        assert_eq!(head(&[0x45, 0, 0, 3]).len(), 4);
+        assert_eq!(packet_of(&[0; 13]), [0; 0]);
+    }
+}

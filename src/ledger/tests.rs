@@ -1,0 +1,178 @@
+//! One answer out of three layers of evidence, without a kernel: the plan of a real scenario, and evidence made by hand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::account;
+use crate::evidence::{Arriving, DropKind, Dropped, Evidence, Followed, Sending, Stack};
+use crate::outcome::{Hook, Layer, Layers, Ledger, Stage, Tapping};
+use crate::plan::{FrameRanges, Plan};
+use crate::scenario::{self, Scenario};
+
+/// 8 datagrams to one port, which the prediction delivers.
+fn delivered() -> (Scenario, Plan) {
+    planned("scenarios/the-rewritten-frames-are-as-reviewed.toml")
+}
+
+/// 720 datagrams that strict reverse path filtering drops.
+fn filtered() -> (Scenario, Plan) {
+    planned("tests/failing/no-route-back-under-strict-rp-filter.toml")
+}
+
+fn planned(path: &str) -> (Scenario, Plan) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let scenario = scenario::read(&path).expect("a legal scenario");
+    let plan = crate::plan::plan(&scenario, None).expect("a plan");
+    (scenario, plan)
+}
+
+fn frames(numbers: impl IntoIterator<Item = u64>) -> FrameRanges {
+    let mut frames = FrameRanges::default();
+    numbers.into_iter().for_each(|number| frames.add(number));
+    frames
+}
+
+/// Everything arrived; `counters` moved, and so many packets passed the hooks from ingress to the end of input.
+fn evidence(plan: &Plan, counters: &[(&str, u64)], hooks: Option<[u64; 5]>) -> Evidence {
+    let layers = Layers {
+        taps: Tapping::Packets,
+        taps_why: String::new(),
+        taps_lost: 0,
+        kernel: false,
+        kernel_why: String::new(),
+        kernel_lost: 0,
+    };
+    let sent = plan.frames();
+    Evidence {
+        sending: Sending { sent, tried: sent, ..Sending::default() },
+        arriving: Some(Arriving { arrived: sent, ..Arriving::default() }),
+        counters: Some(counters.iter().map(|(name, moved)| ((*name).to_owned(), *moved)).collect()),
+        stack: Some(Stack {
+            hooks: hooks.map(|hooks| Hook::ALL.into_iter().zip(hooks).collect()),
+            reasons: None,
+            followed: Followed::default(),
+            filtered: false,
+            layers,
+        }),
+        ..Evidence::default()
+    }
+}
+
+/// The kernel says this of so many packets, and of which frames.
+fn told(evidence: &mut Evidence, reason: &str, function: &str, packets: u64, known: impl IntoIterator<Item = u64>) {
+    let stack = evidence.stack.as_mut().expect("a lab");
+    stack.reasons.get_or_insert_default().insert(reason.to_owned(), packets);
+    let function = Some(function.to_owned()).filter(|function| !function.is_empty());
+    let kind = DropKind { reason: reason.to_owned(), function, version: 4, protocol: 17, ..DropKind::default() };
+    let frames = frames(known);
+    if frames.count() > 0 {
+        stack.followed.drops.insert(kind, Dropped { packets: frames.count(), frames });
+    }
+}
+
+/// The losses as (stage, cause, packets, evidence, frames); the stages add up.
+fn losses(ledger: &Ledger) -> Vec<(Stage, &str, u64, Layer, Option<&str>)> {
+    let counts = [ledger.arrived, ledger.accepted, ledger.delivered, ledger.consumed];
+    let stages = [Stage::Accepted, Stage::Delivered, Stage::Consumed];
+    for (pair, stage) in counts.windows(2).zip(stages) {
+        if let [Some(before), Some(after)] = pair {
+            let lost: u64 = ledger.losses.iter().filter(|loss| loss.stage == stage).map(|loss| loss.packets).sum();
+            assert_eq!(before - after, lost, "{stage:?}: {ledger:#?}");
+        }
+    }
+    let losses = ledger.losses.iter();
+    losses.map(|loss| (loss.stage, loss.cause.as_str(), loss.packets, loss.evidence, loss.frames.as_deref())).collect()
+}
+
+#[test]
+fn without_root_a_firewall_is_found_by_where_packets_stop() {
+    let (scenario, plan) = delivered();
+    let mut evidence = evidence(&plan, &[], Some([8, 8, 8, 8, 3]));
+    evidence.counters =
+        Some([("Ip.InDelivers", 3), ("Udp.InDatagrams", 3)].map(|(name, n)| (name.to_owned(), n)).into());
+    let stack = evidence.stack.as_mut().expect("a lab");
+    stack.followed.last = Some(BTreeMap::from([
+        (Some(Hook::InputFirst), frames([2, 4, 5, 6, 8])),
+        (Some(Hook::InputLast), frames([1, 3, 7])),
+    ]));
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), [(Stage::Accepted, "NETFILTER_DROP", 5, Layer::Stage, Some("2,4-6,8"))]);
+    assert_eq!((ledger.accepted, ledger.consumed), (Some(3), Some(3)));
+    assert!(ledger.losses[0].why.contains("5 in the input hook"), "{}", ledger.losses[0].why);
+    assert!(ledger.disagreements.is_empty());
+}
+
+#[test]
+fn a_chain_of_the_netdev_family_is_found_too() {
+    let (scenario, plan) = delivered();
+    let evidence = evidence(&plan, &[], Some([8, 0, 0, 0, 0]));
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), [(Stage::Accepted, "NETFILTER_DROP", 8, Layer::Stage, Some("1-8"))]);
+    assert!(ledger.losses[0].why.contains("netdev ingress"), "{}", ledger.losses[0].why);
+}
+
+#[test]
+fn the_kernels_word_goes_before_the_counters() {
+    let (scenario, plan) = filtered();
+    let mut evidence = evidence(&plan, &[("TcpExt.IPReversePathFilter", 720)], Some([720, 720, 720, 0, 0]));
+    told(&mut evidence, "IP_RPFILTER", "ip_rcv_finish_core", 720, 1..=720);
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), [(Stage::Accepted, "IP_RPFILTER", 720, Layer::Kernel, Some("1-720"))]);
+    assert!(ledger.losses[0].why.contains("[ip_rcv_finish_core]"), "{}", ledger.losses[0].why);
+    assert!(ledger.disagreements.is_empty(), "{:?}", ledger.disagreements);
+}
+
+#[test]
+fn layers_that_disagree_are_both_shown() {
+    let (scenario, plan) = filtered();
+    let counters = [("TcpExt.IPReversePathFilter", 719), ("Ip.InDelivers", 0)];
+    let mut evidence = evidence(&plan, &counters, Some([720, 720, 720, 0, 0]));
+    told(&mut evidence, "IP_RPFILTER", "", 720, []);
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), [(Stage::Accepted, "IP_RPFILTER", 720, Layer::Kernel, Some("1-720"))]);
+    let [disagreement] = ledger.disagreements.as_slice() else { panic!("{:?}", ledger.disagreements) };
+    assert_eq!((disagreement.kernel, disagreement.stage, disagreement.predicted), (Some(720), Some(719), None));
+}
+
+#[test]
+fn a_prediction_that_does_not_come_true_is_told() {
+    let (scenario, plan) = filtered();
+    let counters = [("Ip.InDelivers", 720), ("Udp.InDatagrams", 720)];
+    let ledger = account(&scenario, &plan, &evidence(&plan, &counters, Some([720; 5])));
+    assert_eq!(losses(&ledger), []);
+    let [disagreement] = ledger.disagreements.as_slice() else { panic!("{:?}", ledger.disagreements) };
+    assert_eq!((disagreement.cause.as_str(), disagreement.predicted), ("IP_RPFILTER", Some(720)));
+}
+
+#[test]
+fn a_reason_without_a_row_keeps_the_kernels_name() {
+    let (scenario, plan) = delivered();
+    let mut evidence = evidence(&plan, &[], Some([8, 8, 8, 8, 8]));
+    told(&mut evidence, "PSP_INPUT", "udp_rcv", 8, 1..=8);
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), [(Stage::Delivered, "PSP_INPUT", 8, Layer::Kernel, Some("1-8"))]);
+    assert!(!ledger.losses[0].fix.is_empty());
+}
+
+#[test]
+fn what_nothing_explains_says_so_at_its_stage() {
+    let (scenario, plan) = delivered();
+    let ledger = account(&scenario, &plan, &evidence(&plan, &[], Some([8, 8, 8, 8, 8])));
+    assert_eq!(losses(&ledger), [(Stage::Delivered, "unexplained", 8, Layer::Stage, Some("1-8"))]);
+    let mut untapped = evidence(&plan, &[], None);
+    let ledger = account(&scenario, &plan, &untapped);
+    assert_eq!(losses(&ledger), [(Stage::Accepted, "unexplained", 8, Layer::Stage, Some("1-8"))]);
+    untapped.stack.as_mut().expect("a lab").filtered = true;
+    let ledger = account(&scenario, &plan, &untapped);
+    assert_eq!(losses(&ledger), [(Stage::Accepted, "NETFILTER_DROP", 8, Layer::Stage, Some("1-8"))]);
+}
+
+#[test]
+fn more_reasons_than_records_are_counted_without_frames() {
+    let (scenario, plan) = delivered();
+    let counters = [("Udp.NoPorts", 5), ("Ip.InDelivers", 8), ("Udp.InDatagrams", 3)];
+    let mut evidence = evidence(&plan, &counters, Some([8; 5]));
+    told(&mut evidence, "NO_SOCKET", "__udp4_lib_rcv", 5, 1..=3);
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), [(Stage::Delivered, "NO_SOCKET", 5, Layer::Kernel, None)]);
+}
