@@ -28,8 +28,12 @@ lint: ## format, clippy and documentation, warnings being errors
 	@cargo clippy --quiet --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps
 
+soak: build ## twenty scenarios a hundred times on a busy machine: every ledger as the first one
+	@.ci/install applications
+	@.ci/soak $(program)
+
 bench: build ## the figures, beside tcprewrite, tcpreplay, dd and editcap in one run; writes BENCHMARKS.md
 	@.ci/install bench
 	@cargo run --quiet --release --locked --example bench -- --bench
 
-.PHONY: help build demo test lint bench
+.PHONY: help build demo test lint soak bench
