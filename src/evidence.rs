@@ -112,8 +112,8 @@ pub struct Stack {
     pub reasons: Option<BTreeMap<String, u64>>,
     /// What the records say of single frames.
     pub followed: Followed,
-    /// Whether a packet filter beside ours may drop packets.
-    pub filtered: bool,
+    /// The chains of the receiver's packet filter that may drop packets, beside ours: `filter input (hook input, 3 rules, policy drop)`.
+    pub filters: Vec<String>,
     /// How that was seen.
     pub layers: Layers,
 }

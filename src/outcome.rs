@@ -128,6 +128,8 @@ pub struct Layers {
     pub kernel_why: String,
     /// Records of dropped packets that found no room; their reasons are counted all the same.
     pub kernel_lost: u64,
+    /// Drops anywhere on the machine that were not looked at, since they happened while another one was.
+    pub kernel_missed: u64,
 }
 
 /// Layers of evidence that say different things of one cause, in packets.

@@ -123,6 +123,7 @@ impl StackWatch {
             kernel: false,
             kernel_why: String::new(),
             kernel_lost: 0,
+            kernel_missed: 0,
         };
         let interface = site.receiver_interface.as_str();
         let mut taps = None;
@@ -298,6 +299,7 @@ impl Watch {
         if let Some(monitor) = &self.monitor {
             reasons = Some(monitor.counts()?);
             self.layers.kernel_lost = monitor.lost()?;
+            self.layers.kernel_missed = monitor.missed()?;
         }
         if self.layers.taps_lost > 0 {
             self.layers.taps = Tapping::Counters;
@@ -306,7 +308,10 @@ impl Watch {
         let complete = self.layers.taps == Tapping::Packets;
         // The tapping chains have rules, too, and go before that is asked.
         drop(self.taps);
-        let filtered = matches!(firewall::look(), Firewall::Chains(_));
-        Ok(Stack { filtered, hooks, reasons, followed: self.following.finish(complete), layers: self.layers })
+        let filters = match firewall::look() {
+            Firewall::Chains(chains) => chains,
+            Firewall::None | Firewall::Unseen(_) => Vec::new(),
+        };
+        Ok(Stack { filters, hooks, reasons, followed: self.following.finish(complete), layers: self.layers })
     }
 }

@@ -1,15 +1,18 @@
 //! Every frame accounted for at every stage: a pure function of plan and evidence.
 //!
 //! The unit is the frame of the capture, times `repeat`. Counters and drop reasons count packets; what that means in frames is told by
-//! the survey. `claims` is what each layer of evidence says, `received` makes one answer of it; [`matching`] tells what arrived,
-//! [`following`] how far it came. Start at [`account`].
+//! the survey. `passed` counts what came to each stage behind the wire, `claims` is what each layer of evidence says of the rest,
+//! `received` makes one answer of it; [`matching`] tells what arrived, [`following`] how far it came. Start at [`account`].
 
 mod claims;
 pub mod following;
 pub mod matching;
+mod passed;
 mod received;
 
 use std::fmt::Write as _;
+
+pub use passed::consumed_datagrams;
 
 use crate::cause::Cause;
 use crate::evidence::{Arriving, Evidence};
@@ -119,12 +122,6 @@ fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
     };
     loss.stage = Stage::Arrived;
     Some(loss)
-}
-
-/// UDP datagrams that the application read.
-pub fn consumed_datagrams(evidence: &Evidence) -> u64 {
-    let read = evidence.counter("Udp.InDatagrams") + evidence.counter("Udp6InDatagrams");
-    read.saturating_sub(evidence.loopback_datagrams)
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ fn evidence(plan: &Plan, counters: &[(&str, u64)], hooks: Option<[u64; 5]>) -> E
         kernel: false,
         kernel_why: String::new(),
         kernel_lost: 0,
+        kernel_missed: 0,
     };
     let sent = plan.frames();
     Evidence {
@@ -51,7 +52,7 @@ fn evidence(plan: &Plan, counters: &[(&str, u64)], hooks: Option<[u64; 5]>) -> E
             hooks: hooks.map(|hooks| Hook::ALL.into_iter().zip(hooks).collect()),
             reasons: None,
             followed: Followed::default(),
-            filtered: false,
+            filters: Vec::new(),
             layers,
         }),
         ..Evidence::default()
@@ -98,7 +99,8 @@ fn without_root_a_firewall_is_found_by_where_packets_stop() {
     let ledger = account(&scenario, &plan, &evidence);
     assert_eq!(losses(&ledger), [(Stage::Accepted, "NETFILTER_DROP", 5, Layer::Stage, Some("2,4-6,8"))]);
     assert_eq!((ledger.accepted, ledger.consumed), (Some(3), Some(3)));
-    assert!(ledger.losses[0].why.contains("5 in the input hook"), "{}", ledger.losses[0].why);
+    assert!(ledger.losses[0].why.ends_with("5 in the input hook"), "{}", ledger.losses[0].why);
+    assert!(ledger.losses[0].fix.contains("`udp dport 4739 accept`"), "{}", ledger.losses[0].fix);
     assert!(ledger.disagreements.is_empty());
 }
 
@@ -162,7 +164,8 @@ fn what_nothing_explains_says_so_at_its_stage() {
     let mut untapped = evidence(&plan, &[], None);
     let ledger = account(&scenario, &plan, &untapped);
     assert_eq!(losses(&ledger), [(Stage::Accepted, "unexplained", 8, Layer::Stage, Some("1-8"))]);
-    untapped.stack.as_mut().expect("a lab").filtered = true;
+    let chain = "filter input (hook input, 1 rule, policy accept)".to_owned();
+    untapped.stack.as_mut().expect("a lab").filters.push(chain);
     let ledger = account(&scenario, &plan, &untapped);
     assert_eq!(losses(&ledger), [(Stage::Accepted, "NETFILTER_DROP", 8, Layer::Stage, Some("1-8"))]);
 }

@@ -66,6 +66,7 @@ pub struct Dropped<'a> {
 pub struct DropMonitor {
     /// The program is attached as long as this is open.
     _attached: OwnedFd,
+    program: OwnedFd,
     records: Records,
     /// As in [`Target::counters`].
     counters: Mapping,
@@ -157,7 +158,7 @@ impl DropMonitor {
         let loaded = syscall::load(&program).map_err(|error| unloaded(&program, &error))?;
         let attached = syscall::attach(TRACEPOINT, loaded.as_fd())
             .map_err(|error| refused("listen to the tracepoint `kfree_skb`", &error))?;
-        Ok(Self { _attached: attached, records, counters, reasons, functions: None })
+        Ok(Self { _attached: attached, program: loaded, records, counters, reasons, functions: None })
     }
 
     /// Gives every record that is there to `see`, without waiting; returns how many there were. What comes meanwhile is left to the next
@@ -204,6 +205,14 @@ impl DropMonitor {
     #[expect(clippy::unnecessary_wraps, reason = "a kernel may come whose counters must be asked for")]
     pub fn lost(&self) -> Result<u64> {
         Ok(self.counter(self.reasons.len() + 1))
+    }
+
+    /// How many drops anywhere on this machine were not looked at, since they happened in an interrupt of the look at another one.
+    ///
+    /// # Errors
+    /// When the kernel doesn't answer.
+    pub fn missed(&self) -> Result<u64> {
+        syscall::missed(self.program.as_fd()).map_err(|error| Failure::system("can't ask for a BPF program", &error))
     }
 
     fn counter(&self, slot: usize) -> u64 {

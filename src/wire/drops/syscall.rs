@@ -9,6 +9,7 @@ use super::assembler::Instruction;
 
 const BPF_MAP_CREATE: c_int = 0;
 const BPF_PROG_LOAD: c_int = 5;
+const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
@@ -119,16 +120,47 @@ pub(super) fn attach(tracepoint: &CStr, program: BorrowedFd<'_>) -> io::Result<O
     unsafe { bpf(BPF_RAW_TRACEPOINT_OPEN, &attributes) }
 }
 
+/// The same for what is known of a descriptor.
+#[repr(C)]
+struct InfoByFd {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+
+/// Where `recursion_misses` stands in `struct bpf_prog_info`, in units of 8 bytes (Linux 5.12).
+const RECURSION_MISSES: usize = 26;
+
+/// How often a program was not run, since what it would have looked at happened while it ran on that CPU (`recursion_misses`); 0 where
+/// the kernel doesn't tell.
+pub(super) fn missed(program: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = [0_u64; RECURSION_MISSES + 1];
+    let length = u32::try_from(size_of_val(&info)).unwrap_or(0);
+    let descriptor = program.as_raw_fd().cast_unsigned();
+    let attributes = InfoByFd { descriptor, length, info: info.as_mut_ptr() as u64 };
+    // SAFETY: the kernel writes up to `length` bytes to `info`, which is there until the call returns.
+    unsafe { command(BPF_OBJ_GET_INFO_BY_FD, &attributes) }?;
+    Ok(info[RECURSION_MISSES])
+}
+
 /// A command that returns a descriptor.
 ///
 /// # Safety
 /// `attributes` must be the beginning of what `union bpf_attr` holds for the command, and its pointers must lead to what the command
 /// reads and writes.
 unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads no more than the size that it is told, and does with the pointers in it what the caller vouches for.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    let descriptor = c_int::try_from(result).ok().filter(|descriptor| *descriptor >= 0);
-    let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: as the caller vouches for.
+    let descriptor = unsafe { self::command(command, attributes) }?;
     // SAFETY: the command returned a new descriptor, which belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// A command, and the number that it returns.
+///
+/// # Safety
+/// As [`bpf`].
+unsafe fn command<T>(command: c_int, attributes: &T) -> io::Result<c_int> {
+    // SAFETY: the kernel reads no more than the size that it is told, and does with the pointers in it what the caller vouches for.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    c_int::try_from(result).ok().filter(|number| *number >= 0).ok_or_else(io::Error::last_os_error)
 }
