@@ -54,7 +54,7 @@ pub(super) fn plan(arguments: &Arguments, terminal: &Terminal) -> Result<Status>
 struct Planned {
     scenario: Scenario,
     plan: Plan,
-    /// What is to be said of the packet filter of a real receiver.
+    /// What is to be said of the receiver's packet filter.
     filter: Option<String>,
 }
 
@@ -68,7 +68,10 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     let target = execute::target_facts(&scenario, &named)?;
     let Some(interface) = &arguments.interface else {
         let plan = crate::plan::plan(&scenario, target.as_ref())?;
-        return Ok(Planned { scenario, plan, filter: None });
+        let filtered = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+        let filter =
+            filtered.then(|| "not looked at: what the ruleset drops (NETFILTER_DROP) only a run tells".to_owned());
+        return Ok(Planned { scenario, plan, filter });
     };
     let here = machine::machine_site(interface)?;
     let mtu = here.machine.interface.mtu_bytes;

@@ -231,7 +231,7 @@ fn kernel(facts: &Facts) -> Finding {
     let fix = if version < (4, 11) {
         "use a kernel of 5.19 or newer: this one can't make a lab"
     } else {
-        "use a kernel of 5.19 or newer; on this one, causes of loss come from counters and prediction"
+        "use a kernel of 5.19 or newer; on this one, causes of loss come from taps, counters and prediction"
     };
     bad(what, format!("this is {}: {}", facts.kernel, lacking.join("; ")), fix)
 }
@@ -257,7 +257,7 @@ fn drop_reasons(facts: &Facts) -> Finding {
     }
     bad(
         what,
-        "listening to them needs CAP_BPF and CAP_PERFMON; without, causes of loss come from counters and prediction",
+        "listening to them needs CAP_BPF and CAP_PERFMON; without, causes of loss come from taps, counters and prediction",
         "run restage with sudo, where that matters",
     )
 }

@@ -98,13 +98,16 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         let what = format!("reordered: {} arrived after one that was sent later", plural(ledger.reordered, "frame"));
         text.push_str(&margin.row(&thousands(ledger.reordered), &what, look.width));
     }
-    for disagreement in &ledger.disagreements {
-        text.push_str(&hang(&" ".repeat(indent), &disagree(disagreement), look.width));
-    }
+    text.push_str(&disagreements(ledger, look, indent));
     text
 }
 
-/// Where two layers of evidence say different things.
+/// Where two layers of evidence say different things, a line for each cause.
+pub(super) fn disagreements(ledger: &Ledger, look: Look, indent: usize) -> String {
+    let lines = ledger.disagreements.iter().map(disagree);
+    lines.map(|line| hang(&" ".repeat(indent), &line, look.width)).collect()
+}
+
 fn disagree(disagreement: &Disagreement) -> String {
     let says = [
         ("the kernel's drop reasons say", disagreement.kernel),

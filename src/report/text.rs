@@ -34,6 +34,7 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
     if outcome.verdict == Verdict::Pass {
         if let Some(ledger) = &outcome.ledger {
             text.push_str(&ledger::losses(ledger, look, MARGIN));
+            text.push_str(&ledger::disagreements(ledger, look, MARGIN));
         }
         if let Some(find) = outcome.replay.as_ref().and_then(|replay| replay.find.as_ref()) {
             text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
