@@ -100,7 +100,7 @@ fn without_root_a_firewall_is_found_by_where_packets_stop() {
     assert_eq!(losses(&ledger), [(Stage::Accepted, "NETFILTER_DROP", 5, Layer::Stage, Some("2,4-6,8"))]);
     assert_eq!((ledger.accepted, ledger.consumed), (Some(3), Some(3)));
     assert!(ledger.losses[0].why.ends_with("5 in the input hook"), "{}", ledger.losses[0].why);
-    assert!(ledger.losses[0].fix.contains("`udp dport 4739 accept`"), "{}", ledger.losses[0].fix);
+    assert!(ledger.losses[0].fix.contains("`udp dport 4740 accept`"), "{}", ledger.losses[0].fix);
     assert!(ledger.disagreements.is_empty());
 }
 
