@@ -29,6 +29,8 @@ enum Sender {
     TcpreplayXdp,
     /// With the word in `[pacing] sender`.
     Restage(&'static str),
+    /// By itself, and without taps and drop reasons: here every frame is dropped behind the wire, which the kernel tells.
+    Unwatched,
 }
 
 /// What one round of one program came to.
@@ -80,6 +82,7 @@ impl Entry {
                 format!("restage run (by itself: {used})")
             }
             Sender::Restage(word) => format!("restage run, sender = \"{word}\""),
+            Sender::Unwatched => "restage run --evidence off".to_owned(),
         }
     }
 }
@@ -173,7 +176,7 @@ fn judge(aims: &mut Aims, name: &str, entries: &[Entry]) {
     aims.at_least(format!("replaying {name}: rate by tcpreplay's"), 1.7, rate);
     let wall = both.map(|(restage, tcpreplay)| tcpreplay.by(restage, |round| round.taken.wall.as_secs_f64()));
     aims.at_least(format!("replaying {name}: tcpreplay's wall time by restage's"), 4.0, wall);
-    let ours = || entries.iter().filter(|entry| matches!(entry.sender, Sender::Restage(_)));
+    let ours = || entries.iter().filter(|entry| matches!(entry.sender, Sender::Restage(_) | Sender::Unwatched));
     let lost: u64 = ours().flat_map(Entry::done).map(|round| round.lost.max(round.unaccounted)).sum();
     let failed = ours().flat_map(|entry| &entry.rounds).filter(|round| round.is_err()).count();
     aims.judge(
@@ -213,6 +216,7 @@ fn senders(capture: &Path, wires: &Wires, remarks: &mut Vec<String>) -> io::Resu
             remarks.push(format!("This restage has no `sender = \"{word}\"`."));
         }
     }
+    senders.push(Sender::Unwatched);
     Ok(senders)
 }
 
@@ -232,7 +236,8 @@ fn take(sender: Sender, wires: &Wires, capture: &Path, size: Size) -> io::Result
     let options: &[&str] = match sender {
         Sender::Tcpreplay | Sender::TcpreplayPolled => &[],
         Sender::TcpreplayXdp => &["--xdp"],
-        Sender::Restage(word) => return restage(word, capture),
+        Sender::Restage(word) => return restage(word, capture, "auto"),
+        Sender::Unwatched => return restage("auto", capture, "off"),
     };
     let words = ["tcpreplay", "-q", "-t", "-K"].iter().chain(options).chain(&["-i", "tx0"]);
     let mut command: Vec<_> = words.map(OsString::from).collect();
@@ -248,11 +253,11 @@ fn take(sender: Sender, wires: &Wires, capture: &Path, size: Size) -> io::Result
     }))
 }
 
-fn restage(word: &str, capture: &Path) -> io::Result<Result<Round, String>> {
+fn restage(word: &str, capture: &Path, evidence: &str) -> io::Result<Result<Round, String>> {
     let scenario = write_scenario(word, capture)?;
     let json = capture.with_extension("json");
-    let command: [OsString; 5] =
-        [RESTAGE.clone().into(), "run".into(), scenario.into(), "--report-json".into(), json.clone().into()];
+    let mut command: Vec<OsString> = vec![RESTAGE.clone().into(), "run".into(), scenario.into()];
+    command.extend(["--evidence".into(), evidence.into(), "--report-json".into(), json.clone().into()]);
     let taken = match measure::run(&command) {
         Ok(taken) => taken,
         Err(said) => return Ok(Err(said)),
@@ -286,7 +291,7 @@ impl Grown {
     /// # Errors
     /// What restage says where it fails.
     pub(crate) fn measure(capture: &Path, size: Size, rounds: usize) -> io::Result<Self> {
-        let done = (0..rounds).map(|_| restage("auto", capture)?.map_err(io::Error::other));
+        let done = (0..rounds).map(|_| restage("auto", capture, "auto")?.map_err(io::Error::other));
         Ok(Self { size, rounds: done.collect::<io::Result<_>>()? })
     }
 

@@ -26,9 +26,12 @@
 //! | [`rewrite`] | compiled maps and their application |
 //! | [`plan`] | one pass: survey, schedule, the predicted fate of every kind of packet |
 //! | [`evidence`] | what was sent and seen, as data |
-//! | [`lab`], [`wire`] | namespaces, the application, workers · senders, ring, counters, sockets, clock |
+//! | [`lab`], [`wire`] | namespaces, the application, workers · senders, ring, counters, sockets, taps, drop reasons, what a machine has, clock |
 //! | [`ledger`], [`execute`], [`expect`] | every packet accounted for · the run · every expectation judged |
 //! | [`report`], [`cli`] | one file for each format · one for each verb |
+//!
+//! A loss is explained in three layers: `plan` predicts it, `wire`'s taps and counters see how far packets came, its drop monitor hears
+//! the kernel's reason; [`ledger`] makes one answer of the three, by the names in [`cause`].
 //!
 //! `tests/architecture.rs` keeps the arrows pointing this way. Two things differ from a strict pipeline, on purpose: `evidence` stands
 //! between the rooms that fill it and those that read it, so that accounting is tested without a kernel; and `execute` asks `ledger`

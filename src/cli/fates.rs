@@ -86,7 +86,7 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
             1 => " and 1 more kind of packet".to_owned(),
             more => format!(" and {more} more kinds of packet"),
         };
-        let _infallible = writeln!(text, "  {:>9}  {:<22}{}{more}", frames.count(), end(first), describe(first));
+        let _infallible = writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), end(first), describe(first));
         let _infallible = writeln!(text, "             frames {frames}");
         if matches!(first.end, End::Lost(_)) {
             let such = if *others > 0 {

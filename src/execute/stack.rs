@@ -28,6 +28,8 @@ use crate::wire::taps::{self, Mode, Taps};
 const MOST_PPS: f64 = 20_000.0;
 /// So few frames are tapped one by one at any rate: their records have room wherever they wait.
 const FEW: u64 = 1_000;
+/// At top speed there are records of so many dropped packets of each reason; all are counted.
+const MOST_RECORDS: u32 = 4_096;
 /// How long the thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(50);
 /// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
@@ -76,8 +78,8 @@ pub(super) struct Closely {
     pub(super) taps: Tapping,
     /// Why so.
     why: String,
-    /// Whether the kernel's drop reasons are listened to.
-    reasons: bool,
+    /// Of how many dropped packets of each reason there are records; `None` where the kernel's drop reasons are not listened to.
+    most_records: Option<u32>,
 }
 
 impl Closely {
@@ -101,7 +103,13 @@ impl Closely {
                 (Tapping::Off, format!("{above}, and no ruleset in the lab: its own counters tell what was accepted"))
             }
         };
-        Self { taps, why, reasons: asked != Some(Tapping::Off) }
+        let most_records = match asked {
+            Some(Tapping::Off) => None,
+            Some(Tapping::Packets | Tapping::Counters) => Some(u32::MAX),
+            None if pps.is_finite() || plan.frames() <= FEW => Some(u32::MAX),
+            None => Some(MOST_RECORDS),
+        };
+        Self { taps, why, most_records }
     }
 }
 
@@ -115,7 +123,7 @@ pub(super) struct StackWatch {
 impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
     pub(super) fn start(site: &Site, digester: Digester, closely: Closely) -> Result<Self> {
-        let Closely { taps: tapping, why, reasons } = closely;
+        let Closely { taps: tapping, why, most_records } = closely;
         let mut layers = Layers {
             taps: tapping,
             taps_why: why,
@@ -140,8 +148,8 @@ impl StackWatch {
             }
         }
         let mut monitor = None;
-        if reasons {
-            match open_monitor(site)? {
+        if let Some(most_records) = most_records {
+            match open_monitor(site, most_records)? {
                 drops::Opened::Listening(listening) => monitor = Some(listening),
                 drops::Opened::Unavailable(why) => layers.kernel_why = why,
             }
@@ -178,10 +186,10 @@ impl StackWatch {
     }
 }
 
-fn open_monitor(site: &Site) -> Result<drops::Opened> {
+fn open_monitor(site: &Site, most_records: u32) -> Result<drops::Opened> {
     let interface = site.receiver_interface.as_str();
     let index = site.receiver.run(|| crate::wire::interface::facts(interface))??.map_or(0, |facts| facts.index);
-    DropMonitor::open(site.receiver.inode()?, index)
+    DropMonitor::open(site.receiver.inode()?, index, Some(most_records))
 }
 
 /// What a record says.

@@ -110,7 +110,11 @@ impl Received {
         }
         let cause = Cause::by_name(name);
         let foretold = cause.map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
-        let frames = in_frames(plan, packets, &foretold);
+        // What others of the namespace's packets came to, the counters hold too.
+        let frames = in_frames(plan, packets, &foretold).min(open.at(stage).map_or(u64::MAX, |open| *open));
+        if frames == 0 {
+            return;
+        }
         let mut loss = match (cause, foretold.first) {
             (Some(cause), Some(_)) if foretold.frames.count() * plan.rounds == frames => {
                 by_prediction(cause, frames, layer, &foretold)
@@ -204,10 +208,12 @@ impl Received {
 
     /// What was foretold and did not happen, or happened and should have been foretold.
     fn compare_with_prediction(&mut self, plan: &Plan, evidence: &Evidence) {
-        let sent_all = evidence.sending.sent == plan.frames() && plan.survey.unclassed.is_empty();
-        if !sent_all || evidence.stack.is_none() || evidence.timed_out.is_some() {
+        let arrived = evidence.arriving.as_ref().map(|arriving| arriving.arrived);
+        let all_came = arrived == Some(plan.frames()) && plan.survey.unclassed.is_empty();
+        if !all_came || evidence.stack.is_none() || evidence.timed_out.is_some() {
             return;
         }
+        let filtered = self.has(Cause::NetfilterDrop, Cause::NetfilterDrop.row().stage);
         for row in crate::cause::TABLE.iter().filter(|row| is_foretold(row.cause)) {
             for stage in [Stage::Accepted, Stage::Delivered] {
                 let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;
@@ -220,7 +226,8 @@ impl Received {
                 let groups_are_open = row.cause == Cause::MulticastNotJoined && !unjoined(plan).is_empty();
                 // Where delivered can't be seen, nothing is said of it.
                 let unseen = stage == Stage::Delivered && self.delivered.is_none() && seen == 0;
-                if groups_are_open || unseen {
+                // What a rule dropped came to nothing else any more.
+                if groups_are_open || unseen || filtered && seen < foretold {
                     continue;
                 }
                 if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.name) {

@@ -22,11 +22,16 @@ const CAPABILITIES: &str = "listening to them needs CAP_BPF and CAP_PERFMON";
 /// `None`, with the reason printed, where the kernel doesn't let us listen; a failure there with `RESTAGE_REQUIRE_LAB=1`, but for the
 /// second run in a user namespace, which never may.
 fn monitor(namespace: &Namespace, interface: &str) -> Option<DropMonitor> {
+    monitor_of(namespace, interface, None)
+}
+
+/// The same with records of only so many packets of each reason.
+fn monitor_of(namespace: &Namespace, interface: &str, most_records: Option<u32>) -> Option<DropMonitor> {
     let (inode, index) = namespace.enter(|| {
         let inode = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         (inode, interface::facts(interface).unwrap().unwrap().index)
     });
-    match DropMonitor::open(inode, index).unwrap() {
+    match DropMonitor::open(inode, index, most_records).unwrap() {
         Opened::Listening(monitor) => Some(monitor),
         Opened::Unavailable(why) if is_rerun() => {
             assert_eq!(why, CAPABILITIES);
@@ -192,6 +197,25 @@ fn drops_elsewhere_are_not_seen() {
 
 /// With a reader beside the flood, and without one.
 #[test]
+fn records_that_are_too_many_are_counted_as_lost() {
+    let Some(pair) = Pair::new() else { return };
+    let Some(mut monitor) = monitor_of(&pair.rx, "rx0", Some(10)) else { return };
+    let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
+    send_all(&mut sender, &vec![udp_frame_to([10, 9, 0, 2], OTHER_MAC, 0, 4739, 18); 50]);
+    let seen = records(&mut monitor, 10);
+    let begin = Instant::now();
+    while monitor.counts().unwrap().get("OTHERHOST") != Some(&50) && begin.elapsed() < LIMIT {
+        thread::yield_now();
+    }
+    assert_eq!(counted(&monitor), counts(&[("OTHERHOST", 50)]));
+    let mut more = 0;
+    monitor.read(&mut |dropped| more += usize::from(dropped.reason == "OTHERHOST")).unwrap();
+    assert_eq!(seen.len() + more, 10);
+    let (lost, late) = (monitor.lost().unwrap(), monitor.counts().unwrap().get("UDP_CSUM").copied().unwrap_or(0));
+    assert!((40..=40 + late).contains(&lost), "{lost}, {late} of other tests");
+}
+
+#[test]
 fn a_flood_is_counted_exactly() {
     const FRAMES: usize = 500_000;
     let Some(pair) = Pair::new() else { return };
@@ -246,7 +270,7 @@ fn a_flood_is_counted_exactly() {
 
 /// As nobody, in whatever user namespace.
 pub(crate) fn without_capabilities_it_is_said_what_is_missing() {
-    match DropMonitor::open(1, 1).unwrap() {
+    match DropMonitor::open(1, 1, None).unwrap() {
         Opened::Unavailable(why) => assert_eq!(why, CAPABILITIES),
         Opened::Listening(_) => panic!("it listens without a capability"),
     }

@@ -109,6 +109,9 @@ impl DropMonitor {
     /// which namespace this is called makes no difference. Not heard: what was dropped before it came to the interface, as a frame above
     /// its MTU.
     ///
+    /// `most_records`: of so many packets of each reason there are records, which cost more than counting; further ones count as
+    /// [`Self::lost`]. `None`: of all.
+    ///
     /// A datagram whose wrong checksum only its reader finds has neither socket nor device (Linux 6.18). It is heard if the reading
     /// thread is in the namespace, or this process's own. Another process that reads from outside a socket that was opened inside
     /// loses such datagrams unheard; and this process's own are heard from every namespace, if the interface has the same index: listen
@@ -116,15 +119,15 @@ impl DropMonitor {
     ///
     /// # Errors
     /// When the kernel fails where it should not; all that it may refuse is [`Opened::Unavailable`].
-    pub fn open(namespace: u64, interface: u32) -> Result<Opened> {
-        match Self::listen(namespace, interface) {
+    pub fn open(namespace: u64, interface: u32, most_records: Option<u32>) -> Result<Opened> {
+        match Self::listen(namespace, interface, most_records) {
             Ok(monitor) => Ok(Opened::Listening(monitor)),
             Err(Refusal::Unavailable(why)) => Ok(Opened::Unavailable(why)),
             Err(Refusal::Failed(failure)) => Err(failure),
         }
     }
 
-    fn listen(namespace: u64, interface: u32) -> std::result::Result<Self, Refusal> {
+    fn listen(namespace: u64, interface: u32, most_records: Option<u32>) -> std::result::Result<Self, Refusal> {
         permitted()?;
         let types = types()?;
         let btf = Btf::read(&types, &program::WANTED)?;
@@ -152,6 +155,7 @@ impl DropMonitor {
             ring_bytes: i32::try_from(records.bytes()).unwrap_or(i32::MAX),
             counters: array.as_raw_fd(),
             reasons: count,
+            most_records: most_records.and_then(|most| i32::try_from(most).ok()),
             backlog: number(&reasons, "CPU_BACKLOG"),
         };
         let program = assembled(program::program(&layout, &target)?)?;
@@ -198,7 +202,7 @@ impl DropMonitor {
         Ok(counts)
     }
 
-    /// How many records found no room in the ring.
+    /// How many records found no room in the ring, or were too many.
     ///
     /// # Errors
     /// None so far.

@@ -164,6 +164,8 @@ pub(super) struct Target {
     pub(super) counters: i32,
     /// How many reasons there are.
     pub(super) reasons: i32,
+    /// Of so many packets of each reason there are records; further ones count as records that found no room.
+    pub(super) most_records: Option<i32>,
     /// The number of `CPU_BACKLOG`, where there is one.
     pub(super) backlog: Option<i32>,
 }
@@ -183,11 +185,11 @@ pub(super) fn program(layout: &Layout, target: &Target) -> Result<Option<Vec<Ins
     let part = i16::try_from(length).ok().filter(|length| i32::from(*length) <= room);
     let part = part.ok_or_else(|| Fault::Missing(format!("`sk_buff` is larger than {room} bytes")))?;
     let mut code = Assembler::default();
-    let out = code.label();
+    let (out, lost) = (code.label(), code.label());
     let base = RECORD - part;
     // What stands on the stack is inside 512 bytes, which `room` has checked.
     let on_stack = |offset: i32| i16::try_from(offset - start).map_or(base, |offset| base + offset);
-    let writer = Writer { layout, target, on_stack: &on_stack, out };
+    let writer = Writer { layout, target, on_stack: &on_stack, out, lost };
 
     // R6: the arguments. R7: the packet. R9: the reason.
     code.copy(R6, R1);
@@ -210,6 +212,8 @@ struct Writer<'a> {
     /// Where a member of the `sk_buff` stands on the stack.
     on_stack: &'a dyn Fn(i32) -> i16,
     out: Label,
+    /// Where a record is counted that isn't written.
+    lost: Label,
 }
 
 impl Writer<'_> {
@@ -313,8 +317,12 @@ impl Writer<'_> {
         code.shift_left(R2, 3);
         code.map_value(R1, self.target.counters, 0);
         code.add(R1, R2);
+        code.load(Size::Double, R3, R1, 0);
         code.set(R2, 1);
         code.atomic_add(R1, R2);
+        if let Some(most) = self.target.most_records {
+            code.jump_if(R3, If::Greater, most - 1, self.lost);
+        }
     }
 
     /// Leaves R4: the flags for the ring. Waking a reader for every record takes longer than all the rest, so that it is woken once,
@@ -384,6 +392,7 @@ impl Writer<'_> {
         code.add_number(R3, i32::from(HEAD_BYTES));
         code.call(Helper::RingbufOutput);
         code.jump_if(R0, If::Equal, 0, self.out);
+        code.place(self.lost);
         code.map_value(R1, self.target.counters, 8 * (self.target.reasons + 1));
         code.set(R2, 1);
         code.atomic_add(R1, R2);
