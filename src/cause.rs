@@ -24,6 +24,7 @@ pub enum Cause {
     NetfilterDrop,
     SourceRoute,
     IpInvalidSource,
+    IpInvalidDest,
     IpLocalnet,
     IpLocalSource,
     IpRpfilter,
@@ -88,7 +89,7 @@ impl Cause {
 }
 
 /// Every cause, in the order of a packet's way.
-pub const TABLE: [Row; 35] = [
+pub const TABLE: [Row; 36] = [
     Row {
         cause: Cause::NotSent,
         name: "NOT_SENT",
@@ -223,6 +224,15 @@ pub const TABLE: [Row; 35] = [
         signs: "reason IP_INVALID_SOURCE; seen at prerouting, not at input; the only counter, in_martian_src of /proc/net/stat/rt_cache, is the whole machine's",
         fix: "map the source: `[rewrite.source] ip = { \"ADDRESS\" = \"192.0.2.1\" }`",
         machine: "send from an address that a host may have",
+    },
+    Row {
+        cause: Cause::IpInvalidDest,
+        name: "IP_INVALID_DEST",
+        stage: Stage::Accepted,
+        why: "no host has this destination address (RFC 1122 §3.2.1.3)",
+        signs: "reason IP_INVALID_DEST; seen at prerouting, not at input; no counter but the machine's in_martian_dst of /proc/net/stat/rt_cache",
+        fix: "map the destination: `[rewrite.destination] ip = \"receiver\"`",
+        machine: "send to an address that `ip address show` lists",
     },
     Row {
         cause: Cause::IpLocalnet,

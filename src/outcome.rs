@@ -126,7 +126,7 @@ pub struct Layers {
     pub kernel: bool,
     /// Why not; empty where they were.
     pub kernel_why: String,
-    /// Records of dropped packets that found no room; their reasons are counted all the same.
+    /// Records of dropped packets that found no room, or were left out at top speed; their reasons are counted all the same.
     pub kernel_lost: u64,
     /// Drops anywhere on the machine that were not looked at, since they happened while another one was.
     pub kernel_missed: u64,

@@ -18,7 +18,8 @@ use crate::plan::fate::Socket;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::interface;
 use crate::wire::loopback::LoopbackCount;
-use crate::wire::ring::{Ring, Seen, Waker};
+use crate::wire::poll::Waker;
+use crate::wire::ring::{Ring, Seen};
 use crate::wire::sockets::{SocketTable, UdpSocket};
 
 /// The receive ring: what stays in the processor's cache; larger ones are slower.

@@ -2,7 +2,7 @@
 //!
 //! Start at [`StackWatch::start`].
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
 use crate::wire::drops::{self, DropMonitor};
 use crate::wire::firewall::{self, Firewall};
-use crate::wire::poll::await_readable;
+use crate::wire::poll::{Waker, await_readable};
 use crate::wire::taps::{self, Mode, Taps};
 
 /// Up to this rate each packet is tapped at each hook, in frames a second; above, packets are counted there, if the lab has a ruleset
@@ -29,7 +29,7 @@ const MOST_PPS: f64 = 20_000.0;
 /// So few frames are tapped one by one at any rate: their records have room wherever they wait.
 const FEW: u64 = 1_000;
 /// At top speed there are records of so many dropped packets of each reason; all are counted.
-const MOST_RECORDS: u32 = 4_096;
+const MOST_RECORDS: u32 = 256;
 /// How long the thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(50);
 /// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
@@ -80,6 +80,8 @@ pub(super) struct Closely {
     why: String,
     /// Of how many dropped packets of each reason there are records; `None` where the kernel's drop reasons are not listened to.
     most_records: Option<u32>,
+    /// Whether records are matched with frames.
+    follows: bool,
 }
 
 impl Closely {
@@ -103,13 +105,10 @@ impl Closely {
                 (Tapping::Off, format!("{above}, and no ruleset in the lab: its own counters tell what was accepted"))
             }
         };
-        let most_records = match asked {
-            Some(Tapping::Off) => None,
-            Some(Tapping::Packets | Tapping::Counters) => Some(u32::MAX),
-            None if pps.is_finite() || plan.frames() <= FEW => Some(u32::MAX),
-            None => Some(MOST_RECORDS),
-        };
-        Self { taps, why, most_records }
+        // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
+        let follows = asked.is_some() || pps.is_finite() || plan.frames() <= FEW;
+        let most_records = if follows { u32::MAX } else { MOST_RECORDS };
+        Self { taps, why, follows, most_records: Some(most_records).filter(|_| asked != Some(Tapping::Off)) }
     }
 }
 
@@ -117,13 +116,14 @@ impl Closely {
 pub(super) struct StackWatch {
     pub(super) followers: Followers,
     finished: Arc<AtomicBool>,
+    waker: Waker,
     thread: JoinHandle<Result<Stack>>,
 }
 
 impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
     pub(super) fn start(site: &Site, digester: Digester, closely: Closely) -> Result<Self> {
-        let Closely { taps: tapping, why, most_records } = closely;
+        let Closely { taps: tapping, why, most_records, follows } = closely;
         let mut layers = Layers {
             taps: tapping,
             taps_why: why,
@@ -157,9 +157,10 @@ impl StackWatch {
             layers.kernel_why.clone_from(&layers.taps_why);
         }
         layers.kernel = monitor.is_some();
-        let follows = layers.taps == Tapping::Packets || monitor.is_some();
+        let follows = layers.taps == Tapping::Packets || monitor.is_some() && follows;
         let followers = Followers(follows.then(Arc::default));
         let finished = Arc::new(AtomicBool::new(false));
+        let waker = Waker::new().map_err(|error| Failure::system("can't make an eventfd", &error))?;
         let watch = Watch {
             taps,
             monitor,
@@ -167,19 +168,20 @@ impl StackWatch {
             digester,
             board: followers.0.clone(),
             finished: Arc::clone(&finished),
+            waker: waker.clone(),
             following: Following::default(),
         };
         let thread = std::thread::Builder::new()
             .name("stack".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        Ok(Self { followers, finished, thread })
+        Ok(Self { followers, finished, waker, thread })
     }
 
     /// Ends looking, and says what was seen.
     pub(super) fn end(self) -> Result<Stack> {
         self.finished.store(true, Ordering::Release);
-        self.thread.thread().unpark();
+        self.waker.wake();
         self.thread.join().unwrap_or_else(|_| {
             Err(Failure::error(Problem::error("the thread that looks into the receiver's stack ended early")))
         })
@@ -195,7 +197,8 @@ fn open_monitor(site: &Site, most_records: u32) -> Result<drops::Opened> {
 /// What a record says.
 enum Said {
     Passed(Hook),
-    Dropped(DropKind),
+    /// Where in the kernel's code, too.
+    Dropped(DropKind, u64),
 }
 
 /// The thread.
@@ -206,6 +209,7 @@ struct Watch {
     digester: Digester,
     board: Option<Arc<Mutex<Announcements>>>,
     finished: Arc<AtomicBool>,
+    waker: Waker,
     following: Following,
 }
 
@@ -229,12 +233,8 @@ impl Watch {
     /// Waits until there is something to read.
     fn wait(&self) {
         let taps = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets).map(AsFd::as_fd);
-        let readable: Vec<BorrowedFd<'_>> = taps.into_iter().chain(self.monitor.as_ref().map(AsFd::as_fd)).collect();
-        if readable.is_empty() {
-            std::thread::park_timeout(BLOCK);
-        } else {
-            await_readable(&readable, BLOCK);
-        }
+        let readable = [Some(self.waker.as_fd()), taps, self.monitor.as_ref().map(AsFd::as_fd)];
+        await_readable(&readable.into_iter().flatten().collect::<Vec<_>>(), BLOCK);
     }
 
     /// Waits for the records that the kernel still holds.
@@ -263,18 +263,10 @@ impl Watch {
             taps.read(&mut |hook, packet| records.push((digester.of(head(packet)), Said::Passed(hook))))?;
         }
         if let Some(monitor) = &mut self.monitor {
-            let mut dropped = Vec::new();
             monitor.read(&mut |drop| {
-                dropped.push((
-                    digester.of(head(drop.packet)),
-                    following::kind(drop.reason, drop.packet),
-                    drop.location,
-                ));
+                let kind = following::kind(drop.reason, drop.packet);
+                records.push((digester.of(head(drop.packet)), Said::Dropped(kind, drop.location)));
             })?;
-            for (digest, mut kind, location) in dropped {
-                kind.function = monitor.function(location);
-                records.push((digest, Said::Dropped(kind)));
-            }
         }
         // A packet that is seen was announced before it was sent.
         if let Some(board) = &self.board {
@@ -290,7 +282,7 @@ impl Watch {
         for (digest, said) in records {
             match said {
                 Said::Passed(hook) => self.following.pass(digest, hook),
-                Said::Dropped(kind) => self.following.drop_packet(digest, &kind),
+                Said::Dropped(kind, location) => self.following.drop_packet(digest, &kind, location),
             }
         }
         Ok(count)
@@ -320,6 +312,8 @@ impl Watch {
             Firewall::Chains(chains) => chains,
             Firewall::None | Firewall::Unseen(_) => Vec::new(),
         };
-        Ok(Stack { filters, hooks, reasons, followed: self.following.finish(complete), layers: self.layers })
+        let functions = drops::functions(&self.following.locations());
+        let followed = self.following.finish(complete, &functions);
+        Ok(Stack { filters, hooks, reasons, followed, layers: self.layers })
     }
 }

@@ -43,14 +43,13 @@ pub(super) struct Predicted<'a> {
 
 /// What is predicted of this cause, at this stage.
 pub(super) fn predicted<'a>(plan: &'a Plan, cause: Cause, stage: Stage) -> Predicted<'a> {
-    let mut all = Predicted::default();
-    for fate in plan.fates.iter().filter(|fate| fate.end == End::Lost(cause) && fate.stage == stage) {
-        all.frames.merge(&fate.frames);
-        all.packets += fate.packets;
-        all.first.get_or_insert(fate);
-        all.kinds += 1;
+    let fates = || plan.fates.iter().filter(|fate| fate.end == End::Lost(cause) && fate.stage == stage);
+    Predicted {
+        frames: FrameRanges::union(fates().map(|fate| &fate.frames)),
+        packets: fates().map(|fate| fate.packets).sum(),
+        first: fates().next(),
+        kinds: fates().count(),
     }
-    all
 }
 
 /// What kernel, counters and taps say.
@@ -84,11 +83,23 @@ impl Claims {
             claim.functions.extend(kind.function.clone());
         }
         for (reason, count) in reasons {
-            let told = drops.iter().filter(|(kind, _)| kind.reason == *reason).map(|(_, dropped)| dropped.packets);
-            let rest = count.saturating_sub(told.sum());
-            let kind = DropKind { reason: reason.clone(), ..DropKind::default() };
-            if let Some((name, stage)) = resolve(plan, &kind, sockets).filter(|_| rest > 0) {
-                *self.claim(&name, stage).kernel.get_or_insert(0) += rest;
+            let told = || drops.iter().filter(|(kind, _)| kind.reason == *reason);
+            let rest = count.saturating_sub(told().map(|(_, dropped)| dropped.packets).sum());
+            if rest == 0 {
+                continue;
+            }
+            // What is counted beyond the records is as they are, if they all are alike.
+            let keys: BTreeSet<Option<Key>> = told().map(|(kind, _)| resolve(plan, kind, sockets)).collect();
+            match Vec::from_iter(keys).as_slice() {
+                [] => {
+                    let kind = DropKind { reason: reason.clone(), ..DropKind::default() };
+                    if let Some((name, stage)) = resolve(plan, &kind, sockets) {
+                        *self.claim(&name, stage).kernel.get_or_insert(0) += rest;
+                    }
+                }
+                [Some((name, stage))] => *self.claim(name, *stage).kernel.get_or_insert(0) += rest,
+                [None] => {}
+                several => several.iter().flatten().for_each(|(name, stage)| self.claim(name, *stage).kernel = None),
             }
         }
     }
@@ -103,10 +114,11 @@ impl Claims {
             if cause == Cause::NoSocket && !sockets {
                 continue;
             }
+            let is_told = self.0.contains_key(&(cause.name().to_owned(), stage));
             let claim = self.claim(cause.name(), stage);
             claim.stage = Some(count);
-            if listened && cause != Cause::Forwarded {
-                claim.kernel.get_or_insert(0);
+            if listened && !is_told && cause != Cause::Forwarded {
+                claim.kernel = Some(0);
             }
         }
     }

@@ -3,10 +3,10 @@
 //! The sending side announces the head of each packet before it is sent; taps and drop reasons show the heads of packets. Equal
 //! ones are matched in the order in which they were sent. Start at [`Following`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::matching::Digest;
-use crate::evidence::{DropKind, Followed};
+use crate::evidence::{DropKind, Dropped, Followed};
 use crate::outcome::Hook;
 use crate::plan::FrameRanges;
 use crate::plan::survey::has_source_route;
@@ -87,8 +87,9 @@ pub struct Following {
     index: HashMap<Digest, Equals>,
     indexed: u64,
     last: BTreeMap<Option<Hook>, FrameRanges>,
-    kinds: Vec<DropKind>,
-    drops: Vec<crate::evidence::Dropped>,
+    /// Kinds of drops by the places in the kernel where they happened.
+    kinds: Vec<(DropKind, u64)>,
+    drops: Vec<Dropped>,
 }
 
 impl Following {
@@ -114,11 +115,12 @@ impl Following {
         }
     }
 
-    /// The kernel dropped a packet.
-    pub fn drop_packet(&mut self, digest: Digest, kind: &DropKind) {
-        let index = self.kinds.iter().position(|known| known == kind).unwrap_or_else(|| {
-            self.kinds.push(kind.clone());
-            self.drops.push(crate::evidence::Dropped::default());
+    /// The kernel dropped a packet; `location` is the place in its code.
+    pub fn drop_packet(&mut self, digest: Digest, kind: &DropKind, location: u64) {
+        let known = self.kinds.iter().position(|(known, at)| *at == location && known == kind);
+        let index = known.unwrap_or_else(|| {
+            self.kinds.push((kind.clone(), location));
+            self.drops.push(Dropped::default());
             self.kinds.len() - 1
         });
         self.drops[index].packets += 1;
@@ -129,12 +131,24 @@ impl Following {
         }
     }
 
-    /// All that was seen; `complete`: each packet was tapped, and no record is missing.
-    pub fn finish(mut self, complete: bool) -> Followed {
+    /// The places in the kernel's code where packets were dropped.
+    pub fn locations(&self) -> BTreeSet<u64> {
+        self.kinds.iter().map(|(_, location)| *location).collect()
+    }
+
+    /// All that was seen. `complete`: each packet was tapped, and no record is missing; `functions`: the names of the locations.
+    pub fn finish(mut self, complete: bool, functions: &BTreeMap<u64, String>) -> Followed {
         while !self.slots.is_empty() {
             self.forget_first();
         }
-        Followed { last: complete.then_some(self.last), drops: self.kinds.into_iter().zip(self.drops).collect() }
+        let mut drops: BTreeMap<DropKind, Dropped> = BTreeMap::new();
+        for ((mut kind, location), dropped) in self.kinds.into_iter().zip(self.drops) {
+            kind.function = functions.get(&location).cloned();
+            let all = drops.entry(kind).or_default();
+            all.packets += dropped.packets;
+            all.frames.merge(&dropped.frames);
+        }
+        Followed { last: complete.then_some(self.last), drops }
     }
 
     fn slot(&mut self, position: u64) -> Option<&mut Slot> {
@@ -211,9 +225,10 @@ mod tests {
             following.pass(a, hook);
         }
         following.pass(a, Hook::Ingress);
-        following.drop_packet(b, &kind("OTHERHOST"));
-        following.drop_packet(b, &kind("OTHERHOST"));
-        let followed = following.finish(true);
+        following.drop_packet(b, &kind("OTHERHOST"), 1);
+        following.drop_packet(b, &kind("OTHERHOST"), 2);
+        assert_eq!(following.locations(), [1, 2].into());
+        let followed = following.finish(true, &BTreeMap::new());
         let last = followed.last.expect("complete");
         let shown: Vec<String> = last.iter().map(|(hook, frames)| format!("{hook:?}: {frames}")).collect();
         assert_eq!(shown, ["None: 3", "Some(Ingress): 4", "Some(InputLast): 1"]);
@@ -232,7 +247,7 @@ mod tests {
             following.pass(digest, Hook::Ingress);
         }
         assert!(following.index.len() <= WINDOW);
-        let followed = following.finish(true);
+        let followed = following.finish(true, &BTreeMap::new());
         assert_eq!(followed.last.expect("complete")[&Some(Hook::Ingress)].count(), frames);
     }
 

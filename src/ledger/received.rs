@@ -88,6 +88,10 @@ impl Received {
     /// A cause that the kernel, a counter or the taps name.
     fn claimed(&mut self, plan: &Plan, evidence: &Evidence, name: &str, stage: Stage, claim: &Claim, open: &mut Open) {
         let (packets, layer) = match (claim.kernel, claim.stage) {
+            // Of packets without a record only the reason is known, and not of which protocol they were.
+            (Some(kernel), Some(counted)) if kernel != counted && records_are_missing(evidence) => {
+                (counted, Layer::Stage)
+            }
             (Some(kernel), Some(counted)) if kernel != counted => {
                 // A timer's drop belongs to no packet on its way, and once in some hundred times it is not heard.
                 let not_heard = name == Cause::FragReasmTimeout.name() && kernel < counted;
@@ -167,12 +171,9 @@ impl Received {
     /// What the receiver's kernel keeps for itself, and what nothing explains.
     fn rest(&mut self, plan: &Plan, evidence: &Evidence, claims: &Claims, open: &mut Open) {
         for (stage, is_ip) in [(Stage::Accepted, false), (Stage::Delivered, true)] {
-            let mut frames = FrameRanges::default();
-            for fate in plan.fates.iter().filter(|fate| is_kernels(fate)) {
-                if matches!(fate.key.carried, Carried::Ip { .. }) == is_ip {
-                    frames.merge(&fate.frames);
-                }
-            }
+            let kernels = plan.fates.iter().filter(|fate| is_kernels(fate));
+            let kernels = kernels.filter(|fate| matches!(fate.key.carried, Carried::Ip { .. }) == is_ip);
+            let frames = FrameRanges::union(kernels.map(|fate| &fate.frames));
             let packets = open.take(stage, frames.count() * plan.rounds);
             if packets > 0 {
                 let mut loss = loss(Cause::Kernel, packets, Layer::Predicted, Some(frames.to_string()));
@@ -245,6 +246,10 @@ impl Received {
     }
 }
 
+fn records_are_missing(evidence: &Evidence) -> bool {
+    evidence.stack.as_ref().is_some_and(|stack| stack.layers.kernel_lost > 0)
+}
+
 /// Whether the prediction knows everything that leads to this cause.
 fn is_foretold(cause: Cause) -> bool {
     match cause {
@@ -257,6 +262,7 @@ fn is_foretold(cause: Cause) -> bool {
         | Cause::Ipv6disabled
         | Cause::SourceRoute
         | Cause::IpInvalidSource
+        | Cause::IpInvalidDest
         | Cause::IpLocalnet
         | Cause::IpLocalSource
         | Cause::IpRpfilter
@@ -296,6 +302,7 @@ fn has_its_own_counter(cause: Cause) -> bool {
                 | Cause::UnicastInL2Multicast
                 | Cause::SourceRoute
                 | Cause::IpInvalidSource
+                | Cause::IpInvalidDest
                 | Cause::IpLocalnet
                 | Cause::IpLocalSource
                 | Cause::MulticastNotJoined
@@ -306,14 +313,12 @@ fn has_its_own_counter(cause: Cause) -> bool {
 
 /// The frames of a loss, where all that the prediction lets come to the stage before were lost.
 fn all_that_came(plan: &Plan, stage: Stage, lost: u64) -> Option<String> {
-    let mut came = FrameRanges::default();
-    for fate in &plan.fates {
+    let comes = |fate: &&Fate| {
         let is_ip = matches!(fate.key.carried, Carried::Ip { .. });
         let stopped_before = matches!(fate.end, End::Lost(_)) && fate.stage < stage;
-        if stage == Stage::Accepted || is_ip && !stopped_before {
-            came.merge(&fate.frames);
-        }
-    }
+        stage == Stage::Accepted || is_ip && !stopped_before
+    };
+    let came = FrameRanges::union(plan.fates.iter().filter(comes).map(|fate| &fate.frames));
     (came.count() * plan.rounds == lost).then(|| came.to_string())
 }
 
@@ -411,21 +416,16 @@ fn is_kernels(fate: &Fate) -> bool {
 
 /// Datagrams to groups whose fate was not known before the run.
 fn unjoined(plan: &Plan) -> FrameRanges {
-    let mut frames = FrameRanges::default();
-    for fate in plan.fates.iter().filter(|fate| fate.end == End::Open && fate.datagrams > 0) {
-        if matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_multicast()) {
-            frames.merge(&fate.frames);
-        }
-    }
-    frames
+    let open = plan.fates.iter().filter(|fate| fate.end == End::Open && fate.datagrams > 0);
+    let to_groups =
+        open.filter(|fate| matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_multicast()));
+    FrameRanges::union(to_groups.map(|fate| &fate.frames))
 }
 
 fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: u64) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
-    let mut delivered = FrameRanges::default();
-    for fate in plan.fates.iter().filter(|fate| fate.end == End::Delivered) {
-        delivered.merge(&fate.frames);
-    }
+    let delivered = plan.fates.iter().filter(|fate| fate.end == End::Delivered);
+    let delivered = FrameRanges::union(delivered.map(|fate| &fate.frames));
     if delivered.count() == packets {
         loss.frames = Some(delivered.to_string());
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 /// How many ranges are kept; what comes after is counted and said to be cut.
 const MOST_RANGES: usize = 512;
+/// How many are gathered before they are sorted.
+const MOST_UNSORTED: usize = 64 * MOST_RANGES;
 
 /// Frame numbers added in rising order, kept as ranges: `1-40,57,60-99`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,19 +58,40 @@ impl FrameRanges {
 
     /// All frames of both.
     pub fn merge(&mut self, other: &Self) {
-        self.ranges.extend_from_slice(&other.ranges);
-        self.ranges.sort_unstable();
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(self.ranges.len());
-        for &(first, last) in &self.ranges {
-            match merged.last_mut() {
-                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
-                _ => merged.push((first, last)),
+        *self = Self::union([&*self, other]);
+    }
+
+    /// All frames of all of them.
+    pub fn union<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.ranges.extend_from_slice(&part.ranges);
+            all.count += part.count;
+            all.cut |= part.cut;
+            if all.ranges.len() > MOST_UNSORTED {
+                all.join_ranges();
             }
         }
-        self.cut |= other.cut || merged.len() > MOST_RANGES;
-        merged.truncate(MOST_RANGES);
-        self.ranges = merged;
-        self.count += other.count;
+        all.join_ranges();
+        all
+    }
+
+    /// Puts ranges that touch each other together, and leaves out those that are too many.
+    fn join_ranges(&mut self) {
+        self.ranges.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(self.ranges.len().min(MOST_RANGES + 1));
+        for &(first, last) in &self.ranges {
+            let full = joined.len() == MOST_RANGES;
+            match joined.last_mut() {
+                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
+                _ if full => {
+                    self.cut = true;
+                    break;
+                }
+                _ => joined.push((first, last)),
+            }
+        }
+        self.ranges = joined;
     }
 }
 

@@ -9,18 +9,17 @@ use std::ffi::c_int;
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use super::interface;
 use super::mapping::Mapping;
 use super::netlink::{u16_at, u32_at};
 use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
+use super::poll::Waker;
 use crate::diagnostic::{Failure, Problem, Result};
 
 /// What a ring needs where nobody says otherwise. A larger one leaves the cache, and is slower.
@@ -66,18 +65,6 @@ pub struct RingStatistics {
     pub packets: u64,
     /// Frames for which it had no room.
     pub drops: u64,
-}
-
-/// Ends a [`Ring::read`] that waits, from any thread.
-#[derive(Debug, Clone)]
-pub struct Waker(Arc<EventFd>);
-
-impl Waker {
-    /// The read that waits, or else the next one, returns at once with what is there.
-    pub fn wake(&self) {
-        // EAGAIN: nobody has read 2^64 - 2 wake-ups yet, so the ring is awake.
-        let _ = self.0.write(1);
-    }
 }
 
 /// A receive ring on one interface. Frames that the interface sends are not seen.
@@ -133,8 +120,7 @@ impl Ring {
         };
         socket.request_ring(&request).map_err(|error| refused(&error))?;
         let memory = Mapping::of(socket.as_fd(), length, 0).map_err(|error| refused(&error))?;
-        let waker = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
-        let waker = Waker(Arc::new(waker.map_err(|errno| failed(&errno.into()))?));
+        let waker = Waker::new().map_err(|error| failed(&error))?;
         socket.bind(facts.index, EVERY_PROTOCOL).map_err(|error| failed(&error))?;
         Ok(Self {
             socket,
@@ -207,7 +193,7 @@ impl Ring {
         let timeout = i32::try_from(milliseconds).ok().and_then(|time| PollTimeout::try_from(time).ok());
         let mut both = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN | PollFlags::POLLERR),
-            PollFd::new(self.waker.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.waker.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut both, timeout.unwrap_or(PollTimeout::MAX)) {
             Ok(_) | Err(nix::Error::EINTR) => {}
@@ -216,7 +202,7 @@ impl Ring {
         let [socket, waker] = both.map(|each| each.revents().unwrap_or(PollFlags::empty()));
         if waker.contains(PollFlags::POLLIN) {
             // Non-blocking: EAGAIN when a second reader of the same ring was quicker, which can't be.
-            let _ = self.waker.0.read();
+            self.waker.forget();
         }
         if socket.contains(PollFlags::POLLERR) {
             // ENETDOWN: the interface went down. Reading the error clears it, so that the next poll waits again.

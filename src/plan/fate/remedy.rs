@@ -60,6 +60,8 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
             list(ways_back(site).into_iter().chain([around(source)])),
             map_source()
         ),
+        Cause::IpInvalidDest => to_the_receiver(destination, site),
+        // Of IPv6 it is counted as any other.
         Cause::IpInaddrerrors if destination.is_unspecified() => to_the_receiver(destination, site),
         Cause::IpInaddrerrors | Cause::IpInnoroutes | Cause::Forwarded => {
             let all = list(site.addresses.iter().copied().chain([destination.into()]));

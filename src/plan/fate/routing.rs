@@ -38,9 +38,8 @@ pub(super) fn v4(from: Ipv4Addr, to: Ipv4Addr, igmp: bool, site: &Site) -> Route
     if from.is_unspecified() {
         return lost(Cause::IpInvalidSource);
     }
-    // The kernel says IP_INVALID_DEST, and counts nothing; the table has no row of its own for it.
     if to.is_unspecified() {
-        return lost(Cause::IpInaddrerrors);
+        return lost(Cause::IpInvalidDest);
     }
     if (to.is_loopback() || from.is_loopback()) && !site.route_localnet {
         return lost(Cause::IpLocalnet);

@@ -124,7 +124,7 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
             with(|site| (site.forwarding.v4, site.rp_filter) = (true, 1)),
             lost(Cause::IpRpfilter),
         ),
-        (theirs, "0.0.0.0", plain(), lost(Cause::IpInaddrerrors)),
+        (theirs, "0.0.0.0", plain(), lost(Cause::IpInvalidDest)),
         (theirs, "0.0.0.9", with(|site| site.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
         (
             theirs,

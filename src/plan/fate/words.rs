@@ -52,6 +52,9 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::IpInvalidSource => {
             format!("no host may send from {source} (RFC 1812 §5.3.7): the receiver takes it for a martian")
         }
+        Cause::IpInvalidDest => {
+            format!("{destination} is no destination (RFC 1122 §3.2.1.3): the receiver takes it for a martian")
+        }
         Cause::IpLocalnet => {
             let address = if source.is_loopback() { source } else { destination };
             format!("{address} is a loopback address: it is never accepted from a wire (RFC 1122 §3.2.1.3)")
@@ -150,9 +153,6 @@ fn reverse_path(source: IpAddr, site: &Site) -> String {
 fn nowhere(cause: Cause, source: IpAddr, destination: IpAddr, site: &Site) -> String {
     let who = format!("{destination} is no address of the receiver ({})", addresses(site));
     let forwards = if destination.is_ipv4() { site.forwarding.v4 } else { site.forwarding.v6 };
-    if destination.is_ipv4() && destination.is_unspecified() {
-        return format!("{destination} is no destination (RFC 1122 §3.2.1.3): the receiver takes it for a martian");
-    }
     let route = site.routes.to(destination).first();
     match (cause, route) {
         (Cause::IpInaddrerrors, _) if forwards => {

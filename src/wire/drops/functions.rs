@@ -1,74 +1,69 @@
-//! The names of the kernel's functions by address (/proc/kallsyms). Start at [`Functions::read`].
+//! The names of the kernel's functions by address (/proc/kallsyms). Start at [`functions`].
 
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 
-/// Every function, in the order of the addresses.
-#[derive(Debug, Default)]
-pub(super) struct Functions {
-    text: Vec<u8>,
-    /// Address, and where the name begins in the text.
-    starts: Vec<(u64, u32)>,
+/// The kernel's functions at these [`Dropped::location`](super::Dropped::location)s, such as `ip_rcv_core`. Those are absent that
+/// `/proc/kallsyms` doesn't name, and all of them where it hides addresses, which takes `CAP_SYSLOG` or `kernel.kptr_restrict = 0`.
+/// What the compiler appended to a name (`.isra.0`, `.cold`) is left out.
+///
+/// The file is read through once, which takes some 100 ms, and not kept.
+pub fn functions(locations: &BTreeSet<u64>) -> BTreeMap<u64, String> {
+    match File::open("/proc/kallsyms") {
+        Ok(file) if !locations.is_empty() => named(BufReader::with_capacity(64 << 10, file), locations),
+        Ok(_) | Err(_) => BTreeMap::new(),
+    }
 }
 
-impl Functions {
-    /// Reads the kernel's list. It is empty where it can't be read, or hides the addresses (proc(5), `kptr_restrict`).
-    pub(super) fn read() -> Self {
-        fs::read("/proc/kallsyms").map(Self::of).unwrap_or_default()
-    }
-
-    /// From lines of address, kind and name.
-    fn of(text: Vec<u8>) -> Self {
-        let mut starts = Vec::with_capacity(text.len() / 48);
-        let mut begin = 0;
-        for line in text.split(|byte| *byte == b'\n') {
-            starts
-                .extend(function(line).and_then(|(address, name)| Some((address, u32::try_from(begin + name).ok()?))));
-            begin += line.len() + 1;
+/// From lines of address, kind and name, in any order; of several names of one address the first one.
+fn named(mut list: impl BufRead, locations: &BTreeSet<u64>) -> BTreeMap<u64, String> {
+    let mut found: BTreeMap<u64, (u64, String)> = BTreeMap::new();
+    let mut line = Vec::new();
+    while list.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        if let Some((address, name)) = function(&line) {
+            for location in locations.range(address..) {
+                let nearest = found.get(location).map_or(0, |(nearest, _)| *nearest);
+                if address > nearest {
+                    found.insert(*location, (address, name.to_owned()));
+                }
+            }
         }
-        // Stable: of several names of one address the list's first one.
-        starts.sort_by_key(|(address, _)| *address);
-        Self { text, starts }
+        line.clear();
     }
-
-    /// The function that the location is in. What the compiler appended to its name (`.isra.0`, `.cold`) is left out.
-    pub(super) fn at(&self, location: u64) -> Option<&str> {
-        let behind = self.starts.partition_point(|(address, _)| *address <= location);
-        let (address, _) = self.starts.get(behind.checked_sub(1)?)?;
-        let first = self.starts.partition_point(|(other, _)| other < address);
-        let (_, name) = self.starts.get(first)?;
-        let tail = self.text.get(usize::try_from(*name).ok()?..)?;
-        let end = tail.iter().position(|byte| matches!(byte, b'.' | b'\t' | b'\n' | b' ')).unwrap_or(tail.len());
-        std::str::from_utf8(tail.get(..end)?).ok().filter(|name| !name.is_empty())
-    }
+    found.into_iter().map(|(location, (_, name))| (location, name)).filter(|(_, name)| !name.is_empty()).collect()
 }
 
-/// The address, and where the name begins in the line; `None` for what is no function, or hidden.
-fn function(line: &[u8]) -> Option<(u64, usize)> {
-    let digits = line.iter().position(|byte| *byte == b' ')?;
-    let address = u64::from_str_radix(std::str::from_utf8(line.get(..digits)?).ok()?, 16).ok()?;
-    let kind = line.get(digits + 1)?;
-    (address > 0 && b"tTwW".contains(kind) && line.get(digits + 2) == Some(&b' ')).then_some((address, digits + 3))
+/// Address and name; `None` for what is no function, or hidden.
+fn function(line: &[u8]) -> Option<(u64, &str)> {
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    let kind = words.next()?;
+    let name = words.next()?.split('.').next()?;
+    (address > 0 && matches!(kind, "t" | "T" | "w" | "W")).then_some((address, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at<const N: usize>(list: &str, locations: [u64; N]) -> [Option<String>; N] {
+        let found = named(list.as_bytes(), &locations.into_iter().collect());
+        locations.map(|location| found.get(&location).cloned())
+    }
+
     #[test]
     fn a_location_is_in_the_function_that_begins_before_it() {
         let list = "ffff0030 t ip_rcv_finish_core.isra.0\nffff0010 T ip_rcv\nffff0010 T ip_rcv_alias\nffff0018 d table\n\
                     ffff0050 t veth_xmit\t[veth]\nnonsense\nffff0060 T \n";
-        let functions = Functions::of(list.as_bytes().to_vec());
-        let found = [0xffff_000f, 0xffff_0010, 0xffff_002f, 0xffff_0030, 0xffff_005f, 0xffff_0060];
-        assert_eq!(
-            found.map(|location| functions.at(location)),
-            [None, Some("ip_rcv"), Some("ip_rcv"), Some("ip_rcv_finish_core"), Some("veth_xmit"), None]
-        );
+        let found = at(list, [0xffff_000f, 0xffff_0010, 0xffff_002f, 0xffff_0030, 0xffff_005f]);
+        let expected = [None, Some("ip_rcv"), Some("ip_rcv"), Some("ip_rcv_finish_core"), Some("veth_xmit")];
+        assert_eq!(found, expected.map(|name| name.map(str::to_owned)));
     }
 
     #[test]
     fn hidden_addresses_name_nothing() {
-        let functions = Functions::of(b"0000000000000000 T ip_rcv\n0000000000000000 T ip6_rcv\n".to_vec());
-        assert_eq!(functions.at(0xffff_ffff_8100_0000), None);
+        let list = "0000000000000000 T ip_rcv\n0000000000000000 T ip6_rcv\n";
+        assert_eq!(at(list, [0xffff_ffff_8100_0000]), [None]);
     }
 }

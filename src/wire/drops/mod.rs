@@ -12,6 +12,8 @@ mod program;
 mod records;
 mod syscall;
 
+pub use functions::functions;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -25,7 +27,6 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use self::assembler::{Assembler, Instruction};
 use self::btf::{Btf, Fault};
-use self::functions::Functions;
 use self::program::{ETHERTYPE, HEAD_BYTES, LENGTH, LOCATION, Layout, Process, REASON, TIME, Target};
 use self::records::{NoRecord, Records};
 use super::mapping::{Access, Mapping};
@@ -71,7 +72,6 @@ pub struct DropMonitor {
     /// As in [`Target::counters`].
     counters: Mapping,
     reasons: Vec<String>,
-    functions: Option<Functions>,
 }
 
 /// What came of [`DropMonitor::open`].
@@ -162,7 +162,7 @@ impl DropMonitor {
         let loaded = syscall::load(&program).map_err(|error| unloaded(&program, &error))?;
         let attached = syscall::attach(TRACEPOINT, loaded.as_fd())
             .map_err(|error| refused("listen to the tracepoint `kfree_skb`", &error))?;
-        Ok(Self { _attached: attached, program: loaded, records, counters, reasons, functions: None })
+        Ok(Self { _attached: attached, program: loaded, records, counters, reasons })
     }
 
     /// Gives every record that is there to `see`, without waiting; returns how many there were. What comes meanwhile is left to the next
@@ -221,12 +221,6 @@ impl DropMonitor {
 
     fn counter(&self, slot: usize) -> u64 {
         self.counters.long(8 * slot).load(Ordering::Relaxed)
-    }
-
-    /// The kernel's function at a [`Dropped::location`], such as `ip_rcv_core`; `None` where `/proc/kallsyms` hides addresses, which takes
-    /// `CAP_SYSLOG` or `kernel.kptr_restrict = 0`. The first call reads that file.
-    pub fn function(&mut self, location: u64) -> Option<String> {
-        self.functions.get_or_insert_with(Functions::read).at(location).map(ToOwned::to_owned)
     }
 }
 
