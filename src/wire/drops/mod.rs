@@ -49,7 +49,7 @@ pub struct Dropped<'a> {
     /// The name in `enum skb_drop_reason` without `SKB_DROP_REASON_`, such as `OTHERHOST`; `OTHER` for a subsystem's own reasons. Names
     /// differ by kernel, and old ones give `NOT_SPECIFIED` for much.
     pub reason: &'a str,
-    /// The address in the kernel's code that dropped it, for [`DropMonitor::function`].
+    /// The address in the kernel's code that dropped it, for [`functions`].
     pub location: u64,
     /// The kernel's view of the protocol, such as 0x0800 for IPv4; a VLAN tag that the kernel has taken off is not in it.
     pub ethertype: u16,
