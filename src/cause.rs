@@ -14,6 +14,9 @@ pub enum Cause {
     FrameTooLong,
     InterfaceDown,
     QdiscDrop,
+    CpuBacklog,
+    Xdp,
+    TcIngress,
     Otherhost,
     UnhandledProto,
     UnicastInL2Multicast,
@@ -42,6 +45,8 @@ pub enum Cause {
     SocketRcvbuff,
     SocketFilter,
     ProtoMem,
+    UdpEncap,
+    SocketClosed,
     NotRead,
     Kernel,
     Unexplained,
@@ -89,7 +94,7 @@ impl Cause {
 }
 
 /// Every cause, in the order of a packet's way.
-pub const TABLE: [Row; 36] = [
+pub const TABLE: [Row; 41] = [
     Row {
         cause: Cause::NotSent,
         name: "NOT_SENT",
@@ -134,6 +139,33 @@ pub const TABLE: [Row; 36] = [
         signs: "send() took it, and the sender's result says that it was dropped",
         fix: "send more slowly (`[pacing] rate`), or with `[pacing] sender = \"packet\"`",
         machine: "send more slowly, or `ip link set IFACE txqueuelen 10000`",
+    },
+    Row {
+        cause: Cause::CpuBacklog,
+        name: "CPU_BACKLOG",
+        stage: Stage::Accepted,
+        why: "the queue between the interface and the stack was full (net.core.netdev_max_backlog)",
+        signs: "reason CPU_BACKLOG at enqueue_to_backlog; `/proc/net/softnet_stat`, second column",
+        fix: "send more slowly (`[pacing] rate`)",
+        machine: "`sysctl -w net.core.netdev_max_backlog=10000`, or send more slowly",
+    },
+    Row {
+        cause: Cause::Xdp,
+        name: "XDP",
+        stage: Stage::Accepted,
+        why: "an XDP program on the interface took the frame before the stack saw it: it dropped, sent back or redirected it",
+        signs: "`ip link show IFACE` lists a program; reason XDP",
+        fix: "look at what the application attaches to the interface; expect `sent` instead of `consumed` where it reads by XDP",
+        machine: "`ip link set IFACE xdp off` removes the program",
+    },
+    Row {
+        cause: Cause::TcIngress,
+        name: "TC_INGRESS",
+        stage: Stage::Accepted,
+        why: "a traffic control program or filter on the interface dropped the packet (tc, tcx)",
+        signs: "reason TC_INGRESS; not seen at the ingress hook; `tc filter show dev IFACE ingress`, `bpftool net`",
+        fix: "look at what the application attaches to the interface",
+        machine: "`tc filter show dev IFACE ingress` and `bpftool net` list what is attached",
     },
     Row {
         cause: Cause::Otherhost,
@@ -386,6 +418,24 @@ pub const TABLE: [Row; 36] = [
         signs: "`Udp.MemErrors`; reason PROTO_MEM",
         fix: "raise net.ipv4.udp_mem on the machine: a lab can't",
         machine: "`sysctl -w net.ipv4.udp_mem=\"MIN PRESSURE MAX\"` (pages)",
+    },
+    Row {
+        cause: Cause::UdpEncap,
+        name: "UDP_ENCAP",
+        stage: Stage::Delivered,
+        why: "the socket is an encapsulation socket (UDP_ENCAP): the kernel took the datagram out, and the application cannot read it",
+        signs: "`Udp.InDatagrams` counts it as read, and no socket's queue held it",
+        fix: "look at what the application sets up for the tunnel: IPsec needs a state for the datagram's SPI (`ip xfrm state`)",
+        machine: "`ip xfrm state`, `ip -s xfrm state`, `/proc/net/xfrm_stat`",
+    },
+    Row {
+        cause: Cause::SocketClosed,
+        name: "SOCKET_CLOSED",
+        stage: Stage::Consumed,
+        why: "the application closed the socket while the datagram was in its queue",
+        signs: "reason NOT_SPECIFIED at udp_destruct_common, or the socket is gone and less was read than delivered",
+        fix: "let the application read its socket until nothing is left, or keep the socket open",
+        machine: "as in a scenario",
     },
     Row {
         cause: Cause::NotRead,

@@ -2,7 +2,7 @@
 //!
 //! Filled by `execute`, read by `ledger` and `expect`. Start at [`Evidence`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::diagnostic::Problem;
@@ -92,6 +92,37 @@ pub struct Dropped {
     pub packets: u64,
     /// Those of them that are frames of this run.
     pub frames: FrameRanges,
+    /// Whether other frames were identical to some of them, so that which of those it was is an assumption.
+    pub assumed: bool,
+}
+
+/// What became of a packet that was followed from its arrival.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// The application read it.
+    Read,
+    /// It is in a socket's queue.
+    Unread,
+    /// It was in a socket's queue when the socket was closed.
+    Closed,
+    /// The kernel dropped it.
+    Dropped(DropKind),
+    /// The kernel used it up without losing it.
+    Used {
+        /// The kernel's function, where the machine shows its addresses.
+        function: Option<String>,
+        /// Whether it is an IP packet.
+        ip: bool,
+        /// Whether it is a UDP datagram, or a part of one.
+        udp: bool,
+    },
+    /// Nothing was said of it after it arrived.
+    Unseen {
+        /// As in [`Self::Used`].
+        ip: bool,
+        /// As in [`Self::Used`].
+        udp: bool,
+    },
 }
 
 /// How far frames were seen, and why the kernel dropped them.
@@ -99,15 +130,21 @@ pub struct Dropped {
 pub struct Followed {
     /// Frames by the last hook that they were seen at; only where each packet was tapped, and every record came.
     pub last: Option<BTreeMap<Option<Hook>, FrameRanges>>,
+    /// The keys of `last` that have frames to which others were identical that ended elsewhere: which is which is an assumption.
+    pub last_assumed: BTreeSet<Option<Hook>>,
     /// Packets by what the kernel said of them.
     pub drops: BTreeMap<DropKind, Dropped>,
+    /// Frames by what became of them; `None` where packets were not followed one by one, or a record is missing.
+    pub ends: Option<BTreeMap<Ending, FrameRanges>>,
 }
 
 /// What was seen in the receiver's stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
-    /// Packets that passed each hook; `None` where there are no taps.
+    /// Packets from outside that passed each hook that has a tap; `None` where there are no taps.
     pub hooks: Option<BTreeMap<Hook, u64>>,
+    /// UDP at the end of the input hook; `None` where there are no taps.
+    pub udp: Option<UdpInput>,
     /// Packets by the kernel's reason, whatever the records lost; `None` where they were not listened to.
     pub reasons: Option<BTreeMap<String, u64>>,
     /// What the records say of single frames.
@@ -118,17 +155,49 @@ pub struct Stack {
     pub layers: Layers,
 }
 
-/// A UDP socket of the receiver at the end of the run.
+/// UDP packets at the end of the input hook: those from outside, and those that the receiver sent to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UdpInput {
+    /// From outside: what the capture brought. A fragment counts where it isn't reassembled yet (IPv6).
+    pub captured: u64,
+    /// That the receiver sent to itself, over `lo` or looped back.
+    pub own: u64,
+    /// Those of them that were looped back: its own multicast and broadcast.
+    pub own_looped: u64,
+    /// Those of [`Self::own`] that go to a port that the capture has datagrams for; `None` where there are too many ports to tell.
+    pub own_to_ports: Option<u64>,
+    /// The receiver's own datagrams to closed ports, by the ICMP messages that they were answered with.
+    pub own_unreachable: u64,
+    /// Whether these numbers moved while the counters were read, again and again: then they may be off by a few.
+    pub unsteady: bool,
+}
+
+/// A UDP socket of the receiver, as it was seen during the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue {
-    /// Its port.
-    pub port: u16,
-    /// Bytes that nobody has read.
+pub struct SocketRecord {
+    /// What it receives.
+    pub socket: Socket,
+    /// Whether it was there before the first frame was sent.
+    pub from_start: bool,
+    /// Whether it was still there at the end.
+    pub until_end: bool,
+    /// Whether it has an inode: those without belong to the kernel (VXLAN, L2TP, WireGuard).
+    pub of_a_process: bool,
+    /// Whether the kernel takes datagrams out of it (`UDP_ENCAP`), as far as its process could be asked.
+    pub encapsulates: bool,
+    /// Bytes in its queue, with the kernel's own overhead, when it was last seen.
     pub unread_bytes: u32,
-    /// What it may hold, with the kernel's own overhead.
+    /// What its queue may hold, in the same bytes.
     pub buffer_bytes: u32,
-    /// Datagrams that it dropped.
+    /// Datagrams that it dropped during the run, as far as it was seen.
     pub drops: u32,
+}
+
+impl SocketRecord {
+    /// Whether the kernel takes what comes in, or may take some of it.
+    pub fn takes_for_the_kernel(&self) -> bool {
+        self.encapsulates || !self.of_a_process
+    }
 }
 
 /// What a program that was run, or a file, came to.
@@ -155,12 +224,8 @@ pub struct Evidence {
     pub counters: Option<BTreeMap<String, u64>>,
     /// The receiver's stack; `None` with a target.
     pub stack: Option<Stack>,
-    /// UDP datagrams on the receiver's loopback, which the counters hold too.
-    pub loopback_datagrams: u64,
-    /// The receiver's UDP sockets at the end.
-    pub queues: Vec<Queue>,
-    /// The same, as far as it decides what they hear.
-    pub sockets: Vec<Socket>,
+    /// The receiver's UDP sockets, each that was seen.
+    pub sockets: Vec<SocketRecord>,
     /// The run's limit came before everything was accounted for.
     pub timed_out: Option<Duration>,
     /// The application, as it ended.

@@ -1,7 +1,11 @@
 //! What a run comes to: the verdict, the ledger, every check. Data only; `report/` shows it, the JSON report is its serde form.
 
+mod amount;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use amount::Amount;
 
 use crate::diagnostic::Problem;
 
@@ -89,15 +93,23 @@ pub struct Loss {
     /// The name in Linux's `enum skb_drop_reason`, one of ours where there is none, or `unexplained`.
     pub cause: String,
     /// How many.
-    pub packets: u64,
+    pub packets: Amount,
     /// What says so.
     pub evidence: Layer,
     /// Which, as in `frames`; null where the evidence is only a count.
     pub frames: Option<String>,
+    /// Whether `frames` is an assumption: among identical frames, the evidence does not show which of them were lost.
+    #[serde(rename = "frames-assumed", skip_serializing_if = "is_false", default)]
+    pub frames_assumed: bool,
     /// The rule and the values behind it.
     pub why: String,
     /// What to do.
     pub fix: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// How closely the taps look into the receiver's stack.
@@ -106,6 +118,8 @@ pub struct Loss {
 pub enum Tapping {
     /// Not at all.
     Off,
+    /// How many packets passed the input hook.
+    Input,
     /// How many packets passed each hook.
     Counters,
     /// Each packet at each hook.
@@ -122,6 +136,12 @@ pub struct Layers {
     pub taps_why: String,
     /// Records of packets at the taps that found no room; then the counters alone are believed.
     pub taps_lost: u64,
+    /// Whether each packet was followed by the kernel's tracepoints, from its arrival to a socket, a reader or a drop.
+    #[serde(default)]
+    pub followed: bool,
+    /// Why not; empty where they were.
+    #[serde(default)]
+    pub followed_why: String,
     /// Whether the kernel's own drop reasons were listened to.
     pub kernel: bool,
     /// Why not; empty where they were.
@@ -145,7 +165,7 @@ pub struct Disagreement {
     pub predicted: Option<u64>,
 }
 
-/// Every frame at every stage. A stage that can't be observed is null, never a guess.
+/// Every frame at every stage. A stage that cannot be observed is null; one that the evidence leaves open is a range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
     /// Frames in the file, times `repeat`.
@@ -157,13 +177,13 @@ pub struct Ledger {
     /// Sent.
     pub sent: u64,
     /// Arrived.
-    pub arrived: Option<u64>,
+    pub arrived: Option<Amount>,
     /// Accepted.
-    pub accepted: Option<u64>,
+    pub accepted: Option<Amount>,
     /// Delivered.
-    pub delivered: Option<u64>,
+    pub delivered: Option<Amount>,
     /// Consumed.
-    pub consumed: Option<u64>,
+    pub consumed: Option<Amount>,
     /// Frames on the receiver's wire that this run did not send.
     pub foreign: u64,
     /// Frames on the receiver's wire that came once more than they were sent.

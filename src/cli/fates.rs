@@ -170,7 +170,7 @@ mod tests {
         };
         let key = ClassKey { mac: MacAddr::BROADCAST, tagged: false, carried, spent: false, flaw: Flaw::None };
         let stage = crate::outcome::Stage::Accepted;
-        Fate { key, frames, datagrams: 1, packets: 1, end, stage, why: why.to_owned(), fix: "do this".to_owned() }
+        Fate { key, frames, datagrams: 1, packets: 1, fewest_frames: 1, most_frames: 1, end, stage, why: why.to_owned(), fix: "do this".to_owned() }
     }
 
     #[test]

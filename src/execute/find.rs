@@ -40,10 +40,10 @@ pub(super) fn search(
         let evidence = replay_once(scenario, plan, rate, site, receiver, session)?;
         let pps = reached(&evidence);
         let losses = losses(scenario, plan, &evidence);
-        let lost: u64 = losses.iter().map(|loss| loss.packets).sum();
+        let lost: u64 = losses.iter().map(|loss| loss.packets.low()).sum();
         // What the plan foresaw is lost at any rate.
         let is_foreseen = lost > 0 && losses.iter().all(|loss| is_foreseen(plan, loss));
-        let worst = losses.into_iter().max_by_key(|loss| loss.packets);
+        let worst = losses.into_iter().max_by_key(|loss| loss.packets.high());
         let asked_pps = if let Rate::PacketsPerSecond(asked) = rate { Some(asked) } else { None };
         let sent = evidence.sending.sent;
         trials.push(Trial { asked_pps, pps, sent, lost, cause: worst.as_ref().map(|loss| loss.cause.clone()) });
@@ -98,7 +98,7 @@ fn losses(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Vec<Loss> {
 fn is_foreseen(plan: &Plan, loss: &Loss) -> bool {
     let by_it = |fate: &&Fate| matches!(fate.end, End::Lost(cause) if cause.name() == loss.cause);
     let foreseen: u64 = plan.fates.iter().filter(by_it).map(|fate| fate.frames.count()).sum();
-    foreseen * plan.rounds >= loss.packets
+    foreseen * plan.rounds >= loss.packets.high()
 }
 
 /// Between which rates the highest without loss lies, in frames per second.

@@ -12,6 +12,7 @@ mod receiver;
 mod replay;
 mod settle;
 mod site;
+mod sockets;
 mod stack;
 mod timing;
 
@@ -117,7 +118,7 @@ fn replay_once(
     };
     let clock = WallClock::start();
     let closely = Closely::choose(scenario, plan, scenario.pacing.rate.value, session.tapping);
-    let mut observer = Observer::start(site, keeper, closely)?;
+    let mut observer = Observer::start(site, keeper, closely, &receiver.pids())?;
     session.phase("replay");
     let sending = Replay::new(scenario, plan, rate, site, opened, &observer).run(receiver, session)?;
     session.phase("settle");

@@ -1,26 +1,23 @@
 //! The receiver's side while frames are sent: what is on its wire, how its counters move, what waits in its queues.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::keep::Keeper;
-use super::machine::seen;
 use super::site::Site;
+use super::sockets::SocketWatch;
 use super::stack::{Closely, Followers, StackWatch};
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::evidence::{Arriving, Evidence, Queue, Sending};
+use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
 use crate::ledger::following::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching};
-use crate::plan::fate::Socket;
+use crate::outcome::Hook;
 use crate::wire::counters::{Counters, CountersReader};
-use crate::wire::interface;
-use crate::wire::loopback::LoopbackCount;
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, Seen};
-use crate::wire::sockets::{SocketTable, UdpSocket};
 
 /// The receive ring: what stays in the processor's cache; larger ones are slower.
 const RING_BYTES: usize = 4 << 20;
@@ -109,44 +106,48 @@ struct LabSide {
     before: Counters,
     sender: CountersReader,
     sender_before: Counters,
-    sockets: SocketTable,
-    /// The receiver's interfaces by their indices.
-    names: HashMap<u32, String>,
-    loopback: LoopbackCount,
+    sockets: Arc<Mutex<SocketWatch>>,
     stack: StackWatch,
     waker: Waker,
     finished: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Option<Arriving>>>>,
 }
 
-/// What can be read at any time without disturbing anything.
+/// What is cheap to read at any time: how far the capture's frames have come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Glance {
+    pub(super) arrived: u64,
+    pub(super) sockets: Vec<SocketRecord>,
+}
+
+/// Everything that can be read at any time without disturbing anything, of one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Moment {
     pub(super) arrived: u64,
     pub(super) counters: BTreeMap<String, u64>,
-    pub(super) queues: Vec<Queue>,
-    pub(super) sockets: Vec<Socket>,
-    pub(super) loopback_datagrams: u64,
+    pub(super) sockets: Vec<SocketRecord>,
+    pub(super) hooks: Option<BTreeMap<Hook, u64>>,
+    pub(super) udp: Option<UdpInput>,
 }
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `closely`: how the receiver's stack is looked at.
-    pub(super) fn start(site: &Site, keeper: Option<Keeper>, closely: Closely) -> Result<Self> {
+    /// `closely`: how the receiver's stack is looked at; `pids`: the processes of the application.
+    pub(super) fn start(site: &Site, keeper: Option<Keeper>, closely: Closely, pids: &[u32]) -> Result<Self> {
         let mut shared = Shared::default();
         if !site.observed {
             return Ok(Self { shared, lab: None });
         }
-        let stack = StackWatch::start(site, shared.digester.clone(), closely)?;
+        let sockets = Arc::new(Mutex::new(SocketWatch::start(site, pids)?));
+        let stack = StackWatch::start(site, shared.digester.clone(), closely, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
-        let (mut counters, sockets, loopback, ring) = site.receiver.run(|| -> Result<_> {
+        let (mut counters, ring) = site.receiver.run(|| -> Result<_> {
             let interface = site.receiver_interface.as_str();
-            let ring = Ring::open(interface, RING_BYTES)?;
-            Ok((CountersReader::open(interface)?, SocketTable::open()?, LoopbackCount::open()?, ring))
+            Ok((CountersReader::open(interface)?, Ring::open(interface, RING_BYTES)?))
         })??;
-        let names = site.receiver.run(interface::by_index)??;
         let mut sender = site.sender.run(|| CountersReader::open(&site.sender_interface))??;
-        let (before, sender_before) = (counters.read()?, sender.read()?);
+        let sender_before = sender.read()?;
+        let before = stack.steady(&mut || counters.read())?.read;
         let waker = ring.waker();
         let finished = Arc::new(AtomicBool::new(false));
         let watch = Watch {
@@ -167,8 +168,6 @@ impl Observer {
             sender,
             sender_before,
             sockets,
-            names,
-            loopback,
             stack,
             waker,
             finished,
@@ -182,24 +181,26 @@ impl Observer {
         self.lab.is_some()
     }
 
+    /// How far the capture's frames have come.
+    pub(super) fn glance(&mut self) -> Result<Glance> {
+        let arrived = self.shared.arrived();
+        let Some(lab) = &self.lab else { return Ok(Glance { arrived, ..Glance::default() }) };
+        Ok(Glance { arrived, sockets: lock(&lab.sockets).look()? })
+    }
+
     /// What is seen now.
     pub(super) fn look(&mut self) -> Result<Moment> {
         let arrived = self.shared.arrived();
         let Some(lab) = &mut self.lab else { return Ok(Moment { arrived, ..Moment::default() }) };
-        let mut counters = lab
-            .counters
-            .read()?
-            .since(&lab.before)
-            .iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect::<BTreeMap<_, _>>();
+        let LabSide { counters, before, sockets, .. } = lab;
+        let steady = lab.stack.steady(&mut || Ok((counters.read()?, lock(sockets).look()?)))?;
+        let (now, sockets) = steady.read;
+        let mut counters =
+            now.since(before).iter().map(|(name, count)| (name.to_owned(), count)).collect::<BTreeMap<_, _>>();
         if let Some(dropped) = lab.sender.read()?.since(&lab.sender_before).get("if.tx.dropped") {
             counters.insert("tx.dropped".to_owned(), dropped);
         }
-        let udp = lab.sockets.udp()?;
-        let (queues, sockets) =
-            (udp.iter().map(queue).collect(), udp.iter().map(|socket| seen(socket, &lab.names)).collect());
-        Ok(Moment { arrived, counters, queues, sockets, loopback_datagrams: lab.loopback.datagrams()? })
+        Ok(Moment { arrived, counters, sockets, hooks: steady.hooks, udp: steady.udp })
     }
 
     /// Ends observing, and says what was seen.
@@ -219,9 +220,7 @@ impl Observer {
             sending: settled.sending,
             arriving,
             counters: Some(settled.moment.counters),
-            stack: Some(lab.stack.end()?),
-            loopback_datagrams: settled.moment.loopback_datagrams,
-            queues: settled.moment.queues,
+            stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
             sockets: settled.moment.sockets,
             timed_out: settled.timed_out,
             ..Evidence::default()
@@ -236,13 +235,8 @@ pub(super) struct Settled {
     pub(super) timed_out: Option<Duration>,
 }
 
-fn queue(socket: &UdpSocket) -> Queue {
-    Queue {
-        port: socket.port,
-        unread_bytes: socket.receive_queue_bytes,
-        buffer_bytes: socket.receive_buffer_bytes,
-        drops: socket.drops,
-    }
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The ring's thread: every frame is matched with what was sent.

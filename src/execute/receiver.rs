@@ -76,6 +76,14 @@ impl Receiver {
         }
     }
 
+    /// The processes of the application.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Application { running, .. } => running.pids(),
+            Kind::Nobody | Kind::BuiltIn(_) => Vec::new(),
+        }
+    }
+
     /// Whether the application has ended by itself.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         match &mut self.kind {

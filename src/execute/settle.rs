@@ -1,26 +1,29 @@
 //! When a run is over: everything is accounted for, or nothing moves any more.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use super::observe::{Moment, Observer, Settled};
+use super::observe::{Glance, Moment, Observer, Settled};
 use super::receiver::Receiver;
 use super::replay::TELL;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
-use crate::evidence::{Arriving, Evidence, Sending};
+use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
 use crate::ledger;
 use crate::outcome::Event;
 use crate::plan::Plan;
 use crate::plan::fate::End;
 use crate::scenario::Scenario;
+use crate::scenario::site::SiteWords;
 
-/// A queue that isn't empty and hasn't moved for so long is not read any more.
-const STUCK: Duration = Duration::from_secs(2);
+/// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that
+/// loads its data first reads late.
+const UNREAD: Duration = Duration::from_secs(10);
 /// How long the receiver waits for missing fragments (`ipfrag_time` is 1 s in the lab), and a bit.
 const FRAGMENTS: Duration = Duration::from_millis(1_500);
 
-/// Waits until the run is over.
+/// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
 pub(super) fn settle(
     scenario: &Scenario,
     plan: &Plan,
@@ -29,34 +32,35 @@ pub(super) fn settle(
     observer: &mut Observer,
     session: &mut Session<'_>,
 ) -> Result<Settled> {
-    let quiet = scenario.receiver.settle.max(if awaits_fragments(plan) { FRAGMENTS } else { Duration::ZERO });
+    let settle = scenario.receiver.settle;
+    let quiet = settle.max(if awaits_fragments(plan) { FRAGMENTS } else { Duration::ZERO });
+    let watched = Watched::of(scenario, plan);
     let begun = Instant::now();
     let mut moved = Instant::now();
     let mut told = Instant::now();
-    let mut moment = Moment::default();
+    let mut last = Glance::default();
     loop {
         receiver.drain()?;
-        let now = observer.look()?;
-        if now != moment {
-            moment = now;
+        let mut now = observer.glance()?;
+        now.sockets.retain(|record| watched.has(record));
+        if now != last {
+            last = now;
             moved = Instant::now();
         }
-        let unread = moment.queues.iter().any(|queue| queue.unread_bytes > 0);
-        let still = moved.elapsed();
-        let done = if unread && !receiver.has_ended()? { still >= STUCK } else { still >= quiet };
-        let done = done || (receiver.is_built_in() && is_complete(scenario, plan, &sending, &moment));
+        let unread = last.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
+        let patience = if unread && !receiver.has_ended()? { settle.max(UNREAD) } else { quiet };
+        let still = moved.elapsed() >= patience;
+        let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
+        let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
         let over = session.is_over();
         if done || over || told.elapsed() >= TELL {
             told = Instant::now();
-            let arrived = observer.observes().then_some(moment.arrived);
+            let arrived = observer.observes().then_some(last.arrived);
             (session.tell)(Event::Progress { sent: sending.sent, arrived });
         }
-        if done {
-            return Ok(Settled { sending, moment, timed_out: None });
-        }
-        if over {
-            let limit = plan.timeout;
-            return Ok(Settled { sending, moment, timed_out: Some(limit) });
+        if done || over {
+            let timed_out = (!done).then_some(plan.timeout);
+            return Ok(Settled { sending, moment: observer.look()?, timed_out });
         }
         let pause = if begun.elapsed() < Duration::from_millis(100) {
             Duration::from_micros(500)
@@ -67,24 +71,41 @@ pub(super) fn settle(
     }
 }
 
+/// The sockets that the capture's datagrams may come to.
+struct Watched {
+    /// Their ports; `None` where a rule may send datagrams to others.
+    ports: Option<BTreeSet<u16>>,
+}
+
+impl Watched {
+    fn of(scenario: &Scenario, plan: &Plan) -> Self {
+        let redirects = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+        let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port);
+        Self { ports: (!redirects).then(|| ports.collect()) }
+    }
+
+    fn has(&self, record: &SocketRecord) -> bool {
+        let only_local = record.socket.address.is_some_and(|address| address.is_loopback());
+        !only_local && self.ports.as_ref().is_none_or(|ports| ports.contains(&record.socket.port))
+    }
+}
+
 fn awaits_fragments(plan: &Plan) -> bool {
     plan.fates.iter().any(|fate| fate.end == End::Lost(Cause::FragReasmTimeout))
 }
 
 /// Whether every frame is accounted for already, so that nothing can move any more.
 fn is_complete(scenario: &Scenario, plan: &Plan, sending: &Sending, moment: &Moment) -> bool {
-    if moment.arrived < sending.sent || awaits_fragments(plan) {
-        return false;
-    }
     let expected: u64 = plan.fates.iter().filter(|fate| fate.end == End::Delivered).map(|fate| fate.datagrams).sum();
     let evidence = Evidence {
         sending: sending.clone(),
         arriving: Some(Arriving { arrived: moment.arrived, ..Arriving::default() }),
         counters: Some(moment.counters.clone()),
-        loopback_datagrams: moment.loopback_datagrams,
+        sockets: moment.sockets.clone(),
         ..Evidence::default()
     };
-    if ledger::consumed_datagrams(&evidence) < expected * plan.rounds {
+    let read = evidence.counter("Udp.InDatagrams") + evidence.counter("Udp6InDatagrams");
+    if read < expected * plan.rounds {
         return false;
     }
     let ledger = ledger::account(scenario, plan, &evidence);

@@ -2,15 +2,17 @@
 //!
 //! Start at [`StackWatch::start`].
 
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::site::Site;
+use super::sockets::SocketWatch;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::evidence::{DropKind, Stack};
+use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::ledger::following::{self, Following, head};
 use crate::ledger::matching::{Digest, Digester};
 use crate::outcome::{Hook, Layers, Tapping};
@@ -21,7 +23,7 @@ use crate::scenario::site::SiteWords;
 use crate::wire::drops::{self, DropMonitor};
 use crate::wire::firewall::{self, Firewall};
 use crate::wire::poll::{Waker, await_readable};
-use crate::wire::taps::{self, Mode, Taps};
+use crate::wire::taps::{self, Counts, Mode, Tally, Taps};
 
 /// Up to this rate each packet is tapped at each hook, in frames a second; above, packets are counted there, if the lab has a ruleset
 /// that may drop some. Without one the namespace's own counters tell as much, and counting at five hooks costs a tenth of the top speed.
@@ -31,7 +33,7 @@ const FEW: u64 = 1_000;
 /// At top speed there are records of so many dropped packets of each reason; all are counted.
 const MOST_RECORDS: u32 = 256;
 /// How long the thread blocks at most.
-const BLOCK: Duration = Duration::from_millis(50);
+const BLOCK: Duration = Duration::from_millis(20);
 /// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -69,7 +71,7 @@ impl Followers {
     }
 }
 
-fn lock(board: &Mutex<Announcements>) -> std::sync::MutexGuard<'_, Announcements> {
+fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Closely {
     most_records: Option<u32>,
     /// Whether records are matched with frames.
     follows: bool,
+    /// The capture's UDP ports; `None` where they are too many.
+    ports: Option<Vec<u16>>,
 }
 
 impl Closely {
@@ -102,13 +106,15 @@ impl Closely {
             if filtered {
                 (Tapping::Counters, above)
             } else {
-                (Tapping::Off, format!("{above}, and no ruleset in the lab: its own counters tell what was accepted"))
+                (Tapping::Input, format!("{above}, and no ruleset in the lab"))
             }
         };
         // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
         let follows = asked.is_some() || pps.is_finite() || plan.frames() <= FEW;
         let most_records = if follows { u32::MAX } else { MOST_RECORDS };
-        Self { taps, why, follows, most_records: Some(most_records).filter(|_| asked != Some(Tapping::Off)) }
+        let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
+        let ports = (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect());
+        Self { taps, why, follows, ports, most_records: Some(most_records).filter(|_| asked != Some(Tapping::Off)) }
     }
 }
 
@@ -118,16 +124,38 @@ pub(super) struct StackWatch {
     finished: Arc<AtomicBool>,
     waker: Waker,
     thread: JoinHandle<Result<Stack>>,
+    taps: Option<Arc<Mutex<Taps>>>,
+    /// Whether the taps know the capture's ports.
+    counts_ports: bool,
 }
+
+/// What was read, and what the taps counted until then.
+pub(super) struct Steady<T> {
+    pub(super) read: T,
+    pub(super) hooks: Option<BTreeMap<Hook, u64>>,
+    pub(super) udp: Option<UdpInput>,
+}
+
+/// So often counters are read again until nothing of the receiver's own moved meanwhile.
+const STEADY_TRIES: usize = 20;
+/// The receiver's own datagrams are told apart by so many ports of the capture; each is a rule that they have to pass.
+const MOST_PORTS: usize = 64;
 
 impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
-    pub(super) fn start(site: &Site, digester: Digester, closely: Closely) -> Result<Self> {
-        let Closely { taps: tapping, why, most_records, follows } = closely;
+    pub(super) fn start(
+        site: &Site,
+        digester: Digester,
+        closely: Closely,
+        sockets: Arc<Mutex<SocketWatch>>,
+    ) -> Result<Self> {
+        let Closely { taps: tapping, why, most_records, follows, ports } = closely;
         let mut layers = Layers {
             taps: tapping,
             taps_why: why,
             taps_lost: 0,
+            followed: false,
+            followed_why: String::new(),
             kernel: false,
             kernel_why: String::new(),
             kernel_lost: 0,
@@ -135,17 +163,19 @@ impl StackWatch {
         };
         let interface = site.receiver_interface.as_str();
         let mut taps = None;
-        if tapping != Tapping::Off {
-            let mode = if tapping == Tapping::Packets { Mode::Packets } else { Mode::Counters };
-            match site.receiver.run(|| Taps::install(interface, mode))?? {
-                taps::Installed::Taps(installed) => {
-                    if let (Tapping::Packets, Some(why)) = (tapping, &installed.no_records) {
-                        (layers.taps, layers.taps_why) = (Tapping::Counters, why.clone());
-                    }
-                    taps = Some(installed);
+        let mode = match tapping {
+            Tapping::Packets => Mode::Packets,
+            Tapping::Counters => Mode::Counters,
+            Tapping::Input | Tapping::Off => Mode::Input,
+        };
+        match site.receiver.run(|| Taps::install(interface, mode, ports.as_deref().unwrap_or_default()))?? {
+            taps::Installed::Taps(installed) => {
+                if let (Tapping::Packets, Some(why)) = (tapping, &installed.no_records) {
+                    (layers.taps, layers.taps_why) = (Tapping::Counters, why.clone());
                 }
-                taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (Tapping::Off, why),
+                taps = Some(Arc::new(Mutex::new(installed)));
             }
+            taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (Tapping::Off, why),
         }
         let mut monitor = None;
         if let Some(most_records) = most_records {
@@ -161,8 +191,17 @@ impl StackWatch {
         let followers = Followers(follows.then(Arc::default));
         let finished = Arc::new(AtomicBool::new(false));
         let waker = Waker::new().map_err(|error| Failure::system("can't make an eventfd", &error))?;
+        let tapped = match taps.as_ref().filter(|_| layers.taps == Tapping::Packets) {
+            Some(taps) => {
+                let clone = lock(taps).as_fd().try_clone_to_owned();
+                Some(clone.map_err(|error| Failure::system("can't wait for copies of packets", &error))?)
+            }
+            None => None,
+        };
         let watch = Watch {
-            taps,
+            taps: taps.clone(),
+            tapped,
+            sockets,
             monitor,
             layers,
             digester,
@@ -175,7 +214,36 @@ impl StackWatch {
             .name("stack".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        Ok(Self { followers, finished, waker, thread })
+        Ok(Self { followers, finished, waker, thread, taps, counts_ports: ports.is_some() })
+    }
+
+    /// Reads something between two looks at the taps, again and again until nothing of the receiver's own passed meanwhile: what is read
+    /// and what the taps counted are of one moment then.
+    pub(super) fn steady<T>(&self, read: &mut dyn FnMut() -> Result<T>) -> Result<Steady<T>> {
+        let Some(taps) = &self.taps else { return Ok(Steady { read: read()?, hooks: None, udp: None }) };
+        let own = |counts: &Counts| (counts.of(Tally::OwnUdp), counts.of(Tally::ClosedPorts));
+        let mut before = lock(taps).counts()?;
+        let mut tries = 0;
+        loop {
+            let read = read()?;
+            let counts = lock(taps).counts()?;
+            tries += 1;
+            let unsteady = own(&before) != own(&counts);
+            if unsteady && tries < STEADY_TRIES {
+                before = counts;
+                continue;
+            }
+            let udp = UdpInput {
+                captured: counts.of(Tally::Udp),
+                own: counts.of(Tally::OwnUdp),
+                own_looped: counts.of(Tally::OwnUdpLooped),
+                own_to_ports: self.counts_ports.then(|| counts.of(Tally::OwnUdpToPorts)),
+                own_unreachable: counts.of(Tally::ClosedPorts),
+                unsteady,
+            };
+            let hooks = lock(taps).hooks().iter().map(|hook| (*hook, counts.get(*hook))).collect();
+            return Ok(Steady { read, hooks: Some(hooks), udp: Some(udp) });
+        }
     }
 
     /// Ends looking, and says what was seen.
@@ -203,7 +271,10 @@ enum Said {
 
 /// The thread.
 struct Watch {
-    taps: Option<Taps>,
+    taps: Option<Arc<Mutex<Taps>>>,
+    /// Readable when the taps have records; `None` where they make none.
+    tapped: Option<OwnedFd>,
+    sockets: Arc<Mutex<SocketWatch>>,
     monitor: Option<DropMonitor>,
     layers: Layers,
     digester: Digester,
@@ -221,6 +292,7 @@ impl Watch {
             let last = self.finished.load(Ordering::Acquire);
             if !last {
                 self.wait();
+                lock(&self.sockets).look_sometimes()?;
             }
             while self.look(&mut taken)? > 0 {}
             if last {
@@ -232,8 +304,11 @@ impl Watch {
 
     /// Waits until there is something to read.
     fn wait(&self) {
-        let taps = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets).map(AsFd::as_fd);
-        let readable = [Some(self.waker.as_fd()), taps, self.monitor.as_ref().map(AsFd::as_fd)];
+        let readable = [
+            Some(self.waker.as_fd()),
+            self.tapped.as_ref().map(AsFd::as_fd),
+            self.monitor.as_ref().map(AsFd::as_fd),
+        ];
         await_readable(&readable.into_iter().flatten().collect::<Vec<_>>(), BLOCK);
     }
 
@@ -249,7 +324,8 @@ impl Watch {
 
     /// Records of packets that were made, and not read.
     fn unread(&mut self) -> Result<u64> {
-        let Some(taps) = self.taps.as_mut().filter(|_| self.layers.taps == Tapping::Packets) else { return Ok(0) };
+        let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) else { return Ok(0) };
+        let mut taps = lock(taps);
         let counts = taps.counts()?;
         let received = taps.received();
         Ok(Hook::ALL.into_iter().map(|hook| counts.get(hook).saturating_sub(received.get(hook))).sum())
@@ -259,8 +335,8 @@ impl Watch {
     fn look(&mut self, taken: &mut Announcements) -> Result<usize> {
         let mut records = Vec::new();
         let digester = &self.digester;
-        if let Some(taps) = self.taps.as_mut().filter(|_| self.layers.taps == Tapping::Packets) {
-            taps.read(&mut |hook, packet| records.push((digester.of(head(packet)), Said::Passed(hook))))?;
+        if let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) {
+            lock(taps).read(&mut |hook, packet| records.push((digester.of(head(packet)), Said::Passed(hook))))?;
         }
         if let Some(monitor) = &mut self.monitor {
             monitor.read(&mut |drop| {
@@ -290,11 +366,6 @@ impl Watch {
 
     fn finish(mut self) -> Result<Stack> {
         self.layers.taps_lost = self.unread()?;
-        let mut hooks = None;
-        if let Some(taps) = &mut self.taps {
-            let counts = taps.counts()?;
-            hooks = Some(Hook::ALL.into_iter().map(|hook| (hook, counts.get(hook))).collect());
-        }
         let mut reasons = None;
         if let Some(monitor) = &self.monitor {
             reasons = Some(monitor.counts()?);
@@ -307,13 +378,15 @@ impl Watch {
         }
         let complete = self.layers.taps == Tapping::Packets;
         // The tapping chains have rules, too, and go before that is asked.
-        drop(self.taps);
+        if let Some(taps) = self.taps.take() {
+            lock(&taps).remove();
+        }
         let filters = match firewall::look() {
             Firewall::Chains(chains) => chains,
             Firewall::None | Firewall::Unseen(_) => Vec::new(),
         };
         let functions = drops::functions(&self.following.locations());
         let followed = self.following.finish(complete, &functions);
-        Ok(Stack { filters, hooks, reasons, followed, layers: self.layers })
+        Ok(Stack { filters, hooks: None, udp: None, reasons, followed, layers: self.layers })
     }
 }

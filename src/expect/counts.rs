@@ -9,7 +9,7 @@ use crate::cause::Cause;
 use crate::diagnostic::{At, Problem};
 use crate::evidence::Evidence;
 use crate::ledger::observes_sockets;
-use crate::outcome::{Check, Ledger, Loss, Stage};
+use crate::outcome::{Amount, Check, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::plan::survey::Carried;
 use crate::scenario::Scenario;
@@ -23,7 +23,7 @@ struct Wanted {
     /// What "all" is.
     base: u64,
     /// What was counted.
-    actual: Option<u64>,
+    actual: Option<Amount>,
 }
 
 pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledger: &Ledger) -> Vec<Check> {
@@ -33,25 +33,30 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledge
         checks.push(in_order(scenario, evidence, order.span.as_ref()));
     }
     checks.extend(scenario.expect.drops.iter().map(|drop| {
-        let actual: u64 = ledger.losses.iter().filter(|loss| loss.cause == drop.cause).map(|loss| loss.packets).sum();
-        let passed = holds(drop.count, actual, ledger.selected);
-        let problem = (!passed).then(|| {
+        let of_cause = ledger.losses.iter().filter(|loss| loss.cause == drop.cause);
+        let actual: Amount = of_cause.map(|loss| loss.packets.clone()).sum();
+        let met = met(drop.count, &actual, ledger.selected);
+        let problem = (met != Met::Yes).then(|| {
+            if met == Met::Open {
+                return undecided(&format!("{} lost as {}", words(drop.count, ledger.selected), drop.cause), &actual)
+                    .at(&scenario.source, Some(drop.span.clone()));
+            }
             let problem = Problem::error(format!(
                 "expected {} lost as {}, {} were",
                 words(drop.count, ledger.selected),
                 drop.cause,
-                thousands(actual)
+                amount_words(&actual)
             ))
             .at(&scenario.source, Some(drop.span.clone()));
             let other =
                 ledger.losses.iter().filter(|loss| loss.cause != drop.cause && loss.cause != Cause::Kernel.name());
-            explain(problem, other.max_by_key(|loss| loss.packets))
+            explain(problem, other.max_by_key(|loss| loss.packets.high()))
         });
         Check {
             what: format!("drops.{}", drop.cause),
             expected: value(drop.count),
             actual: json!(actual),
-            passed,
+            passed: met == Met::Yes,
             line: line(scenario, Some(&drop.span)),
             problem,
         }
@@ -65,11 +70,11 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     let datagrams = plan.survey.udp_frames.count() * plan.rounds;
     let of = |stage, count: Count, span| {
         let (base, actual) = match stage {
-            Stage::Sent => (ledger.selected, Some(ledger.sent)),
-            Stage::Accepted => (ip_frames(plan), ledger.accepted),
-            Stage::Delivered => (datagrams, ledger.delivered),
-            Stage::Consumed => (datagrams, ledger.consumed),
-            _ => (ledger.selected, ledger.arrived),
+            Stage::Sent => (ledger.selected, Some(Amount::exact(ledger.sent))),
+            Stage::Accepted => (ip_frames(plan), ledger.accepted.clone()),
+            Stage::Delivered => (datagrams, ledger.delivered.clone()),
+            Stage::Consumed => (datagrams, ledger.consumed.clone()),
+            _ => (ledger.selected, ledger.arrived.clone()),
         };
         Wanted { stage, count, span, base, actual }
     };
@@ -105,10 +110,14 @@ fn ip_frames(plan: &Plan) -> u64 {
 
 fn stage(scenario: &Scenario, ledger: &Ledger, wanted: &Wanted) -> Check {
     let name = stage_name(wanted.stage);
-    let passed = wanted.actual.is_some_and(|actual| holds(wanted.count, actual, wanted.base));
+    let met = wanted.actual.as_ref().map(|actual| met(wanted.count, actual, wanted.base));
+    let passed = met == Some(Met::Yes);
     let problem = (!passed).then(|| {
         let expected = words(wanted.count, wanted.base);
-        match wanted.actual {
+        match &wanted.actual {
+            Some(actual) if met == Some(Met::Open) => {
+                undecided(&format!("{expected} {name}"), actual).at(&scenario.source, wanted.span.clone())
+            }
             None if wanted.stage == Stage::Accepted => {
                 let why = ledger.layers.as_ref().map_or("", |layers| layers.taps_why.as_str());
                 Problem::error(format!("expected {expected} {name}, and that could not be observed"))
@@ -121,10 +130,10 @@ fn stage(scenario: &Scenario, ledger: &Ledger, wanted: &Wanted) -> Check {
                 .why("what arrived can't be told from what was seen: the receive ring lost frames, or the receiver is elsewhere")
                 .fix("pace slower (`[pacing] rate`)"),
             Some(actual) => {
-                let problem = Problem::error(format!("expected {expected} {name}, {} were", thousands(actual)))
+                let problem = Problem::error(format!("expected {expected} {name}, {} were", amount_words(actual)))
                     .at(&scenario.source, wanted.span.clone());
                 let before = ledger.losses.iter().filter(|loss| loss.stage <= wanted.stage && loss.cause != Cause::Kernel.name());
-                explain(problem, before.max_by_key(|loss| loss.packets))
+                explain(problem, before.max_by_key(|loss| loss.packets.high()))
             }
         }
     });
@@ -143,7 +152,7 @@ fn explain(problem: Problem, loss: Option<&Loss>) -> Problem {
     match loss {
         None => problem,
         Some(loss) => problem
-            .why(format!("{}: {} packets; {}", loss.cause, thousands(loss.packets), loss.why))
+            .why(format!("{}: {} packets; {}", loss.cause, amount_words(&loss.packets), loss.why))
             .fix(loss.fix.clone()),
     }
 }
@@ -189,22 +198,24 @@ fn losses(scenario: &Scenario, ledger: &Ledger, wanted: &[Wanted], checks: &[Che
         .map(|wanted| wanted.base.saturating_sub(least(wanted.count, wanted.base)))
         .min()
         .unwrap_or(0);
+    // Delivered and consumed are about datagrams: what only other protocols can be lost by is not judged by them.
+    let not_datagrams = [Cause::IpNoproto.name(), Cause::TcpCsum.name(), Cause::Kernel.name()];
     let judged: Vec<&Loss> = ledger
         .losses
         .iter()
-        .filter(|loss| loss.stage <= last && loss.cause != Cause::Kernel.name() && !allowed_by_name(loss))
+        .filter(|loss| loss.stage <= last && !not_datagrams.contains(&loss.cause.as_str()) && !allowed_by_name(loss))
         .collect();
-    let lost: u64 = judged.iter().map(|loss| loss.packets).sum();
-    let unexplained: u64 =
-        judged.iter().filter(|loss| loss.cause == Cause::Unexplained.name()).map(|loss| loss.packets).sum();
-    if lost <= allowance && unexplained == 0 {
+    let lost: Amount = judged.iter().map(|loss| loss.packets.clone()).sum();
+    let is_unexplained = |loss: &&&Loss| loss.cause == Cause::Unexplained.name();
+    let unexplained: u64 = judged.iter().filter(is_unexplained).map(|loss| loss.packets.low()).sum();
+    if lost.low() <= allowance && unexplained == 0 {
         return None;
     }
-    let worst = judged.into_iter().max_by_key(|loss| (loss.cause == Cause::Unexplained.name(), loss.packets))?;
+    let worst = judged.into_iter().max_by_key(|loss| (loss.cause == Cause::Unexplained.name(), loss.packets.high()))?;
     let span = scenario.expect.drops.first().map(|drop| drop.span.clone());
     let problem = Problem::error(format!(
         "{} packets were lost as {}, which nothing allows",
-        thousands(worst.packets),
+        amount_words(&worst.packets),
         worst.cause
     ))
     .at(&scenario.source, span)
@@ -220,11 +231,52 @@ fn losses(scenario: &Scenario, ledger: &Ledger, wanted: &[Wanted], checks: &[Che
     })
 }
 
+/// Whether an expectation is met by what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Met {
+    Yes,
+    No,
+    /// Some numbers that the evidence allows meet it, others don't.
+    Open,
+}
+
+fn met(count: Count, actual: &Amount, base: u64) -> Met {
+    let holds = |number| holds(count, number, base);
+    match count {
+        Count::Exactly(_) | Count::All => match actual.known() {
+            Some(number) if holds(number) => Met::Yes,
+            None if actual.meets(&Amount::exact(least(count, base))) => Met::Open,
+            _ => Met::No,
+        },
+        Count::AtLeast(_) | Count::Percent(_) => match (holds(actual.low()), holds(actual.high())) {
+            (true, _) => Met::Yes,
+            (false, true) => Met::Open,
+            (false, false) => Met::No,
+        },
+    }
+}
+
+/// The evidence leaves a range that doesn't decide it.
+fn undecided(expected: &str, actual: &Amount) -> Problem {
+    let (low, high) = (thousands(actual.low()), thousands(actual.high()));
+    Problem::error(format!("expected {expected}; can't be decided: the evidence says between {low} and {high}"))
+        .why(actual.why().to_owned())
+        .fix("run it as root, where each packet is followed to its reader; or let the application send what it sends itself elsewhere")
+}
+
 fn holds(count: Count, actual: u64, base: u64) -> bool {
     match count {
         Count::Exactly(expected) => actual == expected,
         Count::All => actual == base,
         Count::AtLeast(_) | Count::Percent(_) => actual >= least(count, base),
+    }
+}
+
+/// `5,548`, or `180 to 200`.
+fn amount_words(amount: &Amount) -> String {
+    match amount.known() {
+        Some(count) => thousands(count),
+        None => format!("{} to {}", thousands(amount.low()), thousands(amount.high())),
     }
 }
 
@@ -291,7 +343,7 @@ fn thousands(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, holds, least, thousands};
+    use super::{Amount, Count, Met, holds, least, met, thousands};
 
     #[test]
     fn shares_are_rounded_up() {
@@ -303,6 +355,24 @@ mod tests {
     #[test]
     fn all_is_neither_less_nor_more() {
         assert!(holds(Count::All, 5, 5) && !holds(Count::All, 4, 5) && !holds(Count::All, 6, 5));
+    }
+
+    #[test]
+    fn a_range_passes_if_all_of_it_does_and_fails_if_none_of_it_does() {
+        let range = |low, high| Amount::between(low, high, "a reason");
+        for (count, low, high, expected) in [
+            (Count::All, 5, 5, Met::Yes),
+            (Count::All, 4, 5, Met::Open),
+            (Count::All, 3, 4, Met::No),
+            (Count::Exactly(4), 3, 5, Met::Open),
+            (Count::AtLeast(4), 4, 5, Met::Yes),
+            (Count::AtLeast(4), 3, 4, Met::Open),
+            (Count::AtLeast(4), 2, 3, Met::No),
+            (Count::Percent(80.0), 4, 5, Met::Yes),
+            (Count::Percent(80.0), 0, 5, Met::Open),
+        ] {
+            assert_eq!(met(count, &range(low, high), 5), expected, "{count:?} of {low} to {high}");
+        }
     }
 
     #[test]

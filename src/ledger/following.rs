@@ -50,9 +50,25 @@ pub fn kind(reason: &str, packet: &[u8]) -> DropKind {
             let source_route = has_source_route(options);
             DropKind { version, protocol: at(9), to_group: at(16) >> 4 == 14, source_route, ..kind }
         }
-        6 => DropKind { version, protocol: at(6), to_group: at(24) == 0xff, ..kind },
+        6 => DropKind { version, protocol: upper_protocol(packet), to_group: at(24) == 0xff, ..kind },
         _ => kind,
     }
+}
+
+/// The protocol behind an IPv6 packet's extension headers (RFC 8200 section 4), as far as its bytes are there.
+pub(super) fn upper_protocol(packet: &[u8]) -> u8 {
+    let at = |offset: usize| packet.get(offset).copied();
+    let (mut next, mut header) = (at(6).unwrap_or(0), 40);
+    // Hop-by-hop options, routing, fragment, destination options, authentication.
+    while let (0 | 43 | 44 | 51 | 60, Some(after), Some(length)) = (next, at(header), at(header + 1)) {
+        header += match next {
+            44 => 8,
+            51 => 4 * (usize::from(length) + 2),
+            _ => 8 * (usize::from(length) + 1),
+        };
+        next = after;
+    }
+    next
 }
 
 #[derive(Debug)]
@@ -65,8 +81,9 @@ struct Slot {
     withdrawn: bool,
 }
 
-/// What is looked for: a hook, or a drop.
+/// What is looked for: a hook, a drop, or an arrival.
 const DROP: usize = Hook::ALL.len();
+const ARRIVAL: usize = DROP + 1;
 
 /// Frames with one digest, in the order in which they were sent.
 #[derive(Debug, Default)]
@@ -74,8 +91,8 @@ struct Equals {
     positions: VecDeque<u64>,
     /// How many of them were forgotten.
     gone: u64,
-    /// For each hook, and for drops: how many of them were found there.
-    found: [u64; DROP + 1],
+    /// For each hook, for drops and for arrivals: how many of them were found there.
+    found: [u64; ARRIVAL + 1],
 }
 
 /// The sent frames, as the receiver's stack shows them.
@@ -87,6 +104,8 @@ pub struct Following {
     index: HashMap<Digest, Equals>,
     indexed: u64,
     last: BTreeMap<Option<Hook>, FrameRanges>,
+    /// The keys of `last` that have frames with equals.
+    last_equal: BTreeSet<Option<Hook>>,
     /// Kinds of drops by the places in the kernel where they happened.
     kinds: Vec<(DropKind, u64)>,
     drops: Vec<Dropped>,
@@ -113,6 +132,11 @@ impl Following {
         if let Some(slot) = self.find(digest, hook as usize) {
             slot.last = slot.last.max(Some(hook));
         }
+    }
+
+    /// A packet was seen to arrive; the number of its frame, if this run sent it.
+    pub fn arrive(&mut self, digest: Digest) -> Option<u64> {
+        self.find(digest, ARRIVAL).map(|slot| slot.frame)
     }
 
     /// The kernel dropped a packet; `location` is the place in its code.
@@ -147,8 +171,10 @@ impl Following {
             let all = drops.entry(kind).or_default();
             all.packets += dropped.packets;
             all.frames.merge(&dropped.frames);
+            all.assumed |= dropped.assumed;
         }
-        Followed { last: complete.then_some(self.last), drops }
+        let last_assumed = if self.last_equal.len() > 1 { self.last_equal } else { BTreeSet::new() };
+        Followed { last: complete.then_some(self.last), last_assumed, drops, ends: None }
     }
 
     fn slot(&mut self, position: u64) -> Option<&mut Slot> {
@@ -184,9 +210,11 @@ impl Following {
         let Some(slot) = self.slots.pop_front() else { return };
         let position = self.first;
         self.first += 1;
+        let mut has_equals = false;
         if position < self.indexed
             && let Some(equals) = self.index.get_mut(&slot.digest)
         {
+            has_equals = equals.gone > 0 || equals.positions.len() > 1;
             equals.positions.pop_front();
             equals.gone += 1;
             if equals.positions.is_empty() {
@@ -197,7 +225,12 @@ impl Following {
             return;
         }
         if let Some(dropped) = slot.dropped {
-            self.drops[dropped].frames.add(slot.frame);
+            let dropped = &mut self.drops[dropped];
+            dropped.frames.add(slot.frame);
+            dropped.assumed |= has_equals;
+        }
+        if has_equals {
+            self.last_equal.insert(slot.last);
         }
         self.last.entry(slot.last).or_default().add(slot.frame);
     }

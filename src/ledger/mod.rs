@@ -5,18 +5,19 @@
 //! `received` makes one answer of it; [`matching`] tells what arrived, [`following`] how far it came. Start at [`account`].
 
 mod claims;
+mod drops;
 pub mod following;
 pub mod matching;
-mod passed;
 mod received;
+mod tracked;
+pub mod tracker;
+mod udp;
 
 use std::fmt::Write as _;
 
-pub use passed::consumed_datagrams;
-
 use crate::cause::Cause;
 use crate::evidence::{Arriving, Evidence};
-use crate::outcome::{Layer, Ledger, Loss, Stage};
+use crate::outcome::{Amount, Layer, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
@@ -36,7 +37,7 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         selected,
         rewritten: selected,
         sent: evidence.sending.sent,
-        arrived,
+        arrived: arrived.map(Amount::exact),
         accepted: received.accepted,
         delivered: received.delivered,
         consumed: received.consumed,
@@ -50,20 +51,49 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
     }
 }
 
+/// What does not add up in a ledger: each stage's frames are the next stage's and the losses between them. `None` if all of it does.
+pub fn contradiction(ledger: &Ledger) -> Option<String> {
+    let exact = |count: u64| Some(Amount::exact(count));
+    let stages = [
+        (Stage::Rewritten, exact(ledger.rewritten)),
+        (Stage::Sent, exact(ledger.sent)),
+        (Stage::Arrived, ledger.arrived.clone()),
+        (Stage::Accepted, ledger.accepted.clone()),
+        (Stage::Delivered, ledger.delivered.clone()),
+        (Stage::Consumed, ledger.consumed.clone()),
+    ];
+    let mut before: Option<(Stage, Amount)> = None;
+    let mut lost = Amount::exact(0);
+    for (stage, count) in stages {
+        let losses = ledger.losses.iter().filter(|loss| loss.stage == stage);
+        lost = lost.plus(&losses.map(|loss| loss.packets.clone()).sum());
+        let Some(count) = count else { continue };
+        if let Some((earlier, before)) = &before
+            && (lost.low() > before.high() || !before.minus(&lost).meets(&count))
+        {
+            return Some(format!("{before} {earlier:?} less {lost} lost are not {count} {stage:?}"));
+        }
+        before = Some((stage, count));
+        lost = Amount::exact(0);
+    }
+    None
+}
+
 /// Whether delivered and consumed can be observed: UDP is replayed into sockets of the receiver's namespace.
 pub fn observes_sockets(scenario: &Scenario, plan: &Plan) -> bool {
     let raw = scenario.receiver.listens.as_ref().is_some_and(|listens| listens.value.is_empty());
     plan.site.is_some() && !raw && !plan.survey.udp_frames.is_empty()
 }
 
-fn loss(cause: Cause, packets: u64, evidence: Layer, frames: Option<String>) -> Loss {
+fn loss(cause: Cause, packets: impl Into<Amount>, evidence: Layer, frames: Option<String>) -> Loss {
     let row = cause.row();
     Loss {
         stage: row.stage,
         cause: row.name.to_owned(),
-        packets,
+        packets: packets.into(),
         evidence,
         frames,
+        frames_assumed: false,
         why: row.why.to_owned(),
         fix: row.fix.to_owned(),
     }

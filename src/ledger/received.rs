@@ -1,27 +1,29 @@
-//! The stages behind the receiver's wire: what came to each, and one cause for every packet that didn't.
+//! The stages behind the receiver's wire: what reached each, and one cause for every packet that didn't.
 //!
-//! Of one cause the kernel's word goes first, then counters and taps, then the prediction; where two say different things, both are
-//! told. Start at [`account`].
+//! Where packets were followed one by one, `tracked` answers. Else this does: of one cause the kernel's word goes first, then counters
+//! and taps, then the prediction; where two say different things, both are reported. Start at [`account`].
 
 use std::fmt::Write as _;
 
 use super::claims::{Claim, Claims, Predicted, predicted};
-use super::passed::{past_the_filter, through_sockets};
-use super::{loss, observes_sockets};
+use super::drops::Named;
+use super::udp::{UdpCounts, in_frames};
+use super::{loss, observes_sockets, tracked};
 use crate::cause::Cause;
 use crate::evidence::Evidence;
-use crate::outcome::{Disagreement, Layer, Loss, Stage};
+use crate::outcome::{Amount, Disagreement, Hook, Layer, Loss, Stage};
+use crate::packet::layers::protocol;
 use crate::plan::fate::{End, Fate, Hears, hears, why_no_socket};
 use crate::plan::survey::Carried;
 use crate::plan::{FrameRanges, Plan};
 use crate::scenario::Scenario;
 
-/// What came to the stages past the wire.
+/// What reached the stages past the wire.
 #[derive(Debug, Default)]
 pub(super) struct Received {
-    pub(super) accepted: Option<u64>,
-    pub(super) delivered: Option<u64>,
-    pub(super) consumed: Option<u64>,
+    pub(super) accepted: Option<Amount>,
+    pub(super) delivered: Option<Amount>,
+    pub(super) consumed: Option<Amount>,
     pub(super) losses: Vec<Loss>,
     pub(super) disagreements: Vec<Disagreement>,
 }
@@ -29,14 +31,14 @@ pub(super) struct Received {
 /// Packets between two stages that have no cause yet.
 struct Open {
     /// Between arrived and accepted; `None` where accepted can't be seen: then all are between arrived and delivered.
-    accepted: Option<u64>,
+    accepted: Option<Amount>,
     /// Between accepted (or arrived) and delivered; `None` where delivered can't be seen.
-    delivered: Option<u64>,
+    delivered: Option<Amount>,
 }
 
 impl Open {
     /// The packets that a loss at this stage is taken from.
-    fn at(&mut self, stage: Stage) -> Option<&mut u64> {
+    fn at(&mut self, stage: Stage) -> Option<&mut Amount> {
         match (stage, &mut self.accepted) {
             (Stage::Accepted, Some(open)) => Some(open),
             _ => self.delivered.as_mut(),
@@ -44,10 +46,10 @@ impl Open {
     }
 
     /// Takes at most `wanted`.
-    fn take(&mut self, stage: Stage, wanted: u64) -> u64 {
-        let Some(open) = self.at(stage) else { return 0 };
-        let taken = wanted.min(*open);
-        *open -= taken;
+    fn take(&mut self, stage: Stage, wanted: &Amount) -> Amount {
+        let Some(open) = self.at(stage) else { return Amount::exact(0) };
+        let taken = wanted.at_most(open.high());
+        *open = open.minus(&taken);
         taken
     }
 }
@@ -57,90 +59,159 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
     if evidence.counters.is_none() {
         return Received::default();
     }
-    let sockets = observes_sockets(scenario, plan);
-    let claims = Claims::of(plan, evidence, arrived, sockets);
-    let (delivered, consumed) = match arrived.filter(|_| sockets) {
-        Some(arrived) => through_sockets(plan, evidence, arrived),
-        None => (None, None),
+    let udp = observes_sockets(scenario, plan).then(|| UdpCounts::of(scenario, plan, evidence));
+    let claims = Claims::of(plan, evidence, arrived, udp.as_ref());
+    let followed = evidence.stack.as_ref().and_then(|stack| stack.followed.ends.as_ref());
+    let mut received = match followed {
+        Some(ends) => tracked::account(plan, evidence, ends, &claims, udp.is_some()),
+        None => counted(plan, evidence, arrived, udp.as_ref(), &claims),
     };
-    let accepted = arrived.and_then(|arrived| past_the_filter(plan, evidence, arrived, delivered));
-    let mut open = Open {
-        accepted: accepted.map(|accepted| arrived.unwrap_or(0).saturating_sub(accepted)),
-        delivered: delivered.map(|delivered| accepted.or(arrived).unwrap_or(0).saturating_sub(delivered)),
-    };
-    let mut received = Received { accepted, delivered, consumed, ..Received::default() };
-    for ((name, stage), claim) in &claims.0 {
-        received.claimed(plan, evidence, name, *stage, claim, &mut open);
-    }
-    received.by_prediction(plan, &mut open);
-    received.rest(plan, evidence, &claims, &mut open);
-    if let (Some(delivered), Some(consumed)) = (delivered, consumed)
-        && consumed < delivered
-    {
-        received.losses.push(unread(evidence, delivered - consumed));
-    }
     received.losses.sort_by_key(|loss| (loss.stage, loss.cause == Cause::Kernel.name()));
     received.compare_with_prediction(plan, evidence);
     received
 }
 
+/// The same from counters, taps, and the prediction.
+fn counted(
+    plan: &Plan,
+    evidence: &Evidence,
+    arrived: Option<u64>,
+    udp: Option<&UdpCounts>,
+    claims: &Claims,
+) -> Received {
+    let accepted = arrived.and_then(|arrived| past_the_filter(plan, evidence, arrived));
+    let most = accepted.as_ref().map(Amount::high).or(arrived).unwrap_or(0);
+    let (delivered, consumed) = match (udp, arrived) {
+        (Some(udp), Some(_)) => {
+            let delivered = in_frames(plan, &udp.delivered).at_most(most);
+            let read_all = udp.consumed == udp.delivered;
+            let consumed = if read_all { delivered.clone() } else { in_frames(plan, &udp.consumed).at_most(delivered.high()) };
+            (Some(delivered), Some(consumed))
+        }
+        _ => (None, None),
+    };
+    let come = accepted.clone().or(arrived.map(Amount::exact)).unwrap_or(Amount::exact(0));
+    let mut open = Open {
+        accepted: accepted.as_ref().map(|accepted| Amount::exact(arrived.unwrap_or(0)).minus(accepted)),
+        delivered: delivered.as_ref().map(|delivered| come.minus(delivered)),
+    };
+    let mut received = Received { accepted, delivered, consumed, ..Received::default() };
+    for ((stage, name), claim) in &claims.0 {
+        received.claimed(plan, evidence, name, *stage, claim, &mut open);
+    }
+    // What is known to be lost was not delivered.
+    let lost = received.losses.iter().filter(|loss| loss.stage == Stage::Delivered);
+    let lost: u64 = lost.map(|loss| loss.packets.low()).sum();
+    for stage in [&mut received.delivered, &mut received.consumed].into_iter().flatten() {
+        *stage = stage.at_most(come.high().saturating_sub(lost));
+    }
+    received.by_prediction(plan, &mut open);
+    received.rest(plan, evidence, claims, &mut open);
+    if let (Some(delivered), Some(consumed)) = (received.delivered.clone(), received.consumed.clone())
+        && consumed != delivered
+    {
+        received.losses.push(unread(evidence, &delivered.minus(&consumed)));
+    }
+    received
+}
+
+/// Accepted, in frames: what reached the end of the input hook, or else what IP gave to the protocols above it, which is the same (RFC
+/// 4293). IPv4 datagrams are whole there; IPv6 ones pass the hook in fragments, unless connection tracking reassembles them.
+fn past_the_filter(plan: &Plan, evidence: &Evidence, arrived: u64) -> Option<Amount> {
+    let counter = |name: &str| evidence.counter(name);
+    let hooks = evidence.stack.as_ref()?.hooks.as_ref();
+    let at_input = hooks.and_then(|hooks| hooks.get(&Hook::InputLast).copied());
+    let packets = at_input.map_or_else(
+        || {
+            let taken = counter("Ip.InDelivers") + counter("Ip.InUnknownProtos");
+            let taken = taken + counter("Ip6InDelivers") + counter("Ip6InUnknownProtos");
+            let own = counter("lo.rx.packets") + counter("IpExt.OutMcastPkts") + counter("Ip6OutMcastPkts");
+            let why = "without nftables chains, what the application sent to itself is counted as well";
+            Amount::between(taken.saturating_sub(own), taken, why)
+        },
+        Amount::exact,
+    );
+    let in_pieces = at_input.is_some() && counter("Ip6ReasmReqds") > 0;
+    let passes = |fate: &&Fate| {
+        let stopped = matches!(fate.end, End::Lost(_)) && fate.stage <= Stage::Accepted;
+        matches!(fate.key.carried, Carried::Ip { .. }) && !stopped
+    };
+    let passing = || plan.fates.iter().filter(passes);
+    let whole = |fate: &Fate| match fate.key.carried {
+        Carried::Ip { destination, .. } if destination.is_ipv6() && in_pieces => fate.frames.count(),
+        _ => fate.packets,
+    };
+    let expected: u64 = passing().map(|fate| whole(fate) * plan.rounds).sum();
+    let frames: u64 = passing().map(|fate| fate.frames.count() * plan.rounds).sum();
+    let accepted = if packets.known() == Some(expected) {
+        Amount::exact(frames)
+    } else if expected == frames {
+        packets
+    } else {
+        let most = passing().map(|fate| u64::from(fate.most_frames)).max().unwrap_or(1);
+        let why = "fragments are reassembled before the end of the input hook, and it counts packets";
+        Amount::between(packets.low(), packets.high().saturating_mul(most).min(frames), why)
+    };
+    Some(accepted.at_most(arrived))
+}
+
 impl Received {
     /// A cause that the kernel, a counter or the taps name.
-    fn claimed(&mut self, plan: &Plan, evidence: &Evidence, name: &str, stage: Stage, claim: &Claim, open: &mut Open) {
-        let (packets, layer) = match (claim.kernel, claim.stage) {
+    fn claimed(&mut self, plan: &Plan, evidence: &Evidence, name: &Named, stage: Stage, claim: &Claim, open: &mut Open) {
+        let (packets, layer) = match (claim.kernel, &claim.stage) {
+            (Some(kernel), Some(counted)) if counted.meets(&Amount::exact(kernel)) => (Amount::exact(kernel), Layer::Kernel),
             // Of packets without a record only the reason is known, and not of which protocol they were.
-            (Some(kernel), Some(counted)) if kernel != counted && records_are_missing(evidence) => {
-                (counted, Layer::Stage)
-            }
-            (Some(kernel), Some(counted)) if kernel != counted => {
-                // A timer's drop belongs to no packet on its way, and once in some hundred times it is not heard.
-                let not_heard = name == Cause::FragReasmTimeout.name() && kernel < counted;
-                if !not_heard {
-                    self.disagreements.push(Disagreement {
-                        cause: name.to_owned(),
-                        kernel: Some(kernel),
-                        stage: Some(counted),
-                        predicted: None,
-                    });
-                }
+            (Some(_), Some(counted)) if records_are_missing(evidence) => (counted.clone(), Layer::Stage),
+            (Some(kernel), Some(counted)) => {
+                self.disagree(name, kernel, counted);
                 // What one of them missed, the other saw.
-                if kernel > counted { (kernel, Layer::Kernel) } else { (counted, Layer::Stage) }
+                if kernel > counted.high() {
+                    (Amount::exact(kernel), Layer::Kernel)
+                } else {
+                    (counted.clone(), Layer::Stage)
+                }
             }
-            (Some(kernel), _) => (kernel, Layer::Kernel),
-            (None, counted) => (counted.unwrap_or(0), Layer::Stage),
+            (Some(kernel), None) => (Amount::exact(kernel), Layer::Kernel),
+            (None, Some(counted)) => (counted.clone(), Layer::Stage),
+            (None, None) => return,
         };
-        if packets == 0 {
-            return;
-        }
-        let cause = Cause::by_name(name);
-        let foretold = cause.map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
+        let foretold = name.known().map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
+        let frames = to_frames(plan, &packets, stage, &foretold);
         // What others of the namespace's packets came to, the counters hold too.
-        let frames = in_frames(plan, packets, &foretold).min(open.at(stage).map_or(u64::MAX, |open| *open));
-        if frames == 0 {
+        let frames = open.take(stage, &frames);
+        if frames.is_zero() {
             return;
         }
-        let mut loss = match (cause, foretold.first) {
-            (Some(cause), Some(_)) if foretold.frames.count() * plan.rounds == frames => {
-                by_prediction(cause, frames, layer, &foretold)
-            }
-            (Some(cause), _) => loss(cause, frames, layer, None),
-            (None, _) => of_another_kernel(name, frames),
-        };
+        let mut loss = named(plan, name, frames, layer, &foretold);
         for known in [&claim.dropped, &claim.tapped] {
-            if loss.frames.is_none() && known.count() == frames {
+            if loss.frames.is_none() && Some(known.count()) == loss.packets.known() {
                 loss.frames = Some(known.to_string());
+                loss.frames_assumed = claim.assumed;
             }
         }
         if loss.frames.is_none() {
-            loss.frames = all_that_came(plan, stage, frames);
+            loss.frames = loss.packets.known().and_then(|packets| all_that_came(plan, stage, packets));
         }
         loss.stage = stage;
         add_details(&mut loss, claim, plan, evidence);
-        open.take(stage, frames);
         self.losses.push(loss);
     }
 
-    /// What no counter shows and no kernel told: martians, source routes, groups that nobody joined. The frame says it.
+    /// The kernel and the counters say different things of one cause.
+    pub(super) fn disagree(&mut self, name: &Named, kernel: u64, counted: &Amount) {
+        // A timer's drop belongs to no packet on its way, and once in some hundred times it is not recorded.
+        let not_recorded = name.known() == Some(Cause::FragReasmTimeout) && kernel < counted.low();
+        if !not_recorded && !counted.meets(&Amount::exact(kernel)) {
+            self.disagreements.push(Disagreement {
+                cause: name.name().to_owned(),
+                kernel: Some(kernel),
+                stage: Some(if kernel > counted.high() { counted.high() } else { counted.low() }),
+                predicted: None,
+            });
+        }
+    }
+
+    /// What no counter and no drop reason shows: martians, source routes, groups that nobody joined. The frame says it.
     fn by_prediction(&mut self, plan: &Plan, open: &mut Open) {
         let mut seen: Vec<(Cause, Stage)> = Vec::new();
         for fate in &plan.fates {
@@ -150,19 +221,19 @@ impl Received {
             }
             seen.push((cause, stage));
             let foretold = predicted(plan, cause, stage);
-            let packets = open.take(stage, foretold.frames.count() * plan.rounds);
-            if packets > 0 {
+            let packets = open.take(stage, &Amount::exact(foretold.frames.count() * plan.rounds));
+            if packets.low() > 0 {
                 let mut loss = by_prediction(cause, packets, Layer::Predicted, &foretold);
                 loss.stage = stage;
                 self.losses.push(loss);
             }
         }
-        // What the application joins is not known before the run: a group's frames that nobody got were not joined.
-        let groups = unjoined(plan);
+        // What the application joins is not known before the run: a group's frames that no socket got were not joined.
+        let groups = unjoined(plan, true);
         let cause = Cause::MulticastNotJoined;
         if !self.has(cause, cause.row().stage) {
-            let packets = open.take(cause.row().stage, groups.count() * plan.rounds);
-            if packets > 0 {
+            let packets = open.take(cause.row().stage, &Amount::exact(groups.count() * plan.rounds));
+            if packets.low() > 0 {
                 self.losses.push(loss(cause, packets, Layer::Predicted, Some(groups.to_string())));
             }
         }
@@ -170,13 +241,22 @@ impl Received {
 
     /// What the receiver's kernel keeps for itself, and what nothing explains.
     fn rest(&mut self, plan: &Plan, evidence: &Evidence, claims: &Claims, open: &mut Open) {
-        for (stage, is_ip) in [(Stage::Accepted, false), (Stage::Delivered, true)] {
-            let kernels = plan.fates.iter().filter(|fate| is_kernels(fate));
-            let kernels = kernels.filter(|fate| matches!(fate.key.carried, Carried::Ip { .. }) == is_ip);
-            let frames = FrameRanges::union(kernels.map(|fate| &fate.frames));
-            let packets = open.take(stage, frames.count() * plan.rounds);
-            if packets > 0 {
-                let mut loss = loss(Cause::Kernel, packets, Layer::Predicted, Some(frames.to_string()));
+        let kernels = || plan.fates.iter().filter(|fate| is_kernels(fate));
+        let other = FrameRanges::union(
+            kernels().filter(|fate| !matches!(fate.key.carried, Carried::Ip { .. })).map(|fate| &fate.frames),
+        );
+        let ip = FrameRanges::union(
+            kernels().filter(|fate| matches!(fate.key.carried, Carried::Ip { .. })).map(|fate| &fate.frames),
+        );
+        for (stage, frames) in
+            [(Stage::Accepted, &other), (Stage::Accepted, &unjoined(plan, false)), (Stage::Delivered, &ip)]
+        {
+            let wanted = Amount::exact(frames.count() * plan.rounds);
+            let packets = open.take(stage, &wanted);
+            if packets.high() > 0 {
+                let known = packets == wanted;
+                let frames = Some(frames.to_string()).filter(|_| known);
+                let mut loss = loss(Cause::Kernel, packets, Layer::Predicted, frames);
                 loss.stage = if open.accepted.is_some() { stage } else { Stage::Delivered };
                 self.losses.push(loss);
             }
@@ -185,21 +265,24 @@ impl Received {
             if stage == Stage::Accepted && open.accepted.is_none() {
                 continue;
             }
-            let packets = open.take(stage, u64::MAX);
-            if packets > 0 {
-                let untapped = evidence.stack.as_ref().filter(|stack| stack.hooks.is_none() && stack.reasons.is_none());
-                let mut loss = if stage == Stage::Accepted && untapped.is_some_and(|stack| !stack.filters.is_empty()) {
-                    let mut loss = loss(Cause::NetfilterDrop, packets, Layer::Stage, None);
-                    loss.why.push_str(": one is loaded, and nothing else explains it");
-                    name_the_filter(&mut loss, plan, evidence);
-                    loss.frames = all_that_came(plan, stage, packets);
-                    loss
-                } else {
-                    unexplained(plan, evidence, claims, packets)
-                };
-                loss.stage = stage;
-                self.losses.push(loss);
+            let Some(packets) = open.at(stage).cloned() else { continue };
+            open.take(stage, &packets);
+            if packets.low() == 0 {
+                continue;
             }
+            let stack = evidence.stack.as_ref();
+            let untapped = stack.filter(|stack| !has_hooks(stack) && stack.reasons.is_none());
+            let mut loss = if stage == Stage::Accepted && untapped.is_some_and(|stack| !stack.filters.is_empty()) {
+                let mut loss = loss(Cause::NetfilterDrop, packets.clone(), Layer::Stage, None);
+                loss.why.push_str(": one is loaded, and nothing else explains it");
+                name_the_filter(&mut loss, plan, evidence);
+                loss.frames = packets.known().and_then(|packets| all_that_came(plan, stage, packets));
+                loss
+            } else {
+                unexplained(plan, evidence, claims, packets)
+            };
+            loss.stage = stage;
+            self.losses.push(loss);
         }
     }
 
@@ -207,7 +290,7 @@ impl Received {
         self.losses.iter().any(|loss| loss.stage == stage && loss.cause == cause.name())
     }
 
-    /// What was foretold and did not happen, or happened and should have been foretold.
+    /// What was predicted and did not happen, or happened and should have been predicted.
     fn compare_with_prediction(&mut self, plan: &Plan, evidence: &Evidence) {
         let arrived = evidence.arriving.as_ref().map(|arriving| arriving.arrived);
         let all_came = arrived == Some(plan.frames()) && plan.survey.unclassed.is_empty();
@@ -219,22 +302,23 @@ impl Received {
             for stage in [Stage::Accepted, Stage::Delivered] {
                 let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;
                 let is_it = |loss: &&Loss| loss.stage == stage && loss.cause == row.name;
-                let found = self.losses.iter().find(is_it).map(|loss| (loss.packets, loss.evidence));
-                let (seen, layer) = found.unwrap_or((0, Layer::Stage));
-                if foretold == seen {
+                let found = self.losses.iter().find(is_it).map(|loss| (loss.packets.clone(), loss.evidence));
+                let (seen, layer) = found.unwrap_or((Amount::exact(0), Layer::Stage));
+                if seen.meets(&Amount::exact(foretold)) {
                     continue;
                 }
-                let groups_are_open = row.cause == Cause::MulticastNotJoined && !unjoined(plan).is_empty();
+                let groups_are_open = row.cause == Cause::MulticastNotJoined && !unjoined(plan, true).is_empty();
                 // Where delivered can't be seen, nothing is said of it.
-                let unseen = stage == Stage::Delivered && self.delivered.is_none() && seen == 0;
-                // What a rule dropped came to nothing else any more.
-                if groups_are_open || unseen || filtered && seen < foretold {
+                let unseen = stage == Stage::Delivered && self.delivered.is_none() && seen.is_zero();
+                // What a rule dropped met nothing else any more.
+                if groups_are_open || unseen || filtered && seen.high() < foretold {
                     continue;
                 }
                 if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.name) {
                     told.predicted = Some(foretold);
                     continue;
                 }
+                let seen = if seen.low() > foretold { seen.low() } else { seen.high() };
                 self.disagreements.push(Disagreement {
                     cause: row.name.to_owned(),
                     kernel: (layer == Layer::Kernel).then_some(seen),
@@ -244,6 +328,30 @@ impl Received {
             }
         }
     }
+}
+
+/// Whether each hook has a tap.
+fn has_hooks(stack: &crate::evidence::Stack) -> bool {
+    stack.hooks.as_ref().is_some_and(|hooks| hooks.contains_key(&Hook::Ingress))
+}
+
+/// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
+pub(super) fn named(plan: &Plan, name: &Named, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
+    match (name.known(), foretold.first) {
+        (Some(cause), Some(_)) if frames.known() == Some(foretold.frames.count() * plan.rounds) => {
+            by_prediction(cause, frames, layer, foretold)
+        }
+        (Some(cause), _) => loss(cause, frames, layer, None),
+        (None, _) => of_another_kernel(name.name(), frames),
+    }
+}
+
+/// Packets as frames: the prediction knows how many fragments they came in.
+fn to_frames(plan: &Plan, packets: &Amount, stage: Stage, foretold: &Predicted<'_>) -> Amount {
+    if packets.known() == Some(foretold.packets * plan.rounds) {
+        return Amount::exact(foretold.frames.count() * plan.rounds);
+    }
+    if stage == Stage::Delivered { in_frames(plan, packets) } else { packets.clone() }
 }
 
 fn records_are_missing(evidence: &Evidence) -> bool {
@@ -287,6 +395,11 @@ fn is_foretold(cause: Cause) -> bool {
         | Cause::SocketRcvbuff
         | Cause::SocketFilter
         | Cause::ProtoMem
+        | Cause::CpuBacklog
+        | Cause::Xdp
+        | Cause::TcIngress
+        | Cause::UdpEncap
+        | Cause::SocketClosed
         | Cause::NotRead
         | Cause::Kernel
         | Cause::Unexplained => false,
@@ -322,12 +435,7 @@ fn all_that_came(plan: &Plan, stage: Stage, lost: u64) -> Option<String> {
     (came.count() * plan.rounds == lost).then(|| came.to_string())
 }
 
-/// Packets as frames: the prediction knows how many fragments they came in.
-fn in_frames(plan: &Plan, packets: u64, foretold: &Predicted<'_>) -> u64 {
-    if foretold.packets * plan.rounds == packets { foretold.frames.count() * plan.rounds } else { packets }
-}
-
-fn by_prediction(cause: Cause, packets: u64, evidence: Layer, predicted: &Predicted<'_>) -> Loss {
+fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, predicted: &Predicted<'_>) -> Loss {
     let mut loss = loss(cause, packets, evidence, Some(predicted.frames.to_string()));
     if let Some(fate) = predicted.first {
         loss.why.clone_from(&fate.why);
@@ -340,7 +448,7 @@ fn by_prediction(cause: Cause, packets: u64, evidence: Layer, predicted: &Predic
 }
 
 /// A reason that the table does not have.
-fn of_another_kernel(name: &str, packets: u64) -> Loss {
+fn of_another_kernel(name: &str, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Kernel, None);
     loss.cause = name.to_owned();
     loss.why = format!("the kernel dropped it, and says {name}: a reason that this version of restage has no row for");
@@ -349,7 +457,7 @@ fn of_another_kernel(name: &str, packets: u64) -> Loss {
 }
 
 /// What only the run knows: which hook, which function.
-fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence: &Evidence) {
+pub(super) fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence: &Evidence) {
     if let Some(detail) = &claim.detail {
         let _infallible = write!(loss.why, ": {detail}");
     }
@@ -363,10 +471,10 @@ fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence: &Evidence)
     }
     if loss.cause == Cause::SocketRcvbuff.name() {
         let full: Vec<String> = evidence
-            .queues
+            .sockets
             .iter()
-            .filter(|queue| queue.drops > 0)
-            .map(|queue| format!("udp:{} has {} bytes", queue.port, queue.buffer_bytes))
+            .filter(|record| record.drops > 0)
+            .map(|record| format!("udp:{} has {} bytes", record.socket.port, record.buffer_bytes))
             .collect();
         if !full.is_empty() {
             let _infallible = write!(loss.why, " ({})", full.join(", "));
@@ -401,11 +509,11 @@ fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
         let is_it = fate.datagrams > 0 && matches!(fate.end, End::Delivered | End::Open | End::Lost(Cause::NoSocket));
         // Of a source port only a connected socket asks.
         let from = Some((source, 0));
-        let sockets = &evidence.sockets;
+        let sockets: Vec<_> = evidence.sockets.iter().map(|record| record.socket.clone()).collect();
         let heard = sockets.iter().any(|socket| {
             socket.peer.is_none() && hears(socket, destination, port, from, &site.interface) == Hears::Yes
         });
-        (is_it && !heard).then(|| why_no_socket(destination, port, from, sockets, &site.interface))
+        (is_it && !heard).then(|| why_no_socket(destination, port, from, &sockets, &site.interface))
     })
 }
 
@@ -414,25 +522,26 @@ fn is_kernels(fate: &Fate) -> bool {
     fate.end == End::Kernel || fate.end == End::Open && fate.datagrams == 0
 }
 
-/// Datagrams to groups whose fate was not known before the run.
-fn unjoined(plan: &Plan) -> FrameRanges {
-    let open = plan.fates.iter().filter(|fate| fate.end == End::Open && fate.datagrams > 0);
-    let to_groups =
-        open.filter(|fate| matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_multicast()));
-    FrameRanges::union(to_groups.map(|fate| &fate.frames))
+/// Packets to groups of which isn't known before the run whether anybody joins them: datagrams, or those of other protocols.
+fn unjoined(plan: &Plan, datagrams: bool) -> FrameRanges {
+    let is_one = |fate: &&Fate| {
+        let Carried::Ip { destination, protocol, .. } = fate.key.carried else { return false };
+        destination.is_multicast() && (protocol == protocol::UDP) == datagrams
+    };
+    FrameRanges::union(plan.fates.iter().filter(|fate| fate.end == End::Open).filter(is_one).map(|fate| &fate.frames))
 }
 
-fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: u64) -> Loss {
+fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
     let delivered = plan.fates.iter().filter(|fate| fate.end == End::Delivered);
     let delivered = FrameRanges::union(delivered.map(|fate| &fate.frames));
-    if delivered.count() == packets {
+    if Some(delivered.count()) == loss.packets.known() {
         loss.frames = Some(delivered.to_string());
     }
     let functions: Vec<&str> = claims
         .0
         .iter()
-        .filter(|((name, _), _)| name == Cause::Unexplained.name())
+        .filter(|((_, name), _)| name.known() == Some(Cause::Unexplained))
         .flat_map(|(_, claim)| claim.functions.iter().map(String::as_str))
         .collect();
     if !functions.is_empty() {
@@ -443,16 +552,18 @@ fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: u64) 
     loss
 }
 
-fn unread(evidence: &Evidence, packets: u64) -> Loss {
-    let mut loss = loss(Cause::NotRead, packets, Layer::Stage, None);
-    let queues: Vec<String> = evidence
-        .queues
-        .iter()
-        .filter(|queue| queue.unread_bytes > 0)
-        .map(|queue| format!("udp:{} holds {} bytes", queue.port, queue.unread_bytes))
-        .collect();
-    if !queues.is_empty() {
-        loss.why = format!("still unread when the run ended: {}", queues.join(", "));
+/// What was delivered and not read: the socket was closed, or the datagrams are still in its queue.
+fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
+    let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.unread_bytes > 0);
+    let waiting: Vec<String> =
+        waiting.map(|record| format!("udp:{} holds {} bytes", record.socket.port, record.unread_bytes)).collect();
+    let closed = evidence.sockets.iter().any(|record| !record.until_end);
+    if waiting.is_empty() && closed {
+        return loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
+    }
+    let mut loss = loss(Cause::NotRead, packets.clone(), Layer::Stage, None);
+    if !waiting.is_empty() {
+        loss.why = format!("still unread when the run ended: {}", waiting.join(", "));
     }
     loss
 }

@@ -43,6 +43,10 @@ pub struct Fate {
     pub datagrams: u64,
     /// IP packets among them: each whole packet is one, the fragments of one together are one; 0 for what isn't IP.
     pub packets: u64,
+    /// The fewest frames that one of the datagrams has; 1 where it isn't fragmented.
+    pub fewest_frames: u32,
+    /// The most.
+    pub most_frames: u32,
     /// What becomes of them.
     pub end: End,
     /// The stage that they don't come to; for what isn't lost, [`Stage::Consumed`].
@@ -70,7 +74,10 @@ pub fn fate(class: Class, site: &Site) -> Fate {
         }
         End::Lost(cause) => (stack::stage(cause, &key), words::why(cause, &key, site), remedy::fix(cause, &key, site)),
     };
-    Fate { key, frames, datagrams, packets, end, stage, why, fix }
+    let each = u32::try_from(frames.count() / datagrams.max(1)).unwrap_or(u32::MAX).max(1);
+    let even = u64::from(each) * datagrams == frames.count();
+    let (fewest_frames, most_frames) = if even { (each, each) } else { (1, u32::try_from(frames.count()).unwrap_or(u32::MAX)) };
+    Fate { key, frames, datagrams, packets, fewest_frames, most_frames, end, stage, why, fix }
 }
 
 #[cfg(test)]

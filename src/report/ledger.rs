@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use super::words::{plural, thousands, visible, wrap};
 use super::{Look, Role, paint_lines};
-use crate::outcome::{Disagreement, Layer, Ledger, Loss, Stage};
+use crate::outcome::{Amount, Disagreement, Layer, Ledger, Loss, Stage};
 
 /// The cause of what the receiver's kernel keeps for itself (ARP, ND, ICMP …): no loss.
 const KERNEL: &str = "KERNEL";
@@ -28,20 +28,20 @@ pub(super) enum Detail {
 
 /// Whether packets with this cause are missing, rather than where they belong.
 pub(super) fn is_loss(loss: &Loss) -> bool {
-    loss.cause != KERNEL && loss.packets > 0
+    loss.cause != KERNEL && loss.packets.high() > 0
 }
 
 /// Every stage with its count, in order.
-pub(super) fn stages(ledger: &Ledger) -> [(Stage, Option<u64>); 8] {
+pub(super) fn stages(ledger: &Ledger) -> [(Stage, Option<Amount>); 8] {
     [
-        (Stage::Read, Some(ledger.read)),
-        (Stage::Selected, Some(ledger.selected)),
-        (Stage::Rewritten, Some(ledger.rewritten)),
-        (Stage::Sent, Some(ledger.sent)),
-        (Stage::Arrived, ledger.arrived),
-        (Stage::Accepted, ledger.accepted),
-        (Stage::Delivered, ledger.delivered),
-        (Stage::Consumed, ledger.consumed),
+        (Stage::Read, Some(Amount::exact(ledger.read))),
+        (Stage::Selected, Some(Amount::exact(ledger.selected))),
+        (Stage::Rewritten, Some(Amount::exact(ledger.rewritten))),
+        (Stage::Sent, Some(Amount::exact(ledger.sent))),
+        (Stage::Arrived, ledger.arrived.clone()),
+        (Stage::Accepted, ledger.accepted.clone()),
+        (Stage::Delivered, ledger.delivered.clone()),
+        (Stage::Consumed, ledger.consumed.clone()),
     ]
 }
 
@@ -69,7 +69,7 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
     let mut before: Option<u64> = None;
     for group in &groups {
         let losses = losses_before(ledger, &group.before);
-        if let (Stage::Selected, Some(before), Some(here)) = (group.stages[0], before, group.packets)
+        if let (Stage::Selected, Some(before), Some(here)) = (group.stages[0], before, group.packets.as_ref().and_then(Amount::known))
             && losses.is_empty()
             && before > here
         {
@@ -80,11 +80,14 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
             text.push_str(&loss_rows(loss, look, margin, Detail::Remedy));
         }
         let names: Vec<_> = group.stages.iter().map(|stage| name(*stage)).collect();
-        text.push_str(&match group.packets {
-            Some(packets) => margin.row(&thousands(packets), &names.join(", "), look.width),
+        text.push_str(&match &group.packets {
+            Some(packets) => {
+                let why = if packets.why().is_empty() { String::new() } else { format!(": {}", packets.why()) };
+                margin.row(&figure(packets), &format!("{}{why}", names.join(", ")), look.width)
+            }
             None => margin.row("?", &format!("{}: can't be seen here", names.join(", ")), look.width),
         });
-        before = group.packets.or(before);
+        before = group.packets.as_ref().and_then(Amount::known).or(before);
     }
     let beside = [
         (ledger.foreign, "foreign", "on the receiver's wire that this run did not send"),
@@ -135,7 +138,7 @@ struct Group {
     before: Vec<Stage>,
     /// At least one.
     stages: Vec<Stage>,
-    packets: Option<u64>,
+    packets: Option<Amount>,
 }
 
 fn groups(ledger: &Ledger) -> Vec<Group> {
@@ -162,22 +165,26 @@ fn groups(ledger: &Ledger) -> Vec<Group> {
 /// What did not come to these stages, the largest first.
 fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
     let mut losses: Vec<_> =
-        ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.packets > 0).collect();
-    losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets));
+        ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.packets.high() > 0).collect();
+    losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets.high()));
     losses
 }
 
 /// Columns that the widest figure takes, its sign included.
 fn figure_width(ledger: &Ledger) -> usize {
-    let counts = stages(ledger).into_iter().filter_map(|(_, packets)| packets);
-    let signed = ledger.losses.iter().map(|loss| loss.packets).chain([
-        ledger.foreign,
-        ledger.duplicated,
-        ledger.read.abs_diff(ledger.selected),
-    ]);
-    let widest =
-        counts.map(|packets| thousands(packets).len()).chain(signed.map(|packets| thousands(packets).len() + 1));
-    widest.max().unwrap_or_default()
+    let counts = stages(ledger).into_iter().filter_map(|(_, packets)| packets).map(|packets| figure(&packets).len());
+    let losses = ledger.losses.iter().map(|loss| figure(&loss.packets).len() + 1);
+    let signed = [ledger.foreign, ledger.duplicated, ledger.read.abs_diff(ledger.selected)];
+    let signed = signed.into_iter().map(|packets| thousands(packets).len() + 1);
+    counts.chain(losses).chain(signed).max().unwrap_or_default()
+}
+
+/// `5,548`, or `180..200` for a range.
+pub(super) fn figure(amount: &Amount) -> String {
+    match amount.known() {
+        Some(count) => thousands(count),
+        None => format!("{}..{}", thousands(amount.low()), thousands(amount.high())),
+    }
 }
 
 /// Where figures and text stand.
@@ -217,7 +224,7 @@ pub(super) fn hang(head: &str, text: &str, width: usize) -> String {
 }
 
 fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String {
-    let figure = format!("-{}", thousands(loss.packets));
+    let figure = format!("-{}", figure(&loss.packets));
     let evidence = match loss.evidence {
         Layer::Kernel => "kernel",
         Layer::Stage => "stage",
@@ -225,7 +232,8 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
     };
     let frames = loss.frames.as_deref().map_or_else(String::new, |frames| {
         let noun = if frames.contains([',', '-']) { "frames" } else { "frame" };
-        format!("{noun} {}; ", visible(&first_of(frames)))
+        let assumed = if loss.frames_assumed { ", assumed among identical ones" } else { "" };
+        format!("{noun} {}{assumed}; ", visible(&first_of(frames)))
     });
     let cause = visible(&loss.cause);
     let (role, what) = if is_loss(loss) {

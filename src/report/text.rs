@@ -122,9 +122,12 @@ fn failure(outcome: &Outcome) -> String {
         .iter()
         .flat_map(|ledger| &ledger.losses)
         .filter(|loss| ledger::is_loss(loss))
-        .max_by_key(|loss| loss.packets);
+        .max_by_key(|loss| loss.packets.high());
     match (failed.iter().any(counted), largest, failed.first()) {
-        (true, Some(loss), _) => format!("{} × {}", thousands(loss.packets), loss.cause),
+        (true, _, Some(Check { problem: Some(problem), .. })) if problem.what.contains("can't be decided") => {
+            problem.what.clone()
+        }
+        (true, Some(loss), _) => format!("{} × {}", ledger::figure(&loss.packets), loss.cause),
         (_, _, Some(Check { problem: Some(problem), .. })) => problem.what.clone(),
         (_, _, Some(check)) => format!("{} is not as expected", check.what),
         // No expectation failed, but the run did.
@@ -166,7 +169,7 @@ fn reached(ledger: &Ledger) -> String {
     let sent = format!("{:>7} sent", thousands(ledger.sent));
     match last {
         Some((stage, packets)) if stage > Stage::Sent => {
-            format!("{sent}  {:>7} {:<9}", thousands(packets), ledger::name(stage))
+            format!("{sent}  {:>7} {:<9}", ledger::figure(&packets), ledger::name(stage))
         }
         _ => padded(&sent, REACHED),
     }
@@ -202,7 +205,7 @@ fn find_line(find: &Find) -> String {
         None => found,
         Some(loss) => format!(
             "{found}; above it {} × {}: {}; {}",
-            thousands(loss.packets),
+            ledger::figure(&loss.packets),
             visible(&loss.cause),
             visible(&loss.why),
             visible(&loss.fix)

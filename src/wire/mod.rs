@@ -5,7 +5,6 @@
 //! and the kernel: nix, libc, netlink.
 //!
 //! Start at [`sender`] for the way out and [`ring`] for the way in; [`receiver`] is what reads where a scenario names no
-//! application. [`counters`], [`sockets`], [`loopback`], [`taps`] and [`drops`] are evidence; [`clock`] and [`poll`] wait;
 //! [`interface`] tells what there is, [`machine`] what decides there what becomes of a packet.
 //!
 //! `unsafe` stands only where a kernel interface has no safe wrapper: `packet_socket` (packet(7), sendmmsg(2)), `mapping` (mmap(2)), `ring`
@@ -13,12 +12,12 @@
 //! `drops/records` (records of the mapped BPF ring).
 
 mod addresses;
+mod borrow;
 pub mod clock;
 pub mod counters;
 pub mod drops;
 pub mod firewall;
 pub mod interface;
-pub mod loopback;
 pub mod machine;
 mod mapping;
 mod netlink;

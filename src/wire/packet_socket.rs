@@ -68,13 +68,6 @@ impl PacketSocket {
         self.set_option(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
     }
 
-    /// Lets only the frames pass for which the classic BPF program returns more than 0.
-    pub(super) fn attach_filter(&self, program: &[libc::sock_filter]) -> io::Result<()> {
-        let length = u16::try_from(program.len()).expect("filters are a handful of instructions");
-        let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-        self.set_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
-    }
-
     /// Binds to one interface; with `protocol` (an `EtherType`, or [`EVERY_PROTOCOL`]) it hears from now on, with 0 it never does.
     pub(super) fn bind(&self, index: u32, protocol: u16) -> io::Result<()> {
         // SAFETY: sockaddr_ll is plain integers and byte arrays, for which all zeros is a value.

@@ -28,7 +28,6 @@ use restage::scenario::require::{Listener, Transport};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::counters::{Counters, CountersReader};
 use restage::wire::interface::{self, InterfaceKind};
-use restage::wire::loopback::LoopbackCount;
 use restage::wire::receiver::{BuiltIn, Family};
 use restage::wire::ring::{DEFAULT_BYTES, Ring, RingStatistics};
 use restage::wire::sender::{PacketSender, SendResult};
@@ -387,34 +386,6 @@ fn hundreds_of_sockets_are_all_listed() {
 }
 
 #[test]
-fn each_datagram_over_the_loopback_counts_once() {
-    let Some(pair) = Pair::new() else { return };
-    let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
-    let mut count = pair.rx.enter(LoopbackCount::open).unwrap();
-    let (v4, v6, tcp) = pair.rx.enter(|| {
-        let v4 = UdpSocket::bind("10.9.0.2:4739").unwrap();
-        let v6 = UdpSocket::bind("[::1]:4739").unwrap();
-        (v4, v6, TcpListener::bind("127.0.0.1:4739").unwrap())
-    });
-    assert_eq!(count.datagrams().unwrap(), 0);
-    // To an address of rx0 from inside: the way is the loopback. 5,000 bytes are four fragments here.
-    pair.rx.ip("link set lo mtu 1500");
-    for size in [20, 1_000, 5_000] {
-        for _ in 0..100 {
-            v4.send_to(&vec![0; size], "10.9.0.2:4739").unwrap();
-            v6.send_to(&vec![0; size], "[::1]:4739").unwrap();
-        }
-    }
-    let connect = || std::net::TcpStream::connect("127.0.0.1:4739").map(|_| ());
-    pair.rx.enter(connect).unwrap();
-    drop(tcp);
-    assert_eq!(count.datagrams().unwrap(), 600);
-    send_all(&mut sender, &[udp_frame(0, 4739, 100)]);
-    v4.send_to(&vec![0; 60_000], "10.9.0.2:4739").unwrap();
-    assert_eq!(count.datagrams().unwrap(), 601);
-}
-
-#[test]
 fn an_interfaces_facts_are_told() {
     let Some(pair) = Pair::with_mtu(9000, 1500) else { return };
     let (facts, lo, none, names) = pair.tx.enter(|| {
@@ -515,9 +486,8 @@ fn without_privilege_it_is_said_what_is_missing() {
         let failure = PacketSender::open("lo").map(|_| ()).unwrap_err();
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
-        assert_eq!(LoopbackCount::open().map(|_| ()).unwrap_err(), failure);
         drops::without_capabilities_it_is_said_what_is_missing();
-        let Ok(Installed::Absent(reason)) = Taps::install("lo", Mode::Packets) else {
+        let Ok(Installed::Absent(reason)) = Taps::install("lo", Mode::Packets, &[]) else {
             panic!("taps without privilege")
         };
         println!("<<{failure:#?}\n{reason}>>");

@@ -32,7 +32,7 @@ fn lab() -> Option<Lab> {
 
 /// Taps on rx0; `None`, said, where the kernel has none.
 fn install(lab: &Lab, mode: Mode) -> Option<Taps> {
-    match lab.receiver.run(|| Taps::install("rx0", mode)).unwrap().unwrap() {
+    match lab.receiver.run(|| Taps::install("rx0", mode, &[4739])).unwrap().unwrap() {
         Installed::Taps(taps) if taps.no_records.is_some() => {
             skip(&format!("no records: {:?}", taps.no_records));
             None
@@ -226,7 +226,7 @@ fn taps_leave_nothing_behind_and_survive_a_flush() {
 #[test]
 fn taps_need_an_interface() {
     let Some(lab) = lab() else { return };
-    let failure = lab.receiver.run(|| Taps::install("eth7", Mode::Counters)).unwrap().unwrap_err();
+    let failure = lab.receiver.run(|| Taps::install("eth7", Mode::Counters, &[])).unwrap().unwrap_err();
     assert_eq!(failure.kind, Kind::Invalid);
 }
 

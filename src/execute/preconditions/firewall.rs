@@ -82,7 +82,7 @@ fn refused(
         tcp: listener.transport == Transport::Tcp,
     };
     let Some(frame) = probe.frame() else { return Ok(None) };
-    let taps = site.receiver.run(|| Taps::install(&site.receiver_interface, Mode::Counters))??;
+    let taps = site.receiver.run(|| Taps::install(&site.receiver_interface, Mode::Counters, &[]))??;
     let mut taps = match taps {
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {

@@ -105,7 +105,7 @@ impl Log {
     pub(super) fn received(&self) -> Counts {
         let mut counts = Counts::default();
         for group in &self.groups {
-            counts.add(group.hook, group.received);
+            counts.add(super::Tally::Hook(group.hook), group.received);
         }
         counts
     }

@@ -34,14 +34,74 @@ const NETLINK_NETFILTER: isize = 12;
 /// Bytes of a packet, from its network header on, that a record holds at most.
 pub const RECORD_BYTES: u16 = 160;
 
-/// Packets at each hook.
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tally {
+    /// Packets from outside that passed this hook.
+    Hook(Hook),
+    /// UDP packets from outside that passed [`Hook::InputLast`]; each fragment counts where it isn't reassembled yet (IPv6).
+    Udp,
+    /// UDP packets that the receiver sent to itself, over `lo` or looped back, behind the input hook.
+    OwnUdp,
+    /// Those of them that were looped back: its own multicast and broadcast.
+    OwnUdpLooped,
+    /// Those of [`Self::OwnUdp`] that go to one of the given ports.
+    OwnUdpToPorts,
+    /// ICMP "port unreachable" messages over `lo`: the receiver's own datagrams to closed ports. The kernel limits their rate elsewhere,
+    /// but not on `lo`.
+    ClosedPorts,
+}
+
+impl Tally {
+    const ALL: [Self; 11] = [
+        Self::Hook(Hook::Ingress),
+        Self::Hook(Hook::PreroutingFirst),
+        Self::Hook(Hook::PreroutingLast),
+        Self::Hook(Hook::InputFirst),
+        Self::Hook(Hook::InputLast),
+        Self::Hook(Hook::Forward),
+        Self::Udp,
+        Self::OwnUdp,
+        Self::OwnUdpLooped,
+        Self::OwnUdpToPorts,
+        Self::ClosedPorts,
+    ];
+
+    /// Its place in [`Self::ALL`].
+    fn place(self) -> u8 {
+        match self {
+            Self::Hook(Hook::Ingress) => 0,
+            Self::Hook(Hook::PreroutingFirst) => 1,
+            Self::Hook(Hook::PreroutingLast) => 2,
+            Self::Hook(Hook::InputFirst) => 3,
+            Self::Hook(Hook::InputLast) => 4,
+            Self::Hook(Hook::Forward) => 5,
+            Self::Udp => 6,
+            Self::OwnUdp => 7,
+            Self::OwnUdpLooped => 8,
+            Self::OwnUdpToPorts => 9,
+            Self::ClosedPorts => 10,
+        }
+    }
+
+    fn at(place: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(place)).copied()
+    }
+}
+
+/// Packets by what they are counted as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts([u64; 6]);
+pub struct Counts([u64; Tally::ALL.len()]);
 
 impl Counts {
     /// Packets at this hook.
     pub fn get(&self, hook: Hook) -> u64 {
-        self.0[place(hook)]
+        self.of(Tally::Hook(hook))
+    }
+
+    /// Packets of this kind.
+    pub fn of(&self, tally: Tally) -> u64 {
+        self.0[usize::from(tally.place())]
     }
 
     /// How many came since `before`.
@@ -50,26 +110,16 @@ impl Counts {
         Self(std::array::from_fn(|place| self.0[place].saturating_sub(before.0[place])))
     }
 
-    fn add(&mut self, hook: Hook, packets: u64) {
-        self.0[place(hook)] += packets;
-    }
-}
-
-/// The hook's place in [`Hook::ALL`].
-fn place(hook: Hook) -> usize {
-    match hook {
-        Hook::Ingress => 0,
-        Hook::PreroutingFirst => 1,
-        Hook::PreroutingLast => 2,
-        Hook::InputFirst => 3,
-        Hook::InputLast => 4,
-        Hook::Forward => 5,
+    fn add(&mut self, tally: Tally, packets: u64) {
+        self.0[usize::from(tally.place())] += packets;
     }
 }
 
 /// What the chains do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Count it at [`Hook::InputLast`] only, which costs a fast sender little.
+    Input,
     /// Count it.
     Counters,
     /// Count it, and send a copy of its head.
@@ -90,13 +140,16 @@ pub enum Installed {
 pub struct Taps {
     /// Why there are no copies of packets, although they were asked for: a fragment of a sentence. The counters are there.
     pub no_records: Option<String>,
+    /// Where the chains are.
+    hooks: Vec<Hook>,
     channel: Channel,
     table: String,
     log: Log,
 }
 
 impl Taps {
-    /// Puts the chains into the calling thread's network namespace. They look only at what came in on `interface`.
+    /// Puts the chains into the calling thread's network namespace. What came in from outside is counted apart from what the receiver
+    /// sent to itself; only the ingress hook is that of `interface` alone. `ports` are for [`Tally::OwnUdpToPorts`].
     ///
     /// Each installation has tables of its own, named `restage-` and a number. From Linux 5.12 on they belong to our socket
     /// (`NFT_TABLE_F_OWNER`): `nft flush ruleset` leaves them alone, and they go when this process ends, however it ends. Before,
@@ -105,8 +158,9 @@ impl Taps {
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel refuses chains that it knows.
-    pub fn install(interface: &str, mode: Mode) -> Result<Installed> {
+    pub fn install(interface: &str, mode: Mode, ports: &[u16]) -> Result<Installed> {
         let device = interface::existing(interface)?;
+        let hooks = if mode == Mode::Input { vec![Hook::InputLast] } else { Hook::ALL.to_vec() };
         let mut channel = match Channel::open(NETLINK_NETFILTER) {
             Ok(channel) => channel,
             Err(error) => return absent_or_failed(&ruleset::Unloaded { what: "be reached".to_owned(), error }),
@@ -124,7 +178,7 @@ impl Taps {
                 }
             }
         }
-        let mut loaded = ruleset::load(&mut channel, &table, &device, &log.groups());
+        let mut loaded = ruleset::load(&mut channel, &table, &device, &hooks, &log.groups(), ports);
         if let Err(unloaded) = &loaded
             && !log.groups().is_empty()
             && unloaded.absent()
@@ -132,11 +186,11 @@ impl Taps {
             // Counting alone is done by other code of the kernel.
             let reason = format!("this kernel's nf_tables can't {}: {}", unloaded.what, unloaded.error);
             log = Log::none().map_err(failed)?;
-            loaded = ruleset::load(&mut channel, &table, &device, &[]);
+            loaded = ruleset::load(&mut channel, &table, &device, &hooks, &[], ports);
             no_records = Some(reason);
         }
         match loaded {
-            Ok(()) => Ok(Installed::Taps(Self { no_records, channel, table, log })),
+            Ok(()) => Ok(Installed::Taps(Self { no_records, hooks, channel, table, log })),
             Err(unloaded) => absent_or_failed(&unloaded),
         }
     }
@@ -149,13 +203,12 @@ impl Taps {
         let counted = ruleset::counters(&mut self.channel, &self.table)
             .map_err(|error| Failure::system("can't read the counters of our nftables chains", &error))?;
         let mut counts = Counts::default();
-        let mut missing = Vec::new();
-        for (hook, packets) in Hook::ALL.into_iter().zip(counted) {
-            match packets {
-                Some(packets) => counts.add(hook, packets),
-                None => missing.push(format!("`{}`", ruleset::chain(hook))),
-            }
+        for (tally, packets) in &counted {
+            counts.add(*tally, *packets);
         }
+        let is_there = |hook: &Hook| counted.iter().any(|(tally, _)| *tally == Tally::Hook(*hook));
+        let missing: Vec<_> =
+            self.hooks.iter().filter(|hook| !is_there(hook)).map(|hook| format!("`{}`", ruleset::chain(*hook))).collect();
         if missing.is_empty() {
             return Ok(counts);
         }
@@ -178,6 +231,11 @@ impl Taps {
         self.log.read(see).map_err(|error| Failure::system("can't read copies of packets (nfnetlink_log)", &error))
     }
 
+    /// The hooks that have a chain.
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
     /// Records that were read, at each hook.
     pub fn received(&self) -> Counts {
         self.log.received()
@@ -197,9 +255,16 @@ impl AsFd for Taps {
     }
 }
 
+impl Taps {
+    /// Removes the chains now, and not only when this is dropped.
+    pub fn remove(&mut self) {
+        ruleset::unload(&mut self.channel, &self.table);
+    }
+}
+
 impl Drop for Taps {
     fn drop(&mut self) {
-        ruleset::unload(&mut self.channel, &self.table);
+        self.remove();
     }
 }
 
@@ -231,16 +296,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_hook_has_its_place() {
-        assert_eq!(Hook::ALL.map(place), [0, 1, 2, 3, 4, 5]);
+    fn every_tally_has_its_place() {
+        assert_eq!(Tally::ALL.map(Tally::place), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 
     #[test]
     fn a_difference_is_taken_at_each_hook() {
         let (mut before, mut after) = (Counts::default(), Counts::default());
-        before.add(Hook::Ingress, 3);
-        after.add(Hook::Ingress, 5);
-        after.add(Hook::Forward, 1);
+        before.add(Tally::Hook(Hook::Ingress), 3);
+        after.add(Tally::Hook(Hook::Ingress), 5);
+        after.add(Tally::Hook(Hook::Forward), 1);
         assert_eq!(Hook::ALL.map(|hook| after.since(&before).get(hook)), [2, 0, 0, 0, 0, 1]);
     }
 }

@@ -1,0 +1,182 @@
+//! What a packet's drop means for the ledger: which stage it did not reach, and why. Start at [`meaning`].
+
+use super::claims::{Key, predicted};
+use crate::cause::Cause;
+use crate::evidence::DropKind;
+use crate::outcome::Stage;
+use crate::packet::layers::protocol;
+use crate::plan::Plan;
+
+/// A cause of the table, or a reason that only the kernel knows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Named {
+    /// A row of [`crate::cause::TABLE`]. Rows are ordered as a packet meets them.
+    Known(Cause),
+    /// A name in the kernel's `enum skb_drop_reason` that the table does not have.
+    Other(String),
+}
+
+impl Named {
+    pub(super) fn of(name: &str) -> Self {
+        Cause::by_name(name).map_or_else(|| Self::Other(name.to_owned()), Self::Known)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Known(cause) => cause.name(),
+            Self::Other(name) => name,
+        }
+    }
+
+    pub(super) fn known(&self) -> Option<Cause> {
+        match self {
+            Self::Known(cause) => Some(*cause),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// What a drop means.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Meaning {
+    /// The packet is lost.
+    Lost(Stage, Named),
+    /// The kernel is done with a packet of a protocol of its own; such a packet did not reach this stage.
+    Kernel(Stage),
+    /// The packet was in a socket's queue when the socket was closed.
+    Closed,
+}
+
+/// The stage and the cause of a drop that is a loss. `sockets`: whether datagrams go into sockets of the receiver.
+pub(super) fn resolve(plan: &Plan, kind: &DropKind, sockets: bool) -> Option<Key> {
+    match meaning(plan, kind, sockets) {
+        Meaning::Lost(stage, name) => Some((stage, name)),
+        Meaning::Kernel(_) | Meaning::Closed => None,
+    }
+}
+
+/// What a drop means. `sockets`: whether datagrams go into sockets of the receiver.
+pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
+    let six = kind.version == 6;
+    let function = kind.function.as_deref().unwrap_or_default();
+    let predicts = |cause, stage| predicted(plan, cause, stage).packets > 0;
+    let lost = |cause: Cause| Meaning::Lost(cause.row().stage, Named::Known(cause));
+    let meaning = match kind.reason.as_str() {
+        "QUEUE_PURGE" | "SOCKET_CLOSE" => return Meaning::Closed,
+        "NOT_SPECIFIED" if function.contains("destruct") => return Meaning::Closed,
+        "NOT_SPECIFIED" if ["stp_", "snap_", "llc_", "garp_", "mrp_"].iter().any(|name| function.starts_with(name)) => {
+            lost(Cause::UnhandledProto)
+        }
+        "NOT_SPECIFIED" if function.starts_with("arp_") => return Meaning::Kernel(Stage::Accepted),
+        // A datagram that a socket handed to its encapsulation.
+        "NOT_SPECIFIED" | "XFRM_POLICY" if kind.protocol == protocol::UDP && is_encapsulation(function) => lost(Cause::UdpEncap),
+        // A bridge that the interface is in has no other port for the frame's MAC.
+        "NO_TX_TARGET" if function.starts_with("br_") => lost(Cause::Otherhost),
+        "NOT_SPECIFIED" => {
+            let source_route = kind.source_route || kind.version == 0 && predicts(Cause::SourceRoute, Stage::Accepted);
+            let to_group = kind.to_group || kind.version == 0 && predicts(Cause::MulticastNotJoined, Stage::Accepted);
+            match (source_route, to_group) {
+                (true, _) => lost(Cause::SourceRoute),
+                (false, true) if stage_in(function) == Stage::Accepted => not_joined(kind),
+                (false, true | false) => {
+                    Meaning::Lost(stage_in(function), Named::Known(Cause::Unexplained))
+                }
+            }
+        }
+        "PKT_TOO_SMALL" => {
+            let in_udp = function.contains("udp");
+            let only_udp = function.is_empty()
+                && predicts(Cause::PktTooSmall, Stage::Delivered)
+                && !predicts(Cause::PktTooSmall, Stage::Accepted);
+            let stage = if in_udp || only_udp { Stage::Delivered } else { Stage::Accepted };
+            Meaning::Lost(stage, Named::Known(Cause::PktTooSmall))
+        }
+        // IPv6 reassembles behind the input hook, unless connection tracking does it.
+        reason @ ("FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR") => {
+            let stage = if six && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted };
+            Meaning::Lost(stage, Named::of(reason))
+        }
+        reason => {
+            let name = Named::of(reason);
+            let stage = name.known().map_or_else(|| stage_of(reason, function), |cause| cause.row().stage);
+            Meaning::Lost(stage, name)
+        }
+    };
+    let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
+    let is_told = matches!(name.name(), "TCP_CSUM" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
+    let own = matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP);
+    // What the kernel refuses of its own protocols (a segment without a connection) it has dealt with.
+    if !is_told && (own || !sockets) { Meaning::Kernel(Stage::Delivered) } else { meaning }
+}
+
+/// Whether this function of the kernel is one of a protocol inside UDP: ESP (RFC 3948), L2TP, VXLAN, Geneve and the like.
+fn is_encapsulation(function: &str) -> bool {
+    ["xfrm", "esp", "l2tp", "vxlan", "geneve", "gtp", "fou", "gue", "wg_", "bareudp", "encap"]
+        .iter()
+        .any(|name| function.contains(name))
+}
+
+/// A multicast packet of a group that nobody joined: a datagram is lost; other protocols' (VRRP, OSPF, MLD …) are not for this host.
+fn not_joined(kind: &DropKind) -> Meaning {
+    let cause = Cause::MulticastNotJoined;
+    if kind.version != 0 && kind.protocol != protocol::UDP {
+        return Meaning::Kernel(Stage::Accepted);
+    }
+    Meaning::Lost(cause.row().stage, Named::Known(cause))
+}
+
+/// The stage that a packet with this reason did not reach, by where in the stack Linux 6.18 raises it.
+fn stage_of(reason: &str, function: &str) -> Stage {
+    const AT_A_SOCKET: [&str; 11] = [
+        "SOCKET_BACKLOG",
+        "ICMP_CSUM",
+        "INVALID_PROTO",
+        "XFRM_POLICY",
+        "SKB_UCOPY_FAULT",
+        "PFMEMALLOC",
+        "PACKET_SOCK_ERROR",
+        "SECURITY_HOOK",
+        "PSP_INPUT",
+        "VXLAN_INVALID_HDR",
+        "VXLAN_VNI_NOT_FOUND",
+    ];
+    if AT_A_SOCKET.contains(&reason) || reason.starts_with("TCP_") || reason.starts_with("IPV6_NDISC_") {
+        Stage::Delivered
+    } else {
+        stage_in(function)
+    }
+}
+
+/// The stage that a packet did not reach which this function of the kernel dropped.
+fn stage_in(function: &str) -> Stage {
+    const BEHIND_THE_INPUT_HOOK: [&str; 22] = [
+        "udp", "tcp", "icmp", "igmp", "raw", "sock", "ping", "sctp", "dccp", "esp", "ah_", "ah6_", "xfrm", "gre", "vxlan", "geneve",
+        "l2tp", "ndisc", "mld", "protocol_deliver", "local_deliver", "ipv6_rthdr",
+    ];
+    let behind = BEHIND_THE_INPUT_HOOK.iter().any(|name| function.contains(name));
+    if behind || function.starts_with("ip6_input") || function.starts_with("ipv6_destopt") {
+        Stage::Delivered
+    } else {
+        Stage::Accepted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_reasons_have_the_stage_of_the_function_that_raised_them() {
+        for (reason, function, stage) in [
+            ("XFRM_POLICY", "", Stage::Delivered),
+            ("TCP_FLAGS", "tcp_v4_rcv", Stage::Delivered),
+            ("NEW_REASON", "udp_queue_rcv_one_skb", Stage::Delivered),
+            ("NEW_REASON", "ip_route_input_slow", Stage::Accepted),
+            ("NEW_REASON", "tc_run", Stage::Accepted),
+            ("NOMEM", "ip6_input_finish", Stage::Delivered),
+            ("IPV6_BAD_EXTHDR", "ipv6_parse_hopopts", Stage::Accepted),
+        ] {
+            assert_eq!(stage_of(reason, function), stage, "{reason} in {function}");
+        }
+    }
+}

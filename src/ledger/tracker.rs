@@ -1,0 +1,333 @@
+//! Packets followed one by one through the receiver's stack, from what the kernel's tracepoints say of each; in bounded memory.
+//!
+//! A packet is named by its position: the how-manieth it was to arrive. A datagram in fragments ends as its last fragment to arrive
+//! does, since the kernel goes on with that one. A socket's queue is first in, first out, so that the first datagram read is the first
+//! that was queued. Start at [`PacketTracker`].
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::evidence::{DropKind, Ending};
+use crate::packet::layers::protocol;
+use crate::plan::FrameRanges;
+
+/// So many packets may be on their way at once; with more, what became of all of them is not known.
+const MOST_OPEN: usize = 1 << 18;
+
+/// What a packet is, as far as it decides what an end means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Class {
+    ip: bool,
+    udp: bool,
+}
+
+/// Which datagram a fragment belongs to: source, destination, identification, protocol (RFC 791 section 3.2, RFC 8200 section 4.5).
+type FragmentKey = ([u8; 16], [u8; 16], u32, u8);
+
+#[derive(Debug)]
+struct Packet {
+    /// `None` for a packet that this run did not send.
+    frame: Option<u64>,
+    class: Class,
+    fragment: Option<FragmentKey>,
+    /// Queues that it is in.
+    queued: u32,
+    read: bool,
+    closed: bool,
+    dropped: Option<usize>,
+    used: Option<usize>,
+    /// The fragment whose end is this one's.
+    leader: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Positions; `None` for a datagram of the receiver's own.
+    waiting: VecDeque<Option<u64>>,
+    /// Reads whose datagram was not recorded yet: another processor did both.
+    early_reads: u64,
+}
+
+/// Every packet that arrived, and what became of it.
+#[derive(Debug, Default)]
+pub struct PacketTracker {
+    packets: VecDeque<Packet>,
+    first: u64,
+    queues: HashMap<u64, Queue>,
+    /// Fragments of datagrams that are not whole, in the order in which they arrived.
+    fragments: HashMap<FragmentKey, Vec<u64>>,
+    /// Drops by what the kernel said and where.
+    kinds: Vec<(DropKind, u64)>,
+    /// Places in the kernel where packets were used up.
+    places: Vec<u64>,
+    ends: BTreeMap<RawEnding, FrameRanges>,
+    overflowed: bool,
+}
+
+/// An ending, with indices instead of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RawEnding {
+    Read,
+    Unread,
+    Closed,
+    Dropped(usize),
+    Used(usize, bool, bool),
+    Unseen(bool, bool),
+}
+
+impl PacketTracker {
+    /// A packet arrived: `frame` is its number in the capture, `packet` its first bytes from the network header on.
+    pub fn arrive(&mut self, position: u64, frame: Option<u64>, packet: &[u8]) {
+        let end = self.first + self.packets.len() as u64;
+        // Positions come in order; one that doesn't is of a record that was lost.
+        self.overflowed |= position != end;
+        if position < end {
+            return;
+        }
+        let fragment = fragment_key(packet);
+        if let Some(key) = fragment {
+            self.fragments.entry(key).or_default().push(position);
+        }
+        for _ in end..position {
+            self.packets.push_back(Packet::new(None, Class { ip: false, udp: false }, None));
+        }
+        self.packets.push_back(Packet::new(frame, class(packet), fragment));
+        self.settle_first();
+        if self.packets.len() > MOST_OPEN {
+            self.overflowed = true;
+            let packet = self.packets.pop_front();
+            self.first += 1;
+            drop(packet);
+        }
+    }
+
+    /// It was put into a socket's queue; `None` for a datagram of the receiver's own.
+    pub fn queue(&mut self, position: Option<u64>, socket: u64) {
+        let queue = self.queues.entry(socket).or_default();
+        let is_read = queue.early_reads > 0;
+        if is_read {
+            queue.early_reads -= 1;
+        } else {
+            queue.waiting.push_back(position);
+        }
+        let Some(position) = position else { return };
+        if let Some(packet) = self.packet(position) {
+            packet.read |= is_read;
+            packet.queued += u32::from(!is_read);
+        }
+        self.conclude(position);
+    }
+
+    /// A datagram was read of a socket.
+    pub fn read(&mut self, socket: u64) {
+        let queue = self.queues.entry(socket).or_default();
+        match queue.waiting.pop_front() {
+            None => queue.early_reads += 1,
+            Some(None) => {}
+            Some(Some(position)) => {
+                if let Some(packet) = self.packet(position) {
+                    packet.queued = packet.queued.saturating_sub(1);
+                    packet.read = true;
+                }
+            }
+        }
+    }
+
+    /// The kernel dropped it; `location` is the place in its code, `closing` whether that is the end of a socket's queue.
+    pub fn drop_packet(&mut self, position: u64, kind: &DropKind, location: u64) {
+        let known = self.kinds.iter().position(|(known, at)| *at == location && known == kind);
+        let index = known.unwrap_or_else(|| {
+            self.kinds.push((kind.clone(), location));
+            self.kinds.len() - 1
+        });
+        let Some(packet) = self.packet(position) else { return };
+        let was_queued = packet.queued > 0;
+        if was_queued {
+            packet.queued -= 1;
+        }
+        if was_queued && kind.reason != "UDP_CSUM" {
+            packet.closed = true;
+        } else {
+            packet.dropped = Some(index);
+        }
+        if was_queued {
+            self.take_out(position);
+        }
+        let in_reassembly = matches!(kind.reason.as_str(), "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
+        if !in_reassembly {
+            self.conclude(position);
+        }
+    }
+
+    /// The kernel used it up without losing it; `location` is the place in its code.
+    pub fn use_up(&mut self, position: u64, location: u64) {
+        let known = self.places.iter().position(|place| *place == location);
+        let index = known.unwrap_or_else(|| {
+            self.places.push(location);
+            self.places.len() - 1
+        });
+        if let Some(packet) = self.packet(position)
+            && packet.queued == 0
+            && !packet.read
+        {
+            packet.used = Some(index);
+        }
+    }
+
+    /// The places in the kernel's code that were named.
+    pub fn locations(&self) -> impl Iterator<Item = u64> {
+        self.kinds.iter().map(|(_, location)| *location).chain(self.places.iter().copied())
+    }
+
+    /// Frames by what became of them; `None` where that isn't known of all. `functions`: the names of the locations.
+    pub fn finish(mut self, functions: &BTreeMap<u64, String>) -> Option<BTreeMap<Ending, FrameRanges>> {
+        for index in 0..self.packets.len() {
+            let packet = &self.packets[index];
+            let Some(frame) = packet.frame else { continue };
+            let ending = self.ending(packet);
+            self.ends.entry(ending).or_default().add(frame);
+        }
+        if self.overflowed {
+            return None;
+        }
+        let mut ends: BTreeMap<Ending, FrameRanges> = BTreeMap::new();
+        for (raw, frames) in self.ends {
+            let ending = match raw {
+                RawEnding::Read => Ending::Read,
+                RawEnding::Unread => Ending::Unread,
+                RawEnding::Closed => Ending::Closed,
+                RawEnding::Dropped(kind) => {
+                    let (kind, location) = &self.kinds[kind];
+                    Ending::Dropped(DropKind { function: functions.get(location).cloned(), ..kind.clone() })
+                }
+                RawEnding::Used(place, ip, udp) => {
+                    Ending::Used { function: functions.get(&self.places[place]).cloned(), ip, udp }
+                }
+                RawEnding::Unseen(ip, udp) => Ending::Unseen { ip, udp },
+            };
+            ends.entry(ending).or_default().merge(&frames);
+        }
+        Some(ends)
+    }
+
+    fn packet(&mut self, position: u64) -> Option<&mut Packet> {
+        self.packets.get_mut(usize::try_from(position.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Takes a packet out of the queue that was closed with it: what was queued before it is gone as well.
+    fn take_out(&mut self, position: u64) {
+        for queue in self.queues.values_mut() {
+            if let Some(at) = queue.waiting.iter().position(|waiting| *waiting == Some(position)) {
+                queue.waiting.remove(at);
+                // The receiver's own datagrams that were queued before it.
+                while queue.waiting.front() == Some(&None) && at > 0 {
+                    queue.waiting.pop_front();
+                }
+                return;
+            }
+        }
+    }
+
+    /// The datagram that this fragment completed goes on as this one.
+    fn conclude(&mut self, position: u64) {
+        let Some(key) = self.packet(position).and_then(|packet| packet.fragment) else { return };
+        let Some(members) = self.fragments.get(&key) else { return };
+        if members.last() != Some(&position) {
+            return;
+        }
+        for member in self.fragments.remove(&key).unwrap_or_default() {
+            if member != position
+                && let Some(packet) = self.packet(member)
+                && packet.dropped.is_none()
+            {
+                packet.leader = Some(position);
+            }
+        }
+    }
+
+    /// What became of it, as far as is known now.
+    fn ending(&self, packet: &Packet) -> RawEnding {
+        let Class { ip, udp } = packet.class;
+        let leader = packet.leader.and_then(|leader| usize::try_from(leader.checked_sub(self.first)?).ok());
+        let packet = match leader.and_then(|leader| self.packets.get(leader)) {
+            Some(leader) if packet.dropped.is_none() => leader,
+            _ => packet,
+        };
+        if packet.read {
+            RawEnding::Read
+        } else if packet.queued > 0 {
+            RawEnding::Unread
+        } else if packet.closed {
+            RawEnding::Closed
+        } else if let Some(kind) = packet.dropped {
+            RawEnding::Dropped(kind)
+        } else if let Some(place) = packet.used {
+            RawEnding::Used(place, ip, udp)
+        } else {
+            RawEnding::Unseen(ip, udp)
+        }
+    }
+
+    /// Forgets the packets at the front of which nothing more will be said.
+    fn settle_first(&mut self) {
+        while let Some(packet) = self.packets.front() {
+            // A fragment's end may be that of one that arrives later.
+            let is_over = packet.fragment.is_none()
+                && packet.queued == 0
+                && (packet.read || packet.closed || packet.dropped.is_some());
+            if !is_over {
+                return;
+            }
+            let ending = self.ending(packet);
+            if let Some(frame) = packet.frame {
+                self.ends.entry(ending).or_default().add(frame);
+            }
+            self.packets.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+impl Packet {
+    fn new(frame: Option<u64>, class: Class, fragment: Option<FragmentKey>) -> Self {
+        Self { frame, class, fragment, queued: 0, read: false, closed: false, dropped: None, used: None, leader: None }
+    }
+}
+
+fn class(packet: &[u8]) -> Class {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => Class { ip: true, udp: packet.get(9) == Some(&protocol::UDP) },
+        Some(6) => Class { ip: true, udp: super::following::upper_protocol(packet) == protocol::UDP },
+        _ => Class { ip: false, udp: false },
+    }
+}
+
+/// `None` for a packet that is no fragment.
+fn fragment_key(packet: &[u8]) -> Option<FragmentKey> {
+    match packet.first()? >> 4 {
+        4 => {
+            let field = u16::from_be_bytes(*packet.get(6..)?.first_chunk()?);
+            let identification = u16::from_be_bytes(*packet.get(4..)?.first_chunk()?);
+            let (mut source, mut destination) = ([0; 16], [0; 16]);
+            source[..4].copy_from_slice(packet.get(12..16)?);
+            destination[..4].copy_from_slice(packet.get(16..20)?);
+            (field & 0x3fff != 0).then_some((source, destination, identification.into(), *packet.get(9)?))
+        }
+        6 => {
+            let (mut next, mut at) = (*packet.get(6)?, 40);
+            while matches!(next, 0 | 43 | 60) {
+                let length = 8 * (usize::from(*packet.get(at + 1)?) + 1);
+                next = *packet.get(at)?;
+                at += length;
+            }
+            if next != 44 {
+                return None;
+            }
+            let field = u16::from_be_bytes(*packet.get(at + 2..)?.first_chunk()?);
+            let identification = u32::from_be_bytes(*packet.get(at + 4..)?.first_chunk()?);
+            let source = *packet.get(8..)?.first_chunk()?;
+            let destination = *packet.get(24..)?.first_chunk()?;
+            (field & 0xfff9 != 0).then_some((source, destination, identification, 0))
+        }
+        _ => None,
+    }
+}

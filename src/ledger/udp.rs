@@ -1,0 +1,287 @@
+//! What became of the capture's datagrams behind the input hook, from counters: the kernel counts for the whole namespace, so what the
+//! receiver sent to itself is taken off as far as it was seen, and leaves a range where it was not. Start at [`UdpCounts::of`].
+
+use std::collections::BTreeSet;
+
+use crate::cause::Cause;
+use crate::evidence::{Evidence, SocketRecord};
+use crate::outcome::{Amount, Hook, Stage};
+use crate::plan::Plan;
+use crate::plan::fate::{End, Fate, Hears, RouteKind, hears};
+use crate::plan::survey::{Carried, is_limited_broadcast};
+use crate::scenario::Scenario;
+use crate::scenario::site::SiteWords;
+
+/// Why a number is not known exactly.
+const OWN: &str = "the receiver's kernel counts what the application sent to itself together with the capture's datagrams";
+const COPIES: &str = "each datagram goes to several sockets, and the kernel counts copies";
+const CLOSED: &str = "a socket was closed during the run, and the kernel does not count what was read of each socket";
+const ENCAPSULATION: &str = "the kernel takes datagrams out of an encapsulation socket (UDP_ENCAP) and counts them as read";
+const UNREAD: &str = "datagrams are still in a socket's queue, and the kernel counts their bytes";
+
+/// The capture's datagrams, in datagrams.
+#[derive(Debug)]
+pub(super) struct UdpCounts {
+    /// Refused between the input hook and a socket's queue, by cause.
+    pub(super) refused: Vec<(Cause, Amount)>,
+    /// Into a socket's queue.
+    pub(super) delivered: Amount,
+    /// Read.
+    pub(super) consumed: Amount,
+}
+
+/// The sockets that the capture's datagrams may come to.
+struct Receivers<'a> {
+    sockets: Vec<&'a SocketRecord>,
+    /// Drops of other sockets.
+    other_drops: u64,
+    /// Whether one of the others was closed: then it may have dropped more than was seen.
+    others_closed: bool,
+    /// Whether the others have nothing in their queues.
+    others_read: bool,
+    /// How many others there are.
+    others: u64,
+    /// The most sockets that one datagram goes to.
+    copies: u64,
+}
+
+impl<'a> Receivers<'a> {
+    fn of(scenario: &Scenario, plan: &Plan, evidence: &'a Evidence) -> Self {
+        let interface = plan.site.as_ref().map_or("", |site| site.interface.as_str());
+        let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
+        let redirected = may_redirect(scenario, evidence);
+        let is_one = |record: &&SocketRecord| {
+            let only_local = record.socket.address.is_some_and(|address| address.is_loopback());
+            !only_local && (redirected || ports.contains(&record.socket.port))
+        };
+        let (sockets, others): (Vec<_>, Vec<_>) = evidence.sockets.iter().partition(is_one);
+        let to_groups = plan.fates.iter().filter_map(|fate| match fate.key.carried {
+            Carried::Ip { destination, port: Some(port), source, .. } if goes_to_many(plan, fate) => {
+                Some((source, destination, port))
+            }
+            _ => None,
+        });
+        let copies = to_groups.map(|(source, destination, port)| {
+            let gets = |record: &&&SocketRecord| {
+                let from = Some((source, record.socket.peer.map_or(0, |(_, port)| port)));
+                hears(&record.socket, destination, port, from, interface) == Hears::Yes
+            };
+            sockets.iter().filter(gets).count() as u64
+        });
+        Self {
+            copies: copies.max().unwrap_or(1).max(1),
+            other_drops: others.iter().map(|record| u64::from(record.drops)).sum(),
+            others_closed: others.iter().any(|record| !record.until_end),
+            others_read: others.iter().all(|record| record.unread_bytes == 0),
+            others: others.len() as u64,
+            sockets,
+        }
+    }
+
+    /// Whether every socket was there all the time, and has nothing in its queue.
+    fn all_read(&self) -> bool {
+        self.sockets.iter().all(|record| record.until_end && record.unread_bytes == 0)
+    }
+}
+
+/// Whether a rule may send a datagram to another port than its own.
+fn may_redirect(scenario: &Scenario, evidence: &Evidence) -> bool {
+    let has_ruleset = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+    has_ruleset || evidence.stack.as_ref().is_some_and(|stack| !stack.filters.is_empty())
+}
+
+/// Whether more than one socket may get such a datagram: it goes to a multicast group or a broadcast address.
+fn goes_to_many(plan: &Plan, fate: &Fate) -> bool {
+    let Carried::Ip { destination, .. } = fate.key.carried else { return false };
+    let routes = plan.site.as_ref().map(|site| &site.routes);
+    let is_broadcast = || {
+        let route = routes.and_then(|routes| routes.to(destination).first().map(|route| route.kind));
+        is_limited_broadcast(destination) || route == Some(RouteKind::Broadcast)
+    };
+    fate.datagrams > 0 && (destination.is_multicast() || is_broadcast())
+}
+
+/// How many UDP datagrams the receiver sent to itself: all, and those that may have come to the capture's sockets.
+struct Own {
+    all: Amount,
+    to_ports: Amount,
+    /// Looped back: multicast and broadcast.
+    looped: u64,
+    /// To closed ports; `None` where that was not seen.
+    unreachable: Option<u64>,
+}
+
+impl Own {
+    fn of(evidence: &Evidence) -> Self {
+        let counter = |name: &str| evidence.counter(name);
+        let Some(udp) = evidence.stack.as_ref().and_then(|stack| stack.udp) else {
+            let sent = counter("Udp.OutDatagrams") + counter("Udp6OutDatagrams");
+            let seen = counter("lo.rx.packets") + counter("IpExt.OutMcastPkts") + counter("Ip6OutMcastPkts");
+            let most = sent.min(seen + counter("IpExt.OutBcastPkts"));
+            let all = Amount::between(0, most, OWN);
+            return Self { to_ports: all.clone(), all, looped: most, unreachable: None };
+        };
+        let spread = |count: u64| {
+            if udp.unsteady { Amount::between(count.saturating_sub(2), count + 2, OWN) } else { Amount::exact(count) }
+        };
+        Self {
+            all: spread(udp.own),
+            to_ports: udp.own_to_ports.map_or_else(|| Amount::between(0, udp.own, OWN), spread),
+            looped: udp.own_looped,
+            unreachable: Some(udp.own_unreachable),
+        }
+    }
+}
+
+impl UdpCounts {
+    /// From the counters of the receiver's namespace, its sockets, and what the taps counted at the end of the input hook.
+    pub(super) fn of(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Self {
+        let counter = |name: &str| evidence.counter(name);
+        let both = |four: &str, six: &str| counter(four) + counter(six);
+        let receivers = Receivers::of(scenario, plan, evidence);
+        let own = Own::of(evidence);
+        let to_many: u64 = plan.fates.iter().filter(|fate| goes_to_many(plan, fate)).map(|fate| fate.datagrams * plan.rounds).sum();
+
+        // Own datagrams have no wrong checksums: the kernel doesn't compute any for them.
+        let sums = Amount::exact(both("Udp.InCsumErrors", "Udp6InCsumErrors"));
+        let errors = both("Udp.InErrors", "Udp6InErrors").saturating_sub(sums.high());
+        let full = both("Udp.RcvbufErrors", "Udp6RcvbufErrors");
+        let memory = both("Udp.MemErrors", "Udp6MemErrors");
+        let others = errors.saturating_sub(full + memory);
+        // A UDP length that doesn't fit moves the same counter as a socket's filter: the frame tells which.
+        let short: u64 = plan
+            .fates
+            .iter()
+            .filter(|fate| fate.end == End::Lost(Cause::PktTooSmall) && fate.stage == Stage::Delivered)
+            .map(|fate| fate.packets * plan.rounds)
+            .sum();
+        let short = short.min(others);
+        let own_drops = own_drops(&own, &receivers, errors - short);
+        let captured = |count: u64| {
+            let rest = (errors - short) - count;
+            let least = own_drops.low().saturating_sub(rest).min(count);
+            Amount::exact(count).minus(&Amount::between(least, own_drops.high().min(count), own_drops.why()))
+        };
+        let no_ports = both("Udp.NoPorts", "Udp6NoPorts");
+        let unreachable = match own.unreachable {
+            Some(count) => Amount::exact(count.min(no_ports)),
+            None => Amount::between(0, own.all.high().min(no_ports), OWN),
+        };
+        let ignored_by_all = both("Udp.IgnoredMulti", "Udp6IgnoredMulti");
+        let ignored = Amount::exact(ignored_by_all)
+            .minus(&Amount::between(0, own.looped.min(ignored_by_all), OWN))
+            .at_most(to_many);
+        let no_socket = Amount::exact(no_ports).minus(&unreachable).plus(&ignored);
+        let copies = |refused: Amount| copies(refused, &receivers, to_many);
+        let refused = vec![
+            (Cause::UdpCsum, copies(sums)),
+            (Cause::NoSocket, no_socket),
+            (Cause::SocketRcvbuff, copies(captured(full))),
+            (Cause::ProtoMem, copies(captured(memory))),
+            (Cause::PktTooSmall, Amount::exact(short)),
+            (Cause::SocketFilter, copies(captured(others - short))),
+        ];
+        let lost: Amount = refused.iter().map(|(_, lost)| lost.clone()).sum();
+        let own_ignored = Amount::between(0, own.looped.min(ignored_by_all), OWN);
+        let own_read = own.all.minus(&unreachable.plus(&own_drops).plus(&own_ignored));
+        let certain = !receivers.others_closed && receivers.others_read;
+        let copies_of_own = if own.looped > 0 { receivers.others.max(1) + receivers.copies } else { 1 };
+        let own_read =
+            Amount::between(if certain { own_read.low() } else { 0 }, own_read.high() * copies_of_own, OWN);
+        let read = Amount::exact(both("Udp.InDatagrams", "Udp6InDatagrams")).minus(&own_read);
+        let encapsulated = receivers.sockets.iter().any(|record| record.takes_for_the_kernel());
+        let come = at_transport(evidence).unwrap_or_else(|| {
+            let unread = receivers.sockets.iter().map(|record| u64::from(record.unread_bytes)).sum::<u64>();
+            let least = read.plus(&lost);
+            Amount::between(least.low(), least.high() + unread.div_ceil(LEAST_TRUESIZE), UNREAD)
+        });
+        let delivered = come.minus(&lost);
+        // What was delivered was read, or is in a queue, or was closed with it.
+        let waiting: u64 = receivers.sockets.iter().map(|record| u64::from(record.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
+        let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
+        let accountable = if has_closed { u64::MAX } else { read.high() + waiting };
+        let delivered = delivered.at_most(accountable);
+        // What the kernel takes out of an encapsulation socket was in no queue.
+        let delivered = if encapsulated { Amount::between(0, delivered.high(), ENCAPSULATION) } else { delivered };
+        let consumed = if encapsulated {
+            Amount::between(0, delivered.high().min(read.high()), ENCAPSULATION)
+        } else if receivers.all_read() {
+            delivered.at_most(read.high())
+        } else if receivers.copies == 1 {
+            read.and(&Amount::between(0, delivered.high(), OWN))
+        } else {
+            let why = if has_closed { CLOSED } else { COPIES };
+            let one_read_all = receivers.sockets.iter().any(|record| {
+                record.from_start && record.until_end && record.unread_bytes == 0 && record.drops == 0
+            });
+            let least = if one_read_all { delivered.low() } else { read.low().div_ceil(receivers.copies) };
+            Amount::between(least.min(delivered.high()), read.high().min(delivered.high()), why)
+        };
+        Self { refused, delivered, consumed }
+    }
+}
+
+/// The least that a datagram takes in a socket's queue, in bytes.
+const LEAST_TRUESIZE: u64 = 512;
+
+/// Of the receiver's own datagrams: how many sockets dropped.
+fn own_drops(own: &Own, receivers: &Receivers<'_>, errors: u64) -> Amount {
+    if own.all.is_zero() {
+        return Amount::exact(0);
+    }
+    let elsewhere = receivers.other_drops.min(errors);
+    let most_elsewhere = if receivers.others_closed { errors } else { elsewhere };
+    let here = own.to_ports.high().min(errors - elsewhere);
+    Amount::between(elsewhere, (most_elsewhere + here).min(errors), OWN)
+}
+
+/// Datagrams of which every copy was refused, from the number of copies that were.
+fn copies(refused: Amount, receivers: &Receivers<'_>, to_many: u64) -> Amount {
+    if receivers.copies == 1 || refused.is_zero() {
+        return refused;
+    }
+    let fewest = receivers.sockets.iter().map(|record| u64::from(record.drops)).min().unwrap_or(0);
+    let known = receivers.sockets.iter().all(|record| record.from_start && record.until_end);
+    let most = if known { fewest.min(refused.high()) } else { refused.high() };
+    Amount::between(refused.low().saturating_sub((receivers.copies - 1) * to_many).min(most), most, COPIES)
+}
+
+/// The capture's datagrams that came to UDP, whole; `None` without taps.
+fn at_transport(evidence: &Evidence) -> Option<Amount> {
+    let stack = evidence.stack.as_ref()?;
+    let packets = stack.udp?.captured;
+    stack.hooks.as_ref()?.get(&Hook::InputLast)?;
+    // IPv6 fragments pass the hook one by one, unless connections are tracked; what comes of them is whole (RFC 4293).
+    let pieces = evidence.counter("Ip6ReasmReqds").min(packets);
+    Some(Amount::exact(packets - pieces + evidence.counter("Ip6ReasmOKs").min(pieces)))
+}
+
+/// Datagrams as frames: an unfragmented one is one frame, a fragmented one several.
+pub(super) fn in_frames(plan: &Plan, datagrams: &Amount) -> Amount {
+    // What is never whole doesn't come to UDP.
+    let never_whole = |fate: &Fate| {
+        matches!(fate.end, End::Lost(Cause::FragReasmTimeout | Cause::DupFrag)) || fate.stage <= Stage::Accepted
+    };
+    let fates = || plan.fates.iter().filter(|fate| fate.datagrams > 0 && !never_whole(fate));
+    if plan.fates.iter().all(|fate| fate.most_frames <= 1) {
+        return datagrams.clone();
+    }
+    let all: u64 = fates().map(|fate| fate.datagrams * plan.rounds).sum();
+    let frames: u64 = fates().map(|fate| fate.frames.count() * plan.rounds).sum();
+    let fewest = fates().map(|fate| frames_each(fate).0).min().unwrap_or(1);
+    let most = fates().map(|fate| frames_each(fate).1).max().unwrap_or(1);
+    let rest = |count: u64, each: u64| frames.saturating_sub(all.saturating_sub(count) * each);
+    if datagrams.low() > all {
+        return datagrams.clone();
+    }
+    let (low, high) = (datagrams.low().min(all), datagrams.high().min(all));
+    let why = if datagrams.why().is_empty() { FRAGMENTED } else { datagrams.why() };
+    Amount::between((low * fewest).max(rest(low, most)), (high * most).min(rest(high, fewest)), why)
+}
+
+/// The fewest and the most frames of one of its datagrams.
+fn frames_each(fate: &Fate) -> (u64, u64) {
+    (u64::from(fate.fewest_frames).max(1), u64::from(fate.most_frames).max(1))
+}
+
+const FRAGMENTED: &str = "datagrams have different numbers of fragments, and the kernel counts datagrams";
