@@ -90,6 +90,15 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         plan.cut_to(scenario, evidence.sending.tried)?;
     }
     let ledger = ledger::account(scenario, &plan, &evidence);
+    if let Some(contradiction) = ledger::contradiction(&ledger) {
+        return Ok(Outcome {
+            problems: vec![does_not_add_up(&contradiction, &evidence)],
+            replay: Some(figures(&evidence)),
+            ledger: Some(ledger),
+            application: evidence.application,
+            ..outcome(&scenario.name, &arguments.scenario, Verdict::Error)
+        });
+    }
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
     let checks = expect::judge(scenario, &plan, &evidence, &ledger, snapshots);
     let mut verdict = expect::verdict(&checks);
@@ -114,6 +123,22 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         problems,
         ..outcome(&scenario.name, &arguments.scenario, verdict)
     })
+}
+
+/// A mistake in restage: no verdict can stand on such a ledger.
+fn does_not_add_up(contradiction: &str, evidence: &Evidence) -> Problem {
+    let stack = evidence.stack.as_ref();
+    Problem::error(format!("internal error: the ledger does not add up: {contradiction}"))
+        .why(format!(
+            "this is a mistake in restage, not in the scenario; it saw: counters {:?}; hooks {:?}; UDP {:?}; drop reasons {:?}; sockets \
+             {:?}",
+            evidence.counters,
+            stack.map(|stack| &stack.hooks),
+            stack.map(|stack| stack.udp),
+            stack.map(|stack| &stack.reasons),
+            evidence.sockets
+        ))
+        .fix("report it with the scenario and this message")
 }
 
 /// The replay in figures.

@@ -178,7 +178,7 @@ impl Received {
         let foretold = name.known().map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
         let frames = to_frames(plan, &packets, stage, &foretold);
         // What others of the namespace's packets came to, the counters hold too.
-        let frames = open.take(stage, &frames);
+        let frames = if open.at(stage).is_some() { open.take(stage, &frames) } else { frames };
         if frames.is_zero() {
             return;
         }
