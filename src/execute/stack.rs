@@ -18,10 +18,10 @@ use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
-use crate::wire::drops::{self, DropMonitor};
 use crate::wire::firewall::{self, Firewall};
 use crate::wire::poll::{Waker, await_readable};
 use crate::wire::taps::{self, Mode, Taps};
+use crate::wire::trace::{self, Event, PacketTrace};
 
 /// Up to this rate each packet is tapped at each hook, in frames a second; above, packets are counted there, if the lab has a ruleset
 /// that may drop some. Without one the namespace's own counters tell as much, and counting at five hooks costs a tenth of the top speed.
@@ -150,8 +150,8 @@ impl StackWatch {
         let mut monitor = None;
         if let Some(most_records) = most_records {
             match open_monitor(site, most_records)? {
-                drops::Opened::Listening(listening) => monitor = Some(listening),
-                drops::Opened::Unavailable(why) => layers.kernel_why = why,
+                trace::Opened::Listening(listening) => monitor = Some(listening),
+                trace::Opened::Unavailable(why) => layers.kernel_why = why,
             }
         } else {
             layers.kernel_why.clone_from(&layers.taps_why);
@@ -188,10 +188,10 @@ impl StackWatch {
     }
 }
 
-fn open_monitor(site: &Site, most_records: u32) -> Result<drops::Opened> {
+fn open_monitor(site: &Site, most_records: u32) -> Result<trace::Opened> {
     let interface = site.receiver_interface.as_str();
     let index = site.receiver.run(|| crate::wire::interface::facts(interface))??.map_or(0, |facts| facts.index);
-    DropMonitor::open(site.receiver.inode()?, index, Some(most_records))
+    PacketTrace::open(site.receiver.inode()?, index, trace::Mode::Drops { most_records: Some(most_records) })
 }
 
 /// What a record says.
@@ -204,7 +204,7 @@ enum Said {
 /// The thread.
 struct Watch {
     taps: Option<Taps>,
-    monitor: Option<DropMonitor>,
+    monitor: Option<PacketTrace>,
     layers: Layers,
     digester: Digester,
     board: Option<Arc<Mutex<Announcements>>>,
@@ -263,7 +263,8 @@ impl Watch {
             taps.read(&mut |hook, packet| records.push((digester.of(head(packet)), Said::Passed(hook))))?;
         }
         if let Some(monitor) = &mut self.monitor {
-            monitor.read(&mut |drop| {
+            monitor.read(&mut |event| {
+                let Event::Dropped(drop) = event else { return };
                 let kind = following::kind(drop.reason, drop.packet);
                 records.push((digester.of(head(drop.packet)), Said::Dropped(kind, drop.location)));
             })?;
@@ -312,7 +313,7 @@ impl Watch {
             Firewall::Chains(chains) => chains,
             Firewall::None | Firewall::Unseen(_) => Vec::new(),
         };
-        let functions = drops::functions(&self.following.locations());
+        let functions = trace::functions(&self.following.locations());
         let followed = self.following.finish(complete, &functions);
         Ok(Stack { filters, hooks, reasons, followed, layers: self.layers })
     }

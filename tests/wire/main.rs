@@ -9,9 +9,9 @@
     reason = "helpers of tests; clippy knows only the tests themselves as such"
 )]
 
-mod drops;
 mod namespaces;
 mod taps;
+mod trace;
 mod xdp;
 
 use std::collections::BTreeSet;
@@ -516,7 +516,7 @@ fn without_privilege_it_is_said_what_is_missing() {
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
         assert_eq!(LoopbackCount::open().map(|_| ()).unwrap_err(), failure);
-        drops::without_capabilities_it_is_said_what_is_missing();
+        trace::without_capabilities_it_is_said_what_is_missing();
         let Ok(Installed::Absent(reason)) = Taps::install("lo", Mode::Packets) else {
             panic!("taps without privilege")
         };
