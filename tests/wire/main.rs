@@ -9,6 +9,7 @@
     reason = "helpers of tests; clippy knows only the tests themselves as such"
 )]
 
+mod following;
 mod namespaces;
 mod taps;
 mod trace;

@@ -26,7 +26,7 @@ fn monitor(namespace: &Namespace, interface: &str) -> Option<PacketTrace> {
 }
 
 /// The same in another mode.
-fn monitor_of(namespace: &Namespace, interface: &str, mode: Mode) -> Option<PacketTrace> {
+pub(crate) fn monitor_of(namespace: &Namespace, interface: &str, mode: Mode) -> Option<PacketTrace> {
     let (inode, index) = namespace.enter(|| {
         let inode = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         (inode, interface::facts(interface).unwrap().unwrap().index)

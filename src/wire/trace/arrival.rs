@@ -77,7 +77,7 @@ pub(super) fn arrivals(
     code.subtract(R8, R1);
     writer.packet(&mut code, ARRIVED_BYTES);
     writer.output(&mut code, ARRIVED_BYTES, true);
-    Ok(writer.finish(code))
+    Ok(writer.finish_output(code))
 }
 
 /// The program for `napi_poll`: the CPU works on no packet any more. What is put into a queue later is put there by a task.

@@ -229,11 +229,6 @@ impl Assembler {
         self.push(condition as u8 | BPF_X, register, other as u8, 0, 0);
     }
 
-    /// Whether anything so far jumps to the label.
-    pub(super) fn is_target(&self, label: Label) -> bool {
-        self.jumps.iter().any(|(_, to)| to.0 == label.0)
-    }
-
     /// Ends the program with R0 = 0.
     pub(super) fn exit(&mut self) {
         self.set(Register::R0, 0);

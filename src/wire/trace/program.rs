@@ -41,7 +41,7 @@ pub(super) fn drops(layout: &Layout, target: &Target) -> Result<Option<Vec<Instr
     }
     writer.count(&mut code);
     writer.record(&mut code);
-    Ok(writer.0.finish(code))
+    Ok(writer.0.finish_output(code))
 }
 
 /// The program for `consume_skb`: what is known from its arrival.
@@ -76,7 +76,7 @@ pub(super) fn consumed(
     }
     code.store(Size::Double, R10, RECORD + LOCATION, R1);
     writer.output(&mut code, CONSUMED_BYTES, false);
-    Ok(writer.finish(code))
+    Ok(writer.finish_output(code))
 }
 
 struct Drops<'a>(Writer<'a>);

@@ -80,7 +80,7 @@ pub(super) fn queued(
     Writer::heard(&mut code);
     code.place(output);
     writer.output(&mut code, QUEUED_BYTES, false);
-    Ok(writer.finish(code))
+    Ok(writer.finish_output(code))
 }
 
 /// The program for `sock_recv_length`.
@@ -105,7 +105,7 @@ pub(super) fn read(
     code.store(Size::Double, R10, RECORD + QUEUE, R7);
     Writer::stamp(&mut code);
     writer.output(&mut code, QUEUED_BYTES, false);
-    Ok(writer.finish(code))
+    Ok(writer.finish_output(code))
 }
 
 /// Leaves R7: the socket, which is one for UDP datagrams in the namespace.

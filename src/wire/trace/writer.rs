@@ -322,7 +322,8 @@ impl<'a> Writer<'a> {
         code.place(done);
     }
 
-    /// Puts the first `fixed` bytes of the record into the ring, and R9 bytes more where it holds a packet.
+    /// Puts the first `fixed` bytes of the record into the ring, and R9 bytes more where it holds a packet. Goes on where there was no
+    /// room.
     pub(super) fn output(&self, code: &mut Assembler, fixed: i16, packet: bool) {
         self.wake_up(code);
         code.map(R1, self.target.ring);
@@ -336,7 +337,6 @@ impl<'a> Writer<'a> {
         }
         code.call(Helper::RingbufOutput);
         code.jump_if(R0, If::Equal, 0, self.out);
-        code.jump(self.lost);
     }
 
     /// Leaves R4: the flags for the ring. Waking a reader for every record takes longer than all the rest, so that it is woken once,
@@ -361,16 +361,17 @@ impl<'a> Writer<'a> {
         code.atomic_add(R1, R2);
     }
 
-    /// Ends the program; `None` where a jump leads nowhere.
+    /// Ends a program that writes no record; `None` where a jump leads nowhere.
     pub(super) fn finish(&self, mut code: Assembler) -> Option<Vec<Instruction>> {
-        // Where nothing jumps to `lost`, these instructions must not be there: the verifier refuses what can't be reached.
-        if code.is_target(self.lost) {
-            code.jump(self.out);
-            code.place(self.lost);
-            self.count_one(&mut code, self.target.lost());
-        }
         code.place(self.out);
         code.exit();
         code.finish()
+    }
+
+    /// Ends a program, which must just have done [`Self::output`]; `None` where a jump leads nowhere.
+    pub(super) fn finish_output(&self, mut code: Assembler) -> Option<Vec<Instruction>> {
+        code.place(self.lost);
+        self.count_one(&mut code, self.target.lost());
+        self.finish(code)
     }
 }
