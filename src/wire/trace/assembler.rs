@@ -65,8 +65,6 @@ pub(super) enum Helper {
     MapLookup = 1,
     /// Stores the value at R3 for the key at R2 in the map R1, with the flags R4; R0 is 0, or else negative.
     MapUpdate = 2,
-    /// Removes the key at R2 from the map R1; R0 is 0, or else negative.
-    MapDelete = 3,
     /// R0: nanoseconds of `CLOCK_MONOTONIC`.
     KtimeGetNs = 5,
     /// R0: the address of the `task_struct`.

@@ -66,7 +66,6 @@ pub(super) fn consumed(
     Writer::recognise(&mut code, kept, kind::CONSUMED);
     code.load(Size::Double, R1, R10, RECORD + POSITION);
     code.jump_if(R1, If::Equal, -1, writer.out);
-    Writer::forget(&mut code, kept);
     writer.cell(&mut code, kept);
     Writer::heard(&mut code);
     Writer::stamp(&mut code);
@@ -114,7 +113,6 @@ impl Drops<'_> {
             Writer::recognise(code, kept, kind::DROPPED);
             code.load(Size::Double, R1, R10, RECORD + POSITION);
             code.jump_if(R1, If::Equal, -1, on);
-            Writer::forget(code, kept);
             writer.cell(code, kept);
             Writer::heard(code);
             code.jump(known);

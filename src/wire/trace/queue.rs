@@ -21,8 +21,9 @@ const MOST_RESULT: i32 = i32::MAX;
 
 /// The program for `sk_data_ready`.
 ///
-/// The packet is the last one of the queue, if a reader hasn't taken it yet, else the newest one that this CPU works on, unless several
-/// have arrived since something was heard of one (the kernel may take packets in batches).
+/// The packet is the one that this CPU works on. Where several have come since something was heard of one (the kernel may take them in
+/// batches), and outside of a poll (where a task gives its verdict on a packet), it is the last one of the queue, if a reader hasn't taken
+/// it yet.
 ///
 /// # Errors
 /// [`Fault::Missing`] where the kernel's `sk_buff` is too large for the stack.
@@ -34,7 +35,7 @@ pub(super) fn queued(
 ) -> Result<Option<Vec<Instruction>>, Fault> {
     let mut code = Assembler::default();
     let writer = Writer::new(&mut code, layout, target)?;
-    let (empty, newest, positioned, output) = (code.label(), code.label(), code.label(), code.label());
+    let (last, positioned, output) = (code.label(), code.label(), code.label());
     code.copy(R6, R1);
     Writer::begin(&mut code, kind::QUEUED);
     leave_unless_udp(&mut code, &writer, following);
@@ -47,17 +48,26 @@ pub(super) fn queued(
     writer.cell(&mut code, kept);
     code.copy(R8, R0);
     code.copy(R9, R7);
+    // 0 outside of a poll.
+    code.load(Size::Double, R1, R8, CELL_PACKET);
+    code.jump_if(R1, If::Equal, 0, last);
+    code.load(Size::Double, R1, R8, CELL_PENDING);
+    code.jump_if(R1, If::Greater, 1, last);
     // No packet comes into a queue twice: this one was left to this CPU by another one.
     code.load(Size::Double, R1, R8, CELL_SOCKET);
     code.jump_if_register(R1, If::Equal, R9, output);
     code.store(Size::Double, R8, CELL_SOCKET, R9);
+    code.load(Size::Double, R1, R8, CELL_POSITION);
+    code.jump_if(R1, If::Equal, 0, output);
+    code.add_number(R1, -1);
+    code.store(Size::Double, R10, RECORD + POSITION, R1);
+    code.jump(positioned);
+    code.place(last);
+    // R7: the last packet of the queue, or the queue, which is no packet.
     code.probe(POINTER, 8, R9, following.queue_last);
-    // R7: the last packet of the queue, or the queue.
     code.load(Size::Double, R7, R10, POINTER);
-    code.load(Size::Double, R1, R8, CELL_PACKET);
-    code.jump_if_register(R1, If::Equal, R7, newest);
     code.add_number(R9, following.queue);
-    code.jump_if_register(R7, If::Equal, R9, empty);
+    code.jump_if_register(R7, If::Equal, R9, output);
     code.probe(WORD, 4, R7, layout.skb.arrived);
     code.load(Size::Word, R1, R10, WORD);
     code.jump_if(R1, If::NotEqual32, target.interface.cast_signed(), output);
@@ -66,15 +76,6 @@ pub(super) fn queued(
     code.store_number(Size::Half, R10, RECORD + KIND, i32::from(kind::QUEUED));
     code.load(Size::Double, R1, R10, RECORD + POSITION);
     code.jump_if(R1, If::Equal, -1, output);
-    code.jump(positioned);
-    code.place(empty);
-    code.load(Size::Double, R1, R8, CELL_PENDING);
-    code.jump_if(R1, If::Greater, 1, output);
-    code.place(newest);
-    code.load(Size::Double, R1, R8, CELL_POSITION);
-    code.jump_if(R1, If::Equal, 0, output);
-    code.add_number(R1, -1);
-    code.store(Size::Double, R10, RECORD + POSITION, R1);
     code.place(positioned);
     code.copy(R0, R8);
     Writer::heard(&mut code);

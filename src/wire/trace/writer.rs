@@ -254,10 +254,19 @@ impl<'a> Writer<'a> {
         code.place(done);
     }
 
-    /// Remembers [`VALUE`] for the key in the register.
+    /// Remembers [`VALUE`] for the key in the register. Addresses come again all the time, and to write to what is there already takes a
+    /// fraction of the time that an update takes.
     pub(super) fn remember(&self, code: &mut Assembler, kept: Kept, key: Register) {
-        let kept_it = code.label();
+        let (absent, done) = (code.label(), code.label());
         code.store(Size::Double, R10, KEY, key);
+        Self::lookup(code, kept);
+        code.jump_if(R0, If::Equal, 0, absent);
+        for at in [0, 8, 16] {
+            code.load(Size::Double, R1, R10, VALUE + at);
+            code.store(Size::Double, R0, at, R1);
+        }
+        code.jump(done);
+        code.place(absent);
         code.map(R1, kept.packets);
         code.copy(R2, R10);
         code.add_number(R2, i32::from(KEY));
@@ -265,22 +274,9 @@ impl<'a> Writer<'a> {
         code.add_number(R3, i32::from(VALUE));
         code.set(R4, 0);
         code.call(Helper::MapUpdate);
-        code.jump_if(R0, If::Equal, 0, kept_it);
+        code.jump_if(R0, If::Equal, 0, done);
         self.count_one(code, self.target.untracked());
-        code.place(kept_it);
-    }
-
-    /// Forgets the address of the packet at R7, which is about to be used for another one, unless only a clone of it goes.
-    pub(super) fn forget(code: &mut Assembler, kept: Kept) {
-        let stays = code.label();
-        code.load(Size::Half, R1, R10, RECORD + KIND);
-        code.jump_if(R1, If::AnyBit, i32::from(kind::CLONE), stays);
-        code.store(Size::Double, R10, KEY, R7);
-        code.map(R1, kept.packets);
-        code.copy(R2, R10);
-        code.add_number(R2, i32::from(KEY));
-        code.call(Helper::MapDelete);
-        code.place(stays);
+        code.place(done);
     }
 
     /// Puts the packet's EtherType, length and first bytes into the record, the bytes behind its first `fixed` ones. R8: where the
