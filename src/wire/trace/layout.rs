@@ -7,13 +7,14 @@ use super::btf::{Btf, Fault, Named};
 const MOST_REASONS: u64 = 4096;
 
 /// What is looked for in the kernel's types.
-pub(super) const WANTED: [(Named, &str); 13] = [
+pub(super) const WANTED: [(Named, &str); 14] = [
     (Named::Typedef, TRACEPOINT),
     (Named::Typedef, "btf_trace_netif_receive_skb"),
     (Named::Typedef, "btf_trace_consume_skb"),
     (Named::Typedef, "btf_trace_sk_data_ready"),
     (Named::Typedef, "btf_trace_sock_recv_length"),
     (Named::Typedef, "btf_trace_napi_poll"),
+    (Named::Typedef, "btf_trace_napi_gro_receive_entry"),
     (Named::Enum, REASONS),
     (Named::Struct, "sk_buff"),
     (Named::Struct, "net_device"),
@@ -105,12 +106,15 @@ impl Skb {
     /// The part that holds all of these: where it begins, and how long it is, in multiples of 8.
     pub(super) fn part(&self) -> (i32, i32) {
         let Self { device, length, arrived, protocol, network, tail, head, bytes } = *self;
-        let ends =
-            [(device, 8), (length, 4), (arrived, 4), (protocol, 2), (network, 2), (tail, 4), (head, 8), (bytes, 8)];
-        let start = ends.iter().map(|(offset, _)| offset & !7).min().unwrap_or(0);
-        let end = ends.iter().map(|(offset, size)| offset + size).max().unwrap_or(0);
-        (start, (end - start + 7) & !7)
+        span(&[(device, 8), (length, 4), (arrived, 4), (protocol, 2), (network, 2), (tail, 4), (head, 8), (bytes, 8)])
     }
+}
+
+/// Where the part begins that holds all these members, told by offset and size, and how long it is, both in multiples of 8.
+fn span(members: &[(i32, i32)]) -> (i32, i32) {
+    let start = members.iter().map(|(offset, _)| offset & !7).min().unwrap_or(0);
+    let end = members.iter().map(|(offset, size)| offset + size).max().unwrap_or(0);
+    (start, (end - start + 7) & !7)
 }
 
 /// Where the members stand that only following a packet needs, in bytes.
@@ -134,6 +138,16 @@ pub(super) struct FollowingLayout {
 }
 
 impl FollowingLayout {
+    /// The part of a `sock` that holds its kind and protocol: where it begins, and how long it is.
+    pub(super) fn protocol_part(&self) -> (i32, i32) {
+        span(&[(self.socket_type, 2), (self.socket_protocol, 2)])
+    }
+
+    /// The same for its family, port and, at `net`, network namespace.
+    pub(super) fn address_part(&self, net: i32) -> (i32, i32) {
+        span(&[(self.socket_family, 2), (self.socket_port, 2), (net, 8)])
+    }
+
     /// # Errors
     /// [`Fault::Missing`] with the reason in plain words where this kernel lacks something that following needs.
     pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Fault> {
@@ -141,6 +155,7 @@ impl FollowingLayout {
             ("btf_trace_netif_receive_skb", 1, "the tracepoint `netif_receive_skb`"),
             ("btf_trace_consume_skb", 1, "the tracepoint `consume_skb`"),
             ("btf_trace_napi_poll", 1, "the tracepoint `napi_poll`"),
+            ("btf_trace_napi_gro_receive_entry", 1, "the tracepoint `napi_gro_receive_entry`"),
             ("btf_trace_sk_data_ready", 1, "the tracepoint `sk_data_ready` (Linux 6.2)"),
             ("btf_trace_sock_recv_length", 3, "the tracepoint `sock_recv_length` (Linux 6.3)"),
         ];

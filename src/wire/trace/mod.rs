@@ -254,9 +254,10 @@ fn follow(btf: &Btf<'_>, layout: &Layout, target: &Target) -> std::result::Resul
     let kept = Kept { packets: packets.as_raw_fd(), cells: cells.as_raw_fd() };
     let with = Target { kept: Some(kept), ..*target };
     // What gives positions comes last, so that nothing that has one goes unheard.
-    let programs: [(&CStr, Option<Vec<Instruction>>); 6] = [
+    let programs: [(&CStr, Option<Vec<Instruction>>); 7] = [
         (c"kfree_skb", program::drops(layout, &with)?),
         (c"consume_skb", program::consumed(layout, &following, &with, kept)?),
+        (c"napi_gro_receive_entry", arrival::batched(layout, &with, kept)?),
         (c"napi_poll", arrival::polled(layout, &with, kept)?),
         (c"sock_recv_length", queue::read(layout, &following, &with)?),
         (c"sk_data_ready", queue::queued(layout, &following, &with, kept)?),

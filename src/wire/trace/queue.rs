@@ -6,8 +6,8 @@ use super::assembler::{Assembler, If, Instruction, Register, Size};
 use super::btf::Fault;
 use super::layout::{FollowingLayout, Layout};
 use super::writer::{
-    CELL_PACKET, CELL_PENDING, CELL_POSITION, CELL_SOCKET, KEY, KIND, Kept, POINTER, PORT, POSITION, QUEUE,
-    QUEUED_BYTES, RECORD, Target, WORD, Writer, kind,
+    CELL_PACKET, CELL_PENDING, CELL_POSITION, CELL_SOCKET, DROPPED_BYTES, KEY, KIND, Kept, PACKET_BYTES, POINTER, PORT,
+    POSITION, QUEUE, QUEUED_BYTES, RECORD, Target, WORD, Writer, kind,
 };
 
 use Register::{R0, R1, R6, R7, R8, R9, R10};
@@ -16,13 +16,14 @@ const AF_INET: i32 = libc::AF_INET;
 const AF_INET6: i32 = libc::AF_INET6;
 const UDP: i32 = libc::IPPROTO_UDP;
 const UDP_LITE: i32 = libc::IPPROTO_UDPLITE;
+/// Where on the stack a part of a socket is put.
+const PART: i16 = RECORD + DROPPED_BYTES;
 /// The result of a read that failed, as an unsigned number of 32 bits, is above.
 const MOST_RESULT: i32 = i32::MAX;
 
 /// The program for `sk_data_ready`.
 ///
-/// The packet is the one that this CPU works on. Where several have come since something was heard of one (the kernel may take them in
-/// batches), and outside of a poll (where a task gives its verdict on a packet), it is the last one of the queue, if a reader hasn't taken
+/// The packet is the one that this CPU works on. Where several of a batch have come, and outside of a poll (where a task gives its verdict on a packet), it is the last one of the queue, if a reader hasn't taken
 /// it yet.
 ///
 /// # Errors
@@ -38,11 +39,8 @@ pub(super) fn queued(
     let (last, positioned, output) = (code.label(), code.label(), code.label());
     code.copy(R6, R1);
     Writer::begin(&mut code, kind::QUEUED);
-    leave_unless_udp(&mut code, &writer, following);
+    leave_unless_udp(&mut code, &writer, following)?;
     code.store(Size::Double, R10, RECORD + QUEUE, R7);
-    code.probe(WORD, 2, R7, following.socket_port);
-    code.load(Size::Half, R1, R10, WORD);
-    code.store(Size::Half, R10, RECORD + PORT, R1);
     Writer::stamp(&mut code);
     // R8: what this CPU works on. R9: the socket.
     writer.cell(&mut code, kept);
@@ -102,33 +100,59 @@ pub(super) fn read(
     code.load(Size::Double, R1, R6, 16);
     code.jump_if(R1, If::AnyBit, libc::MSG_PEEK | libc::MSG_ERRQUEUE, writer.out);
     Writer::begin(&mut code, kind::READ);
-    leave_unless_udp(&mut code, &writer, following);
+    leave_unless_udp(&mut code, &writer, following)?;
     code.store(Size::Double, R10, RECORD + QUEUE, R7);
     Writer::stamp(&mut code);
     writer.output(&mut code, QUEUED_BYTES, false);
     Ok(writer.finish_output(code))
 }
 
-/// Leaves R7: the socket, which is one for UDP datagrams in the namespace.
-fn leave_unless_udp(code: &mut Assembler, writer: &Writer<'_>, following: &FollowingLayout) {
+/// Leaves R7: the socket, which is one for UDP datagrams in the namespace, and its port in the record.
+///
+/// # Errors
+/// [`Fault::Missing`] where the kernel's `sock` is laid out in too wide a way.
+fn leave_unless_udp(code: &mut Assembler, writer: &Writer<'_>, following: &FollowingLayout) -> Result<(), Fault> {
     let (protocol, family) = (code.label(), code.label());
-    let half = |code: &mut Assembler, offset| {
-        code.probe(WORD, 2, R7, offset);
-        code.load(Size::Half, R1, R10, WORD);
-    };
+    let net = writer.layout.socket_net;
     code.load(Size::Double, R7, R6, 0);
-    half(code, following.socket_protocol);
+    let part = Part::copy(code, following.protocol_part())?;
+    code.load(Size::Half, R1, R10, part.at(following.socket_protocol));
     code.jump_if(R1, If::Equal, UDP, protocol);
     code.jump_if(R1, If::NotEqual, UDP_LITE, writer.out);
     code.place(protocol);
-    half(code, following.socket_family);
+    // Raw sockets for the protocol aren't meant.
+    code.load(Size::Half, R1, R10, part.at(following.socket_type));
+    code.jump_if(R1, If::NotEqual, libc::SOCK_DGRAM, writer.out);
+    let part = Part::copy(code, following.address_part(net))?;
+    code.load(Size::Half, R1, R10, part.at(following.socket_family));
     code.jump_if(R1, If::Equal, AF_INET, family);
     code.jump_if(R1, If::NotEqual, AF_INET6, writer.out);
     code.place(family);
-    // Raw sockets for the protocol aren't meant.
-    half(code, following.socket_type);
-    code.jump_if(R1, If::NotEqual, libc::SOCK_DGRAM, writer.out);
-    code.probe(POINTER, 8, R7, writer.layout.socket_net);
+    code.load(Size::Half, R1, R10, part.at(following.socket_port));
+    code.store(Size::Half, R10, RECORD + PORT, R1);
+    code.load(Size::Double, R1, R10, part.at(net));
+    code.store(Size::Double, R10, POINTER, R1);
     writer.inode(code);
     code.jump_if(R1, If::NotEqual32, writer.target.namespace.cast_signed(), writer.out);
+    Ok(())
+}
+
+/// A part of the socket at R7, on the stack where other programs' records hold packets.
+struct Part(i32);
+
+impl Part {
+    /// Copies it: where it begins in the socket, and how long it is.
+    fn copy(code: &mut Assembler, (start, length): (i32, i32)) -> Result<Self, Fault> {
+        if length > i32::from(PACKET_BYTES) {
+            return Err(Fault::Missing(format!("what is looked at of `sock` spans {length} bytes")));
+        }
+        code.probe(PART, length, R7, start);
+        Ok(Self(start))
+    }
+
+    /// Where a member stands on the stack.
+    fn at(&self, member: i32) -> i16 {
+        // `copy` has checked that this is inside.
+        i16::try_from(member - self.0).map_or(PART, |offset| PART + offset)
+    }
 }

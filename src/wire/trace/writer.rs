@@ -58,9 +58,11 @@ pub(super) const CELL_POSITION: i16 = 0;
 pub(super) const CELL_PACKET: i16 = 8;
 /// The socket that a packet was put into the queue of since.
 pub(super) const CELL_SOCKET: i16 = 16;
-/// How many packets arrived since the poll began and nothing was heard of.
+/// How many packets of the batches of this poll nothing was heard of.
 pub(super) const CELL_PENDING: i16 = 24;
-pub(super) const CELL_BYTES: u32 = 32;
+/// Whether the packets of this poll are handled in batches: all of them arrive before the first one goes on.
+pub(super) const CELL_BATCHED: i16 = 32;
+pub(super) const CELL_BYTES: u32 = 40;
 
 /// No packet is longer, not even one of several that were merged.
 const LONGEST: i32 = 1 << 24;
@@ -202,7 +204,7 @@ impl<'a> Writer<'a> {
         code.jump_if(R0, If::Equal, 0, self.out);
     }
 
-    /// Of the packets that arrived in this poll, something was heard of one; R0 is what [`Self::cell`] gave.
+    /// Of the packets of a batch, something was heard of one; R0 is what [`Self::cell`] gave.
     pub(super) fn heard(code: &mut Assembler) {
         let none = code.label();
         code.load(Size::Double, R1, R0, CELL_PENDING);
