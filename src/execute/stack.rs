@@ -15,20 +15,24 @@ use crate::diagnostic::{Failure, Problem, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::ledger::following::{self, Following, head};
 use crate::ledger::matching::{Digest, Digester};
+use crate::ledger::tracker::PacketTracker;
 use crate::outcome::{Hook, Layers, Tapping};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
-use crate::wire::drops::{self, DropMonitor};
 use crate::wire::firewall::{self, Firewall};
 use crate::wire::poll::{Waker, await_readable};
 use crate::wire::taps::{self, Counts, Mode, Tally, Taps};
+use crate::wire::trace::{self, Event, PacketTrace};
 
-/// Up to this rate each packet is tapped at each hook, in frames a second; above, packets are counted there, if the lab has a ruleset
-/// that may drop some. Without one the namespace's own counters tell as much, and counting at five hooks costs a tenth of the top speed.
-const MOST_PPS: f64 = 20_000.0;
-/// So few frames are tapped one by one at any rate: their records have room wherever they wait.
+/// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
+/// above, packets are counted there, if the lab has a ruleset that may drop some. Without one counting at the input hook tells as much,
+/// and counting at all hooks costs a tenth of the top speed.
+const MOST_TAPPED_PPS: f64 = 20_000.0;
+/// Up to this rate packets are followed, in frames a second.
+const MOST_FOLLOWED_PPS: f64 = 120_000.0;
+/// So few frames are looked at one by one at any rate: their records have room wherever they wait.
 const FEW: u64 = 1_000;
 /// At top speed there are records of so many dropped packets of each reason; all are counted.
 const MOST_RECORDS: u32 = 256;
@@ -75,15 +79,16 @@ fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How the stack is to be looked at.
+/// How closely the stack is to be looked at.
 pub(super) struct Closely {
-    pub(super) taps: Tapping,
-    /// Why so.
-    why: String,
-    /// Of how many dropped packets of each reason there are records; `None` where the kernel's drop reasons are not listened to.
-    most_records: Option<u32>,
-    /// Whether records are matched with frames.
-    follows: bool,
+    /// What the command line says; `None`: as the rate allows.
+    asked: Option<Tapping>,
+    /// Frames a second; infinite where only the machine sets a limit.
+    pps: f64,
+    /// Whether there are so few frames that their rate doesn't matter.
+    few: bool,
+    /// Whether the lab has a ruleset.
+    filtered: bool,
     /// The capture's UDP ports; `None` where they are too many.
     ports: Option<Vec<u16>>,
 }
@@ -94,27 +99,41 @@ impl Closely {
         #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
         let frames = plan.frames() as f64;
         let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
-        let filtered = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
-        let (taps, why) = if let Some(asked) = asked {
-            (asked, "the command line says so".to_owned())
-        } else if pps <= MOST_PPS && rate != Rate::Find {
-            (Tapping::Packets, format!("at most {MOST_PPS} frames a second"))
-        } else if plan.frames() <= FEW && rate != Rate::Find {
-            (Tapping::Packets, format!("at most {FEW} frames"))
-        } else {
-            let above = format!("more than {MOST_PPS} frames a second");
-            if filtered {
-                (Tapping::Counters, above)
-            } else {
-                (Tapping::Input, format!("{above}, and no ruleset in the lab"))
-            }
-        };
-        // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
-        let follows = asked.is_some() || pps.is_finite() || plan.frames() <= FEW;
-        let most_records = if follows { u32::MAX } else { MOST_RECORDS };
         let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
-        let ports = (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect());
-        Self { taps, why, follows, ports, most_records: Some(most_records).filter(|_| asked != Some(Tapping::Off)) }
+        Self {
+            asked,
+            pps: if rate == Rate::Find { f64::INFINITY } else { pps },
+            few: plan.frames() <= FEW && rate != Rate::Find,
+            filtered: matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some()),
+            ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
+        }
+    }
+
+    /// What the kernel's tracepoints are asked for, or why nothing is.
+    fn trace(&self) -> std::result::Result<trace::Mode, String> {
+        match self.asked {
+            Some(Tapping::Off) => Err("the command line says so".to_owned()),
+            Some(Tapping::Input | Tapping::Counters) => Ok(trace::Mode::Drops { most_records: None }),
+            Some(Tapping::Packets) => Ok(trace::Mode::Packets),
+            None if self.few || self.pps <= MOST_FOLLOWED_PPS => Ok(trace::Mode::Packets),
+            // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
+            None => Ok(trace::Mode::Drops { most_records: Some(MOST_RECORDS) }),
+        }
+    }
+
+    /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
+    fn taps(&self, followed: bool) -> (Tapping, String) {
+        let above = || format!("more than {MOST_TAPPED_PPS} frames a second");
+        match self.asked {
+            Some(asked) => (asked, "the command line says so".to_owned()),
+            None if followed => (Tapping::Counters, "each packet is followed by the kernel's tracepoints".to_owned()),
+            None if self.pps <= MOST_TAPPED_PPS => {
+                (Tapping::Packets, format!("at most {MOST_TAPPED_PPS} frames a second"))
+            }
+            None if self.few => (Tapping::Packets, format!("at most {FEW} frames")),
+            None if self.filtered => (Tapping::Counters, above()),
+            None => (Tapping::Input, format!("{}, and no ruleset in the lab", above())),
+        }
     }
 }
 
@@ -149,10 +168,9 @@ impl StackWatch {
         closely: Closely,
         sockets: Arc<Mutex<SocketWatch>>,
     ) -> Result<Self> {
-        let Closely { taps: tapping, why, most_records, follows, ports } = closely;
         let mut layers = Layers {
-            taps: tapping,
-            taps_why: why,
+            taps: Tapping::Off,
+            taps_why: String::new(),
             taps_lost: 0,
             followed: false,
             followed_why: String::new(),
@@ -161,6 +179,11 @@ impl StackWatch {
             kernel_lost: 0,
             kernel_missed: 0,
         };
+        let traced = closely.trace();
+        let monitor = open_trace(site, &traced, &mut layers)?;
+        let (tapping, why) = closely.taps(layers.followed);
+        (layers.taps, layers.taps_why) = (tapping, why);
+        let ports = closely.ports;
         let interface = site.receiver_interface.as_str();
         let mut taps = None;
         let mode = match tapping {
@@ -177,17 +200,9 @@ impl StackWatch {
             }
             taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (Tapping::Off, why),
         }
-        let mut monitor = None;
-        if let Some(most_records) = most_records {
-            match open_monitor(site, most_records)? {
-                drops::Opened::Listening(listening) => monitor = Some(listening),
-                drops::Opened::Unavailable(why) => layers.kernel_why = why,
-            }
-        } else {
-            layers.kernel_why.clone_from(&layers.taps_why);
-        }
-        layers.kernel = monitor.is_some();
-        let follows = layers.taps == Tapping::Packets || monitor.is_some() && follows;
+        // At top speed reading and matching records would cost more than the rest.
+        let counts_only = matches!(traced, Ok(trace::Mode::Drops { most_records: Some(_) }) | Err(_));
+        let follows = layers.taps == Tapping::Packets || monitor.is_some() && !counts_only;
         let followers = Followers(follows.then(Arc::default));
         let finished = Arc::new(AtomicBool::new(false));
         let waker = Waker::new().map_err(|error| Failure::system("can't make an eventfd", &error))?;
@@ -209,6 +224,7 @@ impl StackWatch {
             finished: Arc::clone(&finished),
             waker: waker.clone(),
             following: Following::default(),
+            tracker: PacketTracker::default(),
         };
         let thread = std::thread::Builder::new()
             .name("stack".to_owned())
@@ -256,17 +272,50 @@ impl StackWatch {
     }
 }
 
-fn open_monitor(site: &Site, most_records: u32) -> Result<drops::Opened> {
+/// Listens to the kernel's tracepoints as far as `mode` says and the machine allows; `layers` says what came of it.
+fn open_trace(
+    site: &Site,
+    mode: &std::result::Result<trace::Mode, String>,
+    layers: &mut Layers,
+) -> Result<Option<PacketTrace>> {
+    let mode = match mode {
+        Ok(mode) => *mode,
+        Err(why) => {
+            layers.kernel_why.clone_from(why);
+            layers.followed_why.clone_from(why);
+            return Ok(None);
+        }
+    };
     let interface = site.receiver_interface.as_str();
     let index = site.receiver.run(|| crate::wire::interface::facts(interface))??.map_or(0, |facts| facts.index);
-    DropMonitor::open(site.receiver.inode()?, index, Some(most_records))
+    match PacketTrace::open(site.receiver.inode()?, index, mode)? {
+        trace::Opened::Listening(trace) => {
+            layers.kernel = true;
+            layers.followed = mode == trace::Mode::Packets && trace.not_followed().is_none();
+            layers.followed_why = match trace.not_followed() {
+                Some(why) => why.to_owned(),
+                None if layers.followed => String::new(),
+                None => "the rate is too high, or the command line says so".to_owned(),
+            };
+            Ok(Some(trace))
+        }
+        trace::Opened::Unavailable(why) => {
+            layers.followed_why.clone_from(&why);
+            layers.kernel_why = why;
+            Ok(None)
+        }
+    }
 }
 
 /// What a record says.
 enum Said {
-    Passed(Hook),
+    Passed(Digest, Hook),
+    Arrived { position: u64, digest: Digest, packet: Vec<u8> },
     /// Where in the kernel's code, too.
-    Dropped(DropKind, u64),
+    Dropped { position: Option<u64>, digest: Digest, kind: DropKind, location: u64, clone: bool },
+    UsedUp { position: u64, location: u64 },
+    Queued { position: Option<u64>, socket: u64 },
+    Read { socket: u64 },
 }
 
 /// The thread.
@@ -275,13 +324,14 @@ struct Watch {
     /// Readable when the taps have records; `None` where they make none.
     tapped: Option<OwnedFd>,
     sockets: Arc<Mutex<SocketWatch>>,
-    monitor: Option<DropMonitor>,
+    monitor: Option<PacketTrace>,
     layers: Layers,
     digester: Digester,
     board: Option<Arc<Mutex<Announcements>>>,
     finished: Arc<AtomicBool>,
     waker: Waker,
     following: Following,
+    tracker: PacketTracker,
 }
 
 impl Watch {
@@ -336,13 +386,10 @@ impl Watch {
         let mut records = Vec::new();
         let digester = &self.digester;
         if let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) {
-            lock(taps).read(&mut |hook, packet| records.push((digester.of(head(packet)), Said::Passed(hook))))?;
+            lock(taps).read(&mut |hook, packet| records.push(Said::Passed(digester.of(head(packet)), hook)))?;
         }
         if let Some(monitor) = &mut self.monitor {
-            monitor.read(&mut |drop| {
-                let kind = following::kind(drop.reason, drop.packet);
-                records.push((digester.of(head(drop.packet)), Said::Dropped(kind, drop.location)));
-            })?;
+            monitor.read(&mut |event| records.extend(said(event, digester)))?;
         }
         // A packet that is seen was announced before it was sent.
         if let Some(board) = &self.board {
@@ -355,10 +402,24 @@ impl Watch {
             }
         }
         let count = records.len();
-        for (digest, said) in records {
+        for said in records {
             match said {
-                Said::Passed(hook) => self.following.pass(digest, hook),
-                Said::Dropped(kind, location) => self.following.drop_packet(digest, &kind, location),
+                Said::Passed(digest, hook) => self.following.pass(digest, hook),
+                Said::Arrived { position, digest, packet } => {
+                    let frame = self.following.arrive(digest);
+                    self.tracker.arrive(position, frame, &packet);
+                }
+                Said::Dropped { position, digest, kind, location, clone } => {
+                    if !clone {
+                        self.following.drop_packet(digest, &kind, location);
+                    }
+                    if let Some(position) = position {
+                        self.tracker.drop_packet(position, &kind, location, clone);
+                    }
+                }
+                Said::UsedUp { position, location } => self.tracker.use_up(position, location),
+                Said::Queued { position, socket } => self.tracker.queue(position, socket),
+                Said::Read { socket } => self.tracker.read(socket),
             }
         }
         Ok(count)
@@ -385,8 +446,58 @@ impl Watch {
             Firewall::Chains(chains) => chains,
             Firewall::None | Firewall::Unseen(_) => Vec::new(),
         };
-        let functions = drops::functions(&self.following.locations());
-        let followed = self.following.finish(complete, &functions);
+        let mut locations = self.following.locations();
+        locations.extend(self.tracker.locations());
+        let functions = trace::functions(&locations);
+        let mut followed = self.following.finish(complete, &functions);
+        if self.layers.followed {
+            let gone = untraced(self.monitor.as_ref(), &self.layers)?;
+            match (gone, self.tracker.finish(&functions)) {
+                (None, Some(ends)) => followed.ends = Some(ends),
+                (gone, _) => {
+                    self.layers.followed = false;
+                    self.layers.followed_why =
+                        gone.unwrap_or_else(|| "more packets were on their way than can be followed".to_owned());
+                }
+            }
+        }
         Ok(Stack { filters, hooks: None, udp: None, reasons, followed, layers: self.layers })
     }
+}
+
+/// Why what the tracepoints said is not all that happened; `None` if it is.
+fn untraced(trace: Option<&PacketTrace>, layers: &Layers) -> Result<Option<String>> {
+    let Some(trace) = trace else { return Ok(None) };
+    Ok(if layers.kernel_lost > 0 {
+        Some(format!("{} records of packets found no room", layers.kernel_lost))
+    } else if layers.kernel_missed > 0 {
+        Some(format!("{} events happened while another one was looked at", layers.kernel_missed))
+    } else if trace.untracked() > 0 {
+        Some(format!("{} packets found no room in the table of packets", trace.untracked()))
+    } else {
+        None
+    })
+}
+
+/// What an event of the tracepoints says; the packet's bytes are only valid during the call.
+fn said(event: Event<'_>, digester: &Digester) -> Option<Said> {
+    Some(match event {
+        Event::Arrived(arrived) => {
+            // The kernel takes a VLAN tag off later.
+            let tagged = matches!(arrived.ethertype, 0x8100 | 0x88a8);
+            let packet = arrived.packet.get(if tagged { 4 } else { 0 }..).unwrap_or_default();
+            Said::Arrived { position: arrived.position, digest: digester.of(head(packet)), packet: packet.to_vec() }
+        }
+        Event::Dropped(dropped) => Said::Dropped {
+            position: dropped.position,
+            digest: digester.of(head(dropped.packet)),
+            kind: following::kind(dropped.reason, dropped.packet),
+            location: dropped.location,
+            clone: dropped.clone,
+        },
+        Event::Consumed(consumed) if consumed.clone => return None,
+        Event::Consumed(consumed) => Said::UsedUp { position: consumed.position, location: consumed.location },
+        Event::Queued(queued) => Said::Queued { position: queued.position, socket: queued.socket },
+        Event::Read(read) => Said::Read { socket: read.socket },
+    })
 }

@@ -70,6 +70,8 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         "NOT_SPECIFIED" if function.starts_with("arp_") => return Meaning::Kernel(Stage::Accepted),
         // A datagram that a socket handed to its encapsulation.
         "NOT_SPECIFIED" | "XFRM_POLICY" if kind.protocol == protocol::UDP && is_encapsulation(function) => lost(Cause::UdpEncap),
+        // A broadcast or multicast datagram that no socket is for (Udp.IgnoredMulti).
+        "NOT_SPECIFIED" if function.starts_with("__udp4_lib_") || function.starts_with("__udp6_lib_") => lost(Cause::NoSocket),
         // A bridge that the interface is in has no other port for the frame's MAC.
         "NO_TX_TARGET" if function.starts_with("br_") => lost(Cause::Otherhost),
         "NOT_SPECIFIED" => {

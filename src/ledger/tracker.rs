@@ -50,7 +50,8 @@ struct Queue {
 /// Every packet that arrived, and what became of it.
 #[derive(Debug, Default)]
 pub struct PacketTracker {
-    packets: VecDeque<Packet>,
+    /// From position `first` on; `None` where nothing was said of its arrival yet.
+    packets: VecDeque<Option<Packet>>,
     first: u64,
     queues: HashMap<u64, Queue>,
     /// Fragments of datagrams that are not whole, in the order in which they arrived.
@@ -77,26 +78,22 @@ enum RawEnding {
 impl PacketTracker {
     /// A packet arrived: `frame` is its number in the capture, `packet` its first bytes from the network header on.
     pub fn arrive(&mut self, position: u64, frame: Option<u64>, packet: &[u8]) {
-        let end = self.first + self.packets.len() as u64;
-        // Positions come in order; one that doesn't is of a record that was lost.
-        self.overflowed |= position != end;
-        if position < end {
-            return;
-        }
-        let fragment = fragment_key(packet);
-        if let Some(key) = fragment {
+        if let Some(key) = fragment_key(packet) {
             self.fragments.entry(key).or_default().push(position);
         }
-        for _ in end..position {
-            self.packets.push_back(Packet::new(None, Class { ip: false, udp: false }, None));
+        // With several processors, records may be slightly out of order.
+        while self.first + self.packets.len() as u64 <= position {
+            self.packets.push_back(None);
         }
-        self.packets.push_back(Packet::new(frame, class(packet), fragment));
+        match self.slot(position) {
+            Some(slot) => *slot = Some(Packet::new(frame, class(packet), fragment_key(packet))),
+            None => self.overflowed = true,
+        }
         self.settle_first();
         if self.packets.len() > MOST_OPEN {
             self.overflowed = true;
-            let packet = self.packets.pop_front();
+            self.packets.pop_front();
             self.first += 1;
-            drop(packet);
         }
     }
 
@@ -132,28 +129,35 @@ impl PacketTracker {
         }
     }
 
-    /// The kernel dropped it; `location` is the place in its code, `closing` whether that is the end of a socket's queue.
-    pub fn drop_packet(&mut self, position: u64, kind: &DropKind, location: u64) {
+    /// The kernel dropped it; `location` is the place in its code. `clone`: what was dropped is a copy, as each socket but one has of a
+    /// multicast.
+    pub fn drop_packet(&mut self, position: u64, kind: &DropKind, location: u64, clone: bool) {
+        const CLOSING: [&str; 3] = ["NOT_SPECIFIED", "QUEUE_PURGE", "SOCKET_CLOSE"];
         let known = self.kinds.iter().position(|(known, at)| *at == location && known == kind);
         let index = known.unwrap_or_else(|| {
             self.kinds.push((kind.clone(), location));
             self.kinds.len() - 1
         });
         let Some(packet) = self.packet(position) else { return };
-        let was_queued = packet.queued > 0;
-        if was_queued {
+        // A fragment that was put together with others goes with them.
+        if packet.leader.is_some() {
+            return;
+        }
+        let closing = packet.queued > 0 && CLOSING.contains(&kind.reason.as_str());
+        // A wrong checksum is found by the reader of a long datagram.
+        let late = packet.queued > 0 && kind.reason == "UDP_CSUM";
+        packet.closed |= closing;
+        if closing || late {
             packet.queued -= 1;
         }
-        if was_queued && kind.reason != "UDP_CSUM" {
-            packet.closed = true;
-        } else {
+        if !closing && (late || !clone) {
             packet.dropped = Some(index);
         }
-        if was_queued {
+        if closing || late {
             self.take_out(position);
         }
         let in_reassembly = matches!(kind.reason.as_str(), "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
-        if !in_reassembly {
+        if !in_reassembly && !clone {
             self.conclude(position);
         }
     }
@@ -181,7 +185,10 @@ impl PacketTracker {
     /// Frames by what became of them; `None` where that isn't known of all. `functions`: the names of the locations.
     pub fn finish(mut self, functions: &BTreeMap<u64, String>) -> Option<BTreeMap<Ending, FrameRanges>> {
         for index in 0..self.packets.len() {
-            let packet = &self.packets[index];
+            let Some(packet) = &self.packets[index] else {
+                self.overflowed = true;
+                continue;
+            };
             let Some(frame) = packet.frame else { continue };
             let ending = self.ending(packet);
             self.ends.entry(ending).or_default().add(frame);
@@ -209,8 +216,12 @@ impl PacketTracker {
         Some(ends)
     }
 
-    fn packet(&mut self, position: u64) -> Option<&mut Packet> {
+    fn slot(&mut self, position: u64) -> Option<&mut Option<Packet>> {
         self.packets.get_mut(usize::try_from(position.checked_sub(self.first)?).ok()?)
+    }
+
+    fn packet(&mut self, position: u64) -> Option<&mut Packet> {
+        self.slot(position)?.as_mut()
     }
 
     /// Takes a packet out of the queue that was closed with it: what was queued before it is gone as well.
@@ -248,7 +259,7 @@ impl PacketTracker {
     fn ending(&self, packet: &Packet) -> RawEnding {
         let Class { ip, udp } = packet.class;
         let leader = packet.leader.and_then(|leader| usize::try_from(leader.checked_sub(self.first)?).ok());
-        let packet = match leader.and_then(|leader| self.packets.get(leader)) {
+        let packet = match leader.and_then(|leader| self.packets.get(leader)?.as_ref()) {
             Some(leader) if packet.dropped.is_none() => leader,
             _ => packet,
         };
@@ -269,7 +280,7 @@ impl PacketTracker {
 
     /// Forgets the packets at the front of which nothing more will be said.
     fn settle_first(&mut self) {
-        while let Some(packet) = self.packets.front() {
+        while let Some(Some(packet)) = self.packets.front() {
             // A fragment's end may be that of one that arrives later.
             let is_over = packet.fragment.is_none()
                 && packet.queued == 0

@@ -9,9 +9,10 @@
     reason = "helpers of tests; clippy knows only the tests themselves as such"
 )]
 
-mod drops;
+mod following;
 mod namespaces;
 mod taps;
+mod trace;
 mod xdp;
 
 use std::collections::BTreeSet;
@@ -486,7 +487,7 @@ fn without_privilege_it_is_said_what_is_missing() {
         let failure = PacketSender::open("lo").map(|_| ()).unwrap_err();
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
-        drops::without_capabilities_it_is_said_what_is_missing();
+        trace::without_capabilities_it_is_said_what_is_missing();
         let Ok(Installed::Absent(reason)) = Taps::install("lo", Mode::Packets, &[]) else {
             panic!("taps without privilege")
         };

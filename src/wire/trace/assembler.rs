@@ -49,6 +49,8 @@ pub(super) enum If {
     Greater = 0x25,
     /// All 64 bits.
     NotEqual = 0x55,
+    /// Any of the bits that are 1 in the number, too.
+    AnyBit = 0x45,
     /// The low 32 bits are those of the number.
     Equal32 = 0x16,
     /// The low 32 bits are not those of the number.
@@ -59,6 +61,10 @@ pub(super) enum If {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Helper {
+    /// R0: the address of the value of the key at R2 in the map R1; 0 where there is none.
+    MapLookup = 1,
+    /// Stores the value at R3 for the key at R2 in the map R1, with the flags R4; R0 is 0, or else negative.
+    MapUpdate = 2,
     /// R0: nanoseconds of `CLOCK_MONOTONIC`.
     KtimeGetNs = 5,
     /// R0: the address of the `task_struct`.
@@ -162,6 +168,12 @@ impl Assembler {
         self.push(0xdb, base, from as u8, 0, 0);
     }
 
+    /// `*(base) += from` for 64 bits, atomically; `from` becomes what stood there (Linux 5.12).
+    pub(super) fn fetch_add(&mut self, base: Register, from: Register) {
+        const BPF_FETCH: i32 = 1;
+        self.push(0xdb, base, from as u8, 0, BPF_FETCH);
+    }
+
     /// `to = the map of this descriptor`
     pub(super) fn map(&mut self, to: Register, descriptor: i32) {
         const BPF_PSEUDO_MAP_FD: u8 = 1;
@@ -206,6 +218,13 @@ impl Assembler {
     pub(super) fn jump_if(&mut self, register: Register, condition: If, number: i32, to: Label) {
         self.jumps.push((self.instructions.len(), to));
         self.push(condition as u8, register, 0, 0, number);
+    }
+
+    /// Goes on at the label if the register stands to the other one like that.
+    pub(super) fn jump_if_register(&mut self, register: Register, condition: If, other: Register, to: Label) {
+        const BPF_X: u8 = 0x08;
+        self.jumps.push((self.instructions.len(), to));
+        self.push(condition as u8 | BPF_X, register, other as u8, 0, 0);
     }
 
     /// Ends the program with R0 = 0.

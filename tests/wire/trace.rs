@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use restage::wire::drops::{DropMonitor, Dropped, Opened, functions};
 use restage::wire::interface;
 use restage::wire::sender::PacketSender;
+use restage::wire::trace::{Dropped, Event, Mode, Opened, PacketTrace, functions};
 
 use super::namespaces::{Namespace, Pair, skip, udp_frame, udp_frame_to, udp6_frame_to};
 use super::{LIMIT, is_rerun, send_all};
@@ -21,17 +21,17 @@ const CAPABILITIES: &str = "listening to them needs CAP_BPF and CAP_PERFMON";
 
 /// `None`, with the reason printed, where the kernel doesn't let us listen; a failure there with `RESTAGE_REQUIRE_LAB=1`, but for the
 /// second run in a user namespace, which never may.
-fn monitor(namespace: &Namespace, interface: &str) -> Option<DropMonitor> {
-    monitor_of(namespace, interface, None)
+fn monitor(namespace: &Namespace, interface: &str) -> Option<PacketTrace> {
+    monitor_of(namespace, interface, Mode::Drops { most_records: None })
 }
 
-/// The same with records of only so many packets of each reason.
-fn monitor_of(namespace: &Namespace, interface: &str, most_records: Option<u32>) -> Option<DropMonitor> {
+/// The same in another mode.
+pub(crate) fn monitor_of(namespace: &Namespace, interface: &str, mode: Mode) -> Option<PacketTrace> {
     let (inode, index) = namespace.enter(|| {
         let inode = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         (inode, interface::facts(interface).unwrap().unwrap().index)
     });
-    match DropMonitor::open(inode, index, most_records).unwrap() {
+    match PacketTrace::open(inode, index, mode).unwrap() {
         Opened::Listening(monitor) => Some(monitor),
         Opened::Unavailable(why) if is_rerun() => {
             assert_eq!(why, CAPABILITIES);
@@ -57,25 +57,34 @@ struct Kept {
 }
 
 fn kept(dropped: &Dropped<'_>) -> Kept {
-    let Dropped { reason, location, ethertype, packet, length, time_ns } = *dropped;
+    let Dropped { reason, location, ethertype, packet, length, time_ns, .. } = *dropped;
     Kept { reason: reason.to_owned(), location, ethertype, packet: packet.to_vec(), length, time_ns }
 }
 
+/// Reads what is there, which are only drops.
+fn read_drops(monitor: &mut PacketTrace, see: &mut dyn FnMut(&Dropped<'_>)) {
+    let mut see_event = |event: Event<'_>| match event {
+        Event::Dropped(dropped) => see(&dropped),
+        other => panic!("{other:?}"),
+    };
+    monitor.read(&mut see_event).unwrap();
+}
+
 /// Waits for `count` records.
-fn records(monitor: &mut DropMonitor, count: usize) -> Vec<Kept> {
+fn records(monitor: &mut PacketTrace, count: usize) -> Vec<Kept> {
     let mut seen = Vec::new();
     let begin = Instant::now();
     while seen.len() < count && begin.elapsed() < LIMIT {
         let mut ready = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
         poll(&mut ready, PollTimeout::from(5u16)).unwrap();
         let other_tests = |dropped: &Dropped<'_>| dropped.reason == "UDP_CSUM" && dropped.length != 728;
-        monitor.read(&mut |dropped| seen.extend((!other_tests(dropped)).then(|| kept(dropped)))).unwrap();
+        read_drops(monitor, &mut |dropped| seen.extend((!other_tests(dropped)).then(|| kept(dropped))));
     }
     seen
 }
 
 /// Without the late checksum errors that other tests of this process read meanwhile: those count for every monitor of a process.
-fn counted(monitor: &DropMonitor) -> BTreeMap<String, u64> {
+fn counted(monitor: &PacketTrace) -> BTreeMap<String, u64> {
     let mut counts = monitor.counts().unwrap();
     counts.remove("UDP_CSUM");
     counts
@@ -200,7 +209,7 @@ fn drops_elsewhere_are_not_seen() {
 #[test]
 fn records_that_are_too_many_are_counted_as_lost() {
     let Some(pair) = Pair::new() else { return };
-    let Some(mut monitor) = monitor_of(&pair.rx, "rx0", Some(10)) else { return };
+    let Some(mut monitor) = monitor_of(&pair.rx, "rx0", Mode::Drops { most_records: Some(10) }) else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     send_all(&mut sender, &vec![udp_frame_to([10, 9, 0, 2], OTHER_MAC, 0, 4739, 18); 50]);
     let seen = records(&mut monitor, 10);
@@ -210,7 +219,7 @@ fn records_that_are_too_many_are_counted_as_lost() {
     }
     assert_eq!(counted(&monitor), counts(&[("OTHERHOST", 50)]));
     let mut more = 0;
-    monitor.read(&mut |dropped| more += usize::from(dropped.reason == "OTHERHOST")).unwrap();
+    read_drops(&mut monitor, &mut |dropped| more += usize::from(dropped.reason == "OTHERHOST"));
     assert_eq!(seen.len() + more, 10);
     let (lost, late) = (monitor.lost().unwrap(), monitor.counts().unwrap().get("UDP_CSUM").copied().unwrap_or(0));
     assert!((40..=40 + late).contains(&lost), "{lost}, {late} of other tests");
@@ -236,7 +245,7 @@ fn a_flood_is_counted_exactly() {
             while reads && !flood.is_finished() {
                 let mut ready = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
                 poll(&mut ready, PollTimeout::from(10u16)).unwrap();
-                monitor.read(&mut |dropped| seen += usize::from(dropped.reason == "OTHERHOST")).unwrap();
+                read_drops(&mut monitor, &mut |dropped| seen += usize::from(dropped.reason == "OTHERHOST"));
             }
             (seen, flood.join().unwrap())
         });
@@ -253,7 +262,7 @@ fn a_flood_is_counted_exactly() {
                     seen += 1;
                 }
             };
-            monitor.read(&mut see).unwrap();
+            read_drops(&mut monitor, &mut see);
             if seen as u64 + monitor.lost().unwrap() >= FRAMES as u64 || begin.elapsed() >= LIMIT {
                 break;
             }
@@ -271,7 +280,7 @@ fn a_flood_is_counted_exactly() {
 
 /// As nobody, in whatever user namespace.
 pub(crate) fn without_capabilities_it_is_said_what_is_missing() {
-    match DropMonitor::open(1, 1, None).unwrap() {
+    match PacketTrace::open(1, 1, Mode::Packets).unwrap() {
         Opened::Unavailable(why) => assert_eq!(why, CAPABILITIES),
         Opened::Listening(_) => panic!("it listens without a capability"),
     }

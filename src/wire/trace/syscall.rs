@@ -12,6 +12,8 @@ const BPF_PROG_LOAD: c_int = 5;
 const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
@@ -63,6 +65,18 @@ pub(super) fn array(bytes: u32) -> io::Result<OwnedFd> {
     map(&MapCreate { map_type, key_size: 4, value_size: bytes, max_entries: 1, map_flags: BPF_F_MMAPABLE })
 }
 
+/// An array of one value of `bytes` for each CPU.
+pub(super) fn per_cpu(bytes: u32) -> io::Result<OwnedFd> {
+    let map_type = BPF_MAP_TYPE_PERCPU_ARRAY;
+    map(&MapCreate { map_type, key_size: 4, value_size: bytes, max_entries: 1, map_flags: 0 })
+}
+
+/// A table from a u64 to a value of `bytes`, which forgets what was not used for long where it is full.
+pub(super) fn table(bytes: u32, entries: u32) -> io::Result<OwnedFd> {
+    let map_type = BPF_MAP_TYPE_LRU_HASH;
+    map(&MapCreate { map_type, key_size: 8, value_size: bytes, max_entries: entries, map_flags: 0 })
+}
+
 fn map(attributes: &MapCreate) -> io::Result<OwnedFd> {
     // SAFETY: `MapCreate` has no pointers.
     unsafe { bpf(BPF_MAP_CREATE, attributes) }
@@ -86,7 +100,7 @@ fn load_with(program: &[Instruction], log: &mut [u8]) -> io::Result<OwnedFd> {
     let count = u32::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let log_size = u32::try_from(log.len()).unwrap_or(0);
     let mut name = [0; 16];
-    name.iter_mut().zip(b"restage_drops").for_each(|(to, from)| *to = *from);
+    name.iter_mut().zip(b"restage_trace").for_each(|(to, from)| *to = *from);
     let attributes = ProgramLoad {
         program_type: BPF_PROG_TYPE_RAW_TRACEPOINT,
         instruction_count: count,
