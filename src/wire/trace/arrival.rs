@@ -78,7 +78,7 @@ pub(super) fn arrivals(
     code.subtract(R8, R1);
     writer.packet(&mut code, ARRIVED_BYTES);
     writer.output(&mut code, ARRIVED_BYTES, true);
-    code.jump(writer.out);
+    code.jump(writer.lost);
 
     // A device on top of the interface, such as a bridge, receives the same packet once more.
     code.place(elsewhere);
@@ -92,6 +92,7 @@ pub(super) fn arrivals(
     code.jump_if(R1, If::Equal, -1, writer.out);
     code.add_number(R1, 1);
     code.store(Size::Double, R8, CELL_POSITION, R1);
+    code.jump(writer.out);
     Ok(writer.finish_output(code))
 }
 
