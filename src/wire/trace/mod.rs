@@ -21,6 +21,7 @@
 //!   `skb_defer_free_flush`, or nothing is told.
 //! - What a socket has in its queue when it is closed is dropped as `NOT_SPECIFIED` at `udp_destruct_common`.
 //! - A broadcast or multicast that no socket wants is dropped as `NOT_SPECIFIED` in `__udp4_lib_mcast_deliver`, which the compiler may have
+//!   made part of `__udp4_lib_rcv`, as here.
 //! - A multicast for several sockets is cloned for all but the last one that the kernel finds. If a queue has no room, the clone is
 //!   dropped, or the packet itself for the last socket.
 //! - An ARP packet is consumed at `arp_process`.
@@ -286,6 +287,5 @@ fn follow(btf: &Btf<'_>, layout: &Layout, target: &Target) -> std::result::Resul
         (c"sk_data_ready", queue::queued(layout, &following, &with, kept)?),
         (c"netif_receive_skb", arrival::arrivals(layout, &following, &with, kept)?),
     ];
-    let attached = programs.into_iter().map(|(tracepoint, program)| opening::attach(tracepoint, program)).collect();
-    attached
+    programs.into_iter().map(|(tracepoint, program)| opening::attach(tracepoint, program)).collect()
 }
