@@ -6,6 +6,30 @@
 //! kernel's headers are needed. All write to one ring, whose order is that of the events, across CPUs, too. Drops are counted, whatever
 //! else happens. Needs `CAP_BPF` and `CAP_PERFMON` in the first user namespace, and Linux 5.17 for drops, 6.3 to follow packets. See
 //! bpf(2), include/net/dropreason-core.h, Documentation/bpf/btf.rst and Documentation/bpf/ringbuf.rst. Start at [`PacketTrace::open`].
+//!
+//! # How a packet is recognised
+//!
+//! At its arrival a packet gets a position, and a table gets the address of its `sk_buff` and of its buffer, which its clones share. What is
+//! dropped or consumed is looked up there. A socket's queue gets a packet in the same softirq that the packet arrived in, so that the
+//! packet is the one that the CPU works on. That holds neither for batches (GRO, native XDP) nor for a packet that waited for a verdict
+//! (nfqueue): there the last packet of the socket's queue is looked up, and the position is unknown if a reader was faster. Where two
+//! CPUs fill one queue at once, one of them may do the other's work; the position of the datagram that was left to it is unknown, too.
+//!
+//! # What the kernel does (Linux 6.18)
+//!
+//! - A read is told by `sock_recv_length`. A datagram that was read is freed later, perhaps on another CPU: it is consumed at
+//!   `skb_defer_free_flush`, or nothing is told.
+//! - What a socket has in its queue when it is closed is dropped as `NOT_SPECIFIED` at `udp_destruct_common`.
+//! - A broadcast or multicast that no socket wants is dropped as `NOT_SPECIFIED` in `__udp4_lib_mcast_deliver`, which the compiler may have
+//!   made part of `__udp4_lib_rcv`, as here.
+//! - A multicast for several sockets is cloned for all but the last one that the kernel finds. If a queue has no room, the clone is
+//!   dropped, or the packet itself for the last socket.
+//! - An ARP packet is consumed at `arp_process`.
+//! - A datagram of fragments has the position of the fragment that came last. Of the other ones nothing is told until then; the first
+//!   one by offset is consumed at `inet_frag_reasm_prepare`, where it isn't the last one to come, and the others at `skb_release_data` when
+//!   the datagram is freed, after its read. The fragment that came last may be consumed as a clone, too.
+//! - A socket with `UDP_ENCAP` queues what isn't for IPsec. ESP without a state is dropped as `NOT_SPECIFIED` at `xfrm4_rcv_encap`, a
+//!   keepalive of one byte at `xfrm4_udp_encap_rcv`.
 
 mod arrival;
 mod assembler;
@@ -263,6 +287,5 @@ fn follow(btf: &Btf<'_>, layout: &Layout, target: &Target) -> std::result::Resul
         (c"sk_data_ready", queue::queued(layout, &following, &with, kept)?),
         (c"netif_receive_skb", arrival::arrivals(layout, &following, &with, kept)?),
     ];
-    let attached = programs.into_iter().map(|(tracepoint, program)| opening::attach(tracepoint, program)).collect();
-    attached
+    programs.into_iter().map(|(tracepoint, program)| opening::attach(tracepoint, program)).collect()
 }
