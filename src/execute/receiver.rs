@@ -89,6 +89,14 @@ impl Receiver {
         }
     }
 
+    /// The processes of the application; none where there is no application.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Application { running, .. } => running.pids(),
+            Kind::Nobody | Kind::BuiltIn(_) => Vec::new(),
+        }
+    }
+
     /// The folder of the run.
     pub(super) fn folder(&self) -> Option<&WorkFolder> {
         self.folder.as_ref()
