@@ -243,7 +243,8 @@ pub struct Replay {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Find {
-    /// The highest rate at which nothing was lost and no queue grew, in frames per second; null where there was none.
+    /// The highest rate at which nothing was lost and no queue grew, in frames per second: what the receiver read per second, until its
+    /// queues were empty; null where there was none.
     pub pps: Option<f64>,
     /// What ends it: the loss of the slowest rate that lost any; null where nothing was lost.
     pub limit: Option<Loss>,

@@ -118,7 +118,11 @@ pub(super) fn search(
         Some(tested) if search.lost().is_some() || best.is_none() => (queued(tested), tested.worst.clone()),
         _ => (None, None),
     };
-    let pps = best.as_ref().map(|best| best.tried.pps);
+    // What was still queued at the end is no part of what the receiver takes.
+    let pps = best.as_ref().map(|best| {
+        let queued = best.drained.time.saturating_sub(READ).as_secs_f64();
+        best.tried.pps * best.trial.seconds / (best.trial.seconds + queued).max(1e-9)
+    });
     let Some(shown) = best.or(lost) else { return Ok(Evidence::default()) };
     plan.rounds = shown.rounds;
     let mut evidence = shown.evidence;

@@ -82,7 +82,7 @@ mod tests {
     fn stolen_and_waited_time_disturb_above_a_share() {
         let at = Instant::now();
         let before = Load { at, stolen_ticks: Some(5), waited_ns: vec![("a".to_owned(), 7), ("gone".to_owned(), 0)] };
-        let after = |ticks, waited_ns| {
+        let after = |ticks: u64, waited_ns: u64| {
             let now = Load {
                 at: at + Duration::from_secs(1),
                 stolen_ticks: Some(5 + ticks),
