@@ -156,14 +156,19 @@ fn trial(
     let extent = Extent { least, stop: Some(Arc::clone(&dropped)) };
     // The built-in receiver reads in the thread that sends: it has no backlog.
     let backlog = if receiver.is_built_in() { None } else { Some(Backlog::start(site, plan, dropped)?) };
-    let before = Load::now(&receiver.pids());
+    // At top speed whatever keeps the sender waiting lowers the answer, too.
+    let pids = |receiver: &Receiver| {
+        let own = (ask == Ask::TopSpeed).then(std::process::id);
+        receiver.pids().into_iter().chain(own).collect::<Vec<_>>()
+    };
+    let before = Load::now(&pids(receiver));
     let sent = || {
         if let Some(backlog) = &backlog {
             backlog.sending_ended();
         }
     };
     let evidence = replay_for(scenario, plan, rate, &extent, &sent, site, receiver, session)?;
-    let load = Load::now(&receiver.pids()).disturbance_since(&before);
+    let load = Load::now(&pids(receiver)).disturbance_since(&before);
     let drained = backlog.map(Backlog::finish).transpose()?.unwrap_or_default();
     let sending = &evidence.sending;
     let reached = reached(sending);
@@ -192,7 +197,8 @@ fn trial(
         seconds: sending.seconds,
         drain_seconds: drained.time.as_secs_f64(),
         kept_up,
-        disturbed: disturbed.filter(|_| !kept_up || asked_pps.is_some_and(|asked| reached < asked * REACHED)),
+        disturbed: disturbed
+            .filter(|_| !kept_up || ask == Ask::TopSpeed || asked_pps.is_some_and(|asked| reached < asked * REACHED)),
     };
     Ok(Tested { evidence, trial, tried, worst, drained, rounds: plan.rounds, is_foreseen })
 }

@@ -11,6 +11,7 @@
 
 mod drops;
 mod namespaces;
+mod room;
 mod taps;
 mod xdp;
 

@@ -43,7 +43,7 @@ pub(super) struct Tried {
     pub(super) pps: f64,
     /// Whether nothing was lost and no queue grew.
     pub(super) kept_up: bool,
-    /// Whether something other than the receiver may be the reason why not.
+    /// Whether something other than the receiver may be the reason why not, or why it was no more.
     pub(super) disturbed: bool,
     /// Frames per second that the receiver took, where it did not keep up.
     pub(super) took: Option<f64>,
@@ -131,11 +131,13 @@ impl Search {
             self.estimate = tried.took;
         }
         let too_slow = tried.kept_up && tried.pps < rate * REACHED;
-        let doubtful = too_slow || !tried.kept_up && tried.disturbed;
+        // A sender that waited for a processor could have sent faster.
+        let starved = asked == Ask::TopSpeed && tried.kept_up && tried.disturbed;
+        let doubtful = too_slow || starved || !tried.kept_up && tried.disturbed;
         if doubtful && self.votes.disturbed < MOST_DISTURBED && self.disturbed < MOST_DISTURBED_IN_ALL {
             self.votes.disturbed += 1;
             self.disturbed += 1;
-            if too_slow {
+            if tried.kept_up {
                 self.keep(tried.pps, false);
             }
             return false;
@@ -330,6 +332,19 @@ mod tests {
         }
         let kept = search.kept().expect("one");
         assert!((290_000.0..=320_000.0).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn a_starved_sender_at_top_speed_tries_again_and_its_best_trial_counts() {
+        let mut search = Search::new(1.0);
+        let kept = |pps, disturbed| Tried { pps, kept_up: true, disturbed, took: None, long: true };
+        search.tell(kept(TOP, false));
+        search.tell(kept(8_000.0, true));
+        assert_eq!(search.next(), Some(Ask::TopSpeed));
+        search.tell(kept(60_000.0, true));
+        search.tell(kept(20_000.0, false));
+        assert!(search.is_over());
+        assert_eq!(search.kept(), Some(60_000.0));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What took time from a trial: another virtual machine, or processes that kept the application from running (proc(5)).
+//! What took time from a trial: another virtual machine, or processes that kept a thread from running (proc(5)).
 //!
 //! Start at [`Load::now`].
 
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// Above this share of stolen time (`steal` of /proc/stat) a trial is disturbed.
 const MOST_STOLEN: f64 = 0.02;
-/// Above this share of its time that the application waits for a processor, a trial is disturbed.
+/// Above this share of its time that a thread waits for a processor, a trial is disturbed.
 const MOST_WAITED: f64 = 0.25;
 /// Times of /proc/stat are in hundredths of a second (`USER_HZ`).
 const TICK_SECONDS: f64 = 0.01;
@@ -16,7 +16,7 @@ const TICK_SECONDS: f64 = 0.01;
 pub(super) struct Load {
     at: Instant,
     stolen_ticks: Option<u64>,
-    /// For each thread of the application, how long it waited for a processor so far.
+    /// For each thread that is looked at, how long it waited for a processor so far.
     waited_ns: Vec<(String, u64)>,
 }
 
@@ -45,7 +45,7 @@ impl Load {
         #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
         let share = waited.max().unwrap_or(0) as f64 / 1e9 / seconds;
         (share > MOST_WAITED)
-            .then(|| format!("the application waited {:.0} % of the time for a processor", share * 100.0))
+            .then(|| format!("a thread waited {:.0} % of the time for a processor", share * 100.0))
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
             now.disturbance_since(&before)
         };
         assert_eq!(after(0, 240_000_000), None);
-        assert_eq!(after(0, 300_000_000).as_deref(), Some("the application waited 30 % of the time for a processor"));
+        assert_eq!(after(0, 300_000_000).as_deref(), Some("a thread waited 30 % of the time for a processor"));
         assert!(after(10_000, 0).is_some_and(|text| text.starts_with("the host took")));
     }
 }
