@@ -114,8 +114,10 @@ fn slow_receiver() {
     loop {
         socket.recv(&mut [0; 2048]).expect("a datagram");
         // Times are counted from one to the next, so that a busy machine does not make it slower.
-        next = next.max(Instant::now() - Duration::from_millis(50)) + Duration::from_millis(2);
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        let late = now.saturating_duration_since(next).saturating_sub(Duration::from_millis(50));
+        next += late + Duration::from_millis(2);
+        std::thread::sleep(next.saturating_duration_since(now));
     }
 }
 

@@ -339,7 +339,8 @@ impl Watch {
                 self.ring.read(timeout, &mut |frame: Seen<'_>| {
                     // A frame that is seen was announced before it was sent.
                     take_announcements(shared, announced, matching, timing);
-                    let sighting = see(matching, timing, digester.of(frame.bytes), frame.original_length, frame.time_ns);
+                    let sighting =
+                        see(matching, timing, digester.of(frame.bytes), frame.original_length, frame.time_ns);
                     keeper.keep(&frame, sighting);
                     note(shared, matching, shared.ring_bytes(frame.bytes.len()));
                 })?

@@ -32,13 +32,7 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
 }
 
 /// One percentile. One frame alone is in time.
-fn bounded(
-    scenario: &Scenario,
-    what: &str,
-    bound: &Bound,
-    sending: &Sending,
-    measured: Option<Lateness>,
-) -> Check {
+fn bounded(scenario: &Scenario, what: &str, bound: &Bound, sending: &Sending, measured: Option<Lateness>) -> Check {
     let most = bound.most.as_secs_f64() * 1e6;
     let actual = measured.map(|lateness| at(bound.percentile, lateness));
     let passed = actual.is_none_or(|actual| actual <= most);
@@ -100,9 +94,8 @@ pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem
 
 /// Whether so many frames took so much longer than their schedule that it is worth telling.
 fn is_slower(frames: u64, scheduled: f64, seconds: f64) -> bool {
-    let exceeds = |kept: f64, excess: Duration| {
-        scheduled < seconds * kept && seconds - scheduled >= excess.as_secs_f64()
-    };
+    let exceeds =
+        |kept: f64, excess: Duration| scheduled < seconds * kept && seconds - scheduled >= excess.as_secs_f64();
     scheduled > 0.0 && (frames >= FEWEST_FRAMES && exceeds(KEPT, EXCESS) || exceeds(KEPT_LONG, EXCESS_LONG))
 }
 

@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn a_rate_has_three_digits_and_its_unit() {
         let rates = [0.5, 9.99, 99.96, 100.0, 999.4, 999.6, 52_123.0, 100_000.0, 1_500_000.0];
-        let words = ["0.5 pps", "9.99 pps", "100 pps", "100 pps", "999 pps", "1 kpps", "52.1 kpps", "100 kpps", "1.5 Mpps"];
+        let words =
+            ["0.5 pps", "9.99 pps", "100 pps", "100 pps", "999 pps", "1 kpps", "52.1 kpps", "100 kpps", "1.5 Mpps"];
         assert_eq!(rates.map(pps), words);
     }
 }

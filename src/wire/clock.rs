@@ -149,7 +149,7 @@ impl WallClock {
             let before = now(ClockId::CLOCK_MONOTONIC);
             let real = now(ClockId::CLOCK_REALTIME);
             let after = now(ClockId::CLOCK_MONOTONIC);
-            (after - before, real - (before + after) / 2)
+            (after - before, real - i128::midpoint(before, after))
         };
         (0..COMPARISONS).map(compare).min_by_key(|(took, _)| *took).map_or(0, |(_, ahead)| ahead)
     }

@@ -47,8 +47,12 @@ impl Backlog {
     pub(super) fn start(site: &Site, plan: &Plan, dropped: Arc<AtomicBool>) -> Result<Self> {
         let table = site.receiver.run(SocketTable::open)??;
         let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
-        let state =
-            Arc::new(State { begun: Instant::now(), sent_ns: AtomicU64::new(0), dropped, over: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            begun: Instant::now(),
+            sent_ns: AtomicU64::new(0),
+            dropped,
+            over: AtomicBool::new(false),
+        });
         let watched = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("backlog".to_owned())
@@ -67,7 +71,9 @@ impl Backlog {
         self.state.over.store(true, Ordering::Release);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(drained)) => drained,
-            Some(Err(_)) | None => Err(Failure::error(Problem::error("the thread that watches the queues ended early"))),
+            Some(Err(_)) | None => {
+                Err(Failure::error(Problem::error("the thread that watches the queues ended early")))
+            }
         }
     }
 }

@@ -24,7 +24,11 @@ impl Load {
     /// Looks at the machine, and at these processes.
     pub(super) fn now(pids: &[u32]) -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        Self { at: Instant::now(), stolen_ticks: stolen(&stat), waited_ns: pids.iter().flat_map(|pid| waited(*pid)).collect() }
+        Self {
+            at: Instant::now(),
+            stolen_ticks: stolen(&stat),
+            waited_ns: pids.iter().flat_map(|pid| waited(*pid)).collect(),
+        }
     }
 
     /// What was taken since then; `None` where it is little.
@@ -44,8 +48,7 @@ impl Load {
         });
         #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
         let share = waited.max().unwrap_or(0) as f64 / 1e9 / seconds;
-        (share > MOST_WAITED)
-            .then(|| format!("a thread waited {:.0} % of the time for a processor", share * 100.0))
+        (share > MOST_WAITED).then(|| format!("a thread waited {:.0} % of the time for a processor", share * 100.0))
     }
 }
 
