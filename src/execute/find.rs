@@ -74,9 +74,8 @@ pub(super) fn search(
     let longest = SLOWEST_SECONDS.min(session.left().as_secs_f64() * SLOWEST_PART);
     let mut search = Search::new(frames / longest);
     let mut trials = Vec::new();
-    // Those that kept up, for the one that the search ends with; and the slowest that did not.
-    let mut kept: Vec<Tested> = Vec::new();
-    let mut lost: Option<Tested> = None;
+    // Those that kept up, and those that did not: which of them count is known at the end.
+    let (mut kept, mut lost): (Vec<Tested>, Vec<Tested>) = (Vec::new(), Vec::new());
     let mut unfinished = None;
     while let Some(ask) = search.next() {
         if let Ask::Rate(rate) = ask
@@ -97,8 +96,8 @@ pub(super) fn search(
         let is_foreseen = tested.is_foreseen;
         if tested.tried.kept_up {
             kept.push(tested);
-        } else if lost.as_ref().is_none_or(|lost| tested.tried.pps <= lost.tried.pps * 1.01) {
-            lost = Some(tested);
+        } else {
+            lost.push(tested);
         }
         if timed_out {
             unfinished = Some("the run's time ended".to_owned());
@@ -114,7 +113,11 @@ pub(super) fn search(
     let unfinished = unfinished.map(|why| format!("{why}; {}", between(&search)));
     let is_kept = |tested: &Tested| search.kept().is_some_and(|kept| tested.tried.pps <= kept * 1.01);
     let best = kept.into_iter().filter(is_kept).max_by(|one, other| one.tried.pps.total_cmp(&other.tried.pps));
-    let (queued, limit) = match &lost {
+    // A trial that was outvoted is slower than the lowest rate that was decided to be too high.
+    let is_too_high = |tested: &&Tested| search.lost().is_none_or(|lost| tested.tried.pps >= lost * 0.99);
+    let slowest = |one: &&Tested, other: &&Tested| one.tried.pps.total_cmp(&other.tried.pps);
+    let slowest_lost = lost.iter().filter(is_too_high).min_by(slowest);
+    let (queued, limit) = match slowest_lost {
         Some(tested) if search.lost().is_some() || best.is_none() => (queued(tested), tested.worst.clone()),
         _ => (None, None),
     };
@@ -123,6 +126,8 @@ pub(super) fn search(
         let queued = best.drained.time.saturating_sub(READ).as_secs_f64();
         best.tried.pps * best.trial.seconds / (best.trial.seconds + queued).max(1e-9)
     });
+    let slowest_lost = slowest_lost.map(|tested| tested.trial.pps);
+    let lost = lost.into_iter().find(|tested| slowest_lost.is_some_and(|pps| tested.trial.pps <= pps));
     let Some(shown) = best.or(lost) else { return Ok(Evidence::default()) };
     plan.rounds = shown.rounds;
     let mut evidence = shown.evidence;
