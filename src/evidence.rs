@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::diagnostic::Problem;
-use crate::outcome::{Application, Find, Hook, Lateness, Layers};
+use crate::outcome::{Application, Find, Hook, Lateness, Layers, TimedBy};
 use crate::plan::FrameRanges;
 use crate::plan::fate::Socket;
 
@@ -45,6 +45,8 @@ pub struct Sending {
     pub lateness_from_first: Option<Lateness>,
     /// Deviation of the gaps between consecutive sends.
     pub gap_error: Option<Lateness>,
+    /// Whose times these are, and those of `seconds`.
+    pub timed_by: TimedBy,
 }
 
 /// What was on the receiver's wire.

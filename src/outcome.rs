@@ -218,6 +218,17 @@ pub struct Lateness {
     pub max: f64,
 }
 
+/// The clock that send times were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimedBy {
+    /// The sender's, right before each system call. A sender that loses its processor in between sends later than it says.
+    #[default]
+    Sender,
+    /// The kernel's receive time of each frame at the receiver's interface: where frames have deadlines and all arrive in order.
+    Receiver,
+}
+
 /// The replay in figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -234,7 +245,10 @@ pub struct Replay {
     pub bits_per_second: Option<f64>,
     /// The schedule's seconds from the first to the last send; null where frames had no deadlines.
     pub scheduled_seconds: Option<f64>,
-    /// Of the send call from the schedule, aligned to the median; null for one frame and for `topspeed`.
+    /// Whose times the seconds, the rates and the deviations below are.
+    #[serde(default)]
+    pub timed_by: TimedBy,
+    /// Of the send from the schedule, aligned to the median; null for one frame and for `topspeed`.
     pub lateness_us: Option<Lateness>,
     /// The same, aligned to the first frame.
     pub lateness_from_first_us: Option<Lateness>,
@@ -249,10 +263,17 @@ pub struct Replay {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Find {
-    /// The highest rate at which nothing was lost, in frames per second; null where every trial lost some.
+    /// The highest rate at which nothing was lost and no queue grew, in frames per second: what the receiver read per second, until its
+    /// queues were empty; null where there was none.
     pub pps: Option<f64>,
-    /// What ends it: the loss of the slowest trial that lost any; null where the sender was the limit.
+    /// What ends it: the loss of the slowest rate that lost any; null where nothing was lost.
     pub limit: Option<Loss>,
+    /// The queue that grew at the slowest rate that was too high, in words; null where packets were lost at it, or the sender was the limit.
+    #[serde(default)]
+    pub queued: Option<String>,
+    /// Why the search ended before the rate was known to some per cent; null where it did not.
+    #[serde(default)]
+    pub unfinished: Option<String>,
     /// In the order in which they were made.
     pub trials: Vec<Trial>,
 }
@@ -271,6 +292,18 @@ pub struct Trial {
     pub lost: u64,
     /// The cause of the most of them.
     pub cause: Option<String>,
+    /// From the first to the last send, in seconds.
+    #[serde(default)]
+    pub seconds: f64,
+    /// How long after the last send a socket of the receiver still had unread datagrams, in seconds.
+    #[serde(default)]
+    pub drain_seconds: f64,
+    /// Whether the receiver kept up: nothing was lost, and its queues did not grow.
+    #[serde(default)]
+    pub kept_up: bool,
+    /// What disturbed the trial, so that it was repeated; null where nothing did.
+    #[serde(default)]
+    pub disturbed: Option<String>,
 }
 
 /// One expectation, judged.

@@ -79,7 +79,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         report_folder: &arguments.report_folder,
         tapping: arguments.evidence.into(),
     };
-    let evidence = execute::execute(scenario, &plan, &mut session)?;
+    let evidence = execute::execute(scenario, &mut plan, &mut session)?;
     if parent.parent_is_gone() {
         return Err(Failure::error(
             Problem::error("interrupted").why("the run was asked to stop before this scenario had ended"),
@@ -114,7 +114,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     }));
     problems.extend(evidence.incidents.iter().cloned());
     problems.extend(evidence.notes.iter().cloned());
-    problems.extend(not_kept(scenario, &evidence));
+    problems.extend(expect::rate_not_kept(scenario, &evidence));
     Ok(Outcome {
         replay: Some(figures(&evidence)),
         ledger: Some(ledger),
@@ -153,38 +153,12 @@ fn figures(evidence: &Evidence) -> Replay {
         pps: per_second(sending.sent),
         bits_per_second: per_second(sending.bytes * 8),
         scheduled_seconds: sending.scheduled_seconds,
+        timed_by: sending.timed_by,
         lateness_us: sending.lateness,
         lateness_from_first_us: sending.lateness_from_first,
         gap_error_us: sending.gap_error,
         find: evidence.find.clone(),
     }
-}
-
-/// The share by which a replay may take longer than its schedule before that is told.
-const BEHIND: f64 = 1.02;
-/// A busy machine may keep a thread waiting for so long.
-const HICCUP_SECONDS: f64 = 0.05;
-
-/// The machine could not keep the rate that was asked for.
-fn not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> {
-    let sending = &evidence.sending;
-    let scheduled = sending.scheduled_seconds.filter(|scheduled| *scheduled > 0.0)?;
-    if evidence.find.is_some() || sending.seconds <= scheduled * BEHIND || sending.seconds - scheduled < HICCUP_SECONDS
-    {
-        return None;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "frames of a run are far below 2^53")]
-    let sent = sending.tried.saturating_sub(1) as f64;
-    let (asked, kept) = (sent / scheduled, sent / sending.seconds);
-    Some(
-        Problem::warning(format!("the rate was not kept: asked were {asked:.0} pps, kept were {kept:.0} pps"))
-            .at(&scenario.source, scenario.pacing.rate.span.clone())
-            .why(format!(
-                "sending took {:.3} s, the schedule {scheduled:.3} s: this machine, or the interface, was not fast enough",
-                sending.seconds
-            ))
-            .fix("ask for less, or give the machine less to do at the same time (`--jobs 1`)"),
-    )
 }
 
 fn refused(name: &str, file: &Path, failure: Failure) -> Outcome {

@@ -33,7 +33,7 @@ use keep::Keeper;
 use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
-use replay::Replay;
+use replay::{Extent, Replay};
 use site::Site;
 use stack::Closely;
 
@@ -71,12 +71,13 @@ impl Session<'_> {
     }
 }
 
-/// Executes a plan.
+/// Executes a plan. `rate = "find"` changes how often the plan's frames are sent: its rounds are then those of the trial that the evidence is
+/// of.
 ///
 /// # Errors
 /// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application does not come up: nothing was
 /// sent then. [`crate::diagnostic::Kind::Error`] when the system fails on the way.
-pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> Result<Evidence> {
+pub fn execute(scenario: &Scenario, plan: &mut Plan, session: &mut Session<'_>) -> Result<Evidence> {
     session.phase("lab");
     let site = Site::up(scenario, plan)?;
     site.enter_receiver()?;
@@ -87,7 +88,7 @@ pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> R
     preconditions.before_frames(scenario, &site)?;
     let mut evidence = match scenario.pacing.rate.value {
         Rate::Find => find::search(scenario, plan, &site, &mut receiver, session)?,
-        rate => replay_once(scenario, plan, rate, &site, &mut receiver, session)?,
+        rate => replay_for(scenario, plan, rate, &Extent::default(), &|| {}, &site, &mut receiver, session)?,
     };
     evidence.incidents.extend(preconditions.drift(scenario, &site, session.capabilities));
     receiver.stop(scenario, &mut evidence)?;
@@ -98,11 +99,15 @@ pub fn execute(scenario: &Scenario, plan: &Plan, session: &mut Session<'_>) -> R
     Ok(evidence)
 }
 
-/// Sends everything once, at `rate`, and waits until nothing moves any more.
-fn replay_once(
+/// Sends everything at `rate`, as often as `extent` says, and waits until nothing moves any more. The plan's rounds become those that were
+/// sent. `sent` is called after the last send.
+#[expect(clippy::too_many_arguments, reason = "the parts of one run")]
+fn replay_for(
     scenario: &Scenario,
-    plan: &Plan,
+    plan: &mut Plan,
     rate: Rate,
+    extent: &Extent,
+    sent: &dyn Fn(),
     site: &Site,
     receiver: &mut Receiver,
     session: &mut Session<'_>,
@@ -118,9 +123,11 @@ fn replay_once(
     };
     let clock = WallClock::start();
     let closely = Closely::choose(scenario, plan, scenario.pacing.rate.value, session.tapping);
-    let mut observer = Observer::start(site, keeper, closely, &receiver.pids())?;
+    let mut observer = Observer::start(site, plan, rate, keeper, closely, clock, &receiver.pids())?;
     session.phase("replay");
-    let sending = Replay::new(scenario, plan, rate, site, opened, &observer).run(receiver, session)?;
+    let (sending, times) = Replay::new(scenario, plan, rate, site, opened, &observer).run(extent, receiver, session)?;
+    sent();
+    plan.rounds *= times;
     session.phase("settle");
     let settled = settle::settle(scenario, plan, sending, receiver, &mut observer, session)?;
     let mut evidence = observer.evidence(settled)?;

@@ -10,21 +10,29 @@ use super::keep::Keeper;
 use super::site::Site;
 use super::sockets::SocketWatch;
 use super::stack::{Closely, Followers, StackWatch};
+use super::timing::ReceiveTiming;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
 use crate::ledger::following::{head, packet_of};
-use crate::ledger::matching::{Announced, Digest, Digester, Matching};
+use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
+use crate::plan::Plan;
+use crate::scenario::pacing::Rate;
+use crate::wire::clock::WallClock;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
-use crate::wire::ring::{Ring, Seen};
+use crate::wire::ring::{Ring, RingRoom, Seen};
 
-/// The receive ring: what stays in the processor's cache; larger ones are slower.
-const RING_BYTES: usize = 4 << 20;
-/// What may be under way to the ring, in its bytes: a part of it, since a block that is not full yet takes its room, too.
-const UNDER_WAY_BYTES: u64 = RING_BYTES as u64 / 2;
-/// What a frame takes in the ring beside its bytes.
-const RING_OVERHEAD: u64 = 112;
+/// The receive ring at least: what stays in the processor's cache; larger ones are slower.
+const RING_BYTES: u64 = 4 << 20;
+/// The receive ring at most: several runs at once, and ordinary users, have no more to spare.
+const MOST_RING_BYTES: u64 = 32 << 20;
+/// So many of the longest frames fit into the ring.
+const RING_FRAMES: u64 = 512;
+/// What is sent in this time fits into the ring: a busy machine may keep its thread waiting for so long.
+const RING_TIME: Duration = Duration::from_millis(200);
+/// The ring has so many blocks at least: while frames come slowly each takes one.
+const RING_BLOCKS: u64 = 64;
 /// How long the ring's thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
 
@@ -34,6 +42,8 @@ pub(super) struct Shared {
     pub(super) digester: Digester,
     followers: Followers,
     board: Arc<Board>,
+    /// `None` where nothing is observed.
+    ring: Option<RingRoom>,
 }
 
 #[derive(Default)]
@@ -50,6 +60,8 @@ struct Announcements {
     frames: Vec<Announced>,
     /// Positions of frames that were announced, and not sent.
     withdrawn: Vec<u64>,
+    /// Deadlines of frames that were sent, in nanoseconds of the monotonic clock; empty at top speed.
+    due_ns: Vec<u64>,
 }
 
 impl Shared {
@@ -75,9 +87,15 @@ impl Shared {
         self.board.arrived.load(Ordering::Acquire)
     }
 
+    /// Frames with these deadlines were sent, in this order.
+    pub(super) fn sent(&self, due: impl IntoIterator<Item = Duration>) {
+        let nanoseconds = |due: Duration| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
+        self.announcements().due_ns.extend(due.into_iter().map(nanoseconds));
+    }
+
     /// What a frame of this length takes in the ring.
-    pub(super) fn ring_bytes(length: usize) -> u64 {
-        length as u64 + RING_OVERHEAD
+    pub(super) fn ring_bytes(&self, length: usize) -> u64 {
+        self.ring.as_ref().map_or(0, |ring| ring.frame_bytes(length))
     }
 
     /// What the ring has held so far, in its bytes.
@@ -85,9 +103,20 @@ impl Shared {
         self.board.seen_bytes.load(Ordering::Acquire)
     }
 
+    /// How much may be on its way to the ring: half of it, so that the other half holds frames of others and blocks that are not full.
+    pub(super) fn under_way_bytes(&self) -> u64 {
+        self.ring.as_ref().map_or(u64::MAX, |ring| ring.bytes() / 2)
+    }
+
     /// Whether the ring has room for more, when so many of its bytes were sent in all.
     pub(super) fn has_room(&self, sent_bytes: u64) -> bool {
-        sent_bytes.saturating_sub(self.seen_bytes()) < UNDER_WAY_BYTES
+        let Some(ring) = &self.ring else { return true };
+        sent_bytes.saturating_sub(self.seen_bytes()) <= ring.bytes() / 2 && ring.half_is_free()
+    }
+
+    /// Whether all that the kernel has put into the ring is read.
+    pub(super) fn is_read(&self) -> bool {
+        self.ring.as_ref().is_none_or(RingRoom::is_read)
     }
 
     fn announcements(&self) -> std::sync::MutexGuard<'_, Announcements> {
@@ -110,7 +139,7 @@ struct LabSide {
     stack: StackWatch,
     waker: Waker,
     finished: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Option<Arriving>>>>,
+    thread: Option<JoinHandle<Result<Watched>>>,
 }
 
 /// What is cheap to read at any time: how far the capture's frames have come.
@@ -132,8 +161,17 @@ pub(super) struct Moment {
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `closely`: how the receiver's stack is looked at; `pids`: the processes of the application.
-    pub(super) fn start(site: &Site, keeper: Option<Keeper>, closely: Closely, pids: &[u32]) -> Result<Self> {
+    /// `closely`: how the receiver's stack is looked at; `clock`: what receive times are compared with;
+    /// `pids`: the processes of the application.
+    pub(super) fn start(
+        site: &Site,
+        plan: &Plan,
+        rate: Rate,
+        keeper: Option<Keeper>,
+        closely: Closely,
+        clock: WallClock,
+        pids: &[u32],
+    ) -> Result<Self> {
         let mut shared = Shared::default();
         if !site.observed {
             return Ok(Self { shared, lab: None });
@@ -143,17 +181,19 @@ impl Observer {
         shared.followers = stack.followers.clone();
         let (mut counters, ring) = site.receiver.run(|| -> Result<_> {
             let interface = site.receiver_interface.as_str();
-            Ok((CountersReader::open(interface)?, Ring::open(interface, RING_BYTES)?))
+            Ok((CountersReader::open(interface)?, Ring::open(interface, ring_bytes(plan))?))
         })??;
         let mut sender = site.sender.run(|| CountersReader::open(&site.sender_interface))??;
         let sender_before = sender.read()?;
         let before = stack.steady(&mut || counters.read())?.read;
         let waker = ring.waker();
+        shared.ring = Some(ring.room());
         let finished = Arc::new(AtomicBool::new(false));
         let watch = Watch {
             ring,
             shared: shared.clone(),
             matching: Matching::default(),
+            timing: (rate != Rate::TopSpeed).then(|| ReceiveTiming::new(clock)),
             keeper,
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
@@ -210,15 +250,22 @@ impl Observer {
         };
         lab.finished.store(true, Ordering::Release);
         lab.waker.wake();
-        let arriving = match lab.thread.take().map(JoinHandle::join) {
+        let watched = match lab.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result?,
             Some(Err(_)) | None => {
                 return Err(Failure::error(Problem::error("the thread that reads the receive ring ended early")));
             }
         };
+        let mut sending = settled.sending;
+        if let (Some(timing), Some(arriving)) = (&watched.timing, &watched.arriving)
+            && arriving.missing.is_empty()
+            && arriving.reordered == 0
+        {
+            timing.apply(&mut sending);
+        }
         Ok(Evidence {
-            sending: settled.sending,
-            arriving,
+            sending,
+            arriving: watched.arriving,
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
             sockets: settled.moment.sockets,
@@ -235,8 +282,29 @@ pub(super) struct Settled {
     pub(super) timed_out: Option<Duration>,
 }
 
+/// How large the receive ring is to be: it holds many of the longest frames, and what is sent while its thread waits for a processor.
+fn ring_bytes(plan: &Plan) -> usize {
+    // Of Ethernet and two VLAN tags.
+    let longest = u64::from(plan.survey.longest) + 22;
+    let seconds = plan.duration.map_or(f64::INFINITY, |duration| duration.as_secs_f64().max(1e-3));
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a run are far below 2^53")]
+    let bytes_per_second = (plan.survey.bytes * plan.rounds) as f64 / seconds;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive here, and `as` saturates")]
+    let of_time = (bytes_per_second * RING_TIME.as_secs_f64()) as u64;
+    let of_blocks = Ring::block_bytes(plan.medium.mtu) as u64 * RING_BLOCKS;
+    let bytes = (longest * RING_FRAMES).max(of_time).clamp(RING_BYTES, MOST_RING_BYTES).max(of_blocks);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the ring's thread saw.
+struct Watched {
+    /// What arrived, if the ring lost no frame.
+    arriving: Option<Arriving>,
+    timing: Option<ReceiveTiming>,
 }
 
 /// The ring's thread: every frame is matched with what was sent.
@@ -244,6 +312,8 @@ struct Watch {
     ring: Ring,
     shared: Shared,
     matching: Matching,
+    /// Only where frames have deadlines.
+    timing: Option<ReceiveTiming>,
     keeper: Option<Keeper>,
     finished: Arc<AtomicBool>,
     /// Swapped with the board's, so that neither side waits for the other's work.
@@ -251,49 +321,58 @@ struct Watch {
 }
 
 impl Watch {
-    /// Reads until it is told to end. What arrived, if the ring lost no frame.
-    fn run(mut self) -> Result<Option<Arriving>> {
+    /// Reads until it is told to end.
+    fn run(mut self) -> Result<Watched> {
         let digester = self.shared.digester.clone();
-        let mut seen: Vec<(Digest, u32)> = Vec::with_capacity(1024);
+        let mut seen: Vec<(Digest, u32, u64)> = Vec::with_capacity(1024);
         loop {
             // Asked before the last look at the ring, so that nothing that came until then is left in it.
             let last = self.finished.load(Ordering::Acquire);
             let timeout = if last { Duration::ZERO } else { BLOCK };
             let read = if let Some(keeper) = &mut self.keeper {
                 let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
+                let timing = &mut self.timing;
                 self.ring.read(timeout, &mut |frame: Seen<'_>| {
                     // A frame that is seen was announced before it was sent.
-                    take_announcements(shared, announced, matching);
-                    let sighting = matching.see(digester.of(frame.bytes), frame.original_length);
+                    take_announcements(shared, announced, matching, timing);
+                    let sighting =
+                        see(matching, timing, digester.of(frame.bytes), frame.original_length, frame.time_ns);
                     keeper.keep(&frame, sighting);
-                    note(shared, matching, Shared::ring_bytes(frame.bytes.len()));
+                    note(shared, matching, shared.ring_bytes(frame.bytes.len()));
                 })?
             } else {
                 let mut bytes = 0;
+                let shared = &self.shared;
                 let read = self.ring.read(timeout, &mut |frame: Seen<'_>| {
-                    seen.push((digester.of(frame.bytes), frame.original_length));
-                    bytes += Shared::ring_bytes(frame.bytes.len());
+                    seen.push((digester.of(frame.bytes), frame.original_length, frame.time_ns));
+                    bytes += shared.ring_bytes(frame.bytes.len());
                 })?;
-                take_announcements(&self.shared, &mut self.announced, &mut self.matching);
-                for (digest, length) in seen.drain(..) {
-                    self.matching.see(digest, length);
+                take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.timing);
+                for (digest, length, time_ns) in seen.drain(..) {
+                    see(&mut self.matching, &mut self.timing, digest, length, time_ns);
                 }
-                note(&self.shared, &self.matching, bytes);
+                note(shared, &self.matching, bytes);
                 read
             };
             if read == 0 && last {
-                take_announcements(&self.shared, &mut self.announced, &mut self.matching);
+                take_announcements(&self.shared, &mut self.announced, &mut self.matching, &mut self.timing);
                 if let Some(keeper) = self.keeper {
                     keeper.finish()?;
                 }
                 let complete = self.ring.statistics()?.drops == 0;
-                return Ok(complete.then(|| self.matching.finish()));
+                let arriving = complete.then(|| self.matching.finish());
+                return Ok(Watched { arriving, timing: self.timing });
             }
         }
     }
 }
 
-fn take_announcements(shared: &Shared, taken: &mut Announcements, matching: &mut Matching) {
+fn take_announcements(
+    shared: &Shared,
+    taken: &mut Announcements,
+    matching: &mut Matching,
+    timing: &mut Option<ReceiveTiming>,
+) {
     std::mem::swap(&mut *shared.announcements(), taken);
     for announced in taken.frames.drain(..) {
         matching.announce(announced);
@@ -301,6 +380,24 @@ fn take_announcements(shared: &Shared, taken: &mut Announcements, matching: &mut
     for position in taken.withdrawn.drain(..) {
         matching.withdraw(position);
     }
+    if let Some(timing) = timing {
+        timing.sent(taken.due_ns.drain(..));
+    }
+}
+
+/// Matches a frame with what was sent.
+fn see(
+    matching: &mut Matching,
+    timing: &mut Option<ReceiveTiming>,
+    digest: Digest,
+    length: u32,
+    time_ns: u64,
+) -> Sighting {
+    let sighting = matching.see(digest, length);
+    if let (Some(timing), Sighting::Sent(_)) = (timing, sighting) {
+        timing.seen(time_ns);
+    }
+    sighting
 }
 
 fn note(shared: &Shared, matching: &Matching, bytes: u64) {

@@ -3,6 +3,8 @@
 //! A frame is read, rewritten, hashed and placed before its deadline is waited for, so that after the wait nothing is left to do but
 //! the system call. Start at [`Replay::run`].
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Session;
@@ -39,8 +41,14 @@ const SOME_UNREAD: usize = 16 << 10;
 const GLANCE: Duration = Duration::from_micros(6);
 /// There is time to tell the parent before a deadline that is further away.
 const MUCH_LEISURE: Duration = Duration::from_millis(3);
-/// How long the ring's thread may leave what is on its way unread; what has not come by then is lost, or never comes.
+/// What has not come to the receive ring after this time, though all that is in it was read, is lost before it.
 const RING_PATIENCE: Duration = Duration::from_millis(20);
+/// A receive ring that nobody has read for this time is given up.
+const RING_GIVEN_UP: Duration = Duration::from_secs(2);
+/// How long sending waits for room in the receive ring without giving up its processor for longer than a moment.
+const RING_MOMENT: Duration = Duration::from_micros(200);
+/// The time between two looks at the receive ring after that.
+const RING_PAUSE: Duration = Duration::from_micros(50);
 
 /// The sending side of a run.
 pub(super) struct Replay<'a> {
@@ -76,6 +84,8 @@ struct Batch {
     due: Vec<Option<Duration>>,
     /// What they will take in a receive buffer.
     room: usize,
+    /// What they will take in the receive ring.
+    ring_bytes: u64,
     results: Vec<SendResult>,
 }
 
@@ -85,11 +95,27 @@ impl Batch {
         self.heads.clear();
         self.due.clear();
         self.room = 0;
+        self.ring_bytes = 0;
+    }
+}
+
+/// How often a plan's frames are sent.
+#[derive(Debug, Default)]
+pub(super) struct Extent {
+    /// Again until sending has taken so long; zero: once.
+    pub(super) least: Duration,
+    /// Once this is true, not again.
+    pub(super) stop: Option<Arc<AtomicBool>>,
+}
+
+impl Extent {
+    fn is_over(&self, sending: Duration) -> bool {
+        sending >= self.least || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
     }
 }
 
 /// What a frame takes in a receive buffer: the kernel's buffer is a power of two, and its head some 300 bytes.
-fn room(bytes: usize) -> usize {
+pub(super) fn truesize(bytes: usize) -> usize {
     (bytes + 320).next_power_of_two() + 320
 }
 
@@ -133,15 +159,24 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Sends everything, or what the run's limit leaves time for.
-    pub(super) fn run(mut self, receiver: &mut Receiver, session: &mut Session<'_>) -> Result<Sending> {
+    /// Sends everything, or what the run's limit leaves time for. Also returns how often the plan's frames were sent, the last time perhaps
+    /// in part.
+    pub(super) fn run(
+        mut self,
+        extent: &Extent,
+        receiver: &mut Receiver,
+        session: &mut Session<'_>,
+    ) -> Result<(Sending, u64)> {
         let mut schedule = Schedule::at(self.rate, &self.scenario.pacing);
         let mut limiter = Limiter::new(&self.scenario.pacing);
         let most_time = match self.scenario.pacing.limit.as_ref().map(|limit| limit.value) {
             Some(Limit::Duration(most)) => Some(most),
             _ => None,
         };
-        'rounds: for _ in 0..self.scenario.pacing.repeat.value {
+        let repeat = u64::from(self.scenario.pacing.repeat.value);
+        let mut rounds = 0;
+        'rounds: loop {
+            rounds += 1;
             let mut stream = Stream::open(self.scenario, &self.plan.rewriter, &self.plan.medium)?;
             while let Some(frame) = stream.next_frame()? {
                 let after = schedule.next(frame.time_ns, frame.bytes.len());
@@ -153,11 +188,18 @@ impl<'a> Replay<'a> {
                 if self.must_send_before(due) && self.send(receiver, session)? == Next::Stop {
                     break 'rounds;
                 }
-                if self.unread_room + self.batch.room + room(frame.bytes.len()) > receiver.room_bytes() {
+                if self.unread_room + self.batch.room + truesize(frame.bytes.len()) > receiver.room_bytes() {
                     if self.send(receiver, session)? == Next::Stop {
                         break 'rounds;
                     }
                     self.read(receiver)?;
+                }
+                let ring_bytes = self.shared.ring_bytes(frame.bytes.len());
+                // A batch takes at most half of what may be under way, so that it is never waited for in vain.
+                if self.batch.ring_bytes + ring_bytes > self.shared.under_way_bytes() / 2
+                    && self.send(receiver, session)? == Next::Stop
+                {
+                    break 'rounds;
                 }
                 while self.sender.place(frame.bytes) == Placed::Full {
                     if self.send(receiver, session)? == Next::Stop {
@@ -178,26 +220,31 @@ impl<'a> Replay<'a> {
                 });
                 self.batch.heads.extend(self.shared.head_of(frame.bytes));
                 self.batch.due.push(due);
-                self.batch.room += room(frame.bytes.len());
+                self.batch.room += truesize(frame.bytes.len());
+                self.batch.ring_bytes += ring_bytes;
             }
             schedule.again();
+            let sending = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
+            if rounds % repeat == 0 && extent.is_over(sending) {
+                break;
+            }
         }
+        let times = rounds.div_ceil(repeat);
+        let planned = self.plan.frames() * times;
         self.send(receiver, session)?;
         self.tell(session);
         self.sending.tried += self.sending.not_sent.count();
         // Where the plan knew, there is nothing to tell.
-        self.sending.limited &= self.sending.tried < self.plan.frames();
+        self.sending.limited &= self.sending.tried < planned;
         if !self.sending.limited {
-            let unread = self.plan.frames().saturating_sub(self.sending.tried);
+            let unread = planned.saturating_sub(self.sending.tried);
             self.sending.not_sent.add_unlisted(unread);
         }
         let since_first = |last: Duration, first: Option<Duration>| last.saturating_sub(first.unwrap_or(last));
         self.sending.seconds = since_first(self.last_send, self.first_send).as_secs_f64();
         self.sending.scheduled_seconds = self.last_due.map(|last| since_first(last, self.anchor).as_secs_f64());
-        self.sending.lateness = self.timing.aligned_to_median();
-        self.sending.lateness_from_first = self.timing.aligned_to_first();
-        self.sending.gap_error = self.timing.gap_error();
-        Ok(self.sending)
+        self.timing.apply(&mut self.sending);
+        Ok((self.sending, times))
     }
 
     /// The clock's time of a deadline; with the first one the anchor is set.
@@ -228,7 +275,7 @@ impl<'a> Replay<'a> {
             self.leave_out();
             return Ok(Next::Stop);
         }
-        if due.is_none() && self.observed {
+        if self.observed {
             self.await_ring();
         }
         self.batch.results.clear();
@@ -259,17 +306,27 @@ impl<'a> Replay<'a> {
         self.clock.wait_until(due, &|| session.is_over())
     }
 
-    /// Waits while the receive ring has no room for more: frames that it drops could not be accounted for.
+    /// Waits while the receive ring has no room for the batch: frames that it drops could not be accounted for.
     fn await_ring(&mut self) {
-        if self.shared.has_room(self.ring_bytes) {
+        if self.shared.has_room(self.ring_bytes + self.batch.ring_bytes) {
             return;
         }
         let begun = Instant::now();
-        while !self.shared.has_room(self.ring_bytes) {
-            std::thread::yield_now();
-            if begun.elapsed() > RING_PATIENCE {
-                // It does not come any more: it is lost, and takes no room.
-                self.ring_bytes = self.shared.seen_bytes();
+        let (mut seen_bytes, mut moved) = (self.shared.seen_bytes(), begun);
+        while !self.shared.has_room(self.ring_bytes + self.batch.ring_bytes) {
+            if begun.elapsed() < RING_MOMENT {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(RING_PAUSE);
+            }
+            let now = self.shared.seen_bytes();
+            if now != seen_bytes {
+                (seen_bytes, moved) = (now, Instant::now());
+            } else if moved.elapsed() > RING_PATIENCE && self.shared.is_read() {
+                // It does not come any more, and takes no room.
+                self.ring_bytes = now;
+            } else if moved.elapsed() > RING_GIVEN_UP {
+                return;
             }
         }
     }
@@ -277,6 +334,10 @@ impl<'a> Replay<'a> {
     /// Says what became of the batch that was sent at `now`.
     fn account(&mut self, now: Duration) {
         let first = self.announced;
+        if self.observed {
+            let taken = self.batch.due.iter().zip(&self.batch.results);
+            self.shared.sent(taken.filter(|(_, result)| **result == SendResult::Sent).filter_map(|(due, _)| *due));
+        }
         for (index, (announced, result)) in self.batch.frames.iter().zip(&self.batch.results).enumerate() {
             if let Some(Some(due)) = self.batch.due.get(index) {
                 self.timing.sent(u64::try_from(now.saturating_sub(*due).as_nanos()).unwrap_or(u64::MAX));
@@ -287,8 +348,8 @@ impl<'a> Replay<'a> {
                 SendResult::Sent => {
                     self.sending.sent += 1;
                     self.sending.bytes += length as u64;
-                    self.ring_bytes += Shared::ring_bytes(length);
-                    self.unread_room += room(length);
+                    self.ring_bytes += self.shared.ring_bytes(length);
+                    self.unread_room += truesize(length);
                     continue;
                 }
                 SendResult::TooLong => self.sending.too_long.add(announced.frame),

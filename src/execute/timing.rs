@@ -1,8 +1,15 @@
 //! How far sends were from their schedule, in flat memory: HDR histograms of nanoseconds.
 
+use std::collections::VecDeque;
+
 use hdrhistogram::Histogram;
 
-use crate::outcome::Lateness;
+use crate::evidence::Sending;
+use crate::outcome::{Lateness, TimedBy};
+use crate::wire::clock::WallClock;
+
+/// So many frames may be sent and not yet seen, or the other way round, before receive times are given up.
+const MOST_UNPAIRED: usize = 1 << 17;
 
 /// What is later than this counts as this late.
 const LATEST_NS: u64 = 3_600_000_000_000;
@@ -36,18 +43,25 @@ impl Timing {
     }
 
     /// Deviations from the schedule as it lies through the median; `None` for fewer than two frames.
-    pub(super) fn aligned_to_median(&self) -> Option<Lateness> {
+    fn aligned_to_median(&self) -> Option<Lateness> {
         (self.late.len() > 1).then(|| self.deviations(self.late.value_at_quantile(0.5)))
     }
 
     /// Deviations from the schedule as it lies through the first frame.
-    pub(super) fn aligned_to_first(&self) -> Option<Lateness> {
+    fn aligned_to_first(&self) -> Option<Lateness> {
         self.first.filter(|_| self.late.len() > 1).map(|first| self.deviations(first))
     }
 
     /// Deviations of the gaps between consecutive sends.
-    pub(super) fn gap_error(&self) -> Option<Lateness> {
+    fn gap_error(&self) -> Option<Lateness> {
         (!self.gap_error.is_empty()).then(|| percentiles(&self.gap_error))
+    }
+
+    /// Writes them down.
+    pub(super) fn apply(&self, sending: &mut Sending) {
+        sending.lateness = self.aligned_to_median();
+        sending.lateness_from_first = self.aligned_to_first();
+        sending.gap_error = self.gap_error();
     }
 
     fn deviations(&self, zero: u64) -> Lateness {
@@ -56,6 +70,80 @@ impl Timing {
             deviations.saturating_record_n(late.value_iterated_to().abs_diff(zero), late.count_at_value());
         }
         percentiles(&deviations)
+    }
+}
+
+/// The same from the kernel's receive times: the n-th frame that was sent is the n-th that was seen, as long as all arrive in order.
+///
+/// A sender that loses its processor between its look at the clock and the system call records a time at which nothing was sent. On a veth
+/// pair the kernel takes a receive time within some microseconds of the send.
+#[derive(Debug)]
+pub(super) struct ReceiveTiming {
+    clock: WallClock,
+    timing: Timing,
+    /// Deadlines of sent frames that were not seen yet, in nanoseconds of the monotonic clock.
+    due: VecDeque<u64>,
+    /// Receive times of frames whose deadlines are not known yet, in the same.
+    seen: VecDeque<u64>,
+    paired: u64,
+    first: u64,
+    last: u64,
+    given_up: bool,
+}
+
+impl ReceiveTiming {
+    /// Receive times are converted by this clock.
+    pub(super) fn new(clock: WallClock) -> Self {
+        Self {
+            clock,
+            timing: Timing::default(),
+            due: VecDeque::new(),
+            seen: VecDeque::new(),
+            paired: 0,
+            first: 0,
+            last: 0,
+            given_up: false,
+        }
+    }
+
+    /// These frames were sent, in this order.
+    pub(super) fn sent(&mut self, due_ns: impl IntoIterator<Item = u64>) {
+        self.due.extend(due_ns);
+        self.pair();
+    }
+
+    /// The next frame arrived, at this time of day.
+    pub(super) fn seen(&mut self, realtime_ns: u64) {
+        let seen = self.clock.monotonic_ns(realtime_ns);
+        self.seen.push_back(seen);
+    }
+
+    /// Records what is known of both.
+    pub(super) fn pair(&mut self) {
+        let pairs = self.due.len().min(self.seen.len());
+        for (due, seen) in self.due.drain(..pairs).zip(self.seen.drain(..pairs)) {
+            if self.paired == 0 {
+                self.first = seen;
+            }
+            self.last = self.last.max(seen);
+            self.paired += 1;
+            self.timing.sent(seen.saturating_sub(due));
+        }
+        if self.due.len().max(self.seen.len()) > MOST_UNPAIRED {
+            self.given_up = true;
+            self.due = VecDeque::new();
+            self.seen = VecDeque::new();
+        }
+    }
+
+    /// Replaces the sender's own times, where every sent frame has a receive time. The caller knows that they arrived in order.
+    pub(super) fn apply(&self, sending: &mut Sending) {
+        if self.given_up || self.paired == 0 || self.paired != sending.sent || !self.clock.is_steady() {
+            return;
+        }
+        sending.timed_by = TimedBy::Receiver;
+        sending.seconds = std::time::Duration::from_nanos(self.last.saturating_sub(self.first)).as_secs_f64();
+        self.timing.apply(sending);
     }
 }
 
@@ -72,7 +160,48 @@ fn percentiles(of: &Histogram<u64>) -> Lateness {
 
 #[cfg(test)]
 mod tests {
-    use super::Timing;
+    use super::{ReceiveTiming, Timing};
+    use crate::evidence::Sending;
+    use crate::outcome::TimedBy;
+    use crate::wire::clock::WallClock;
+
+    /// The sender's own record says that nothing was late.
+    fn in_time() -> Sending {
+        let mut sending = Sending { sent: 3, ..Sending::default() };
+        of(&[0, 0, 0]).apply(&mut sending);
+        sending
+    }
+
+    #[test]
+    fn receive_times_show_a_delay_that_the_sender_did_not_see() {
+        let clock = WallClock::start();
+        let start = clock.monotonic_ns(u64::MAX / 2);
+        let mut receive = ReceiveTiming::new(clock);
+        receive.sent([start, start + 1_000_000]);
+        for late in [2_000, 2_000 + 1_000_000, 2_000 + 1_000_000 + 5_000_000] {
+            receive.seen(u64::MAX / 2 + late);
+        }
+        receive.sent([start + 2_000_000]);
+        let mut sending = in_time();
+        receive.apply(&mut sending);
+        assert_eq!(sending.timed_by, TimedBy::Receiver);
+        assert!((sending.seconds - 0.006).abs() < 1e-9, "{}", sending.seconds);
+        let (late, gaps) = (sending.lateness.expect("three frames"), sending.gap_error.expect("two gaps"));
+        // In milliseconds: the histograms keep three digits.
+        let milliseconds = [late.p50, late.max, gaps.max].map(|late| (late / 1e3).round());
+        assert_eq!(format!("{milliseconds:?}"), "[0.0, 4.0, 4.0]");
+    }
+
+    #[test]
+    fn without_a_receive_time_of_each_frame_the_senders_clock_counts() {
+        let mut receive = ReceiveTiming::new(WallClock::start());
+        receive.sent([0, 0, 0]);
+        receive.seen(1);
+        receive.pair();
+        let mut sending = in_time();
+        receive.apply(&mut sending);
+        assert_eq!(sending, in_time());
+    }
 
     fn of(late_ns: &[u64]) -> Timing {
         let mut timing = Timing::default();

@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::scenario::Scenario;
 
 pub use snapshot::Snapshots;
+pub use timing::rate_not_kept;
 
 /// Judges every expectation of a scenario, in the order in which the language lists them.
 pub fn judge(

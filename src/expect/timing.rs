@@ -7,20 +7,32 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::{At, Problem};
 use crate::evidence::{Evidence, Sending};
-use crate::outcome::{Check, Lateness};
+use crate::outcome::{Check, Lateness, TimedBy};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Bound, Percentile};
+use crate::scenario::pacing::pps;
+
+/// A rate that is lower than this share of the requested one is told of, ...
+const KEPT: f64 = 0.9;
+/// ... where at least so many frames were sent, ...
+const FEWEST_FRAMES: u64 = 20;
+/// ... and sending took so much longer than the schedule: a few frames are late by some 100 µs on any machine.
+const EXCESS: Duration = Duration::from_millis(1);
+/// Of a long replay, a smaller share is told of, ...
+const KEPT_LONG: f64 = 0.98;
+/// ... where it is so much time.
+const EXCESS_LONG: Duration = Duration::from_millis(50);
 
 pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
     let (expect, sending) = (&scenario.expect, &evidence.sending);
-    let late = expect.lateness.iter().map(|bound| bounded(scenario, "lateness", bound, sending.lateness));
-    let gaps = expect.gap_error.iter().map(|bound| bounded(scenario, "gap-error", bound, sending.gap_error));
+    let late = expect.lateness.iter().map(|bound| bounded(scenario, "lateness", bound, sending, sending.lateness));
+    let gaps = expect.gap_error.iter().map(|bound| bounded(scenario, "gap-error", bound, sending, sending.gap_error));
     let within = expect.within.iter().map(|within| in_time(scenario, within, sending));
     late.chain(gaps).chain(within).collect()
 }
 
 /// One percentile. One frame alone is in time.
-fn bounded(scenario: &Scenario, what: &str, bound: &Bound, measured: Option<Lateness>) -> Check {
+fn bounded(scenario: &Scenario, what: &str, bound: &Bound, sending: &Sending, measured: Option<Lateness>) -> Check {
     let most = bound.most.as_secs_f64() * 1e6;
     let actual = measured.map(|lateness| at(bound.percentile, lateness));
     let passed = actual.is_none_or(|actual| actual <= most);
@@ -28,11 +40,7 @@ fn bounded(scenario: &Scenario, what: &str, bound: &Bound, measured: Option<Late
     let problem = actual.filter(|_| !passed).map(|actual| {
         Problem::error(format!("expected `{name}` of at most {:?}, it was {actual:.1} µs", bound.most))
             .at(&scenario.source, Some(bound.span.clone()))
-            .why(if what == "lateness" {
-                "the send calls deviate so much from the schedule, aligned to the median"
-            } else {
-                "the gaps between consecutive sends deviate so much from those of the schedule"
-            })
+            .why(format!("{}, by {}", deviation(what), by(sending.timed_by)))
             .fix("`[pacing] precision = \"spin\"`, a slower rate, or a machine with less to do (`--jobs 1`)")
     });
     Check {
@@ -43,6 +51,52 @@ fn bounded(scenario: &Scenario, what: &str, bound: &Bound, measured: Option<Late
         line: line(scenario, Some(&bound.span)),
         problem,
     }
+}
+
+fn deviation(what: &str) -> &'static str {
+    if what == "lateness" {
+        "the sends deviate so much from the schedule, aligned to the median"
+    } else {
+        "the gaps between consecutive sends deviate so much from those of the schedule"
+    }
+}
+
+fn by(timed_by: TimedBy) -> &'static str {
+    match timed_by {
+        TimedBy::Sender => "the sender's clock before each system call",
+        TimedBy::Receiver => "the kernel's receive times",
+    }
+}
+
+/// The replay was slower than its schedule: what to tell, where that is more than noise. It fails nothing by itself.
+pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> {
+    let sending = &evidence.sending;
+    let scheduled = sending.scheduled_seconds.filter(|_| evidence.find.is_none())?;
+    if !is_slower(sending.tried, scheduled, sending.seconds) {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "frames of a run are far below 2^53")]
+    let gaps = sending.tried.saturating_sub(1) as f64;
+    let why = format!(
+        "sending took {:.1} ms, the schedule {:.1} ms, by {}: this machine, or the interface, was not fast enough",
+        sending.seconds * 1e3,
+        scheduled * 1e3,
+        by(sending.timed_by)
+    );
+    let (requested, achieved) = (pps(gaps / scheduled), pps(gaps / sending.seconds));
+    Some(
+        Problem::warning(format!("the rate was not kept: requested {requested}, achieved {achieved}"))
+            .at(&scenario.source, scenario.pacing.rate.span.clone())
+            .why(why)
+            .fix("request a lower rate, or give the machine less to do at the same time (`--jobs 1`)"),
+    )
+}
+
+/// Whether so many frames took so much longer than their schedule that it is worth telling.
+fn is_slower(frames: u64, scheduled: f64, seconds: f64) -> bool {
+    let exceeds =
+        |kept: f64, excess: Duration| scheduled < seconds * kept && seconds - scheduled >= excess.as_secs_f64();
+    scheduled > 0.0 && (frames >= FEWEST_FRAMES && exceeds(KEPT, EXCESS) || exceeds(KEPT_LONG, EXCESS_LONG))
 }
 
 fn at(percentile: Percentile, lateness: Lateness) -> f64 {
@@ -78,5 +132,33 @@ fn in_time(scenario: &Scenario, within: &At<Duration>, sending: &Sending) -> Che
         passed,
         line: line(scenario, within.span.as_ref()),
         problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_slower;
+
+    #[test]
+    fn a_short_replay_at_half_its_rate_is_slower() {
+        // 1,000 frames at 100,000 pps take 9.99 ms.
+        assert!(is_slower(1_000, 0.009_99, 0.019));
+        assert!(is_slower(1_000, 0.009_99, 0.0114));
+    }
+
+    #[test]
+    fn some_per_cent_few_frames_and_less_than_a_millisecond_are_noise() {
+        assert!(!is_slower(1_000, 0.009_99, 0.0109));
+        assert!(!is_slower(3, 0.000_02, 0.002));
+        assert!(!is_slower(50, 0.000_5, 0.001_4));
+        assert!(!is_slower(1_000, 0.0, 0.2));
+    }
+
+    #[test]
+    fn a_long_replay_is_slower_when_it_takes_two_per_cent_longer() {
+        assert!(is_slower(100_000, 10.0, 10.3));
+        assert!(!is_slower(100_000, 10.0, 10.1));
+        assert!(!is_slower(100_000, 1.0, 1.04));
+        assert!(is_slower(2, 1.0, 1.06));
     }
 }

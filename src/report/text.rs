@@ -198,19 +198,24 @@ fn find_line(find: &Find) -> String {
     let trials = count(u64::try_from(find.trials.len()).unwrap_or(u64::MAX), "trial");
     let found = match find.pps {
         Some(pps) => format!("{} without loss, found in {trials}", scaled(pps, "pps")),
-        None => format!("every one of {trials} lost packets"),
+        None => format!("no rate without loss, in {trials}"),
     };
-    match &find.limit {
-        None if find.pps.is_some() => format!("{found}: the receiver takes all that this machine sends"),
-        None => found,
-        Some(loss) => format!(
-            "{found}; above it {} × {}: {}; {}",
+    let above = if find.pps.is_some() { "; above it " } else { "; " };
+    let ends = match (&find.limit, &find.queued) {
+        (Some(loss), _) => format!(
+            "{above}{} × {}: {}; {}",
             ledger::figure(&loss.packets),
             visible(&loss.cause),
             visible(&loss.why),
             visible(&loss.fix)
         ),
-    }
+        (None, Some(queued)) => format!("; {}", visible(queued)),
+        (None, None) if find.pps.is_some() && find.unfinished.is_none() => {
+            ": the receiver takes all that this machine sends".to_owned()
+        }
+        (None, None) => String::new(),
+    };
+    format!("{found}{ends}")
 }
 
 /// The failed expectation as the judge wrote it down, or from its figures.

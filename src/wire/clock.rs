@@ -106,8 +106,13 @@ impl Clock for Monotonic {
 /// A step of the machine's time of day that is worth telling.
 const STEP: Duration = Duration::from_millis(1);
 
+/// Up to this difference of the two clocks, times of one are converted to the other: less than it is the error of measuring it.
+const EQUAL: Duration = Duration::from_micros(20);
+/// How often the two clocks are compared; the comparison that took the shortest time counts.
+const COMPARISONS: usize = 5;
+
 /// `CLOCK_REALTIME` beside `CLOCK_MONOTONIC`: sending hangs on the second alone, the kernel's receive times on the first.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct WallClock {
     /// What the first is ahead of the second, in nanoseconds.
     ahead: i128,
@@ -124,12 +129,29 @@ impl WallClock {
         Self::note(Self::ahead() - self.ahead)
     }
 
+    /// Whether times of one clock can still be converted to the other, as at the start.
+    pub fn is_steady(&self) -> bool {
+        (Self::ahead() - self.ahead).unsigned_abs() < EQUAL.as_nanos()
+    }
+
+    /// A time of `CLOCK_REALTIME`, in nanoseconds since 1970, as nanoseconds of `CLOCK_MONOTONIC`, if no step came in between.
+    pub fn monotonic_ns(&self, realtime_ns: u64) -> u64 {
+        u64::try_from(i128::from(realtime_ns) - self.ahead).unwrap_or(0)
+    }
+
+    /// How far `CLOCK_REALTIME` is ahead, in nanoseconds. The thread may lose its processor between two looks, so the best of some counts.
     fn ahead() -> i128 {
         let now = |clock: ClockId| {
             let now: Duration = clock.now().expect("every Linux has both clocks").into();
             i128::try_from(now.as_nanos()).unwrap_or(i128::MAX)
         };
-        now(ClockId::CLOCK_REALTIME) - now(ClockId::CLOCK_MONOTONIC)
+        let compare = |_| {
+            let before = now(ClockId::CLOCK_MONOTONIC);
+            let real = now(ClockId::CLOCK_REALTIME);
+            let after = now(ClockId::CLOCK_MONOTONIC);
+            (after - before, real - i128::midpoint(before, after))
+        };
+        (0..COMPARISONS).map(compare).min_by_key(|(took, _)| *took).map_or(0, |(_, ahead)| ahead)
     }
 
     fn note(step_ns: i128) -> Option<Problem> {
@@ -202,9 +224,17 @@ mod tests {
     #[test]
     fn a_step_of_the_time_of_day_is_told_and_a_drift_is_not() {
         assert!(WallClock::start().stepped().is_none());
+        assert!(WallClock::start().is_steady());
         assert!(WallClock::note(-900_000).is_none());
         let told = WallClock::note(-3_600_000_000_000).expect("an hour back").what;
         assert_eq!(told, "the machine's time of day was set by -3600000 ms during the replay");
+    }
+
+    #[test]
+    fn a_time_of_day_is_converted_to_the_monotonic_clock() {
+        let clock = WallClock { ahead: 1_700_000_000_000_000_000 };
+        assert_eq!(clock.monotonic_ns(1_700_000_000_000_000_123), 123);
+        assert_eq!(clock.monotonic_ns(5), 0, "before the boot of the machine");
     }
 
     #[test]

@@ -94,3 +94,6 @@ impl Drop for Mapping {
 
 // SAFETY: the mapping belongs to nobody else, and moving it between threads moves no memory.
 unsafe impl Send for Mapping {}
+
+// SAFETY: through a shared reference there are only atomics and pointers, and whoever dereferences one of these says why no one else does.
+unsafe impl Sync for Mapping {}

@@ -9,7 +9,8 @@ use std::ffi::c_int;
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -47,6 +48,63 @@ const BLOCK_FIRST: usize =
 /// `struct tpacket3_hdr` is followed, aligned to 16, by the frame's `struct sockaddr_ll`.
 const ADDRESS: usize = size_of::<libc::tpacket3_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
 
+/// The header of a block, in bytes (`BLK_HDR_LEN` of `net/packet/internal.h`).
+const BLOCK_HEADER: usize = 48;
+
+/// What stands before an Ethernet frame in a block, in bytes: `tp_mac` of `tpacket_rcv`, which aligns the network header to 16.
+const FRAME_HEADER: usize =
+    (ADDRESS + size_of::<libc::sockaddr_ll>() + 16).next_multiple_of(libc::TPACKET_ALIGNMENT) - ETHERNET_HEADER;
+const ETHERNET_HEADER: usize = 14;
+
+/// Frames in a block begin at multiples of this (`V3_ALIGNMENT`).
+const FRAME_ALIGNMENT: usize = 8;
+
+/// The room in a ring, as a thread sees it that sends frames to it and does not read it.
+#[derive(Clone)]
+pub struct RingRoom {
+    memory: Arc<Mapping>,
+    /// The block that the reader reads next.
+    next: Arc<AtomicUsize>,
+    block_bytes: usize,
+    block_count: usize,
+}
+
+impl RingRoom {
+    /// The bytes of the ring.
+    pub fn bytes(&self) -> u64 {
+        (self.block_bytes * self.block_count) as u64
+    }
+
+    /// What a frame of `length` bytes takes in the ring, with its headers and its part of the unused end of a block. A frame that is
+    /// longer than half a block takes a block.
+    pub fn frame_bytes(&self, length: usize) -> u64 {
+        let frame = (FRAME_HEADER + length).next_multiple_of(FRAME_ALIGNMENT);
+        let usable = self.block_bytes - BLOCK_HEADER;
+        let per_block = (usable / frame).max(1);
+        // The next frame opens a new block where less than its own length is left.
+        let unused = if per_block == 1 { usable } else { frame + frame * frame / (usable - frame) };
+        unused.min(self.block_bytes) as u64
+    }
+
+    /// Whether at least half of the blocks are free, or are being filled. A block that the kernel has handed over takes its whole room
+    /// until the reader gives it back, however few frames it holds.
+    pub fn half_is_free(&self) -> bool {
+        self.is_free(self.block_count / 2)
+    }
+
+    /// Whether the reader has read every block that the kernel has handed over.
+    pub fn is_read(&self) -> bool {
+        self.is_free(0)
+    }
+
+    /// Whether the kernel has not yet handed over the block that is so many blocks after the next one.
+    fn is_free(&self, ahead: usize) -> bool {
+        let block = (self.next.load(Ordering::Acquire) + ahead) % self.block_count;
+        let status = self.memory.word(block * self.block_bytes + BLOCK_STATUS).load(Ordering::Acquire);
+        status & libc::TP_STATUS_USER == 0
+    }
+}
+
 /// One frame, as it was on the wire.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -70,10 +128,10 @@ pub struct RingStatistics {
 /// A receive ring on one interface. Frames that the interface sends are not seen.
 pub struct Ring {
     socket: PacketSocket,
-    memory: Mapping,
+    memory: Arc<Mapping>,
     block_bytes: usize,
     block_count: usize,
-    next: usize,
+    next: Arc<AtomicUsize>,
     filters_outgoing: bool,
     went_down: bool,
     waker: Waker,
@@ -82,7 +140,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Opens a ring of about `bytes` in the calling thread's network namespace; every frame that comes from now on is seen.
+    /// Opens a ring of about `bytes`, or as much of it as the kernel grants, in the calling thread's network namespace; every frame that comes from now on is seen.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
@@ -96,30 +154,32 @@ impl Ring {
         // Linux 4.20. Without it what the interface sends comes too, and is told by its packet type.
         let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
 
-        let frame_bytes = usize::try_from(facts.mtu_bytes).unwrap_or(usize::MAX).min(1 << 20) + OVERHEAD_BYTES;
-        let block_bytes = frame_bytes.next_power_of_two().max(BLOCK_BYTES);
-        let block_count = (bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
+        let block_bytes = Self::block_bytes(facts.mtu_bytes);
         let number = |value: usize| u32::try_from(value).expect("the ring is at most 1 GiB");
-        let request = libc::tpacket_req3 {
-            tp_block_size: number(block_bytes),
-            tp_block_nr: number(block_count),
-            // TPACKET_V3 packs frames of any length; the kernel only checks that these two fit the blocks.
-            tp_frame_size: 2048,
-            tp_frame_nr: number(block_bytes / 2048 * block_count),
-            tp_retire_blk_tov: RETIRE_MILLISECONDS,
-            tp_sizeof_priv: 0,
-            tp_feature_req_word: 0,
-        };
+        let mut block_count = (bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
+        // Ring memory counts neither as locked (RLIMIT_MEMLOCK) nor as socket memory: only where the machine has none left it is refused.
+        loop {
+            let request = libc::tpacket_req3 {
+                tp_block_size: number(block_bytes),
+                tp_block_nr: number(block_count),
+                // TPACKET_V3 packs frames of any length; the kernel only checks that these two fit the blocks.
+                tp_frame_size: 2048,
+                tp_frame_nr: number(block_bytes / 2048 * block_count),
+                tp_retire_blk_tov: RETIRE_MILLISECONDS,
+                tp_sizeof_priv: 0,
+                tp_feature_req_word: 0,
+            };
+            match socket.request_ring(&request) {
+                Ok(()) => break,
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && block_count > 2 => {
+                    block_count = (block_count / 2).max(2);
+                }
+                Err(error) => return Err(refused(interface, block_bytes * block_count, &error)),
+            }
+        }
         let length = block_bytes * block_count;
-        let refused = |error: &io::Error| {
-            Failure::blocked(
-                Problem::error(format!("the kernel grants no receive ring of {} KiB on `{interface}`", length >> 10))
-                    .why(error.to_string())
-                    .fix("free memory, or raise the memory limit of the container or cgroup"),
-            )
-        };
-        socket.request_ring(&request).map_err(|error| refused(&error))?;
-        let memory = Mapping::of(socket.as_fd(), length, 0).map_err(|error| refused(&error))?;
+        let memory =
+            Mapping::of(socket.as_fd(), length, 0).map_err(|error| refused(interface, length, &error)).map(Arc::new)?;
         let waker = Waker::new().map_err(|error| failed(&error))?;
         socket.bind(facts.index, EVERY_PROTOCOL).map_err(|error| failed(&error))?;
         Ok(Self {
@@ -127,13 +187,29 @@ impl Ring {
             memory,
             block_bytes,
             block_count,
-            next: 0,
+            next: Arc::default(),
             filters_outgoing,
             went_down: false,
             waker,
             counted: RingStatistics::default(),
             tagged: Vec::new(),
         })
+    }
+
+    /// The bytes of a block of a ring on an interface of this MTU: the longest frame fits into it.
+    pub fn block_bytes(mtu_bytes: u32) -> usize {
+        let frame_bytes = usize::try_from(mtu_bytes).unwrap_or(usize::MAX).min(1 << 20) + OVERHEAD_BYTES;
+        frame_bytes.next_power_of_two().max(BLOCK_BYTES)
+    }
+
+    /// The room in it, for the thread that sends.
+    pub fn room(&self) -> RingRoom {
+        RingRoom {
+            memory: Arc::clone(&self.memory),
+            next: Arc::clone(&self.next),
+            block_bytes: self.block_bytes,
+            block_count: self.block_count,
+        }
     }
 
     /// Another thread's means to end a waiting [`Ring::read`].
@@ -184,7 +260,7 @@ impl Ring {
     }
 
     fn status(&self) -> &AtomicU32 {
-        self.memory.word(self.next * self.block_bytes + BLOCK_STATUS)
+        self.memory.word(self.next.load(Ordering::Relaxed) * self.block_bytes + BLOCK_STATUS)
     }
 
     /// Waits for a block, the waker or the time; forgets the wake-up and the socket's error.
@@ -214,7 +290,8 @@ impl Ring {
 
     /// Reads the next block, which must be ready, and hands it back.
     fn read_block(&mut self, each: &mut dyn FnMut(Seen<'_>)) -> Result<usize> {
-        let start = self.memory.at(self.next * self.block_bytes, self.block_bytes);
+        let next = self.next.load(Ordering::Relaxed);
+        let start = self.memory.at(next * self.block_bytes, self.block_bytes);
         // SAFETY: `at` checked that the block is inside the mapping, which outlives the slice: both end in this function. The block is
         // ours (TP_STATUS_USER, read with Acquire), and the kernel writes to it only after the store below.
         let block = unsafe { std::slice::from_raw_parts(start.as_ptr(), self.block_bytes) };
@@ -227,7 +304,7 @@ impl Ring {
             each(frame.seen(&mut self.tagged));
         });
         self.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.next = (self.next + 1) % self.block_count;
+        self.next.store((next + 1) % self.block_count, Ordering::Release);
         match whole {
             Some(()) => Ok(count),
             None => Err(Failure::error(Problem::error(
@@ -235,6 +312,14 @@ impl Ring {
             ))),
         }
     }
+}
+
+fn refused(interface: &str, bytes: usize, error: &io::Error) -> Failure {
+    Failure::blocked(
+        Problem::error(format!("the kernel grants no receive ring of {} KiB on `{interface}`", bytes >> 10))
+            .why(error.to_string())
+            .fix("free memory, or raise the memory limit of the container or cgroup"),
+    )
 }
 
 /// One frame of a block, as the kernel describes it (`struct tpacket3_hdr`).

@@ -11,6 +11,7 @@
 
 mod following;
 mod namespaces;
+mod room;
 mod taps;
 mod trace;
 mod xdp;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::diagnostic::{Problem, Source};
 use crate::outcome::{
-    Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, Verdict,
+    Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy, Verdict,
 };
 
 /// The scenario that problems point into.
@@ -116,6 +116,7 @@ fn replay() -> Replay {
         lateness_from_first_us: None,
         gap_error_us: None,
         scheduled_seconds: None,
+        timed_by: TimedBy::Sender,
         find: None,
     }
 }
