@@ -457,7 +457,7 @@ impl Watch {
                 (gone, _) => {
                     self.layers.followed = false;
                     self.layers.followed_why =
-                        gone.unwrap_or_else(|| "more packets were on their way than can be followed".to_owned());
+                        gone.unwrap_or_else(|| "the records of some packets are missing or incomplete".to_owned());
                 }
             }
         }

@@ -62,6 +62,8 @@ pub struct PacketTracker {
     places: Vec<u64>,
     ends: BTreeMap<RawEnding, FrameRanges>,
     overflowed: bool,
+    /// Datagrams in a queue of which isn't known whether they are the receiver's own or the capture's.
+    unknown: u64,
 }
 
 /// An ending, with indices instead of names.
@@ -106,7 +108,10 @@ impl PacketTracker {
         } else {
             queue.waiting.push_back(position);
         }
-        let Some(position) = position else { return };
+        let Some(position) = position else {
+            self.unknown += 1;
+            return;
+        };
         if let Some(packet) = self.packet(position) {
             packet.read |= is_read;
             packet.queued += u32::from(!is_read);
@@ -193,7 +198,10 @@ impl PacketTracker {
             let ending = self.ending(packet);
             self.ends.entry(ending).or_default().add(frame);
         }
-        if self.overflowed {
+        // One processor may queue another one's datagram, which then has no position.
+        let is_datagram = |ending: &RawEnding| matches!(ending, RawEnding::Unseen(_, true));
+        let may_be_unknown = self.unknown > 0 && self.ends.keys().any(is_datagram);
+        if self.overflowed || may_be_unknown {
             return None;
         }
         let mut ends: BTreeMap<Ending, FrameRanges> = BTreeMap::new();
