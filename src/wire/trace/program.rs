@@ -60,7 +60,11 @@ pub(super) fn consumed(
     code.load(Size::Double, R7, R6, 0);
     code.probe(WORD, 4, R7, layout.skb.arrived);
     code.load(Size::Word, R1, R10, WORD);
-    code.jump_if(R1, If::NotEqual32, target.interface.cast_signed(), writer.out);
+    let arrived = code.label();
+    code.jump_if(R1, If::Equal32, target.interface.cast_signed(), arrived);
+    writer.jump_if_current(&mut code, kept, arrived);
+    code.jump(writer.out);
+    code.place(arrived);
     code.probe(KEY, 8, R7, layout.skb.head);
     Writer::begin(&mut code, kind::CONSUMED);
     Writer::recognise(&mut code, kept, kind::CONSUMED);
@@ -89,6 +93,10 @@ impl Drops<'_> {
         let interface = writer.target.interface.cast_signed();
         writer.member(code, Size::Word, R1, skb.arrived);
         code.jump_if(R1, If::Equal32, interface, arrived);
+        if let Some(kept) = writer.target.kept {
+            writer.jump_if_current(code, kept, arrived);
+            writer.member(code, Size::Word, R1, skb.arrived);
+        }
         match writer.target.backlog {
             None => code.jump(writer.out),
             Some(backlog) => {

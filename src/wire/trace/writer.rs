@@ -204,6 +204,18 @@ impl<'a> Writer<'a> {
         code.jump_if(R0, If::Equal, 0, self.out);
     }
 
+    /// Goes to the label if the packet at R7 is the capture's that this CPU works on: a device on top of the interface (a bridge, a VLAN)
+    /// has put its own index where the interface's was.
+    pub(super) fn jump_if_current(&self, code: &mut Assembler, kept: Kept, current: Label) {
+        let other = code.label();
+        self.cell(code, kept);
+        code.load(Size::Double, R1, R0, CELL_POSITION);
+        code.jump_if(R1, If::Equal, 0, other);
+        code.load(Size::Double, R1, R0, CELL_PACKET);
+        code.jump_if_register(R1, If::Equal, R7, current);
+        code.place(other);
+    }
+
     /// Of the packets of a batch, something was heard of one; R0 is what [`Self::cell`] gave.
     pub(super) fn heard(code: &mut Assembler) {
         let none = code.label();
