@@ -5,14 +5,14 @@ use crate::outcome::Tapping;
 /// How closely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Closeness {
-    /// Each packet at each hook where the rate allows it, else counters; and the kernel's drop reasons.
+    /// As root, follow each packet to its reader or its drop; else record each packet at each hook. At high rates, count only.
     #[default]
     Auto,
-    /// Each packet at each hook, whatever the rate; and the kernel's drop reasons.
+    /// Record each packet at each hook at any rate; as root, follow each packet as well.
     Packets,
-    /// How many packets passed each hook; and the kernel's drop reasons.
+    /// Count the packets that pass each hook; as root, record the kernel's drop reasons.
     Counters,
-    /// Neither taps nor drop reasons: the namespace's own counters and the prediction are left.
+    /// Count only the packets that pass the input hook.
     Off,
 }
 

@@ -125,8 +125,14 @@ impl Closely {
     fn taps(&self, followed: bool) -> (Tapping, String) {
         let above = || format!("more than {MOST_TAPPED_PPS} frames a second");
         match self.asked {
+            // What passed the input hook is asked in any case: the ledger stands on it.
+            Some(Tapping::Off) => (Tapping::Input, "the command line says so".to_owned()),
             Some(asked) => (asked, "the command line says so".to_owned()),
-            None if followed => (Tapping::Counters, "each packet is followed by the kernel's tracepoints".to_owned()),
+            None if followed => {
+                let closer = self.filtered || self.few || self.pps <= MOST_TAPPED_PPS;
+                let tapping = if closer { Tapping::Counters } else { Tapping::Input };
+                (tapping, "each packet is followed by the kernel's tracepoints".to_owned())
+            }
             None if self.pps <= MOST_TAPPED_PPS => {
                 (Tapping::Packets, format!("at most {MOST_TAPPED_PPS} frames a second"))
             }

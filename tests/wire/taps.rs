@@ -16,7 +16,7 @@ use restage::lab::network::{Lab, LabPlan};
 use restage::outcome::Hook;
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::sender::PacketSender;
-use restage::wire::taps::{Counts, Installed, Mode, RECORD_BYTES, Taps};
+use restage::wire::taps::{Counts, Installed, Mode, RECORD_BYTES, Tally, Taps};
 
 use crate::namespaces::{RECEIVER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to, wait_for_local};
 use crate::{LIMIT, send_all};
@@ -115,8 +115,38 @@ fn taps_see_the_head_of_every_packet_at_every_hook_in_order() {
     }
     assert!(!seen.contains_key(&Hook::Forward));
     assert_eq!(counted(&taps.counts().unwrap()), [301, 301, 301, 301, 301, 0]);
-    assert_eq!(taps.received(), taps.counts().unwrap());
+    let (received, counts) = (taps.received(), taps.counts().unwrap());
+    assert_eq!(counted(&received), counted(&counts));
+    assert_eq!((counts.of(Tally::Udp), counts.of(Tally::OwnUdp)), (301, 0));
     assert_eq!(taps.lost(), 0);
+}
+
+/// What the receiver sends to itself is counted apart, and none of it as the capture's.
+#[test]
+fn own_datagrams_are_counted_apart() {
+    let Some(lab) = lab() else { return };
+    let Some(mut taps) = install(&lab, Mode::Counters) else { return };
+    let own = lab
+        .receiver
+        .run(|| {
+            let to_itself = UdpSocket::bind("10.9.0.2:4739").unwrap();
+            let other = UdpSocket::bind("10.9.0.2:0").unwrap();
+            let group = UdpSocket::bind("239.1.2.3:5353").unwrap();
+            group.join_multicast_v4(&"239.1.2.3".parse().unwrap(), &"10.9.0.2".parse().unwrap()).unwrap();
+            for _ in 0..5 {
+                other.send_to(b"to the capture's port", "10.9.0.2:4739").unwrap();
+                other.send_to(b"to a closed port", "127.0.0.1:8125").unwrap();
+                other.send_to(b"to a group", "239.1.2.3:5353").unwrap();
+            }
+            (to_itself, group)
+        })
+        .unwrap();
+    send_all(&mut sender(&lab), &[udp_frame(0, 4739, 100), udp_frame(1, 4739, 100)]);
+    let counts = taps.counts().unwrap();
+    drop(own);
+    assert_eq!(counted(&counts), [2, 2, 2, 2, 2, 0]);
+    let tallies = [Tally::Udp, Tally::OwnUdp, Tally::OwnUdpLooped, Tally::OwnUdpToPorts, Tally::ClosedPorts];
+    assert_eq!(tallies.map(|tally| counts.of(tally)), [2, 15, 5, 5, 5]);
 }
 
 #[test]

@@ -205,6 +205,9 @@ impl Taps {
         let mut counts = Counts::default();
         for (tally, packets) in &counted {
             counts.add(*tally, *packets);
+            if *tally == Tally::Udp {
+                counts.add(Tally::Hook(Hook::InputLast), *packets);
+            }
         }
         let is_there = |hook: &Hook| counted.iter().any(|(tally, _)| *tally == Tally::Hook(*hook));
         let missing: Vec<_> =

@@ -176,13 +176,15 @@ fn rules(hooks: &[Hook], groups: &[u16], ports: &[u16]) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (hook, group) in Hook::ALL.into_iter().zip(0..).filter(|(hook, _)| hooks.contains(hook)) {
         let counts = |tally, tests| Rule { hook, tally, tests, group: None, last: false };
-        if hook == Hook::InputLast {
-            rules.push(counts(Tally::Udp, [&from_outside[..], &[udp]].concat()));
+        let group = groups.get(group).copied();
+        let is_last = hook == Hook::InputLast;
+        if is_last {
+            // Most packets are these: they pass one rule.
+            rules.push(Rule { hook, tally: Tally::Udp, tests: [&from_outside[..], &[udp]].concat(), group, last: true });
         }
         // A looped-back packet passes the hook of the interface as well.
         let tests = if hook == Hook::Ingress { vec![Test::LinkHeader] } else { from_outside.to_vec() };
-        let group = groups.get(group).copied();
-        rules.push(Rule { hook, tally: Tally::Hook(hook), tests, group, last: hook == Hook::InputLast });
+        rules.push(Rule { hook, tally: Tally::Hook(hook), tests, group, last: is_last });
         if hook == Hook::InputLast {
             rules.push(counts(Tally::OwnUdp, vec![udp]));
             rules.push(counts(Tally::OwnUdpLooped, vec![Test::NotFrom(LOOPBACK_INDEX), udp]));
