@@ -444,6 +444,10 @@ impl Watch {
             self.layers.taps_why = format!("{} records of packets found no room", self.layers.taps_lost);
         }
         let complete = self.layers.taps == Tapping::Packets;
+        let talks = match &self.taps {
+            Some(taps) => lock(taps).counts()?.of(Tally::OwnUdp) > 0,
+            None => true,
+        };
         // The tapping chains have rules, too, and go before that is asked.
         if let Some(taps) = self.taps.take() {
             lock(&taps).remove();
@@ -458,7 +462,7 @@ impl Watch {
         let mut followed = self.following.finish(complete, &functions);
         if self.layers.followed {
             let gone = untraced(self.monitor.as_ref(), &self.layers)?;
-            match (gone, self.tracker.finish(&functions)) {
+            match (gone, self.tracker.finish(&functions, talks)) {
                 (None, Some(ends)) => followed.ends = Some(ends),
                 (gone, _) => {
                     self.layers.followed = false;

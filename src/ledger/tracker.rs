@@ -37,6 +37,8 @@ struct Packet {
     used: Option<usize>,
     /// The fragment whose end is this one's.
     leader: Option<u64>,
+    /// The socket that it was queued to last.
+    socket: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -62,8 +64,10 @@ pub struct PacketTracker {
     places: Vec<u64>,
     ends: BTreeMap<RawEnding, FrameRanges>,
     overflowed: bool,
-    /// Datagrams in a queue of which isn't known whether they are the receiver's own or the capture's.
+    /// Datagrams that were queued without a position: the receiver's own, or the capture's that another processor queued.
     unknown: u64,
+    /// Those of them that were read.
+    unknown_read: u64,
 }
 
 /// An ending, with indices instead of names.
@@ -99,8 +103,11 @@ impl PacketTracker {
         }
     }
 
-    /// It was put into a socket's queue; `None` for a datagram of the receiver's own.
+    /// It was put into a socket's queue; `None` for a datagram of the receiver's own, and where the position isn't known.
     pub fn queue(&mut self, position: Option<u64>, socket: u64) {
+        // No datagram comes into a queue twice: this is one that was queued together with it.
+        let known = position.and_then(|position| self.packet(position));
+        let position = known.filter(|packet| packet.socket != Some(socket)).and(position);
         let queue = self.queues.entry(socket).or_default();
         let is_read = queue.early_reads > 0;
         if is_read {
@@ -110,9 +117,11 @@ impl PacketTracker {
         }
         let Some(position) = position else {
             self.unknown += 1;
+            self.unknown_read += u64::from(is_read);
             return;
         };
         if let Some(packet) = self.packet(position) {
+            packet.socket = Some(socket);
             packet.read |= is_read;
             packet.queued += u32::from(!is_read);
         }
@@ -124,7 +133,7 @@ impl PacketTracker {
         let queue = self.queues.entry(socket).or_default();
         match queue.waiting.pop_front() {
             None => queue.early_reads += 1,
-            Some(None) => {}
+            Some(None) => self.unknown_read += 1,
             Some(Some(position)) => {
                 if let Some(packet) = self.packet(position) {
                     packet.queued = packet.queued.saturating_sub(1);
@@ -187,8 +196,9 @@ impl PacketTracker {
         self.kinds.iter().map(|(_, location)| *location).chain(self.places.iter().copied())
     }
 
-    /// Frames by what became of them; `None` where that isn't known of all. `functions`: the names of the locations.
-    pub fn finish(mut self, functions: &BTreeMap<u64, String>) -> Option<BTreeMap<Ending, FrameRanges>> {
+    /// Frames by what became of them; `None` where that isn't known of all. `functions`: the names of the locations; `talks`: whether the
+    /// receiver sent datagrams to itself.
+    pub fn finish(mut self, functions: &BTreeMap<u64, String>, talks: bool) -> Option<BTreeMap<Ending, FrameRanges>> {
         for index in 0..self.packets.len() {
             let Some(packet) = &self.packets[index] else {
                 self.overflowed = true;
@@ -198,10 +208,7 @@ impl PacketTracker {
             let ending = self.ending(packet);
             self.ends.entry(ending).or_default().add(frame);
         }
-        // One processor may queue another one's datagram, which then has no position.
-        let is_datagram = |ending: &RawEnding| matches!(ending, RawEnding::Unseen(_, true));
-        let may_be_unknown = self.unknown > 0 && self.ends.keys().any(is_datagram);
-        if self.overflowed || may_be_unknown {
+        if self.overflowed || !self.place_unknown(talks) {
             return None;
         }
         let mut ends: BTreeMap<Ending, FrameRanges> = BTreeMap::new();
@@ -222,6 +229,23 @@ impl PacketTracker {
             ends.entry(ending).or_default().merge(&frames);
         }
         Some(ends)
+    }
+
+    /// Datagrams that were queued without a position are those of which nothing else was said, if they are as many, and the receiver
+    /// sent none to itself. `false` where it can't be known.
+    fn place_unknown(&mut self, talks: bool) -> bool {
+        let is_datagram = |ending: &RawEnding| matches!(ending, RawEnding::Unseen(_, true) | RawEnding::Used(_, _, true));
+        let unseen: Vec<RawEnding> = self.ends.keys().copied().filter(is_datagram).collect();
+        let frames = FrameRanges::union(unseen.iter().filter_map(|ending| self.ends.get(ending)));
+        if self.unknown == 0 || frames.is_empty() {
+            return true;
+        }
+        if talks || frames.count() != self.unknown || self.unknown_read != self.unknown {
+            return false;
+        }
+        self.ends.retain(|ending, _| !is_datagram(ending));
+        self.ends.entry(RawEnding::Read).or_default().merge(&frames);
+        true
     }
 
     fn slot(&mut self, position: u64) -> Option<&mut Option<Packet>> {
@@ -308,7 +332,7 @@ impl PacketTracker {
 
 impl Packet {
     fn new(frame: Option<u64>, class: Class, fragment: Option<FragmentKey>) -> Self {
-        Self { frame, class, fragment, queued: 0, read: false, closed: false, dropped: None, used: None, leader: None }
+        Self { frame, class, fragment, queued: 0, read: false, closed: false, dropped: None, used: None, leader: None, socket: None }
     }
 }
 

@@ -5,11 +5,11 @@ use super::assembler::{Assembler, If, Instruction, Register, Size};
 use super::btf::Fault;
 use super::layout::{FollowingLayout, Layout};
 use super::writer::{
-    ARRIVED_BYTES, CELL_BATCHED, CELL_PACKET, CELL_PENDING, CELL_POSITION, CELL_SOCKET, KEY, Kept, POINTER, POSITION,
+    ARRIVED_BYTES, CELL_BATCHED, CELL_PACKET, CELL_POSITION, CELL_SOCKET, KEY, Kept, POINTER, POSITION,
     RECORD, Target, VALUE, WORD, Writer, kind,
 };
 
-use Register::{R0, R1, R2, R3, R6, R7, R8, R9, R10};
+use Register::{R0, R1, R3, R6, R7, R8, R9, R10};
 
 /// The program for `netif_receive_skb`. It gives the packet its position, remembers its addresses, and tells the CPU that it works on it
 /// now: the protocols follow at once. Of every other packet, the CPU is told that it isn't one of the capture's.
@@ -60,10 +60,6 @@ pub(super) fn arrivals(
     code.copy(R1, R9);
     code.add_number(R1, 1);
     code.store(Size::Double, R8, CELL_POSITION, R1);
-    code.load(Size::Double, R1, R8, CELL_PENDING);
-    code.load(Size::Double, R2, R8, CELL_BATCHED);
-    code.add(R1, R2);
-    code.store(Size::Double, R8, CELL_PENDING, R1);
     code.place(foreign);
     code.store(Size::Double, R10, VALUE + 8, R9);
     code.store(Size::Double, R10, RECORD + POSITION, R9);
@@ -104,7 +100,7 @@ pub(super) fn polled(layout: &Layout, target: &Target, kept: Kept) -> Result<Opt
     let mut code = Assembler::default();
     let writer = Writer::new(&mut code, layout, target)?;
     writer.cell(&mut code, kept);
-    for member in [CELL_POSITION, CELL_PACKET, CELL_SOCKET, CELL_PENDING, CELL_BATCHED] {
+    for member in [CELL_POSITION, CELL_PACKET, CELL_SOCKET, CELL_BATCHED] {
         code.store_number(Size::Double, R0, member, 0);
     }
     Ok(writer.finish(code))

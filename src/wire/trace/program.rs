@@ -70,8 +70,6 @@ pub(super) fn consumed(
     Writer::recognise(&mut code, kept, kind::CONSUMED);
     code.load(Size::Double, R1, R10, RECORD + POSITION);
     code.jump_if(R1, If::Equal, -1, writer.out);
-    writer.cell(&mut code, kept);
-    Writer::heard(&mut code);
     Writer::stamp(&mut code);
     code.set(R1, 0);
     if following.location {
@@ -121,8 +119,6 @@ impl Drops<'_> {
             Writer::recognise(code, kept, kind::DROPPED);
             code.load(Size::Double, R1, R10, RECORD + POSITION);
             code.jump_if(R1, If::Equal, -1, on);
-            writer.cell(code, kept);
-            Writer::heard(code);
             code.jump(known);
         }
         code.place(on);

@@ -6,7 +6,7 @@ use super::assembler::{Assembler, If, Instruction, Register, Size};
 use super::btf::Fault;
 use super::layout::{FollowingLayout, Layout};
 use super::writer::{
-    CELL_PACKET, CELL_PENDING, CELL_POSITION, CELL_SOCKET, DROPPED_BYTES, KEY, KIND, Kept, PACKET_BYTES, POINTER, PORT,
+    CELL_BATCHED, CELL_PACKET, CELL_POSITION, CELL_SOCKET, DROPPED_BYTES, KEY, KIND, Kept, PACKET_BYTES, POINTER, PORT,
     POSITION, QUEUE, QUEUED_BYTES, RECORD, Target, WORD, Writer, kind,
 };
 
@@ -23,8 +23,8 @@ const MOST_RESULT: i32 = i32::MAX;
 
 /// The program for `sk_data_ready`.
 ///
-/// The packet is the one that this CPU works on. Where several of a batch have come, and outside of a poll (where a task gives its verdict on a packet), it is the last one of the queue, if a reader hasn't taken
-/// it yet.
+/// The packet is the one that this CPU works on. In a poll that handles packets in batches, and outside of a poll (where a task gives its
+/// verdict on a packet), it is the last one of the queue, if a reader hasn't taken it yet.
 ///
 /// # Errors
 /// [`Fault::Missing`] where the kernel's `sk_buff` is too large for the stack.
@@ -36,7 +36,7 @@ pub(super) fn queued(
 ) -> Result<Option<Vec<Instruction>>, Fault> {
     let mut code = Assembler::default();
     let writer = Writer::new(&mut code, layout, target)?;
-    let (last, positioned, output) = (code.label(), code.label(), code.label());
+    let (last, output) = (code.label(), code.label());
     code.copy(R6, R1);
     Writer::begin(&mut code, kind::QUEUED);
     leave_unless_udp(&mut code, &writer, following)?;
@@ -49,8 +49,8 @@ pub(super) fn queued(
     // 0 outside of a poll.
     code.load(Size::Double, R1, R8, CELL_PACKET);
     code.jump_if(R1, If::Equal, 0, last);
-    code.load(Size::Double, R1, R8, CELL_PENDING);
-    code.jump_if(R1, If::Greater, 1, last);
+    code.load(Size::Double, R1, R8, CELL_BATCHED);
+    code.jump_if(R1, If::NotEqual, 0, last);
     // No packet comes into a queue twice: this one was left to this CPU by another one.
     code.load(Size::Double, R1, R8, CELL_SOCKET);
     code.jump_if_register(R1, If::Equal, R9, output);
@@ -59,7 +59,7 @@ pub(super) fn queued(
     code.jump_if(R1, If::Equal, 0, output);
     code.add_number(R1, -1);
     code.store(Size::Double, R10, RECORD + POSITION, R1);
-    code.jump(positioned);
+    code.jump(output);
     code.place(last);
     // R7: the last packet of the queue, or the queue, which is no packet.
     code.probe(POINTER, 8, R9, following.queue_last);
@@ -72,11 +72,6 @@ pub(super) fn queued(
     code.probe(KEY, 8, R7, layout.skb.head);
     Writer::recognise(&mut code, kept, kind::QUEUED);
     code.store_number(Size::Half, R10, RECORD + KIND, i32::from(kind::QUEUED));
-    code.load(Size::Double, R1, R10, RECORD + POSITION);
-    code.jump_if(R1, If::Equal, -1, output);
-    code.place(positioned);
-    code.copy(R0, R8);
-    Writer::heard(&mut code);
     code.place(output);
     writer.output(&mut code, QUEUED_BYTES, false);
     Ok(writer.finish_output(code))

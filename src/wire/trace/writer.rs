@@ -58,11 +58,9 @@ pub(super) const CELL_POSITION: i16 = 0;
 pub(super) const CELL_PACKET: i16 = 8;
 /// The socket that a packet was put into the queue of since.
 pub(super) const CELL_SOCKET: i16 = 16;
-/// How many packets of the batches of this poll nothing was heard of.
-pub(super) const CELL_PENDING: i16 = 24;
 /// Whether the packets of this poll are handled in batches: all of them arrive before the first one goes on.
-pub(super) const CELL_BATCHED: i16 = 32;
-pub(super) const CELL_BYTES: u32 = 40;
+pub(super) const CELL_BATCHED: i16 = 24;
+pub(super) const CELL_BYTES: u32 = 32;
 
 /// No packet is longer, not even one of several that were merged.
 const LONGEST: i32 = 1 << 24;
@@ -214,16 +212,6 @@ impl<'a> Writer<'a> {
         code.load(Size::Double, R1, R0, CELL_PACKET);
         code.jump_if_register(R1, If::Equal, R7, current);
         code.place(other);
-    }
-
-    /// Of the packets of a batch, something was heard of one; R0 is what [`Self::cell`] gave.
-    pub(super) fn heard(code: &mut Assembler) {
-        let none = code.label();
-        code.load(Size::Double, R1, R0, CELL_PENDING);
-        code.jump_if(R1, If::Equal, 0, none);
-        code.add_number(R1, -1);
-        code.store(Size::Double, R0, CELL_PENDING, R1);
-        code.place(none);
     }
 
     fn lookup(code: &mut Assembler, kept: Kept) {
