@@ -1,22 +1,31 @@
 //! The survey: what one pass over a capture's rewritten frames says, in bounded memory.
 //!
-//! Frames are put into classes by everything that decides their fate; the fate itself is told by `fate`, when the site's
-//! addresses are known.
+//! Frames are put into classes by everything that decides their fate; the fate itself is told by `fate`, when the site's addresses are
+//! known. Where there are more classes than [`MOST_CLASSES`], a second pass, which knows the site, puts the frames of the further ones
+//! together by their fate ([`Survey::at`]).
 
 mod flaw;
 mod fragments;
+mod reassembly;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use super::fate::{self, End, Site};
 use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
+use crate::outcome::Stage;
 use crate::packet::MacAddr;
-use crate::packet::checksum::{Sum, transport_sum};
+use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
 pub use flaw::{Flaw, has_source_route};
 use flaw::{flaw, is_spent};
 use fragments::{Came, Fragments};
+pub use reassembly::Reassembly;
+use tags::{Received, received};
+pub use tags::{Tags, is_tag};
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;
@@ -41,9 +50,10 @@ pub enum Carried {
         /// Destination port of UDP and TCP; `None` for later fragments, and where it isn't there.
         port: Option<u16>,
     },
-    /// Another `EtherType` (ARP: 0x0806), or an IP packet whose header can't be read.
+    /// Another `EtherType` (ARP: 0x0806), or an IP packet whose header can't be read. What is inside (IP behind MPLS labels, in a PPPoE
+    /// session, in 802.2 SNAP, behind a second VLAN tag) is not looked at by the receiver's stack.
     Other {
-        /// `None` for 802.3 length fields.
+        /// The `EtherType` that the stack looks for a handler of; `None` for 802.3 length fields.
         ethertype: Option<u16>,
     },
 }
@@ -53,9 +63,11 @@ pub enum Carried {
 pub struct ClassKey {
     /// Destination MAC.
     pub mac: MacAddr,
-    /// Whether it has VLAN tags.
-    pub tagged: bool,
-    /// Layer 3.
+    /// Its VLAN tags.
+    pub tags: Tags,
+    /// Whether it is of a VLAN: the stack took off a tag with an identifier, and what it carries is behind that.
+    pub in_vlan: bool,
+    /// What the receiver's stack finds behind the VLAN tags that it takes off.
     pub carried: Carried,
     /// Whether its TTL or hop limit is 0 or 1: a router would not send it on.
     pub spent: bool,
@@ -96,6 +108,33 @@ pub struct Class {
     pub datagrams: u64,
     /// IP packets among them, whatever the protocol: each whole packet is one, the fragments of one together are one.
     pub packets: u64,
+    /// How many frames its smallest packet came in: 1, unless all are fragmented.
+    pub fewest_frames: u32,
+    /// How many frames its largest packet came in: 1 where none is fragmented.
+    pub most_frames: u32,
+    /// Whether frames of other classes with the same fate are among these; the key is that of the first then. Their protocol and, as far as
+    /// there are few, their destination port are the same, their addresses differ.
+    pub merged: bool,
+}
+
+impl Class {
+    /// A class of unfragmented packets.
+    pub fn new(key: ClassKey) -> Self {
+        let frames = FrameRanges::default();
+        Self { key, frames, datagrams: 0, packets: 0, fewest_frames: 1, most_frames: 1, merged: false }
+    }
+}
+
+/// What classes have in common that are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Merged {
+    end: End,
+    stage: Stage,
+    flaw: Flaw,
+    tags: Tags,
+    /// Family, protocol and port of an IP packet, and whether it goes to a group.
+    ip: Option<(bool, u8, Option<u16>, bool)>,
+    ethertype: Option<u16>,
 }
 
 /// What one pass over the rewritten frames says.
@@ -105,7 +144,11 @@ pub struct Survey {
     places: HashMap<ClassKey, usize>,
     /// Places of classes that occurred lately, by a few bits of their keys: most frames find theirs without hashing.
     recent: [usize; RECENT],
-    /// Frames of classes beyond [`MOST_CLASSES`].
+    /// The receiver, where it is known.
+    site: Option<Site>,
+    /// Places of the classes that others were put together in.
+    merged: BTreeMap<Merged, usize>,
+    /// Frames of classes beyond [`MOST_CLASSES`], where the site isn't known.
     pub unclassed: FrameRanges,
     /// Unicast destination addresses.
     pub destinations: BTreeSet<IpAddr>,
@@ -135,6 +178,7 @@ pub struct Survey {
     pub not_ethernet: Option<(u64, u16)>,
     open: HashMap<Datagram, Open>,
     order: u64,
+    reassembly: Reassembly,
 }
 
 /// A datagram of which not all fragments came.
@@ -147,6 +191,46 @@ struct Open {
     frames: FrameRanges,
     fragments: Fragments,
     order: u64,
+    /// When the first one is sent.
+    begun: Duration,
+    /// The sum of the bytes that came.
+    sum: Accumulator,
+    /// Length and checksum of the UDP header.
+    udp: Option<(u16, u16)>,
+}
+
+impl Open {
+    /// What is wrong with the whole datagram: with fragments only the receiver of UDP sees that.
+    fn flaw(&self, key: &ClassKey) -> Flaw {
+        let (Some((length, stored)), Carried::Ip { source, destination, .. }) = (self.udp, key.carried) else {
+            return key.flaw;
+        };
+        let whole = self.fragments.length();
+        if length < 8 && (source.is_ipv4() || length != 0) || u64::from(length) > whole {
+            return Flaw::UdpLength;
+        }
+        if stored == 0 {
+            return if source.is_ipv4() { key.flaw } else { Flaw::UdpSumAbsent };
+        }
+        // What stands behind a shorter UDP length is no part of the sum, and was not told apart.
+        if u64::from(length) != whole {
+            return key.flaw;
+        }
+        let address = |address: IpAddr, sum: Accumulator| match address {
+            IpAddr::V4(address) => sum.add(&address.octets()),
+            IpAddr::V6(address) => sum.add(&address.octets()),
+        };
+        let pseudo = address(destination, address(source, Accumulator::default()));
+        let pseudo = pseudo.add_word(u16::from(ip_protocol::UDP)).add_word(length);
+        let sum = self.sum.add_word(pseudo.fold()).fold();
+        if sum == 0xffff {
+            key.flaw
+        } else if stored == pseudo.fold() {
+            Flaw::UdpSumOffload
+        } else {
+            Flaw::UdpSum
+        }
+    }
 }
 
 /// What a frame adds to the counts of its class.
@@ -172,6 +256,8 @@ impl Default for Survey {
             classes: Vec::new(),
             places: HashMap::new(),
             recent: [usize::MAX; RECENT],
+            site: None,
+            merged: BTreeMap::new(),
             unclassed: FrameRanges::default(),
             destinations: BTreeSet::new(),
             destinations_cut: false,
@@ -188,13 +274,19 @@ impl Default for Survey {
             not_ethernet: None,
             open: HashMap::new(),
             order: 0,
+            reassembly: Reassembly::default(),
         }
     }
 }
 
 impl Survey {
-    /// Adds a frame as it will be sent over an interface of this MTU.
-    pub fn add(&mut self, frame: &Prepared<'_>, mtu: u32) {
+    /// A survey for a receiver that is known, where it is, with this timeout of its reassembly.
+    pub fn at(site: Option<Site>, reassembly: Reassembly) -> Self {
+        Self { site, reassembly, ..Self::default() }
+    }
+
+    /// Adds a frame as it will be sent over an interface of this MTU, so long after the first one.
+    pub fn add(&mut self, frame: &Prepared<'_>, mtu: u32, after: Duration) {
         self.bytes += frame.bytes.len() as u64;
         if frame.layers.link != crate::packet::layers::LinkType::ETHERNET {
             self.not_ethernet.get_or_insert((frame.number, frame.layers.link.0));
@@ -208,27 +300,33 @@ impl Survey {
             let carried = Carried::Other { ethertype: None };
             self.other_frames.add(frame.number);
             let flaw = Flaw::NoEthernetHeader;
-            let key = ClassKey { mac: MacAddr::default(), tagged: false, carried, spent: false, flaw };
+            let key =
+                ClassKey { mac: MacAddr::default(), tags: Tags::None, in_vlan: false, carried, spent: false, flaw };
             return self.put(key, frame.number, Counted::NOTHING);
         };
         if !mac.is_group() && (self.macs.len() < MOST_ENDPOINTS || self.macs.contains_key(&mac)) {
             *self.macs.entry(mac).or_default() += 1;
         }
-        let tagged = frame.layers.vlan_tags > 0;
+        let seen = received(&frame.layers, frame.bytes);
         match frame.layers.network {
-            Network::Ipv4(ip) | Network::Ipv6(ip) => self.add_ip(frame, ip, mac, tagged),
+            Network::Ipv4(ip) | Network::Ipv6(ip) => self.add_ip(frame, ip, mac, seen, after),
             Network::Arp { .. } | Network::None => {
                 self.other_frames.add(frame.number);
-                let broken = matches!(frame.layers.ethertype, Some(0x0800 | 0x86dd));
-                let carried = Carried::Other { ethertype: frame.layers.ethertype };
-                let flaw = if broken { Flaw::Header } else { Flaw::None };
-                let key = ClassKey { mac, tagged, carried, spent: false, flaw };
-                self.put(key, frame.number, Counted { datagrams: 0, packets: u64::from(broken) });
+                self.add_other(frame, mac, seen);
             }
         }
     }
 
-    fn add_ip(&mut self, frame: &Prepared<'_>, ip: Ip, mac: MacAddr, tagged: bool) {
+    /// A frame in which the receiver's stack finds no IP packet that it can read.
+    fn add_other(&mut self, frame: &Prepared<'_>, mac: MacAddr, seen: Received) {
+        let Received { tags, in_vlan, ethertype } = seen;
+        let broken = matches!(ethertype, Some(0x0800 | 0x86dd));
+        let flaw = if broken { Flaw::Header } else { Flaw::None };
+        let key = ClassKey { mac, tags, in_vlan, carried: Carried::Other { ethertype }, spent: false, flaw };
+        self.put(key, frame.number, Counted { datagrams: 0, packets: u64::from(broken) });
+    }
+
+    fn add_ip(&mut self, frame: &Prepared<'_>, ip: Ip, mac: MacAddr, seen: Received, after: Duration) {
         let Some((source, destination)) = frame.layers.addresses(frame.bytes) else { return };
         if destination.is_multicast() {
             if self.groups.len() < MOST_ENDPOINTS {
@@ -252,8 +350,12 @@ impl Survey {
             self.other_frames.add(frame.number);
             self.tcp_frames += u64::from(ip.protocol == ip_protocol::TCP);
         }
+        if !matches!((seen.ethertype, source), (Some(0x0800), IpAddr::V4(_)) | (Some(0x86dd), IpAddr::V6(_))) {
+            return self.add_other(frame, mac, seen);
+        }
+        let Received { tags, in_vlan, .. } = seen;
         let carried = Carried::Ip { source, destination, protocol: ip.protocol, port };
-        let key = ClassKey { mac, tagged, carried, spent: is_spent(frame, ip), flaw: flaw(frame, ip) };
+        let key = ClassKey { mac, tags, in_vlan, carried, spent: is_spent(frame, ip), flaw: flaw(frame, ip) };
         let left_to_the_card = match key.flaw {
             Flaw::UdpSumOffload | Flaw::TcpSumOffload => true,
             // What is found before the checksum hides it.
@@ -273,13 +375,22 @@ impl Survey {
             {
                 self.put(key, frame.number, Counted::NOTHING);
             }
-            Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip),
-            Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip),
+            Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip, after),
+            Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip, after),
         }
     }
 
-    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, offset: u32, last: bool, ip: Ip) {
+    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, offset: u32, last: bool, ip: Ip, after: Duration) {
         let Some(datagram) = frame.layers.network.datagram(frame.bytes) else { return };
+        let six = matches!(frame.layers.network, Network::Ipv6(_));
+        if let Some(open) = self.open.get(&datagram) {
+            let age = after.saturating_sub(open.begun);
+            if self.reassembly.is_over(six, age) {
+                self.give_up(datagram, Flaw::FragmentMissing);
+            } else {
+                self.reassembly.joined(age);
+            }
+        }
         if self.open.len() >= MOST_OPEN_DATAGRAMS
             && !self.open.contains_key(&datagram)
             && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.order).map(|(datagram, _)| *datagram)
@@ -294,6 +405,9 @@ impl Survey {
             frames: FrameRanges::default(),
             fragments: Fragments::default(),
             order: self.order,
+            begun: after,
+            sum: Accumulator::default(),
+            udp: None,
         });
         let came = open.fragments.add(u64::from(offset), bytes, last);
         if came == Came::Again {
@@ -301,14 +415,21 @@ impl Survey {
             return self.put(key, frame.number, Counted::NOTHING);
         }
         open.frames.add(frame.number);
+        let payload = frame.bytes.get(ip.payload..ip.end).unwrap_or_default();
+        open.sum = open.sum.add(payload);
         if offset == 0 {
             open.key = Some(key);
+            if let (true, [_, _, _, _, a, b, c, d, ..]) = (key.is_udp(), payload) {
+                open.udp = Some((u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
+            }
         }
         let whole = open.fragments.is_whole();
         match (came, open.key) {
             (Came::Overlapping, _) => self.give_up(datagram, Flaw::FragmentOverlaps),
             (_, Some(key)) if whole => {
                 if let Some(open) = self.open.remove(&datagram) {
+                    self.reassembly.whole(after.saturating_sub(open.begun));
+                    let key = ClassKey { flaw: open.flaw(&key), ..key };
                     self.put_all(key, &open.frames, Counted::packet(&key));
                 }
             }
@@ -329,6 +450,10 @@ impl Survey {
                 class.frames.add(number);
                 class.datagrams += counted.datagrams;
                 class.packets += counted.packets;
+                if counted.packets > 0 {
+                    class.fewest_frames = 1;
+                    class.most_frames = class.most_frames.max(1);
+                }
             }
             None => self.unclassed.add(number),
         }
@@ -340,27 +465,66 @@ impl Survey {
                 class.frames.merge(frames);
                 class.datagrams += counted.datagrams;
                 class.packets += counted.packets;
+                if counted.packets > 0 {
+                    let each = u32::try_from(frames.count()).unwrap_or(u32::MAX);
+                    class.fewest_frames = class.fewest_frames.min(each);
+                    class.most_frames = class.most_frames.max(each);
+                }
             }
             None => self.unclassed.merge(frames),
         }
     }
 
-    /// The class of this key, which begins with its first frame; `None` where there are too many.
+    /// The class of this key, which begins with its first frame. Where there are too many, the one of its fate, or `None` where the
+    /// receiver isn't known.
     fn class(&mut self, key: ClassKey) -> Option<&mut Class> {
-        let recent = &mut self.recent[key.few_bits() % RECENT];
-        if self.classes.get(*recent).is_none_or(|class| class.key != key) {
-            let fits = self.classes.len() < MOST_CLASSES;
-            *recent = match self.places.get(&key) {
-                Some(place) => *place,
-                None if fits => {
-                    self.places.insert(key, self.classes.len());
-                    self.classes.push(Class { key, frames: FrameRanges::default(), datagrams: 0, packets: 0 });
-                    self.classes.len() - 1
-                }
-                None => return None,
-            };
+        let slot = key.few_bits() % RECENT;
+        let recent = self.recent[slot];
+        if self.classes.get(recent).is_some_and(|class| class.key == key && !class.merged) {
+            return self.classes.get_mut(recent);
         }
-        self.classes.get_mut(*recent)
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None if self.places.len() < MOST_CLASSES => {
+                self.places.insert(key, self.classes.len());
+                self.classes.push(Class { fewest_frames: u32::MAX, most_frames: 0, ..Class::new(key) });
+                self.classes.len() - 1
+            }
+            None => {
+                let place = self.place_by_fate(key)?;
+                return self.classes.get_mut(place);
+            }
+        };
+        self.recent[slot] = place;
+        self.classes.get_mut(place)
+    }
+
+    /// The place of the class that a key beyond the limit is put to.
+    fn place_by_fate(&mut self, key: ClassKey) -> Option<usize> {
+        let (end, stage) = fate::end_and_stage(&key, self.site.as_ref()?);
+        let (ip, ethertype) = match key.carried {
+            Carried::Ip { destination, protocol, port, .. } => {
+                // Once there are many of these as well, ports are put together, too.
+                let port = port.filter(|_| self.merged.len() < MOST_CLASSES);
+                (Some((destination.is_ipv6(), protocol, port, destination.is_multicast())), None)
+            }
+            Carried::Other { ethertype } => (None, ethertype),
+        };
+        let merged = Merged { end, stage, flaw: key.flaw, tags: key.tags, ip, ethertype };
+        Some(*self.merged.entry(merged).or_insert_with(|| {
+            self.classes.push(Class { fewest_frames: u32::MAX, most_frames: 0, merged: true, ..Class::new(key) });
+            self.classes.len() - 1
+        }))
+    }
+
+    /// Whether datagrams of which fragments are missing wait for them: what is sent next may complete them.
+    pub fn awaits_fragments(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// What the fragments need of the receiver's reassembly.
+    pub fn reassembly(&self) -> &Reassembly {
+        &self.reassembly
     }
 
     /// All classes, in the order of their first frames. Datagrams that are still unfinished stay so.
@@ -371,6 +535,14 @@ impl Survey {
         }
         let mut classes = std::mem::take(&mut self.classes);
         self.places.clear();
+        self.merged.clear();
+        for class in &mut classes {
+            // Where nothing but repeated fragments is in it, no packet is counted.
+            class.most_frames = class.most_frames.max(1);
+            class.fewest_frames = class.fewest_frames.min(class.most_frames);
+            // Rounds through the capture begin again at the first frame.
+            class.frames = FrameRanges::union([&class.frames]);
+        }
         classes.sort_by_key(|class| (class.frames.first(), class.key));
         classes
     }

@@ -31,7 +31,7 @@ fn classes(frames: &[Vec<u8>]) -> Vec<(Flaw, bool, String, u64, u64)> {
     for (number, bytes) in (1..).zip(frames) {
         let layers = Layers::find(LinkType::ETHERNET, bytes);
         let original_length = u32::try_from(bytes.len()).unwrap();
-        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length }, 1500);
+        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length }, 1500, Duration::ZERO);
     }
     let classes = survey.finish().into_iter();
     classes
