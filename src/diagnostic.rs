@@ -165,9 +165,33 @@ impl Failure {
         Self { kind: Kind::Error, problems: vec![problem] }
     }
 
-    /// A system call that failed: `what` names the operation, the operating system's words are the why.
+    /// A system call that failed: `what` names the operation, the operating system's words are the why. Where a limit of the machine or of
+    /// the process is the reason, the fix names it.
     pub fn system(what: impl Into<String>, error: &std::io::Error) -> Self {
-        Self::error(Problem::error(what).why(error.to_string()))
+        let problem = Problem::error(what).why(error.to_string());
+        Self::error(match limit(error) {
+            Some(fix) => problem.fix(fix),
+            None => problem,
+        })
+    }
+}
+
+/// What to do about an error that says that a limit is reached.
+pub(crate) fn limit(error: &std::io::Error) -> Option<&'static str> {
+    match error.raw_os_error()? {
+        nix::libc::EMFILE => {
+            Some("raise the limit of open files of this process: `ulimit -n 1024` (`ulimit -Hn` is the highest)")
+        }
+        nix::libc::ENFILE => {
+            Some("raise the machine's limit of open files: `sudo sysctl fs.file-max=…`, or end what holds so many")
+        }
+        nix::libc::ENOSPC => {
+            Some("free space there, or name a place on another file system (`TMPDIR` for the files of applications)")
+        }
+        nix::libc::EDQUOT => Some("free space there: this user's quota is used up"),
+        nix::libc::EROFS => Some("name a place on a file system that can be written to"),
+        nix::libc::EAGAIN => Some("this user runs as many processes and threads as it may: `ulimit -u` is the limit"),
+        _ => None,
     }
 }
 

@@ -252,7 +252,16 @@ fn drop_reasons(facts: &Facts) -> Finding {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as most distributions build it",
         );
     }
-    if facts.has(capability::SYS_ADMIN) || facts.has(capability::BPF) && facts.has(capability::PERFMON) {
+    let effective = facts.has(capability::SYS_ADMIN) || facts.has(capability::BPF) && facts.has(capability::PERFMON);
+    if effective && facts.in_user_namespace {
+        return bad(
+            what,
+            "listening to them needs CAP_BPF and CAP_PERFMON over the machine, and this process has them in a user namespace only; \
+             without, causes of loss come from taps, counters and prediction",
+            "run restage with sudo outside of the user namespace, where that matters",
+        );
+    }
+    if effective {
         return good(what, "this process may load the program that listens to them");
     }
     bad(
@@ -294,7 +303,7 @@ fn receive_buffers(facts: &Facts) -> Finding {
 fn locked_memory(facts: &Facts) -> Finding {
     let what = "locked memory";
     match facts.memlock_bytes {
-        Some(bytes) if bytes < XDP_MEMORY && !facts.privileged() => bad(
+        Some(bytes) if bytes < XDP_MEMORY && !(facts.privileged() && !facts.in_user_namespace) => bad(
             what,
             format!(
                 "RLIMIT_MEMLOCK = {bytes} bytes: too little for AF_XDP, so that frames are sent through packet sockets"

@@ -72,6 +72,8 @@ pub struct Facts {
     pub uid: u32,
     /// The effective capabilities, one bit each.
     pub capabilities: u64,
+    /// Whether this is not the initial user namespace: the capabilities are over what belongs to that namespace, not over the machine.
+    pub in_user_namespace: bool,
     /// `uname -r`.
     pub kernel: String,
     /// What runs the container that this runs in, if it does.
@@ -111,6 +113,7 @@ impl Facts {
             capabilities: status_field(&status, "CapEff")
                 .and_then(|text| u64::from_str_radix(text, 16).ok())
                 .unwrap_or(0),
+            in_user_namespace: !super::capabilities::in_initial_user_namespace(),
             kernel: kernel_release(),
             container: container(),
             seccomp: status_field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
