@@ -99,6 +99,7 @@ pub fn findings(facts: &Facts, tried: &Tried) -> Vec<Finding> {
     all.push(nft(facts));
     all.push(receive_buffers(facts));
     all.push(locked_memory(facts));
+    all.extend(open_files(facts));
     all
 }
 
@@ -313,6 +314,19 @@ fn locked_memory(facts: &Facts) -> Finding {
         Some(bytes) => good(what, format!("RLIMIT_MEMLOCK = {bytes} bytes, shared by all that this user runs")),
         None => good(what, "RLIMIT_MEMLOCK is unlimited"),
     }
+}
+
+/// How many descriptors a run with all its evidence has, and a few for what it starts with.
+const OPEN_FILES: u64 = 64;
+
+/// Nothing is said of a limit that is high enough.
+fn open_files(facts: &Facts) -> Option<Finding> {
+    let limit = facts.open_files.filter(|limit| *limit < OPEN_FILES)?;
+    Some(bad(
+        "open files",
+        format!("RLIMIT_NOFILE = {limit}: a run opens up to {OPEN_FILES} files and sockets"),
+        "run `ulimit -n 1024`",
+    ))
 }
 
 /// Makes a lab in a process of its own, since this one may have threads, and stays where it is.

@@ -359,6 +359,9 @@ fn ports_and_protocols_need_somebody_who_takes_them() {
         (47, End::Open, End::Open),
         (58, nobody, End::Kernel),
         (59, nobody, End::Kernel),
+        (89, End::Open, End::Open),
+        (112, End::Open, End::Open),
+        (136, End::Open, End::Open),
         (253, nobody, nobody),
     ];
     for (protocol, in_four, in_six) in protocols {
@@ -381,6 +384,12 @@ fn other_ethertypes_are_the_kernels_or_nobodys() {
     assert_eq!(end(&key(Some(0x0806)), &site()), End::Kernel);
     assert_eq!(end(&key(Some(0x9999)), &site()), End::Lost(Cause::UnhandledProto));
     assert_eq!(end(&key(None), &site()), End::Lost(Cause::UnhandledProto));
+    for ethertype in [0x8847, 0x8848, 0x8863, 0x8864, 0x8100, 0x88a8, 0x9100, 0x88cc] {
+        assert_eq!(end(&key(Some(ethertype)), &site()), End::Lost(Cause::UnhandledProto), "{ethertype:#06x}");
+    }
+    // ARP of another host, or of a VLAN, is left alone without a drop.
+    let arp_in_vlan = ClassKey { in_vlan: true, tags: Tags::One, ..key(Some(0x0806)) };
+    assert_eq!(end(&arp_in_vlan, &site()), End::Kernel);
     // Too short for an IP header, or of IP version 5.
     assert_eq!(end(&key(Some(0x0800)), &site()), End::Lost(Cause::IpInhdr));
     assert_eq!(end(&key(Some(0x86dd)), &with(|site| site.ipv6_disabled = true)), End::Lost(Cause::Ipv6disabled));
