@@ -304,7 +304,7 @@ fn receive_buffers(facts: &Facts) -> Finding {
 fn locked_memory(facts: &Facts) -> Finding {
     let what = "locked memory";
     match facts.memlock_bytes {
-        Some(bytes) if bytes < XDP_MEMORY && !(facts.privileged() && !facts.in_user_namespace) => bad(
+        Some(bytes) if bytes < XDP_MEMORY && (facts.in_user_namespace || !facts.privileged()) => bad(
             what,
             format!(
                 "RLIMIT_MEMLOCK = {bytes} bytes: too little for AF_XDP, so that frames are sent through packet sockets"

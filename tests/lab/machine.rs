@@ -13,7 +13,6 @@ use restage::execute::machine::{MachineSite, machine_site};
 use restage::lab::doctor::State;
 use restage::lab::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_INTERFACE, SENDER_MAC};
 use restage::packet::MacAddr;
-use restage::plan::FrameRanges;
 use restage::plan::fate::{End, RouteKind, fate};
 use restage::plan::survey::{Carried, Class, ClassKey, Flaw, Tags};
 use restage::wire::firewall::Firewall;

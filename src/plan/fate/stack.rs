@@ -110,14 +110,18 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> En
         (0 | 43 | 44 | 60, true) => lost(Cause::IpNoproto),
         // Tunnels, IPsec, SCTP and the like have a handler where a module is loaded, EIGRP, OSPF, PIM, VRRP and their like where a program
         // has a raw socket, and UDP-Lite has sockets of its own: not known before the run.
-        (
-            0 | 4 | 9 | 33 | 41 | 43 | 44 | 46 | 47 | 50 | 51 | 60 | 88 | 89 | 94 | 97 | 103 | 108 | 112 | 115 | 124
-            | 132,
-            _,
-        )
-        | (protocol::UDPLITE | 135 | 137 | 139 | 140, _) => End::Open,
+        (protocol, _) if may_have_a_handler(protocol) => End::Open,
         _ => lost(Cause::IpNoproto),
     }
+}
+
+/// IP protocols that a module or a program takes where one is there.
+fn may_have_a_handler(protocol: u8) -> bool {
+    let known = [
+        0, 4, 9, 33, 41, 43, 44, 46, 47, 50, 51, 60, 88, 89, 94, 97, 103, 108, 112, 115, 124, 132, 135, 136, 137, 139,
+        140,
+    ];
+    known.contains(&protocol)
 }
 
 /// IPv6's "no next header" (RFC 8200 §4.7).
