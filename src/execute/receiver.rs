@@ -106,7 +106,7 @@ impl Receiver {
                     evidence.incidents.push(
                         incident(format!("the application ended in the middle of the run: {ended}"))
                             .why(said(self.folder.as_ref()))
-                            .fix(match self.folder.as_ref().filter(|folder| is_full(folder.work())) {
+                            .fix(match self.folder.as_ref().filter(|folder| folder.is_full()) {
                                 Some(folder) => format!(
                                     "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
                                     folder.work().display()
@@ -239,11 +239,6 @@ fn not_up(problem: &dyn Fn(String) -> Problem, ended: &Ended, folder: &WorkFolde
             .why(format!("nothing was sent; {}", said(Some(folder))))
             .fix("it should run in the foreground, and be able to run as this user with its files in {work}"),
     )
-}
-
-/// Whether nothing more can be written to a file system.
-fn is_full(path: &Path) -> bool {
-    nix::sys::statvfs::statvfs(path).is_ok_and(|found| found.blocks() > 0 && found.blocks_available() == 0)
 }
 
 /// The end of what the application wrote, in words.

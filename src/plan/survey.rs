@@ -4,8 +4,10 @@
 //! known. Where there are more classes than [`MOST_CLASSES`], a second pass, which knows the site, puts the frames of the further ones
 //! together by their fate ([`Survey::at`]).
 
+mod class;
 mod flaw;
 mod fragments;
+mod open;
 mod reassembly;
 mod tags;
 
@@ -13,16 +15,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::fate::{self, End, Site};
+use super::fate::{self, Site};
 use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
-use crate::outcome::Stage;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
+use class::Merged;
+pub use class::{Carried, Class, ClassKey};
 pub use flaw::{Flaw, has_source_route};
 use flaw::{flaw, is_spent};
 use fragments::{Came, Fragments};
+use open::Open;
 pub use reassembly::Reassembly;
 use tags::{Received, received};
 pub use tags::{Tags, is_tag};
@@ -35,107 +39,6 @@ const RECENT: usize = 256;
 pub const MOST_ENDPOINTS: usize = 65_536;
 /// How many unfinished fragmented datagrams are followed at once.
 const MOST_OPEN_DATAGRAMS: usize = 4_096;
-
-/// What layer 3 is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Carried {
-    /// An IP packet.
-    Ip {
-        /// Source address.
-        source: IpAddr,
-        /// Destination address.
-        destination: IpAddr,
-        /// IP protocol.
-        protocol: u8,
-        /// Destination port of UDP and TCP; `None` for later fragments, and where it isn't there.
-        port: Option<u16>,
-    },
-    /// Another `EtherType` (ARP: 0x0806), or an IP packet whose header can't be read. What is inside (IP behind MPLS labels, in a PPPoE
-    /// session, in 802.2 SNAP, behind a second VLAN tag) is not looked at by the receiver's stack.
-    Other {
-        /// The `EtherType` that the stack looks for a handler of; `None` for 802.3 length fields.
-        ethertype: Option<u16>,
-    },
-}
-
-/// Everything that decides a frame's fate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassKey {
-    /// Destination MAC.
-    pub mac: MacAddr,
-    /// Its VLAN tags.
-    pub tags: Tags,
-    /// Whether it is of a VLAN: the stack took off a tag with an identifier, and what it carries is behind that.
-    pub in_vlan: bool,
-    /// What the receiver's stack finds behind the VLAN tags that it takes off.
-    pub carried: Carried,
-    /// Whether its TTL or hop limit is 0 or 1: a router would not send it on.
-    pub spent: bool,
-    /// What is wrong with it.
-    pub flaw: Flaw,
-}
-
-impl ClassKey {
-    /// A few bits in which keys of one capture differ, cheaply.
-    fn few_bits(&self) -> usize {
-        let last = |address: IpAddr| match address {
-            IpAddr::V4(address) => u32::from(address),
-            IpAddr::V6(address) => (u128::from(address) & 0xffff_ffff) as u32,
-        };
-        let bits = match self.carried {
-            Carried::Ip { source, destination, port, .. } => {
-                let (source, destination) = (last(source), last(destination));
-                source ^ source >> 8 ^ destination.rotate_left(3) ^ u32::from(port.unwrap_or(0)).rotate_left(5)
-            }
-            Carried::Other { ethertype } => u32::from(ethertype.unwrap_or(0)),
-        };
-        (bits ^ bits >> 16) as usize
-    }
-
-    fn is_udp(&self) -> bool {
-        matches!(self.carried, Carried::Ip { protocol: ip_protocol::UDP, .. })
-    }
-}
-
-/// A class and the frames in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Class {
-    /// What they share.
-    pub key: ClassKey,
-    /// The frames.
-    pub frames: FrameRanges,
-    /// UDP datagrams among them: each whole packet is one, the fragments of one together are one.
-    pub datagrams: u64,
-    /// IP packets among them, whatever the protocol: each whole packet is one, the fragments of one together are one.
-    pub packets: u64,
-    /// How many frames its smallest packet came in: 1, unless all are fragmented.
-    pub fewest_frames: u32,
-    /// How many frames its largest packet came in: 1 where none is fragmented.
-    pub most_frames: u32,
-    /// Whether frames of other classes with the same fate are among these; the key is that of the first then. Their protocol and, as far as
-    /// there are few, their destination port are the same, their addresses differ.
-    pub merged: bool,
-}
-
-impl Class {
-    /// A class of unfragmented packets.
-    pub fn new(key: ClassKey) -> Self {
-        let frames = FrameRanges::default();
-        Self { key, frames, datagrams: 0, packets: 0, fewest_frames: 1, most_frames: 1, merged: false }
-    }
-}
-
-/// What classes have in common that are put together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Merged {
-    end: End,
-    stage: Stage,
-    flaw: Flaw,
-    tags: Tags,
-    /// Family, protocol and port of an IP packet, and whether it goes to a group.
-    ip: Option<(bool, u8, Option<u16>, bool)>,
-    ethertype: Option<u16>,
-}
 
 /// What one pass over the rewritten frames says.
 #[derive(Debug, Clone)]
@@ -179,58 +82,6 @@ pub struct Survey {
     open: HashMap<Datagram, Open>,
     order: u64,
     reassembly: Reassembly,
-}
-
-/// A datagram of which not all fragments came.
-#[derive(Debug, Clone)]
-struct Open {
-    /// Key of the fragment that came first.
-    any: ClassKey,
-    /// Key of the datagram's class when it is whole; from the first fragment.
-    key: Option<ClassKey>,
-    frames: FrameRanges,
-    fragments: Fragments,
-    order: u64,
-    /// When the first one is sent.
-    begun: Duration,
-    /// The sum of the bytes that came.
-    sum: Accumulator,
-    /// Length and checksum of the UDP header.
-    udp: Option<(u16, u16)>,
-}
-
-impl Open {
-    /// What is wrong with the whole datagram: with fragments only the receiver of UDP sees that.
-    fn flaw(&self, key: &ClassKey) -> Flaw {
-        let (Some((length, stored)), Carried::Ip { source, destination, .. }) = (self.udp, key.carried) else {
-            return key.flaw;
-        };
-        let whole = self.fragments.length();
-        if length < 8 && (source.is_ipv4() || length != 0) || u64::from(length) > whole {
-            return Flaw::UdpLength;
-        }
-        if stored == 0 {
-            return if source.is_ipv4() { key.flaw } else { Flaw::UdpSumAbsent };
-        }
-        // What stands behind a shorter UDP length is no part of the sum, and was not told apart.
-        if u64::from(length) != whole {
-            return key.flaw;
-        }
-        let address = |address: IpAddr, sum: Accumulator| match address {
-            IpAddr::V4(address) => sum.add(&address.octets()),
-            IpAddr::V6(address) => sum.add(&address.octets()),
-        };
-        let pseudo = address(destination, address(source, Accumulator::default()));
-        let pseudo = pseudo.add_word(u16::from(ip_protocol::UDP)).add_word(length);
-        let sum = self.sum.add_word(pseudo.fold()).fold();
-        if sum == 0xffff {
-            key.flaw
-        } else if stored == pseudo.fold() {
-            Flaw::UdpSumOffload
-        } else {
-            Flaw::UdpSum
-        }
-    }
 }
 
 /// What a frame adds to the counts of its class.
