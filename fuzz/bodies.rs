@@ -15,8 +15,8 @@ use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
 use restage::rewrite::{Framing, Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{
-    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, Oversize, PortEntry, Rewrite, Side, SideMaps,
-    Ttl, TunnelLayers, Vlan, VlanEntry,
+    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, Oversize, Popped, PortEntry, Rewrite, Side,
+    SideMaps, Ttl, TunnelLayers, Vlan, VlanEntry,
 };
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
@@ -128,7 +128,7 @@ static RESIZING: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {
         SideMaps { side, ip: Some(IpMap::Prefixes(vec![ip])), mac: None, port: Vec::new() }
     };
     let push = Vlan::Push { id: 9, priority: 1, dei: true, span: 0..0 };
-    let rewritten = [push, Vlan::Pop { span: 0..0 }].map(|vlan| {
+    let rewritten = [push, Vlan::Pop { tags: Popped::All, span: 0..0 }].map(|vlan| {
         let rewrite = Rewrite {
             lengths: Lengths::Fix,
             oversize: At::default_value(Oversize::Truncate),

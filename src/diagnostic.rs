@@ -4,6 +4,7 @@
 //! exit status that they mean. [`render`] turns them into the text that a terminal shows. May use nothing else of
 //! the crate. Start reading at [`Problem`].
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,9 +166,36 @@ impl Failure {
         Self { kind: Kind::Error, problems: vec![problem] }
     }
 
-    /// A system call that failed: `what` names the operation, the operating system's words are the why.
+    /// A system call that failed: `what` names the operation, the operating system's words are the why. Where a limit of the machine or of
+    /// the process is the reason, the fix names it.
     pub fn system(what: impl Into<String>, error: &std::io::Error) -> Self {
-        Self::error(Problem::error(what).why(error.to_string()))
+        let problem = Problem::error(what).why(error.to_string());
+        Self::error(match limit(error) {
+            Some(fix) => problem.fix(fix),
+            None => problem,
+        })
+    }
+}
+
+/// What to do about an error that says that a limit is reached.
+fn limit(error: &std::io::Error) -> Option<&'static str> {
+    /// Too many files are open in the whole machine (errno(3)); the library has no kind for these two.
+    const ENFILE: i32 = 23;
+    /// Too many are open in this process.
+    const EMFILE: i32 = 24;
+    match (error.raw_os_error(), error.kind()) {
+        (Some(EMFILE), _) => {
+            Some("raise the limit of open files of this process: `ulimit -n 1024` (`ulimit -Hn` is the highest)")
+        }
+        (Some(ENFILE), _) => {
+            Some("raise the machine's limit of open files: `sudo sysctl fs.file-max=…`, or end what holds so many")
+        }
+        (_, ErrorKind::StorageFull) => {
+            Some("free space there, or name a place on another file system (`TMPDIR` for the files of applications)")
+        }
+        (_, ErrorKind::QuotaExceeded) => Some("free space there: this user's quota is used up"),
+        (_, ErrorKind::ReadOnlyFilesystem) => Some("name a place on a file system that can be written to"),
+        _ => None,
     }
 }
 

@@ -121,7 +121,7 @@ fn a_vlan_tag_is_pushed_popped_or_mapped() {
     let Some(Vlan::Push { id: 100, priority: 3, dei: true, span }) = &scenario.rewrite.vlan else { panic!("a push") };
     assert_eq!(text(&scenario, span), "{ id = 100, priority = 3, dei = true }");
     let scenario = read("target.toml");
-    let Some(Vlan::Pop { span }) = &scenario.rewrite.vlan else { panic!("a pop") };
+    let Some(Vlan::Pop { span, .. }) = &scenario.rewrite.vlan else { panic!("a pop") };
     assert_eq!(text(&scenario, span), "true");
     let scenario = read("the_other_words.toml");
     let Some(Vlan::Map(map)) = &scenario.rewrite.vlan else { panic!("a map") };

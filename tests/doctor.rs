@@ -62,6 +62,30 @@ fn root_on_a_good_machine_lacks_nothing() {
 }
 
 #[test]
+fn root_in_a_user_namespace_lacks_drop_reasons() {
+    let facts = Facts {
+        uid: 0,
+        capabilities: u64::MAX,
+        in_user_namespace: true,
+        memlock_bytes: Some(64 << 10),
+        open_files: Some(20),
+        ..ordinary()
+    };
+    let up = Tried::Up { user_namespace: false, lab_us: 8_700, program_us: 5_100, lacks: Vec::new() };
+    insta::assert_snapshot!(said(&facts, &up));
+}
+
+#[test]
+fn a_limit_of_an_applications_namespaces_is_named() {
+    let none = Facts { max_mnt_namespaces: Some(0), max_ipc_namespaces: Some(63_000), ..ordinary() };
+    let unmapped = Facts { in_user_namespace: true, ..ordinary() };
+    let refusals =
+        [refusal(Step::Surroundings, Errno::ENOSPC, &none), refusal(Step::UserNamespace, Errno::EPERM, &unmapped)];
+    let said = refusals.map(|failure| format!("{:#?}", failure.problems));
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
 fn docker_is_told_which_flag_does_what() {
     let facts = Facts {
         uid: 0,

@@ -287,6 +287,76 @@ fn sigint_and_sigterm_end_a_run_cleanly() {
 }
 
 #[test]
+fn an_interruption_at_start_up_is_no_failure_of_the_application() {
+    for user in users() {
+        let word = format!("word-start-{user:?}-{}", std::process::id());
+        let receiver = format!("[receiver]\ncommand = [\"sh\", \"-c\", \"sleep 987.6 & wait # {word}\"]\n");
+        let folder = scenario(&capture(&datagrams(1), 10), &receiver);
+        let mut command = restage(*user);
+        command.arg("run").arg(folder.join("s.toml")).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let child = command.spawn().expect("restage runs");
+        let runs = |line: &String| line.starts_with("sh ") || line.contains("/sh ");
+        let up = (0..2000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            processes_with(&word).iter().any(runs)
+        });
+        assert!(up, "the application never ran as {user:?}");
+        signal(child.id(), "INT");
+        let output = child.wait_with_output().expect("it ends");
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(4), "as {user:?}: {text}");
+        assert!(text.contains("error: interrupted") && !text.contains("never listened"), "as {user:?}: {text}");
+        assert!(gone(&word));
+    }
+}
+
+/// Runs a scenario that keeps what arrives, with its report in `reports`; its status and what it said.
+fn keeping(user: User, folder: &Path, reports: &Path) -> (i32, String) {
+    let mut command = restage(user);
+    command.arg("run").arg(folder.join("s.toml")).arg("--report-json").arg(reports.join("report.json"));
+    let output = command.output().expect("restage runs");
+    (output.status.code().unwrap_or(-1), both(&output))
+}
+
+#[test]
+fn an_unfinished_file_of_a_dead_run_is_replaced_and_one_of_a_living_run_is_not() {
+    for user in users() {
+        let folder = scenario(&capture(&datagrams(3), 10), "[receiver]\nkeep = \"kept.pcapng\"\n");
+        let reports = fresh_folder("kept");
+        let unfinished = reports.join("kept.pcapng.new");
+        fs::write(&unfinished, "what a killed run left").expect("it can be written");
+        let status = Command::new("chmod").arg("0666").arg(&unfinished).status().expect("chmod runs");
+        assert!(status.success());
+        let live = fs::File::open(&unfinished).expect("it is there");
+        live.lock().expect("nobody has it");
+        let (status, text) = keeping(*user, &folder, &reports);
+        assert_eq!(status, 3, "as {user:?}: {text}");
+        assert!(text.contains("another run is keeping what arrives"), "as {user:?}: {text}");
+        assert_eq!(fs::read(&unfinished).expect("it is there"), b"what a killed run left");
+        drop(live);
+        assert_eq!(keeping(*user, &folder, &reports).0, 0);
+        assert!(!unfinished.exists() && reports.join("kept.pcapng").exists());
+    }
+}
+
+#[test]
+fn too_few_open_files_are_named_with_the_remedy() {
+    for user in users() {
+        let folder = scenario(&capture(&datagrams(3), 10), "");
+        let mut command = restage(*user);
+        command.arg("run").arg(folder.join("s.toml"));
+        let words: Vec<_> =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(std::ffi::OsStr::to_owned).collect();
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -n 16; exec \"$@\"", "sh"]).args(words).current_dir(stage()).env("NO_COLOR", "1");
+        let output = limited.output().expect("sh runs");
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(4), "as {user:?}: {text}");
+        assert!(text.contains("Too many open files") && text.contains("ulimit -n 1024"), "as {user:?}: {text}");
+    }
+}
+
+#[test]
 fn sigkill_of_the_runner_leaves_no_process_and_the_next_run_no_file() {
     for user in users() {
         let word = format!("word-KILL-{user:?}-{}", std::process::id());

@@ -113,6 +113,14 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Flushes.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Flushes, and gives the writer back.
     ///
     /// # Errors

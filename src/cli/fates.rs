@@ -82,6 +82,7 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
     let rows = rows(fates);
     for Row { first, frames, kinds, others } in rows.iter().take(MOST_ROWS) {
         let more = match kinds - 1 {
+            _ if first.merged => " and other addresses".to_owned(),
             0 => String::new(),
             1 => " and 1 more kind of packet".to_owned(),
             more => format!(" and {more} more kinds of packet"),
@@ -125,7 +126,7 @@ fn end(fate: &Fate) -> String {
     match fate.end {
         End::Delivered => "delivered".to_owned(),
         End::Kernel => "kernel".to_owned(),
-        End::Open => "not known before".to_owned(),
+        End::Open => "open".to_owned(),
         End::Lost(cause) => format!("lost: {}", cause.name()),
     }
 }
@@ -138,8 +139,14 @@ fn describe(fate: &Fate) -> String {
                 2 => "IGMP".to_owned(),
                 6 => "TCP".to_owned(),
                 17 => "UDP".to_owned(),
+                47 => "GRE".to_owned(),
+                50 => "ESP".to_owned(),
                 58 => "ICMPv6".to_owned(),
+                89 => "OSPF".to_owned(),
+                103 => "PIM".to_owned(),
+                112 => "VRRP".to_owned(),
                 132 => "SCTP".to_owned(),
+                136 => "UDP-Lite".to_owned(),
                 other => format!("IP protocol {other}"),
             };
             let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
@@ -156,7 +163,7 @@ mod tests {
     use super::*;
     use crate::cause::Cause;
     use crate::packet::MacAddr;
-    use crate::plan::survey::{ClassKey, Flaw};
+    use crate::plan::survey::{ClassKey, Flaw, Tags};
 
     fn fate(number: u64, end: End, why: &str) -> Fate {
         let mut frames = FrameRanges::default();
@@ -168,9 +175,28 @@ mod tests {
             protocol: 17,
             port: Some(4739),
         };
-        let key = ClassKey { mac: MacAddr::BROADCAST, tagged: false, carried, spent: false, flaw: Flaw::None };
+        let key = ClassKey {
+            mac: MacAddr::BROADCAST,
+            tags: Tags::None,
+            in_vlan: false,
+            carried,
+            spent: false,
+            flaw: Flaw::None,
+        };
         let stage = crate::outcome::Stage::Accepted;
-        Fate { key, frames, datagrams: 1, packets: 1, fewest_frames: 1, most_frames: 1, end, stage, why: why.to_owned(), fix: "do this".to_owned() }
+        Fate {
+            key,
+            frames,
+            datagrams: 1,
+            packets: 1,
+            fewest_frames: 1,
+            most_frames: 1,
+            merged: false,
+            end,
+            stage,
+            why: why.to_owned(),
+            fix: "do this".to_owned(),
+        }
     }
 
     #[test]

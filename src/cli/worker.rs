@@ -79,12 +79,14 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         report_folder: &arguments.report_folder,
         tapping: arguments.evidence.into(),
     };
-    let evidence = execute::execute(scenario, &mut plan, &mut session)?;
+    let executed = execute::execute(scenario, &mut plan, &mut session);
+    // Whatever it came to: an application that was stopped before it listened did not fail to.
     if parent.parent_is_gone() {
         return Err(Failure::error(
             Problem::error("interrupted").why("the run was asked to stop before this scenario had ended"),
         ));
     }
+    let evidence = executed?;
     if evidence.sending.limited {
         // What the limit left out was never selected.
         plan.cut_to(scenario, evidence.sending.tried)?;

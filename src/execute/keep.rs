@@ -1,16 +1,21 @@
 //! `[receiver] keep`: what arrived, as a pcapng file, with the kernel's receive times and, as comments, which sent frame each is.
 
-use std::fs::File;
-use std::io::BufWriter;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::capture::{Frame, Writer};
-use crate::diagnostic::{Failure, Result};
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::lab::leftover::{Leftover, Registered};
 use crate::ledger::matching::Sighting;
 use crate::packet::layers::LinkType;
 use crate::wire::ring::Seen;
 
 /// Writes frames beside the file that is wanted, and gives them its name when all are written.
+///
+/// The file beside is locked for as long as it is written. One that is not locked was left by a restage that was killed, and is written
+/// anew. Dropping the keeper before [`Self::finish`] removes it.
 pub(super) struct Keeper {
     writer: Writer<BufWriter<File>>,
     path: PathBuf,
@@ -18,7 +23,9 @@ pub(super) struct Keeper {
     frames: u64,
     bytes: Vec<u8>,
     options: Vec<u8>,
-    failure: Option<std::io::Error>,
+    failure: Option<io::Error>,
+    finished: bool,
+    _registered: Registered,
 }
 
 impl Keeper {
@@ -30,13 +37,21 @@ impl Keeper {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
         let beside = PathBuf::from(beside);
-        let create = || {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            Writer::pcapng(BufWriter::with_capacity(1 << 18, File::create(&beside)?), true)
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| unwritable(path, &error))?;
+        }
+        let file = match locked(&beside) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(kept_by_another_run(path)),
+            Err(error) => return Err(unwritable(path, &error)),
         };
-        let writer = create().map_err(|error| unwritable(path, &error))?;
+        let registered = Registered::new(Leftover::File(beside.clone()));
+        let started = file.set_len(0).and_then(|()| Writer::pcapng(BufWriter::with_capacity(1 << 18, file), true));
+        let writer = started.map_err(|error| {
+            // It is not of use to anybody.
+            let _ = std::fs::remove_file(&beside);
+            unwritable(path, &error)
+        })?;
         Ok(Self {
             writer,
             path: path.to_owned(),
@@ -45,6 +60,8 @@ impl Keeper {
             bytes: Vec::new(),
             options: Vec::new(),
             failure: None,
+            finished: false,
+            _registered: registered,
         })
     }
 
@@ -82,14 +99,46 @@ impl Keeper {
     pub(super) fn finish(mut self) -> Result<()> {
         let written = match self.failure.take() {
             Some(error) => Err(error),
-            None => self.writer.finish().map(|_| ()).and_then(|()| std::fs::rename(&self.beside, &self.path)),
+            None => self.writer.flush().and_then(|()| std::fs::rename(&self.beside, &self.path)),
         };
-        written.map_err(|error| {
+        self.finished = written.is_ok();
+        written.map_err(|error| unwritable(&self.path, &error))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if !self.finished {
             // It may not be there.
             let _ = std::fs::remove_file(&self.beside);
-            unwritable(&self.path, &error)
-        })
+        }
     }
+}
+
+/// The file, locked by this process alone; `None` where another one is writing it.
+fn locked(beside: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(beside)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Who wrote it may have given it its name between the two: then it is another file's by now.
+        let is_still_there = std::fs::metadata(beside)
+            .is_ok_and(|found| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino())));
+        if is_still_there {
+            return Ok(Some(file));
+        }
+    }
+}
+
+fn kept_by_another_run(path: &Path) -> Failure {
+    Failure::blocked(
+        Problem::error(format!("another run is keeping what arrives in `{}`", path.display()))
+            .why("its unfinished file is locked")
+            .fix("wait until that run has ended, or have each run write its report to a folder of its own"),
+    )
 }
 
 /// `opt_comment` (draft-ietf-opsawg-pcapng §3.5) as a little-endian file has it, padded to 32 bits.

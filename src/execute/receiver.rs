@@ -114,7 +114,13 @@ impl Receiver {
                     evidence.incidents.push(
                         incident(format!("the application ended in the middle of the run: {ended}"))
                             .why(said(self.folder.as_ref()))
-                            .fix("it should run in the foreground until it gets its stop signal"),
+                            .fix(match self.folder.as_ref().filter(|folder| folder.is_full()) {
+                                Some(folder) => format!(
+                                    "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
+                                    folder.work().display()
+                                ),
+                                None => "it should run in the foreground until it gets its stop signal".to_owned(),
+                            }),
                     );
                 }
                 ended.to_string()

@@ -20,8 +20,8 @@ use crate::scenario::site::SiteWords;
 /// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that
 /// loads its data first reads late.
 const UNREAD: Duration = Duration::from_secs(10);
-/// How long the receiver waits for missing fragments (`ipfrag_time` is 1 s in the lab), and a bit.
-const FRAGMENTS: Duration = Duration::from_millis(1_500);
+/// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
+const TIMER_SLACK: Duration = Duration::from_millis(500);
 
 /// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
 pub(super) fn settle(
@@ -33,7 +33,8 @@ pub(super) fn settle(
     session: &mut Session<'_>,
 ) -> Result<Settled> {
     let settle = scenario.receiver.settle;
-    let quiet = settle.max(if awaits_fragments(plan) { FRAGMENTS } else { Duration::ZERO });
+    let reassembly = plan.reassembly_timeout + TIMER_SLACK;
+    let fragmented = plan.fates.iter().any(|fate| fate.most_frames > 1) || awaits_fragments(plan);
     let watched = Watched::of(scenario, plan);
     let begun = Instant::now();
     let mut moved = Instant::now();
@@ -48,8 +49,9 @@ pub(super) fn settle(
             moved = Instant::now();
         }
         let unread = last.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
-        let patience = if unread && !receiver.has_ended()? { settle.max(UNREAD) } else { quiet };
-        let still = moved.elapsed() >= patience;
+        let patience = if unread && !receiver.has_ended()? { settle.max(UNREAD) } else { settle };
+        let quiet = moved.elapsed();
+        let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
         let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
         let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
         let over = session.is_over();
@@ -69,6 +71,12 @@ pub(super) fn settle(
         };
         std::thread::sleep(pause);
     }
+}
+
+/// Whether the receiver still has fragments of datagrams that are not whole.
+fn waits_for_fragments(observer: &mut Observer) -> Result<bool> {
+    let counters = observer.look()?.counters;
+    Ok(["FRAG.inuse", "FRAG6.inuse"].iter().any(|name| counters.get(*name).is_some_and(|waiting| *waiting > 0)))
 }
 
 /// The sockets that the capture's datagrams may come to.

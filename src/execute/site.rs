@@ -119,6 +119,7 @@ impl Site {
                 Routes::Prefixes(prefixes) => LabRoutes::Prefixes(prefixes.iter().map(IpNet::trunc).collect()),
             },
             sysctl: lab.sysctl.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
+            reassembly: plan.lab_reassembly,
             unprivileged_ports: true,
         };
         let up = Lab::up(&lab_plan).map_err(|mut not_up| {

@@ -288,7 +288,11 @@ fn keep(mut command: Command, receiver: Namespace) -> Result<(Child, Keeper)> {
     let thread = thread::Builder::new().name("keeper".into()).spawn(move || {
         let spawned = receiver.enter_thread().and_then(|()| {
             unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| refusal(Step::PidNamespace, errno, &Facts::read()))?;
-            command.spawn().map_err(|error| Failure::system("can't start the application's init", &error))
+            command.spawn().map_err(|error| match error.raw_os_error() {
+                // Of what happens there only namespaces have such a limit.
+                Some(nix::libc::ENOSPC) => refusal(Step::Surroundings, Errno::ENOSPC, &Facts::read()),
+                _ => Failure::system("can't start the application's init", &error),
+            })
         });
         // The command holds the init's end of the control socket: closed here, so that its end is seen.
         drop((command, receiver));

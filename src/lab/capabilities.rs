@@ -11,6 +11,11 @@ use super::facts::{Facts, capability};
 /// The inode of the initial user namespace: `PROC_USER_INIT_INO` of the kernel.
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 
+/// Whether this process is in the initial user namespace.
+pub(super) fn in_initial_user_namespace() -> bool {
+    fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE)
+}
+
 /// The effective capabilities of this process at the time of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
@@ -34,9 +39,8 @@ pub enum Standing {
 impl Capabilities {
     /// Those of this process.
     pub fn read() -> Self {
-        let Facts { capabilities, uid, .. } = Facts::read();
-        let namespace = fs::metadata("/proc/self/ns/user").map(|namespace| namespace.ino());
-        Self::of(capabilities, namespace.is_ok_and(|inode| inode == INITIAL_USER_NAMESPACE), uid == 0)
+        let Facts { capabilities, uid, in_user_namespace, .. } = Facts::read();
+        Self::of(capabilities, !in_user_namespace, uid == 0)
     }
 
     /// Of parts: a bit for each effective one, whether they are over the machine, and whether this is root.

@@ -99,6 +99,7 @@ pub fn findings(facts: &Facts, tried: &Tried) -> Vec<Finding> {
     all.push(nft(facts));
     all.push(receive_buffers(facts));
     all.push(locked_memory(facts));
+    all.extend(open_files(facts));
     all
 }
 
@@ -252,7 +253,16 @@ fn drop_reasons(facts: &Facts) -> Finding {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as most distributions build it",
         );
     }
-    if facts.has(capability::SYS_ADMIN) || facts.has(capability::BPF) && facts.has(capability::PERFMON) {
+    let effective = facts.has(capability::SYS_ADMIN) || facts.has(capability::BPF) && facts.has(capability::PERFMON);
+    if effective && facts.in_user_namespace {
+        return bad(
+            what,
+            "listening to them needs CAP_BPF and CAP_PERFMON over the machine, and this process has them in a user namespace only; \
+             without, causes of loss come from taps, counters and prediction",
+            "run restage with sudo outside of the user namespace, where that matters",
+        );
+    }
+    if effective {
         return good(what, "this process may load the program that listens to them");
     }
     bad(
@@ -294,7 +304,7 @@ fn receive_buffers(facts: &Facts) -> Finding {
 fn locked_memory(facts: &Facts) -> Finding {
     let what = "locked memory";
     match facts.memlock_bytes {
-        Some(bytes) if bytes < XDP_MEMORY && !facts.privileged() => bad(
+        Some(bytes) if bytes < XDP_MEMORY && (facts.in_user_namespace || !facts.privileged()) => bad(
             what,
             format!(
                 "RLIMIT_MEMLOCK = {bytes} bytes: too little for AF_XDP, so that frames are sent through packet sockets"
@@ -304,6 +314,19 @@ fn locked_memory(facts: &Facts) -> Finding {
         Some(bytes) => good(what, format!("RLIMIT_MEMLOCK = {bytes} bytes, shared by all that this user runs")),
         None => good(what, "RLIMIT_MEMLOCK is unlimited"),
     }
+}
+
+/// How many descriptors a run with all its evidence has, and a few for what it starts with.
+const OPEN_FILES: u64 = 64;
+
+/// Nothing is said of a limit that is high enough.
+fn open_files(facts: &Facts) -> Option<Finding> {
+    let limit = facts.open_files.filter(|limit| *limit < OPEN_FILES)?;
+    Some(bad(
+        "open files",
+        format!("RLIMIT_NOFILE = {limit}: a run opens up to {OPEN_FILES} files and sockets"),
+        "run `ulimit -n 1024`",
+    ))
 }
 
 /// Makes a lab in a process of its own, since this one may have threads, and stays where it is.

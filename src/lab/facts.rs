@@ -72,6 +72,8 @@ pub struct Facts {
     pub uid: u32,
     /// The effective capabilities, one bit each.
     pub capabilities: u64,
+    /// Whether this is not the initial user namespace: the capabilities are over what belongs to that namespace, not over the machine.
+    pub in_user_namespace: bool,
     /// `uname -r`.
     pub kernel: String,
     /// What runs the container that this runs in, if it does.
@@ -88,10 +90,16 @@ pub struct Facts {
     pub max_net_namespaces: Option<u64>,
     /// `user.max_pid_namespaces`.
     pub max_pid_namespaces: Option<u64>,
+    /// `user.max_mnt_namespaces`.
+    pub max_mnt_namespaces: Option<u64>,
+    /// `user.max_ipc_namespaces`.
+    pub max_ipc_namespaces: Option<u64>,
     /// `kernel.unprivileged_userns_clone`, which only Debian's and Ubuntu's kernels have.
     pub unprivileged_userns_clone: Option<u64>,
     /// `kernel.apparmor_restrict_unprivileged_userns`, which Ubuntu has since 23.10.
     pub apparmor_restrict_unprivileged_userns: Option<u64>,
+    /// The soft limit `RLIMIT_NOFILE`; `None`: unlimited.
+    pub open_files: Option<u64>,
     /// The soft limit `RLIMIT_MEMLOCK`, in bytes; `None`: unlimited.
     pub memlock_bytes: Option<u64>,
     /// `net.core.rmem_max`, in bytes.
@@ -111,6 +119,7 @@ impl Facts {
             capabilities: status_field(&status, "CapEff")
                 .and_then(|text| u64::from_str_radix(text, 16).ok())
                 .unwrap_or(0),
+            in_user_namespace: !super::capabilities::in_initial_user_namespace(),
             kernel: kernel_release(),
             container: container(),
             seccomp: status_field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
@@ -121,12 +130,12 @@ impl Facts {
             max_user_namespaces: number_of("/proc/sys/user/max_user_namespaces"),
             max_net_namespaces: number_of("/proc/sys/user/max_net_namespaces"),
             max_pid_namespaces: number_of("/proc/sys/user/max_pid_namespaces"),
+            max_mnt_namespaces: number_of("/proc/sys/user/max_mnt_namespaces"),
+            max_ipc_namespaces: number_of("/proc/sys/user/max_ipc_namespaces"),
             unprivileged_userns_clone: number_of("/proc/sys/kernel/unprivileged_userns_clone"),
             apparmor_restrict_unprivileged_userns: number_of("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
-            memlock_bytes: getrlimit(Resource::RLIMIT_MEMLOCK)
-                .ok()
-                .map(|(soft, _)| soft)
-                .filter(|soft| *soft != nix::libc::RLIM_INFINITY),
+            open_files: soft_limit(Resource::RLIMIT_NOFILE),
+            memlock_bytes: soft_limit(Resource::RLIMIT_MEMLOCK),
             rmem_max_bytes: number_of("/proc/sys/net/core/rmem_max"),
             nft: super::program::find("nft"),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -167,6 +176,8 @@ pub enum Step {
     NetworkNamespace,
     /// `unshare(CLONE_NEWPID)`.
     PidNamespace,
+    /// `unshare(CLONE_NEWIPC)`, `unshare(CLONE_NEWNS)`.
+    Surroundings,
 }
 
 impl Step {
@@ -176,6 +187,7 @@ impl Step {
             Self::UserMap => "can't map the user id into a new user namespace",
             Self::NetworkNamespace => "can't make a network namespace",
             Self::PidNamespace => "can't make a pid namespace",
+            Self::Surroundings => "can't make the IPC and the mount namespace of an application",
         }
     }
 }
@@ -212,6 +224,15 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
     }
     if denied && facts.apparmor_restrict_unprivileged_userns.is_some_and(|value| value != 0) {
         return apparmor_refuses();
+    }
+    if denied && facts.in_user_namespace && step == Step::UserNamespace {
+        return (
+            format!(
+                "{}: this process is in a user namespace, which must map its user id and its group id to have one below it",
+                errno.desc()
+            ),
+            "map both, as `unshare --map-current-user` does, or run restage outside of it".into(),
+        );
     }
     (
         if facts.seccomp {
@@ -256,6 +277,10 @@ fn limit(step: Step, facts: &Facts) -> (String, String) {
         Step::UserNamespace | Step::UserMap => ("user.max_user_namespaces", facts.max_user_namespaces),
         Step::NetworkNamespace => ("user.max_net_namespaces", facts.max_net_namespaces),
         Step::PidNamespace => ("user.max_pid_namespaces", facts.max_pid_namespaces),
+        Step::Surroundings if facts.max_ipc_namespaces == Some(0) => {
+            ("user.max_ipc_namespaces", facts.max_ipc_namespaces)
+        }
+        Step::Surroundings => ("user.max_mnt_namespaces", facts.max_mnt_namespaces),
     };
     match value {
         Some(0) => {
@@ -272,6 +297,11 @@ fn limit(step: Step, facts: &Facts) -> (String, String) {
 /// The kernel's release, as `uname -r` shows it; empty where it doesn't say.
 pub fn kernel_release() -> String {
     text_of("/proc/sys/kernel/osrelease").unwrap_or_default()
+}
+
+/// A soft limit of this process; `None` where it is unlimited or unknown.
+fn soft_limit(of: Resource) -> Option<u64> {
+    getrlimit(of).ok().map(|(soft, _)| soft).filter(|soft| *soft != nix::libc::RLIM_INFINITY)
 }
 
 fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

@@ -13,11 +13,13 @@ use nix::unistd::Pid;
 
 /// One thing that must not be left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Leftover {
+pub(crate) enum Leftover {
     /// The init of an application, a child of this process that isn't reaped yet.
     Init(u32),
     /// A work folder.
     Folder(PathBuf),
+    /// A file that isn't written to its end.
+    File(PathBuf),
 }
 
 static REGISTER: Mutex<Vec<Leftover>> = Mutex::new(Vec::new());
@@ -29,10 +31,10 @@ fn register() -> MutexGuard<'static, Vec<Leftover>> {
 
 /// Keeps an entry in the register for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Registered(Leftover);
+pub(crate) struct Registered(Leftover);
 
 impl Registered {
-    pub(super) fn new(leftover: Leftover) -> Self {
+    pub(crate) fn new(leftover: Leftover) -> Self {
         register().push(leftover.clone());
         Self(leftover)
     }
@@ -54,7 +56,7 @@ pub(super) fn clear() {
     let register = register();
     let inits = register.iter().filter_map(|entry| match entry {
         Leftover::Init(pid) => Some(Pid::from_raw(pid.cast_signed())),
-        Leftover::Folder(_) => None,
+        Leftover::Folder(_) | Leftover::File(_) => None,
     });
     for init in inits.clone() {
         let _ = kill(init, Signal::SIGKILL);
@@ -63,8 +65,10 @@ pub(super) fn clear() {
         let _ = waitpid(init, None);
     }
     for entry in register.iter() {
-        if let Leftover::Folder(folder) = entry {
-            let _ = fs::remove_dir_all(folder);
-        }
+        let _ = match entry {
+            Leftover::Folder(folder) => fs::remove_dir_all(folder),
+            Leftover::File(file) => fs::remove_file(file),
+            Leftover::Init(_) => Ok(()),
+        };
     }
 }

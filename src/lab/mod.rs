@@ -20,7 +20,7 @@ pub mod doctor;
 pub mod ethtool;
 pub mod facts;
 mod init;
-mod leftover;
+pub(crate) mod leftover;
 mod link;
 pub mod namespace;
 pub mod network;

@@ -66,6 +66,8 @@ pub struct LabPlan {
     pub routes: LabRoutes,
     /// Dotted keys and values, set in the receiver's namespace in this order before the interfaces come up.
     pub sysctl: Vec<(String, String)>,
+    /// How long the receiver waits for the fragments of a datagram, in whole seconds.
+    pub reassembly: Duration,
     /// Whether programs without privilege may bind ports below 1024.
     pub unprivileged_ports: bool,
 }
@@ -80,6 +82,7 @@ impl Default for LabPlan {
             addresses: Vec::new(),
             routes: LabRoutes::Default,
             sysctl: Vec::new(),
+            reassembly: Duration::from_secs(1),
             unprivileged_ports: true,
         }
     }
@@ -254,8 +257,12 @@ impl<'a> Receiver<'a> {
             sysctl::write_if_there(&format!("net.ipv6.conf.default.{name}"), value)?;
         }
         // An incomplete datagram is given up within the time that a run settles in.
-        sysctl::write_if_there("net.ipv4.ipfrag_time", "1")?;
-        sysctl::write_if_there("net.ipv6.ip6frag_time", "1")?;
+        let seconds = self.plan.reassembly.as_secs().max(1).to_string();
+        sysctl::write_if_there("net.ipv4.ipfrag_time", &seconds)?;
+        sysctl::write_if_there("net.ipv6.ip6frag_time", &seconds)?;
+        // The default, 64, gives a datagram up for which its source has sent as many other fragments in between. Rewriting puts many
+        // sources together in one, and repeating sends the identifiers again: those losses would be the lab's own.
+        sysctl::write_if_there("net.ipv4.ipfrag_max_dist", "0")?;
         if self.plan.unprivileged_ports {
             sysctl::write("net.ipv4.ip_unprivileged_port_start", "0")?;
         }

@@ -72,6 +72,12 @@ impl WorkFolder {
         &self.stderr
     }
 
+    /// Whether nothing more can be written to its file system.
+    pub fn is_full(&self) -> bool {
+        let found = nix::sys::statvfs::statvfs(&self.work);
+        found.is_ok_and(|found| found.blocks() > 0 && found.blocks_available() == 0)
+    }
+
     /// Removes the folder with everything in it.
     pub fn remove(mut self) -> Result<()> {
         self.removed = true;

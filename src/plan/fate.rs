@@ -43,10 +43,12 @@ pub struct Fate {
     pub datagrams: u64,
     /// IP packets among them: each whole packet is one, the fragments of one together are one; 0 for what isn't IP.
     pub packets: u64,
-    /// The fewest frames that one of the datagrams has; 1 where it isn't fragmented.
+    /// How many frames the smallest of these packets came in, and the largest; 1 and 1 where none is fragmented.
     pub fewest_frames: u32,
-    /// The most.
+    /// See [`Self::fewest_frames`].
     pub most_frames: u32,
+    /// Whether kinds of packet with the same fate were put together, since there are so many; the key is that of the first.
+    pub merged: bool,
     /// What becomes of them.
     pub end: End,
     /// The stage that they don't come to; for what isn't lost, [`Stage::Consumed`].
@@ -64,20 +66,27 @@ pub fn fates(classes: Vec<Class>, site: &Site) -> Vec<Fate> {
 
 /// The fate of a class.
 pub fn fate(class: Class, site: &Site) -> Fate {
-    let Class { key, frames, datagrams, packets } = class;
-    let end = stack::end(&key, site);
-    let (stage, why, fix) = match end {
-        End::Delivered | End::Open => (Stage::Consumed, String::new(), String::new()),
+    let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
+    let (end, stage) = end_and_stage(&key, site);
+    let (why, fix) = match end {
+        End::Delivered | End::Open => (String::new(), String::new()),
         End::Kernel => {
             let row = Cause::Kernel.row();
-            (Stage::Consumed, row.why.to_owned(), row.fix.to_owned())
+            (row.why.to_owned(), row.fix.to_owned())
         }
-        End::Lost(cause) => (stack::stage(cause, &key), words::why(cause, &key, site), remedy::fix(cause, &key, site)),
+        End::Lost(cause) => (words::why(cause, &key, site), remedy::fix(cause, &key, site)),
     };
-    let each = u32::try_from(frames.count() / datagrams.max(1)).unwrap_or(u32::MAX).max(1);
-    let even = u64::from(each) * datagrams == frames.count();
-    let (fewest_frames, most_frames) = if even { (each, each) } else { (1, u32::try_from(frames.count()).unwrap_or(u32::MAX)) };
-    Fate { key, frames, datagrams, packets, fewest_frames, most_frames, end, stage, why, fix }
+    Fate { key, frames, datagrams, packets, fewest_frames, most_frames, merged, end, stage, why, fix }
+}
+
+/// What becomes of the frames of a class, and the stage that they don't come to.
+pub(super) fn end_and_stage(key: &ClassKey, site: &Site) -> (End, Stage) {
+    let end = stack::end(key, site);
+    let stage = match end {
+        End::Delivered | End::Open | End::Kernel => Stage::Consumed,
+        End::Lost(cause) => stack::stage(cause, key),
+    };
+    (end, stage)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
 use super::fate::{Forwarding, Route, RouteTable, Site, Socket};
-use super::survey::{self, Survey};
+use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC};
 use crate::diagnostic::Problem;
 use crate::packet::MacAddr;
@@ -80,6 +81,15 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
         listens,
         joined,
     }
+}
+
+/// The timeouts of the lab's reassembly: `needed`, where `[lab] sysctl` doesn't set them.
+pub(super) fn reassembly(lab: &LabWords, needed: Duration) -> Reassembly {
+    let of = |key: &str| {
+        let setting = lab.sysctl.iter().rev().find(|setting| setting.key == key);
+        setting.and_then(|setting| setting.value.trim().parse().ok()).map_or(needed, Duration::from_secs)
+    };
+    Reassembly::new(of("net.ipv4.ipfrag_time"), of("net.ipv6.ip6frag_time"))
 }
 
 /// What `[lab] sysctl` sets, in its order.

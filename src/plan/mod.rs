@@ -28,7 +28,7 @@ use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
 use crate::scenario::site::{LabMac, SiteWords};
 use fate::{Fate, Site};
-use survey::Survey;
+use survey::{Reassembly, Survey};
 
 /// The lab's sender: its interface's name.
 pub const LAB_SENDER: &str = "tx0";
@@ -71,6 +71,10 @@ pub struct Plan {
     pub fates: Vec<Fate>,
     /// What the sending interface takes.
     pub medium: Medium,
+    /// How long the lab's receiver waits for fragments where `[lab] sysctl` doesn't set it: as long as those of the capture need.
+    pub lab_reassembly: Duration,
+    /// How long the receiver waits for the fragments of a datagram; with both families, the longer of the two.
+    pub reassembly_timeout: Duration,
     /// From the first to the last deadline, repetitions included; `None` at top speed.
     pub duration: Option<Duration>,
     /// After this long the run is judged as it stands.
@@ -110,9 +114,11 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         Some(Limit::Packets(_) | Limit::Bytes(_)) => true,
         None => false,
     };
-    let (surveyed, rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
-    let Surveyed { mut survey, schedule, counts, hits, seen, listing, cut } =
-        survey_frames(scenario, &rewriter, &medium, surveyed, u64::MAX)?;
+    let (surveyed, mut rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
+    let mut passes =
+        Passes { rounds: surveyed, most: u64::MAX, site: receiver.clone(), reassembly: Reassembly::default() };
+    let Surveyed { mut survey, mut schedule, mut counts, hits, seen, listing, cut } =
+        survey_frames(scenario, &rewriter, &medium, &passes)?;
     refuse::limit_below_the_first_frame(scenario, counts, cut)?;
     refuse::nothing_selected(scenario, counts)?;
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
@@ -122,19 +128,35 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     if listing.is_some() && counts.selected > MOST_LISTED {
         problems.push(refuse::too_long_to_review(scenario, counts.selected));
     }
-    let duration = schedule.duration().map(|once| once.saturating_mul(rounds));
+    let planned = |schedule: &Schedule, rounds| schedule.duration().map(|once| once.saturating_mul(rounds));
+    let duration = planned(&schedule, rounds);
     let (timeout, too_short) = timeout(scenario, duration);
     problems.extend(too_short);
     if !problems.is_empty() {
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
     }
-    let classes = survey.finish();
     let mut notes = Vec::new();
     let site = match (&scenario.site, receiver) {
         (_, Some(receiver)) => Some(receiver),
         (SiteWords::Lab(lab), None) => Some(lab_site::site(scenario, lab, &survey, &mut notes)),
         (SiteWords::Target { .. }, None) => None,
     };
+    let lab_reassembly = survey.reassembly().needed();
+    if let (SiteWords::Lab(lab), Some(Site { real: false, .. })) = (&scenario.site, &site) {
+        passes.reassembly = lab_site::reassembly(lab, lab_reassembly);
+    }
+    // A second pass, where the first one could not know enough.
+    let in_rounds = rounds > 1 && survey.awaits_fragments();
+    let crowded = site.is_some() && !survey.unclassed.is_empty();
+    if in_rounds || crowded || !survey.reassembly().is_the_same_with(&passes.reassembly) {
+        passes.site.clone_from(&site);
+        if in_rounds {
+            // A fragment of the next round may complete a datagram, or be there already.
+            (passes.rounds, rounds) = (repeat, 1);
+        }
+        Surveyed { survey, schedule, counts, .. } = survey_frames(scenario, &rewriter, &medium, &passes)?;
+    }
+    let classes = survey.finish();
     let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
@@ -144,8 +166,22 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
             schedule.backwards()
         )));
     }
-    let rounds = u64::from(rounds);
-    Ok(Plan { rewriter, hits, counts, rounds, survey, site, fates, medium, duration, timeout, listing, notes })
+    Ok(Plan {
+        rewriter,
+        hits,
+        counts,
+        rounds: u64::from(rounds),
+        survey,
+        site,
+        fates,
+        medium,
+        lab_reassembly,
+        reassembly_timeout: passes.reassembly.timeout(),
+        duration,
+        timeout,
+        listing,
+        notes,
+    })
 }
 
 /// What the passes over a capture say.
@@ -160,16 +196,25 @@ struct Surveyed {
     cut: bool,
 }
 
-/// Surveys the frames as they will be sent, `rounds` times through the capture or until `[pacing] limit` or `most` frames end it.
-fn survey_frames(
-    scenario: &Scenario,
-    rewriter: &Rewriter,
-    medium: &Medium,
+/// How a capture is surveyed.
+struct Passes {
+    /// How often.
     rounds: u32,
+    /// So many frames end it.
     most: u64,
-) -> Result<Surveyed> {
+    /// The receiver, where it is known.
+    site: Option<Site>,
+    /// The timeouts of its reassembly.
+    reassembly: Reassembly,
+}
+
+/// At top speed, how far apart frames are taken to be sent.
+const AT_TOP_SPEED: Duration = Duration::from_micros(10);
+
+/// Surveys the frames as they will be sent, until the rounds, `[pacing] limit` or the most frames end it.
+fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, passes: &Passes) -> Result<Surveyed> {
     let mut surveyed = Surveyed {
-        survey: Survey::default(),
+        survey: Survey::at(passes.site.clone(), passes.reassembly),
         schedule: Schedule::new(&scenario.pacing),
         counts: Counts::default(),
         hits: Hits::new(rewriter),
@@ -179,7 +224,7 @@ fn survey_frames(
     };
     let mut limiter = Limiter::new(&scenario.pacing);
     let mut first_ns = None;
-    for round in 0..rounds {
+    for round in 0..passes.rounds {
         let mut stream = Stream::open(scenario, rewriter, medium)?;
         if round == 0 {
             stream.look_at_addresses();
@@ -188,12 +233,14 @@ fn survey_frames(
             // Asked before it moves on: a frame that is left out doesn't count for the duration.
             let asks = scenario.pacing.limit.is_some();
             let after = asks.then(|| surveyed.schedule.after(frame.time_ns, frame.bytes.len())).flatten();
-            if !limiter.admits(after, frame.bytes.len()) || limiter.admitted() > most {
+            if !limiter.admits(after, frame.bytes.len()) || limiter.admitted() > passes.most {
                 surveyed.cut = true;
                 break;
             }
-            surveyed.schedule.next(frame.time_ns, frame.bytes.len());
-            surveyed.survey.add(&frame, medium.mtu);
+            let after = surveyed.schedule.next(frame.time_ns, frame.bytes.len());
+            let after = after
+                .unwrap_or_else(|| AT_TOP_SPEED.saturating_mul(u32::try_from(limiter.admitted()).unwrap_or(u32::MAX)));
+            surveyed.survey.add(&frame, medium.mtu, after);
             let first_ns = *first_ns.get_or_insert(frame.time_ns);
             if let Some(listing) = surveyed.listing.as_mut().filter(|_| round == 0) {
                 list(listing, &frame, first_ns);
@@ -245,7 +292,8 @@ impl Plan {
     /// When the capture can't be read any more.
     pub fn cut_to(&mut self, scenario: &Scenario, frames: u64) -> Result<()> {
         let rounds = scenario.pacing.repeat.value;
-        let surveyed = survey_frames(scenario, &self.rewriter, &self.medium, rounds, frames)?;
+        let passes = Passes { rounds, most: frames, site: self.site.clone(), reassembly: *self.survey.reassembly() };
+        let surveyed = survey_frames(scenario, &self.rewriter, &self.medium, &passes)?;
         (self.survey, self.counts, self.rounds) = (surveyed.survey, surveyed.counts, 1);
         let classes = self.survey.finish();
         self.fates = self.site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();

@@ -1,22 +1,35 @@
 //! The survey: what one pass over a capture's rewritten frames says, in bounded memory.
 //!
-//! Frames are put into classes by everything that decides their fate; the fate itself is told by `fate`, when the site's
-//! addresses are known.
+//! Frames are put into classes by everything that decides their fate; the fate itself is told by `fate`, when the site's addresses are
+//! known. Where there are more classes than [`MOST_CLASSES`], a second pass, which knows the site, puts the frames of the further ones
+//! together by their fate ([`Survey::at`]).
 
+mod class;
 mod flaw;
 mod fragments;
+mod open;
+mod reassembly;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use super::fate::{self, Site};
 use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
 use crate::packet::MacAddr;
-use crate::packet::checksum::{Sum, transport_sum};
+use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
+use class::Merged;
+pub use class::{Carried, Class, ClassKey};
 pub use flaw::{Flaw, has_source_route};
 use flaw::{flaw, is_spent};
 use fragments::{Came, Fragments};
+use open::Open;
+pub use reassembly::Reassembly;
+use tags::{Received, received};
+pub use tags::{Tags, is_tag};
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;
@@ -27,77 +40,6 @@ pub const MOST_ENDPOINTS: usize = 65_536;
 /// How many unfinished fragmented datagrams are followed at once.
 const MOST_OPEN_DATAGRAMS: usize = 4_096;
 
-/// What layer 3 is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Carried {
-    /// An IP packet.
-    Ip {
-        /// Source address.
-        source: IpAddr,
-        /// Destination address.
-        destination: IpAddr,
-        /// IP protocol.
-        protocol: u8,
-        /// Destination port of UDP and TCP; `None` for later fragments, and where it isn't there.
-        port: Option<u16>,
-    },
-    /// Another `EtherType` (ARP: 0x0806), or an IP packet whose header can't be read.
-    Other {
-        /// `None` for 802.3 length fields.
-        ethertype: Option<u16>,
-    },
-}
-
-/// Everything that decides a frame's fate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassKey {
-    /// Destination MAC.
-    pub mac: MacAddr,
-    /// Whether it has VLAN tags.
-    pub tagged: bool,
-    /// Layer 3.
-    pub carried: Carried,
-    /// Whether its TTL or hop limit is 0 or 1: a router would not send it on.
-    pub spent: bool,
-    /// What is wrong with it.
-    pub flaw: Flaw,
-}
-
-impl ClassKey {
-    /// A few bits in which keys of one capture differ, cheaply.
-    fn few_bits(&self) -> usize {
-        let last = |address: IpAddr| match address {
-            IpAddr::V4(address) => u32::from(address),
-            IpAddr::V6(address) => (u128::from(address) & 0xffff_ffff) as u32,
-        };
-        let bits = match self.carried {
-            Carried::Ip { source, destination, port, .. } => {
-                let (source, destination) = (last(source), last(destination));
-                source ^ source >> 8 ^ destination.rotate_left(3) ^ u32::from(port.unwrap_or(0)).rotate_left(5)
-            }
-            Carried::Other { ethertype } => u32::from(ethertype.unwrap_or(0)),
-        };
-        (bits ^ bits >> 16) as usize
-    }
-
-    fn is_udp(&self) -> bool {
-        matches!(self.carried, Carried::Ip { protocol: ip_protocol::UDP, .. })
-    }
-}
-
-/// A class and the frames in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Class {
-    /// What they share.
-    pub key: ClassKey,
-    /// The frames.
-    pub frames: FrameRanges,
-    /// UDP datagrams among them: each whole packet is one, the fragments of one together are one.
-    pub datagrams: u64,
-    /// IP packets among them, whatever the protocol: each whole packet is one, the fragments of one together are one.
-    pub packets: u64,
-}
-
 /// What one pass over the rewritten frames says.
 #[derive(Debug, Clone)]
 pub struct Survey {
@@ -105,7 +47,11 @@ pub struct Survey {
     places: HashMap<ClassKey, usize>,
     /// Places of classes that occurred lately, by a few bits of their keys: most frames find theirs without hashing.
     recent: [usize; RECENT],
-    /// Frames of classes beyond [`MOST_CLASSES`].
+    /// The receiver, where it is known.
+    site: Option<Site>,
+    /// Places of the classes that others were put together in.
+    merged: BTreeMap<Merged, usize>,
+    /// Frames of classes beyond [`MOST_CLASSES`], where the site isn't known.
     pub unclassed: FrameRanges,
     /// Unicast destination addresses.
     pub destinations: BTreeSet<IpAddr>,
@@ -135,18 +81,7 @@ pub struct Survey {
     pub not_ethernet: Option<(u64, u16)>,
     open: HashMap<Datagram, Open>,
     order: u64,
-}
-
-/// A datagram of which not all fragments came.
-#[derive(Debug, Clone)]
-struct Open {
-    /// Key of the fragment that came first.
-    any: ClassKey,
-    /// Key of the datagram's class when it is whole; from the first fragment.
-    key: Option<ClassKey>,
-    frames: FrameRanges,
-    fragments: Fragments,
-    order: u64,
+    reassembly: Reassembly,
 }
 
 /// What a frame adds to the counts of its class.
@@ -172,6 +107,8 @@ impl Default for Survey {
             classes: Vec::new(),
             places: HashMap::new(),
             recent: [usize::MAX; RECENT],
+            site: None,
+            merged: BTreeMap::new(),
             unclassed: FrameRanges::default(),
             destinations: BTreeSet::new(),
             destinations_cut: false,
@@ -188,13 +125,19 @@ impl Default for Survey {
             not_ethernet: None,
             open: HashMap::new(),
             order: 0,
+            reassembly: Reassembly::default(),
         }
     }
 }
 
 impl Survey {
-    /// Adds a frame as it will be sent over an interface of this MTU.
-    pub fn add(&mut self, frame: &Prepared<'_>, mtu: u32) {
+    /// A survey for a receiver that is known, where it is, with this timeout of its reassembly.
+    pub fn at(site: Option<Site>, reassembly: Reassembly) -> Self {
+        Self { site, reassembly, ..Self::default() }
+    }
+
+    /// Adds a frame as it will be sent over an interface of this MTU, so long after the first one.
+    pub fn add(&mut self, frame: &Prepared<'_>, mtu: u32, after: Duration) {
         self.bytes += frame.bytes.len() as u64;
         if frame.layers.link != crate::packet::layers::LinkType::ETHERNET {
             self.not_ethernet.get_or_insert((frame.number, frame.layers.link.0));
@@ -208,27 +151,33 @@ impl Survey {
             let carried = Carried::Other { ethertype: None };
             self.other_frames.add(frame.number);
             let flaw = Flaw::NoEthernetHeader;
-            let key = ClassKey { mac: MacAddr::default(), tagged: false, carried, spent: false, flaw };
+            let key =
+                ClassKey { mac: MacAddr::default(), tags: Tags::None, in_vlan: false, carried, spent: false, flaw };
             return self.put(key, frame.number, Counted::NOTHING);
         };
         if !mac.is_group() && (self.macs.len() < MOST_ENDPOINTS || self.macs.contains_key(&mac)) {
             *self.macs.entry(mac).or_default() += 1;
         }
-        let tagged = frame.layers.vlan_tags > 0;
+        let seen = received(&frame.layers, frame.bytes);
         match frame.layers.network {
-            Network::Ipv4(ip) | Network::Ipv6(ip) => self.add_ip(frame, ip, mac, tagged),
+            Network::Ipv4(ip) | Network::Ipv6(ip) => self.add_ip(frame, ip, mac, seen, after),
             Network::Arp { .. } | Network::None => {
                 self.other_frames.add(frame.number);
-                let broken = matches!(frame.layers.ethertype, Some(0x0800 | 0x86dd));
-                let carried = Carried::Other { ethertype: frame.layers.ethertype };
-                let flaw = if broken { Flaw::Header } else { Flaw::None };
-                let key = ClassKey { mac, tagged, carried, spent: false, flaw };
-                self.put(key, frame.number, Counted { datagrams: 0, packets: u64::from(broken) });
+                self.add_other(frame, mac, seen);
             }
         }
     }
 
-    fn add_ip(&mut self, frame: &Prepared<'_>, ip: Ip, mac: MacAddr, tagged: bool) {
+    /// A frame in which the receiver's stack finds no IP packet that it can read.
+    fn add_other(&mut self, frame: &Prepared<'_>, mac: MacAddr, seen: Received) {
+        let Received { tags, in_vlan, ethertype } = seen;
+        let broken = matches!(ethertype, Some(0x0800 | 0x86dd));
+        let flaw = if broken { Flaw::Header } else { Flaw::None };
+        let key = ClassKey { mac, tags, in_vlan, carried: Carried::Other { ethertype }, spent: false, flaw };
+        self.put(key, frame.number, Counted { datagrams: 0, packets: u64::from(broken) });
+    }
+
+    fn add_ip(&mut self, frame: &Prepared<'_>, ip: Ip, mac: MacAddr, seen: Received, after: Duration) {
         let Some((source, destination)) = frame.layers.addresses(frame.bytes) else { return };
         if destination.is_multicast() {
             if self.groups.len() < MOST_ENDPOINTS {
@@ -252,8 +201,12 @@ impl Survey {
             self.other_frames.add(frame.number);
             self.tcp_frames += u64::from(ip.protocol == ip_protocol::TCP);
         }
+        if !matches!((seen.ethertype, source), (Some(0x0800), IpAddr::V4(_)) | (Some(0x86dd), IpAddr::V6(_))) {
+            return self.add_other(frame, mac, seen);
+        }
+        let Received { tags, in_vlan, .. } = seen;
         let carried = Carried::Ip { source, destination, protocol: ip.protocol, port };
-        let key = ClassKey { mac, tagged, carried, spent: is_spent(frame, ip), flaw: flaw(frame, ip) };
+        let key = ClassKey { mac, tags, in_vlan, carried, spent: is_spent(frame, ip), flaw: flaw(frame, ip) };
         let left_to_the_card = match key.flaw {
             Flaw::UdpSumOffload | Flaw::TcpSumOffload => true,
             // What is found before the checksum hides it.
@@ -273,13 +226,22 @@ impl Survey {
             {
                 self.put(key, frame.number, Counted::NOTHING);
             }
-            Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip),
-            Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip),
+            Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip, after),
+            Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip, after),
         }
     }
 
-    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, offset: u32, last: bool, ip: Ip) {
+    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, offset: u32, last: bool, ip: Ip, after: Duration) {
         let Some(datagram) = frame.layers.network.datagram(frame.bytes) else { return };
+        let six = matches!(frame.layers.network, Network::Ipv6(_));
+        if let Some(open) = self.open.get(&datagram) {
+            let age = after.saturating_sub(open.begun);
+            if self.reassembly.is_over(six, age) {
+                self.give_up(datagram, Flaw::FragmentMissing);
+            } else {
+                self.reassembly.joined(age);
+            }
+        }
         if self.open.len() >= MOST_OPEN_DATAGRAMS
             && !self.open.contains_key(&datagram)
             && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.order).map(|(datagram, _)| *datagram)
@@ -294,6 +256,9 @@ impl Survey {
             frames: FrameRanges::default(),
             fragments: Fragments::default(),
             order: self.order,
+            begun: after,
+            sum: Accumulator::default(),
+            udp: None,
         });
         let came = open.fragments.add(u64::from(offset), bytes, last);
         if came == Came::Again {
@@ -301,14 +266,21 @@ impl Survey {
             return self.put(key, frame.number, Counted::NOTHING);
         }
         open.frames.add(frame.number);
+        let payload = frame.bytes.get(ip.payload..ip.end).unwrap_or_default();
+        open.sum = open.sum.add(payload);
         if offset == 0 {
             open.key = Some(key);
+            if let (true, [_, _, _, _, a, b, c, d, ..]) = (key.is_udp(), payload) {
+                open.udp = Some((u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
+            }
         }
         let whole = open.fragments.is_whole();
         match (came, open.key) {
             (Came::Overlapping, _) => self.give_up(datagram, Flaw::FragmentOverlaps),
             (_, Some(key)) if whole => {
                 if let Some(open) = self.open.remove(&datagram) {
+                    self.reassembly.whole(after.saturating_sub(open.begun));
+                    let key = ClassKey { flaw: open.flaw(&key), ..key };
                     self.put_all(key, &open.frames, Counted::packet(&key));
                 }
             }
@@ -329,6 +301,10 @@ impl Survey {
                 class.frames.add(number);
                 class.datagrams += counted.datagrams;
                 class.packets += counted.packets;
+                if counted.packets > 0 {
+                    class.fewest_frames = 1;
+                    class.most_frames = class.most_frames.max(1);
+                }
             }
             None => self.unclassed.add(number),
         }
@@ -340,27 +316,66 @@ impl Survey {
                 class.frames.merge(frames);
                 class.datagrams += counted.datagrams;
                 class.packets += counted.packets;
+                if counted.packets > 0 {
+                    let each = u32::try_from(frames.count()).unwrap_or(u32::MAX);
+                    class.fewest_frames = class.fewest_frames.min(each);
+                    class.most_frames = class.most_frames.max(each);
+                }
             }
             None => self.unclassed.merge(frames),
         }
     }
 
-    /// The class of this key, which begins with its first frame; `None` where there are too many.
+    /// The class of this key, which begins with its first frame. Where there are too many, the one of its fate, or `None` where the
+    /// receiver isn't known.
     fn class(&mut self, key: ClassKey) -> Option<&mut Class> {
-        let recent = &mut self.recent[key.few_bits() % RECENT];
-        if self.classes.get(*recent).is_none_or(|class| class.key != key) {
-            let fits = self.classes.len() < MOST_CLASSES;
-            *recent = match self.places.get(&key) {
-                Some(place) => *place,
-                None if fits => {
-                    self.places.insert(key, self.classes.len());
-                    self.classes.push(Class { key, frames: FrameRanges::default(), datagrams: 0, packets: 0 });
-                    self.classes.len() - 1
-                }
-                None => return None,
-            };
+        let slot = key.few_bits() % RECENT;
+        let recent = self.recent[slot];
+        if self.classes.get(recent).is_some_and(|class| class.key == key && !class.merged) {
+            return self.classes.get_mut(recent);
         }
-        self.classes.get_mut(*recent)
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None if self.places.len() < MOST_CLASSES => {
+                self.places.insert(key, self.classes.len());
+                self.classes.push(Class { fewest_frames: u32::MAX, most_frames: 0, ..Class::new(key) });
+                self.classes.len() - 1
+            }
+            None => {
+                let place = self.place_by_fate(key)?;
+                return self.classes.get_mut(place);
+            }
+        };
+        self.recent[slot] = place;
+        self.classes.get_mut(place)
+    }
+
+    /// The place of the class that a key beyond the limit is put to.
+    fn place_by_fate(&mut self, key: ClassKey) -> Option<usize> {
+        let (end, stage) = fate::end_and_stage(&key, self.site.as_ref()?);
+        let (ip, ethertype) = match key.carried {
+            Carried::Ip { destination, protocol, port, .. } => {
+                // Once there are many of these as well, ports are put together, too.
+                let port = port.filter(|_| self.merged.len() < MOST_CLASSES);
+                (Some((destination.is_ipv6(), protocol, port, destination.is_multicast())), None)
+            }
+            Carried::Other { ethertype } => (None, ethertype),
+        };
+        let merged = Merged { end, stage, flaw: key.flaw, tags: key.tags, ip, ethertype };
+        Some(*self.merged.entry(merged).or_insert_with(|| {
+            self.classes.push(Class { fewest_frames: u32::MAX, most_frames: 0, merged: true, ..Class::new(key) });
+            self.classes.len() - 1
+        }))
+    }
+
+    /// Whether datagrams of which fragments are missing wait for them: what is sent next may complete them.
+    pub fn awaits_fragments(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// What the fragments need of the receiver's reassembly.
+    pub fn reassembly(&self) -> &Reassembly {
+        &self.reassembly
     }
 
     /// All classes, in the order of their first frames. Datagrams that are still unfinished stay so.
@@ -371,6 +386,14 @@ impl Survey {
         }
         let mut classes = std::mem::take(&mut self.classes);
         self.places.clear();
+        self.merged.clear();
+        for class in &mut classes {
+            // Where nothing but repeated fragments is in it, no packet is counted.
+            class.most_frames = class.most_frames.max(1);
+            class.fewest_frames = class.fewest_frames.min(class.most_frames);
+            // Rounds through the capture begin again at the first frame.
+            class.frames = FrameRanges::union([&class.frames]);
+        }
         classes.sort_by_key(|class| (class.frames.first(), class.key));
         classes
     }

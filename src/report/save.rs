@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Failure, Result};
 
 /// Where a report goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub fn save(destination: &Destination, report: &str) -> Result<()> {
             Destination::Stdout => "standard output".to_owned(),
             Destination::File(path) => format!("`{}`", path.display()),
         };
-        Failure::error(Problem::error(format!("can't write the report to {place}")).why(error.to_string()))
+        Failure::system(format!("can't write the report to {place}"), &error)
     })
 }
 

@@ -15,7 +15,8 @@ use super::{Rewriter, Roles, SideTables, Tables};
 use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::packet::MacAddr;
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, Ttl, TunnelLayers, Vlan,
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Popped, Rewrite, Side, SideMaps, Ttl, TunnelLayers,
+    Vlan,
 };
 
 /// The table of a scenario that an entry stands in.
@@ -95,8 +96,8 @@ pub enum Mapping {
         /// What it puts there.
         to: u16,
     },
-    /// Takes the outermost VLAN tag off.
-    VlanPop,
+    /// Takes VLAN tags off.
+    VlanPop(Popped),
     /// Puts a VLAN tag before all others.
     VlanPush {
         /// Its identifier.
@@ -131,7 +132,7 @@ impl Mapping {
             Self::Port { to, .. } | Self::Vlan { to, .. } => Some(to.to_string()),
             Self::IpReceiver { .. }
             | Self::MacAll { .. }
-            | Self::VlanPop
+            | Self::VlanPop(_)
             | Self::VlanPush { .. }
             | Self::Ttl(_)
             | Self::Tos(_)
@@ -153,7 +154,8 @@ impl fmt::Display for Mapping {
             Self::MacAll { to } => write!(f, "mac = \"{to}\""),
             Self::Port { from, last, .. } if from == last => write!(f, "{from}"),
             Self::Port { from, last, .. } => write!(f, "{from}-{last}"),
-            Self::VlanPop => f.write_str("pop"),
+            Self::VlanPop(Popped::Outermost) => f.write_str("pop"),
+            Self::VlanPop(Popped::All) => f.write_str("pop = \"all\""),
             Self::VlanPush { id } => write!(f, "push {id}"),
             Self::Vlan { from: Some(from), .. } => write!(f, "{from}"),
             Self::Vlan { from: None, .. } => f.write_str("*"),
@@ -283,7 +285,10 @@ impl Compiling {
 
     fn vlan(&mut self, vlan: &Vlan) -> VlanChange {
         match vlan {
-            Vlan::Pop { span } => VlanChange::Pop { entry: self.entry(Table::Vlan, Mapping::VlanPop, Some(span)) },
+            Vlan::Pop { tags, span } => {
+                let entry = self.entry(Table::Vlan, Mapping::VlanPop(*tags), Some(span));
+                VlanChange::Pop { tags: *tags, entry }
+            }
             Vlan::Push { id, priority, dei, span } => {
                 let [high, low] = (u16::from(*priority) << 13 | u16::from(*dei) << 12 | id).to_be_bytes();
                 let entry = self.entry(Table::Vlan, Mapping::VlanPush { id: *id }, Some(span));

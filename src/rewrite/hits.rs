@@ -335,7 +335,7 @@ impl Seen {
             Mapping::Vlan { .. } => {
                 self.vlan.describe().map(|values| format!("the identifiers of the outermost VLAN tags are {values}"))
             }
-            Mapping::VlanPop => Some("no selected frame has a VLAN tag".to_owned()),
+            Mapping::VlanPop(_) => Some("no selected frame has a VLAN tag".to_owned()),
             Mapping::VlanPush { .. } => Some("no selected frame is an Ethernet frame".to_owned()),
             Mapping::Tos(_) => Some("no selected frame holds an IPv4 packet".to_owned()),
             Mapping::TrafficClass(_) | Mapping::FlowLabel(_) => {

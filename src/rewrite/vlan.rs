@@ -3,6 +3,7 @@
 use super::hits::Hits;
 use crate::packet::bytes::{be16, put};
 use crate::packet::layers::{Layers, LinkType};
+use crate::scenario::rewrite::Popped;
 
 /// Where the first tag stands, behind the two MACs.
 const TAG: usize = 12;
@@ -10,8 +11,8 @@ const TAG: usize = 12;
 /// What happens to the tags, and by which entry.
 #[derive(Debug, Clone)]
 pub(super) enum VlanChange {
-    /// The outermost comes off.
-    Pop { entry: usize },
+    /// The outermost comes off, or all of them.
+    Pop { tags: Popped, entry: usize },
     /// This one is put before the others.
     Push { tag: [u8; 4], entry: usize },
     /// The outermost has another identifier.
@@ -54,10 +55,15 @@ impl VlanChange {
             return 0;
         }
         match self {
-            Self::Pop { entry } if frame.len() >= TAG + 4 => {
-                frame.drain(TAG..TAG + 4);
+            Self::Pop { tags, entry } if frame.len() >= TAG + 4 => {
+                let popped = match tags {
+                    Popped::Outermost => 1,
+                    Popped::All => layers.vlan_tags.min((frame.len() - TAG) / 4),
+                };
+                frame.drain(TAG..TAG + 4 * popped);
                 hits.count(*entry);
-                -4
+                // At most as many as a frame has bytes.
+                -i64::try_from(4 * popped).unwrap_or(0)
             }
             Self::Push { tag, entry } => {
                 frame.splice(TAG..TAG, *tag);

@@ -227,6 +227,51 @@ impl JsonSchema for Scalar {
     }
 }
 
+/// A boolean or a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BoolOrWord {
+    Bool(bool),
+    Word(String),
+}
+
+impl<'de> Deserialize<'de> for BoolOrWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = BoolOrWord;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a boolean or a string")
+            }
+
+            fn visit_bool<E: Error>(self, yes: bool) -> Result<BoolOrWord, E> {
+                Ok(BoolOrWord::Bool(yes))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<BoolOrWord, E> {
+                Ok(BoolOrWord::Word(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for BoolOrWord {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "BoolOrWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["boolean", "string"] })
+    }
+}
+
 /// One scalar, or a list of them.
 #[derive(Debug, Clone)]
 pub(super) struct ScalarOrList(pub(super) Vec<Scalar>);

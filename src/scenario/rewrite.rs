@@ -74,8 +74,10 @@ pub enum TunnelLayers {
 /// What happens to the VLAN tags of Ethernet frames: always the frame's own, never those inside a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vlan {
-    /// The outermost tag is taken off.
+    /// Tags are taken off.
     Pop {
+        /// Which.
+        tags: Popped,
         /// Its value in the scenario.
         span: Range<usize>,
     },
@@ -92,6 +94,15 @@ pub enum Vlan {
     },
     /// The identifier of the outermost tag changes.
     Map(Vec<VlanEntry>),
+}
+
+/// Which VLAN tags `pop` takes off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Popped {
+    /// The outermost.
+    Outermost,
+    /// All of them.
+    All,
 }
 
 /// One entry of a `vlan` map.

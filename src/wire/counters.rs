@@ -3,7 +3,7 @@
 //! Names are the kernel's: `Udp.NoPorts`, `IpExt.InCsumErrors`, `TcpExt.IPReversePathFilter`, `Ip6InAddrErrors`. For the
 //! interface they are `if.rx.packets`, `if.rx.bytes`, `if.rx.errors`, `if.rx.dropped`, `if.rx.missed`, `if.rx.nohandler`,
 //! `if.rx.otherhost` (Linux 5.19), `if.tx.packets`, `if.tx.bytes`, `if.tx.errors`, `if.tx.dropped`; for the loopback
-//! `lo.rx.packets`. What a kernel doesn't count isn't there. No privilege. Start at [`CountersReader`].
+//! `lo.rx.packets`; `FRAG.inuse` and `FRAG6.inuse` are the datagrams that wait for fragments. What a kernel doesn't count isn't there. No privilege. Start at [`CountersReader`].
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -104,12 +104,19 @@ impl CountersReader {
     pub fn open(interface: &str) -> Result<Self> {
         let facts = interface::existing(interface)?;
         let mut tables = Vec::new();
-        for (name, form) in [("snmp", Form::Pairs), ("netstat", Form::Pairs), ("snmp6", Form::Lines)] {
+        let files = [
+            ("snmp", Form::Pairs),
+            ("netstat", Form::Pairs),
+            ("snmp6", Form::Lines),
+            ("sockstat", Form::InUse),
+            ("sockstat6", Form::InUse),
+        ];
+        for (name, form) in files {
             let path = format!("/proc/thread-self/net/{name}");
             match File::open(&path) {
                 Ok(file) => tables.push(Table { path, file, form, names: Vec::new() }),
-                // A kernel without IPv6 has no snmp6.
-                Err(error) if name == "snmp6" && error.kind() == io::ErrorKind::NotFound => {}
+                // A kernel without IPv6 has neither of these.
+                Err(error) if matches!(name, "snmp6" | "sockstat6") && error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Failure::system(format!("can't open `{path}`"), &error)),
             }
         }
@@ -170,6 +177,8 @@ enum Form {
     Pairs,
     /// A line a counter: `Ip6InReceives   1`.
     Lines,
+    /// A line a protocol, of which the first number counts: `FRAG: inuse 0 memory 0`.
+    InUse,
 }
 
 /// One open file, and the names that it had when last read: they don't change while a kernel runs, so that only numbers are read.
@@ -205,6 +214,7 @@ impl Table {
                     (line, lines.next().and_then(|values| values.split_once(' ')).map_or("", |(_, rest)| rest))
                 }
                 Form::Lines => line.split_once(char::is_whitespace).unwrap_or((line, "")),
+                Form::InUse => line.split_once(" inuse ").unwrap_or((line, "")),
             };
             if self.names.get(row).is_none_or(|known| known.line != name_text) {
                 self.names.truncate(row);
@@ -228,6 +238,7 @@ impl Form {
             }
             (Self::Pairs, None) => Vec::new(),
             (Self::Lines, _) => vec![line.into()],
+            (Self::InUse, _) => vec![format!("{}.inuse", line.trim_end_matches(':')).into()],
         }
     }
 }

@@ -13,9 +13,8 @@ use restage::execute::machine::{MachineSite, machine_site};
 use restage::lab::doctor::State;
 use restage::lab::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_INTERFACE, SENDER_MAC};
 use restage::packet::MacAddr;
-use restage::plan::FrameRanges;
 use restage::plan::fate::{End, RouteKind, fate};
-use restage::plan::survey::{Carried, Class, ClassKey, Flaw};
+use restage::plan::survey::{Carried, Class, ClassKey, Flaw, Tags};
 use restage::wire::firewall::Firewall;
 use restage::wire::machine::Machine;
 use restage::wire::sockets::UdpSocket as RawSocket;
@@ -180,8 +179,8 @@ fn frame(source: IpAddr, destination: IpAddr, mac: MacAddr, ttl: u8) -> Vec<u8> 
 
 fn predicted(here: &MachineSite, (source, destination, mac, ttl): Asked) -> End {
     let carried = Carried::Ip { source, destination, protocol: 17, port: Some(4739) };
-    let key = ClassKey { mac, tagged: false, carried, spent: ttl <= 1, flaw: Flaw::None };
-    fate(Class { key, frames: FrameRanges::default(), datagrams: 1, packets: 1 }, &here.site).end
+    let key = ClassKey { mac, tags: Tags::None, in_vlan: false, carried, spent: ttl <= 1, flaw: Flaw::None };
+    fate(Class { datagrams: 1, packets: 1, ..Class::new(key) }, &here.site).end
 }
 
 /// How far a counter of the receiver moved, for each cause that has one.

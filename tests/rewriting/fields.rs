@@ -5,7 +5,9 @@ use restage::packet::MacAddr;
 use restage::packet::checksum::Sum;
 use restage::packet::layers::{Layers, LinkType};
 use restage::rewrite::{Framing, Left, Pass, Reshaped};
-use restage::scenario::rewrite::{Checksums, HeaderFields, Lengths, Oversize, Rewrite, Side, Ttl, Vlan, VlanEntry};
+use restage::scenario::rewrite::{
+    Checksums, HeaderFields, Lengths, Oversize, Popped, Rewrite, Side, Ttl, Vlan, VlanEntry,
+};
 
 use crate::{Maps, apply, compile, length, of, pass, sums, through, udp4};
 
@@ -30,8 +32,20 @@ fn a_tag_is_pushed_before_the_others() {
 }
 
 #[test]
+fn pop_all_takes_every_tag_off() {
+    let rewriter = compile(&vlan(Vlan::Pop { tags: Popped::All, span: 0..0 }));
+    let mut one = Pass::new(&rewriter);
+    for (number, tags) in [(1, 1), (2, 2), (3, 3)] {
+        let frame = tagged(&[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8], [0x81, 0, 0, 9]][..tags], b"x");
+        let popped = through(&mut one, number, LinkType::ETHERNET, &frame, length(&frame));
+        assert_eq!(popped, (tagged(&[], b"x"), length(&frame) - 4 * u32::try_from(tags).unwrap()));
+    }
+    assert_eq!(one.hits().entries()[0].frames, 3);
+}
+
+#[test]
 fn the_outermost_tag_is_popped_and_what_has_none_stays() {
-    let rewriter = compile(&vlan(Vlan::Pop { span: 0..0 }));
+    let rewriter = compile(&vlan(Vlan::Pop { tags: Popped::Outermost, span: 0..0 }));
     let mut one = Pass::new(&rewriter);
     let double = tagged(&[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8]], b"x");
     let popped = through(&mut one, 1, LinkType::ETHERNET, &double, 2000);

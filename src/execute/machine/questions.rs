@@ -14,7 +14,7 @@ use crate::lab::sysctl;
 use crate::packet::layers::protocol;
 use crate::plan::FrameRanges;
 use crate::plan::fate::{self, End, Fate, RouteKind};
-use crate::plan::survey::{Carried, Class, ClassKey, Flaw};
+use crate::plan::survey::{Carried, Class, ClassKey, Flaw, Tags};
 use crate::scenario::require::{Listener, Offload, Transport};
 use crate::wire::counters::Counters;
 use crate::wire::firewall::Firewall;
@@ -246,14 +246,15 @@ fn delivery(
 /// The fate of a datagram. On the loopback packets are this machine's own: they come with their route, and only a socket is missing.
 fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &MachineSite) -> Fate {
     let carried = Carried::Ip { source, destination, protocol: protocol::UDP, port: Some(port) };
-    let key = ClassKey { mac: here.site.mac, tagged: false, carried, spent: false, flaw: Flaw::None };
+    let key =
+        ClassKey { mac: here.site.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
     let mut frames = FrameRanges::default();
     frames.add(1);
     let mut site = here.site.clone();
     if site.loopback {
         (site.rp_filter, site.accept_local, site.route_localnet) = (0, true, true);
     }
-    fate::fate(Class { key, frames, datagrams: 1, packets: 1 }, &site)
+    fate::fate(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, &site)
 }
 
 /// The route back, and what rp_filter makes of it.

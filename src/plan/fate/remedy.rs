@@ -9,7 +9,7 @@ use super::site::{RouteKind, Site};
 use super::words::{drops_in_group, no_socket};
 use crate::cause::Cause;
 use crate::packet::MacAddr;
-use crate::plan::survey::{Carried, ClassKey, Flaw};
+use crate::plan::survey::{Carried, ClassKey, Flaw, Tags, is_tag};
 
 /// How many addresses or prefixes are written out.
 const MOST_WRITTEN: usize = 8;
@@ -24,8 +24,16 @@ pub(super) fn fix(cause: Cause, key: &ClassKey, site: &Site) -> String {
 
 fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
     let plain = || cause.row().fix.to_owned();
-    if cause == Cause::Otherhost && key.tagged {
-        return "`[rewrite.vlan] pop = true`, or leave tagged frames out: `[capture] filter = \"not vlan\"`".to_owned();
+    match key.tags {
+        Tags::One if cause == Cause::Otherhost || is_tagged_behind(key) => {
+            return "`[rewrite.vlan] pop = true`, or leave tagged frames out: `[capture] filter = \"not vlan\"`"
+                .to_owned();
+        }
+        Tags::Several if cause == Cause::Otherhost || is_tagged_behind(key) => {
+            return "`[rewrite.vlan] pop = \"all\"`, or leave tagged frames out: `[capture] filter = \"not vlan\"`"
+                .to_owned();
+        }
+        _ => {}
     }
     let Carried::Ip { source, destination, protocol, .. } = key.carried else { return plain() };
     let map_source = || {
@@ -82,6 +90,11 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
     }
 }
 
+/// Whether a VLAN tag is what the stack has no handler for.
+fn is_tagged_behind(key: &ClassKey) -> bool {
+    matches!(key.carried, Carried::Other { ethertype: Some(ethertype) } if is_tag(ethertype))
+}
+
 /// Sends what goes to `destination` to an address of the receiver.
 fn to_the_receiver(destination: IpAddr, site: &Site) -> String {
     let own = site.addresses.iter().find(|net| net.addr().is_ipv4() == destination.is_ipv4());
@@ -135,7 +148,7 @@ fn free_source(source: IpAddr, site: &Site) -> IpAddr {
 
 fn on_the_machine(cause: Cause, key: &ClassKey, site: &Site) -> String {
     let row = cause.row().machine;
-    if cause == Cause::Otherhost && key.tagged {
+    if cause == Cause::Otherhost && key.in_vlan {
         return filled(
             "`ip link add link IFACE name IFACE.ID type vlan id ID`, with the tag's number for ID",
             None,

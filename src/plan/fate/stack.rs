@@ -17,8 +17,8 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
     if key.flaw == Flaw::NoEthernetHeader {
         return lost(Cause::Unsendable);
     }
-    if key.tagged {
-        return if site.vlans { End::Open } else { lost(Cause::Otherhost) };
+    if key.in_vlan && site.vlans {
+        return End::Open;
     }
     let (source, destination, protocol) = match key.carried {
         Carried::Other { ethertype } => {
@@ -74,8 +74,9 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
     }
 }
 
+/// `eth_type_trans`, and for a VLAN that the interface doesn't have `__netif_receive_skb_core`: `PACKET_OTHERHOST`.
 fn other_host(key: &ClassKey, site: &Site) -> bool {
-    !key.mac.is_group() && key.mac != site.mac
+    key.in_vlan || !key.mac.is_group() && key.mac != site.mac
 }
 
 /// `ip_forward`, `ip6_forward`. That the packet is for another host is what the run calls a loss.
@@ -102,16 +103,25 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> En
         (protocol::UDP, _) => datagram(key, site),
         (protocol::TCP, _) if matches!(key.flaw, Flaw::TcpSum | Flaw::TcpSumOffload) => lost(Cause::TcpCsum),
         // The kernel has handlers of its own. It looks at checksums of ICMP and IGMP too, and tells nobody but its counters.
-        (protocol::ICMP | protocol::IGMP, true)
-        | (protocol::ICMPV6 | NO_NEXT_HEADER, false)
-        | (protocol::TCP | protocol::UDPLITE, _) => End::Kernel,
+        (protocol::ICMP | protocol::IGMP, true) | (protocol::ICMPV6 | NO_NEXT_HEADER, false) | (protocol::TCP, _) => {
+            End::Kernel
+        }
         // Extension headers are IPv6's alone.
         (0 | 43 | 44 | 60, true) => lost(Cause::IpNoproto),
-        // Tunnels, IPsec, SCTP and the like have a handler where a module is loaded, VRRP and its like where a program has a raw socket:
-        // not to be known from here.
-        (0 | 4 | 41 | 43 | 44 | 46 | 47 | 50 | 51 | 60 | 94 | 103 | 108 | 112 | 115 | 132, _) => End::Open,
+        // Tunnels, IPsec, SCTP and the like have a handler where a module is loaded, EIGRP, OSPF, PIM, VRRP and their like where a program
+        // has a raw socket, and UDP-Lite has sockets of its own: not known before the run.
+        (protocol, _) if may_have_a_handler(protocol) => End::Open,
         _ => lost(Cause::IpNoproto),
     }
+}
+
+/// IP protocols that a module or a program takes where one is there.
+fn may_have_a_handler(protocol: u8) -> bool {
+    let known = [
+        0, 4, 9, 33, 41, 43, 44, 46, 47, 50, 51, 60, 88, 89, 94, 97, 103, 108, 112, 115, 124, 132, 135, 136, 137, 139,
+        140,
+    ];
+    known.contains(&protocol)
 }
 
 /// IPv6's "no next header" (RFC 8200 §4.7).

@@ -15,7 +15,7 @@ use crate::cause::Cause;
 use crate::outcome::Stage;
 use crate::packet::MacAddr;
 use crate::plan::FrameRanges;
-use crate::plan::survey::{Carried, Class, ClassKey, Flaw};
+use crate::plan::survey::{Carried, Class, ClassKey, Flaw, Tags};
 use crate::scenario::require::{Listener, Transport};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -82,7 +82,7 @@ fn with(change: impl Fn(&mut Site)) -> Site {
 fn datagram(source: &str, destination: &str, port: u16) -> ClassKey {
     let carried =
         Carried::Ip { source: address(source), destination: address(destination), protocol: 17, port: Some(port) };
-    ClassKey { mac: MAC, tagged: false, carried, spent: false, flaw: Flaw::None }
+    ClassKey { mac: MAC, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None }
 }
 
 fn of_protocol(key: ClassKey, of: u8) -> ClassKey {
@@ -263,7 +263,7 @@ fn a_foreign_mac_and_a_tag_come_before_everything_in_the_packet() {
     key.mac = MacAddr([2, 0, 0, 0, 0, 9]);
     assert_eq!(end(&key, &site()), End::Lost(Cause::Otherhost));
     key.mac = MacAddr::BROADCAST;
-    key.tagged = true;
+    (key.tags, key.in_vlan) = (Tags::One, true);
     assert_eq!(end(&key, &site()), End::Lost(Cause::Otherhost));
     assert_eq!(end(&key, &with(|site| site.vlans = true)), End::Open);
 }
@@ -359,6 +359,9 @@ fn ports_and_protocols_need_somebody_who_takes_them() {
         (47, End::Open, End::Open),
         (58, nobody, End::Kernel),
         (59, nobody, End::Kernel),
+        (89, End::Open, End::Open),
+        (112, End::Open, End::Open),
+        (136, End::Open, End::Open),
         (253, nobody, nobody),
     ];
     for (protocol, in_four, in_six) in protocols {
@@ -372,7 +375,8 @@ fn ports_and_protocols_need_somebody_who_takes_them() {
 fn other_ethertypes_are_the_kernels_or_nobodys() {
     let key = |ethertype| ClassKey {
         mac: MacAddr::BROADCAST,
-        tagged: false,
+        tags: Tags::None,
+        in_vlan: false,
         carried: Carried::Other { ethertype },
         spent: false,
         flaw: Flaw::None,
@@ -380,6 +384,12 @@ fn other_ethertypes_are_the_kernels_or_nobodys() {
     assert_eq!(end(&key(Some(0x0806)), &site()), End::Kernel);
     assert_eq!(end(&key(Some(0x9999)), &site()), End::Lost(Cause::UnhandledProto));
     assert_eq!(end(&key(None), &site()), End::Lost(Cause::UnhandledProto));
+    for ethertype in [0x8847, 0x8848, 0x8863, 0x8864, 0x8100, 0x88a8, 0x9100, 0x88cc] {
+        assert_eq!(end(&key(Some(ethertype)), &site()), End::Lost(Cause::UnhandledProto), "{ethertype:#06x}");
+    }
+    // ARP of another host, or of a VLAN, is left alone without a drop.
+    let arp_in_vlan = ClassKey { in_vlan: true, tags: Tags::One, ..key(Some(0x0806)) };
+    assert_eq!(end(&arp_in_vlan, &site()), End::Kernel);
     // Too short for an IP header, or of IP version 5.
     assert_eq!(end(&key(Some(0x0800)), &site()), End::Lost(Cause::IpInhdr));
     assert_eq!(end(&key(Some(0x86dd)), &with(|site| site.ipv6_disabled = true)), End::Lost(Cause::Ipv6disabled));
@@ -412,7 +422,7 @@ fn of_routes_the_longest_prefix_counts_and_then_the_lowest_metric() {
 fn fate(key: ClassKey, site: &Site) -> Fate {
     let mut frames = FrameRanges::default();
     frames.add(1);
-    super::fate(Class { key, frames, datagrams: 1, packets: 1 }, site)
+    super::fate(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, site)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::site::{RouteKind, Site};
 use super::sockets;
 use crate::cause::Cause;
-use crate::plan::survey::{Carried, ClassKey, Flaw};
+use crate::plan::survey::{Carried, ClassKey, Flaw, is_tag};
 
 /// The rule with its values.
 pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
@@ -13,7 +13,11 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
     let Carried::Ip { source, destination, protocol, port } = key.carried else {
         return match (cause, key.carried) {
             (Cause::UnhandledProto, Carried::Other { ethertype: Some(ethertype) }) => {
-                format!("no handler for EtherType 0x{ethertype:04x} is registered in the kernel")
+                unhandled(ethertype, key)
+            }
+            (Cause::UnhandledProto, Carried::Other { ethertype: None }) => {
+                "an 802.2 LLC frame (spanning tree, CDP, SNAP): no handler for what it carries is registered in the kernel"
+                    .to_owned()
             }
             (Cause::IpInhdr, _) => {
                 "the IP header is cut short, or its version is none that the kernel knows".to_owned()
@@ -71,7 +75,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         ),
         Cause::MulticastNotJoined => format!("no socket of the receiver has joined {destination} on {interface}"),
         Cause::DupFrag if key.flaw == Flaw::FragmentOverlaps => {
-            "a fragment overlaps another one of its datagram, and the kernel throws all of them away (RFC 5722)"
+            "a fragment overlaps another one of its datagram, or contradicts its end, and the kernel drops them all (RFC 5722)"
                 .to_owned()
         }
         Cause::DupFrag => "the fragment's bytes came before; its datagram does without it".to_owned(),
@@ -101,8 +105,26 @@ pub(super) fn drops_in_group(destination: IpAddr, site: &Site) -> bool {
     if destination.is_ipv4() { site.drop_unicast_in_group } else { site.drop_unicast_in_group_v6 }
 }
 
+/// No handler for an EtherType: its name where it has a common one, and that a tag was taken off before.
+fn unhandled(ethertype: u16, key: &ClassKey) -> String {
+    let name = match ethertype {
+        _ if is_tag(ethertype) => " (a VLAN tag)",
+        0x8847 | 0x8848 => " (MPLS)",
+        0x8863 | 0x8864 => " (PPPoE)",
+        0x8035 => " (RARP)",
+        0x8808 => " (Ethernet flow control)",
+        0x8809 => " (LACP and other slow protocols)",
+        0x888e => " (802.1X)",
+        0x88cc => " (LLDP)",
+        0x88f7 => " (PTP)",
+        _ => "",
+    };
+    let behind = if key.in_vlan { ", which follows the first VLAN tag," } else { "" };
+    format!("no handler for EtherType 0x{ethertype:04x}{name}{behind} is registered in the kernel")
+}
+
 fn other_host(key: &ClassKey, site: &Site) -> String {
-    if key.tagged {
+    if key.in_vlan {
         format!(
             "the frame carries a VLAN tag, and {} has no such VLAN: the stack leaves it to some other host",
             site.interface

@@ -1,4 +1,9 @@
-//! Which bytes of a fragmented datagram came, as `inet_frag_queue_insert` counts them.
+//! Which bytes of a fragmented datagram came, as `ip_frag_queue`, `ip6_frag_queue` and `inet_frag_queue_insert` count them.
+//!
+//! Provoked on Linux 6.18, equal for both families: a fragment whose bytes came before is dropped alone (`DUP_FRAG`), and its datagram
+//! goes on. One that overlaps others, or that contradicts the datagram's end, ends the datagram: the kernel gives the reason
+//! `NOT_SPECIFIED` for that fragment, counts one in `ReasmFails`, and frees the fragments before it without a reason. What comes later of
+//! the same datagram begins a new one.
 
 /// How a fragment stands to those that came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,7 +12,7 @@ pub(super) enum Came {
     New,
     /// All of its bytes were there: the kernel drops it, and the datagram lives on.
     Again,
-    /// Some of its bytes were there: the kernel gives the datagram up.
+    /// Some of its bytes were there, or it contradicts where the datagram ends: the kernel gives the datagram up.
     Overlapping,
 }
 
@@ -16,16 +21,24 @@ pub(super) enum Came {
 pub(super) struct Fragments {
     /// From and to, in rising order; none touches the next.
     runs: Vec<(u64, u64)>,
-    /// Where the datagram ends, known from its last fragment.
-    end: Option<u64>,
+    /// The end of the fragment that reaches furthest.
+    length: u64,
+    /// Whether the last fragment came, so that the length is the datagram's.
+    last_came: bool,
 }
 
 impl Fragments {
     /// Takes a fragment in, unless it was there or overlaps.
     pub(super) fn add(&mut self, offset: u64, bytes: u64, last: bool) -> Came {
-        let end = offset + bytes;
-        if bytes == 0 {
-            return Came::New;
+        // All but the last have a multiple of 8 bytes (RFC 791 §3.2); the kernel leaves the rest out.
+        let end = if last { offset + bytes } else { (offset + bytes) & !7 };
+        let contradicts = if last {
+            end < self.length || self.last_came && end != self.length
+        } else {
+            self.last_came && end > self.length
+        };
+        if contradicts || end <= offset {
+            return Came::Overlapping;
         }
         let next = self.runs.partition_point(|run| run.1 <= offset);
         let meets = self.runs.get(next).filter(|run| run.0 < end);
@@ -34,9 +47,8 @@ impl Fragments {
             Some(_) => return Came::Overlapping,
             None => {}
         }
-        if last {
-            self.end = Some(end);
-        }
+        self.length = self.length.max(end);
+        self.last_came |= last;
         let joins_next = self.runs.get(next).is_some_and(|run| run.0 == end);
         let before = next.checked_sub(1).filter(|before| self.runs.get(*before).is_some_and(|run| run.1 == offset));
         match before.and_then(|before| self.runs.get_mut(before)) {
@@ -55,10 +67,12 @@ impl Fragments {
 
     /// Whether all bytes are there.
     pub(super) fn is_whole(&self) -> bool {
-        match (self.runs.as_slice(), self.end) {
-            ([(0, to)], Some(end)) => *to >= end,
-            _ => false,
-        }
+        self.last_came && self.runs == [(0, self.length)]
+    }
+
+    /// The end of the fragment that reaches furthest.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 }
 
@@ -90,6 +104,18 @@ mod tests {
         assert_eq!(fragments.add(32, 8, true), Came::New);
         assert_eq!(fragments.add(24, 16, false), Came::Overlapping);
         assert!(!fragments.is_whole());
+    }
+
+    #[test]
+    fn a_fragment_that_contradicts_the_end_ends_the_datagram() {
+        let mut fragments = Fragments::default();
+        assert_eq!(fragments.add(64, 32, true), Came::New);
+        assert_eq!(fragments.add(96, 8, false), Came::Overlapping);
+        assert_eq!(fragments.add(32, 32, true), Came::Overlapping);
+        assert_eq!(fragments.add(96, 8, true), Came::Overlapping);
+        assert_eq!(fragments.add(0, 0, false), Came::Overlapping);
+        assert_eq!(fragments.add(0, 67, false), Came::New);
+        assert!(fragments.is_whole());
     }
 
     proptest! {

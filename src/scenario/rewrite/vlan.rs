@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::check::Checker;
-use super::super::form::{Entries, Value};
+use super::super::form::{BoolOrWord, Entries, Value};
 use super::super::words::{self, Step};
-use super::{Legal, Vlan, VlanEntry, number};
+use super::{Legal, Popped, Vlan, VlanEntry, number};
 use crate::diagnostic::Problem;
 
 /// What happens to the VLAN tags of Ethernet frames: one of `pop`, `push` and `map`.
@@ -14,9 +14,9 @@ use crate::diagnostic::Problem;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct Form {
-    /// `true`: the outermost tag is taken off.
-    #[schemars(extend("const" = true), example = true)]
-    pop: Option<Value<bool>>,
+    /// `true`: the outermost tag is taken off; `"all"`: every tag is.
+    #[schemars(extend("enum" = [true, "all"]), example = true)]
+    pop: Option<Value<BoolOrWord>>,
     /// A tag (0x8100) that is put before all others.
     #[schemars(example = push_example())]
     push: Option<Value<PushForm>>,
@@ -92,12 +92,17 @@ pub(super) fn check(written: Value<Form>, checker: &mut Checker) -> Option<Vlan>
     pop.or(push).or(map)
 }
 
-fn check_pop(written: &Value<bool>, checker: &mut Checker) -> Option<Vlan> {
-    if *written.get() {
-        return Some(Vlan::Pop { span: written.span() });
-    }
-    let problem = Problem::error("`rewrite.vlan.pop` can't be false")
-        .why("tags stay as they are where nothing is written")
+fn check_pop(written: &Value<BoolOrWord>, checker: &mut Checker) -> Option<Vlan> {
+    let (shown, why) = match written.get() {
+        BoolOrWord::Bool(true) => return Some(Vlan::Pop { tags: Popped::Outermost, span: written.span() }),
+        BoolOrWord::Word(word) if word == "all" => {
+            return Some(Vlan::Pop { tags: Popped::All, span: written.span() });
+        }
+        BoolOrWord::Bool(false) => ("false".to_owned(), "tags stay as they are where nothing is written"),
+        BoolOrWord::Word(word) => (format!("`{word}`"), "it is `true` for the outermost tag, or `\"all\"`"),
+    };
+    let problem = Problem::error(format!("`rewrite.vlan.pop` can't be {shown}"))
+        .why(why)
         .fix("leave `pop` out, or write `pop = true` to take the outermost tag off");
     checker.refuse(written.span(), problem);
     None

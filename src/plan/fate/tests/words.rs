@@ -69,13 +69,20 @@ type Change = Box<dyn Fn(&mut Site)>;
 #[test]
 fn every_loss_has_its_values_and_something_to_paste() {
     let plain = || datagram("10.9.0.1", "10.9.0.2", 4739);
+    let other = |ethertype| ClassKey { carried: Carried::Other { ethertype }, ..plain() };
     let flawed = |flaw| ClassKey { flaw, ..plain() };
     let strict = |site: &mut Site| site.rp_filter = 1;
     let forwards = |site: &mut Site| site.forwarding = Forwarding { v4: true, v6: true };
     let no_change = |_: &mut Site| ();
     let cases: Vec<(ClassKey, Change)> = vec![
         (ClassKey { mac: MacAddr([2, 0, 0, 0, 0, 9]), ..plain() }, Box::new(no_change)),
-        (ClassKey { tagged: true, ..plain() }, Box::new(no_change)),
+        (ClassKey { tags: Tags::One, in_vlan: true, ..plain() }, Box::new(no_change)),
+        (ClassKey { tags: Tags::Several, in_vlan: true, ..plain() }, Box::new(no_change)),
+        (ClassKey { tags: Tags::Several, in_vlan: true, ..other(Some(0x8100)) }, Box::new(no_change)),
+        (ClassKey { tags: Tags::One, ..other(Some(0x9100)) }, Box::new(no_change)),
+        (other(Some(0x8847)), Box::new(no_change)),
+        (other(Some(0x8864)), Box::new(no_change)),
+        (other(None), Box::new(no_change)),
         (
             ClassKey { mac: MacAddr::BROADCAST, ..plain() },
             Box::new(|site| (site.drop_unicast_in_group, site.drop_unicast_in_group_v6) = (true, true)),
