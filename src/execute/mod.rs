@@ -4,6 +4,7 @@
 
 mod find;
 mod keep;
+mod level;
 pub mod machine;
 mod observe;
 mod output;
@@ -30,12 +31,12 @@ use crate::scenario::pacing::Rate;
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
 use keep::Keeper;
+use level::EvidenceLevel;
 use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::{Extent, Replay};
 use site::Site;
-use stack::Closely;
 
 pub use site::{enter, target_facts};
 
@@ -51,7 +52,7 @@ pub struct Session<'a> {
     pub limit: Instant,
     /// Where what is kept goes.
     pub report_folder: &'a Path,
-    /// How closely the receiver's stack is to be looked at; `None`: as the rate allows.
+    /// How level the receiver's stack is to be looked at; `None`: as the rate allows.
     pub tapping: Option<Tapping>,
 }
 
@@ -122,8 +123,8 @@ fn replay_for(
         None => None,
     };
     let clock = WallClock::start();
-    let closely = Closely::choose(scenario, plan, scenario.pacing.rate.value, session.tapping);
-    let mut observer = Observer::start(site, plan, rate, keeper, closely, clock, &receiver.pids())?;
+    let level = EvidenceLevel::choose(scenario, plan, scenario.pacing.rate.value, session.tapping);
+    let mut observer = Observer::start(site, plan, rate, keeper, level, clock, &receiver.pids())?;
     session.phase("replay");
     let (sending, times) = Replay::new(scenario, plan, rate, site, opened, &observer).run(extent, receiver, session)?;
     sent();

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::keep::Keeper;
+use super::level::EvidenceLevel;
 use super::site::Site;
 use super::sockets::SocketWatch;
-use super::stack::{Closely, Followers, StackWatch};
+use super::stack::{Followers, StackWatch};
 use super::timing::ReceiveTiming;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
@@ -161,14 +162,14 @@ pub(super) struct Moment {
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `closely`: how the receiver's stack is looked at; `clock`: what receive times are compared with;
+    /// `level`: how the receiver's stack is looked at; `clock`: what receive times are compared with;
     /// `pids`: the processes of the application.
     pub(super) fn start(
         site: &Site,
         plan: &Plan,
         rate: Rate,
         keeper: Option<Keeper>,
-        closely: Closely,
+        level: EvidenceLevel,
         clock: WallClock,
         pids: &[u32],
     ) -> Result<Self> {
@@ -177,7 +178,7 @@ impl Observer {
             return Ok(Self { shared, lab: None });
         }
         let sockets = Arc::new(Mutex::new(SocketWatch::start(site, pids)?));
-        let stack = StackWatch::start(site, shared.digester.clone(), closely, Arc::clone(&sockets))?;
+        let stack = StackWatch::start(site, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
         let (mut counters, ring) = site.receiver.run(|| -> Result<_> {
             let interface = site.receiver_interface.as_str();
@@ -202,17 +203,8 @@ impl Observer {
             .name("ring".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        let lab = LabSide {
-            counters,
-            before,
-            sender,
-            sender_before,
-            sockets,
-            stack,
-            waker,
-            finished,
-            thread: Some(thread),
-        };
+        let lab =
+            LabSide { counters, before, sender, sender_before, sockets, stack, waker, finished, thread: Some(thread) };
         Ok(Self { shared, lab: Some(lab) })
     }
 

@@ -2,40 +2,27 @@
 //!
 //! Start at [`StackWatch::start`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::level::EvidenceLevel;
 use super::site::Site;
 use super::sockets::SocketWatch;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::ledger::following::{self, Following, head};
 use crate::ledger::matching::{Digest, Digester};
-use crate::ledger::tracker::PacketTracker;
+use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
 use crate::outcome::{Hook, Layers, Tapping};
-use crate::plan::Plan;
-use crate::scenario::Scenario;
-use crate::scenario::pacing::Rate;
-use crate::scenario::site::SiteWords;
 use crate::wire::firewall::{self, Firewall};
 use crate::wire::poll::{Waker, await_readable};
 use crate::wire::taps::{self, Counts, Mode, Tally, Taps};
 use crate::wire::trace::{self, Event, PacketTrace};
 
-/// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
-/// above, packets are counted there, if the lab has a ruleset that may drop some. Without one counting at the input hook tells as much,
-/// and counting at all hooks costs a tenth of the top speed.
-const MOST_TAPPED_PPS: f64 = 20_000.0;
-/// Up to this rate packets are followed, in frames a second.
-const MOST_FOLLOWED_PPS: f64 = 120_000.0;
-/// So few frames are looked at one by one at any rate: their records have room wherever they wait.
-const FEW: u64 = 1_000;
-/// At top speed there are records of so many dropped packets of each reason; all are counted.
-const MOST_RECORDS: u32 = 256;
 /// How long the thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(20);
 /// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
@@ -79,70 +66,6 @@ fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How closely the stack is to be looked at.
-pub(super) struct Closely {
-    /// What the command line says; `None`: as the rate allows.
-    asked: Option<Tapping>,
-    /// Frames a second; infinite where only the machine sets a limit.
-    pps: f64,
-    /// Whether there are so few frames that their rate doesn't matter.
-    few: bool,
-    /// Whether the lab has a ruleset.
-    filtered: bool,
-    /// The capture's UDP ports; `None` where they are too many.
-    ports: Option<Vec<u16>>,
-}
-
-impl Closely {
-    /// As closely as the rate allows, if the command line says nothing else.
-    pub(super) fn choose(scenario: &Scenario, plan: &Plan, rate: Rate, asked: Option<Tapping>) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
-        let frames = plan.frames() as f64;
-        let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
-        let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
-        Self {
-            asked,
-            pps: if rate == Rate::Find { f64::INFINITY } else { pps },
-            few: plan.frames() <= FEW && rate != Rate::Find,
-            filtered: matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some()),
-            ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
-        }
-    }
-
-    /// What the kernel's tracepoints are asked for, or why nothing is.
-    fn trace(&self) -> std::result::Result<trace::Mode, String> {
-        match self.asked {
-            Some(Tapping::Off) => Err("the command line says so".to_owned()),
-            Some(Tapping::Input | Tapping::Counters) => Ok(trace::Mode::Drops { most_records: None }),
-            Some(Tapping::Packets) => Ok(trace::Mode::Packets),
-            None if self.few || self.pps <= MOST_FOLLOWED_PPS => Ok(trace::Mode::Packets),
-            // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
-            None => Ok(trace::Mode::Drops { most_records: Some(MOST_RECORDS) }),
-        }
-    }
-
-    /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
-    fn taps(&self, followed: bool) -> (Tapping, String) {
-        let above = || format!("more than {MOST_TAPPED_PPS} frames a second");
-        match self.asked {
-            // What passed the input hook is asked in any case: the ledger stands on it.
-            Some(Tapping::Off) => (Tapping::Input, "the command line says so".to_owned()),
-            Some(asked) => (asked, "the command line says so".to_owned()),
-            None if followed => {
-                let closer = self.filtered || self.few || self.pps <= MOST_TAPPED_PPS;
-                let tapping = if closer { Tapping::Counters } else { Tapping::Input };
-                (tapping, "each packet is followed by the kernel's tracepoints".to_owned())
-            }
-            None if self.pps <= MOST_TAPPED_PPS => {
-                (Tapping::Packets, format!("at most {MOST_TAPPED_PPS} frames a second"))
-            }
-            None if self.few => (Tapping::Packets, format!("at most {FEW} frames")),
-            None if self.filtered => (Tapping::Counters, above()),
-            None => (Tapping::Input, format!("{}, and no ruleset in the lab", above())),
-        }
-    }
-}
-
 /// Looks into the receiver's stack until it is told to end.
 pub(super) struct StackWatch {
     pub(super) followers: Followers,
@@ -163,15 +86,13 @@ pub(super) struct Steady<T> {
 
 /// So often counters are read again until nothing of the receiver's own moved meanwhile.
 const STEADY_TRIES: usize = 20;
-/// The receiver's own datagrams are told apart by so many ports of the capture; each is a rule that they have to pass.
-const MOST_PORTS: usize = 64;
 
 impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
     pub(super) fn start(
         site: &Site,
         digester: Digester,
-        closely: Closely,
+        level: EvidenceLevel,
         sockets: Arc<Mutex<SocketWatch>>,
     ) -> Result<Self> {
         let mut layers = Layers {
@@ -185,11 +106,11 @@ impl StackWatch {
             kernel_lost: 0,
             kernel_missed: 0,
         };
-        let traced = closely.trace();
+        let traced = level.trace();
         let monitor = open_trace(site, &traced, &mut layers)?;
-        let (tapping, why) = closely.taps(layers.followed);
+        let (tapping, why) = level.taps(layers.followed);
         (layers.taps, layers.taps_why) = (tapping, why);
-        let ports = closely.ports;
+        let ports = level.ports;
         let interface = site.receiver_interface.as_str();
         let mut taps = None;
         let mode = match tapping {
@@ -316,12 +237,30 @@ fn open_trace(
 /// What a record says.
 enum Said {
     Passed(Digest, Hook),
-    Arrived { position: u64, digest: Digest, packet: Vec<u8> },
+    Arrived {
+        position: u64,
+        digest: Digest,
+        packet: Vec<u8>,
+    },
     /// Where in the kernel's code, too.
-    Dropped { position: Option<u64>, digest: Digest, kind: DropKind, location: u64, clone: bool },
-    UsedUp { position: u64, location: u64 },
-    Queued { position: Option<u64>, socket: u64 },
-    Read { socket: u64 },
+    Dropped {
+        position: Option<u64>,
+        digest: Digest,
+        kind: DropKind,
+        location: u64,
+        clone: bool,
+    },
+    UsedUp {
+        position: u64,
+        location: u64,
+    },
+    Queued {
+        position: Option<u64>,
+        socket: u64,
+    },
+    Read {
+        socket: u64,
+    },
 }
 
 /// The thread.
@@ -360,11 +299,8 @@ impl Watch {
 
     /// Waits until there is something to read.
     fn wait(&self) {
-        let readable = [
-            Some(self.waker.as_fd()),
-            self.tapped.as_ref().map(AsFd::as_fd),
-            self.monitor.as_ref().map(AsFd::as_fd),
-        ];
+        let readable =
+            [Some(self.waker.as_fd()), self.tapped.as_ref().map(AsFd::as_fd), self.monitor.as_ref().map(AsFd::as_fd)];
         await_readable(&readable.into_iter().flatten().collect::<Vec<_>>(), BLOCK);
     }
 
@@ -415,12 +351,12 @@ impl Watch {
                     let frame = self.following.arrive(digest);
                     self.tracker.arrive(position, frame, &packet);
                 }
-                Said::Dropped { position, digest, kind, location, clone } => {
+                Said::Dropped { position, digest, kind, location, clone, is_fragment } => {
                     if !clone {
                         self.following.drop_packet(digest, &kind, location);
                     }
                     if let Some(position) = position {
-                        self.tracker.drop_packet(position, &kind, location, clone);
+                        self.tracker.drop_packet(position, &PacketDrop { kind: &kind, location, clone, is_fragment });
                     }
                 }
                 Said::UsedUp { position, location } => self.tracker.use_up(position, location),
@@ -504,6 +440,7 @@ fn said(event: Event<'_>, digester: &Digester) -> Option<Said> {
             kind: following::kind(dropped.reason, dropped.packet),
             location: dropped.location,
             clone: dropped.clone,
+            is_fragment: tracker::is_fragment(dropped.packet),
         },
         Event::Consumed(consumed) if consumed.clone => return None,
         Event::Consumed(consumed) => Said::UsedUp { position: consumed.position, location: consumed.location },

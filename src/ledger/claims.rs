@@ -142,7 +142,8 @@ impl Claims {
         // Fragments are put together where connections are tracked, which is in the middle of prerouting. IPv6 doesn't count those.
         let reassembled = |four: &str, six: &str| evidence.counter(four) + evidence.counter(six);
         let requests = reassembled("Ip.ReasmReqds", "Ip6ReasmReqds");
-        let held = requests - reassembled("Ip.ReasmOKs", "Ip6ReasmOKs").min(requests) + uncounted_pieces(plan, evidence);
+        let held =
+            requests - reassembled("Ip.ReasmOKs", "Ip6ReasmOKs").min(requests) + uncounted_pieces(plan, evidence);
         let missing = at(Hook::PreroutingFirst).saturating_sub(at(Hook::PreroutingLast));
         let prerouting = if missing <= held || !filtered("prerouting") { 0 } else { missing };
         let input = at(Hook::InputFirst).saturating_sub(at(Hook::InputLast));

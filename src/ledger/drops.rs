@@ -69,9 +69,18 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
         "NOT_SPECIFIED" if function.starts_with("arp_") => return Meaning::Kernel(Stage::Accepted),
         // A datagram that a socket handed to its encapsulation.
-        "NOT_SPECIFIED" | "XFRM_POLICY" if kind.protocol == protocol::UDP && is_encapsulation(function) => lost(Cause::UdpEncap),
+        "NOT_SPECIFIED" | "XFRM_POLICY" if kind.protocol == protocol::UDP && is_encapsulation(function) => {
+            lost(Cause::UdpEncap)
+        }
+        // Fragments that overlap or contradict each other.
+        "NOT_SPECIFIED" if function.contains("frag") => {
+            let stage = if six && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted };
+            Meaning::Lost(stage, Named::Known(Cause::DupFrag))
+        }
         // A broadcast or multicast datagram that no socket is for (Udp.IgnoredMulti).
-        "NOT_SPECIFIED" if function.starts_with("__udp4_lib_") || function.starts_with("__udp6_lib_") => lost(Cause::NoSocket),
+        "NOT_SPECIFIED" if function.starts_with("__udp4_lib_") || function.starts_with("__udp6_lib_") => {
+            lost(Cause::NoSocket)
+        }
         // A bridge that the interface is in has no other port for the frame's MAC.
         "NO_TX_TARGET" if function.starts_with("br_") => lost(Cause::Otherhost),
         "NOT_SPECIFIED" => {
@@ -80,9 +89,7 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
             match (source_route, to_group) {
                 (true, _) => lost(Cause::SourceRoute),
                 (false, true) if stage_in(function) == Stage::Accepted => not_joined(kind),
-                (false, true | false) => {
-                    Meaning::Lost(stage_in(function), Named::Known(Cause::Unexplained))
-                }
+                (false, true | false) => Meaning::Lost(stage_in(function), Named::Known(Cause::Unexplained)),
             }
         }
         "PKT_TOO_SMALL" => {
@@ -152,8 +159,28 @@ fn stage_of(reason: &str, function: &str) -> Stage {
 /// The stage that a packet did not reach which this function of the kernel dropped.
 fn stage_in(function: &str) -> Stage {
     const BEHIND_THE_INPUT_HOOK: [&str; 22] = [
-        "udp", "tcp", "icmp", "igmp", "raw", "sock", "ping", "sctp", "dccp", "esp", "ah_", "ah6_", "xfrm", "gre", "vxlan", "geneve",
-        "l2tp", "ndisc", "mld", "protocol_deliver", "local_deliver", "ipv6_rthdr",
+        "udp",
+        "tcp",
+        "icmp",
+        "igmp",
+        "raw",
+        "sock",
+        "ping",
+        "sctp",
+        "dccp",
+        "esp",
+        "ah_",
+        "ah6_",
+        "xfrm",
+        "gre",
+        "vxlan",
+        "geneve",
+        "l2tp",
+        "ndisc",
+        "mld",
+        "protocol_deliver",
+        "local_deliver",
+        "ipv6_rthdr",
     ];
     let behind = BEHIND_THE_INPUT_HOOK.iter().any(|name| function.contains(name));
     if behind || function.starts_with("ip6_input") || function.starts_with("ipv6_destopt") {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::claims::{Claim, Claims, predicted};
+use super::description::{add_details, named};
 use super::drops::{Meaning, Named, meaning};
 use super::loss;
-use super::received::{Received, add_details, named};
+use super::received::Received;
 use crate::cause::Cause;
 use crate::evidence::{Ending, Evidence};
 use crate::outcome::{Amount, Layer, Loss, Stage};
@@ -111,14 +112,7 @@ fn forwards(plan: &Plan) -> bool {
     plan.fates.iter().any(|fate| fate.end == End::Lost(Cause::Forwarded))
 }
 
-fn described(
-    plan: &Plan,
-    evidence: &Evidence,
-    row: &Row,
-    frames: &FrameRanges,
-    stage: Stage,
-    claim: &Claim,
-) -> Loss {
+fn described(plan: &Plan, evidence: &Evidence, row: &Row, frames: &FrameRanges, stage: Stage, claim: &Claim) -> Loss {
     let amount = Amount::exact(frames.count());
     let mut described = match row {
         Row::Kernel(_) => loss(Cause::Kernel, amount, Layer::Kernel, None),
@@ -136,7 +130,8 @@ fn described(
     if let Row::Lost(_, Named::Known(Cause::Unexplained)) = row
         && claim.functions.is_empty()
     {
-        described.why = "the kernel reports neither that it dropped the packets nor that a socket received them".to_owned();
+        described.why =
+            "the kernel reports neither that it dropped the packets nor that a socket received them".to_owned();
         described.fix = "run it again with `--evidence counters`; if it stays, report it with the capture".to_owned();
     }
     described

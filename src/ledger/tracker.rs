@@ -49,6 +49,19 @@ struct Queue {
     early_reads: u64,
 }
 
+/// How the kernel dropped a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct PacketDrop<'a> {
+    /// What it said.
+    pub kind: &'a DropKind,
+    /// The place in its code.
+    pub location: u64,
+    /// Whether it is a copy that was dropped, as each socket but one has of a multicast.
+    pub clone: bool,
+    /// Whether it was still a fragment, and not part of a datagram that was put together.
+    pub is_fragment: bool,
+}
+
 /// Every packet that arrived, and what became of it.
 #[derive(Debug, Default)]
 pub struct PacketTracker {
@@ -143,10 +156,10 @@ impl PacketTracker {
         }
     }
 
-    /// The kernel dropped it; `location` is the place in its code. `clone`: what was dropped is a copy, as each socket but one has of a
-    /// multicast.
-    pub fn drop_packet(&mut self, position: u64, kind: &DropKind, location: u64, clone: bool) {
+    /// The kernel dropped it.
+    pub fn drop_packet(&mut self, position: u64, drop: &PacketDrop<'_>) {
         const CLOSING: [&str; 3] = ["NOT_SPECIFIED", "QUEUE_PURGE", "SOCKET_CLOSE"];
+        let PacketDrop { kind, location, clone, is_fragment } = *drop;
         let known = self.kinds.iter().position(|(known, at)| *at == location && known == kind);
         let index = known.unwrap_or_else(|| {
             self.kinds.push((kind.clone(), location));
@@ -170,8 +183,12 @@ impl PacketTracker {
         if closing || late {
             self.take_out(position);
         }
-        let in_reassembly = matches!(kind.reason.as_str(), "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
-        if !in_reassembly && !clone {
+        if clone {
+        } else if is_fragment && kind.reason != "NOT_SPECIFIED" {
+            // It never came to the others.
+            self.leave_out(position);
+        } else {
+            // The datagram is whole, or the kernel gives up all of it, since the fragment contradicts the others.
             self.conclude(position);
         }
     }
@@ -234,7 +251,8 @@ impl PacketTracker {
     /// Datagrams that were queued without a position are those of which nothing else was said, if they are as many, and the receiver
     /// sent none to itself. `false` where it can't be known.
     fn place_unknown(&mut self, talks: bool) -> bool {
-        let is_datagram = |ending: &RawEnding| matches!(ending, RawEnding::Unseen(_, true) | RawEnding::Used(_, _, true));
+        let is_datagram =
+            |ending: &RawEnding| matches!(ending, RawEnding::Unseen(_, true) | RawEnding::Used(_, _, true));
         let unseen: Vec<RawEnding> = self.ends.keys().copied().filter(is_datagram).collect();
         let frames = FrameRanges::union(unseen.iter().filter_map(|ending| self.ends.get(ending)));
         if self.unknown == 0 || frames.is_empty() {
@@ -287,6 +305,14 @@ impl PacketTracker {
         }
     }
 
+    /// Takes a fragment out of its datagram.
+    fn leave_out(&mut self, position: u64) {
+        let Some(key) = self.packet(position).and_then(|packet| packet.fragment) else { return };
+        if let Some(members) = self.fragments.get_mut(&key) {
+            members.retain(|member| *member != position);
+        }
+    }
+
     /// What became of it, as far as is known now.
     fn ending(&self, packet: &Packet) -> RawEnding {
         let Class { ip, udp } = packet.class;
@@ -332,8 +358,24 @@ impl PacketTracker {
 
 impl Packet {
     fn new(frame: Option<u64>, class: Class, fragment: Option<FragmentKey>) -> Self {
-        Self { frame, class, fragment, queued: 0, read: false, closed: false, dropped: None, used: None, leader: None, socket: None }
+        Self {
+            frame,
+            class,
+            fragment,
+            queued: 0,
+            read: false,
+            closed: false,
+            dropped: None,
+            used: None,
+            leader: None,
+            socket: None,
+        }
     }
+}
+
+/// Whether a packet, given by its first bytes from the network header on, is a fragment.
+pub fn is_fragment(packet: &[u8]) -> bool {
+    fragment_key(packet).is_some()
 }
 
 fn class(packet: &[u8]) -> Class {

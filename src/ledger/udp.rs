@@ -13,10 +13,12 @@ use crate::scenario::Scenario;
 use crate::scenario::site::SiteWords;
 
 /// Why a number is not known exactly.
-const OWN: &str = "the receiver's kernel counts what the application sent to itself together with the capture's datagrams";
+const OWN: &str =
+    "the receiver's kernel counts what the application sent to itself together with the capture's datagrams";
 const COPIES: &str = "each datagram goes to several sockets, and the kernel counts copies";
 const CLOSED: &str = "a socket was closed during the run, and the kernel does not count what was read of each socket";
-const ENCAPSULATION: &str = "the kernel takes datagrams out of an encapsulation socket (UDP_ENCAP) and counts them as read";
+const ENCAPSULATION: &str =
+    "the kernel takes datagrams out of an encapsulation socket (UDP_ENCAP) and counts them as read";
 const UNREAD: &str = "datagrams are still in a socket's queue, and the kernel counts their bytes";
 
 /// The capture's datagrams, in datagrams.
@@ -140,7 +142,8 @@ impl UdpCounts {
         let both = |four: &str, six: &str| counter(four) + counter(six);
         let receivers = Receivers::of(scenario, plan, evidence);
         let own = Own::of(evidence);
-        let to_many: u64 = plan.fates.iter().filter(|fate| goes_to_many(plan, fate)).map(|fate| fate.datagrams * plan.rounds).sum();
+        let to_many: u64 =
+            plan.fates.iter().filter(|fate| goes_to_many(plan, fate)).map(|fate| fate.datagrams * plan.rounds).sum();
 
         // Own datagrams have no wrong checksums: the kernel doesn't compute any for them.
         let sums = Amount::exact(both("Udp.InCsumErrors", "Udp6InCsumErrors"));
@@ -186,8 +189,7 @@ impl UdpCounts {
         let own_read = own.all.minus(&unreachable.plus(&own_drops).plus(&own_ignored));
         let certain = !receivers.others_closed && receivers.others_read;
         let copies_of_own = if own.looped > 0 { receivers.others.max(1) + receivers.copies } else { 1 };
-        let own_read =
-            Amount::between(if certain { own_read.low() } else { 0 }, own_read.high() * copies_of_own, OWN);
+        let own_read = Amount::between(if certain { own_read.low() } else { 0 }, own_read.high() * copies_of_own, OWN);
         let read = Amount::exact(both("Udp.InDatagrams", "Udp6InDatagrams")).minus(&own_read);
         let encapsulated = receivers.sockets.iter().any(|record| record.takes_for_the_kernel());
         let come = at_transport(evidence).unwrap_or_else(|| {
@@ -197,7 +199,8 @@ impl UdpCounts {
         });
         let delivered = come.minus(&lost);
         // What was delivered was read, or is in a queue, or was closed with it.
-        let waiting: u64 = receivers.sockets.iter().map(|record| u64::from(record.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
+        let waiting: u64 =
+            receivers.sockets.iter().map(|record| u64::from(record.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
         let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
         let accountable = if has_closed { u64::MAX } else { read.high() + waiting };
         let delivered = delivered.at_most(accountable);
@@ -211,9 +214,10 @@ impl UdpCounts {
             read.and(&Amount::between(0, delivered.high(), OWN))
         } else {
             let why = if has_closed { CLOSED } else { COPIES };
-            let one_read_all = receivers.sockets.iter().any(|record| {
-                record.from_start && record.until_end && record.unread_bytes == 0 && record.drops == 0
-            });
+            let one_read_all = receivers
+                .sockets
+                .iter()
+                .any(|record| record.from_start && record.until_end && record.unread_bytes == 0 && record.drops == 0);
             let least = if one_read_all { delivered.low() } else { read.low().div_ceil(receivers.copies) };
             Amount::between(least.min(delivered.high()), read.high().min(delivered.high()), why)
         };

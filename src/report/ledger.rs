@@ -69,7 +69,8 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
     let mut before: Option<u64> = None;
     for group in &groups {
         let losses = losses_before(ledger, &group.before);
-        if let (Stage::Selected, Some(before), Some(here)) = (group.stages[0], before, group.packets.as_ref().and_then(Amount::known))
+        if let (Stage::Selected, Some(before), Some(here)) =
+            (group.stages[0], before, group.packets.as_ref().and_then(Amount::known))
             && losses.is_empty()
             && before > here
         {

@@ -276,9 +276,12 @@ where
 pub fn encapsulates(pid: u32, inode: u32) -> bool {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     let name = format!("socket:[{inode}]");
-    let is_it = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == name.as_str());
+    let is_it =
+        |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == name.as_str());
     let number = entries.flatten().find(is_it).and_then(|entry| entry.file_name().to_str()?.parse().ok());
-    number.and_then(|number| super::borrow::socket_of(pid, number)).is_some_and(|socket| super::borrow::encapsulates(&socket))
+    number
+        .and_then(|number| super::borrow::socket_of(pid, number))
+        .is_some_and(|socket| super::borrow::encapsulates(&socket))
 }
 
 #[cfg(test)]

@@ -210,8 +210,12 @@ impl Taps {
             }
         }
         let is_there = |hook: &Hook| counted.iter().any(|(tally, _)| *tally == Tally::Hook(*hook));
-        let missing: Vec<_> =
-            self.hooks.iter().filter(|hook| !is_there(hook)).map(|hook| format!("`{}`", ruleset::chain(*hook))).collect();
+        let missing: Vec<_> = self
+            .hooks
+            .iter()
+            .filter(|hook| !is_there(hook))
+            .map(|hook| format!("`{}`", ruleset::chain(*hook)))
+            .collect();
         if missing.is_empty() {
             return Ok(counts);
         }

@@ -180,7 +180,13 @@ fn rules(hooks: &[Hook], groups: &[u16], ports: &[u16]) -> Vec<Rule> {
         let is_last = hook == Hook::InputLast;
         if is_last {
             // Most packets are these: they pass one rule.
-            rules.push(Rule { hook, tally: Tally::Udp, tests: [&from_outside[..], &[udp]].concat(), group, last: true });
+            rules.push(Rule {
+                hook,
+                tally: Tally::Udp,
+                tests: [&from_outside[..], &[udp]].concat(),
+                group,
+                last: true,
+            });
         }
         // A looped-back packet passes the hook of the interface as well.
         let tests = if hook == Hook::Ingress { vec![Test::LinkHeader] } else { from_outside.to_vec() };

@@ -5,8 +5,8 @@ use super::assembler::{Assembler, If, Instruction, Register, Size};
 use super::btf::Fault;
 use super::layout::{FollowingLayout, Layout};
 use super::writer::{
-    ARRIVED_BYTES, CELL_BATCHED, CELL_PACKET, CELL_POSITION, CELL_SOCKET, KEY, Kept, POINTER, POSITION,
-    RECORD, Target, VALUE, WORD, Writer, kind,
+    ARRIVED_BYTES, CELL_BATCHED, CELL_PACKET, CELL_POSITION, CELL_SOCKET, KEY, Kept, POINTER, POSITION, RECORD, Target,
+    VALUE, WORD, Writer, kind,
 };
 
 use Register::{R0, R1, R3, R6, R7, R8, R9, R10};

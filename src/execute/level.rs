@@ -1,0 +1,87 @@
+//! How closely a run looks into the receiver's stack: as the command line says, else as the rate allows. Start at [`EvidenceLevel`].
+
+use std::collections::BTreeSet;
+
+use crate::outcome::Tapping;
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::scenario::pacing::Rate;
+use crate::scenario::site::SiteWords;
+use crate::wire::trace;
+
+/// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
+/// above, packets are counted there, if the lab has a ruleset that may drop some. Without one counting at the input hook tells as much,
+/// and counting at all hooks costs a tenth of the top speed.
+const MOST_TAPPED_PPS: f64 = 20_000.0;
+/// Up to this rate packets are followed, in frames a second.
+const MOST_FOLLOWED_PPS: f64 = 120_000.0;
+/// So few frames are looked at one by one at any rate: their records have room wherever they wait.
+const FEW: u64 = 1_000;
+/// At top speed there are records of so many dropped packets of each reason; all are counted.
+const MOST_RECORDS: u32 = 256;
+/// The receiver's own datagrams are told apart by so many ports of the capture; each is a rule that they have to pass.
+const MOST_PORTS: usize = 64;
+
+/// How closely the receiver's stack is looked at.
+pub(super) struct EvidenceLevel {
+    /// What the command line says; `None`: as the rate allows.
+    asked: Option<Tapping>,
+    /// Frames a second; infinite where only the machine sets a limit.
+    pps: f64,
+    /// Whether there are so few frames that their rate doesn't matter.
+    few: bool,
+    /// Whether the lab has a ruleset.
+    filtered: bool,
+    /// The capture's UDP ports; `None` where they are too many.
+    pub(super) ports: Option<Vec<u16>>,
+}
+
+impl EvidenceLevel {
+    /// As closely as the rate allows, if the command line says nothing else.
+    pub(super) fn choose(scenario: &Scenario, plan: &Plan, rate: Rate, asked: Option<Tapping>) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
+        let frames = plan.frames() as f64;
+        let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
+        let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
+        Self {
+            asked,
+            pps: if rate == Rate::Find { f64::INFINITY } else { pps },
+            few: plan.frames() <= FEW && rate != Rate::Find,
+            filtered: matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some()),
+            ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
+        }
+    }
+
+    /// What the kernel's tracepoints are asked for, or why nothing is.
+    pub(super) fn trace(&self) -> std::result::Result<trace::Mode, String> {
+        match self.asked {
+            Some(Tapping::Off) => Err("the command line says so".to_owned()),
+            Some(Tapping::Input | Tapping::Counters) => Ok(trace::Mode::Drops { most_records: None }),
+            Some(Tapping::Packets) => Ok(trace::Mode::Packets),
+            None if self.few || self.pps <= MOST_FOLLOWED_PPS => Ok(trace::Mode::Packets),
+            // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
+            None => Ok(trace::Mode::Drops { most_records: Some(MOST_RECORDS) }),
+        }
+    }
+
+    /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
+    pub(super) fn taps(&self, followed: bool) -> (Tapping, String) {
+        let above = || format!("more than {MOST_TAPPED_PPS} frames a second");
+        match self.asked {
+            // What passed the input hook is asked in any case: the ledger stands on it.
+            Some(Tapping::Off) => (Tapping::Input, "the command line says so".to_owned()),
+            Some(asked) => (asked, "the command line says so".to_owned()),
+            None if followed => {
+                let closer = self.filtered || self.few || self.pps <= MOST_TAPPED_PPS;
+                let tapping = if closer { Tapping::Counters } else { Tapping::Input };
+                (tapping, "each packet is followed by the kernel's tracepoints".to_owned())
+            }
+            None if self.pps <= MOST_TAPPED_PPS => {
+                (Tapping::Packets, format!("at most {MOST_TAPPED_PPS} frames a second"))
+            }
+            None if self.few => (Tapping::Packets, format!("at most {FEW} frames")),
+            None if self.filtered => (Tapping::Counters, above()),
+            None => (Tapping::Input, format!("{}, and no ruleset in the lab", above())),
+        }
+    }
+}

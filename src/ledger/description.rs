@@ -1,0 +1,154 @@
+//! How a loss is described: why it happened, what to do, which frames. Start at [`named`].
+
+use std::fmt::Write as _;
+
+use super::claims::{Claim, Claims, Predicted};
+use super::drops::Named;
+use super::loss;
+use crate::cause::Cause;
+use crate::evidence::Evidence;
+use crate::outcome::{Amount, Layer, Loss, Stage};
+use crate::plan::fate::{End, Fate, Hears, hears, why_no_socket};
+use crate::plan::survey::Carried;
+use crate::plan::{FrameRanges, Plan};
+
+/// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
+pub(super) fn named(plan: &Plan, name: &Named, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
+    match (name.known(), foretold.first) {
+        (Some(cause), Some(_)) if frames.known() == Some(foretold.frames.count() * plan.rounds) => {
+            by_prediction(cause, frames, layer, foretold)
+        }
+        (Some(cause), _) => loss(cause, frames, layer, None),
+        (None, _) => of_another_kernel(name.name(), frames),
+    }
+}
+
+/// The frames of a loss, where all that the prediction lets come to the stage before were lost.
+pub(super) fn all_that_came(plan: &Plan, stage: Stage, lost: u64) -> Option<String> {
+    let comes = |fate: &&Fate| {
+        let is_ip = matches!(fate.key.carried, Carried::Ip { .. });
+        let stopped_before = matches!(fate.end, End::Lost(_)) && fate.stage < stage;
+        stage == Stage::Accepted || is_ip && !stopped_before
+    };
+    let came = FrameRanges::union(plan.fates.iter().filter(comes).map(|fate| &fate.frames));
+    (came.count() * plan.rounds == lost).then(|| came.to_string())
+}
+
+pub(super) fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, predicted: &Predicted<'_>) -> Loss {
+    let mut loss = loss(cause, packets, evidence, Some(predicted.frames.to_string()));
+    if let Some(fate) = predicted.first {
+        loss.why.clone_from(&fate.why);
+        if predicted.kinds > 1 {
+            let _infallible = write!(loss.why, " (and {} more such kinds of packet)", predicted.kinds - 1);
+        }
+        loss.fix.clone_from(&fate.fix);
+    }
+    loss
+}
+
+/// A reason that the table does not have.
+pub(super) fn of_another_kernel(name: &str, packets: Amount) -> Loss {
+    let mut loss = loss(Cause::Unexplained, packets, Layer::Kernel, None);
+    loss.cause = name.to_owned();
+    loss.why = format!("the kernel dropped it, and says {name}: a reason that this version of restage has no row for");
+    loss.fix = "look it up in the kernel's include/net/dropreason-core.h, and tell us".to_owned();
+    loss
+}
+
+/// What only the run knows: which hook, which function.
+pub(super) fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence: &Evidence) {
+    if let Some(detail) = &claim.detail {
+        let _infallible = write!(loss.why, ": {detail}");
+    }
+    if loss.cause == Cause::NetfilterDrop.name() {
+        name_the_filter(loss, plan, evidence);
+    }
+    if loss.cause == Cause::NoSocket.name()
+        && let Some((why, fix)) = as_seen(plan, evidence)
+    {
+        (loss.why, loss.fix) = (why, fix);
+    }
+    if loss.cause == Cause::SocketRcvbuff.name() {
+        let full: Vec<String> = evidence
+            .sockets
+            .iter()
+            .filter(|record| record.drops > 0)
+            .map(|record| format!("udp:{} has {} bytes", record.socket.port, record.buffer_bytes))
+            .collect();
+        if !full.is_empty() {
+            let _infallible = write!(loss.why, " ({})", full.join(", "));
+        }
+    }
+    let functions: Vec<&str> = claim.functions.iter().map(String::as_str).collect();
+    if !functions.is_empty() && loss.evidence == Layer::Kernel {
+        let _infallible = write!(loss.why, " [{}]", functions.join(", "));
+    }
+}
+
+/// Which chains there are, and the rule that lets the first of the datagrams through.
+pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence) {
+    let filters = evidence.stack.as_ref().map_or(&[][..], |stack| stack.filters.as_slice());
+    if !filters.is_empty() {
+        let _infallible = write!(loss.why, "; there is {}", filters.join(", "));
+    }
+    let port = plan.fates.iter().find_map(|fate| match fate.key.carried {
+        Carried::Ip { port: Some(port), .. } if fate.datagrams > 0 => Some(port),
+        _ => None,
+    });
+    if let Some(port) = port {
+        let _infallible = write!(loss.fix, ": `udp dport {port} accept`");
+    }
+}
+
+/// Why the sockets that were there did not hear the datagrams that were to be delivered or found no socket.
+pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
+    let site = plan.site.as_ref()?;
+    plan.fates.iter().find_map(|fate| {
+        let Carried::Ip { source, destination, port: Some(port), .. } = fate.key.carried else { return None };
+        let is_it = fate.datagrams > 0 && matches!(fate.end, End::Delivered | End::Open | End::Lost(Cause::NoSocket));
+        // Of a source port only a connected socket asks.
+        let from = Some((source, 0));
+        let sockets: Vec<_> = evidence.sockets.iter().map(|record| record.socket.clone()).collect();
+        let heard = sockets.iter().any(|socket| {
+            socket.peer.is_none() && hears(socket, destination, port, from, &site.interface) == Hears::Yes
+        });
+        (is_it && !heard).then(|| why_no_socket(destination, port, from, &sockets, &site.interface))
+    })
+}
+
+pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: Amount) -> Loss {
+    let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
+    let delivered = plan.fates.iter().filter(|fate| fate.end == End::Delivered);
+    let delivered = FrameRanges::union(delivered.map(|fate| &fate.frames));
+    if Some(delivered.count()) == loss.packets.known() {
+        loss.frames = Some(delivered.to_string());
+    }
+    let functions: Vec<&str> = claims
+        .0
+        .iter()
+        .filter(|((_, name), _)| name.known() == Some(Cause::Unexplained))
+        .flat_map(|(_, claim)| claim.functions.iter().map(String::as_str))
+        .collect();
+    if !functions.is_empty() {
+        loss.why = format!("the kernel dropped it without a reason, in {}", functions.join(", "));
+    } else if evidence.stack.as_ref().is_some_and(|stack| stack.reasons.is_some()) {
+        loss.why = "no counter moved, no drop reason was told, and nothing in the frame explains it".to_owned();
+    }
+    loss
+}
+
+/// What was delivered and not read: the socket was closed, or the datagrams are still in its queue.
+pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
+    let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.unread_bytes > 0);
+    let waiting: Vec<String> =
+        waiting.map(|record| format!("udp:{} holds {} bytes", record.socket.port, record.unread_bytes)).collect();
+    let closed = evidence.sockets.iter().any(|record| !record.until_end);
+    if waiting.is_empty() && closed {
+        return loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
+    }
+    let mut loss = loss(Cause::NotRead, packets.clone(), Layer::Stage, None);
+    if !waiting.is_empty() {
+        loss.why = format!("still unread when the run ended: {}", waiting.join(", "));
+    }
+    loss
+}
