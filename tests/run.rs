@@ -357,6 +357,19 @@ fn too_few_open_files_are_named_with_the_remedy() {
 }
 
 #[test]
+fn a_full_disk_is_named_with_the_remedy() {
+    for user in users() {
+        let folder = scenario(&capture(&datagrams(3), 10), "");
+        let mut command = restage(*user);
+        command.arg("run").arg(folder.join("s.toml")).args(["--report-json", "/dev/full"]);
+        let output = command.output().expect("restage runs");
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(4), "as {user:?}: {text}");
+        assert!(text.contains("No space left on device") && text.contains("fix: free space there"), "{text}");
+    }
+}
+
+#[test]
 fn sigkill_of_the_runner_leaves_no_process_and_the_next_run_no_file() {
     for user in users() {
         let word = format!("word-KILL-{user:?}-{}", std::process::id());

@@ -20,16 +20,19 @@ struct Row<'a> {
     kinds: usize,
     /// Of the kinds, how many have another reason than the first.
     others: usize,
+    /// Whether one of the kinds stands for many.
+    merged: bool,
 }
 
 impl<'a> Row<'a> {
     fn new(fate: &'a Fate) -> Self {
-        Self { first: fate, frames: fate.frames.clone(), kinds: 1, others: 0 }
+        Self { first: fate, frames: fate.frames.clone(), kinds: 1, others: 0, merged: fate.merged }
     }
 
     fn add(&mut self, fate: &Fate) {
         self.frames.merge(&fate.frames);
         self.kinds += 1;
+        self.merged |= fate.merged;
         self.others += usize::from(fate.why != self.first.why);
     }
 }
@@ -80,9 +83,10 @@ fn shared<'a>(fates: impl Iterator<Item = &'a Fate>, together: impl Fn(&Row<'_>,
 pub(super) fn as_text(fates: &[Fate]) -> String {
     let mut text = String::new();
     let rows = rows(fates);
-    for Row { first, frames, kinds, others } in rows.iter().take(MOST_ROWS) {
+    for Row { first, frames, kinds, others, merged } in rows.iter().take(MOST_ROWS) {
         let more = match kinds - 1 {
-            _ if first.merged => " and other addresses".to_owned(),
+            0 if *merged => " and other addresses".to_owned(),
+            more if *merged => format!(" and more than {more} more kinds of packet"),
             0 => String::new(),
             1 => " and 1 more kind of packet".to_owned(),
             more => format!(" and {more} more kinds of packet"),
