@@ -249,6 +249,7 @@ enum Said {
         kind: DropKind,
         location: u64,
         clone: bool,
+        is_fragment: bool,
     },
     UsedUp {
         position: u64,
