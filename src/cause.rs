@@ -93,7 +93,8 @@ impl Cause {
     }
 }
 
-/// Every cause, in the order of a packet's way.
+/// Every cause, in the order in which a packet meets them. That is their priority as well: where the evidence for two causes of one stage
+/// counts more packets than are missing, the earlier row is served first.
 pub const TABLE: [Row; 41] = [
     Row {
         cause: Cause::NotSent,
@@ -442,7 +443,7 @@ pub const TABLE: [Row; 41] = [
         name: "NOT_READ",
         stage: Stage::Consumed,
         why: "it was still in the socket's queue when the run ended, and the queue did not move any more",
-        signs: "the socket's queue isn't empty, and hasn't moved for 2 s",
+        signs: "the socket's queue isn't empty, and hasn't moved for 10 s, or for `settle` where that is longer",
         fix: "look why the application stopped reading",
         machine: "`ss -uln` shows it in Recv-Q",
     },
