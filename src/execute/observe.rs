@@ -178,7 +178,7 @@ impl Observer {
             return Ok(Self { shared, lab: None });
         }
         let sockets = Arc::new(Mutex::new(SocketWatch::start(site, pids)?));
-        let stack = StackWatch::start(site, shared.digester.clone(), level, Arc::clone(&sockets))?;
+        let mut stack = StackWatch::start(site, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
         let (mut counters, ring) = site.receiver.run(|| -> Result<_> {
             let interface = site.receiver_interface.as_str();
@@ -186,7 +186,7 @@ impl Observer {
         })??;
         let mut sender = site.sender.run(|| CountersReader::open(&site.sender_interface))??;
         let sender_before = sender.read()?;
-        let before = stack.steady(&mut || counters.read())?.read;
+        let before = stack.begin(&mut || counters.read())?;
         let waker = ring.waker();
         shared.ring = Some(ring.room());
         let finished = Arc::new(AtomicBool::new(false));

@@ -73,6 +73,8 @@ pub(super) struct StackWatch {
     waker: Waker,
     thread: JoinHandle<Result<Stack>>,
     taps: Option<Arc<Mutex<Taps>>>,
+    /// What the taps had counted when observing began.
+    before: Counts,
     /// Whether the taps know the capture's ports.
     counts_ports: bool,
 }
@@ -80,6 +82,8 @@ pub(super) struct StackWatch {
 /// What was read, and what the taps counted until then.
 pub(super) struct Steady<T> {
     pub(super) read: T,
+    /// Since the taps were installed.
+    counts: Counts,
     pub(super) hooks: Option<BTreeMap<Hook, u64>>,
     pub(super) udp: Option<UdpInput>,
 }
@@ -157,13 +161,20 @@ impl StackWatch {
             .name("stack".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        Ok(Self { followers, finished, waker, thread, taps, counts_ports: ports.is_some() })
+        Ok(Self { followers, finished, waker, thread, taps, before: Counts::default(), counts_ports: ports.is_some() })
+    }
+
+    /// Reads something, and counts from that moment on.
+    pub(super) fn begin<T>(&mut self, read: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+        let begun = self.steady(read)?;
+        self.before = begun.counts;
+        Ok(begun.read)
     }
 
     /// Reads something between two looks at the taps, again and again until nothing of the receiver's own passed meanwhile: what is read
     /// and what the taps counted are of one moment then.
     pub(super) fn steady<T>(&self, read: &mut dyn FnMut() -> Result<T>) -> Result<Steady<T>> {
-        let Some(taps) = &self.taps else { return Ok(Steady { read: read()?, hooks: None, udp: None }) };
+        let Some(taps) = &self.taps else { return Ok(Steady { read: read()?, counts: Counts::default(), hooks: None, udp: None }) };
         let own = |counts: &Counts| (counts.of(Tally::OwnUdp), counts.of(Tally::ClosedPorts));
         let mut before = lock(taps).counts()?;
         let mut tries = 0;
@@ -176,6 +187,8 @@ impl StackWatch {
                 before = counts;
                 continue;
             }
+            let all = counts;
+            let counts = all.since(&self.before);
             let udp = UdpInput {
                 captured: counts.of(Tally::Udp),
                 own: counts.of(Tally::OwnUdp),
@@ -185,7 +198,7 @@ impl StackWatch {
                 unsteady,
             };
             let hooks = lock(taps).hooks().iter().map(|hook| (*hook, counts.get(*hook))).collect();
-            return Ok(Steady { read, hooks: Some(hooks), udp: Some(udp) });
+            return Ok(Steady { read, counts: all, hooks: Some(hooks), udp: Some(udp) });
         }
     }
 
@@ -398,7 +411,7 @@ impl Watch {
         let functions = trace::functions(&locations);
         let mut followed = self.following.finish(complete, &functions);
         if self.layers.followed {
-            let gone = untraced(self.monitor.as_ref(), &self.layers)?;
+            let gone = untraced(self.monitor.as_ref(), &self.layers);
             match (gone, self.tracker.finish(&functions, talks)) {
                 (None, Some(ends)) => followed.ends = Some(ends),
                 (gone, _) => {
@@ -413,9 +426,9 @@ impl Watch {
 }
 
 /// Why what the tracepoints said is not all that happened; `None` if it is.
-fn untraced(trace: Option<&PacketTrace>, layers: &Layers) -> Result<Option<String>> {
-    let Some(trace) = trace else { return Ok(None) };
-    Ok(if layers.kernel_lost > 0 {
+fn untraced(trace: Option<&PacketTrace>, layers: &Layers) -> Option<String> {
+    let trace = trace?;
+    if layers.kernel_lost > 0 {
         Some(format!("{} records of packets found no room", layers.kernel_lost))
     } else if layers.kernel_missed > 0 {
         Some(format!("{} events happened while another one was looked at", layers.kernel_missed))
@@ -423,7 +436,7 @@ fn untraced(trace: Option<&PacketTrace>, layers: &Layers) -> Result<Option<Strin
         Some(format!("{} packets found no room in the table of packets", trace.untracked()))
     } else {
         None
-    })
+    }
 }
 
 /// What an event of the tracepoints says; the packet's bytes are only valid during the call.

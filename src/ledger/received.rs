@@ -317,11 +317,12 @@ impl Received {
                 if seen.meets(&Amount::exact(foretold)) {
                     continue;
                 }
+                let is_open = row.cause == Cause::IpNoproto && plan.fates.iter().any(|fate| fate.end == End::Open);
                 let groups_are_open = row.cause == Cause::MulticastNotJoined && !unjoined(plan, true).is_empty();
                 // Where delivered can't be seen, nothing is said of it.
                 let unseen = stage == Stage::Delivered && self.delivered.is_none() && seen.is_zero();
                 // What a rule dropped met nothing else any more.
-                if groups_are_open || unseen || filtered && seen.high() < foretold {
+                if is_open || groups_are_open || unseen || filtered && seen.high() < foretold {
                     continue;
                 }
                 if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.name) {

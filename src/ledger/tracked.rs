@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::{Claim, Claims, predicted};
+use super::claims::{Claim, Claims, Predicted, predicted};
 use super::description::{add_details, named};
 use super::drops::{Meaning, Named, meaning};
 use super::loss;
@@ -119,7 +119,7 @@ fn described(plan: &Plan, evidence: &Evidence, row: &Row, frames: &FrameRanges, 
         Row::Lost(_, name) => {
             let foretold = name.known().map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
             let same = foretold.frames == *frames || foretold.frames.count() * plan.rounds == frames.count();
-            let foretold = if same { foretold } else { Default::default() };
+            let foretold = if same { foretold } else { Predicted::default() };
             let mut described = named(plan, name, amount, Layer::Kernel, &foretold);
             add_details(&mut described, claim, plan, evidence);
             described

@@ -321,7 +321,10 @@ impl PacketTracker {
             Some(leader) if packet.dropped.is_none() => leader,
             _ => packet,
         };
-        if packet.read {
+        if ip && !udp && (packet.read || packet.queued > 0 || packet.closed) {
+            // UDP-Lite: no datagram of those that the ledger follows to their reader.
+            RawEnding::Unseen(ip, udp)
+        } else if packet.read {
             RawEnding::Read
         } else if packet.queued > 0 {
             RawEnding::Unread

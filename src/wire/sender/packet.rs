@@ -122,7 +122,13 @@ impl PacketSender {
                 return Ok(Some(SendResult::TooLong));
             }
         } else if refusals.are_too_many() {
-            return Err(given_up(&self.interface, error));
+            if self.kind != InterfaceKind::Veth {
+                return Err(given_up(&self.interface, error));
+            }
+            // A veth that refuses what it took before has a peer whose MTU was lowered: its backlog empties while we wait.
+            self.longest_taken = length.saturating_sub(1);
+            self.shortest_refused = length;
+            return Ok(Some(SendResult::TooLong));
         }
         refusals.wait();
         Ok(None)
