@@ -118,6 +118,8 @@ pub enum Ending {
         /// Whether it is a UDP datagram, or a part of one.
         udp: bool,
     },
+    /// It is a fragment of a datagram that was not whole at the end.
+    Incomplete,
     /// Nothing was said of it after it arrived.
     Unseen {
         /// As in [`Self::Used`].

@@ -145,7 +145,9 @@ impl Claims {
         let held =
             requests - reassembled("Ip.ReasmOKs", "Ip6ReasmOKs").min(requests) + uncounted_pieces(plan, evidence);
         let missing = at(Hook::PreroutingFirst).saturating_sub(at(Hook::PreroutingLast));
-        let prerouting = if missing <= held || !filtered("prerouting") { 0 } else { missing };
+        // Without connection tracking, fragments are put together behind this hook, and none is missing at its end.
+        let prerouting = if missing >= held { missing - held } else { missing };
+        let prerouting = if filtered("prerouting") { prerouting } else { 0 };
         let input = at(Hook::InputFirst).saturating_sub(at(Hook::InputLast));
         let seen = arrived.unwrap_or(0).min(at(Hook::Ingress));
         let ingress = seen

@@ -78,7 +78,11 @@ fn counted(
     udp: Option<&UdpCounts>,
     claims: &Claims,
 ) -> Received {
-    let accepted = arrived.and_then(|arrived| past_the_filter(plan, evidence, arrived));
+    let mut accepted = arrived.and_then(|arrived| past_the_filter(plan, evidence, arrived));
+    if let (Some(accepted), Some(udp)) = (&mut accepted, udp) {
+        // What was delivered was accepted.
+        *accepted = accepted.at_least(in_frames(plan, &udp.delivered).low());
+    }
     let most = accepted.as_ref().map(Amount::high).or(arrived).unwrap_or(0);
     let (delivered, consumed) = match (udp, arrived) {
         (Some(udp), Some(_)) => {
@@ -105,7 +109,7 @@ fn counted(
     for stage in [&mut received.delivered, &mut received.consumed].into_iter().flatten() {
         *stage = stage.at_most(come.high().saturating_sub(lost));
     }
-    received.by_prediction(plan, &mut open);
+    received.by_prediction(plan, evidence, &mut open);
     received.rest(plan, evidence, claims, &mut open);
     if let (Some(delivered), Some(consumed)) = (received.delivered.clone(), received.consumed.clone())
         && consumed != delivered
@@ -186,7 +190,11 @@ impl Received {
             (None, None) => return,
         };
         let foretold = name.known().map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
-        let frames = to_frames(plan, &packets, stage, &foretold);
+        let frames = if name.known() == Some(Cause::FragReasmTimeout) {
+            incomplete(plan, &packets, &foretold)
+        } else {
+            to_frames(plan, &packets, stage, &foretold)
+        };
         // What others of the namespace's packets came to, the counters hold too.
         let frames = if open.at(stage).is_some() { open.take(stage, &frames) } else { frames };
         if frames.is_zero() {
@@ -222,15 +230,18 @@ impl Received {
     }
 
     /// What no counter and no drop reason shows: martians, source routes, groups that nobody joined. The frame says it.
-    fn by_prediction(&mut self, plan: &Plan, open: &mut Open) {
+    fn by_prediction(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
         let mut seen: Vec<(Cause, Stage)> = Vec::new();
         for fate in &plan.fates {
             let (End::Lost(cause), stage) = (fate.end, fate.stage) else { continue };
+            let is_fragment = matches!(cause, Cause::FragReasmTimeout | Cause::DupFrag);
             if seen.contains(&(cause, stage)) || self.has(cause, stage) || has_its_own_counter(cause) {
                 continue;
             }
             seen.push((cause, stage));
             let foretold = predicted(plan, cause, stage);
+            // Where IPv6 reassembled nothing, connection tracking did, which is before the input hook.
+            let stage = if is_fragment && evidence.counter("Ip6ReasmReqds") == 0 { Stage::Accepted } else { stage };
             let packets = open.take(stage, &Amount::exact(foretold.frames.count() * plan.rounds));
             if packets.low() > 0 {
                 let mut loss = by_prediction(cause, packets, Layer::Predicted, &foretold);
@@ -321,8 +332,12 @@ impl Received {
                 let groups_are_open = row.cause == Cause::MulticastNotJoined && !unjoined(plan, true).is_empty();
                 // Where delivered can't be seen, nothing is said of it.
                 let unseen = stage == Stage::Delivered && self.delivered.is_none() && seen.is_zero();
+                // A rule may send datagrams to another port.
+                let is_redirected = row.cause == Cause::NoSocket
+                    && seen.high() < foretold
+                    && evidence.stack.as_ref().is_some_and(|stack| !stack.filters.is_empty());
                 // What a rule dropped met nothing else any more.
-                if is_open || groups_are_open || unseen || filtered && seen.high() < foretold {
+                if is_redirected || is_open || groups_are_open || unseen || filtered && seen.high() < foretold {
                     continue;
                 }
                 if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.name) {
@@ -344,6 +359,16 @@ impl Received {
 /// Whether each hook has a tap.
 fn has_hooks(stack: &crate::evidence::Stack) -> bool {
     stack.hooks.as_ref().is_some_and(|hooks| hooks.contains_key(&Hook::Ingress))
+}
+
+/// Datagrams that were given up as frames: those of their fragments that came.
+fn incomplete(plan: &Plan, datagrams: &Amount, foretold: &Predicted<'_>) -> Amount {
+    if datagrams.known() == Some(foretold.packets * plan.rounds) {
+        return Amount::exact(foretold.frames.count() * plan.rounds);
+    }
+    let most = plan.fates.iter().map(|fate| u64::from(fate.most_frames)).max().unwrap_or(1);
+    let why = "the kernel counts datagrams that it gave up, and not their fragments";
+    Amount::between(datagrams.low(), datagrams.high() * most.saturating_sub(1).max(1), why)
 }
 
 /// Packets as frames: the prediction knows how many fragments they came in.

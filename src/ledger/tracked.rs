@@ -33,7 +33,7 @@ pub(super) fn account(
     let mut functions: BTreeMap<Row, Claim> = BTreeMap::new();
     let mut consumed = 0;
     for (ending, frames) in ends {
-        let Some(row) = row(plan, ending, sockets) else {
+        let Some(row) = row(plan, evidence, ending, sockets) else {
             consumed += frames.count();
             continue;
         };
@@ -73,7 +73,7 @@ pub(super) fn account(
 }
 
 /// `None` for what was consumed.
-fn row(plan: &Plan, ending: &Ending, sockets: bool) -> Option<Row> {
+fn row(plan: &Plan, evidence: &Evidence, ending: &Ending, sockets: bool) -> Option<Row> {
     let lost = |cause: Cause| Row::Lost(cause.row().stage, Named::Known(cause));
     Some(match ending {
         Ending::Read => return None,
@@ -98,6 +98,12 @@ fn row(plan: &Plan, ending: &Ending, sockets: bool) -> Option<Row> {
             } else {
                 Row::Kernel(Stage::Delivered)
             }
+        }
+        Ending::Incomplete => {
+            // Where IPv6 reassembled nothing, connection tracking did, which is before the input hook.
+            let behind = evidence.counter("Ip6ReasmReqds") > 0;
+            let stage = if behind { Stage::Delivered } else { Stage::Accepted };
+            Row::Lost(stage, Named::Known(Cause::FragReasmTimeout))
         }
         Ending::Unseen { ip: true, udp: false } => Row::Kernel(Stage::Delivered),
         Ending::Unseen { ip: false, .. } => Row::Kernel(Stage::Accepted),

@@ -91,6 +91,7 @@ enum RawEnding {
     Closed,
     Dropped(usize),
     Used(usize, bool, bool),
+    Incomplete,
     Unseen(bool, bool),
 }
 
@@ -241,6 +242,7 @@ impl PacketTracker {
                 RawEnding::Used(place, ip, udp) => {
                     Ending::Used { function: functions.get(&self.places[place]).cloned(), ip, udp }
                 }
+                RawEnding::Incomplete => Ending::Incomplete,
                 RawEnding::Unseen(ip, udp) => Ending::Unseen { ip, udp },
             };
             ends.entry(ending).or_default().merge(&frames);
@@ -334,6 +336,8 @@ impl PacketTracker {
             RawEnding::Dropped(kind)
         } else if let Some(place) = packet.used {
             RawEnding::Used(place, ip, udp)
+        } else if packet.fragment.is_some_and(|key| self.fragments.contains_key(&key)) {
+            RawEnding::Incomplete
         } else {
             RawEnding::Unseen(ip, udp)
         }

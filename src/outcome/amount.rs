@@ -116,6 +116,12 @@ impl Amount {
         Self::between(self.low.min(most), self.high.min(most), self.why.clone())
     }
 
+    /// At least so many.
+    #[must_use]
+    pub fn at_least(&self, least: u64) -> Self {
+        Self::between(self.low.max(least), self.high.max(least), self.why.clone())
+    }
+
     /// Whether there is a number that both allow.
     pub fn meets(&self, other: &Self) -> bool {
         self.low <= other.high && other.low <= self.high
