@@ -174,7 +174,9 @@ impl StackWatch {
     /// Reads something between two looks at the taps, again and again until nothing of the receiver's own passed meanwhile: what is read
     /// and what the taps counted are of one moment then.
     pub(super) fn steady<T>(&self, read: &mut dyn FnMut() -> Result<T>) -> Result<Steady<T>> {
-        let Some(taps) = &self.taps else { return Ok(Steady { read: read()?, counts: Counts::default(), hooks: None, udp: None }) };
+        let Some(taps) = &self.taps else {
+            return Ok(Steady { read: read()?, counts: Counts::default(), hooks: None, udp: None });
+        };
         let own = |counts: &Counts| (counts.of(Tally::OwnUdp), counts.of(Tally::ClosedPorts));
         let mut before = lock(taps).counts()?;
         let mut tries = 0;

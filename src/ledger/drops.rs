@@ -113,10 +113,8 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
     };
     let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
     let is_told = matches!(name.name(), "TCP_CSUM" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
-    let own = matches!(
-        kind.protocol,
-        protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE
-    );
+    let own =
+        matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE);
     // What the kernel refuses of its own protocols (a segment without a connection) it has dealt with.
     if !is_told && (own || !sockets) { Meaning::Kernel(Stage::Delivered) } else { meaning }
 }

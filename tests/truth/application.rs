@@ -1,0 +1,236 @@
+//! The application under test, which writes down what it read: this program is it when its first argument is [`VERB`].
+//!
+//! Each datagram of the capture that it reads adds a line with its number to the file of the truth, so that the file is right however
+//! the application ends. Start at [`main`].
+#![expect(unsafe_code, reason = "socket options that no crate of ours wraps")]
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, recv, setsockopt, socket, sockopt,
+};
+
+use crate::frames::{MARK, PORT, RECEIVER};
+
+/// The first argument; the file of the truth and what the application does come next.
+pub(crate) const VERB: &str = "--application";
+
+/// The multicast group that the capture goes to.
+pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+
+/// More than any case sends.
+const LARGE: usize = 4 << 20;
+/// Room for a few datagrams.
+const SMALL: usize = 2_000;
+
+/// Does what the arguments say until a signal ends it.
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let [file, behaviour] = words.as_slice() else {
+        eprintln!("usage: {VERB} FILE BEHAVIOUR");
+        return ExitCode::FAILURE;
+    };
+    match File::options().append(true).create(true).open(file).and_then(|truth| behave(behaviour, Arc::new(truth))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{behaviour}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes the number of a datagram of the capture down.
+fn note(truth: &File, payload: &[u8]) -> io::Result<()> {
+    let Some(number) = payload.strip_prefix(MARK).and_then(|rest| rest.first_chunk()) else { return Ok(()) };
+    // One write, so that threads don't mix their lines.
+    (&*truth).write_all(format!("{}\n", u32::from_be_bytes(*number)).as_bytes())
+}
+
+fn read(truth: &File, socket: &UdpSocket, count: usize) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    for _ in 0..count {
+        let length = socket.recv(&mut buffer)?;
+        note(truth, &buffer[..length])?;
+    }
+    Ok(())
+}
+
+fn read_on(truth: &File, socket: &UdpSocket) -> io::Result<()> {
+    read(truth, socket, usize::MAX)
+}
+
+/// How a socket is opened.
+#[derive(Clone, Copy)]
+struct Opening {
+    buffer: usize,
+    share: bool,
+    port: u16,
+    v6: bool,
+}
+
+const PLAIN: Opening = Opening { buffer: LARGE, share: false, port: PORT, v6: false };
+
+fn open(opening: Opening) -> io::Result<UdpSocket> {
+    let Opening { buffer, share, port, v6 } = opening;
+    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let unbound: OwnedFd = socket(family, SockType::Datagram, SockFlag::empty(), None)?;
+    setsockopt(&unbound, sockopt::ReuseAddr, &share)?;
+    setsockopt(&unbound, sockopt::RcvBuf, &buffer)?;
+    let any = if v6 { "[::]" } else { "0.0.0.0" };
+    let address: SocketAddr = format!("{any}:{port}").parse().map_err(io::Error::other)?;
+    bind(unbound.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(UdpSocket::from(unbound))
+}
+
+fn set(socket: &UdpSocket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let (place, length) = (std::ptr::from_ref(&value).cast(), size_of::<i32>());
+    let length = libc::socklen_t::try_from(length).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `length` bytes of `value`, which is there until the call returns.
+    let status = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, place, length) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends to `to` again and again, from a thread.
+fn chatter(to: SocketAddr, bytes: usize, pause: Duration, segments: i32) -> io::Result<()> {
+    const UDP_SEGMENT: i32 = 103;
+    let own = UdpSocket::bind("0.0.0.0:0")?;
+    if segments > 0 {
+        set(&own, libc::IPPROTO_UDP, UDP_SEGMENT, segments)?;
+    }
+    spawn(move || {
+        loop {
+            // To a closed port every other call fails.
+            let _ = own.send_to(&vec![b'o'; bytes], to);
+            sleep(pause);
+        }
+    });
+    Ok(())
+}
+
+/// Reads what the application sends itself, from a thread.
+fn drain(socket: UdpSocket) {
+    spawn(move || while socket.recv(&mut [0; 65_536]).is_ok() {});
+}
+
+/// Runs a shell command after the first frames came.
+fn later(command: &'static str) {
+    spawn(move || {
+        sleep(Duration::from_millis(60));
+        Command::new("sh").args(["-c", command]).status()
+    });
+}
+
+fn join(socket: &UdpSocket, group: Ipv4Addr) -> io::Result<()> {
+    socket.join_multicast_v4(&group, &RECEIVER)
+}
+
+fn behave(behaviour: &str, truth: Arc<File>) -> io::Result<()> {
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let pause = Duration::from_millis(3);
+    let shared = Opening { share: true, ..PLAIN };
+    match behaviour {
+        "reads-v6" => return read_on(&truth, &open(Opening { v6: true, ..PLAIN })?),
+        "listens-elsewhere" => return read_on(&truth, &open(Opening { port: 9, ..PLAIN })?),
+        "reads-on-loopback" => {
+            let wrong = UdpSocket::bind(local(PORT))?;
+            return read_on(&truth, &wrong);
+        }
+        "small-buffer" | "small-buffer-v6" => {
+            let small = open(Opening { buffer: SMALL, v6: behaviour.ends_with("v6"), ..PLAIN })?;
+            read(&truth, &small, 1)?;
+            sleep(Duration::from_millis(400));
+            return read_on(&truth, &small);
+        }
+        "two-on-a-group-each-reads-half" => {
+            let (one, other) = (open(shared)?, open(shared)?);
+            join(&one, GROUP)?;
+            join(&other, GROUP)?;
+            read(&truth, &one, 20)?;
+            read(&truth, &other, 20)?;
+            sleep(Duration::from_millis(200));
+            return Ok(());
+        }
+        "two-on-a-group-one-idle" => {
+            let (one, idle) = (open(shared)?, open(Opening { buffer: SMALL, ..shared })?);
+            join(&one, GROUP)?;
+            join(&idle, GROUP)?;
+            return read_on(&truth, &one);
+        }
+        "connected-steals" => {
+            let (any, connected) = (open(shared)?, open(shared)?);
+            connected.connect("192.0.2.1:1003")?;
+            return read_on(&truth, &any);
+        }
+        "closes-with-data-queued" => {
+            let first = open(PLAIN)?;
+            read(&truth, &first, 10)?;
+            sleep(Duration::from_millis(50));
+            drop(first);
+            sleep(Duration::from_millis(20));
+            return read_on(&truth, &open(PLAIN)?);
+        }
+        _ => {}
+    }
+    let socket = open(PLAIN)?;
+    match behaviour {
+        "reads" => {}
+        "reads-late" => sleep(Duration::from_millis(2_500)),
+        "peeks" => {
+            for _ in 0..20 {
+                recv(socket.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_PEEK)?;
+            }
+            sleep(Duration::from_hours(1));
+        }
+        "sends-to-its-own-port" => chatter(local(PORT), 20, pause, 0)?,
+        "sends-to-another-port" => {
+            drain(open(Opening { port: 9_999, ..PLAIN })?);
+            chatter(local(9_999), 20, pause, 0)?;
+        }
+        "drops-its-own" => {
+            std::mem::forget(open(Opening { port: 9_999, buffer: SMALL, ..PLAIN })?);
+            chatter(local(9_999), 900, Duration::from_millis(1), 0)?;
+        }
+        "sends-segments" => {
+            drain(open(Opening { port: 9_999, ..PLAIN })?);
+            chatter(local(9_999), 1_000, pause, 100)?;
+        }
+        "sends-to-closed-ports" => chatter(local(8_125), 20, pause, 0)?,
+        "hears-its-own-multicast" | "hears-its-own-multicast-on-loopback" => {
+            let group = Ipv4Addr::new(224, 0, 0, 251);
+            let own = open(Opening { port: 5_353, ..shared })?;
+            join(&own, group)?;
+            drain(own);
+            chatter(SocketAddr::from((group, 5_353)), 20, pause, 0)?;
+        }
+        "talks-tcp-to-itself" => {
+            let listener = TcpListener::bind(local(7_777))?;
+            let mut stream = TcpStream::connect(local(7_777))?;
+            let (mut accepted, _) = listener.accept()?;
+            spawn(move || io::copy(&mut accepted, &mut io::sink()));
+            spawn(move || {
+                while stream.write_all(&[b'x'; 500]).is_ok() {
+                    sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        "encapsulates" => set(&socket, libc::IPPROTO_UDP, 100, 2)?,
+        "ends-early" => return read(&truth, &socket, 10),
+        "loses-its-address" => later("ip addr del 192.0.2.20/24 dev rx0"),
+        "loads-a-ruleset" => later(
+            "nft add table inet z; nft add chain inet z i '{ type filter hook input priority 0; }'; nft add rule inet z i udp dport 4739 drop",
+        ),
+        "loses-its-interface" => later("ip link del rx0"),
+        "filters-by-tc" => later("tc qdisc add dev rx0 clsact; tc filter add dev rx0 ingress matchall action drop"),
+        other => return Err(io::Error::other(format!("there is no behaviour `{other}`"))),
+    }
+    read_on(&truth, &socket)
+}

@@ -1,0 +1,266 @@
+//! The ledger against the truth: what the application itself says that it read, in many kinds of traffic, as root and as an ordinary
+//! user, and as closely as each level of evidence looks.
+//!
+//! This program has its own `main`, since it is the application under test as well. `TRUTH_ROUNDS=100` runs that often all kinds that don't
+//! wait for a reader, which is a part of `make soak`. Start reading at [`wrong`]; a filter on the command line runs the kinds of that name only.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test, but without `#[test]`")]
+
+mod application;
+#[path = "../common/mod.rs"]
+mod common;
+mod frames;
+mod kinds;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+use common::{User, fresh_folder, is_root, run, users};
+use kinds::{DATAGRAMS, Kind, kinds};
+
+/// How a run looks at the stack: for whom, and `--evidence`.
+type Mode = (User, &'static str);
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let [verb, rest @ ..] = words.as_slice()
+        && verb == application::VERB
+    {
+        return application::main(rest);
+    }
+    let arguments = Arguments::from_args();
+    let rounds = std::env::var("TRUTH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
+    let users: &[User] = if arguments.list { &[User::Caller] } else { users() };
+    let mut trials = Vec::new();
+    for round in 0..rounds {
+        let mut kinds = kinds();
+        if rounds > 1 {
+            kinds.retain(|kind| !waits(kind));
+        }
+        let suite = Arc::new(Suite { kinds, filter: arguments.filter.clone(), runs: OnceLock::new() });
+        for index in 0..suite.kinds.len() {
+            let modes: Vec<Mode> = modes(users, &suite.kinds[index]);
+            let name = suite.kinds[index].name;
+            let suite = Arc::clone(&suite);
+            let kind = if rounds > 1 { format!("round {}", round + 1) } else { String::new() };
+            trials.push(Trial::test(name, move || suite.is_true(index, &modes)).with_kind(kind));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whether its run ends only when its datagrams were not read for a long time.
+fn waits(kind: &Kind) -> bool {
+    kind.losses.iter().any(|(cause, _)| *cause == "NOT_READ") || kind.behaviour == "two-on-a-group-one-idle"
+}
+
+/// Each user as closely as the rate allows, and with counters alone.
+fn modes(users: &[User], kind: &Kind) -> Vec<Mode> {
+    let all = users.iter().flat_map(|user| [(*user, "auto"), (*user, "counters")]);
+    let all = all.filter(|(_, evidence)| *evidence == "auto" || !waits(kind));
+    all.filter(|(user, _)| !kind.needs_root || is_root() && *user == User::Caller).collect()
+}
+
+struct Suite {
+    kinds: Vec<Kind>,
+    filter: Option<String>,
+    runs: OnceLock<Runs>,
+}
+
+/// What was run, once for each mode.
+struct Runs {
+    folder: PathBuf,
+    outcomes: Vec<(Mode, BTreeMap<String, Value>)>,
+}
+
+impl Suite {
+    fn is_true(&self, index: usize, modes: &[Mode]) -> Result<(), Failed> {
+        let kind = &self.kinds[index];
+        let mut all = Vec::new();
+        for mode in modes {
+            let (_, outcomes) = self.runs().outcomes.iter().find(|(ran, _)| ran == mode).expect("each mode was run");
+            let outcome = outcomes.get(&slug(kind)).ok_or("it is not in the report")?;
+            if outcome["verdict"] == "skipped" {
+                println!("{} skipped as {mode:?}: {}", kind.name, outcome["skipped"]);
+                continue;
+            }
+            let truth = truth(&self.runs().folder, kind, *mode);
+            let exact = is_root() && mode.0 == User::Caller && outcome["ledger"]["layers"]["followed"] == true;
+            all.extend(wrong(kind, outcome, &truth, exact).into_iter().map(|what| format!("{mode:?}: {what}")));
+        }
+        if all.is_empty() { Ok(()) } else { Err(all.join("\n").into()) }
+    }
+
+    fn runs(&self) -> &Runs {
+        self.runs.get_or_init(|| {
+            let folder = fresh_folder("truth");
+            let program = folder.join("application");
+            fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+            let mut all: Vec<Mode> = Vec::new();
+            for kind in &self.kinds {
+                all.extend(modes(users(), kind));
+            }
+            all.sort_by_key(|(user, evidence)| (*user as u8, *evidence));
+            all.dedup();
+            let outcomes = all.into_iter().map(|mode| (mode, self.run_as(&folder, &program, mode))).collect();
+            Runs { folder, outcomes }
+        })
+    }
+
+    fn run_as(&self, folder: &Path, program: &Path, mode: Mode) -> BTreeMap<String, Value> {
+        let here = mode_folder(folder, mode);
+        fs::create_dir_all(&here).expect("a folder can be made");
+        for path in [&here] {
+            std::process::Command::new("chmod").arg("0777").arg(path).status().expect("chmod runs");
+        }
+        let named = |kind: &&Kind| self.filter.as_ref().is_none_or(|filter| kind.name.contains(filter));
+        for kind in self.kinds.iter().filter(named).filter(|kind| modes(users(), kind).contains(&mode)) {
+            let path = here.join(slug(kind));
+            fs::write(path.with_extension("pcap"), frames::pcap(&kind.frames)).expect("it can be written");
+            fs::write(path.with_extension("toml"), scenario(kind, program, &here)).expect("it can be written");
+        }
+        let words = [here.as_os_str(), "--jobs".as_ref(), "8".as_ref(), "--evidence".as_ref(), mode.1.as_ref()];
+        let run = run(mode.0, words);
+        let scenarios = run.report["scenarios"].as_array().unwrap_or_else(|| panic!("a report:\n{}", run.text));
+        let named = |outcome: &Value| (outcome["name"].as_str().unwrap_or_default().to_owned(), outcome.clone());
+        scenarios.iter().map(named).collect()
+    }
+}
+
+fn mode_folder(folder: &Path, (user, evidence): Mode) -> PathBuf {
+    folder.join(format!("{user:?}-{evidence}"))
+}
+
+fn slug(kind: &Kind) -> String {
+    kind.name.to_lowercase().replace(' ', "-")
+}
+
+fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
+    let Kind { behaviour, ruleset, repeat, .. } = kind;
+    let slug = slug(kind);
+    let truth = here.join(&slug).with_extension("truth");
+    let port = if *behaviour == "listens-elsewhere" { 9 } else { frames::PORT };
+    let ruleset = if ruleset.is_empty() { String::new() } else { format!("ruleset = '''\n{ruleset}\n'''\n") };
+    let require = if ruleset.is_empty() { "" } else { "[require]\ncommands = [\"nft\"]\n" };
+    format!(
+        "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
+         [receiver]\ncommand = [{program:?}, \"{verb}\", {truth:?}, \"{behaviour}\"]\nlistens = [\"udp:{port}\"]\n\
+         settle = \"100ms\"\n[lab]\naddresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
+         [expect]\nconsumed = \"all\"\n",
+        verb = application::VERB,
+    )
+}
+
+/// The numbers of the datagrams that the application read.
+fn truth(folder: &Path, kind: &Kind, mode: Mode) -> Vec<u64> {
+    let path = mode_folder(folder, mode).join(slug(kind)).with_extension("truth");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut numbers: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// What the report says otherwise than the application. `exact`: whether each packet was followed.
+fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String> {
+    let mut all = Vec::new();
+    let ledger = &outcome["ledger"];
+    if ledger.is_null() {
+        return vec![format!("no ledger: {} {}", outcome["verdict"], outcome["problems"])];
+    }
+    // Identical frames have one number, and each counts; a datagram that several sockets read counts once.
+    let identical = kind.frames.windows(2).any(|pair| pair[0] == pair[1]);
+    let datagrams = if identical || kind.repeat > 1 {
+        truth.len() as u64
+    } else {
+        truth.iter().collect::<BTreeSet<_>>().len() as u64
+    };
+    let frames = datagrams * kind.frames_each;
+    let (low, high) = range(&ledger["consumed"]);
+    if frames < low || frames > high {
+        all.push(format!("consumed is {}, and the application read {frames} frames", ledger["consumed"]));
+    }
+    if low != high && (exact || !kind.may_be_open) {
+        all.push(format!("consumed is not exact: {}", ledger["consumed"]));
+    }
+    if outcome["verdict"] == "pass" && !all_were_read(kind, datagrams) {
+        all.push(format!("it passes, and {datagrams} datagrams were read"));
+    }
+    let lost = ledger["losses"].as_array().into_iter().flatten();
+    for loss in lost.clone().filter(|loss| loss["cause"] != "KERNEL") {
+        let cause = loss["cause"].as_str().unwrap_or_default();
+        match kind.losses.iter().find(|(expected, _)| *expected == cause) {
+            None => all.push(format!("{} frames lost as {cause}", loss["packets"])),
+            Some((_, Some(expected))) => {
+                let (low, high) = range(&loss["packets"]);
+                if *expected < low || *expected > high {
+                    all.push(format!("{} frames lost as {cause}, and {expected} were", loss["packets"]));
+                }
+            }
+            Some((_, None)) => {}
+        }
+    }
+    all.extend(sums(ledger));
+    if exact && !identical && kind.repeat == 1 && kind.frames_each == 1 && kind.frames.len() == DATAGRAMS as usize {
+        all.extend(wrong_numbers(ledger, truth));
+    }
+    all
+}
+
+fn all_were_read(kind: &Kind, datagrams: u64) -> bool {
+    let identical = kind.frames.windows(2).any(|pair| pair[0] == pair[1]);
+    datagrams == if identical { kind.frames.len() as u64 } else { u64::from(DATAGRAMS) * kind.repeat }
+}
+
+/// The losses' frames are those that the application did not read: frame 1 has number 0.
+fn wrong_numbers(ledger: &Value, truth: &[u64]) -> Option<String> {
+    let mut lost = BTreeSet::new();
+    for loss in ledger["losses"].as_array()? {
+        for range in loss["frames"].as_str().unwrap_or_default().split(',').filter(|range| !range.is_empty()) {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            lost.extend(first.parse::<u64>().ok()?..=last.parse::<u64>().ok()?);
+        }
+    }
+    let unread: BTreeSet<u64> =
+        (0..u64::from(DATAGRAMS)).filter(|number| !truth.contains(number)).map(|number| number + 1).collect();
+    (lost != unread).then(|| format!("lost are {lost:?}, and not read were {unread:?}"))
+}
+
+/// The lowest and the highest number that a count allows.
+fn range(count: &Value) -> (u64, u64) {
+    match count.as_u64() {
+        Some(count) => (count, count),
+        None => (count["at-least"].as_u64().unwrap_or(0), count["at-most"].as_u64().unwrap_or(u64::MAX)),
+    }
+}
+
+/// Each stage's frames are the next stage's and the losses between them.
+fn sums(ledger: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for (before, after) in
+        [("sent", "arrived"), ("arrived", "accepted"), ("accepted", "delivered"), ("delivered", "consumed")]
+    {
+        let losses = ledger["losses"].as_array().into_iter().flatten().filter(|loss| loss["stage"] == after);
+        let (low, high) =
+            losses.map(|loss| range(&loss["packets"])).fold((0, 0), |sum, loss| (sum.0 + loss.0, sum.1 + loss.1));
+        let ((least, most), (from, to)) = (range(&ledger[before]), range(&ledger[after]));
+        if least.saturating_sub(high) > to || most < from + low {
+            all.push(format!("{} {before} less {low} to {high} are not {} {after}", ledger[before], ledger[after]));
+        }
+    }
+    all
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        if std::env::var_os("RESTAGE_KEEP").is_none() {
+            drop(fs::remove_dir_all(&self.folder));
+        }
+    }
+}
