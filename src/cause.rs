@@ -156,7 +156,7 @@ pub const TABLE: [Row; 41] = [
         stage: Stage::Accepted,
         why: "an XDP program on the interface took the frame before the stack saw it: it dropped, sent back or redirected it",
         signs: "`ip link show IFACE` lists a program; reason XDP",
-        fix: "look at what the application attaches to the interface; expect `sent` instead of `consumed` where it reads by XDP",
+        fix: "where the application reads by XDP, expect `drops = { XDP = \"all\" }` and judge what it made of the packets: `[[expect.output]]`",
         machine: "`ip link set IFACE xdp off` removes the program",
     },
     Row {

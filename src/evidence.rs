@@ -228,6 +228,8 @@ pub struct Evidence {
     pub counters: Option<BTreeMap<String, u64>>,
     /// The receiver's stack; `None` with a target.
     pub stack: Option<Stack>,
+    /// Whether an XDP program was attached to the receiver's interface at the end.
+    pub xdp: bool,
     /// The receiver's UDP sockets, each that was seen.
     pub sockets: Vec<SocketRecord>,
     /// The run's limit came before everything was accounted for.

@@ -158,6 +158,7 @@ pub(super) struct Moment {
     pub(super) sockets: Vec<SocketRecord>,
     pub(super) hooks: Option<BTreeMap<Hook, u64>>,
     pub(super) udp: Option<UdpInput>,
+    pub(super) xdp: bool,
 }
 
 impl Observer {
@@ -232,7 +233,8 @@ impl Observer {
         if let Some(dropped) = lab.sender.read()?.since(&lab.sender_before).get("if.tx.dropped") {
             counters.insert("tx.dropped".to_owned(), dropped);
         }
-        Ok(Moment { arrived, counters, sockets, hooks: steady.hooks, udp: steady.udp })
+        let xdp = lab.counters.has_xdp();
+        Ok(Moment { arrived, counters, sockets, hooks: steady.hooks, udp: steady.udp, xdp })
     }
 
     /// Ends observing, and says what was seen.
@@ -260,6 +262,7 @@ impl Observer {
             arriving: watched.arriving,
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
+            xdp: settled.moment.xdp,
             sockets: settled.moment.sockets,
             timed_out: settled.timed_out,
             ..Evidence::default()

@@ -38,8 +38,12 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledge
         let met = met(drop.count, &actual, ledger.selected);
         let problem = (met != Met::Yes).then(|| {
             if met == Met::Open {
-                return undecided(&format!("{} lost as {}", words(drop.count, ledger.selected), drop.cause), &actual)
-                    .at(&scenario.source, Some(drop.span.clone()));
+                return undecided(
+                    &format!("{} lost as {}", words(drop.count, ledger.selected), drop.cause),
+                    &actual,
+                    ledger,
+                )
+                .at(&scenario.source, Some(drop.span.clone()));
             }
             let problem = Problem::error(format!(
                 "expected {} lost as {}, {} were",
@@ -116,7 +120,7 @@ fn stage(scenario: &Scenario, ledger: &Ledger, wanted: &Wanted) -> Check {
         let expected = words(wanted.count, wanted.base);
         match &wanted.actual {
             Some(actual) if met == Some(Met::Open) => {
-                undecided(&format!("{expected} {name}"), actual).at(&scenario.source, wanted.span.clone())
+                undecided(&format!("{expected} {name}"), actual, ledger).at(&scenario.source, wanted.span.clone())
             }
             None if wanted.stage == Stage::Accepted => {
                 let why = ledger.layers.as_ref().map_or("", |layers| layers.taps_why.as_str());
@@ -257,11 +261,19 @@ fn met(count: Count, actual: &Amount, base: u64) -> Met {
 }
 
 /// The evidence leaves a range that doesn't decide it.
-fn undecided(expected: &str, actual: &Amount) -> Problem {
+fn undecided(expected: &str, actual: &Amount, ledger: &Ledger) -> Problem {
     let (low, high) = (thousands(actual.low()), thousands(actual.high()));
+    let is_followed = ledger.layers.as_ref().is_some_and(|layers| layers.followed);
+    let fix = if is_followed {
+        format!("expect what the evidence can decide, such as `\">= {}\"`", actual.low())
+    } else {
+        "run it as root, where each packet is followed to its reader; or let the application use a socket of its own for what it sends \
+         itself"
+            .to_owned()
+    };
     Problem::error(format!("expected {expected}; can't be decided: the evidence says between {low} and {high}"))
         .why(actual.why().to_owned())
-        .fix("run it as root, where each packet is followed to its reader; or let the application send what it sends itself elsewhere")
+        .fix(fix)
 }
 
 fn holds(count: Count, actual: u64, base: u64) -> bool {

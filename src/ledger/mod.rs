@@ -30,15 +30,22 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         losses.extend(missing(arriving, evidence));
         arriving.arrived
     });
-    let received = received::account(scenario, plan, evidence, arrived);
+    let mut received = received::account(scenario, plan, evidence, arrived);
     losses.extend(received.losses);
+    let taken = evidence.arriving.as_ref().filter(|_| evidence.xdp).map_or(0, |arriving| arriving.missing.count());
+    if taken > 0 {
+        // The program may have given the frames to the application (AF_XDP), or sent them elsewhere.
+        (received.delivered, received.consumed) = (None, None);
+        losses.retain(|loss| loss.stage <= Stage::Accepted);
+    }
+    let arrived = arrived.map(|seen| Amount::between(seen, seen + taken, BEFORE_XDP));
     let seen = |count: fn(&Arriving) -> u64| evidence.arriving.as_ref().map_or(0, count);
     Ledger {
         read: plan.counts.read * plan.rounds,
         selected,
         rewritten: selected,
         sent: evidence.sending.sent,
-        arrived: arrived.map(Amount::exact),
+        arrived,
         accepted: received.accepted,
         delivered: received.delivered,
         consumed: received.consumed,
@@ -123,6 +130,9 @@ fn unsent(evidence: &Evidence) -> Vec<Loss> {
     .collect()
 }
 
+/// Why it isn't known what arrived.
+const BEFORE_XDP: &str = "an XDP program on the receiver's interface takes frames before they can be counted";
+
 /// What was sent, and not seen on the receiver's wire.
 fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
     if arriving.missing.is_empty() {
@@ -130,7 +140,14 @@ fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
     }
     let frames = Some(arriving.missing.to_string());
     let dropped = evidence.counter("tx.dropped");
-    let mut loss = if dropped >= arriving.missing.count() {
+    if evidence.xdp {
+        return Some(loss(Cause::Xdp, arriving.missing.count(), Layer::Stage, frames));
+    }
+    let backlog =
+        evidence.stack.as_ref().and_then(|stack| stack.reasons.as_ref()?.get(Cause::CpuBacklog.name()).copied());
+    let mut loss = if backlog.is_some_and(|dropped| dropped >= arriving.missing.count()) {
+        loss(Cause::CpuBacklog, arriving.missing.count(), Layer::Kernel, frames)
+    } else if dropped >= arriving.missing.count() {
         let mut loss = loss(Cause::InterfaceDown, arriving.missing.count(), Layer::Stage, frames);
         loss.why = format!("the sending interface dropped {dropped} frames (tx.dropped): it, or its peer, was down");
         loss

@@ -89,6 +89,8 @@ impl<Name: Into<Arc<str>>> FromIterator<(Name, u64)> for Counters {
 pub struct CountersReader {
     tables: Vec<Table>,
     links: Channel,
+    /// Asks for the interface itself.
+    facts: interface::Links,
     interface: u32,
     link_names: Vec<(Arc<str>, usize)>,
     loopback_name: Arc<str>,
@@ -123,11 +125,17 @@ impl CountersReader {
         Ok(Self {
             tables,
             links: Channel::open(NETLINK_ROUTE).map_err(|error| unanswered(&error))?,
+            facts: interface::Links::open().map_err(|error| unanswered(&error))?,
             interface: facts.index,
             link_names: LINK_FIELDS.map(|(name, field)| (name.into(), field)).to_vec(),
             loopback_name: "lo.rx.packets".into(),
             buffer: vec![0; 32 << 10],
         })
+    }
+
+    /// Whether an XDP program is attached to the interface now; `false` where the interface is gone.
+    pub fn has_xdp(&mut self) -> bool {
+        matches!(self.facts.by_index(self.interface), Ok(Some(facts)) if facts.xdp)
     }
 
     /// The counters as they stand. Those of an interface that is gone are absent.

@@ -19,6 +19,9 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_XDP: u16 = 43;
+/// One byte: how a program is attached, 0 for none.
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IFF_UP: u32 = 1;
 const IFF_RUNNING: u32 = 0x40;
 /// `IFNAMSIZ` with the closing zero.
@@ -54,6 +57,8 @@ pub struct InterfaceFacts {
     pub mtu_bytes: u32,
     /// `None` where its addresses don't have 6 bytes.
     pub mac: Option<MacAddr>,
+    /// Whether an XDP program is attached to it.
+    pub xdp: bool,
 }
 
 /// The interface of this name in the calling thread's network namespace; `None` when there is none.
@@ -221,12 +226,17 @@ fn read(payload: &[u8]) -> Option<InterfaceFacts> {
         running: flags & IFF_UP != 0 && flags & IFF_RUNNING != 0,
         mtu_bytes: 0,
         mac: None,
+        xdp: false,
     };
     for (kind, content) in Attributes(payload.get(IFINFOMSG..)?) {
         match kind {
             IFLA_IFNAME => facts.name = String::from_utf8_lossy(text(content)).into_owned(),
             IFLA_ADDRESS => facts.mac = content.try_into().ok().map(MacAddr),
             IFLA_MTU => facts.mtu_bytes = u32_at(content, 0)?,
+            IFLA_XDP => {
+                let attached = |(kind, how): (u16, &[u8])| kind == IFLA_XDP_ATTACHED && how.first() != Some(&0);
+                facts.xdp = Attributes(content).any(attached);
+            }
             IFLA_LINKINFO
                 if Attributes(content).any(|(kind, name)| kind == IFLA_INFO_KIND && text(name) == b"veth") =>
             {

@@ -10,7 +10,6 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         eprintln!("usage: {VERB} FILE BEHAVIOUR");
         return ExitCode::FAILURE;
     };
-    match File::options().append(true).create(true).open(file).and_then(|truth| behave(behaviour, Arc::new(truth))) {
+    match File::options().append(true).create(true).open(file).and_then(|truth| behave(behaviour, &truth)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{behaviour}: {error}");
@@ -118,44 +117,44 @@ fn chatter(to: SocketAddr, bytes: usize, pause: Duration, segments: i32) -> io::
 
 /// Reads what the application sends itself, from a thread.
 fn drain(socket: UdpSocket) {
-    spawn(move || while socket.recv(&mut [0; 65_536]).is_ok() {});
+    spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        while socket.recv(&mut buffer).is_ok() {}
+    });
 }
 
-/// Runs a shell command after the first frames came.
-fn later(command: &'static str) {
-    spawn(move || {
-        sleep(Duration::from_millis(60));
-        Command::new("sh").args(["-c", command]).status()
-    });
+/// Runs a shell command once some datagrams came.
+fn then(truth: &File, socket: &UdpSocket, command: &str) -> io::Result<()> {
+    read(truth, socket, 5)?;
+    Command::new("sh").args(["-c", command]).status().map(|_| ())
 }
 
 fn join(socket: &UdpSocket, group: Ipv4Addr) -> io::Result<()> {
     socket.join_multicast_v4(&group, &RECEIVER)
 }
 
-fn behave(behaviour: &str, truth: Arc<File>) -> io::Result<()> {
+fn behave(behaviour: &str, truth: &File) -> io::Result<()> {
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let pause = Duration::from_millis(3);
     let shared = Opening { share: true, ..PLAIN };
     match behaviour {
-        "reads-v6" => return read_on(&truth, &open(Opening { v6: true, ..PLAIN })?),
-        "listens-elsewhere" => return read_on(&truth, &open(Opening { port: 9, ..PLAIN })?),
+        "reads-v6" => return read_on(truth, &open(Opening { v6: true, ..PLAIN })?),
+        "listens-elsewhere" => return read_on(truth, &open(Opening { port: 9, ..PLAIN })?),
         "reads-on-loopback" => {
             let wrong = UdpSocket::bind(local(PORT))?;
-            return read_on(&truth, &wrong);
+            return read_on(truth, &wrong);
         }
         "small-buffer" | "small-buffer-v6" => {
             let small = open(Opening { buffer: SMALL, v6: behaviour.ends_with("v6"), ..PLAIN })?;
-            read(&truth, &small, 1)?;
+            read(truth, &small, 1)?;
             sleep(Duration::from_millis(400));
-            return read_on(&truth, &small);
+            return read_on(truth, &small);
         }
         "two-on-a-group-each-reads-half" => {
             let (one, other) = (open(shared)?, open(shared)?);
             join(&one, GROUP)?;
             join(&other, GROUP)?;
-            read(&truth, &one, 20)?;
-            read(&truth, &other, 20)?;
+            read(truth, &one, 20)?;
+            read(truth, &other, 20)?;
             sleep(Duration::from_millis(200));
             return Ok(());
         }
@@ -163,23 +162,31 @@ fn behave(behaviour: &str, truth: Arc<File>) -> io::Result<()> {
             let (one, idle) = (open(shared)?, open(Opening { buffer: SMALL, ..shared })?);
             join(&one, GROUP)?;
             join(&idle, GROUP)?;
-            return read_on(&truth, &one);
+            return read_on(truth, &one);
         }
         "connected-steals" => {
             let (any, connected) = (open(shared)?, open(shared)?);
             connected.connect("192.0.2.1:1003")?;
-            return read_on(&truth, &any);
+            return read_on(truth, &any);
         }
         "closes-with-data-queued" => {
             let first = open(PLAIN)?;
-            read(&truth, &first, 10)?;
+            read(truth, &first, 10)?;
             sleep(Duration::from_millis(50));
             drop(first);
             sleep(Duration::from_millis(20));
-            return read_on(&truth, &open(PLAIN)?);
+            return read_on(truth, &open(PLAIN)?);
         }
         _ => {}
     }
+    with_one_socket(behaviour, truth)
+}
+
+/// Behaviours of an application with one socket for the capture's datagrams.
+fn with_one_socket(behaviour: &str, truth: &File) -> io::Result<()> {
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let pause = Duration::from_millis(3);
+    let shared = Opening { share: true, ..PLAIN };
     let socket = open(PLAIN)?;
     match behaviour {
         "reads" => {}
@@ -223,14 +230,18 @@ fn behave(behaviour: &str, truth: Arc<File>) -> io::Result<()> {
             });
         }
         "encapsulates" => set(&socket, libc::IPPROTO_UDP, 100, 2)?,
-        "ends-early" => return read(&truth, &socket, 10),
-        "loses-its-address" => later("ip addr del 192.0.2.20/24 dev rx0"),
-        "loads-a-ruleset" => later(
+        "ends-early" => return read(truth, &socket, 10),
+        "loses-its-address" => then(truth, &socket, "ip addr del 192.0.2.20/24 dev rx0")?,
+        "loads-a-ruleset" => then(
+            truth,
+            &socket,
             "nft add table inet z; nft add chain inet z i '{ type filter hook input priority 0; }'; nft add rule inet z i udp dport 4739 drop",
-        ),
-        "loses-its-interface" => later("ip link del rx0"),
-        "filters-by-tc" => later("tc qdisc add dev rx0 clsact; tc filter add dev rx0 ingress matchall action drop"),
+        )?,
+        "loses-its-interface" => then(truth, &socket, "ip link del rx0")?,
+        "filters-by-tc" => {
+            then(truth, &socket, "tc qdisc add dev rx0 clsact; tc filter add dev rx0 ingress matchall action drop")?
+        }
         other => return Err(io::Error::other(format!("there is no behaviour `{other}`"))),
     }
-    read_on(&truth, &socket)
+    read_on(truth, &socket)
 }

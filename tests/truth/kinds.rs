@@ -131,7 +131,7 @@ fn fragmented() -> Vec<Kind> {
     let reversed = |number| fragments(number).into_iter().rev().collect::<Vec<_>>();
     let without = |number: u32, lost: usize| {
         let mut pieces = fragments(number);
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             pieces.remove(lost);
         }
         pieces

@@ -117,11 +117,13 @@ impl Suite {
     fn run_as(&self, folder: &Path, program: &Path, mode: Mode) -> BTreeMap<String, Value> {
         let here = mode_folder(folder, mode);
         fs::create_dir_all(&here).expect("a folder can be made");
-        for path in [&here] {
-            std::process::Command::new("chmod").arg("0777").arg(path).status().expect("chmod runs");
-        }
+        std::process::Command::new("chmod").arg("0777").arg(&here).status().expect("chmod runs");
         let named = |kind: &&Kind| self.filter.as_ref().is_none_or(|filter| kind.name.contains(filter));
-        for kind in self.kinds.iter().filter(named).filter(|kind| modes(users(), kind).contains(&mode)) {
+        let mut kinds = self.kinds.iter().filter(named).filter(|kind| modes(users(), kind).contains(&mode)).peekable();
+        if kinds.peek().is_none() {
+            return BTreeMap::new();
+        }
+        for kind in kinds {
             let path = here.join(slug(kind));
             fs::write(path.with_extension("pcap"), frames::pcap(&kind.frames)).expect("it can be written");
             fs::write(path.with_extension("toml"), scenario(kind, program, &here)).expect("it can be written");
@@ -151,9 +153,11 @@ fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
     let require = if ruleset.is_empty() { "" } else { "[require]\ncommands = [\"nft\"]\n" };
     format!(
         "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
-         [receiver]\ncommand = [{program:?}, \"{verb}\", {truth:?}, \"{behaviour}\"]\nlistens = [\"udp:{port}\"]\n\
+         [receiver]\ncommand = [\"{program}\", \"{verb}\", \"{truth}\", \"{behaviour}\"]\nlistens = [\"udp:{port}\"]\n\
          settle = \"100ms\"\n[lab]\naddresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
          [expect]\nconsumed = \"all\"\n",
+        program = program.display(),
+        truth = truth.display(),
         verb = application::VERB,
     )
 }

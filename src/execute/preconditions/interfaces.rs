@@ -141,6 +141,7 @@ mod tests {
             running,
             mtu_bytes: 1500,
             mac: None,
+            xdp: false,
         };
         let at_least = At::default_value(Wanted::Compared(Comparison { operator: Operator::AtLeast, than: 9000 }));
         let gro = |on| OffloadRule { offload: Offload::GenericReceive, on, span: 0..0 };
