@@ -181,3 +181,62 @@ fn more_reasons_than_records_are_counted_without_frames() {
     let ledger = account(&scenario, &plan, &evidence);
     assert_eq!(losses(&ledger), [(Stage::Delivered, "NO_SOCKET", 5, Layer::Kernel, None)]);
 }
+
+/// Each pair of causes of one stage: where both counters moved by all that is missing, the row that a packet meets first is served.
+#[test]
+fn the_cause_that_a_packet_meets_first_is_served_first() {
+    let counters = [
+        ("if.rx.otherhost", "OTHERHOST"),
+        ("IpExt.InTruncatedPkts", "PKT_TOO_SMALL"),
+        ("Ip6InHdrErrors", "IP_INHDR"),
+        ("Ip6InDiscards", "IPV6DISABLED"),
+        ("TcpExt.IPReversePathFilter", "IP_RPFILTER"),
+        ("Ip.InAddrErrors", "IP_INADDRERRORS"),
+        ("IpExt.InNoRoutes", "IP_INNOROUTES"),
+        ("Ip.ForwDatagrams", "FORWARDED"),
+    ];
+    let (scenario, plan) = delivered();
+    let place = |cause: &str| crate::cause::TABLE.iter().position(|row| row.name == cause);
+    for (one, first) in counters {
+        for (other, second) in counters.into_iter().filter(|(_, cause)| place(cause) > place(first)) {
+            let evidence = evidence(&plan, &[(other, 8), (one, 8)], Some([8, 0, 0, 0, 0]));
+            let ledger = account(&scenario, &plan, &evidence);
+            assert_eq!(losses(&ledger)[0].1, first, "{first} before {second}");
+            assert_eq!(ledger.losses.len(), 1, "{first} and {second}: {:?}", ledger.losses);
+        }
+    }
+}
+
+#[test]
+fn own_datagrams_are_no_part_of_the_ledger() {
+    let (scenario, plan) = delivered();
+    let counters = [("Udp.InDatagrams", 28), ("Udp.NoPorts", 5)];
+    let mut evidence = evidence(&plan, &counters, Some([8; 5]));
+    let udp = UdpInput { captured: 8, own: 25, own_to_ports: Some(0), own_unreachable: 5, ..UdpInput::default() };
+    evidence.stack.as_mut().expect("a lab").udp = Some(udp);
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!(losses(&ledger), []);
+    assert_eq!(ledger.consumed, Some(Amount::exact(8)));
+}
+
+#[test]
+fn drops_that_may_be_of_own_datagrams_leave_a_range() {
+    let (scenario, plan) = delivered();
+    let counters = [("Udp.InDatagrams", 9), ("Udp.InErrors", 3), ("Udp.RcvbufErrors", 3)];
+    let mut evidence = evidence(&plan, &counters, Some([8; 5]));
+    let udp = UdpInput { captured: 8, own: 4, own_to_ports: Some(4), ..UdpInput::default() };
+    evidence.stack.as_mut().expect("a lab").udp = Some(udp);
+    let ledger = account(&scenario, &plan, &evidence);
+    let consumed = ledger.consumed.clone().expect("seen");
+    assert_eq!((consumed.low(), consumed.high()), (5, 8), "{ledger:#?}");
+    assert_eq!(contradiction(&ledger), None, "{ledger:#?}");
+}
+
+#[test]
+fn a_ledger_that_does_not_add_up_is_noticed() {
+    let (scenario, plan) = delivered();
+    let mut ledger = account(&scenario, &plan, &evidence(&plan, &[("Udp.InDatagrams", 8)], Some([8; 5])));
+    assert_eq!(contradiction(&ledger), None);
+    ledger.accepted = Some(Amount::exact(7));
+    assert!(contradiction(&ledger).is_some_and(|what| what.contains("8 Arrived less 0 lost are not 7 Accepted")));
+}

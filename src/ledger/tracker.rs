@@ -121,7 +121,8 @@ impl PacketTracker {
     pub fn queue(&mut self, position: Option<u64>, socket: u64) {
         // No datagram comes into a queue twice: this is one that was queued together with it.
         let known = position.and_then(|position| self.packet(position));
-        let position = known.filter(|packet| packet.socket != Some(socket)).and(position);
+        let is_new = |packet: &&mut Packet| packet.socket != Some(socket) && packet.dropped.is_none();
+        let position = known.filter(is_new).and(position);
         let queue = self.queues.entry(socket).or_default();
         let is_read = queue.early_reads > 0;
         if is_read {
@@ -178,8 +179,9 @@ impl PacketTracker {
         if closing || late {
             packet.queued -= 1;
         }
+        // The kernel uses addresses again: what is said of a packet after its drop is about another one.
         if !closing && (late || !clone) {
-            packet.dropped = Some(index);
+            packet.dropped.get_or_insert(index);
         }
         if closing || late {
             self.take_out(position);
@@ -423,3 +425,6 @@ fn fragment_key(packet: &[u8]) -> Option<FragmentKey> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
