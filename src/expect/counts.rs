@@ -203,7 +203,10 @@ fn losses(scenario: &Scenario, ledger: &Ledger, wanted: &[Wanted], checks: &[Che
         .min()
         .unwrap_or(0);
     // Delivered and consumed are about datagrams: what only other protocols can be lost by is not judged by them.
-    let not_datagrams = [Cause::IpNoproto.name(), Cause::TcpCsum.name(), Cause::Kernel.name()];
+    let mut not_datagrams = vec![Cause::Kernel.name()];
+    if last >= Stage::Delivered {
+        not_datagrams.extend([Cause::IpNoproto, Cause::TcpCsum, Cause::UnhandledProto].map(Cause::name));
+    }
     let judged: Vec<&Loss> = ledger
         .losses
         .iter()

@@ -116,6 +116,14 @@ impl RouteSocket {
         self.ask(RouteNetlinkMessage::SetLink(link), 0).map(drop)
     }
 
+    /// Lets the kernel split what is to be split before the interface and not behind it: each packet on it is one datagram.
+    pub(super) fn split_segments(&mut self, index: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes = vec![LinkAttribute::GsoMaxSegs(1)];
+        self.ask(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+    }
+
     /// Gives the interface an address. The prefix's own route is left out, since it would need ARP.
     pub(super) fn add_address(&mut self, index: u32, address: IpNet) -> io::Result<()> {
         let mut message = AddressMessage::default();

@@ -324,6 +324,8 @@ impl<'a> Receiver<'a> {
             netlink.bring_up(index)
         };
         up(&mut self.netlink, "lo").map_err(|error| system("bring `lo` up", &error))?;
+        // What the application sends itself in segments (UDP_SEGMENT) is counted one by one then. An old kernel can't: it counts too few.
+        let _ = self.netlink.index("lo").and_then(|index| self.netlink.split_segments(index));
         up(&mut self.netlink, RECEIVER_INTERFACE)
             .and_then(|()| up(sending, SENDER_INTERFACE))
             .and_then(|()| sending.wait_operational(SENDER_INTERFACE, CARRIER_LIMIT))

@@ -109,7 +109,17 @@ fn counted(
     for stage in [&mut received.delivered, &mut received.consumed].into_iter().flatten() {
         *stage = stage.at_most(come.high().saturating_sub(lost));
     }
+    let cause = Cause::UdpEncap;
+    if udp.is_some_and(|udp| udp.encapsulated) && !received.has(cause, Stage::Delivered) {
+        let most = open.at(Stage::Delivered).map_or(0, |open| open.high());
+        let why = "the kernel does not count what it takes out of an encapsulation socket";
+        let packets = open.take(Stage::Delivered, &Amount::between(0, most, why));
+        if packets.high() > 0 {
+            received.losses.push(loss(cause, packets, Layer::Stage, None));
+        }
+    }
     received.by_prediction(plan, evidence, &mut open);
+    received.held_by_tracking(plan, evidence, &mut open);
     received.rest(plan, evidence, claims, &mut open);
     if let (Some(delivered), Some(consumed)) = (received.delivered.clone(), received.consumed.clone())
         && consumed != delivered
@@ -242,9 +252,12 @@ impl Received {
             let foretold = predicted(plan, cause, stage);
             // Where IPv6 reassembled nothing, connection tracking did, which is before the input hook.
             let stage = if is_fragment && evidence.counter("Ip6ReasmReqds") == 0 { Stage::Accepted } else { stage };
-            let packets = open.take(stage, &Amount::exact(foretold.frames.count() * plan.rounds));
+            let all = Amount::exact(foretold.frames.count() * plan.rounds);
+            let packets = open.take(stage, &all);
             if packets.low() > 0 {
+                let is_all = packets == all;
                 let mut loss = by_prediction(cause, packets, Layer::Predicted, &foretold);
+                loss.frames = loss.frames.filter(|_| is_all);
                 loss.stage = stage;
                 self.losses.push(loss);
             }
@@ -253,10 +266,30 @@ impl Received {
         let groups = unjoined(plan, true);
         let cause = Cause::MulticastNotJoined;
         if !self.has(cause, cause.row().stage) {
-            let packets = open.take(cause.row().stage, &Amount::exact(groups.count() * plan.rounds));
+            let all = Amount::exact(groups.count() * plan.rounds);
+            let packets = open.take(cause.row().stage, &all);
             if packets.low() > 0 {
-                self.losses.push(loss(cause, packets, Layer::Predicted, Some(groups.to_string())));
+                let frames = (packets == all).then(|| groups.to_string());
+                self.losses.push(loss(cause, packets, Layer::Predicted, frames));
             }
+        }
+    }
+
+    /// IPv6 fragments that connection tracking holds, since a rule dropped others of their datagrams: no counter shows them.
+    fn held_by_tracking(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
+        let is_six =
+            |fate: &&Fate| matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6());
+        let fragmented = plan.fates.iter().filter(is_six).any(|fate| fate.most_frames > 1);
+        let tracked = fragmented && evidence.counter("Ip6ReasmReqds") == 0;
+        if !tracked || !self.has(Cause::NetfilterDrop, Stage::Accepted) {
+            return;
+        }
+        let Some(rest) = open.at(Stage::Accepted).cloned() else { return };
+        let packets = open.take(Stage::Accepted, &rest);
+        if packets.low() > 0 {
+            let mut loss = loss(Cause::FragReasmTimeout, packets, Layer::Stage, None);
+            loss.stage = Stage::Accepted;
+            self.losses.push(loss);
         }
     }
 

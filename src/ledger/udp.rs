@@ -30,6 +30,8 @@ pub(super) struct UdpCounts {
     pub(super) delivered: Amount,
     /// Read.
     pub(super) consumed: Amount,
+    /// Whether the kernel may have taken some out of a socket.
+    pub(super) encapsulated: bool,
 }
 
 /// The sockets that the capture's datagrams may come to.
@@ -45,6 +47,8 @@ struct Receivers<'a> {
     others: u64,
     /// The most sockets that one datagram goes to.
     copies: u64,
+    /// Datagrams that go to one socket alone.
+    unicast: u64,
 }
 
 impl<'a> Receivers<'a> {
@@ -72,6 +76,12 @@ impl<'a> Receivers<'a> {
         });
         Self {
             copies: copies.max().unwrap_or(1).max(1),
+            unicast: plan
+                .fates
+                .iter()
+                .filter(|fate| fate.datagrams > 0 && !goes_to_many(plan, fate))
+                .map(|fate| fate.datagrams * plan.rounds)
+                .sum(),
             other_drops: others.iter().map(|record| u64::from(record.drops)).sum(),
             others_closed: others.iter().any(|record| !record.until_end),
             others_read: others.iter().all(|record| record.unread_bytes == 0),
@@ -221,7 +231,7 @@ impl UdpCounts {
             let least = if one_read_all { delivered.low() } else { read.low().div_ceil(receivers.copies) };
             Amount::between(least.min(delivered.high()), read.high().min(delivered.high()), why)
         };
-        Self { refused, delivered, consumed }
+        Self { refused, delivered, consumed, encapsulated }
     }
 }
 
@@ -246,7 +256,8 @@ fn copies(refused: Amount, receivers: &Receivers<'_>, to_many: u64) -> Amount {
     }
     let fewest = receivers.sockets.iter().map(|record| u64::from(record.drops)).min().unwrap_or(0);
     let known = receivers.sockets.iter().all(|record| record.from_start && record.until_end);
-    let most = if known { fewest.min(refused.high()) } else { refused.high() };
+    // A unicast datagram goes to one socket alone.
+    let most = if known { (fewest + receivers.unicast).min(refused.high()) } else { refused.high() };
     Amount::between(refused.low().saturating_sub((receivers.copies - 1) * to_many).min(most), most, COPIES)
 }
 
