@@ -127,6 +127,13 @@ impl Claims {
             if listened && !is_told && cause != Cause::Forwarded {
                 claim.kernel = Some(0);
             }
+            // The kernel drops copies, and copies of what the receiver sent itself.
+            if stage == Stage::Delivered
+                && udp.is_some_and(|udp| udp.in_copies)
+                && claim.stage.as_ref().is_some_and(|count| count.known().is_none())
+            {
+                claim.kernel = None;
+            }
         }
     }
 

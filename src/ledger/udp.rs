@@ -26,6 +26,8 @@ const UNREAD: &str = "datagrams are still in a socket's queue, and the kernel co
 pub(super) struct UdpCounts {
     /// Refused between the input hook and a socket's queue, by cause.
     pub(super) refused: Vec<(Cause, Amount)>,
+    /// Whether the receiver's interface gives sockets copies: of a datagram for several of them, or of the receiver's own multicast.
+    pub(super) in_copies: bool,
     /// Into a socket's queue.
     pub(super) delivered: Amount,
     /// Read.
@@ -231,7 +233,7 @@ impl UdpCounts {
             let least = if one_read_all { delivered.low() } else { read.low().div_ceil(receivers.copies) };
             Amount::between(least.min(delivered.high()), read.high().min(delivered.high()), why)
         };
-        Self { refused, delivered, consumed, encapsulated }
+        Self { refused, in_copies: receivers.copies > 1 || own.looped > 0, delivered, consumed, encapsulated }
     }
 }
 
