@@ -119,6 +119,11 @@ impl PacketTracker {
 
     /// It was put into a socket's queue; `None` for a datagram of the receiver's own, and where the position isn't known.
     pub fn queue(&mut self, position: Option<u64>, socket: u64) {
+        // One socket has read it already, and this is another one's copy.
+        if position.is_some_and(|position| position < self.first) {
+            self.queues.entry(socket).or_default().waiting.push_back(position);
+            return;
+        }
         // No datagram comes into a queue twice: this is one that was queued together with it.
         let known = position.and_then(|position| self.packet(position));
         let is_new = |packet: &&mut Packet| packet.socket != Some(socket) && packet.dropped.is_none();
@@ -186,13 +191,12 @@ impl PacketTracker {
         if closing || late {
             self.take_out(position);
         }
-        if clone {
-        } else if is_fragment && kind.reason != "NOT_SPECIFIED" {
+        match (clone, is_fragment && kind.reason != "NOT_SPECIFIED") {
+            (true, _) => {}
             // It never came to the others.
-            self.leave_out(position);
-        } else {
+            (false, true) => self.leave_out(position),
             // The datagram is whole, or the kernel gives up all of it, since the fragment contradicts the others.
-            self.conclude(position);
+            (false, false) => self.conclude(position),
         }
     }
 
@@ -349,10 +353,12 @@ impl PacketTracker {
     fn settle_first(&mut self) {
         while let Some(Some(packet)) = self.packets.front() {
             // A fragment's end may be that of one that arrives later.
-            let is_over = packet.fragment.is_none()
-                && packet.queued == 0
-                && (packet.read || packet.closed || packet.dropped.is_some());
-            if !is_over {
+            let decides = match packet.leader.and_then(|leader| leader.checked_sub(self.first)) {
+                Some(leader) => usize::try_from(leader).ok().and_then(|leader| self.packets.get(leader)?.as_ref()),
+                None if packet.fragment.is_some_and(|key| self.fragments.contains_key(&key)) => None,
+                None => Some(packet),
+            };
+            if !decides.is_some_and(Packet::is_over) {
                 return;
             }
             let ending = self.ending(packet);
@@ -366,6 +372,11 @@ impl PacketTracker {
 }
 
 impl Packet {
+    /// Whether nothing more will be said of it.
+    fn is_over(&self) -> bool {
+        self.queued == 0 && (self.read || self.closed || self.dropped.is_some())
+    }
+
     fn new(frame: Option<u64>, class: Class, fragment: Option<FragmentKey>) -> Self {
         Self {
             frame,
