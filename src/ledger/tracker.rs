@@ -119,15 +119,13 @@ impl PacketTracker {
 
     /// It was put into a socket's queue; `None` for a datagram of the receiver's own, and where the position isn't known.
     pub fn queue(&mut self, position: Option<u64>, socket: u64) {
-        // One socket has read it already, and this is another one's copy.
-        if position.is_some_and(|position| position < self.first) {
-            self.queues.entry(socket).or_default().waiting.push_back(position);
-            return;
-        }
         // No datagram comes into a queue twice: this is one that was queued together with it.
+        let first = self.first;
         let known = position.and_then(|position| self.packet(position));
         let is_new = |packet: &&mut Packet| packet.socket != Some(socket) && packet.dropped.is_none();
-        let position = known.filter(is_new).and(position);
+        // Of a packet that is forgotten, another socket has read its copy.
+        let is_forgotten = position.is_some_and(|position| position < first);
+        let position = if is_forgotten { position } else { known.filter(is_new).and(position) };
         let queue = self.queues.entry(socket).or_default();
         let is_read = queue.early_reads > 0;
         if is_read {
