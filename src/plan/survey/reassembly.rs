@@ -40,7 +40,7 @@ impl Reassembly {
         self.v4.max(self.v6)
     }
 
-    /// The timeout that puts every datagram together which [`LONGEST`] does, in whole seconds.
+    /// The timeout that puts every datagram together which the longest timeout does, in whole seconds.
     pub fn needed(&self) -> Duration {
         match self.longest_whole {
             Duration::ZERO => SHORTEST,
