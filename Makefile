@@ -28,7 +28,7 @@ lint: ## format, clippy and documentation, warnings being errors
 	@cargo clippy --quiet --locked --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --no-deps
 
-soak: build ## twenty scenarios a hundred times on a busy machine: every ledger as the first one
+soak: build ## scenarios and the tests of the truth, a hundred times on a busy machine
 	@.ci/install applications
 	@.ci/soak $(program)
 
