@@ -71,7 +71,10 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledge
 
 /// What the scenario expects of each stage; the language's own expectation where it says nothing of any.
 fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
-    let datagrams = plan.survey.udp_frames.count() * plan.rounds;
+    // Datagrams that are expected to be lost in their encapsulation are no datagrams to the receiver.
+    let is_expected = scenario.expect.drops.iter().any(|drop| drop.cause == Cause::UnhandledProto.name());
+    let hidden = if is_expected { plan.survey.hidden_udp_frames.count() } else { 0 };
+    let datagrams = (plan.survey.udp_frames.count() - hidden) * plan.rounds;
     let of = |stage, count: Count, span| {
         let (base, actual) = match stage {
             Stage::Sent => (ledger.selected, Some(Amount::exact(ledger.sent))),

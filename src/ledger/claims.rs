@@ -128,10 +128,7 @@ impl Claims {
                 claim.kernel = Some(0);
             }
             // The kernel drops copies, and copies of what the receiver sent itself.
-            if stage == Stage::Delivered
-                && udp.is_some_and(|udp| udp.in_copies)
-                && claim.stage.as_ref().is_some_and(|count| count.known().is_none())
-            {
+            if stage == Stage::Delivered && udp.is_some_and(|udp| udp.in_copies) {
                 claim.kernel = None;
             }
         }

@@ -69,6 +69,8 @@ pub struct Survey {
     pub longest: u32,
     /// Frames of UDP datagrams (fragments too).
     pub udp_frames: FrameRanges,
+    /// Those of them that are inside something that the receiver's stack does not look into, such as MPLS.
+    pub hidden_udp_frames: FrameRanges,
     /// Frames that are no part of a UDP datagram.
     pub other_frames: FrameRanges,
     /// TCP segments.
@@ -118,6 +120,7 @@ impl Default for Survey {
             oversize: FrameRanges::default(),
             longest: 0,
             udp_frames: FrameRanges::default(),
+            hidden_udp_frames: FrameRanges::default(),
             other_frames: FrameRanges::default(),
             tcp_frames: 0,
             offload: FrameRanges::default(),
@@ -202,6 +205,9 @@ impl Survey {
             self.tcp_frames += u64::from(ip.protocol == ip_protocol::TCP);
         }
         if !matches!((seen.ethertype, source), (Some(0x0800), IpAddr::V4(_)) | (Some(0x86dd), IpAddr::V6(_))) {
+            if udp {
+                self.hidden_udp_frames.add(frame.number);
+            }
             return self.add_other(frame, mac, seen);
         }
         let Received { tags, in_vlan, .. } = seen;
