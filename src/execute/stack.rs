@@ -413,7 +413,7 @@ impl Watch {
         let functions = trace::functions(&locations);
         let mut followed = self.following.finish(complete, &functions);
         if self.layers.followed {
-            let gone = untraced(self.monitor.as_ref(), &self.layers);
+            let gone = untraced(self.monitor.as_ref(), &self.layers, self.tracker.is_conclusive());
             match (gone, self.tracker.finish(&functions, talks)) {
                 (None, Some(ends)) => followed.ends = Some(ends),
                 (gone, _) => {
@@ -427,12 +427,13 @@ impl Watch {
     }
 }
 
-/// Why what the tracepoints said is not all that happened; `None` if it is.
-fn untraced(trace: Option<&PacketTrace>, layers: &Layers) -> Option<String> {
+/// Why what the tracepoints said is not all that happened; `None` if it is. `is_conclusive`: whether an event that was missed would show, and
+/// none does.
+fn untraced(trace: Option<&PacketTrace>, layers: &Layers, is_conclusive: bool) -> Option<String> {
     let trace = trace?;
     if layers.kernel_lost > 0 {
         Some(format!("{} records of packets found no room", layers.kernel_lost))
-    } else if layers.kernel_missed > 0 {
+    } else if layers.kernel_missed > 0 && !is_conclusive {
         Some(format!("{} events happened while another one was looked at", layers.kernel_missed))
     } else if trace.untracked() > 0 {
         Some(format!("{} packets found no room in the table of packets", trace.untracked()))

@@ -218,6 +218,18 @@ impl PacketTracker {
         self.kinds.iter().map(|(_, location)| *location).chain(self.places.iter().copied())
     }
 
+    /// Whether an event that was missed would show: a datagram would have no end, or a queue another length.
+    pub fn is_conclusive(&self) -> bool {
+        let still_open = |packet: &Option<Packet>| {
+            packet.as_ref().is_none_or(|packet| {
+                let ending = self.ending(packet);
+                let is_unseen = matches!(ending, RawEnding::Unseen(ip, udp) if udp || !ip);
+                is_unseen || matches!(ending, RawEnding::Unread | RawEnding::Incomplete)
+            })
+        };
+        self.queues.values().all(|queue| queue.early_reads == 0) && !self.packets.iter().any(still_open)
+    }
+
     /// Frames by what became of them; `None` where that isn't known of all. `functions`: the names of the locations; `talks`: whether the
     /// receiver sent datagrams to itself.
     pub fn finish(mut self, functions: &BTreeMap<u64, String>, talks: bool) -> Option<BTreeMap<Ending, FrameRanges>> {

@@ -137,3 +137,21 @@ fn an_arrival_without_a_record_makes_the_rest_unknown() {
     tracker.arrive(2, Some(3), &packet(3, 0));
     assert_eq!(endings(tracker, false), None);
 }
+
+#[test]
+fn a_missed_event_shows() {
+    let tracker = |events: &[fn(&mut PacketTracker)]| {
+        let mut tracker = arrived(&[packet(1, 0), packet(2, 0)]);
+        for event in events {
+            event(&mut tracker);
+        }
+        tracker.is_conclusive()
+    };
+    let (one, other): (fn(&mut PacketTracker), fn(&mut PacketTracker)) =
+        (|tracker| tracker.queue(Some(0), 7), |tracker| tracker.queue(Some(1), 7));
+    let read: fn(&mut PacketTracker) = |tracker| tracker.read(7);
+    assert!(tracker(&[one, read, other, read]));
+    assert!(!tracker(&[one, read, other]), "a read is missed");
+    assert!(!tracker(&[one, read, read]), "a datagram in a queue is missed");
+    assert!(!tracker(&[one, read]), "a drop is missed");
+}
