@@ -140,18 +140,17 @@ fn an_arrival_without_a_record_makes_the_rest_unknown() {
 
 #[test]
 fn a_missed_event_shows() {
-    let tracker = |events: &[fn(&mut PacketTracker)]| {
+    type Step = fn(&mut PacketTracker);
+    let is_conclusive = |steps: &[Step]| {
         let mut tracker = arrived(&[packet(1, 0), packet(2, 0)]);
-        for event in events {
-            event(&mut tracker);
-        }
+        steps.iter().for_each(|step| step(&mut tracker));
         tracker.is_conclusive()
     };
-    let (one, other): (fn(&mut PacketTracker), fn(&mut PacketTracker)) =
-        (|tracker| tracker.queue(Some(0), 7), |tracker| tracker.queue(Some(1), 7));
-    let read: fn(&mut PacketTracker) = |tracker| tracker.read(7);
-    assert!(tracker(&[one, read, other, read]));
-    assert!(!tracker(&[one, read, other]), "a read is missed");
-    assert!(!tracker(&[one, read, read]), "a datagram in a queue is missed");
-    assert!(!tracker(&[one, read]), "a drop is missed");
+    let one: Step = |tracker| tracker.queue(Some(0), 7);
+    let other: Step = |tracker| tracker.queue(Some(1), 7);
+    let read: Step = |tracker| tracker.read(7);
+    assert!(is_conclusive(&[one, read, other, read]));
+    assert!(!is_conclusive(&[one, read, other]), "a read is missed");
+    assert!(!is_conclusive(&[one, read, read]), "a datagram in a queue is missed");
+    assert!(!is_conclusive(&[one, read]), "a drop is missed");
 }
