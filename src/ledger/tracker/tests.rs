@@ -143,7 +143,9 @@ fn a_missed_event_shows() {
     type Step = fn(&mut PacketTracker);
     let is_conclusive = |steps: &[Step]| {
         let mut tracker = arrived(&[packet(1, 0), packet(2, 0)]);
-        steps.iter().for_each(|step| step(&mut tracker));
+        for step in steps {
+            step(&mut tracker);
+        }
         tracker.is_conclusive()
     };
     let one: Step = |tracker| tracker.queue(Some(0), 7);
