@@ -493,5 +493,7 @@ fn unjoined(plan: &Plan, datagrams: bool) -> FrameRanges {
         let Carried::Ip { destination, protocol, .. } = fate.key.carried else { return false };
         destination.is_multicast() && (protocol == protocol::UDP) == datagrams
     };
-    FrameRanges::union(plan.fates.iter().filter(|fate| fate.end == End::Open).filter(is_one).map(|fate| &fate.frames))
+    // What the kernel takes itself (IGMP, MLD) it takes only of groups that this host is in.
+    let is_open = |fate: &&Fate| fate.end == End::Open || !datagrams && fate.end == End::Kernel;
+    FrameRanges::union(plan.fates.iter().filter(is_open).filter(is_one).map(|fate| &fate.frames))
 }
