@@ -462,7 +462,7 @@ pub const TABLE: [Row; 41] = [
         stage: Stage::Delivered,
         why: "no counter moved, and nothing in the frame explains it",
         signs: "none",
-        fix: "run it as root, so that the kernel's drop reasons can be listened to; if it stays, tell us",
+        fix: "run it as root, where the kernel reports what it does with each packet; if it stays, report it with the capture",
         machine: "`perf trace -e skb:kfree_skb` names the place where the kernel drops it",
     },
 ];

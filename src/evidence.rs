@@ -168,7 +168,7 @@ pub struct UdpInput {
     pub own: u64,
     /// Those of them that were looped back: its own multicast and broadcast.
     pub own_looped: u64,
-    /// Those of [`Self::own`] that go to a port that the capture has datagrams for; `None` where there are too many ports to tell.
+    /// Those of [`Self::own`] that go to a port that the capture has datagrams for; `None` where there are too many ports to count.
     pub own_to_ports: Option<u64>,
     /// The receiver's own datagrams to closed ports, by the ICMP messages that they were answered with.
     pub own_unreachable: u64,

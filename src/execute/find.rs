@@ -1,7 +1,7 @@
 //! `rate = "find"`: the highest rate that the receiver keeps up with, by repeated trials (RFC 2544 §26.1 in spirit).
 //!
 //! A trial keeps up if nothing was lost and the receiver's queues are read soon after the last send. [`decision`] chooses the rates and
-//! counts the trials; [`backlog`] watches the queues; [`disturbance`] tells what the machine took. Each trial is observed and settled like
+//! counts the trials; [`backlog`] watches the queues; [`disturbance`] measures what other load took. Each trial is observed and settled like
 //! any run. Start at [`search`].
 
 mod backlog;

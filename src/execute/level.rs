@@ -10,7 +10,7 @@ use crate::scenario::site::SiteWords;
 use crate::wire::trace;
 
 /// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
-/// above, packets are counted there, if the lab has a ruleset that may drop some. Without one counting at the input hook tells as much,
+/// above, packets are counted there, if the lab has a ruleset that may drop some. Without one counting at the input hook is enough,
 /// and counting at all hooks costs a tenth of the top speed.
 const MOST_TAPPED_PPS: f64 = 20_000.0;
 /// Up to this rate packets are followed, in frames a second.
@@ -19,7 +19,7 @@ const MOST_FOLLOWED_PPS: f64 = 120_000.0;
 const FEW: u64 = 1_000;
 /// At top speed there are records of so many dropped packets of each reason; all are counted.
 const MOST_RECORDS: u32 = 256;
-/// The receiver's own datagrams are told apart by so many ports of the capture; each is a rule that they have to pass.
+/// The most ports of the capture that the receiver's own datagrams are compared with; each port is a rule.
 const MOST_PORTS: usize = 64;
 
 /// How closely the receiver's stack is looked at.

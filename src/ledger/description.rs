@@ -51,7 +51,7 @@ pub(super) fn of_another_kernel(name: &str, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Kernel, None);
     loss.cause = name.to_owned();
     loss.why = format!("the kernel dropped it, and says {name}: a reason that this version of restage has no row for");
-    loss.fix = "look it up in the kernel's include/net/dropreason-core.h, and tell us".to_owned();
+    loss.fix = "look it up in the kernel's include/net/dropreason-core.h, and report it to restage".to_owned();
     loss
 }
 
@@ -100,7 +100,7 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
     }
 }
 
-/// Why the sockets that were there did not hear the datagrams that were to be delivered or found no socket.
+/// Why the sockets that were there do not receive the datagrams that were to be delivered or found no socket.
 pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     let site = plan.site.as_ref()?;
     plan.fates.iter().find_map(|fate| {
@@ -132,7 +132,7 @@ pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, pac
     if !functions.is_empty() {
         loss.why = format!("the kernel dropped it without a reason, in {}", functions.join(", "));
     } else if evidence.stack.as_ref().is_some_and(|stack| stack.reasons.is_some()) {
-        loss.why = "no counter moved, no drop reason was told, and nothing in the frame explains it".to_owned();
+        loss.why = "no counter moved, no drop reason was recorded, and nothing in the frame explains it".to_owned();
     }
     loss
 }

@@ -126,7 +126,8 @@ fn is_encapsulation(function: &str) -> bool {
         .any(|name| function.contains(name))
 }
 
-/// A multicast packet of a group that nobody joined: a datagram is lost; other protocols' (VRRP, OSPF, MLD …) are not for this host.
+/// A multicast packet of a group that no socket joined: a datagram is lost; other protocols' packets (VRRP, OSPF, MLD) are not for this
+/// host.
 fn not_joined(kind: &DropKind) -> Meaning {
     let cause = Cause::MulticastNotJoined;
     if kind.version != 0 && kind.protocol != protocol::UDP {

@@ -154,7 +154,8 @@ fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
     } else {
         let mut loss = loss(Cause::Unexplained, arriving.missing.count(), Layer::Stage, frames);
         loss.why = "the kernel took the frames, and they were not seen on the receiver's wire".to_owned();
-        loss.fix = "run it again; if it stays, tell us (no known way on a veth pair loses them)".to_owned();
+        loss.fix = "run it again; if it stays, report it with the capture (no known way on a veth pair loses frames)"
+            .to_owned();
         if !arriving.altered.is_empty() {
             let _infallible = write!(
                 loss.why,

@@ -239,7 +239,7 @@ impl Received {
         }
     }
 
-    /// What no counter and no drop reason shows: martians, source routes, groups that nobody joined. The frame says it.
+    /// What no counter and no drop reason shows: martians, source routes, groups that no socket joined. The frame shows it.
     fn by_prediction(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
         let mut seen: Vec<(Cause, Stage)> = Vec::new();
         for fate in &plan.fates {

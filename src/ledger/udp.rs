@@ -163,7 +163,7 @@ impl UdpCounts {
         let full = both("Udp.RcvbufErrors", "Udp6RcvbufErrors");
         let memory = both("Udp.MemErrors", "Udp6MemErrors");
         let others = errors.saturating_sub(full + memory);
-        // A UDP length that doesn't fit moves the same counter as a socket's filter: the frame tells which.
+        // A UDP length that doesn't fit moves the same counter as a socket's filter; the frame decides.
         let short: u64 = plan
             .fates
             .iter()

@@ -11,8 +11,8 @@ use super::writer::{
 
 use Register::{R0, R1, R3, R6, R7, R8, R9, R10};
 
-/// The program for `netif_receive_skb`. It gives the packet its position, remembers its addresses, and tells the CPU that it works on it
-/// now: the protocols follow at once. Of every other packet, the CPU is told that it isn't one of the capture's.
+/// The program for `netif_receive_skb`. It gives the packet its position, remembers its addresses, and notes that this CPU works on it
+/// now: the protocols follow at once. For every other packet it notes that it isn't one of the capture's.
 ///
 /// # Errors
 /// [`Fault::Missing`] where the kernel's `sk_buff` is too large for the stack.

@@ -1,4 +1,4 @@
-//! What is told of a packet, and how the programs' records are read. Start at [`Event`].
+//! What is reported of a packet, and how the programs' records are read. Start at [`Event`].
 
 use super::writer::{
     ARRIVED_BYTES, DROPPED_BYTES, ETHERTYPE, KIND, LENGTH, LOCATION, PORT, POSITION, QUEUE, REASON, SOCKET, TIME, kind,
@@ -54,14 +54,14 @@ pub struct Dropped<'a> {
     pub reason: &'a str,
     /// The address in the kernel's code that dropped it, for [`functions`](super::functions).
     pub location: u64,
-    /// The address of the socket that was to have it, where the kernel tells (Linux 6.11); else 0.
+    /// The address of the socket that was to have it, where the kernel gives it (Linux 6.11); else 0.
     pub socket: u64,
     /// The kernel's view of the protocol, such as 0x0800 for IPv4; a VLAN tag that the kernel has taken off is not in it.
     pub ethertype: u16,
-    /// The packet from its network header on, up to 160 bytes, and no more than lies in one piece; empty where it can't be told.
+    /// The packet from its network header on, up to 160 bytes, and no more than lies in one piece; empty where it is not known.
     pub packet: &'a [u8],
     /// How long the packet is from its network header on, in bytes; padding counts as long as the kernel hasn't cut it off. 0 where it
-    /// can't be told.
+    /// is not known.
     pub length: u32,
     /// When it was dropped.
     pub time_ns: u64,
@@ -74,7 +74,7 @@ pub struct Consumed {
     pub position: u64,
     /// As [`Dropped::clone`].
     pub clone: bool,
-    /// As [`Dropped::location`]; 0 where the kernel doesn't tell (before Linux 6.3).
+    /// As [`Dropped::location`]; 0 where the kernel doesn't give it (before Linux 6.3).
     pub location: u64,
     /// When.
     pub time_ns: u64,
@@ -94,7 +94,7 @@ pub struct Queued {
     pub time_ns: u64,
 }
 
-/// A read of a datagram, told when the call returns. A call that returns 0 since the socket was shut down for reading counts, too.
+/// A read of a datagram, reported when the call returns. A call that returns 0 since the socket was shut down for reading counts, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
     /// As [`Queued::socket`].

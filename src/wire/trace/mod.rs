@@ -108,14 +108,14 @@ impl PacketTrace {
     /// Listens to what becomes of packets that came in through one interface.
     ///
     /// `namespace` is the inode number of its network namespace (that of `/proc/thread-self/ns/net`), `interface` its index there. From
-    /// which namespace this is called makes no difference. Not heard: what was dropped before it came to the interface, as a frame above
+    /// which namespace this is called makes no difference. Not reported: what was dropped before it reached the interface, as a frame above
     /// its MTU; and what a VLAN interface on top of it took, once it did.
     ///
-    /// Where packets can't be followed, drops may still be heard: see [`Self::not_followed`].
+    /// Where packets can't be followed, drops may still be reported: see [`Self::not_followed`].
     ///
     /// A datagram whose wrong checksum only its reader finds has neither socket nor device (Linux 6.18). If packets are followed it is
-    /// known from its arrival. Else it is heard if the reading thread is in the namespace, or this process's own. Another process that
-    /// reads from outside a socket that was opened inside loses such datagrams unheard; and this process's own are heard from every
+    /// known from its arrival. Else it is reported if the reading thread is in the namespace, or this process's own. Another process that
+    /// reads from outside a socket that was opened inside loses such datagrams without a report; and this process's own are reported from every
     /// namespace, if the interface has the same index: listen in a process of one lab.
     ///
     /// # Errors
@@ -277,7 +277,7 @@ fn follow(btf: &Btf<'_>, layout: &Layout, target: &Target) -> std::result::Resul
     let cells = syscall::per_cpu(CELL_BYTES).map_err(refused)?;
     let kept = Kept { packets: packets.as_raw_fd(), cells: cells.as_raw_fd() };
     let with = Target { kept: Some(kept), ..*target };
-    // What gives positions comes last, so that nothing that has one goes unheard.
+    // What gives positions comes last, so that nothing that has one is missed.
     let programs: [(&CStr, Option<Vec<Instruction>>); 7] = [
         (c"kfree_skb", program::drops(layout, &with)?),
         (c"consume_skb", program::consumed(layout, &following, &with, kept)?),
