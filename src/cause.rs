@@ -1,9 +1,13 @@
 //! Causes of loss by name: the one table that the prediction, the ledger, the reports and `restage help causes` share.
 //!
 //! Names are those of Linux 6.18's `enum skb_drop_reason` (`include/net/dropreason-core.h`), whatever kernel runs; where
-//! it has none, ours. May use nothing else of the crate but the stages. Start at [`Cause::row`]; a new cause is a variant and its row.
+//! it has none, ours. May use nothing else of the crate. Start at [`Cause::row`]; a new cause is a variant and its row.
 
-use crate::outcome::Stage;
+mod name;
+mod stage;
+
+pub use name::CauseName;
+pub use stage::Stage;
 
 /// Why a packet did not come to the next stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,8 +17,9 @@
 //!
 //! | room | holds |
 //! |---|---|
+//! | [`figures`] | counts, durations and rates as people read them |
 //! | [`diagnostic`] | one error type: what, where, why, fix; one renderer |
-//! | [`outcome`], [`cause`] | what a run comes to; the causes of loss by name |
+//! | [`cause`], [`outcome`] | the causes of loss by name; what a run comes to |
 //! | [`packet`] | bytes on the wire: layers, checksums, MAC, the one-line listing |
 //! | [`capture`] | savefiles: read, write, filter |
 //! | [`inspect`] | what is in a capture: one pass, counted |
@@ -44,6 +45,7 @@ pub mod diagnostic;
 pub mod evidence;
 pub mod execute;
 pub mod expect;
+pub mod figures;
 pub mod inspect;
 pub mod lab;
 pub mod ledger;

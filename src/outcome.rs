@@ -2,11 +2,16 @@
 
 mod amount;
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
 
+pub use crate::cause::Stage;
+
+use crate::cause::CauseName;
 use crate::diagnostic::Problem;
 
 /// What a scenario comes to. Ordered by exit status; `Skipped` never counts as passed.
@@ -25,28 +30,6 @@ pub enum Verdict {
     Blocked,
     /// The system failed while running.
     Error,
-}
-
-/// The stages of the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// In the file.
-    Read,
-    /// Left by filter, frames and what the scenario skips; times `repeat`.
-    Selected,
-    /// Rewritten.
-    Rewritten,
-    /// Accepted by the kernel on the sending interface.
-    Sent,
-    /// On the receiver's wire.
-    Arrived,
-    /// Past routing and firewall.
-    Accepted,
-    /// Into a UDP socket's queue.
-    Delivered,
-    /// Read by the application.
-    Consumed,
 }
 
 /// Where our taps look into the receiver's stack, in the order of a packet's way.
@@ -91,7 +74,7 @@ pub struct Loss {
     /// The stage that they did not come to.
     pub stage: Stage,
     /// The name in Linux's `enum skb_drop_reason`, one of ours where there is none, or `unexplained`.
-    pub cause: String,
+    pub cause: CauseName,
     /// How many.
     pub packets: Amount,
     /// What says so.
@@ -101,9 +84,12 @@ pub struct Loss {
     /// Whether `frames` is an assumption: among identical frames, the evidence does not show which of them were lost.
     #[serde(rename = "frames-assumed", skip_serializing_if = "is_false", default)]
     pub frames_assumed: bool,
+    /// Whether it is expected, so that it fails nothing: `[expect]` allows it, or expects nothing of this stage. `KERNEL` always is.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub expected: bool,
     /// The rule and the values behind it.
     pub why: String,
-    /// What to do.
+    /// What to do; to be ignored where the loss is expected.
     pub fix: String,
 }
 
@@ -142,6 +128,9 @@ pub struct Layers {
     /// Why not; empty where they were.
     #[serde(default)]
     pub followed_why: String,
+    /// What to do so that each packet is followed; `None` where each was, or nothing helps.
+    #[serde(skip)]
+    pub closer: Option<String>,
     /// Whether the kernel's own drop reasons were listened to.
     pub kernel: bool,
     /// Why not; empty where they were.
@@ -156,7 +145,7 @@ pub struct Layers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Disagreement {
     /// The cause.
-    pub cause: String,
+    pub cause: CauseName,
     /// By the kernel's drop reasons; null where they don't tell.
     pub kernel: Option<u64>,
     /// By counters and taps; null where they don't tell.
@@ -291,7 +280,7 @@ pub struct Trial {
     /// Frames lost.
     pub lost: u64,
     /// The cause of the most of them.
-    pub cause: Option<String>,
+    pub cause: Option<CauseName>,
     /// From the first to the last send, in seconds.
     #[serde(default)]
     pub seconds: f64,
@@ -306,17 +295,78 @@ pub struct Trial {
     pub disturbed: Option<String>,
 }
 
+/// Which expectation a check is about, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum CheckId {
+    /// How many frames reached a stage: `consumed`.
+    Reached(Stage),
+    /// How many frames were lost by a cause: `drops.IP_RPFILTER`.
+    Drops(CauseName),
+    /// The losses that nothing allows: `losses`.
+    Losses,
+    /// Anything else: `order`, `lateness.p99`, `command nfdump status`.
+    Other(String),
+}
+
+impl CheckId {
+    /// Whether lost packets can make it fail.
+    pub fn is_about_packets(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+}
+
+impl fmt::Display for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reached(stage) => write!(f, "{stage}"),
+            Self::Drops(cause) => write!(f, "drops.{cause}"),
+            Self::Losses => f.write_str("losses"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+impl From<CheckId> for String {
+    fn from(id: CheckId) -> Self {
+        id.to_string()
+    }
+}
+
+impl From<String> for CheckId {
+    fn from(name: String) -> Self {
+        if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.name() == name) {
+            return Self::Reached(stage);
+        }
+        match name.strip_prefix("drops.") {
+            Some(cause) => Self::Drops(cause.into()),
+            None if name == "losses" => Self::Losses,
+            None => Self::Other(name),
+        }
+    }
+}
+
+impl From<&str> for CheckId {
+    fn from(name: &str) -> Self {
+        Self::from(name.to_owned())
+    }
+}
+
 /// One expectation, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// `arrived`, `delivered`, `drops.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
-    pub what: String,
+    pub what: CheckId,
     /// What the scenario says.
     pub expected: serde_json::Value,
     /// What was seen.
     pub actual: serde_json::Value,
     /// Whether it holds.
     pub passed: bool,
+    /// Whether it does not hold only because the evidence leaves a range, of which a part would meet it.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub undecided: bool,
     /// The 1-based line in the scenario; null for what the language expects where nothing is written.
     pub line: Option<usize>,
     /// How the failure reads on a terminal, pointing at the line.

@@ -281,7 +281,7 @@ fn the_receiver_and_the_expectations_are_read() {
     assert_eq!(expect.delivered.as_ref().unwrap().value, Count::AtLeast(5500));
     assert_eq!(expect.consumed.as_ref().unwrap().value, Count::Percent(99.9));
     assert!(expect.order.is_some());
-    let drops: Vec<_> = expect.drops.iter().map(|drop| (drop.cause.as_str(), drop.count)).collect();
+    let drops: Vec<_> = expect.drops.iter().map(|drop| (drop.cause.name(), drop.count)).collect();
     assert_eq!(drops, [("SOCKET_RCVBUFF", Count::Exactly(0)), ("IP_RPFILTER", Count::All)]);
     assert_eq!(expect.rewritten.as_ref().unwrap().value, folder().join("snapshots/flows.snap"));
     let command = &expect.command[0];

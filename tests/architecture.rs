@@ -10,9 +10,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each room with the rooms that it may use, beside itself. A new room gets a line here, below everything that it uses.
 const ROOMS: &[(&str, &[&str])] = &[
+    (FIGURES, &[]),
     ("diagnostic", &[]),
-    ("outcome", &["diagnostic"]),
-    ("cause", &["outcome"]),
+    ("cause", &[]),
+    ("outcome", &["diagnostic", "cause"]),
     ("packet", &["diagnostic"]),
     ("capture", &["diagnostic", "packet"]),
     ("inspect", &["diagnostic", "packet", "capture"]),
@@ -37,12 +38,15 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 const ALL_ABOVE: &[&str] = &["every room that stands above"];
 
+/// How figures are written is every room's business.
+const FIGURES: &str = "figures";
+
 /// Whether the table lets `room` use `other`.
 fn may_use(room: &str, other: &str) -> bool {
     let place = |name| ROOMS.iter().position(|(room, _)| *room == name);
     let (Some(here), Some(there)) = (place(room), place(other)) else { return false };
     let allowed = ROOMS[here].1;
-    room == other || there < here && (allowed == ALL_ABOVE || allowed.contains(&other))
+    room == other || there < here && (other == FIGURES || allowed == ALL_ABOVE || allowed.contains(&other))
 }
 
 /// Crates that have their home in some rooms, and are strangers in all others.

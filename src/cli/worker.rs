@@ -10,6 +10,7 @@ use crate::diagnostic::{Failure, Kind, Problem, Result};
 use crate::evidence::Evidence;
 use crate::execute::{self, Session};
 use crate::expect::{self, Snapshots};
+use crate::figures::duration;
 use crate::lab::worker::watch_parent;
 use crate::ledger;
 use crate::outcome::{Event, Outcome, Replay, Verdict};
@@ -91,7 +92,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         // What the limit left out was never selected.
         plan.cut_to(scenario, evidence.sending.tried)?;
     }
-    let ledger = ledger::account(scenario, &plan, &evidence);
+    let mut ledger = ledger::account(scenario, &plan, &evidence);
     if let Some(contradiction) = ledger::contradiction(&ledger) {
         return Ok(Outcome {
             problems: vec![does_not_add_up(&contradiction, &evidence)],
@@ -102,14 +103,14 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         });
     }
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
-    let checks = expect::judge(scenario, &plan, &evidence, &ledger, snapshots);
+    let checks = expect::judge(scenario, &plan, &evidence, &mut ledger, snapshots);
     let mut verdict = expect::verdict(&checks);
     if evidence.timed_out.is_some() || !evidence.incidents.is_empty() {
         verdict = Verdict::Fail;
     }
     let mut problems = plan.notes;
     problems.extend(evidence.timed_out.map(|limit| {
-        Problem::error(format!("the run was not over after its limit of {limit:?}"))
+        Problem::error(format!("the run exceeded its timeout of {}", duration(limit)))
             .at(&scenario.source, scenario.timeout.as_ref().and_then(|limit| limit.span.clone()))
             .why("what was not sent or not read until then counts as NOT_SENT or NOT_READ")
             .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")

@@ -16,15 +16,16 @@ use super::receiver::Receiver;
 use super::replay::Extent;
 use super::site::Site;
 use super::{Session, replay_for};
-use crate::cause::Cause;
 use crate::diagnostic::{Problem, Result};
 use crate::evidence::{Evidence, Sending};
+use crate::expect;
+use crate::figures::pps;
 use crate::ledger;
-use crate::outcome::{Find, Loss, Stage, Trial};
+use crate::outcome::{Find, Loss, Trial};
 use crate::plan::Plan;
 use crate::plan::fate::{End, Fate};
 use crate::scenario::Scenario;
-use crate::scenario::pacing::{Rate, pps};
+use crate::scenario::pacing::Rate;
 use backlog::{Backlog, Drained};
 use decision::{Ask, Search, Tried};
 use disturbance::Load;
@@ -177,7 +178,7 @@ fn trial(
     let drained = backlog.map(Backlog::finish).transpose()?.unwrap_or_default();
     let sending = &evidence.sending;
     let reached = reached(sending);
-    let losses = losses(scenario, plan, &evidence);
+    let losses = expect::judged(scenario, plan, &ledger::account(scenario, plan, &evidence));
     let lost: u64 = losses.iter().map(|loss| loss.packets.low()).sum();
     // What the plan foresaw is lost at any rate.
     let is_foreseen = lost > 0 && losses.iter().all(|loss| is_foreseen(plan, loss));
@@ -274,29 +275,9 @@ fn per_second(count: u64, seconds: f64) -> f64 {
     count / seconds.max(1e-6)
 }
 
-/// What was lost up to the last stage that the scenario expects something of, but for causes that it allows.
-fn losses(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Vec<Loss> {
-    let expect = &scenario.expect;
-    let last = if expect.consumed.is_some()
-        || (expect.arrived.is_none() && expect.accepted.is_none() && expect.delivered.is_none())
-    {
-        Stage::Consumed
-    } else if expect.delivered.is_some() {
-        Stage::Delivered
-    } else if expect.accepted.is_some() {
-        Stage::Accepted
-    } else {
-        Stage::Arrived
-    };
-    let allowed = |loss: &Loss| expect.drops.iter().any(|drop| drop.cause == loss.cause);
-    let mut losses = ledger::account(scenario, plan, evidence).losses;
-    losses.retain(|loss| loss.stage <= last && loss.cause != Cause::Kernel.name() && !allowed(loss));
-    losses
-}
-
 /// Whether the plan says of so many frames that they are lost by this cause.
 fn is_foreseen(plan: &Plan, loss: &Loss) -> bool {
-    let by_it = |fate: &&Fate| matches!(fate.end, End::Lost(cause) if cause.name() == loss.cause);
+    let by_it = |fate: &&Fate| matches!(fate.end, End::Lost(cause) if loss.cause == cause);
     let foreseen: u64 = plan.fates.iter().filter(by_it).map(|fate| fate.frames.count()).sum();
     foreseen * plan.rounds >= loss.packets.high()
 }

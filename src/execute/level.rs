@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::outcome::Tapping;
+use crate::lab::capabilities::{Capabilities, Standing};
+use crate::lab::facts::capability;
+use crate::outcome::{Layers, Tapping};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
@@ -22,6 +24,9 @@ const MOST_RECORDS: u32 = 256;
 /// The most ports of the capture that the receiver's own datagrams are compared with; each port is a rule.
 const MOST_PORTS: usize = 64;
 
+/// What helps where packets come too fast to be followed.
+pub(super) const MORE_SLOWLY: &str = "send more slowly (`[pacing] rate`), so that each packet can be followed";
+
 /// How closely the receiver's stack is looked at.
 pub(super) struct EvidenceLevel {
     /// What the command line says; `None`: as the rate allows.
@@ -32,13 +37,21 @@ pub(super) struct EvidenceLevel {
     few: bool,
     /// Whether the lab has a ruleset.
     filtered: bool,
+    /// What restage may do.
+    capabilities: Capabilities,
     /// The capture's UDP ports; `None` where they are too many.
     pub(super) ports: Option<Vec<u16>>,
 }
 
 impl EvidenceLevel {
     /// As closely as the rate allows, if the command line says nothing else.
-    pub(super) fn choose(scenario: &Scenario, plan: &Plan, rate: Rate, asked: Option<Tapping>) -> Self {
+    pub(super) fn choose(
+        scenario: &Scenario,
+        plan: &Plan,
+        rate: Rate,
+        asked: Option<Tapping>,
+        capabilities: Capabilities,
+    ) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
         let frames = plan.frames() as f64;
         let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
@@ -47,6 +60,7 @@ impl EvidenceLevel {
             asked,
             pps: if rate == Rate::Find { f64::INFINITY } else { pps },
             few: plan.frames() <= FEW && rate != Rate::Find,
+            capabilities,
             filtered: matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some()),
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
         }
@@ -61,6 +75,22 @@ impl EvidenceLevel {
             None if self.few || self.pps <= MOST_FOLLOWED_PPS => Ok(trace::Mode::Packets),
             // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
             None => Ok(trace::Mode::Drops { most_records: Some(MOST_RECORDS) }),
+        }
+    }
+
+    /// What to do so that each packet is followed; `None` where each is, or nothing that the user can do now helps.
+    pub(super) fn closer(&self, layers: &Layers) -> Option<&'static str> {
+        let may = |number| self.capabilities.standing(number) == Standing::Effective;
+        let is_allowed = may(capability::SYS_ADMIN) || may(capability::BPF) && may(capability::PERFMON);
+        match self.asked {
+            _ if layers.followed => None,
+            Some(Tapping::Off | Tapping::Input | Tapping::Counters) => Some("run it without `--evidence`"),
+            _ if !is_allowed && self.capabilities.is_root() => Some(
+                "give root CAP_BPF and CAP_PERFMON over the machine (a container: `--cap-add BPF --cap-add PERFMON`, and no user namespace)",
+            ),
+            _ if !is_allowed => Some("run it as root, where the kernel reports what it does with each packet"),
+            _ if layers.kernel => Some(MORE_SLOWLY),
+            _ => None,
         }
     }
 

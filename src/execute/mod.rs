@@ -123,7 +123,8 @@ fn replay_for(
         None => None,
     };
     let clock = WallClock::start();
-    let level = EvidenceLevel::choose(scenario, plan, scenario.pacing.rate.value, session.tapping);
+    let level =
+        EvidenceLevel::choose(scenario, plan, scenario.pacing.rate.value, session.tapping, session.capabilities);
     let mut observer = Observer::start(site, plan, rate, keeper, level, clock, &receiver.pids())?;
     session.phase("replay");
     let (sending, times) = Replay::new(scenario, plan, rate, site, opened, &observer).run(extent, receiver, session)?;

@@ -11,7 +11,7 @@ use crate::cause::Cause;
 use crate::diagnostic::Result;
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
 use crate::ledger;
-use crate::outcome::Event;
+use crate::outcome::{Event, Loss};
 use crate::plan::Plan;
 use crate::plan::fate::End;
 use crate::scenario::Scenario;
@@ -117,6 +117,6 @@ fn is_complete(scenario: &Scenario, plan: &Plan, sending: &Sending, moment: &Mom
         return false;
     }
     let ledger = ledger::account(scenario, plan, &evidence);
-    let open = [Cause::Unexplained.name(), Cause::NotRead.name()];
-    ledger.losses.iter().all(|loss| !open.contains(&loss.cause.as_str()))
+    let is_open = |loss: &Loss| loss.cause == Cause::Unexplained || loss.cause == Cause::NotRead;
+    !ledger.losses.iter().any(is_open)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::level::EvidenceLevel;
+use super::level::{EvidenceLevel, MORE_SLOWLY};
 use super::site::Site;
 use super::sockets::SocketWatch;
 use crate::diagnostic::{Failure, Problem, Result};
@@ -105,6 +105,7 @@ impl StackWatch {
             taps_lost: 0,
             followed: false,
             followed_why: String::new(),
+            closer: None,
             kernel: false,
             kernel_why: String::new(),
             kernel_lost: 0,
@@ -112,6 +113,7 @@ impl StackWatch {
         };
         let traced = level.trace();
         let monitor = open_trace(site, &traced, &mut layers)?;
+        layers.closer = level.closer(&layers).map(str::to_owned);
         let (tapping, why) = level.taps(layers.followed);
         (layers.taps, layers.taps_why) = (tapping, why);
         let ports = level.ports;
@@ -418,6 +420,7 @@ impl Watch {
                 (None, Some(ends)) => followed.ends = Some(ends),
                 (gone, _) => {
                     self.layers.followed = false;
+                    self.layers.closer = Some(MORE_SLOWLY.to_owned());
                     self.layers.followed_why =
                         gone.unwrap_or_else(|| "the records of some packets are missing or incomplete".to_owned());
                 }

@@ -1,19 +1,23 @@
-//! `arrived`, `delivered`, `consumed`, `sent`, `order`, `drops`, and the losses that nothing allows.
+//! `arrived`, `accepted`, `delivered`, `consumed`, `sent`, `order`, `drops`, and the losses that nothing allows.
+//!
+//! Which losses count is decided here and nowhere else: [`Judged`] has those that a scenario judges, [`mark`] says of each whether it made a
+//! check fail; all others are expected. Reports and the search for a rate follow it.
 
 use std::ops::Range;
 
 use serde_json::{Value, json};
 
 use super::line;
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseName};
 use crate::diagnostic::{At, Problem};
 use crate::evidence::Evidence;
+use crate::figures::{agree, count, thousands};
 use crate::ledger::observes_sockets;
-use crate::outcome::{Amount, Check, Ledger, Loss, Stage};
+use crate::outcome::{Amount, Check, CheckId, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::plan::survey::Carried;
 use crate::scenario::Scenario;
-use crate::scenario::expect::Count;
+use crate::scenario::expect::{Count, Drop};
 
 /// A count that a stage must reach.
 struct Wanted {
@@ -26,53 +30,120 @@ struct Wanted {
     actual: Option<Amount>,
 }
 
-pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledger: &Ledger) -> Vec<Check> {
-    let wanted = wanted(scenario, plan, ledger);
-    let mut checks: Vec<Check> = wanted.iter().map(|wanted| stage(scenario, ledger, wanted)).collect();
-    if let Some(order) = &scenario.expect.order {
-        checks.push(in_order(scenario, evidence, order.span.as_ref()));
+impl Wanted {
+    /// Whether it is met; `None` where that could not be observed.
+    fn met(&self) -> Option<Met> {
+        self.actual.as_ref().map(|actual| met(self.count, actual, self.base))
     }
-    checks.extend(scenario.expect.drops.iter().map(|drop| {
-        let of_cause = ledger.losses.iter().filter(|loss| loss.cause == drop.cause);
-        let actual: Amount = of_cause.map(|loss| loss.packets.clone()).sum();
-        let met = met(drop.count, &actual, ledger.selected);
-        let problem = (met != Met::Yes).then(|| {
-            if met == Met::Open {
-                return undecided(
-                    &format!("{} lost as {}", words(drop.count, ledger.selected), drop.cause),
-                    &actual,
-                    ledger,
-                )
-                .at(&scenario.source, Some(drop.span.clone()));
-            }
-            let problem = Problem::error(format!(
-                "expected {} lost as {}, {} were",
-                words(drop.count, ledger.selected),
-                drop.cause,
-                amount_words(&actual)
-            ))
-            .at(&scenario.source, Some(drop.span.clone()));
-            let other =
-                ledger.losses.iter().filter(|loss| loss.cause != drop.cause && loss.cause != Cause::Kernel.name());
-            explain(problem, other.max_by_key(|loss| loss.packets.high()))
-        });
-        Check {
-            what: format!("drops.{}", drop.cause),
-            expected: value(drop.count),
-            actual: json!(actual),
-            passed: met == Met::Yes,
-            line: line(scenario, Some(&drop.span)),
-            problem,
-        }
-    }));
-    checks.extend(losses(scenario, ledger, &wanted, &checks));
+
+    /// Whether it isn't met, and lost packets may be the reason.
+    fn is_short(&self) -> bool {
+        let fewest = self.actual.as_ref().map_or(u64::MAX, Amount::low);
+        self.met().is_some_and(|met| met != Met::Yes) && fewest < least(self.count, self.base)
+    }
+}
+
+pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledger: &mut Ledger) -> Vec<Check> {
+    let wanted = wanted(scenario, plan, ledger);
+    mark(scenario, ledger, &wanted);
+    let mut checks: Vec<Check> = wanted.iter().map(|wanted| stage(scenario, evidence, ledger, wanted)).collect();
+    checks.extend(scenario.expect.order.iter().map(|order| in_order(scenario, evidence, order.span.as_ref())));
+    checks.extend(scenario.expect.drops.iter().map(|allowed| drops(scenario, evidence, ledger, allowed)));
+    // Where a count fails, its check names the loss already.
+    if !checks.iter().any(|check| !check.passed && check.what.is_about_packets()) {
+        checks.extend(losses(scenario, ledger, &Judged::of(scenario, ledger, &wanted)));
+    }
     checks
+}
+
+/// The losses of a ledger that a scenario judges: of stages that it expects something of, and by causes that no `drops` allows.
+pub(crate) fn judged(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Loss> {
+    Judged::of(scenario, ledger, &wanted(scenario, plan, ledger)).losses.into_iter().cloned().collect()
+}
+
+/// What is judged of the losses.
+struct Judged<'a> {
+    losses: Vec<&'a Loss>,
+    /// So many packets may be lost at most.
+    allowance: u64,
+}
+
+impl<'a> Judged<'a> {
+    /// Losses up to the last stage that is judged, which no `drops` allows.
+    fn of(scenario: &Scenario, ledger: &'a Ledger, wanted: &[Wanted]) -> Self {
+        let last = wanted
+            .iter()
+            .map(|wanted| wanted.stage)
+            .chain(ledger.losses.iter().filter(|loss| allowed(scenario, loss).is_some()).map(|loss| loss.stage))
+            .max()
+            .unwrap_or(Stage::Consumed);
+        let allowance = wanted
+            .iter()
+            .filter(|wanted| wanted.stage == last)
+            .map(|wanted| wanted.base.saturating_sub(least(wanted.count, wanted.base)))
+            .min()
+            .unwrap_or(0);
+        let is_judged = |loss: &&Loss| {
+            loss.stage <= last && is_about(loss, last) && loss.packets.high() > 0 && allowed(scenario, loss).is_none()
+        };
+        Self { losses: ledger.losses.iter().filter(is_judged).collect(), allowance }
+    }
+
+    fn lost(&self) -> Amount {
+        self.losses.iter().map(|loss| loss.packets.clone()).sum()
+    }
+
+    /// Whether more was lost for certain than is allowed. What nothing explains is never allowed.
+    fn exceeds(&self) -> bool {
+        let unexplained = self.losses.iter().filter(|loss| loss.cause == Cause::Unexplained);
+        let unexplained: u64 = unexplained.map(|loss| loss.packets.low()).sum();
+        self.lost().low() > self.allowance || unexplained > 0
+    }
+}
+
+/// The entry of `drops` that allows a loss.
+fn allowed<'a>(scenario: &'a Scenario, loss: &Loss) -> Option<&'a Drop> {
+    scenario.expect.drops.iter().find(|drop| loss.cause == drop.cause)
+}
+
+/// Whether a loss is one of what is counted at `stage`. Delivered and consumed are about datagrams: what only other protocols can be lost
+/// by is none of theirs.
+fn is_about(loss: &Loss, stage: Stage) -> bool {
+    let others = [Cause::IpNoproto, Cause::TcpCsum, Cause::UnhandledProto];
+    loss.cause != Cause::Kernel && (stage < Stage::Delivered || !others.iter().any(|cause| loss.cause == *cause))
+}
+
+/// Says of each loss whether it is expected: whether none of the checks that fail is about it.
+fn mark(scenario: &Scenario, ledger: &mut Ledger, wanted: &[Wanted]) {
+    let judged = Judged::of(scenario, ledger, wanted);
+    let exceeds = judged.exceeds();
+    let counts = |loss: &Loss| match allowed(scenario, loss) {
+        // More than is allowed.
+        Some(drop) => {
+            let actual = lost_as(ledger, drop.cause);
+            met(drop.count, &actual, ledger.selected) != Met::Yes && actual.high() > least(drop.count, ledger.selected)
+        }
+        None => {
+            let short =
+                |wanted: &&Wanted| wanted.is_short() && loss.stage <= wanted.stage && is_about(loss, wanted.stage);
+            exceeds && judged.losses.contains(&loss) || wanted.iter().any(|wanted| short(&wanted))
+        }
+    };
+    let expected: Vec<bool> = ledger.losses.iter().map(|loss| !counts(loss)).collect();
+    for (loss, expected) in ledger.losses.iter_mut().zip(expected) {
+        loss.expected = expected;
+    }
+}
+
+/// How much was lost by a cause, at all stages.
+fn lost_as(ledger: &Ledger, cause: Cause) -> Amount {
+    ledger.losses.iter().filter(|loss| loss.cause == cause).map(|loss| loss.packets.clone()).sum()
 }
 
 /// What the scenario expects of each stage; the language's own expectation where it says nothing of any.
 fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     // Datagrams that are expected to be lost in their encapsulation are no datagrams to the receiver.
-    let is_expected = scenario.expect.drops.iter().any(|drop| drop.cause == Cause::UnhandledProto.name());
+    let is_expected = scenario.expect.drops.iter().any(|drop| drop.cause == Cause::UnhandledProto);
     let hidden = if is_expected { plan.survey.hidden_udp_frames.count() } else { 0 };
     let datagrams = (plan.survey.udp_frames.count() - hidden) * plan.rounds;
     let of = |stage, count: Count, span| {
@@ -115,128 +186,132 @@ fn ip_frames(plan: &Plan) -> u64 {
     (ip.map(|fate| fate.frames.count()).sum::<u64>() + plan.survey.unclassed.count()) * plan.rounds
 }
 
-fn stage(scenario: &Scenario, ledger: &Ledger, wanted: &Wanted) -> Check {
-    let name = stage_name(wanted.stage);
-    let met = wanted.actual.as_ref().map(|actual| met(wanted.count, actual, wanted.base));
+fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wanted) -> Check {
+    let name = wanted.stage.name();
+    let met = wanted.met();
     let passed = met == Some(Met::Yes);
     let problem = (!passed).then(|| {
-        let expected = words(wanted.count, wanted.base);
-        match &wanted.actual {
-            Some(actual) if met == Some(Met::Open) => {
-                undecided(&format!("{expected} {name}"), actual, ledger).at(&scenario.source, wanted.span.clone())
-            }
-            None if wanted.stage == Stage::Accepted => {
-                let why = ledger.layers.as_ref().map_or("", |layers| layers.taps_why.as_str());
-                Problem::error(format!("expected {expected} {name}, and that could not be observed"))
-                    .at(&scenario.source, wanted.span.clone())
-                    .why(format!("the receiver's stack was not tapped: {why}"))
-                    .fix("let `restage run` tap it (`--evidence auto`), or expect `arrived` or `delivered`")
-            }
-            None => Problem::error(format!("expected {expected} {name}, and that could not be observed"))
-                .at(&scenario.source, wanted.span.clone())
-                .why("what arrived can't be told from what was seen: the receive ring lost frames, or the receiver is elsewhere")
-                .fix("pace slower (`[pacing] rate`)"),
+        let expected = format!("{} to be {name}", words(wanted.count, wanted.base));
+        let problem = match &wanted.actual {
+            Some(actual) if met == Some(Met::Open) => undecided(&expected, actual, evidence),
             Some(actual) => {
-                let problem = Problem::error(format!("expected {expected} {name}, {} were", amount_words(actual)))
-                    .at(&scenario.source, wanted.span.clone());
-                let before = ledger.losses.iter().filter(|loss| loss.stage <= wanted.stage && loss.cause != Cause::Kernel.name());
-                explain(problem, before.max_by_key(|loss| loss.packets.high()))
+                let problem = Problem::error(format!("expected {expected}, {}", amount_words(actual)));
+                let before = ledger.losses.iter().filter(|loss| loss.stage <= wanted.stage);
+                explain(problem, before)
             }
-        }
+            None => unobserved(&expected, evidence, wanted.stage),
+        };
+        problem.at(&scenario.source, wanted.span.clone())
     });
     Check {
-        what: name.to_owned(),
+        what: CheckId::Reached(wanted.stage),
         expected: value(wanted.count),
         actual: json!(wanted.actual),
         passed,
+        undecided: met == Some(Met::Open),
         line: line(scenario, wanted.span.as_ref()),
         problem,
     }
 }
 
-/// Adds the weightiest loss as the reason.
-fn explain(problem: Problem, loss: Option<&Loss>) -> Problem {
-    match loss {
-        None => problem,
-        Some(loss) => problem
-            .why(format!("{}: {} packets; {}", loss.cause, amount_words(&loss.packets), loss.why))
-            .fix(loss.fix.clone()),
+/// A stage that could not be seen.
+fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Problem {
+    let problem = Problem::error(format!("expected {expected}, and that could not be observed"));
+    if evidence.xdp {
+        return problem
+            .why("an XDP program on the receiver's interface takes frames before they can be counted")
+            .fix("judge what the application made of the packets: `[[expect.output]]`");
+    }
+    match (&evidence.stack, stage) {
+        (Some(stack), Stage::Accepted) => problem
+            .why(format!("the receiver's stack was not tapped: {}", stack.layers.taps_why))
+            .fix("let `restage run` tap it (`--evidence auto`), or expect `arrived` or `delivered`"),
+        _ => problem
+            .why("the receive ring lost frames, so that what arrived is not known")
+            .fix("pace slower (`[pacing] rate`)"),
     }
 }
 
-fn in_order(scenario: &Scenario, evidence: &Evidence, span: Option<&Range<usize>>) -> Check {
-    let reordered = evidence.arriving.as_ref().map(|arriving| arriving.reordered);
-    let problem = (reordered != Some(0)).then(|| {
-        let what = match (&evidence.arriving, reordered) {
-            (Some(arriving), Some(reordered)) => format!(
-                "expected the frames in the captured order, {} came late, the first is frame {}",
-                thousands(reordered),
-                arriving.first_reordered.unwrap_or_default()
-            ),
-            _ => "expected the frames in the captured order, and that could not be observed".to_owned(),
+fn drops(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allowed: &Drop) -> Check {
+    let actual = lost_as(ledger, allowed.cause);
+    let met = met(allowed.count, &actual, ledger.selected);
+    let problem = (met != Met::Yes).then(|| {
+        let expected =
+            format!("{} to be lost as {}", words(allowed.count, ledger.selected), CauseName::from(allowed.cause));
+        let problem = if met == Met::Open {
+            undecided(&expected, &actual, evidence)
+        } else {
+            let problem = Problem::error(format!("expected {expected}, {}", amount_words(&actual)));
+            let is_more = actual.high() > least(allowed.count, ledger.selected);
+            explain(problem, ledger.losses.iter().filter(|loss| (loss.cause == allowed.cause) == is_more))
         };
-        Problem::error(what).at(&scenario.source, span.cloned())
+        problem.at(&scenario.source, Some(allowed.span.clone()))
     });
     Check {
-        what: "order".to_owned(),
+        what: CheckId::Drops(allowed.cause.into()),
+        expected: value(allowed.count),
+        actual: json!(actual),
+        passed: met == Met::Yes,
+        undecided: met == Met::Open,
+        line: line(scenario, Some(&allowed.span)),
+        problem,
+    }
+}
+
+/// Adds the weightiest loss as the reason; those that are expected come last.
+fn explain<'a>(problem: Problem, losses: impl Iterator<Item = &'a Loss>) -> Problem {
+    let losses = losses.filter(|loss| loss.cause != Cause::Kernel && loss.packets.high() > 0);
+    let Some(loss) = losses.max_by_key(|loss| (!loss.expected, loss.packets.high())) else { return problem };
+    let lost = format!("{}: {}; {}", loss.cause, packets(&loss.packets), loss.why);
+    if loss.expected { problem.why(lost) } else { problem.why(lost).fix(loss.fix.clone()) }
+}
+
+fn in_order(scenario: &Scenario, evidence: &Evidence, span: Option<&Range<usize>>) -> Check {
+    let arriving = evidence.arriving.as_ref();
+    let reordered = arriving.map(|arriving| arriving.reordered);
+    let problem = (reordered != Some(0)).then(|| {
+        let problem = match arriving {
+            Some(arriving) => Problem::error(format!(
+                "expected the frames in the captured order, {} arrived late, the first is frame {}",
+                count(arriving.reordered, "frame"),
+                arriving.first_reordered.unwrap_or_default()
+            )),
+            None => unobserved("the frames in the captured order", evidence, Stage::Arrived),
+        };
+        problem.at(&scenario.source, span.cloned())
+    });
+    Check {
+        what: CheckId::Other("order".to_owned()),
         expected: json!("captured"),
         actual: json!({ "reordered": reordered }),
         passed: problem.is_none(),
+        undecided: false,
         line: line(scenario, span),
         problem,
     }
 }
 
-/// Losses up to the last stage that is judged, which neither a count nor `drops` allows.
-fn losses(scenario: &Scenario, ledger: &Ledger, wanted: &[Wanted], checks: &[Check]) -> Option<Check> {
-    if checks.iter().any(|check| !check.passed) {
-        return None; // the failed check names the loss already
-    }
-    let allowed_by_name = |loss: &Loss| scenario.expect.drops.iter().any(|drop| drop.cause == loss.cause);
-    let last = wanted
-        .iter()
-        .map(|wanted| wanted.stage)
-        .chain(ledger.losses.iter().filter(|loss| allowed_by_name(loss)).map(|loss| loss.stage))
-        .max()
-        .unwrap_or(Stage::Consumed);
-    let allowance = wanted
-        .iter()
-        .filter(|wanted| wanted.stage == last)
-        .map(|wanted| wanted.base.saturating_sub(least(wanted.count, wanted.base)))
-        .min()
-        .unwrap_or(0);
-    // Delivered and consumed are about datagrams: what only other protocols can be lost by is not judged by them.
-    let mut not_datagrams = vec![Cause::Kernel.name()];
-    if last >= Stage::Delivered {
-        not_datagrams.extend([Cause::IpNoproto, Cause::TcpCsum, Cause::UnhandledProto].map(Cause::name));
-    }
-    let judged: Vec<&Loss> = ledger
-        .losses
-        .iter()
-        .filter(|loss| loss.stage <= last && !not_datagrams.contains(&loss.cause.as_str()) && !allowed_by_name(loss))
-        .collect();
-    let lost: Amount = judged.iter().map(|loss| loss.packets.clone()).sum();
-    let is_unexplained = |loss: &&&Loss| loss.cause == Cause::Unexplained.name();
-    let unexplained: u64 = judged.iter().filter(is_unexplained).map(|loss| loss.packets.low()).sum();
-    if lost.low() <= allowance && unexplained == 0 {
+/// The losses that neither a count nor `drops` allows.
+fn losses(scenario: &Scenario, ledger: &Ledger, judged: &Judged<'_>) -> Option<Check> {
+    if !judged.exceeds() {
         return None;
     }
-    let worst = judged.into_iter().max_by_key(|loss| (loss.cause == Cause::Unexplained.name(), loss.packets.high()))?;
+    let weight = |loss: &&&Loss| (loss.cause == Cause::Unexplained, loss.packets.high());
+    let worst = ledger.losses.iter().filter(|loss| judged.losses.contains(loss)).max_by_key(|loss| weight(&loss))?;
     let span = scenario.expect.drops.first().map(|drop| drop.span.clone());
-    let problem = Problem::error(format!(
-        "{} packets were lost as {}, which nothing allows",
-        amount_words(&worst.packets),
-        worst.cause
-    ))
-    .at(&scenario.source, span)
-    .why(worst.why.clone())
-    .fix(worst.fix.clone());
+    let were = agree(worst.packets.high(), "was", "were");
+    let problem =
+        Problem::error(format!("{} {were} lost as {}, and nothing allows it", packets(&worst.packets), worst.cause))
+            .at(&scenario.source, span.clone())
+            .why(worst.why.clone())
+            .fix(worst.fix.clone());
     Some(Check {
-        what: "losses".to_owned(),
-        expected: json!(allowance),
-        actual: json!(lost),
+        what: CheckId::Losses,
+        expected: json!(judged.allowance),
+        actual: json!(judged.lost()),
         passed: false,
-        line: line(scenario, scenario.expect.drops.first().map(|drop| &drop.span)),
+        undecided: false,
+        line: line(scenario, span.as_ref()),
         problem: Some(problem),
     })
 }
@@ -267,15 +342,13 @@ fn met(count: Count, actual: &Amount, base: u64) -> Met {
 }
 
 /// The evidence leaves a range that doesn't decide it.
-fn undecided(expected: &str, actual: &Amount, ledger: &Ledger) -> Problem {
+fn undecided(expected: &str, actual: &Amount, evidence: &Evidence) -> Problem {
     let (low, high) = (thousands(actual.low()), thousands(actual.high()));
-    let is_followed = ledger.layers.as_ref().is_some_and(|layers| layers.followed);
-    let fix = if is_followed {
-        format!("expect what the evidence can decide, such as `\">= {}\"`", actual.low())
-    } else {
-        "run it as root, where each packet is followed to its reader; or let the application use a socket of its own for what it sends \
-         itself"
-            .to_owned()
+    let fix = match evidence.stack.as_ref().and_then(|stack| stack.layers.closer.as_ref()) {
+        Some(closer) => {
+            format!("{closer}; or let the application use a socket of its own for what it sends to itself")
+        }
+        None => format!("expect what the evidence can decide, such as `\">= {}\"`", actual.low()),
     };
     Problem::error(format!("expected {expected}; can't be decided: the evidence says between {low} and {high}"))
         .why(actual.why().to_owned())
@@ -290,11 +363,19 @@ fn holds(count: Count, actual: u64, base: u64) -> bool {
     }
 }
 
-/// `5,548`, or `180 to 200`.
+/// `5,548 were`, or `180 to 200 were`.
 fn amount_words(amount: &Amount) -> String {
     match amount.known() {
-        Some(count) => thousands(count),
-        None => format!("{} to {}", thousands(amount.low()), thousands(amount.high())),
+        Some(count) => format!("{} {}", thousands(count), agree(count, "was", "were")),
+        None => format!("{} to {} were", thousands(amount.low()), thousands(amount.high())),
+    }
+}
+
+/// `5,548 packets`, or `180 to 200 packets`.
+fn packets(amount: &Amount) -> String {
+    match amount.known() {
+        Some(number) => count(number, "packet"),
+        None => format!("{} to {} packets", thousands(amount.low()), thousands(amount.high())),
     }
 }
 
@@ -313,13 +394,15 @@ fn least(count: Count, base: u64) -> u64 {
     }
 }
 
-fn words(count: Count, base: u64) -> String {
-    match count {
-        Count::Exactly(expected) => format!("{} frames", thousands(expected)),
-        Count::All => format!("all {} frames", thousands(base)),
-        Count::AtLeast(expected) => format!("at least {} frames", thousands(expected)),
+fn words(expected: Count, base: u64) -> String {
+    let frames = |number| count(number, "frame");
+    match expected {
+        Count::Exactly(expected) => frames(expected),
+        Count::All if base > 1 => format!("all {}", frames(base)),
+        Count::All => frames(base),
+        Count::AtLeast(expected) => format!("at least {}", frames(expected)),
         Count::Percent(share) => {
-            format!("at least {share} % of {} frames ({})", thousands(base), thousands(least(count, base)))
+            format!("at least {share} % of {} ({})", frames(base), thousands(least(expected, base)))
         }
     }
 }
@@ -333,35 +416,9 @@ fn value(count: Count) -> Value {
     }
 }
 
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Read => "read",
-        Stage::Selected => "selected",
-        Stage::Rewritten => "rewritten",
-        Stage::Sent => "sent",
-        Stage::Arrived => "arrived",
-        Stage::Accepted => "accepted",
-        Stage::Delivered => "delivered",
-        Stage::Consumed => "consumed",
-    }
-}
-
-/// `5,548`.
-fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Amount, Count, Met, holds, least, met, thousands};
+    use super::{Amount, Count, Met, holds, least, met};
 
     #[test]
     fn shares_are_rounded_up() {
@@ -391,10 +448,5 @@ mod tests {
         ] {
             assert_eq!(met(count, &range(low, high), 5), expected, "{count:?} of {low} to {high}");
         }
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -12,15 +12,17 @@ use crate::outcome::{Check, Ledger, Verdict};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
+pub(crate) use counts::judged;
 pub use snapshot::Snapshots;
 pub use timing::rate_not_kept;
 
-/// Judges every expectation of a scenario, in the order in which the language lists them.
+/// Judges every expectation of a scenario, in the order in which the language lists them. Losses of `ledger` that fail nothing are marked as
+/// expected.
 pub fn judge(
     scenario: &Scenario,
     plan: &Plan,
     evidence: &Evidence,
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     snapshots: Snapshots,
 ) -> Vec<Check> {
     let mut checks = counts::judge(scenario, plan, evidence, ledger);
@@ -30,7 +32,7 @@ pub fn judge(
     checks
 }
 
-/// What the checks come to.
+/// The verdict of the checks.
 pub fn verdict(checks: &[Check]) -> Verdict {
     if checks.iter().all(|check| check.passed) { Verdict::Pass } else { Verdict::Fail }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::{At, Problem};
 use crate::evidence::{Evidence, Output};
-use crate::outcome::Check;
+use crate::outcome::{Check, CheckId};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{OutputFrom, TextRule};
 
@@ -60,10 +60,11 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
 
 fn failed(scenario: &Scenario, what: &str, span: Option<&std::ops::Range<usize>>, message: String, why: &str) -> Check {
     Check {
-        what: what.to_owned(),
+        what: CheckId::Other(what.to_owned()),
         expected: json!("output"),
         actual: json!(null),
         passed: false,
+        undecided: false,
         line: line(scenario, span),
         problem: Some(Problem::error(message).at(&scenario.source, span.cloned()).why(why)),
     }
@@ -88,10 +89,11 @@ fn status(
         if said.trim().is_empty() { problem } else { problem.why(format!("it said: {}", shorten(said.trim()))) }
     });
     Check {
-        what: format!("{what} status"),
+        what: CheckId::Other(format!("{what} status")),
         expected: json!(expected.value),
         actual: json!(output.status),
         passed,
+        undecided: false,
         line: line(scenario, span.as_ref()),
         problem,
     }
@@ -107,10 +109,11 @@ fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, bytes: &[u8
     let mut add =
         |word: &str, span: &Option<std::ops::Range<usize>>, expected, actual, failure: Option<(String, String)>| {
             checks.push(Check {
-                what: format!("{what} {word}"),
+                what: CheckId::Other(format!("{what} {word}")),
                 expected,
                 actual,
                 passed: failure.is_none(),
+                undecided: false,
                 line: line(scenario, span.as_ref()),
                 problem: failure
                     .map(|(message, why)| Problem::error(message).at(&scenario.source, span.clone()).why(why)),

@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::line;
 use crate::diagnostic::Problem;
-use crate::outcome::Check;
+use crate::outcome::{Check, CheckId};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
@@ -51,10 +51,11 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, snapshots: Snapshots) -> O
     }
     .map(|problem| problem.at(&scenario.source, path.span.clone()));
     Some(Check {
-        what: "rewritten".to_owned(),
+        what: CheckId::Other("rewritten".to_owned()),
         expected: json!(path.value),
         actual: json!(if problem.is_none() { "equal" } else { "different" }),
         passed: problem.is_none(),
+        undecided: false,
         line: line(scenario, path.span.as_ref()),
         problem,
     })

@@ -7,10 +7,10 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::{At, Problem};
 use crate::evidence::{Evidence, Sending};
-use crate::outcome::{Check, Lateness, TimedBy};
+use crate::figures::{pps, seconds, seconds_apart};
+use crate::outcome::{Check, CheckId, Lateness, TimedBy};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Bound, Percentile};
-use crate::scenario::pacing::pps;
 
 /// A rate that is lower than this share of the requested one is told of, ...
 const KEPT: f64 = 0.9;
@@ -38,16 +38,18 @@ fn bounded(scenario: &Scenario, what: &str, bound: &Bound, sending: &Sending, me
     let passed = actual.is_none_or(|actual| actual <= most);
     let name = format!("{what}.{}", bound.percentile.name());
     let problem = actual.filter(|_| !passed).map(|actual| {
-        Problem::error(format!("expected `{name}` of at most {:?}, it was {actual:.1} µs", bound.most))
+        let (most, actual) = seconds_apart(bound.most.as_secs_f64(), actual / 1e6);
+        Problem::error(format!("expected `{name}` of at most {most}, it was {actual}"))
             .at(&scenario.source, Some(bound.span.clone()))
             .why(format!("{}, by {}", deviation(what), by(sending.timed_by)))
             .fix("`[pacing] precision = \"spin\"`, a slower rate, or a machine with less to do (`--jobs 1`)")
     });
     Check {
-        what: name,
+        what: CheckId::Other(name),
         expected: json!(format!("{:?}", bound.most)),
         actual: json!(actual.map(|actual| format!("{actual:.1}us"))),
         passed,
+        undecided: false,
         line: line(scenario, Some(&bound.span)),
         problem,
     }
@@ -77,10 +79,9 @@ pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem
     }
     #[expect(clippy::cast_precision_loss, reason = "frames of a run are far below 2^53")]
     let gaps = sending.tried.saturating_sub(1) as f64;
+    let (took, planned) = seconds_apart(sending.seconds, scheduled);
     let why = format!(
-        "sending took {:.1} ms, the schedule {:.1} ms, by {}: this machine, or the interface, was not fast enough",
-        sending.seconds * 1e3,
-        scheduled * 1e3,
+        "sending took {took}, the schedule {planned}, by {}: this machine, or the interface, was not fast enough",
         by(sending.timed_by)
     );
     let (requested, achieved) = (pps(gaps / scheduled), pps(gaps / sending.seconds));
@@ -113,12 +114,12 @@ fn at(percentile: Percentile, lateness: Lateness) -> f64 {
 fn in_time(scenario: &Scenario, within: &At<Duration>, sending: &Sending) -> Check {
     let passed = sending.seconds <= within.value.as_secs_f64();
     let problem = (!passed).then(|| {
-        let what =
-            format!("expected the first to the last send within {:?}, it took {:.3} s", within.value, sending.seconds);
+        let (most, took) = seconds_apart(within.value.as_secs_f64(), sending.seconds);
+        let what = format!("expected at most {most} from the first send to the last, it took {took}");
         let problem = Problem::error(what).at(&scenario.source, within.span.clone());
         match sending.scheduled_seconds.filter(|scheduled| *scheduled > within.value.as_secs_f64()) {
             Some(scheduled) => problem
-                .why(format!("the schedule itself takes {scheduled:.3} s"))
+                .why(format!("the schedule itself takes {}", seconds(scheduled)))
                 .fix("pace faster (`[pacing] rate`, `max-gap`), or allow more"),
             None => problem
                 .why("the machine, or the interface, was not fast enough")
@@ -126,10 +127,11 @@ fn in_time(scenario: &Scenario, within: &At<Duration>, sending: &Sending) -> Che
         }
     });
     Check {
-        what: "within".to_owned(),
+        what: CheckId::Other("within".to_owned()),
         expected: json!(format!("{:?}", within.value)),
         actual: json!(format!("{:.3}s", sending.seconds)),
         passed,
+        undecided: false,
         line: line(scenario, within.span.as_ref()),
         problem,
     }

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::drops::{Named, resolve};
+use super::drops::resolve;
 use super::udp::UdpCounts;
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseName};
 use crate::evidence::{DropKind, Evidence};
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::fate::{End, Fate};
@@ -15,7 +15,7 @@ use crate::plan::{FrameRanges, Plan};
 
 /// The stage that the packets don't reach, and the cause. Packets are attributed in this order: by stage, and within a stage as a
 /// packet meets the causes on its way, which is the order of [`crate::cause::TABLE`].
-pub(super) type Key = (Stage, Named);
+pub(super) type Key = (Stage, CauseName);
 
 /// What the layers say of one cause.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Claims {
         claims
     }
 
-    fn claim(&mut self, name: Named, stage: Stage) -> &mut Claim {
+    fn claim(&mut self, name: CauseName, stage: Stage) -> &mut Claim {
         self.0.entry((stage, name)).or_default()
     }
 
@@ -117,7 +117,7 @@ impl Claims {
         let datagrams = udp.into_iter().flat_map(|udp| udp.refused.iter());
         let datagrams = datagrams.map(|(cause, count)| (*cause, Stage::Delivered, count.clone()));
         for (cause, stage, count) in counted(plan, evidence).into_iter().chain(datagrams) {
-            let key = (stage, Named::Known(cause));
+            let key = (stage, CauseName::Known(cause));
             let is_told = self.0.contains_key(&key);
             if count.is_zero() && !is_told {
                 continue;
@@ -166,7 +166,7 @@ impl Claims {
             (input, Some(Hook::InputFirst), "in the input hook"),
         ];
         let packets: u64 = places.iter().map(|(packets, ..)| packets).sum();
-        let key = (Cause::NetfilterDrop.row().stage, Named::Known(Cause::NetfilterDrop));
+        let key = (Cause::NetfilterDrop.row().stage, CauseName::Known(Cause::NetfilterDrop));
         if packets == 0 && !self.0.contains_key(&key) {
             return;
         }
@@ -191,7 +191,7 @@ impl Claims {
     fn before_prerouting(&self) -> u64 {
         const CAUSES: [Cause; 5] =
             [Cause::Otherhost, Cause::PktTooSmall, Cause::IpInhdr, Cause::IpCsum, Cause::Ipv6disabled];
-        let keys = CAUSES.map(|cause| (Stage::Accepted, Named::Known(cause)));
+        let keys = CAUSES.map(|cause| (Stage::Accepted, CauseName::Known(cause)));
         let claims = keys.iter().filter_map(|key| self.0.get(key));
         claims.filter_map(|claim| claim.stage.as_ref().map(Amount::high).max(claim.kernel)).sum()
     }

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use super::claims::{Claim, Claims, Predicted};
-use super::drops::Named;
 use super::loss;
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseName};
 use crate::evidence::Evidence;
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::fate::{End, Fate, Hears, hears, why_no_socket};
@@ -13,13 +12,13 @@ use crate::plan::survey::Carried;
 use crate::plan::{FrameRanges, Plan};
 
 /// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
-pub(super) fn named(plan: &Plan, name: &Named, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
+pub(super) fn named(plan: &Plan, name: &CauseName, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
     match (name.known(), foretold.first) {
         (Some(cause), Some(_)) if frames.known() == Some(foretold.frames.count() * plan.rounds) => {
             by_prediction(cause, frames, layer, foretold)
         }
         (Some(cause), _) => loss(cause, frames, layer, None),
-        (None, _) => of_another_kernel(name.name(), frames),
+        (None, _) => of_another_kernel(name.as_str(), frames),
     }
 }
 
@@ -49,7 +48,7 @@ pub(super) fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, pred
 /// A reason that the table does not have.
 pub(super) fn of_another_kernel(name: &str, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Kernel, None);
-    loss.cause = name.to_owned();
+    loss.cause = name.into();
     loss.why = format!("the kernel dropped it, and says {name}: a reason that this version of restage has no row for");
     loss.fix = "look it up in the kernel's include/net/dropreason-core.h, and report it to restage".to_owned();
     loss
@@ -60,15 +59,15 @@ pub(super) fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence:
     if let Some(detail) = &claim.detail {
         let _infallible = write!(loss.why, ": {detail}");
     }
-    if loss.cause == Cause::NetfilterDrop.name() {
+    if loss.cause == Cause::NetfilterDrop {
         name_the_filter(loss, plan, evidence);
     }
-    if loss.cause == Cause::NoSocket.name()
+    if loss.cause == Cause::NoSocket
         && let Some((why, fix)) = as_seen(plan, evidence)
     {
         (loss.why, loss.fix) = (why, fix);
     }
-    if loss.cause == Cause::SocketRcvbuff.name() {
+    if loss.cause == Cause::SocketRcvbuff {
         let full: Vec<String> = evidence
             .sockets
             .iter()
@@ -122,6 +121,10 @@ pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, pac
     let delivered = FrameRanges::union(delivered.map(|fate| &fate.frames));
     if Some(delivered.count()) == loss.packets.known() {
         loss.frames = Some(delivered.to_string());
+    }
+    if let Some(stack) = &evidence.stack {
+        let closer = stack.layers.closer.as_deref().unwrap_or("run it again");
+        loss.fix = format!("{closer}; if it stays, report it with the capture");
     }
     let functions: Vec<&str> = claims
         .0

@@ -1,46 +1,17 @@
 //! What a packet's drop means for the ledger: which stage it did not reach, and why. Start at [`meaning`].
 
 use super::claims::{Key, predicted};
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseName};
 use crate::evidence::DropKind;
 use crate::outcome::Stage;
 use crate::packet::layers::protocol;
 use crate::plan::Plan;
 
-/// A cause of the table, or a reason that only the kernel knows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Named {
-    /// A row of [`crate::cause::TABLE`]. Rows are ordered as a packet meets them.
-    Known(Cause),
-    /// A name in the kernel's `enum skb_drop_reason` that the table does not have.
-    Other(String),
-}
-
-impl Named {
-    pub(super) fn of(name: &str) -> Self {
-        Cause::by_name(name).map_or_else(|| Self::Other(name.to_owned()), Self::Known)
-    }
-
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Self::Known(cause) => cause.name(),
-            Self::Other(name) => name,
-        }
-    }
-
-    pub(super) fn known(&self) -> Option<Cause> {
-        match self {
-            Self::Known(cause) => Some(*cause),
-            Self::Other(_) => None,
-        }
-    }
-}
-
 /// What a drop means.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Meaning {
     /// The packet is lost.
-    Lost(Stage, Named),
+    Lost(Stage, CauseName),
     /// The kernel is done with a packet of a protocol of its own; such a packet did not reach this stage.
     Kernel(Stage),
     /// The packet was in a socket's queue when the socket was closed.
@@ -60,7 +31,7 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
     let six = kind.version == 6;
     let function = kind.function.as_deref().unwrap_or_default();
     let predicts = |cause, stage| predicted(plan, cause, stage).packets > 0;
-    let lost = |cause: Cause| Meaning::Lost(cause.row().stage, Named::Known(cause));
+    let lost = |cause: Cause| Meaning::Lost(cause.row().stage, CauseName::Known(cause));
     let meaning = match kind.reason.as_str() {
         "QUEUE_PURGE" | "SOCKET_CLOSE" => return Meaning::Closed,
         "NOT_SPECIFIED" if function.contains("destruct") => return Meaning::Closed,
@@ -75,7 +46,7 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         // Fragments that overlap or contradict each other.
         "NOT_SPECIFIED" if function.contains("frag") => {
             let stage = if six && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted };
-            Meaning::Lost(stage, Named::Known(Cause::DupFrag))
+            Meaning::Lost(stage, CauseName::Known(Cause::DupFrag))
         }
         // A broadcast or multicast datagram that no socket is for (Udp.IgnoredMulti).
         "NOT_SPECIFIED" if function.starts_with("__udp4_lib_") || function.starts_with("__udp6_lib_") => {
@@ -89,7 +60,7 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
             match (source_route, to_group) {
                 (true, _) => lost(Cause::SourceRoute),
                 (false, true) if stage_in(function) == Stage::Accepted => not_joined(kind),
-                (false, true | false) => Meaning::Lost(stage_in(function), Named::Known(Cause::Unexplained)),
+                (false, true | false) => Meaning::Lost(stage_in(function), CauseName::Known(Cause::Unexplained)),
             }
         }
         "PKT_TOO_SMALL" => {
@@ -98,21 +69,22 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
                 && predicts(Cause::PktTooSmall, Stage::Delivered)
                 && !predicts(Cause::PktTooSmall, Stage::Accepted);
             let stage = if in_udp || only_udp { Stage::Delivered } else { Stage::Accepted };
-            Meaning::Lost(stage, Named::Known(Cause::PktTooSmall))
+            Meaning::Lost(stage, CauseName::Known(Cause::PktTooSmall))
         }
         // IPv6 reassembles behind the input hook, unless connection tracking does it.
         reason @ ("FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR") => {
             let stage = if six && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted };
-            Meaning::Lost(stage, Named::of(reason))
+            Meaning::Lost(stage, CauseName::from(reason))
         }
         reason => {
-            let name = Named::of(reason);
+            let name = CauseName::from(reason);
             let stage = name.known().map_or_else(|| stage_of(reason, function), |cause| cause.row().stage);
             Meaning::Lost(stage, name)
         }
     };
     let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
-    let is_told = matches!(name.name(), "TCP_CSUM" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
+    let is_told =
+        matches!(name.as_str(), "TCP_CSUM" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
     let own =
         matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE);
     // What the kernel refuses of its own protocols (a segment without a connection) it has dealt with.
@@ -133,7 +105,7 @@ fn not_joined(kind: &DropKind) -> Meaning {
     if kind.version != 0 && kind.protocol != protocol::UDP {
         return Meaning::Kernel(Stage::Accepted);
     }
-    Meaning::Lost(cause.row().stage, Named::Known(cause))
+    Meaning::Lost(cause.row().stage, CauseName::Known(cause))
 }
 
 /// The stage that a packet with this reason did not reach, by where in the stack Linux 6.18 raises it.

@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 
 use crate::cause::Cause;
 use crate::evidence::{Arriving, Evidence};
+use crate::figures::duration;
 use crate::outcome::{Amount, Layer, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -79,7 +80,7 @@ pub fn contradiction(ledger: &Ledger) -> Option<String> {
         if let Some((earlier, before)) = &before
             && (lost.low() > before.high() || !before.minus(&lost).meets(&count))
         {
-            return Some(format!("{before} {earlier:?} less {lost} lost are not {count} {stage:?}"));
+            return Some(format!("{before} {earlier} less {lost} lost are not {count} {stage}"));
         }
         before = Some((stage, count));
         lost = Amount::exact(0);
@@ -97,11 +98,12 @@ fn loss(cause: Cause, packets: impl Into<Amount>, evidence: Layer, frames: Optio
     let row = cause.row();
     Loss {
         stage: row.stage,
-        cause: row.name.to_owned(),
+        cause: cause.into(),
         packets: packets.into(),
         evidence,
         frames,
         frames_assumed: false,
+        expected: false,
         why: row.why.to_owned(),
         fix: row.fix.to_owned(),
     }
@@ -123,7 +125,7 @@ fn unsent(evidence: &Evidence) -> Vec<Loss> {
         let mut loss = loss(cause, frames.count(), Layer::Stage, Some(frames.to_string()));
         loss.stage = Stage::Sent;
         if let (Cause::NotSent, Some(limit)) = (cause, evidence.timed_out) {
-            loss.why = format!("the run's limit of {limit:?} came first");
+            loss.why = format!("the run exceeded its timeout of {} before", duration(limit));
         }
         loss
     })

@@ -5,10 +5,9 @@
 
 use super::claims::{Claim, Claims, Predicted, predicted};
 use super::description::{add_details, all_that_came, by_prediction, name_the_filter, named, unexplained, unread};
-use super::drops::Named;
 use super::udp::{UdpCounts, in_frames};
 use super::{loss, observes_sockets, tracked};
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseName};
 use crate::evidence::Evidence;
 use crate::outcome::{Amount, Disagreement, Hook, Layer, Loss, Stage};
 use crate::packet::layers::protocol;
@@ -65,7 +64,7 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
         Some(ends) => tracked::account(plan, evidence, ends, &claims, udp.is_some()),
         None => counted(plan, evidence, arrived, udp.as_ref(), &claims),
     };
-    received.losses.sort_by_key(|loss| (loss.stage, loss.cause == Cause::Kernel.name()));
+    received.losses.sort_by_key(|loss| (loss.stage, loss.cause == Cause::Kernel));
     received.compare_with_prediction(plan, evidence);
     received
 }
@@ -175,7 +174,7 @@ impl Received {
         &mut self,
         plan: &Plan,
         evidence: &Evidence,
-        name: &Named,
+        name: &CauseName,
         stage: Stage,
         claim: &Claim,
         open: &mut Open,
@@ -226,12 +225,12 @@ impl Received {
     }
 
     /// The kernel and the counters say different things of one cause.
-    pub(super) fn disagree(&mut self, name: &Named, kernel: u64, counted: &Amount) {
+    pub(super) fn disagree(&mut self, name: &CauseName, kernel: u64, counted: &Amount) {
         // A timer's drop belongs to no packet on its way, and once in some hundred times it is not recorded.
         let not_recorded = name.known() == Some(Cause::FragReasmTimeout) && kernel < counted.low();
         if !not_recorded && !counted.meets(&Amount::exact(kernel)) {
             self.disagreements.push(Disagreement {
-                cause: name.name().to_owned(),
+                cause: name.clone(),
                 kernel: Some(kernel),
                 stage: Some(if kernel > counted.high() { counted.high() } else { counted.low() }),
                 predicted: None,
@@ -341,7 +340,7 @@ impl Received {
     }
 
     fn has(&self, cause: Cause, stage: Stage) -> bool {
-        self.losses.iter().any(|loss| loss.stage == stage && loss.cause == cause.name())
+        self.losses.iter().any(|loss| loss.stage == stage && loss.cause == cause)
     }
 
     /// What was predicted and did not happen, or happened and should have been predicted.
@@ -355,7 +354,7 @@ impl Received {
         for row in crate::cause::TABLE.iter().filter(|row| is_foretold(row.cause)) {
             for stage in [Stage::Accepted, Stage::Delivered] {
                 let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;
-                let is_it = |loss: &&Loss| loss.stage == stage && loss.cause == row.name;
+                let is_it = |loss: &&Loss| loss.stage == stage && loss.cause == row.cause;
                 let found = self.losses.iter().find(is_it).map(|loss| (loss.packets.clone(), loss.evidence));
                 let (seen, layer) = found.unwrap_or((Amount::exact(0), Layer::Stage));
                 if seen.meets(&Amount::exact(foretold)) {
@@ -373,13 +372,13 @@ impl Received {
                 if is_redirected || is_open || groups_are_open || unseen || filtered && seen.high() < foretold {
                     continue;
                 }
-                if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.name) {
+                if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.cause) {
                     told.predicted = Some(foretold);
                     continue;
                 }
                 let seen = if seen.low() > foretold { seen.low() } else { seen.high() };
                 self.disagreements.push(Disagreement {
-                    cause: row.name.to_owned(),
+                    cause: row.cause.into(),
                     kernel: (layer == Layer::Kernel).then_some(seen),
                     stage: (layer == Layer::Stage).then_some(seen),
                     predicted: Some(foretold),

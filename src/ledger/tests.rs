@@ -40,6 +40,7 @@ fn evidence(plan: &Plan, counters: &[(&str, u64)], hooks: Option<[u64; 5]>) -> E
         taps_lost: 0,
         followed: false,
         followed_why: String::new(),
+        closer: None,
         kernel: false,
         kernel_why: String::new(),
         kernel_lost: 0,
@@ -238,5 +239,5 @@ fn a_ledger_that_does_not_add_up_is_noticed() {
     let mut ledger = account(&scenario, &plan, &evidence(&plan, &[("Udp.InDatagrams", 8)], Some([8; 5])));
     assert_eq!(contradiction(&ledger), None);
     ledger.accepted = Some(Amount::exact(7));
-    assert!(contradiction(&ledger).is_some_and(|what| what.contains("8 Arrived less 0 lost are not 7 Accepted")));
+    assert!(contradiction(&ledger).is_some_and(|what| what.contains("8 arrived less 0 lost are not 7 accepted")));
 }

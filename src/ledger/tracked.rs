@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::claims::{Claim, Claims, Predicted, predicted};
 use super::description::{add_details, named};
-use super::drops::{Meaning, Named, meaning};
+use super::drops::{Meaning, meaning};
 use super::loss;
 use super::received::Received;
-use crate::cause::Cause;
+use crate::cause::{Cause, CauseName};
 use crate::evidence::{Ending, Evidence};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::fate::{End, Fate};
@@ -17,7 +17,7 @@ use crate::plan::{FrameRanges, Plan};
 /// What became of frames that did not reach a stage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Row {
-    Lost(Stage, Named),
+    Lost(Stage, CauseName),
     Kernel(Stage),
 }
 
@@ -74,7 +74,7 @@ pub(super) fn account(
 
 /// `None` for what was consumed.
 fn row(plan: &Plan, evidence: &Evidence, ending: &Ending, sockets: bool) -> Option<Row> {
-    let lost = |cause: Cause| Row::Lost(cause.row().stage, Named::Known(cause));
+    let lost = |cause: Cause| Row::Lost(cause.row().stage, CauseName::Known(cause));
     Some(match ending {
         Ending::Read => return None,
         Ending::Unread => lost(Cause::NotRead),
@@ -103,7 +103,7 @@ fn row(plan: &Plan, evidence: &Evidence, ending: &Ending, sockets: bool) -> Opti
             // Where IPv6 reassembled nothing, connection tracking did, which is before the input hook.
             let behind = evidence.counter("Ip6ReasmReqds") > 0;
             let stage = if behind { Stage::Delivered } else { Stage::Accepted };
-            Row::Lost(stage, Named::Known(Cause::FragReasmTimeout))
+            Row::Lost(stage, CauseName::Known(Cause::FragReasmTimeout))
         }
         Ending::Unseen { ip: true, udp: false } => Row::Kernel(Stage::Delivered),
         Ending::Unseen { ip: false, .. } => Row::Kernel(Stage::Accepted),
@@ -133,7 +133,7 @@ fn described(plan: &Plan, evidence: &Evidence, row: &Row, frames: &FrameRanges, 
     };
     described.stage = stage;
     described.frames = Some(frames.to_string());
-    if let Row::Lost(_, Named::Known(Cause::Unexplained)) = row
+    if let Row::Lost(_, CauseName::Known(Cause::Unexplained)) = row
         && claim.functions.is_empty()
     {
         described.why =

@@ -1,7 +1,7 @@
 //! The causes of loss as a page of the manual: the table of `cause` in words.
 
 use super::Look;
-use super::ledger::{hang, name};
+use super::ledger::hang;
 use crate::cause::{Row, TABLE};
 
 /// Columns before the text of a paragraph.
@@ -28,7 +28,7 @@ pub fn all(look: Look) -> String {
 pub fn page(row: &Row, look: Look) -> String {
     let mut text = format!("{}\n", row.name);
     let paragraphs = [
-        ("lost", format!("before {}", name(row.stage)).as_str()),
+        ("lost", format!("before {}", row.stage).as_str()),
         ("why", row.why),
         ("signs", row.signs),
         ("fix", row.fix),

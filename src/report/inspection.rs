@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::words::{count, padded, plural, scaled, seconds, thousands, visible};
+use super::words::{padded, visible};
 use super::{Look, Role, paint};
+use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::inspect::{
     Checksum, Conversation, Endpoint, Finding, Inspection, MOST_ENTRIES, Protocol, Side, Tally, TimeUnit,
 };
@@ -43,7 +44,7 @@ fn head(found: &Inspection) -> Vec<(&'static str, String)> {
         lines.push(("time", format!("{} to {}", times.first, times.last)));
         let rate = match (times.pps, times.bits_per_second) {
             (Some(pps), Some(bits)) => {
-                format!("{}, on average {} and {}", duration(times.seconds), scaled(pps, "pps"), scaled(bits, "bit/s"))
+                format!("{}, on average {} and {}", seconds(times.seconds), scaled(pps, "pps"), scaled(bits, "bps"))
             }
             _ => "all at one time".to_owned(),
         };
@@ -107,21 +108,6 @@ fn frames(found: &Inspection) -> String {
         format!("{} of {} on the wire", thousands(found.bytes_captured), count(found.bytes_original, "byte"))
     };
     format!("{}, {bytes}; the longest has {longest}", thousands(found.frames))
-}
-
-/// From microseconds to days.
-fn duration(of: f64) -> String {
-    match of {
-        ..0.001 => format!("{:.0} µs", of * 1e6),
-        ..0.01 => format!("{:.2} ms", of * 1e3),
-        ..1.0 => format!("{:.0} ms", of * 1e3),
-        ..3600.0 => seconds(of),
-        _ => {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and `as` saturates")]
-            let minutes = (of / 60.0).round() as u64;
-            format!("{} h {} min", thousands(minutes / 60), minutes % 60)
-        }
-    }
 }
 
 fn protocols(rows: &[Protocol]) -> String {

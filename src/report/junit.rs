@@ -33,11 +33,11 @@ fn case(outcome: &Outcome) -> TestCase {
     if let Some(ledger) = &outcome.ledger {
         for (stage, packets) in ledger::stages(ledger) {
             if let Some(packets) = packets {
-                case.add_property((format!("ledger.{}", ledger::name(stage)), packets.to_string()));
+                case.add_property((format!("ledger.{stage}"), packets.to_string()));
             }
         }
         for loss in &ledger.losses {
-            case.add_property((format!("loss.{}.{}", ledger::name(loss.stage), loss.cause), loss.packets.to_string()));
+            case.add_property((format!("loss.{}.{}", loss.stage, loss.cause), loss.packets.to_string()));
         }
     }
     if let Some(application) = &outcome.application {

@@ -10,12 +10,11 @@
 
 use std::borrow::Cow;
 
-use super::words::{plural, thousands, visible, wrap};
+use super::words::{visible, wrap};
 use super::{Look, Role, paint_lines};
+use crate::cause::Cause;
+use crate::figures::{plural, thousands};
 use crate::outcome::{Amount, Disagreement, Layer, Ledger, Loss, Stage};
-
-/// The cause of what the receiver's kernel keeps for itself (ARP, ND, ICMP …): no loss.
-const KERNEL: &str = "KERNEL";
 
 /// How much is said about each loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +25,17 @@ pub(super) enum Detail {
     Remedy,
 }
 
-/// Whether packets with this cause are missing, rather than where they belong.
-pub(super) fn is_loss(loss: &Loss) -> bool {
-    loss.cause != KERNEL && loss.packets.high() > 0
+/// Whether packets with this cause are missing, rather than where they belong: what the receiver's kernel keeps for itself (ARP, ND, ICMP …)
+/// is.
+fn is_loss(loss: &Loss) -> bool {
+    loss.cause != Cause::Kernel && loss.packets.high() > 0
+}
+
+/// The losses that made the run fail, the largest first.
+pub(super) fn counting(ledger: &Ledger) -> Vec<&Loss> {
+    let mut losses: Vec<_> = ledger.losses.iter().filter(|loss| is_loss(loss) && !loss.expected).collect();
+    losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets.high()));
+    losses
 }
 
 /// Every stage with its count, in order.
@@ -43,20 +50,6 @@ pub(super) fn stages(ledger: &Ledger) -> [(Stage, Option<Amount>); 8] {
         (Stage::Delivered, ledger.delivered.clone()),
         (Stage::Consumed, ledger.consumed.clone()),
     ]
-}
-
-/// The stage's name as the language writes it.
-pub(super) fn name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Read => "read",
-        Stage::Selected => "selected",
-        Stage::Rewritten => "rewritten",
-        Stage::Sent => "sent",
-        Stage::Arrived => "arrived",
-        Stage::Accepted => "accepted",
-        Stage::Delivered => "delivered",
-        Stage::Consumed => "consumed",
-    }
 }
 
 /// The stages as rows, neighbours with equal counts in one, and the losses between them; each line ends with a line end.
@@ -80,7 +73,7 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         for loss in losses {
             text.push_str(&loss_rows(loss, look, margin, Detail::Remedy));
         }
-        let names: Vec<_> = group.stages.iter().map(|stage| name(*stage)).collect();
+        let names: Vec<_> = group.stages.iter().map(|stage| stage.name()).collect();
         text.push_str(&match &group.packets {
             Some(packets) => {
                 let why = if packets.why().is_empty() { String::new() } else { format!(": {}", packets.why()) };
@@ -122,7 +115,7 @@ fn disagree(disagreement: &Disagreement) -> String {
         .into_iter()
         .filter_map(|(who, packets)| packets.map(|packets| format!("{who} {}", thousands(packets))))
         .collect();
-    format!("the evidence disagrees on {}: {}", visible(&disagreement.cause), says.join(", "))
+    format!("the evidence disagrees on {}: {}", visible(disagreement.cause.as_str()), says.join(", "))
 }
 
 /// Only the losses, as rows without a remedy.
@@ -163,11 +156,11 @@ fn groups(ledger: &Ledger) -> Vec<Group> {
     groups
 }
 
-/// What did not come to these stages, the largest first.
+/// What did not reach these stages: the losses that made the run fail first, and the largest first.
 fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
     let mut losses: Vec<_> =
         ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.packets.high() > 0).collect();
-    losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets.high()));
+    losses.sort_by_key(|loss| (loss.expected, std::cmp::Reverse(loss.packets.high())));
     losses
 }
 
@@ -232,21 +225,22 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
         Layer::Predicted => "predicted",
     };
     let frames = loss.frames.as_deref().map_or_else(String::new, |frames| {
-        let noun = if frames.contains([',', '-']) { "frames" } else { "frame" };
+        let noun = plural(if frames.contains([',', '-']) { 2 } else { 1 }, "frame");
         let assumed = if loss.frames_assumed { ", assumed among identical ones" } else { "" };
         format!("{noun} {}{assumed}; ", visible(&first_of(frames)))
     });
-    let cause = visible(&loss.cause);
+    let cause = visible(loss.cause.as_str());
     let (role, what) = if is_loss(loss) {
         let happened = match loss.stage {
-            Stage::Read | Stage::Selected | Stage::Rewritten | Stage::Sent => format!("not {}", name(loss.stage)),
+            Stage::Read | Stage::Selected | Stage::Rewritten | Stage::Sent => format!("not {}", loss.stage.name()),
             Stage::Arrived | Stage::Accepted | Stage::Delivered | Stage::Consumed => {
-                format!("lost before {}", name(loss.stage))
+                format!("lost before {}", loss.stage.name())
             }
         };
-        // Alone, without a remedy, it is a loss of a scenario that passed.
-        let role = if detail == Detail::Remedy { Role::Bad } else { Role::Faint };
-        (role, format!("{happened}: {cause} ({frames}evidence: {evidence})"))
+        // Where it did not make the run fail, there is nothing to mend.
+        let (role, expected) =
+            if loss.expected || detail == Detail::Row { (Role::Faint, "; expected") } else { (Role::Bad, "") };
+        (role, format!("{happened}: {cause} ({frames}evidence: {evidence}{expected})"))
     } else {
         let frames = frames.trim_end_matches("; ");
         let frames = if frames.is_empty() { String::new() } else { format!(" ({frames})") };

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{padded, scaled, thousands, visible};
+use super::words::{padded, visible};
+use crate::figures::{scaled, thousands};
 use crate::outcome::Event;
 
 /// Lines are drawn again this often though nothing has come in, so that the clock goes on.
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(state.lost(), 10);
         state.take(&phase("replay"), ms(3000));
         state.take(&progress(20, 20), ms(4000));
-        assert_eq!(state.text(ms(4000)), "replay  20 sent  20 arrived  20.0 pps");
+        assert_eq!(state.text(ms(4000)), "replay  20 sent  20 arrived  20 pps");
     }
 
     #[test]

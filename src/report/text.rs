@@ -4,11 +4,13 @@
 //! The story is made so that someone whose collector gets nothing knows why at a glance: the verdict, then the ledger with
 //! the loss where it happened and its remedy, then what was expected, then what the application said.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::words::{count, padded, plural, scaled, seconds, shortened, thousands, visible};
+use super::words::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
 use crate::diagnostic::{Problem, Severity, render};
+use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::outcome::{Application, Check, Find, Ledger, Outcome, Replay, Stage, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
@@ -112,26 +114,29 @@ pub(super) fn headline(outcome: &Outcome) -> String {
     shortened(&visible(text.lines().next().unwrap_or_default()), LONGEST_LINE).into_owned()
 }
 
-/// The largest loss, if the ledger fails; else the first expectation that does.
+/// The first of these that made it fail: what went wrong with the application or the run, a count that can't be decided, the losses that
+/// nothing allows, any other expectation.
 fn failure(outcome: &Outcome) -> String {
-    let failed: Vec<_> = outcome.checks.iter().filter(|check| !check.passed).collect();
-    let counted =
-        |check: &&Check| matches!(check.what.as_str(), "losses" | "sent" | "arrived" | "delivered" | "consumed");
-    let largest = outcome
-        .ledger
-        .iter()
-        .flat_map(|ledger| &ledger.losses)
-        .filter(|loss| ledger::is_loss(loss))
-        .max_by_key(|loss| loss.packets.high());
-    match (failed.iter().any(counted), largest, failed.first()) {
-        (true, _, Some(Check { problem: Some(problem), .. })) if problem.what.contains("can't be decided") => {
-            problem.what.clone()
+    let failed = || outcome.checks.iter().filter(|check| !check.passed);
+    let in_words = |check: &Check| match &check.problem {
+        Some(problem) => problem.what.clone(),
+        None => format!("{} is not as expected", check.what),
+    };
+    let incidents = errors(outcome);
+    if !incidents.is_empty() {
+        return incidents;
+    }
+    let losses = outcome.ledger.as_ref().map(ledger::counting).unwrap_or_default();
+    let undecided = failed().find(|check| check.undecided);
+    match (undecided, losses.as_slice()) {
+        (Some(check), _) => in_words(check),
+        (None, [first, more @ ..]) => {
+            let worst = format!("{} × {}", ledger::figure(&first.packets), first.cause);
+            let others = more.iter().filter(|loss| loss.cause != first.cause).map(|loss| &loss.cause);
+            let others = others.collect::<BTreeSet<_>>().len() as u64;
+            if others == 0 { worst } else { format!("{worst}, and {}", count(others, "more cause")) }
         }
-        (true, Some(loss), _) => format!("{} × {}", ledger::figure(&loss.packets), loss.cause),
-        (_, _, Some(Check { problem: Some(problem), .. })) => problem.what.clone(),
-        (_, _, Some(check)) => format!("{} is not as expected", check.what),
-        // No expectation failed, but the run did.
-        (_, _, None) => errors(outcome),
+        (None, []) => failed().next().map(in_words).unwrap_or_default(),
     }
 }
 
@@ -169,7 +174,7 @@ fn reached(ledger: &Ledger) -> String {
     let sent = format!("{:>7} sent", thousands(ledger.sent));
     match last {
         Some((stage, packets)) if stage > Stage::Sent => {
-            format!("{sent}  {:>7} {:<9}", ledger::figure(&packets), ledger::name(stage))
+            format!("{sent}  {:>7} {:<9}", ledger::figure(&packets), stage)
         }
         _ => padded(&sent, REACHED),
     }
@@ -182,13 +187,13 @@ fn replay_line(replay: &Replay) -> String {
         let _infallible = write!(text, ", {}", scaled(pps, "pps"));
     }
     if let Some(bits) = replay.bits_per_second {
-        let _infallible = write!(text, ", {}", scaled(bits, "bit/s"));
+        let _infallible = write!(text, ", {}", scaled(bits, "bps"));
     }
     text.push(')');
     if let Some(lateness) = replay.lateness_us {
-        let microseconds = [("median", lateness.p50), ("p99", lateness.p99), ("max", lateness.max)];
-        let figures: Vec<_> = microseconds.iter().map(|(name, figure)| format!("{name} {figure:.1}")).collect();
-        let _infallible = write!(text, "; off schedule by {} µs", figures.join(", "));
+        let deviations = [("median", lateness.p50), ("p99", lateness.p99), ("max", lateness.max)];
+        let figures = deviations.map(|(name, microseconds)| format!("{name} {}", seconds(microseconds / 1e6)));
+        let _infallible = write!(text, "; off schedule by {}", figures.join(", "));
     }
     text
 }
@@ -205,7 +210,7 @@ fn find_line(find: &Find) -> String {
         (Some(loss), _) => format!(
             "{above}{} × {}: {}; {}",
             ledger::figure(&loss.packets),
-            visible(&loss.cause),
+            visible(loss.cause.as_str()),
             visible(&loss.why),
             visible(&loss.fix)
         ),
@@ -220,11 +225,13 @@ fn find_line(find: &Find) -> String {
 
 /// The failed expectation as the judge wrote it down, or from its figures.
 fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
-    let mut losses = outcome.ledger.iter().flat_map(|ledger| &ledger.losses);
+    let has_loss = outcome.ledger.as_ref().is_some_and(|ledger| !ledger::counting(ledger).is_empty());
     if let Some(problem) = &check.problem
-        && losses.any(|loss| problem.fix.as_ref() == Some(&loss.fix))
+        && check.what.is_about_packets()
+        && !check.undecided
+        && has_loss
     {
-        // The loss behind it stands in the ledger above, with why and fix.
+        // The loss behind it is in the ledger above, with why and fix.
         return Problem { why: None, fix: None, ..problem.clone() };
     }
     check.problem.clone().unwrap_or_else(|| {

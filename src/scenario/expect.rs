@@ -37,8 +37,8 @@ pub enum Count {
 /// A cause of loss that is allowed, with its count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drop {
-    /// The cause's name, one of [`Cause::names`].
-    pub cause: String,
+    /// The cause; all but `unexplained`.
+    pub cause: Cause,
     /// How many.
     pub count: Count,
     /// The entry in the scenario.
@@ -265,8 +265,8 @@ fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop
     let mut drops = Vec::new();
     for entry in form.map_or(Vec::new(), |entries| entries.0) {
         let cause = entry.key.get();
-        let known = Cause::names().any(|name| name == cause);
-        if !known {
+        let known = Cause::by_name(cause).filter(|cause| *cause != Cause::Unexplained);
+        if known.is_none() {
             let problem = Problem::error(format!("unknown cause of loss `{cause}`"))
                 .why("a cause is a name of Linux's `enum skb_drop_reason`, or one of restage's own");
             let problem = match words::nearest(cause, Cause::names()) {
@@ -276,8 +276,8 @@ fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop
             checker.refuse(entry.key.span(), problem);
         }
         let count = check_count(&format!("expect.drops.{cause}"), &entry.value, checker);
-        if let (true, Some(count)) = (known, count) {
-            drops.push(Drop { cause: cause.clone(), count: count.value, span: entry.span() });
+        if let (Some(cause), Some(count)) = (known, count) {
+            drops.push(Drop { cause, count: count.value, span: entry.span() });
         }
     }
     drops

@@ -192,31 +192,3 @@ fn check_number(key: &str, fix: &str, written: &Value<i64>, checker: &mut Checke
         }
     }
 }
-/// A rate in frames per second as people write it, with three digits: `52.1 kpps`, `100 pps`.
-pub fn pps(rate: f64) -> String {
-    let mut scaled = rate;
-    let mut unit = "pps";
-    for larger in ["kpps", "Mpps"] {
-        if scaled >= 999.5 {
-            scaled /= 1e3;
-            unit = larger;
-        }
-    }
-    let digits = usize::from(scaled < 9.995) + usize::from(scaled < 99.95);
-    let number = format!("{scaled:.digits$}");
-    let number = if digits > 0 { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    format!("{number} {unit}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pps;
-
-    #[test]
-    fn a_rate_has_three_digits_and_its_unit() {
-        let rates = [0.5, 9.99, 99.96, 100.0, 999.4, 999.6, 52_123.0, 100_000.0, 1_500_000.0];
-        let words =
-            ["0.5 pps", "9.99 pps", "100 pps", "100 pps", "999 pps", "1 kpps", "52.1 kpps", "100 kpps", "1.5 Mpps"];
-        assert_eq!(rates.map(pps), words);
-    }
-}

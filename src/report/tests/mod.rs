@@ -67,6 +67,14 @@ fn a_failed_check_without_words_is_told_by_its_figures() {
 }
 
 #[test]
+fn what_is_expected_is_marked_and_has_no_remedy() {
+    assert_snapshot!(stories(
+        &[outcomes::not_accepted(), outcomes::wrong_output(), outcomes::not_decided()],
+        Look::FILE
+    ));
+}
+
+#[test]
 fn a_narrow_terminal_wraps_sentences_under_themselves() {
     assert_snapshot!(text::story(&outcomes::rp_filter(), Look { style: Style::Plain, width: 60 }));
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::diagnostic::{Problem, Source};
 use crate::outcome::{
-    Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy, Verdict,
+    Amount, Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy, Verdict,
 };
 
 /// The scenario that problems point into.
@@ -24,6 +24,10 @@ pub(super) fn all() -> Vec<Outcome> {
         target(),
         tcp(),
         bare_check(),
+        not_accepted(),
+        wrong_output(),
+        not_decided(),
+        ended_early(),
         does_not_stop(),
         application_died(),
         invalid(),
@@ -78,22 +82,28 @@ fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
 fn loss(stage: Stage, cause: &str, packets: u64, frames: Option<&str>) -> Loss {
     Loss {
         stage,
-        cause: cause.to_owned(),
+        cause: cause.into(),
         packets: packets.into(),
         evidence: Layer::Stage,
         frames_assumed: false,
+        expected: cause == "KERNEL",
         frames: frames.map(str::to_owned),
         why: format!("the rule behind {cause}"),
         fix: format!("what to do about {cause}"),
     }
 }
 
+fn expected(loss: Loss) -> Loss {
+    Loss { expected: true, ..loss }
+}
+
 fn check(what: &str, expected: &str, actual: u64) -> Check {
     Check {
-        what: what.to_owned(),
+        what: what.into(),
         expected: json!(expected),
         actual: json!(actual),
         passed: false,
+        undecided: false,
         line: None,
         problem: None,
     }
@@ -131,7 +141,7 @@ pub(super) fn pass() -> Outcome {
 
 pub(super) fn pass_with_a_loss() -> Outcome {
     Outcome {
-        ledger: Some(ledger([12, 12, 12, 7, 7], vec![loss(Stage::Delivered, "NO_SOCKET", 5, Some("1-5"))])),
+        ledger: Some(ledger([12, 12, 12, 7, 7], vec![expected(loss(Stage::Delivered, "NO_SOCKET", 5, Some("1-5")))])),
         problems: vec![
             Problem::warning("2 timestamps go back"),
             Problem::note("the receiver's MAC is 02:00:00:00:00:02"),
@@ -179,7 +189,7 @@ pub(super) fn several_losses() -> Outcome {
             selected: 2_000_000,
             rewritten: 2_000_000,
             disagreements: vec![Disagreement {
-                cause: "OTHERHOST".to_owned(),
+                cause: "OTHERHOST".into(),
                 kernel: Some(20),
                 stage: Some(21),
                 predicted: None,
@@ -258,6 +268,58 @@ pub(super) fn bare_check() -> Outcome {
         ledger: Some(ledger([5; 5], Vec::new())),
         checks: vec![Check { line: Some(12), ..check("command nfdump", "1401 lines", 1400) }],
         ..outcome("bare", Verdict::Fail, 0.2)
+    }
+}
+
+/// A loss that `drops` allows is larger than the one that fails the run, and no reason for it.
+pub(super) fn not_accepted() -> Outcome {
+    let losses = vec![
+        expected(loss(Stage::Accepted, "OTHERHOST", 30, Some("1-30"))),
+        loss(Stage::Accepted, "NETFILTER_DROP", 1, Some("31")),
+        loss(Stage::Accepted, "IP_CSUM", 1, Some("32")),
+        expected(loss(Stage::Delivered, "NO_SOCKET", 40, Some("33-72"))),
+    ];
+    Outcome {
+        ledger: Some(ledger([100, 100, 68, 28, 28], losses)),
+        checks: vec![check("accepted", "70", 68)],
+        ..outcome("not-accepted", Verdict::Fail, 0.2)
+    }
+}
+
+/// All losses are expected, and the application's output is not.
+pub(super) fn wrong_output() -> Outcome {
+    let problem = Problem::error("expected 1,401 lines of what `nfdump` printed, there are 1,400");
+    let check = Check { problem: Some(problem), ..check("command nfdump stdout lines", "1401", 1400) };
+    Outcome {
+        ledger: Some(ledger([20, 20, 20, 19, 19], vec![expected(loss(Stage::Delivered, "NO_SOCKET", 1, Some("7")))])),
+        checks: vec![check],
+        ..outcome("wrong-output", Verdict::Fail, 0.2)
+    }
+}
+
+/// The evidence leaves a range.
+pub(super) fn not_decided() -> Outcome {
+    let lost =
+        Loss { packets: Amount::between(0, 20, "copies are counted"), ..loss(Stage::Delivered, "NO_SOCKET", 0, None) };
+    let problem = Problem::error(
+        "expected all 100 frames to be delivered; can't be decided: the evidence says between 80 and 100",
+    );
+    let check =
+        Check { undecided: true, problem: Some(problem.why("copies are counted")), ..check("delivered", "all", 0) };
+    let seen = ledger([100; 5], vec![lost]);
+    let delivered = Some(Amount::between(80, 100, "copies are counted"));
+    Outcome {
+        ledger: Some(Ledger { delivered: delivered.clone(), consumed: delivered, ..seen }),
+        checks: vec![check],
+        ..outcome("not-decided", Verdict::Fail, 0.2)
+    }
+}
+
+/// The application ended, and so packets were lost: its end is first.
+pub(super) fn ended_early() -> Outcome {
+    Outcome {
+        problems: vec![Problem::error("the application ended in the middle of the run: signal 11 (SIGSEGV)")],
+        ..rp_filter()
     }
 }
 
