@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::pcapng::SectionLengths;
 use super::reader::{Head, TimeUnit};
+use super::sorted::Sorted;
 use super::{FileOrder, Files, Format, Frame, Reader};
 use crate::diagnostic::{Failure, Kind, Result, Source};
 
@@ -21,11 +22,16 @@ pub struct Captures {
     /// The file that the last frame is from.
     active: Box<Reader>,
     active_index: usize,
+    active_rank: usize,
     rest: Rest,
     frames: u64,
     lengths: SectionLengths,
     /// A copy of a section that announces its length isn't as long as that.
     contradicted: bool,
+    /// Whether what is read was sorted, and so lies in no file as it is.
+    sorted: bool,
+    /// Whether a sorted file has a time finer than nanoseconds.
+    finer: bool,
     /// Blocks of the files before the active one that hold no packet.
     other_blocks: u64,
 }
@@ -43,6 +49,9 @@ enum Rest {
 /// A file whose next frame is read.
 struct Waiting {
     time_ns: u64,
+    /// Of equal times the lowest goes first.
+    rank: usize,
+    /// The place of the file.
     index: usize,
     reader: Box<Reader>,
 }
@@ -69,8 +78,30 @@ impl Captures {
                 }
             }
         }
+        if !problems.is_empty() {
+            return Err(Failure { kind: Kind::Invalid, problems });
+        }
+        let (mut sorted, mut finer, mut other_blocks) = (false, false, 0);
+        if files.order() == FileOrder::Time {
+            let pieces = files.pieces.get_or(|| sort(files, source))?;
+            for (index, pieces) in
+                pieces.iter().enumerate().filter_map(|(index, pieces)| Some((index, pieces.as_ref()?)))
+            {
+                let path =
+                    readers.iter().find(|(place, _)| *place == index).map(|(_, reader)| reader.path().to_owned());
+                let of_pieces = pieces
+                    .readers(&path.unwrap_or_default())
+                    .map_err(|failure| placed(failure, files, index, source))?;
+                readers.retain(|(place, _)| *place != index);
+                readers.extend(of_pieces.into_iter().map(|reader| (index, Box::new(reader))));
+                sorted = true;
+                finer |= pieces.finer;
+                other_blocks += pieces.other_blocks;
+            }
+            readers.sort_by_key(|(index, _)| *index);
+        }
         let mut readers = readers.into_iter();
-        let Some((_, active)) = readers.next().filter(|_| problems.is_empty()) else {
+        let Some((active_index, active)) = readers.next() else {
             return Err(Failure { kind: Kind::Invalid, problems });
         };
         let mut captures = Self {
@@ -78,15 +109,19 @@ impl Captures {
             source: Arc::clone(source),
             heads,
             active,
-            active_index: 0,
+            active_index,
+            active_rank: 0,
             rest: Rest::Sequence(1),
             frames: 0,
             lengths: SectionLengths::Kept,
             contradicted: false,
-            other_blocks: 0,
+            sorted,
+            finer,
+            other_blocks,
         };
         if files.order() == FileOrder::Time {
-            let waiting = readers.map(|(index, reader)| Waiting { time_ns: 0, index, reader }).collect();
+            let ranked = (1..).zip(readers);
+            let waiting = ranked.map(|(rank, (index, reader))| Waiting { time_ns: 0, rank, index, reader }).collect();
             captures.rest = Rest::Merging(waiting);
         }
         Ok(captures)
@@ -140,10 +175,11 @@ impl Captures {
         };
         if let Rest::Merged(waiting) = &mut self.rest
             && let Some(mut earliest) = waiting.peek_mut()
-            && (earliest.time_ns, earliest.index) < (time_ns, self.active_index)
+            && (earliest.time_ns, earliest.rank) < (time_ns, self.active_rank)
         {
             std::mem::swap(&mut earliest.reader, &mut self.active);
             std::mem::swap(&mut earliest.index, &mut self.active_index);
+            std::mem::swap(&mut earliest.rank, &mut self.active_rank);
             earliest.time_ns = time_ns;
         }
         Ok(true)
@@ -179,7 +215,7 @@ impl Captures {
                 Rest::Merged(waiting) => {
                     let Some(next) = waiting.pop() else { return Ok(false) };
                     let ended = std::mem::replace(&mut self.active, next.reader);
-                    self.active_index = next.index;
+                    (self.active_index, self.active_rank) = (next.index, next.rank);
                     self.close(&ended);
                     return Ok(true);
                 }
@@ -232,7 +268,8 @@ impl Captures {
     pub(crate) fn format_of_copy(&self) -> Option<Format> {
         let (first, others) = self.heads.split_first()?;
         let equal = others.iter().all(|head| head == first);
-        (others.is_empty() || equal && self.files.order() == FileOrder::Sequence).then_some(first.format)
+        (others.is_empty() && !self.sorted || equal && self.files.order() == FileOrder::Sequence)
+            .then_some(first.format)
     }
 
     /// As [`Reader::copy_to`]; only with a [`Captures::format_of_copy`]. The file header of a pcap file is copied once.
@@ -264,7 +301,7 @@ impl Captures {
 
     /// The unit of the last frame's time.
     pub(crate) fn time_unit(&self) -> TimeUnit {
-        self.active.time_unit()
+        if self.finer { TimeUnit::Finer } else { self.active.time_unit() }
     }
 
     /// As [`Reader::packet_options`].
@@ -284,6 +321,14 @@ impl Captures {
     }
 }
 
+/// Sorts the files that are out of order.
+fn sort(files: &Files, source: &Arc<Source>) -> Result<Vec<Option<Sorted>>> {
+    let places = files.places().iter().enumerate();
+    places
+        .map(|(index, path)| Sorted::of(&path.value).map_err(|failure| placed(failure, files, index, source)))
+        .collect()
+}
+
 fn placed(mut failure: Failure, files: &Files, index: usize, source: &Arc<Source>) -> Failure {
     let span = files.places().get(index).and_then(|path| path.span.clone());
     for problem in &mut failure.problems {
@@ -295,7 +340,7 @@ fn placed(mut failure: Failure, files: &Files, index: usize, source: &Arc<Source
 /// The greatest is the one whose frame is next.
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.time_ns, other.index).cmp(&(self.time_ns, self.index))
+        (other.time_ns, other.rank).cmp(&(self.time_ns, self.rank))
     }
 }
 

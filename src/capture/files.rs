@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::sorted::Pieces;
 use super::storage::STANDARD_INPUT;
 use crate::diagnostic::At;
 
-/// In which order the frames of several files are numbered and sent.
+/// In which order the frames are numbered and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileOrder {
-    /// One file after the other.
+    /// As the file has them, one file after the other.
     #[default]
     Sequence,
-    /// By their times; of frames with equal times that of the earlier file goes first. The frames of one file stay in its order.
+    /// By their times; of frames with equal times that of the earlier file goes first, and of one file the earlier one.
     Time,
 }
 
@@ -27,17 +28,19 @@ pub struct Files {
     paths: Vec<At<PathBuf>>,
     order: FileOrder,
     span: Option<Range<usize>>,
+    /// What is out of order, sorted.
+    pub(super) pieces: Pieces,
 }
 
 impl Files {
     /// One file; `-` is standard input.
-    pub fn one(path: At<PathBuf>) -> Self {
-        Self { span: path.span.clone(), paths: vec![path], order: FileOrder::Sequence }
+    pub fn one(path: At<PathBuf>, order: FileOrder) -> Self {
+        Self { span: path.span.clone(), paths: vec![path], order, pieces: Pieces::default() }
     }
 
     /// Several, named by the list at `span`; `None` if there is none.
     pub fn several(paths: Vec<At<PathBuf>>, order: FileOrder, span: Range<usize>) -> Option<Self> {
-        (!paths.is_empty()).then_some(Self { paths, order, span: Some(span) })
+        (!paths.is_empty()).then_some(Self { paths, order, span: Some(span), pieces: Pieces::default() })
     }
 
     /// Their paths, as they are written.
@@ -68,7 +71,7 @@ impl Files {
 
 impl From<&Path> for Files {
     fn from(path: &Path) -> Self {
-        Self::one(At { value: path.to_path_buf(), span: None })
+        Self::one(At { value: path.to_path_buf(), span: None }, FileOrder::Sequence)
     }
 }
 

@@ -42,6 +42,7 @@ mod looks;
 mod pcapng;
 mod reader;
 mod savefile;
+mod sorted;
 mod storage;
 #[cfg(test)]
 mod tests;

@@ -149,18 +149,13 @@ impl Reader {
     /// # Errors
     /// [`crate::diagnostic::Kind::Invalid`] when it can't be read or isn't a capture; the message says what it looks like.
     pub fn open(path: &Path) -> Result<Self> {
-        let unreadable = |error: &std::io::Error| {
-            Failure::invalid(
-                Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()).fix(
-                    match error.kind() {
-                        ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
-                        ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
-                        _ => "check the file and its disk, or copy it elsewhere",
-                    },
-                ),
-            )
-        };
-        let file = Stored::open(path).map_err(|error| unreadable(&error))?;
+        let file = Stored::open(path).map_err(|error| unreadable(path, &error))?;
+        Self::over(path, file)
+    }
+
+    /// Reads `file`, which stands for the capture at `path`.
+    pub(super) fn over(path: &Path, file: Stored) -> Result<Self> {
+        let unreadable = |error: &std::io::Error| unreadable(path, error);
         if file.is_dir().map_err(|error| unreadable(&error))? {
             return Err(Failure::invalid(
                 Problem::error(format!("`{}` is a folder, not a capture", path.display())).fix("name one file in it"),
@@ -486,4 +481,14 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
     };
     let why = format!("at byte {}{place}: {}{before}", damage.offset, damage.what);
     Failure::invalid(Problem::error(what).why(why).fix(fix))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::invalid(Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()).fix(
+        match error.kind() {
+            ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
+            ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
+            _ => "check the file and its disk, or copy it elsewhere",
+        },
+    ))
 }

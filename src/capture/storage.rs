@@ -28,7 +28,7 @@ impl Stored {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let is_stdin = path.as_os_str() == STANDARD_INPUT;
         if !is_stdin && !is_read_once(&fs::metadata(path)?) {
-            return Ok(Self { file: Arc::new(File::open(path)?), at: 0 });
+            return Ok(File::open(path)?.into());
         }
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, stored)) = kept.iter().find(|(known, _)| known == path) {
@@ -64,7 +64,7 @@ impl Stored {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { file: Arc::new(copy), at: 0 })
+        Ok(copy.into())
     }
 
     /// Whether it is a folder.
@@ -77,6 +77,12 @@ impl Stored {
         let mut ahead = Vec::with_capacity(wanted);
         self.clone().take(wanted as u64).read_to_end(&mut ahead)?;
         Ok(ahead)
+    }
+}
+
+impl From<File> for Stored {
+    fn from(file: File) -> Self {
+        Self { file: Arc::new(file), at: 0 }
     }
 }
 
@@ -98,7 +104,7 @@ fn standard_input() -> io::Result<File> {
 }
 
 /// A file that nobody else can find, and that is gone when it is closed.
-fn nameless(folder: &Path) -> io::Result<File> {
+pub(super) fn nameless(folder: &Path) -> io::Result<File> {
     let mut number = 0_u32;
     loop {
         let path = folder.join(format!(".restage-{}-{number}", std::process::id()));

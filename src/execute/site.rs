@@ -12,7 +12,7 @@ use crate::lab::polling;
 use crate::lab::ruleset;
 use crate::packet::layers::protocol;
 use crate::plan::survey::Carried;
-use crate::plan::{LAB_RECEIVER, LAB_SENDER, LAB_SENDER_MAC, Plan, TargetFacts};
+use crate::plan::{LAB_RECEIVER, LAB_SENDER, Plan, TargetFacts, lab_sender_mac};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill, fill_receiver};
@@ -112,7 +112,7 @@ impl Site {
         let lab_plan = LabPlan {
             mtu: lab.mtu.value,
             receiver_mac: site.mac,
-            sender_mac: if site.mac == LAB_SENDER_MAC { crate::plan::LAB_RECEIVER_MAC } else { LAB_SENDER_MAC },
+            sender_mac: lab_sender_mac(site.mac),
             addresses: site.addresses.clone(),
             routes: match &lab.routes.value {
                 Routes::Sources => LabRoutes::Default,

@@ -3,6 +3,7 @@
 //! Nothing that happens in there reaches the machine, and nothing of the machine's configuration reaches in: a new namespace
 //! inherits the IPv4 settings of the host, so all of them are written. Start reading at [`Lab::up`].
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,9 +29,17 @@ pub const SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The receiver's MAC address, where nothing else is said.
 pub const RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
-/// The next hop of every way back. Nobody has these addresses: permanent neighbours give them the sender's MAC address.
-const NEXT_HOPS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(169, 254, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))];
+/// The next hops of every way back: link-local addresses that the receiver does not have, and that are no broadcast or anycast address of
+/// its networks. Permanent neighbours give them the sender's MAC address.
+fn next_hops(plan: &LabPlan) -> [Option<IpAddr>; 2] {
+    let own = plan.addresses.iter().flat_map(|net| [net.addr(), net.network(), net.broadcast()]);
+    let taken: HashSet<IpAddr> = own.chain([plan.receiver_mac.link_local().into()]).collect();
+    let first = [IpAddr::from(Ipv4Addr::new(169, 254, 0, 1)), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into()];
+    first.map(|first| {
+        let mut hosts = IpNet::new(first, if first.is_ipv4() { 16 } else { 64 }).ok()?.hosts();
+        hosts.find(|host| *host >= first && !taken.contains(host))
+    })
+}
 
 /// So many addresses are given to the interface one by one; more become routes of the local table.
 const MOST_ADDRESSES: usize = 256;
@@ -217,6 +226,8 @@ struct Receiver<'a> {
     /// Whether this kernel has IPv6 at all, and the interface an MTU that allows it.
     ipv6: bool,
     index: u32,
+    /// The next hop of each family.
+    next_hops: [Option<IpAddr>; 2],
 }
 
 impl<'a> Receiver<'a> {
@@ -226,7 +237,7 @@ impl<'a> Receiver<'a> {
         let ipv6 = kernel_has_ipv6 && plan.mtu >= IPV6_LEAST_MTU;
         let wanted = plan.addresses.iter().find(|address| address.addr().is_ipv6());
         match wanted.filter(|_| !ipv6) {
-            None => Ok(Self { plan, netlink, ipv6, index: 0 }),
+            None => Ok(Self { plan, netlink, ipv6, index: 0, next_hops: next_hops(plan) }),
             Some(address) if kernel_has_ipv6 => Err(Failure::invalid(
                 Problem::error(format!("the receiver can't have the address `{}`", address.addr()))
                     .why(format!(
@@ -385,10 +396,9 @@ impl<'a> Receiver<'a> {
     }
 
     fn add_way_back(&mut self, prefix: IpNet) -> Result<()> {
-        let next_hop = NEXT_HOPS[usize::from(prefix.addr().is_ipv6())];
-        if next_hop.is_ipv6() && !self.ipv6 {
-            return Ok(());
-        }
+        let [four, six] = self.next_hops;
+        let next_hop = if prefix.addr().is_ipv4() { four } else { six.filter(|_| self.ipv6) };
+        let Some(next_hop) = next_hop else { return Ok(()) };
         self.netlink
             .add_neighbour(self.index, next_hop, self.plan.sender_mac)
             .and_then(|()| self.netlink.add_route(self.index, prefix, next_hop))

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::bytes::{array, be16};
 use super::{MacAddr, ip, link};
 
-pub(crate) use link::{Framed, framed, is_known};
+pub(crate) use link::{Framed, framed, is_known, is_limited_broadcast};
 
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

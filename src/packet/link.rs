@@ -195,9 +195,11 @@ pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Option<Framed> {
     };
     // A device without addresses, such as lo, shows zeroes.
     let source = source.map(MacAddr).filter(|mac| *mac != MacAddr::default() && !mac.is_group());
-    let everybody = match &network {
-        Network::Ipv4(ip) => array(frame, ip.offset + 16) == Some([0xff; 4]),
-        _ => false,
-    };
-    Some(Framed { ethertype, payload, source, broadcast: everybody || kind == Some(1), network })
+    let broadcast = kind == Some(1) || is_limited_broadcast(&network, frame);
+    Some(Framed { ethertype, payload, source, broadcast, network })
+}
+
+/// Whether a packet goes to 255.255.255.255 (RFC 919 §7).
+pub(crate) fn is_limited_broadcast(network: &Network, frame: &[u8]) -> bool {
+    matches!(network, Network::Ipv4(ip) if array(frame, ip.offset + 16) == Some([0xff; 4]))
 }

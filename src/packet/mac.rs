@@ -1,6 +1,7 @@
 //! A 48-bit MAC address.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,13 @@ impl MacAddr {
     /// Whether it is a group address (multicast or broadcast): the lowest bit of the first byte.
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 == 1
+    }
+
+    /// The link-local address that an interface with this MAC gives itself (RFC 4291, appendix A).
+    pub const fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let interface = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+        Ipv6Addr::from_bits(0xfe80_0000_0000_0000_0000_0000_0000_0000 | interface as u128)
     }
 }
 

@@ -1,22 +1,19 @@
 //! The receiver that the lab will be: from `[lab]`, and from what the frames need.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
 use super::fate::{Forwarding, Route, RouteTable, Site, Socket};
 use super::survey::{self, Reassembly, Survey};
-use super::{LAB_RECEIVER, LAB_RECEIVER_MAC};
+use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
 use crate::diagnostic::Problem;
 use crate::packet::MacAddr;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
-use crate::scenario::site::{LabMac, LabWords, Routes, SysctlSetting};
-
-/// The smallest MTU with which an interface has IPv6 (RFC 8200, section 5).
-const IPV6_LEAST_MTU: u32 = 1280;
+use crate::scenario::site::{IPV6_LEAST_MTU, LabMac, LabWords, Routes, SysctlSetting};
 
 /// The lab's receiver.
 pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Problem>) -> Site {
@@ -24,14 +21,11 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
         LabMac::Literal(mac) => mac,
         LabMac::Captured => captured_mac(survey, notes),
     };
+    let sysctls = Sysctls(&lab.sysctl);
+    let ipv6_disabled = lab.mtu.value < IPV6_LEAST_MTU || sysctls.copied("ipv6", "disable_ipv6", &[]) != 0;
     let addresses = match &lab.addresses {
         Some(addresses) => addresses.value.clone(),
-        None => survey
-            .destinations
-            .iter()
-            .filter(|address| !address.is_unspecified())
-            .map(|address| IpNet::from(*address))
-            .collect(),
+        None => captured_addresses(survey, ipv6_disabled, notes),
     };
     if lab.addresses.is_none() && survey.destinations_cut {
         notes.push(
@@ -53,9 +47,7 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
         }
     };
     let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| survey.groups.clone());
-    let sysctls = Sysctls(&lab.sysctl);
     let either = |name, default| sysctls.all(name) != 0 || sysctls.interface("ipv4", name, default) != 0;
-    let ipv6_disabled = lab.mtu.value < IPV6_LEAST_MTU || sysctls.copied("ipv6", "disable_ipv6", &[]) != 0;
     Site {
         interface: LAB_RECEIVER.to_owned(),
         real: false,
@@ -81,6 +73,48 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
         listens,
         joined,
     }
+}
+
+/// The unicast destinations of the frames; of a family that has none, but packets, an address that is nobody's: programs that look for an
+/// address before they bind or join find one.
+fn captured_addresses(survey: &Survey, ipv6_disabled: bool, notes: &mut Vec<Problem>) -> Vec<IpNet> {
+    let of_family = |six: bool| move |address: &&IpAddr| address.is_ipv6() == six && !address.is_unspecified();
+    let sources = survey.sources();
+    let mut addresses = Vec::new();
+    for six in [false, true] {
+        let used = sources.iter().any(|source| source.is_ipv6() == six);
+        if six && ipv6_disabled || !used {
+            continue;
+        }
+        let before = addresses.len();
+        addresses.extend(survey.destinations.iter().filter(of_family(six)).map(|address| IpNet::from(*address)));
+        if addresses.len() > before {
+            continue;
+        }
+        let Some(chosen) = documentation(six).find(|address| !sources.contains(address)) else { continue };
+        notes.push(
+            Problem::note(format!(
+                "no {} packet goes to an address that the receiver can have: it has {chosen}",
+                if six { "IPv6" } else { "IPv4" }
+            ))
+            .fix("`[lab] addresses` gives it others"),
+        );
+        addresses.push(chosen.into());
+    }
+    addresses
+}
+
+/// Addresses for documentation (RFC 5737, RFC 3849).
+fn documentation(six: bool) -> impl Iterator<Item = IpAddr> {
+    (20..=254).map(move |host| match six {
+        false => Ipv4Addr::new(192, 0, 2, host).into(),
+        true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into(),
+    })
+}
+
+/// The sender's MAC: another one than the receiver's.
+pub fn sender_mac(receiver: MacAddr) -> MacAddr {
+    if receiver == LAB_SENDER_MAC { LAB_RECEIVER_MAC } else { LAB_SENDER_MAC }
 }
 
 /// The timeouts of the lab's reassembly: `needed`, where `[lab] sysctl` doesn't set them.
@@ -129,10 +163,7 @@ fn routes(addresses: &[IpNet], ways_back: &Routes, mac: MacAddr, ipv6_disabled: 
         Routes::Sources => any.to_vec(),
         Routes::Prefixes(prefixes) => prefixes.clone(),
     };
-    let [a, b, c, d, e, f] = mac.0.map(u16::from);
-    let (high, middle, low) = (((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d);
-    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, high, middle, low, (e << 8) | f);
-    let link_local = Ipv6Net::new(link_local, 64).map(IpNet::V6).ok();
+    let link_local = Ipv6Net::new(mac.link_local(), 64).map(IpNet::V6).ok();
     RouteTable::of_loopback()
         .chain(RouteTable::of_addresses(addresses, LAB_RECEIVER))
         .chain(RouteTable::of_addresses(link_local.as_slice(), LAB_RECEIVER))

@@ -15,6 +15,7 @@ pub mod survey;
 use std::time::Duration;
 
 pub use frame_ranges::FrameRanges;
+pub use lab_site::sender_mac as lab_sender_mac;
 pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, Medium, Prepared, Selector, Stream, open_capture, pass};
 
@@ -159,12 +160,10 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     let classes = survey.finish();
     let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
+    notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
     if schedule.backwards() > 0 {
-        notes.push(Problem::note(format!(
-            "{} frames have an earlier time than the one before; each is sent right after it",
-            schedule.backwards()
-        )));
+        notes.push(note::backwards(schedule.backwards()));
     }
     Ok(Plan {
         rewriter,
@@ -326,13 +325,13 @@ fn medium(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> M
 /// What "sender" and "receiver" stand for as MACs.
 pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
     match &scenario.site {
-        SiteWords::Lab(lab) => Roles {
-            sender: Some(LAB_SENDER_MAC),
-            receiver: Some(match lab.mac.value {
+        SiteWords::Lab(lab) => {
+            let receiver = match lab.mac.value {
                 LabMac::Literal(mac) => mac,
                 LabMac::Captured => LAB_RECEIVER_MAC,
-            }),
-        },
+            };
+            Roles { sender: Some(lab_site::sender_mac(receiver)), receiver: Some(receiver) }
+        }
         SiteWords::Target { .. } => Roles { sender: target.map(|facts| facts.mac), receiver: None },
     }
 }

@@ -19,6 +19,32 @@ pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
     )))
 }
 
+/// Frames that were captured on a device without addresses.
+pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
+    let framing = medium.framing.filter(|_| frames > 0)?;
+    let what = match frames {
+        1 => "1 frame has the destination MAC 00:00:00:00:00:00, and is given another one".to_owned(),
+        frames => format!("{frames} frames have the destination MAC 00:00:00:00:00:00, and are given another one"),
+    };
+    Some(Problem::note(what).why(format!(
+        "no interface but a loopback can have it; they go from {} to {}, multicasts and broadcasts to theirs",
+        framing.sender, framing.receiver
+    )))
+}
+
+/// Frames that are out of order by their times.
+pub(super) fn backwards(frames: u64) -> Problem {
+    let what = match frames {
+        1 => "1 frame has an earlier time than a frame before it, and is sent at once".to_owned(),
+        frames => format!("{frames} frames have an earlier time than a frame before them, and are sent at once"),
+    };
+    Problem::note(what)
+        .why(
+            "frames are sent in the order of the file; each keeps its offset from the first one where that is not past",
+        )
+        .fix("`[capture] order = \"time\"` sends them by their times")
+}
+
 /// Checksums that the capturing host's card was to make.
 pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
     if survey.offload.is_empty() || scenario.rewrite.checksums == Checksums::Fix {

@@ -7,7 +7,7 @@ use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::scenario::Scenario;
-use crate::scenario::site::SiteWords;
+use crate::scenario::site::{LARGEST_MTU, SiteWords};
 
 /// `[capture] sha256` is not the file's.
 pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
@@ -96,24 +96,29 @@ pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey, medium: &Medium
     Some(problem.at(&scenario.source, scenario.capture.files.span()))
 }
 
+/// What makes packets of frames that are cut.
+const CUT: &str = "cut them with \"truncate\", `lengths = \"fix\"` and `checksums = \"fix\"`";
+
 /// Frames above the MTU.
 pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option<Problem> {
     if survey.oversize.is_empty() {
         return None;
     }
+    // No interface takes more.
+    let raise = |how: String| if survey.longest > LARGEST_MTU { String::new() } else { format!("`{how}`, or ") };
     let (span, fix) = match &scenario.site {
         SiteWords::Lab(lab) => (
             lab.mtu.span.clone().or_else(|| scenario.capture.files.span()),
             format!(
-                "`[lab] mtu = {}`, or leave them out with `[rewrite] oversize = \"skip\"`, or cut them with \"truncate\"",
-                survey.longest
+                "{}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}",
+                raise(format!("[lab] mtu = {}", survey.longest))
             ),
         ),
         SiteWords::Target { interface } => (
             interface.span.clone(),
             format!(
-                "`ip link set {} mtu {}`, or leave them out with `[rewrite] oversize = \"skip\"`",
-                interface.value, survey.longest
+                "{}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}",
+                raise(format!("ip link set {} mtu {}", interface.value, survey.longest))
             ),
         ),
     };

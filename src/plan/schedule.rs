@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::scenario::pacing::{Limit, Pacing, Rate};
 
+/// No capture has such a gap, but for frames without a time, which have that of 1970.
+const YEAR_NS: u64 = 365 * 24 * 3600 * 1_000_000_000;
+
 /// Turns capture times and frame lengths into deadlines.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -11,8 +14,8 @@ pub struct Schedule {
     /// So many frames have one deadline: that of the first of them.
     burst: u64,
     max_gap_ns: Option<u64>,
-    /// Capture time of the previous frame.
-    previous_ns: Option<u64>,
+    /// The latest capture time of this round.
+    latest_ns: Option<u64>,
     /// Position on the capture's own time line, gaps already cut.
     position_ns: u128,
     frames: u64,
@@ -33,7 +36,7 @@ impl Schedule {
             rate,
             burst: u64::from(pacing.burst.value),
             max_gap_ns: pacing.max_gap.as_ref().map(|gap| u64::try_from(gap.value.as_nanos()).unwrap_or(u64::MAX)),
-            previous_ns: None,
+            latest_ns: None,
             position_ns: 0,
             frames: 0,
             bits: 0,
@@ -51,15 +54,15 @@ impl Schedule {
     ///
     /// `time_ns` is the frame's time in the capture, `bytes` its length.
     pub fn next(&mut self, time_ns: u64, bytes: usize) -> Option<Duration> {
-        let gap = match self.previous_ns {
-            None => 0,
-            Some(previous) if time_ns < previous => {
-                self.backwards += 1;
-                0
-            }
-            Some(previous) => time_ns - previous,
+        // A frame keeps its offset from the first one, and where that is past it is sent at once; so what follows keeps its own, too.
+        let latest = self.latest_ns.unwrap_or(time_ns);
+        self.backwards += u64::from(time_ns < latest);
+        let gap = match time_ns.saturating_sub(latest) {
+            // The file names no time for the frames before it.
+            gap if latest == 0 && gap > YEAR_NS => 0,
+            gap => gap,
         };
-        self.previous_ns = Some(time_ns);
+        self.latest_ns = Some(latest.max(time_ns));
         self.position_ns += u128::from(self.max_gap_ns.map_or(gap, |most| gap.min(most)));
         let continues_burst = !self.frames.is_multiple_of(self.burst);
         let deadline = match self.rate {
@@ -79,10 +82,10 @@ impl Schedule {
 
     /// The capture begins again: the next frame follows the last one without a gap.
     pub fn again(&mut self) {
-        self.previous_ns = None;
+        self.latest_ns = None;
     }
 
-    /// How many frames had an earlier time than the one before.
+    /// How many frames had an earlier time than one before them.
     pub fn backwards(&self) -> u64 {
         self.backwards
     }
@@ -177,8 +180,34 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_goes_back_is_a_gap_of_nothing_and_is_counted() {
-        assert_eq!(deadlines(Rate::Captured, None, &[5, 3, 4]), (vec![Some(0), Some(0), Some(1_000)], 1));
+    fn a_time_that_goes_back_is_sent_at_once_and_the_others_keep_their_offsets() {
+        let of = |rate, gap, times: &[u64]| {
+            let (deadlines, backwards) = deadlines(rate, gap, times);
+            (deadlines.into_iter().flatten().collect::<Vec<_>>(), backwards)
+        };
+        assert_eq!(of(Rate::Captured, None, &[5, 3, 4, 7]), (vec![0, 0, 0, 2_000], 2));
+        assert_eq!(of(Rate::Captured, None, &[1, 0, 3, 2, 5, 4]), (vec![0, 0, 2_000, 2_000, 4_000, 4_000], 3));
+        assert_eq!(of(Rate::Speed(4.0), None, &[1, 0, 9, 2, 13]), (vec![0, 0, 2_000, 2_000, 3_000], 2));
+        let gap = Some(Duration::from_millis(2));
+        assert_eq!(of(Rate::Captured, gap, &[1, 0, 9, 2, 10]), (vec![0, 0, 2_000, 2_000, 3_000], 2));
+    }
+
+    #[test]
+    fn the_next_round_begins_where_the_last_one_ended() {
+        let mut schedule = Schedule::new(&pacing(Rate::Captured));
+        let round = |schedule: &mut Schedule| [1_000, 5_000, 3_000].map(|time| schedule.next(time, 100));
+        let nanoseconds = |times: [u64; 3]| times.map(|time| Some(Duration::from_nanos(time)));
+        assert_eq!(round(&mut schedule), nanoseconds([0, 4_000, 4_000]));
+        schedule.again();
+        assert_eq!(round(&mut schedule), nanoseconds([4_000, 8_000, 8_000]));
+    }
+
+    #[test]
+    fn frames_without_a_time_go_with_the_first_one_that_has_one() {
+        let mut schedule = Schedule::new(&pacing(Rate::Captured));
+        let now = 1_700_000_000_000_000_000;
+        let deadlines = [0, 0, now, now + 3_000].map(|time| schedule.next(time, 100));
+        assert_eq!(deadlines, [0, 0, 0, 3_000].map(|time| Some(Duration::from_nanos(time))));
     }
 
     #[test]

@@ -216,7 +216,9 @@ impl Survey {
         let left_to_the_card = match key.flaw {
             Flaw::UdpSumOffload | Flaw::TcpSumOffload => true,
             // What is found before the checksum hides it.
-            Flaw::Header | Flaw::Length | Flaw::HeaderSum | Flaw::SourceRoute if ip.protocol == ip_protocol::TCP => {
+            Flaw::Header | Flaw::Length | Flaw::LengthCaptured | Flaw::HeaderSum | Flaw::SourceRoute
+                if ip.protocol == ip_protocol::TCP =>
+            {
                 transport_sum(&frame.layers, frame.bytes, frame.original_length) == Sum::Offload
             }
             _ => false,
@@ -228,7 +230,7 @@ impl Survey {
             Fragment::Whole => self.put(key, frame.number, Counted::packet(&key)),
             // It never comes to where fragments are put together; the others of its datagram wait in vain, and count it.
             Fragment::First { .. } | Fragment::Later { .. }
-                if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length | Flaw::Header) =>
+                if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length | Flaw::LengthCaptured | Flaw::Header) =>
             {
                 self.put(key, frame.number, Counted::NOTHING);
             }
@@ -377,6 +379,15 @@ impl Survey {
     /// Whether datagrams of which fragments are missing wait for them: what is sent next may complete them.
     pub fn awaits_fragments(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// Where the IP packets come from that the receiver's stack finds, as far as their classes are told apart.
+    pub fn sources(&self) -> BTreeSet<IpAddr> {
+        let source = |key: &ClassKey| match key.carried {
+            Carried::Ip { source, .. } => Some(source),
+            Carried::Other { .. } => None,
+        };
+        self.places.keys().chain(self.open.values().map(|open| &open.any)).filter_map(source).collect()
     }
 
     /// What the fragments need of the receiver's reassembly.

@@ -116,11 +116,13 @@ pub enum Reshaped {
     Cut,
     /// An Ethernet header was made.
     Framed,
+    /// An Ethernet header without addresses was given some.
+    Addressed,
 }
 
 impl Reshaped {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Padded, Self::Cut, Self::Framed];
+    pub const ALL: [Self; 4] = [Self::Padded, Self::Cut, Self::Framed, Self::Addressed];
 
     /// In words.
     pub fn how(self) -> &'static str {
@@ -128,6 +130,7 @@ impl Reshaped {
             Self::Padded => "padded to their original length",
             Self::Cut => "cut to the MTU",
             Self::Framed => "given an Ethernet header",
+            Self::Addressed => "given MAC addresses, since theirs are zero",
         }
     }
 }

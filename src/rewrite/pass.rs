@@ -102,6 +102,7 @@ impl<'a> Pass<'a> {
         self.hits.is_at(frame.number);
         let common = frame.link == LinkType::ETHERNET && !self.is_padded(&frame);
         if common && self.rewrite_plainly(frame.bytes) {
+            address(self.framing, frame.bytes, &mut self.hits);
             return in_place(frame);
         }
         self.rewrite_any(frame)
@@ -111,7 +112,12 @@ impl<'a> Pass<'a> {
     #[inline]
     pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
         self.hits.is_at(number);
-        u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length) && self.rewrite_plainly(frame)
+        let done =
+            u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length) && self.rewrite_plainly(frame);
+        if done {
+            address(self.framing, frame, &mut self.hits);
+        }
+        done
     }
 
     #[inline]
@@ -129,6 +135,9 @@ impl<'a> Pass<'a> {
         }
         let sender = self.sender(&layers, frame.bytes);
         self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
+        if frame.link == LinkType::ETHERNET {
+            address(self.framing, frame.bytes, &mut self.hits);
+        }
         in_place(frame)
     }
 
@@ -182,6 +191,9 @@ impl<'a> Pass<'a> {
             layers = Layers::find(link, bytes);
         }
         self.rewriter.apply_from(sender, &layers, bytes, original, &mut self.hits);
+        if link == LinkType::ETHERNET {
+            address(self.framing, bytes, &mut self.hits);
+        }
         if let Some(vlan) = &self.rewriter.vlan {
             let longer_by = vlan.resize(&layers, bytes, &mut self.hits);
             original = longer(original, longer_by);
@@ -217,6 +229,14 @@ impl<'a> Pass<'a> {
             self.hits.leave(Left::Conversation);
             Sender::Client
         })
+    }
+}
+
+/// Gives an Ethernet frame without MACs those of the framing.
+#[inline]
+fn address(framing: Option<Framing>, frame: &mut [u8], hits: &mut Hits) {
+    if framing.is_some_and(|framing| framing.address(frame)) {
+        hits.reshape(Reshaped::Addressed);
     }
 }
 

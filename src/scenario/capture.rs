@@ -45,7 +45,7 @@ pub struct Capture {
 /// The input: pcap or pcapng, also compressed with gzip or zstd.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }], "dependencies" = { "order": ["files"] }))]
+#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }]))]
 pub(super) struct Form {
     /// The savefile, relative to the scenario; `-` is standard input (not for `restage run`).
     #[schemars(example = &"captures/appflow.pcapng")]
@@ -53,7 +53,8 @@ pub(super) struct Form {
     /// Several savefiles instead of `file`, relative to the scenario; their frames are numbered through all of them.
     #[schemars(length(min = 1), example = ["captures/a.pcap", "captures/b.pcap.gz"])]
     files: Option<Value<Vec<Value<String>>>>,
-    /// In which order the frames of `files` follow each other: one file after the other (sequence, the default), or by their times.
+    /// In which order the frames follow each other: as the file has them, one file after the other (sequence, the default), or by their
+    /// times.
     #[schemars(example = &"time")]
     order: Option<Value<FileOrder>>,
     /// A pcap-filter(7) expression, exactly as tcpdump takes it; it looks at the capture before rewriting.
@@ -102,12 +103,7 @@ fn check_files(
     table: Range<usize>,
     checker: &mut Checker,
 ) -> Option<Files> {
-    if let (Some(order), None) = (order, &files) {
-        let problem = Problem::error("`capture.order` orders the frames of `files`, and there is none")
-            .why("the frames of one file are taken in its order")
-            .fix("remove it, or name the captures: `files = [\"a.pcap\", \"b.pcap\"]`");
-        checker.refuse_because(order.span(), None, "capture.files", problem);
-    }
+    let order = order.map_or(FileOrder::default(), |order| *order.get());
     match (file, files) {
         (Some(file), Some(files)) => {
             let (first, later) = if file.span().start < files.span().start {
@@ -123,10 +119,10 @@ fn check_files(
             None
         }
         (Some(file), None) if file.get() == STANDARD_INPUT => {
-            Some(Files::one(file.with(PathBuf::from(STANDARD_INPUT))))
+            Some(Files::one(file.with(PathBuf::from(STANDARD_INPUT)), order))
         }
-        (Some(file), None) => checker.path("capture.file", file).map(Files::one),
-        (None, Some(files)) => check_several(files, order.map_or(FileOrder::default(), |order| *order.get()), checker),
+        (Some(file), None) => checker.path("capture.file", file).map(|path| Files::one(path, order)),
+        (None, Some(files)) => check_several(files, order, checker),
         (None, None) => {
             let problem = Problem::error("`[capture]` names no `file`")
                 .why("it says which capture is replayed")

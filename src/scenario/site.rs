@@ -84,6 +84,11 @@ pub enum SiteWords {
     },
 }
 
+/// The largest MTU in bytes: as much as an IPv4 packet can have.
+pub const LARGEST_MTU: u32 = 65_535;
+/// The smallest MTU with which an interface has IPv6 (RFC 8200, section 5).
+pub const IPV6_LEAST_MTU: u32 = 1280;
+
 /// The receiving interface of the lab.
 pub(super) const LAB_RECEIVER: &str = "rx0";
 /// The sending interface of the lab.
@@ -188,9 +193,10 @@ pub(super) fn why_no_interface(name: &str) -> Option<String> {
 }
 
 fn check_lab(form: LabForm, checker: &mut Checker) -> LabWords {
+    let mtu = form.mtu.map_or(At::default_value(1500), |mtu| check_mtu(&mtu, checker));
     LabWords {
-        mtu: form.mtu.map_or(At::default_value(1500), |mtu| check_mtu(&mtu, checker)),
-        addresses: form.addresses.map(|addresses| check_addresses(addresses, checker)),
+        addresses: form.addresses.map(|addresses| check_addresses(addresses, mtu.value, checker)),
+        mtu,
         mac: form.mac.and_then(|mac| check_mac(&mac, checker)).unwrap_or(At::default_value(LabMac::default())),
         routes: form
             .routes
@@ -224,7 +230,7 @@ fn check_ruleset(written: Value<WordOr<Fields<RulesetForm>>>, checker: &mut Chec
 }
 
 fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
-    if let Ok(mtu @ 68..=65535) = u32::try_from(*written.get()) {
+    if let Ok(mtu @ 68..=LARGEST_MTU) = u32::try_from(*written.get()) {
         return written.with(mtu);
     }
     let problem = Problem::error(format!("`lab.mtu` can't be {}", written.get()))
@@ -234,7 +240,7 @@ fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
     written.with(1500)
 }
 
-fn check_addresses(written: Value<Vec<Value<String>>>, checker: &mut Checker) -> At<Vec<IpNet>> {
+fn check_addresses(written: Value<Vec<Value<String>>>, mtu: u32, checker: &mut Checker) -> At<Vec<IpNet>> {
     let span = written.span();
     let mut addresses: Vec<IpNet> = Vec::new();
     for text in written.into_inner() {
@@ -247,6 +253,9 @@ fn check_addresses(written: Value<Vec<Value<String>>>, checker: &mut Checker) ->
             Ok(net) if net.addr().is_unspecified() || net.addr().is_loopback() => {
                 problem.why("no packet from outside is taken for this address").fix("write the receiver's own address")
             }
+            Ok(net) if net.addr().is_ipv6() && mtu < IPV6_LEAST_MTU => problem
+                .why(format!("IPv6 needs an MTU of {IPV6_LEAST_MTU} or more (RFC 8200), and the MTU is {mtu}"))
+                .fix(format!("set `[lab] mtu` to {IPV6_LEAST_MTU} or more, or remove the address")),
             Ok(net) if addresses.iter().any(|other| other.addr() == net.addr()) => {
                 problem.why("the address stands in the list already").fix("remove one of them")
             }

@@ -16,6 +16,22 @@ use crate::diagnostic::{Failure, Problem, Result};
 /// How many frames go into one system call. Above 64 nothing is gained.
 pub(super) const BATCH: usize = 64;
 
+/// So many first bytes of each frame lie in one piece after [`PacketSocket::keep_heads_whole`].
+const HEAD_BYTES: usize = 512;
+
+/// `struct virtio_net_hdr` (linux/virtio_net.h), of a frame that neither checksum nor segmentation is left to do for.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct VirtioHeader {
+    flags: u8,
+    gso_type: u8,
+    /// How many bytes the kernel puts into one piece.
+    header_length: u16,
+    gso_size: u16,
+    checksum_start: u16,
+    checksum_offset: u16,
+}
+
 /// `ETH_P_ALL`: a socket bound with it hears every frame.
 pub(super) const EVERY_PROTOCOL: u16 = 3;
 
@@ -29,7 +45,11 @@ pub(super) struct SocketCount {
 
 /// An open packet socket. Hears nothing until it is bound with a protocol.
 #[derive(Debug)]
-pub(super) struct PacketSocket(OwnedFd);
+pub(super) struct PacketSocket {
+    descriptor: OwnedFd,
+    /// Whether each frame has a [`VirtioHeader`].
+    keeps_heads_whole: bool,
+}
 
 impl PacketSocket {
     /// `SockType::Raw`: frames with their Ethernet header; `SockType::Datagram`: from the network header on.
@@ -38,7 +58,7 @@ impl PacketSocket {
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, and where the kernel has no packet sockets.
     pub(super) fn open(interface: &str, form: SockType) -> Result<Self> {
         match socket(AddressFamily::Packet, form, SockFlag::SOCK_CLOEXEC, None) {
-            Ok(descriptor) => Ok(Self(descriptor)),
+            Ok(descriptor) => Ok(Self { descriptor, keeps_heads_whole: false }),
             Err(errno) => {
                 let problem = Problem::error(format!("can't open a packet socket on `{interface}`"));
                 Err(match errno {
@@ -63,6 +83,11 @@ impl PacketSocket {
         self.set_option(libc::SOL_PACKET, option, &value)
     }
 
+    /// Without it, of a frame as long as a page the kernel keeps nothing but the Ethernet header where its tracepoints find it.
+    pub(super) fn keep_heads_whole(&mut self) {
+        self.keeps_heads_whole = self.keeps_heads_whole || self.set(libc::PACKET_VNET_HDR, 1).is_ok();
+    }
+
     /// Asks for a receive ring in the form of `PACKET_VERSION`, which must be set before.
     pub(super) fn request_ring(&self, request: &libc::tpacket_req3) -> io::Result<()> {
         self.set_option(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
@@ -76,8 +101,9 @@ impl PacketSocket {
         address.sll_protocol = protocol.to_be();
         address.sll_ifindex = c_int::try_from(index).expect("an interface index is a positive int");
         // SAFETY: the pointer and the length describe `address`, which lives across the call; the kernel only reads it.
-        let status =
-            unsafe { libc::bind(self.0.as_raw_fd(), ptr::from_ref(&address).cast(), length_of::<libc::sockaddr_ll>()) };
+        let status = unsafe {
+            libc::bind(self.descriptor.as_raw_fd(), ptr::from_ref(&address).cast(), length_of::<libc::sockaddr_ll>())
+        };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -87,17 +113,25 @@ impl PacketSocket {
         let count = frames.len().min(BATCH);
         // SAFETY: both are C structs of integers and pointers, for which all zeros (null pointers, no address, no control
         // messages) is a value.
-        let (mut parts, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) = unsafe { zeroed() };
-        for ((part, header), frame) in parts.iter_mut().zip(&mut headers).zip(frames) {
-            part.iov_base = frame.as_ptr().cast_mut().cast();
-            part.iov_len = frame.len();
-            header.msg_hdr.msg_iov = part;
-            header.msg_hdr.msg_iovlen = 1;
+        let (mut parts, mut headers): ([[libc::iovec; 2]; BATCH], [libc::mmsghdr; BATCH]) = unsafe { zeroed() };
+        let mut heads = [VirtioHeader::default(); BATCH];
+        for (((parts, header), head), frame) in parts.iter_mut().zip(&mut headers).zip(&mut heads).zip(frames) {
+            head.header_length = u16::try_from(frame.len().min(HEAD_BYTES)).unwrap_or_default();
+            let head = libc::iovec { iov_base: ptr::from_mut(head).cast(), iov_len: size_of::<VirtioHeader>() };
+            let frame = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+            *parts = if self.keeps_heads_whole { [head, frame] } else { [frame, head] };
+            header.msg_hdr.msg_iov = parts.as_mut_ptr();
+            header.msg_hdr.msg_iovlen = if self.keeps_heads_whole { 2 } else { 1 };
         }
-        // SAFETY: the first `count` headers each point to one part, which points to one frame; headers, parts and frames live
-        // across the call. The kernel reads the frames and writes only msg_len of the headers.
+        // SAFETY: the first `count` headers each point to one part or two, which point to a head and to one frame; headers, parts, heads
+        // and frames live across the call. The kernel reads heads and frames and writes only msg_len of the headers.
         let taken = unsafe {
-            libc::sendmmsg(self.0.as_raw_fd(), headers.as_mut_ptr(), u32::try_from(count).expect("at most 64"), 0)
+            libc::sendmmsg(
+                self.descriptor.as_raw_fd(),
+                headers.as_mut_ptr(),
+                u32::try_from(count).expect("at most 64"),
+                0,
+            )
         };
         usize::try_from(taken).map_err(|_| io::Error::last_os_error())
     }
@@ -110,7 +144,7 @@ impl PacketSocket {
         // SAFETY: the pointer and `length` describe `counted`, which is plain integers and lives across the call.
         let status = unsafe {
             libc::getsockopt(
-                self.0.as_raw_fd(),
+                self.descriptor.as_raw_fd(),
                 libc::SOL_PACKET,
                 libc::PACKET_STATISTICS,
                 ptr::from_mut(&mut counted).cast(),
@@ -128,7 +162,7 @@ impl PacketSocket {
         // SAFETY: the pointer and the length describe `value`, which lives across the call; the kernel only reads it. What a
         // filter program points to lives as long as the caller's slice.
         let status = unsafe {
-            libc::setsockopt(self.0.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length_of::<T>())
+            libc::setsockopt(self.descriptor.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length_of::<T>())
         };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -136,7 +170,7 @@ impl PacketSocket {
 
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 

@@ -85,16 +85,31 @@ fn in_sequence_frames_are_numbered_through_all_files() {
 }
 
 #[test]
-fn by_time_equal_times_go_by_file_and_a_file_keeps_its_own_order() {
+fn by_time_equal_times_go_by_file_and_a_file_is_sorted() {
     let folder = Folder::new();
     let (frames, failure) = read(&three(&folder), FileOrder::Time);
     assert_eq!(failure, None);
-    let expected = [(1, 0, 3), (2, 1, 1), (3, 5, 1), (4, 5, 3), (5, 3, 3), (6, 9, 1), (7, 12, 3)];
+    let expected = [(1, 0, 3), (2, 1, 1), (3, 3, 3), (4, 5, 1), (5, 5, 3), (6, 9, 1), (7, 12, 3)];
     assert_eq!(facts(&frames), expected);
     let reversed: Vec<_> = three(&folder).into_iter().rev().collect();
     let (frames, _) = read(&reversed, FileOrder::Time);
-    let expected = [(1, 0, 3), (2, 1, 1), (3, 5, 3), (4, 3, 3), (5, 5, 1), (6, 9, 1), (7, 12, 3)];
+    let expected = [(1, 0, 3), (2, 1, 1), (3, 3, 3), (4, 5, 3), (5, 5, 1), (6, 9, 1), (7, 12, 3)];
     assert_eq!(facts(&frames), expected);
+}
+
+#[test]
+fn one_file_is_read_and_rewritten_in_the_order_of_its_times() {
+    let folder = Folder::new();
+    let file = folder.file("swapped.pcap", &at_seconds(BIG, &[2, 1, 4, 3, 3], 1));
+    let sorted = [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 3, 1), (5, 4, 1)];
+    let (frames, failure) = read(std::slice::from_ref(&file), FileOrder::Time);
+    assert_eq!((facts(&frames), failure), (sorted.to_vec(), None));
+    for output in ["out.pcap", "out.pcapng"] {
+        let summary = rewrite(std::slice::from_ref(&file), FileOrder::Time, output, &folder, |_| Selected::Yes);
+        assert_eq!(summary.expect("it can be written").written, 5);
+        let (frames, _) = read(&[folder.0.join(output)], FileOrder::Sequence);
+        assert_eq!(facts(&frames), sorted, "{output}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::packet::layers::protocol;
 use crate::packet::probe::Probe;
 use crate::plan::fate::End;
 use crate::plan::survey::Carried;
-use crate::plan::{LAB_RECEIVER_MAC, LAB_SENDER_MAC, Plan};
+use crate::plan::{LAB_RECEIVER_MAC, Plan, lab_sender_mac};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::wire::sender::PacketSender;
@@ -76,7 +76,7 @@ fn refused(
     let (from, to) = (SocketAddr::new(source, SOURCE_PORT), SocketAddr::new(destination, listener.port));
     let receiver = plan.site.as_ref().map_or(LAB_RECEIVER_MAC, |site| site.mac);
     let probe = Probe {
-        macs: (LAB_SENDER_MAC, receiver),
+        macs: (lab_sender_mac(receiver), receiver),
         source: from,
         destination: to,
         tcp: listener.transport == Transport::Tcp,

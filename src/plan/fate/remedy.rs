@@ -40,22 +40,31 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         let free = free_source(source, site);
         format!("`[rewrite.source] ip = {{ \"{source}\" = \"{free}\" }}`")
     };
+    // Between loopback addresses both sides have to change.
+    let map_destination = || {
+        let map = to_the_receiver(destination, site);
+        if source.is_loopback() { format!("{map} and {}", map_source()) } else { map }
+    };
     match cause {
         Cause::UnicastInL2Multicast if drops_in_group(destination, site) => {
             "`[rewrite.destination] mac = \"receiver\"`, or take drop_unicast_in_l2_multicast out of `[lab] sysctl`"
                 .to_owned()
         }
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => "`[rewrite] lengths = \"fix\"`".to_owned(),
+        Cause::PktTooSmall if key.flaw == Flaw::Length => {
+            "`[rewrite] lengths = \"fix\"` with `checksums = \"fix\"`, or leave the frames out".to_owned()
+        }
         Cause::IpInhdr if key.flaw == Flaw::Header => {
             "`[rewrite] lengths = \"fix\"`, or leave the frames out".to_owned()
         }
         Cause::IpInhdr => match (source, destination) {
+            (_, IpAddr::V6(to)) if to.is_loopback() => map_destination(),
             (IpAddr::V6(from), _) if from.is_loopback() || from.is_multicast() => map_source(),
-            (_, IpAddr::V6(to)) if to.is_loopback() || to.is_multicast() => to_the_receiver(destination, site),
+            (_, IpAddr::V6(to)) if to.is_multicast() => to_the_receiver(destination, site),
             _ => format!("{}, or raise the TTL: `[rewrite.header] ttl = 64`", to_the_receiver(destination, site)),
         },
         Cause::IpInvalidSource => map_source(),
-        Cause::IpLocalnet if destination.is_loopback() => to_the_receiver(destination, site),
+        Cause::IpLocalnet if destination.is_loopback() => map_destination(),
         Cause::IpLocalnet => map_source(),
         Cause::IpLocalSource => format!(
             "{}, or pick one direction with `[capture] filter`, or `[lab] sysctl = {{ \"net.ipv4.conf.{{receiver}}.accept_local\" \

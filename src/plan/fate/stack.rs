@@ -38,7 +38,7 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
     let routed = match (source, destination) {
         (IpAddr::V4(from), IpAddr::V4(to)) => match key.flaw {
             Flaw::HeaderSum => return lost(Cause::IpCsum),
-            Flaw::Length => return lost(Cause::PktTooSmall),
+            Flaw::Length | Flaw::LengthCaptured => return lost(Cause::PktTooSmall),
             Flaw::Header => return lost(Cause::IpInhdr),
             _ => routing::v4(from, to, protocol == protocol::IGMP, site),
         },
@@ -50,7 +50,7 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
             // The addresses are looked at before the length, and routed behind it.
             match routed {
                 Routed::Lost(Cause::IpInhdr | Cause::UnicastInL2Multicast) => routed,
-                _ if key.flaw == Flaw::Length => return lost(Cause::PktTooSmall),
+                _ if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => return lost(Cause::PktTooSmall),
                 _ => routed,
             }
         }

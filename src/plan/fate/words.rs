@@ -45,9 +45,10 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => {
             "the UDP header's length does not fit its packet".to_owned()
         }
-        Cause::PktTooSmall => {
+        Cause::PktTooSmall if key.flaw == Flaw::LengthCaptured => {
             "the IP length field says more bytes than the frame holds: it was cut by the snaplen".to_owned()
         }
+        Cause::PktTooSmall => "the IP length field says more bytes than the frame has".to_owned(),
         Cause::IpInhdr => header(key, source, destination),
         Cause::IpInvalidSource if broadcast_source(source, site) => format!(
             "the source {source} is a broadcast address of the receiver's, which rp_filter = {} finds out",

@@ -16,8 +16,10 @@ pub enum Flaw {
     NoEthernetHeader,
     /// The IP header is too short, of the wrong version, or its lengths contradict each other.
     Header,
-    /// The IP length is beyond the end of the frame.
+    /// The IP length is beyond the end of the frame, as it was on the wire or was cut to the MTU.
     Length,
+    /// The IP length is beyond the end of what the snaplen left of the frame.
+    LengthCaptured,
     /// The IPv4 header checksum is wrong.
     HeaderSum,
     /// A source-route option.
@@ -50,7 +52,8 @@ pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip) -> Flaw {
         return Flaw::HeaderSum;
     }
     if ip.offset + ip.length > captured {
-        return Flaw::Length;
+        let whole = u32::try_from(captured).is_ok_and(|captured| captured >= frame.original_length);
+        return if whole { Flaw::Length } else { Flaw::LengthCaptured };
     }
     if four && ip.length < ip.payload.saturating_sub(ip.offset) {
         return Flaw::Header;

@@ -76,6 +76,11 @@ fn check_new(
                     FORM
                 })
         }
+        (_, Ok(mac)) if mac == MacAddr::default() && side != Side::Source => {
+            Problem::error(format!("`{name}` is an address that no receiver has"))
+                .why("no interface but a loopback can have the MAC of zeros")
+                .fix(FORM)
+        }
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
             let problem = Problem::error(format!("`{side}.mac` can't be \"{word}\""));

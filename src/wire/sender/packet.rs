@@ -14,6 +14,9 @@ use crate::wire::packet_socket::{BATCH, PacketSocket};
 /// 1,000 frames (`netdev_max_backlog`) is empty long before.
 const OFFERS: u32 = 4;
 
+/// From this length in bytes on, the kernel may keep a frame in several pieces: less than the smallest page.
+const LONG: usize = 2048;
+
 /// Sends frames on one interface.
 #[derive(Debug)]
 pub struct PacketSender {
@@ -67,6 +70,9 @@ impl PacketSender {
     /// When the interface has had no room for 2 s, or the kernel refuses a frame for a reason that isn't the frame's; `results` then
     /// holds what became of those before.
     pub fn send(&mut self, frames: &[&[u8]], results: &mut Vec<SendResult>) -> Result<()> {
+        if frames.iter().any(|frame| frame.len() >= LONG) {
+            self.socket.keep_heads_whole();
+        }
         let mut rest = frames;
         let mut refusals = Refusals::default();
         while !rest.is_empty() {

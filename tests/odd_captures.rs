@@ -1,0 +1,190 @@
+//! Captures that were taken in unusual places, or of unusual traffic: they can be run as they are, or the message's own words lead there.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{User, both, fresh_folder, restage, run, users};
+use etherparse::PacketBuilder;
+use serde_json::Value;
+
+/// No address, as on `lo`.
+const NONE: [u8; 6] = [0; 6];
+const SENDER: [u8; 6] = [2, 0xaa, 0, 0, 0, 1];
+const RECEIVER: [u8; 6] = [2, 0xaa, 0, 0, 0, 2];
+
+/// A datagram to port 5514 in an Ethernet frame.
+fn datagram(to_mac: [u8; 6], from: &str, to: &str, bytes: usize) -> Vec<u8> {
+    let from_mac = if to_mac == NONE { NONE } else { SENDER };
+    let link = PacketBuilder::ethernet2(from_mac, to_mac);
+    let packet = match (from.parse(), to.parse(), from.parse(), to.parse()) {
+        (Ok(from), Ok(to), _, _) => link.ipv4(std::net::Ipv4Addr::octets(&from), std::net::Ipv4Addr::octets(&to), 64),
+        (_, _, Ok(from), Ok(to)) => link.ipv6(std::net::Ipv6Addr::octets(&from), std::net::Ipv6Addr::octets(&to), 64),
+        _ => panic!("{from} and {to} are no pair of addresses"),
+    };
+    let mut frame = Vec::new();
+    packet.udp(5000, 5514).write(&mut frame, &vec![7; bytes]).expect("it is short enough");
+    frame
+}
+
+/// A pcap file of this link type, whose frames have these times in milliseconds.
+fn pcap(link: u8, frames: impl IntoIterator<Item = (u32, Vec<u8>)>) -> Vec<u8> {
+    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, link, 0, 0, 0];
+    for (millis, frame) in frames {
+        let length = u32::try_from(frame.len()).expect("short");
+        for field in [1_700_000_000 + millis / 1_000, millis % 1_000 * 1_000, length, length] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+/// A folder with `in.pcap` and `s.toml`.
+fn scenario(capture: &[u8], rest: &str) -> PathBuf {
+    let folder = fresh_folder("odd");
+    fs::write(folder.join("in.pcap"), capture).expect("it can be written");
+    write(&folder, rest);
+    folder
+}
+
+fn write(folder: &Path, rest: &str) {
+    let text = format!("format = 1\n[capture]\nfile = \"in.pcap\"\n{rest}");
+    fs::write(folder.join("s.toml"), text).expect("it can be written");
+}
+
+fn ethernet(frames: &[Vec<u8>]) -> Vec<u8> {
+    pcap(1, (0..).zip(frames.iter().cloned()))
+}
+
+fn plan(folder: &Path) -> Value {
+    let output =
+        restage(User::Caller).args(["plan", "--json"]).arg(folder.join("s.toml")).output().expect("restage runs");
+    assert!(output.status.success(), "{}", both(&output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// It is planned and run as every user, and everything is consumed.
+fn passes(folder: &Path) {
+    let fates = &plan(folder)["fates"];
+    let all_delivered = fates.as_array().expect("a list").iter().all(|fate| fate["end"] == "delivered");
+    assert!(all_delivered, "{fates:#}");
+    for user in users() {
+        let run = run(*user, [folder.join("s.toml")]);
+        assert_eq!(run.status, 0, "as {user:?}: {}", run.text);
+    }
+}
+
+/// The words in backticks of the first fix that the plan has, as tables of a scenario.
+fn remedy(folder: &Path) -> String {
+    let plan = plan(folder);
+    let fix = plan["fates"][0]["fix"].as_str().expect("a fix").to_owned();
+    let quoted = fix.split('`').skip(1).step_by(2);
+    quoted.map(|words| words.replacen("] ", "]\n", 1) + "\n").collect()
+}
+
+#[test]
+fn frames_without_macs_reach_the_receiver() {
+    for (from, to) in [("10.0.0.1", "10.0.0.2"), ("10.0.0.1", "239.1.2.3"), ("10.0.0.1", "255.255.255.255")] {
+        let folder = scenario(&ethernet(&[datagram(NONE, from, to, 40)]), "");
+        passes(&folder);
+        let reshaped = plan(&folder)["rewrite"]["reshaped"][0].clone();
+        assert_eq!(reshaped["how"], "given MAC addresses, since theirs are zero");
+    }
+    // An entry that names the zeros counts them first.
+    let named = "[rewrite.destination]\nmac = { \"00:00:00:00:00:00\" = \"receiver\" }\n";
+    let folder = scenario(&ethernet(&[datagram(NONE, "10.0.0.1", "10.0.0.2", 40)]), named);
+    passes(&folder);
+    assert_eq!(plan(&folder)["rewrite"]["entries"][0]["frames"], 1);
+}
+
+#[test]
+fn a_capture_of_loopback_addresses_passes_with_the_remedy_that_the_plan_names() {
+    for (loopback, cause) in [("127.0.0.1", "IP_LOCALNET"), ("::1", "IP_INHDR")] {
+        let folder = scenario(&ethernet(&[datagram(NONE, loopback, loopback, 40)]), "");
+        assert_eq!(plan(&folder)["fates"][0]["end"], format!("lost: {cause}"));
+        let words = remedy(&folder);
+        write(&folder, &words);
+        passes(&folder);
+    }
+}
+
+#[test]
+fn the_sender_has_another_mac_than_the_receiver() {
+    let ours = [2, 0, 0, 0, 0, 1];
+    passes(&scenario(&ethernet(&[datagram(ours, "10.0.0.1", "10.0.0.2", 40)]), ""));
+    let said = "[rewrite.destination]\nmac = \"receiver\"\n[rewrite.source]\nmac = \"sender\"\n\
+                [lab]\nmac = \"02:00:00:00:00:01\"\n";
+    passes(&scenario(&ethernet(&[datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40)]), said));
+}
+
+#[test]
+fn link_local_traffic_runs_whatever_its_addresses() {
+    let of = |from: &str, to: &str| datagram(RECEIVER, from, to, 40);
+    // The last is the address that rx0 gives itself, by its MAC.
+    let six = ["fe80::1", "fe80::2", "fe80::aa:ff:fe00:2"].map(|to| of("fe80::9", to));
+    let four = ["169.254.0.1", "169.254.0.2", "169.254.255.255"].map(|to| of("169.254.0.9", to));
+    passes(&scenario(&ethernet(&[six, four].concat()), ""));
+    let many: Vec<_> = (1..=300).map(|host| of("fe80::1:1", &format!("fe80::{host:x}"))).collect();
+    passes(&scenario(&ethernet(&many), ""));
+    for own in ["fe80::1/64", "fe80::/127", "169.254.0.1/16", "169.254.0.2/30"] {
+        let lab = format!("[lab]\naddresses = [\"10.0.0.2\", \"{own}\"]\n");
+        passes(&scenario(&ethernet(&[of("169.254.0.9", "10.0.0.2")]), &lab));
+    }
+}
+
+#[test]
+fn a_capture_of_groups_gives_the_receiver_an_address_of_each_family() {
+    let four = datagram([1, 0, 0x5e, 1, 2, 3], "192.0.2.20", "239.1.2.3", 40);
+    let six = datagram([0x33, 0x33, 0, 0, 0, 0xfb], "fe80::5", "ff02::fb", 40);
+    let addresses = |frames: &[Vec<u8>]| {
+        let folder = scenario(&ethernet(frames), "");
+        passes(&folder);
+        plan(&folder)["addresses"].clone()
+    };
+    // 192.0.2.20 is the source of a packet.
+    assert_eq!(addresses(&[four.clone(), six]), serde_json::json!(["192.0.2.21/32", "2001:db8::14/128"]));
+    assert_eq!(addresses(&[four]), serde_json::json!(["192.0.2.21/32"]));
+}
+
+#[test]
+fn frames_of_several_pages_are_accounted_for() {
+    let frames: Vec<_> =
+        [100, 4_200, 9_000, 65_507].map(|bytes| datagram(RECEIVER, "10.0.0.1", "10.0.0.2", bytes)).into();
+    passes(&scenario(&ethernet(&frames), "[lab]\nmtu = 65535\n"));
+}
+
+#[test]
+fn a_frame_that_is_cut_to_the_mtu_is_mended_by_its_lengths() {
+    let frames = [datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 4_000)];
+    let folder = scenario(&ethernet(&frames), "[rewrite]\noversize = \"truncate\"\n");
+    let plan = plan(&folder);
+    let fate = &plan["fates"][0];
+    assert_eq!(fate["why"], "the IP length field says more bytes than the frame has");
+    assert_eq!(fate["fix"], "`[rewrite] lengths = \"fix\"` with `checksums = \"fix\"`, or leave the frames out");
+    write(&folder, "[rewrite]\noversize = \"truncate\"\nlengths = \"fix\"\nchecksums = \"fix\"\n");
+    passes(&folder);
+}
+
+#[test]
+fn ipv6_with_a_small_mtu_is_predicted_and_found() {
+    let frames = [datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40), datagram(RECEIVER, "2001:db8::1", "2001:db8::2", 40)];
+    let folder = scenario(&ethernet(&frames), "[lab]\nmtu = 1000\n[expect]\ndrops = { IPV6DISABLED = 1 }\n");
+    for user in users() {
+        let run = run(*user, [folder.join("s.toml")]);
+        assert_eq!(run.status, 0, "as {user:?}: {}", run.text);
+    }
+}
+
+#[test]
+fn times_that_go_back_do_not_stretch_the_replay() {
+    let frame = || datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40);
+    let swapped = (0..50).flat_map(|pair| [(2 * pair + 1, frame()), (2 * pair, frame())]);
+    let folder = scenario(&pcap(1, swapped), "");
+    let planned = plan(&folder);
+    assert_eq!(planned["seconds"], 0.098);
+    write(&folder, "order = \"time\"\n");
+    assert_eq!(plan(&folder)["seconds"], 0.099);
+    passes(&folder);
+}
