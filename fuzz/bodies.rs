@@ -15,8 +15,8 @@ use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
 use restage::rewrite::{Framing, Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{
-    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, Oversize, Popped, PortEntry, Rewrite, Side,
-    SideMaps, Ttl, TunnelLayers, Vlan, VlanEntry,
+    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PortEntry, Rewrite, Side,
+    SideMaps, TagPosition, Ttl, TunnelLayers, Vlan, VlanEntry,
 };
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
@@ -127,8 +127,9 @@ static RESIZING: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {
         let ip = IpEntry { from: prefix("0.0.0.0/0"), to: prefix(to), span: 0..0 };
         SideMaps { side, ip: Some(IpMap::Prefixes(vec![ip])), mac: None, port: Vec::new() }
     };
-    let push = Vlan::Push { id: 9, priority: 1, dei: true, span: 0..0 };
-    let rewritten = [push, Vlan::Pop { tags: Popped::All, span: 0..0 }].map(|vlan| {
+    let new = NewTag { tpid: 0x88a8, id: 9, priority: 1, dei: true, span: 0..0 };
+    let push = Vlan::Push { tags: vec![new], position: TagPosition::Innermost };
+    let rewritten = [push, Vlan::Pop { tag: None, span: 0..0 }].map(|vlan| {
         let rewrite = Rewrite {
             lengths: Lengths::Fix,
             oversize: At::default_value(Oversize::Truncate),
@@ -177,7 +178,8 @@ fn rewriter_of(checksums: Checksums, layers: TunnelLayers) -> Rewriter {
         flow_label: Some(At::default_value(0xabcde)),
         ..HeaderFields::default()
     };
-    let vlan = Vlan::Map(vec![VlanEntry { from: Some(100), to: 200, span: 0..0 }]);
+    let entries = vec![VlanEntry { from: Some(100..=100), to: 200..=200, span: 0..0 }];
+    let vlan = Vlan::Map { tag: TagPosition::Outside(1), entries };
     let sides = vec![both];
     let rewrite =
         Rewrite { checksums, layers, allow_unused: true, sides, vlan: Some(vlan), header, ..Rewrite::default() };

@@ -12,7 +12,8 @@ use restage::scenario::expect::{Bound, Count, OutputFrom};
 use restage::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
 use restage::scenario::require::{Offload, OffloadRule, any_of};
 use restage::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Oversize, Side, Ttl, TunnelLayers, Vlan,
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, Side, TagPosition, Ttl, TunnelLayers,
+    Vlan,
 };
 use restage::scenario::site::{LabMac, LabWords, Routes, Ruleset, SiteWords};
 use restage::scenario::{self, Scenario};
@@ -118,16 +119,23 @@ fn lengths_oversize_and_layers_are_read() {
 #[test]
 fn a_vlan_tag_is_pushed_popped_or_mapped() {
     let scenario = read("every_word.toml");
-    let Some(Vlan::Push { id: 100, priority: 3, dei: true, span }) = &scenario.rewrite.vlan else { panic!("a push") };
-    assert_eq!(text(&scenario, span), "{ id = 100, priority = 3, dei = true }");
+    let Some(Vlan::Push { tags, position: TagPosition::Outside(1) }) = &scenario.rewrite.vlan else { panic!("a push") };
+    let [NewTag { tpid: 0x88a8, id: 100, priority: 3, dei: true, span }, NewTag { tpid: 0x8100, id: 10, .. }] =
+        tags.as_slice()
+    else {
+        panic!("two tags")
+    };
+    assert_eq!(text(&scenario, span), "{ id = 100, priority = 3, dei = true, tpid = 0x88a8 }");
     let scenario = read("target.toml");
-    let Some(Vlan::Pop { span, .. }) = &scenario.rewrite.vlan else { panic!("a pop") };
+    let Some(Vlan::Pop { tag: Some(TagPosition::Outside(2)), span }) = &scenario.rewrite.vlan else { panic!("a pop") };
     assert_eq!(text(&scenario, span), "true");
     let scenario = read("the_other_words.toml");
-    let Some(Vlan::Map(map)) = &scenario.rewrite.vlan else { panic!("a map") };
-    let arrows: Vec<_> = map.iter().map(|entry| (entry.from, entry.to)).collect();
-    assert_eq!(arrows, [(Some(10), 20), (Some(0), 4094), (None, 30)]);
-    assert_eq!(text(&scenario, &map[2].span), "\"*\" = 30");
+    let Some(Vlan::Map { tag: TagPosition::Innermost, entries: map }) = &scenario.rewrite.vlan else { panic!("a map") };
+    let arrows: Vec<_> = map.iter().map(|entry| (entry.from.clone(), entry.to.clone())).collect();
+    let one = |from: u16, to| (Some(from..=from), to..=to);
+    let ranges = [(Some(100..=199), 7..=7), (Some(200..=209), 300..=309)];
+    assert_eq!(arrows, [&[one(10, 20), one(0, 4094)][..], &ranges, &[(None, 30..=30)]].concat());
+    assert_eq!(text(&scenario, &map[4].span), "\"*\" = 30");
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Pass {
             self.macs.add(source, destination, frame.original_length);
         }
         for tag in 0..layers.vlan_tags {
-            if let Some(control) = be16(frame.bytes, 14 + 4 * tag) {
+            if let Some(control) = layers.vlan_tag(tag).and_then(|at| be16(frame.bytes, at)) {
                 *self.vlans.entry(control & 0x0fff).or_default() += 1;
             }
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::bytes::{array, be16};
 use super::{MacAddr, ip, link};
 
-pub(crate) use link::{Framed, framed, is_known, is_limited_broadcast};
+pub(crate) use link::{Framed, framed, is_known, is_limited_broadcast, is_vlan_tag};
 
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,7 +118,8 @@ pub struct Datagram {
 pub struct Layers {
     /// The link type that it was read with.
     pub link: LinkType,
-    /// How many 802.1Q or 802.1ad tags stand after the Ethernet addresses (at byte 12, 4 bytes each).
+    /// How many VLAN tags (802.1Q, 802.1ad) the frame has: after the Ethernet addresses, or in the place of the `EtherType` of a Linux
+    /// "cooked" header. See [`Layers::vlan_tag`].
     pub vlan_tags: usize,
     /// The `EtherType` after the tags; `None` for 802.3 length fields and link types without one.
     pub ethertype: Option<u16>,
@@ -215,6 +216,19 @@ impl Layers {
             return None;
         }
         Some((MacAddr(array(frame, 0)?), MacAddr(array(frame, 6)?)))
+    }
+
+    /// Where the identifier and priority of a VLAN tag are, two bytes; the outermost tag is 0. `None` where there is no such tag.
+    #[inline]
+    pub fn vlan_tag(&self, index: usize) -> Option<usize> {
+        let (_, behind) = link::ethertype_place(self.link)?;
+        (index < self.vlan_tags).then_some(behind + 4 * index)
+    }
+
+    /// Where the `EtherType` of the frame, or that of its first VLAN tag, is, and where what follows it begins; `None` for link types
+    /// that have no VLAN tags, and for frames that end before that.
+    pub(crate) fn ethertype_place(&self, frame: &[u8]) -> Option<(usize, usize)> {
+        link::ethertype_place(self.link).filter(|(_, behind)| frame.len() >= *behind)
     }
 
     /// Source and destination address of the IP packet; `None` for ARP, which has [`Layers::arp_addresses`].

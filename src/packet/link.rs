@@ -20,7 +20,7 @@ mod ethertype {
 
 /// The tag protocol identifiers of 802.1Q and 802.1ad, and those in use before 802.1ad.
 #[inline]
-fn is_vlan_tag(ethertype: u16) -> bool {
+pub(crate) fn is_vlan_tag(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
 }
 
@@ -139,12 +139,26 @@ fn loopback(link: LinkType, frame: &[u8]) -> Option<Network> {
 /// Linux "cooked" captures: the `EtherType` at `field`, the packet, or a VLAN tag, at `offset`.
 fn cooked(none: Layers, frame: &[u8], field: usize, mut offset: usize) -> Layers {
     let Some(mut ethertype) = be16(frame, field).filter(|_| frame.len() >= offset) else { return none };
-    while matches!(ethertype, 0x8100 | 0x88a8) {
+    let mut vlan_tags = 0;
+    while is_vlan_tag(ethertype) {
         let Some(inner) = be16(frame, offset + 2) else { break };
         ethertype = inner;
         offset += 4;
+        vlan_tags += 1;
     }
-    Layers { ethertype: Some(ethertype), network: by_ethertype(frame, ethertype, offset), ..none }
+    Layers { vlan_tags, ethertype: Some(ethertype), network: by_ethertype(frame, ethertype, offset), ..none }
+}
+
+/// Where a frame of this link type has its `EtherType`, or that of its first VLAN tag, and where what follows it begins; `None` for
+/// link types without VLAN tags.
+#[inline]
+pub(super) fn ethertype_place(link: LinkType) -> Option<(usize, usize)> {
+    match link {
+        LinkType::ETHERNET => Some((12, 14)),
+        LinkType::LINUX_SLL => Some((14, 16)),
+        LinkType::LINUX_SLL2 => Some((0, 20)),
+        _ => None,
+    }
 }
 
 /// Whether frames of this link type are looked into.

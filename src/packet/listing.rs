@@ -48,7 +48,7 @@ fn write_link(line: &mut String, layers: &Layers, frame: &[u8]) -> fmt::Result {
         write!(line, "  link type {}", layers.link.0)?;
     }
     for tag in 0..layers.vlan_tags {
-        let Some(control) = be16(frame, 14 + 4 * tag) else { break };
+        let Some(control) = layers.vlan_tag(tag).and_then(|at| be16(frame, at)) else { break };
         write!(line, "  vlan {}", control & 0x0fff)?;
         if control >> 13 != 0 {
             write!(line, " priority {}", control >> 13)?;

@@ -28,8 +28,8 @@ use flaw::{flaw, is_spent};
 use fragments::{Came, Fragments};
 use open::Open;
 pub use reassembly::Reassembly;
+pub use tags::Tags;
 use tags::{Received, received};
-pub use tags::{Tags, is_tag};
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;

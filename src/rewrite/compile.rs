@@ -10,13 +10,13 @@ use super::header::HeaderChange;
 use super::mac::MacMap as MacTable;
 use super::port::{PortMap, PortRange};
 use super::prefix::{Prefix, PrefixMap};
-use super::vlan::{Identifiers, VlanChange};
+use super::vlan::{IdentifierRange, Identifiers, VlanChange};
 use super::{Rewriter, Roles, SideTables, Tables};
 use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::packet::MacAddr;
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Popped, Rewrite, Side, SideMaps, Ttl, TunnelLayers,
-    Vlan,
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, TagPosition, Ttl,
+    TunnelLayers, Vlan,
 };
 
 /// The table of a scenario that an entry stands in.
@@ -96,19 +96,23 @@ pub enum Mapping {
         /// What it puts there.
         to: u16,
     },
-    /// Takes VLAN tags off.
-    VlanPop(Popped),
-    /// Puts a VLAN tag before all others.
+    /// Removes this VLAN tag; `None` is all of them.
+    VlanPop(Option<TagPosition>),
+    /// Inserts a VLAN tag.
     VlanPush {
         /// Its identifier.
         id: u16,
+        /// Where.
+        position: TagPosition,
     },
-    /// Renumbers the outermost VLAN tag.
+    /// Renumbers a VLAN tag.
     Vlan {
-        /// The old identifier; `None` is any that no other entry names.
-        from: Option<u16>,
-        /// The new one.
-        to: u16,
+        /// Which.
+        tag: TagPosition,
+        /// The first and the last old identifier; `None` is any that no other entry names.
+        from: Option<(u16, u16)>,
+        /// The new one, or the first and the last of as many.
+        to: (u16, u16),
     },
     /// Sets or changes TTL and hop limit.
     Ttl(Ttl),
@@ -129,7 +133,8 @@ impl Mapping {
             Self::Ip { to, .. } if to.prefix_len() == to.max_prefix_len() => Some(to.addr().to_string()),
             Self::Ip { to, .. } => Some(to.to_string()),
             Self::Mac { to, .. } => Some(to.to_string()),
-            Self::Port { to, .. } | Self::Vlan { to, .. } => Some(to.to_string()),
+            Self::Port { to, .. } => Some(to.to_string()),
+            Self::Vlan { to, .. } => Some(range(*to)),
             Self::IpReceiver { .. }
             | Self::MacAll { .. }
             | Self::VlanPop(_)
@@ -154,10 +159,10 @@ impl fmt::Display for Mapping {
             Self::MacAll { to } => write!(f, "mac = \"{to}\""),
             Self::Port { from, last, .. } if from == last => write!(f, "{from}"),
             Self::Port { from, last, .. } => write!(f, "{from}-{last}"),
-            Self::VlanPop(Popped::Outermost) => f.write_str("pop"),
-            Self::VlanPop(Popped::All) => f.write_str("pop = \"all\""),
-            Self::VlanPush { id } => write!(f, "push {id}"),
-            Self::Vlan { from: Some(from), .. } => write!(f, "{from}"),
+            Self::VlanPop(Some(_)) => f.write_str("pop"),
+            Self::VlanPop(None) => f.write_str("pop = \"all\""),
+            Self::VlanPush { id, .. } => write!(f, "push {id}"),
+            Self::Vlan { from: Some(from), .. } => f.write_str(&range(*from)),
             Self::Vlan { from: None, .. } => f.write_str("*"),
             Self::Ttl(Ttl::Set(ttl)) => write!(f, "ttl = {ttl}"),
             Self::Ttl(Ttl::Change(change)) => write!(f, "ttl = \"{change:+}\""),
@@ -167,6 +172,11 @@ impl fmt::Display for Mapping {
             Self::FlowLabel(label) => write!(f, "flow-label = {label}"),
         }
     }
+}
+
+/// One number, or the first and the last of several.
+fn range((first, last): (u16, u16)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 impl Rewriter {
@@ -285,27 +295,37 @@ impl Compiling {
 
     fn vlan(&mut self, vlan: &Vlan) -> VlanChange {
         match vlan {
-            Vlan::Pop { tags, span } => {
-                let entry = self.entry(Table::Vlan, Mapping::VlanPop(*tags), Some(span));
-                VlanChange::Pop { tags: *tags, entry }
+            Vlan::Pop { tag, span } => {
+                let entry = self.entry(Table::Vlan, Mapping::VlanPop(*tag), Some(span));
+                VlanChange::Pop { tag: *tag, entry }
             }
-            Vlan::Push { id, priority, dei, span } => {
-                let [high, low] = (u16::from(*priority) << 13 | u16::from(*dei) << 12 | id).to_be_bytes();
-                let entry = self.entry(Table::Vlan, Mapping::VlanPush { id: *id }, Some(span));
-                VlanChange::Push { tag: [0x81, 0x00, high, low], entry }
+            Vlan::Push { tags, position } => {
+                let tags = tags.iter().map(|tag| {
+                    let control = u16::from(tag.priority) << 13 | u16::from(tag.dei) << 12 | tag.id;
+                    let mapping = Mapping::VlanPush { id: tag.id, position: *position };
+                    let entry = self.entry(Table::Vlan, mapping, Some(&tag.span));
+                    let ([a, b], [c, d]) = (tag.tpid.to_be_bytes(), control.to_be_bytes());
+                    ([a, b, c, d], entry)
+                });
+                VlanChange::Push { tags: tags.collect(), position: *position }
             }
-            Vlan::Map(entries) => {
+            Vlan::Map { tag, entries } => {
                 let mut identifiers = Identifiers::default();
                 for map in entries {
-                    let mapping = Mapping::Vlan { from: map.from, to: map.to };
+                    let from = map.from.as_ref().map(|from| (*from.start(), *from.end()));
+                    let (to, last) = (*map.to.start(), *map.to.end());
+                    let mapping = Mapping::Vlan { tag: *tag, from, to: (to, last) };
                     let entry = self.entry(Table::Vlan, mapping, Some(&map.span));
-                    match map.from {
-                        Some(from) => identifiers.named.push((from, map.to, entry)),
-                        None => identifiers.others = Some((map.to, entry)),
+                    match from {
+                        Some((from, until)) => {
+                            let range = IdentifierRange { from, last: until, to, spread: to != last, entry };
+                            identifiers.named.push(range);
+                        }
+                        None => identifiers.others = Some((to, entry)),
                     }
                 }
                 identifiers.named.sort_unstable();
-                VlanChange::Map(identifiers)
+                VlanChange::Map { tag: *tag, identifiers }
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16};
 use crate::packet::layers::{Layers, LinkType, Network, is_known};
 use crate::packet::tunnel::carried;
-use crate::scenario::rewrite::{Side, TunnelLayers};
+use crate::scenario::rewrite::{Side, TagPosition, TunnelLayers};
 
 /// Counts kept while frames are rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,19 +274,26 @@ pub struct Seen {
     ip: [Tally<IpAddr>; 2],
     mac: [Tally<MacAddr>; 2],
     port: [Tally<u16>; 2],
+    /// The VLAN tag that is renumbered.
+    tag: Option<TagPosition>,
     vlan: Tally<u16>,
 }
 
 impl Seen {
     /// Nothing seen yet; what is meant by the rewriter's `layers` will be.
     pub fn new(rewriter: &Rewriter) -> Self {
-        Self { layers: rewriter.layers, ..Self::default() }
+        let tag = rewriter.entries.iter().find_map(|entry| match entry.mapping {
+            Mapping::Vlan { tag, .. } => Some(tag),
+            _ => None,
+        });
+        Self { layers: rewriter.layers, tag, ..Self::default() }
     }
 
     /// Takes in a frame that isn't rewritten yet.
     pub fn add(&mut self, layers: &Layers, frame: &[u8]) {
-        if let Some(tag) = be16(frame, 14).filter(|_| layers.vlan_tags > 0) {
-            self.vlan.add(tag & 0x0fff);
+        let tag = self.tag.and_then(|tag| layers.vlan_tag(tag.index(layers.vlan_tags)?));
+        if let Some(control) = tag.and_then(|at| be16(frame, at)) {
+            self.vlan.add(control & 0x0fff);
         }
         if self.layers != TunnelLayers::Inner {
             self.add_packet(&layers.network, frame);
@@ -335,11 +342,15 @@ impl Seen {
             Mapping::Ip { .. } | Mapping::IpReceiver { .. } => describe(&self.ip, side, "IP addresses"),
             Mapping::Mac { .. } | Mapping::MacAll { .. } => describe(&self.mac, side, "MAC addresses"),
             Mapping::Port { .. } => describe(&self.port, side, "ports"),
-            Mapping::Vlan { .. } => {
-                self.vlan.describe().map(|values| format!("the identifiers of the outermost VLAN tags are {values}"))
+            Mapping::Vlan { tag, .. } => match self.vlan.describe() {
+                Some(values) => Some(format!("the identifiers of the {} are {values}", tags(tag))),
+                None => Some(no_tag(tag)),
+            },
+            Mapping::VlanPop(tag) => Some(no_tag(tag.unwrap_or(TagPosition::Outside(1)))),
+            Mapping::VlanPush { position: TagPosition::Outside(number @ 2..), .. } => {
+                Some(format!("no selected frame has {} for it to stand behind", at_least(number - 1)))
             }
-            Mapping::VlanPop(_) => Some("no selected frame has a VLAN tag".to_owned()),
-            Mapping::VlanPush { .. } => Some("no selected frame is an Ethernet frame".to_owned()),
+            Mapping::VlanPush { .. } => Some("no selected frame is of Ethernet or Linux cooked (SLL, SLL2)".to_owned()),
             Mapping::Tos(_) => Some("no selected frame holds an IPv4 packet".to_owned()),
             Mapping::TrafficClass(_) | Mapping::FlowLabel(_) => {
                 Some("no selected frame holds an IPv6 packet".to_owned())
@@ -347,6 +358,26 @@ impl Seen {
             Mapping::Ttl(_) | Mapping::Dscp(_) => Some("no selected frame holds an IP packet".to_owned()),
         }
     }
+}
+
+/// These tags of all frames, in words.
+fn tags(position: TagPosition) -> String {
+    match position {
+        TagPosition::Outside(1) => "outermost VLAN tags".to_owned(),
+        TagPosition::Outside(number) => format!("VLAN tags number {number}"),
+        TagPosition::Innermost => "innermost VLAN tags".to_owned(),
+    }
+}
+
+fn no_tag(position: TagPosition) -> String {
+    match position {
+        TagPosition::Outside(number @ 2..) => format!("no selected frame has {}", at_least(number)),
+        TagPosition::Outside(_) | TagPosition::Innermost => "no selected frame has a VLAN tag".to_owned(),
+    }
+}
+
+fn at_least(tags: u8) -> String {
+    if tags == 1 { "a VLAN tag".to_owned() } else { format!("{tags} VLAN tags") }
 }
 
 fn add_pair<T: Ord + Copy + Display>([sources, destinations]: &mut [Tally<T>; 2], source: T, destination: T) {

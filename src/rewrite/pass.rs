@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
 
     /// Whether frames may become longer.
     pub(super) fn lengthens(&self) -> bool {
-        self.pads || matches!(self.rewriter.vlan, Some(VlanChange::Push { .. }))
+        self.pads || self.rewriter.vlan.as_ref().is_some_and(VlanChange::lengthens)
     }
 
     /// Takes note of a frame that isn't selected: it may be the first of its conversation.
@@ -152,7 +152,7 @@ impl<'a> Pass<'a> {
         self.is_padded(frame)
             || (self.framing.is_some() && frame.link != LinkType::ETHERNET)
             || self.cut_to.is_some_and(|mtu| layers.packet_length(frame.bytes.len()) > mtu as usize)
-            || self.rewriter.vlan.as_ref().is_some_and(|vlan| vlan.resizes(layers))
+            || self.rewriter.vlan.as_ref().is_some_and(|vlan| vlan.resizes(layers, frame.bytes))
     }
 
     #[cold]

@@ -1,85 +1,139 @@
-//! VLAN tags of Ethernet frames: pushed, popped, renumbered (IEEE 802.1Q §9.6).
+//! VLAN tags of Ethernet and Linux "cooked" frames: pushed, popped, renumbered (IEEE 802.1Q §9.6).
 
 use super::hits::Hits;
 use crate::packet::bytes::{be16, put};
-use crate::packet::layers::{Layers, LinkType};
-use crate::scenario::rewrite::Popped;
+use crate::packet::layers::Layers;
+use crate::scenario::rewrite::TagPosition;
 
-/// Where the first tag stands, behind the two MACs.
-const TAG: usize = 12;
+/// Length of a tag.
+const TAG: usize = 4;
 
 /// What happens to the tags, and by which entry.
 #[derive(Debug, Clone)]
 pub(super) enum VlanChange {
-    /// The outermost comes off, or all of them.
-    Pop { tags: Popped, entry: usize },
-    /// This one is put before the others.
-    Push { tag: [u8; 4], entry: usize },
-    /// The outermost has another identifier.
-    Map(Identifiers),
+    /// This one comes off; `None` is all of them.
+    Pop { tag: Option<TagPosition>, entry: usize },
+    /// These are inserted, the outermost first.
+    Push { tags: Vec<([u8; TAG], usize)>, position: TagPosition },
+    /// This one has another identifier.
+    Map { tag: TagPosition, identifiers: Identifiers },
 }
 
-/// Old identifiers, sorted, and what they become.
+/// Old identifiers and what they become.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Identifiers {
-    pub(super) named: Vec<(u16, u16, usize)>,
+    /// Sorted; they don't overlap.
+    pub(super) named: Vec<IdentifierRange>,
     /// What all others become.
     pub(super) others: Option<(u16, usize)>,
 }
 
-impl VlanChange {
-    /// Renumbers the outermost tag in place.
-    pub(super) fn map(&self, layers: &Layers, frame: &mut [u8], hits: &mut Hits) {
-        let Self::Map(identifiers) = self else { return };
-        if layers.vlan_tags == 0 {
-            return;
+/// Identifiers from `from` to `last` become `to`, or, where they `spread`, `to` and those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct IdentifierRange {
+    pub(super) from: u16,
+    pub(super) last: u16,
+    pub(super) to: u16,
+    pub(super) spread: bool,
+    pub(super) entry: usize,
+}
+
+impl TagPosition {
+    /// The index of the tag there, of so many.
+    pub(super) fn index(self, tags: usize) -> Option<usize> {
+        let index = match self {
+            Self::Outside(number) => usize::from(number).checked_sub(1)?,
+            Self::Innermost => tags.checked_sub(1)?,
+        };
+        (index < tags).then_some(index)
+    }
+
+    /// Before which index a tag is inserted that shall stand there.
+    fn insertion(self, tags: usize) -> Option<usize> {
+        match self {
+            Self::Outside(number) => usize::from(number).checked_sub(1).filter(|index| *index <= tags),
+            Self::Innermost => Some(tags),
         }
-        let Some(tci) = be16(frame, TAG + 2) else { return };
-        let Some((id, entry)) = identifiers.map(tci & 0x0fff) else { return };
-        put(frame, TAG + 2, (tci & 0xf000 | id).to_be_bytes());
+    }
+}
+
+impl VlanChange {
+    /// Renumbers a tag in place.
+    pub(super) fn map(&self, layers: &Layers, frame: &mut [u8], hits: &mut Hits) {
+        let Self::Map { tag, identifiers } = self else { return };
+        let Some(at) = tag.index(layers.vlan_tags).and_then(|index| layers.vlan_tag(index)) else { return };
+        let Some(control) = be16(frame, at) else { return };
+        let Some((id, entry)) = identifiers.map(control & 0x0fff) else { return };
+        put(frame, at, (control & 0xf000 | id).to_be_bytes());
         hits.count(entry);
     }
 
+    /// Whether frames become longer.
+    pub(super) fn lengthens(&self) -> bool {
+        matches!(self, Self::Push { .. })
+    }
+
     /// Whether the length of such a frame changes.
-    pub(super) fn resizes(&self, layers: &Layers) -> bool {
+    pub(super) fn resizes(&self, layers: &Layers, frame: &[u8]) -> bool {
+        self.place(layers).is_some() && layers.ethertype_place(frame).is_some()
+    }
+
+    /// Which tag is removed or inserted first, by its index, and how many are removed.
+    fn place(&self, layers: &Layers) -> Option<(usize, usize)> {
+        let tags = layers.vlan_tags;
         match self {
-            Self::Pop { .. } => layers.vlan_tags > 0,
-            Self::Push { .. } => layers.link == LinkType::ETHERNET,
-            Self::Map(_) => false,
+            Self::Pop { tag: Some(tag), .. } => tag.index(tags).map(|index| (index, 1)),
+            Self::Pop { tag: None, .. } => (tags > 0).then_some((0, tags)),
+            Self::Push { position, .. } => position.insertion(tags).map(|index| (index, 0)),
+            Self::Map { .. } => None,
         }
     }
 
-    /// Pushes or pops a tag of a frame that has both MACs; how many bytes longer it is then.
+    /// Pushes or pops tags; how many bytes longer the frame is then.
     pub(super) fn resize(&self, layers: &Layers, frame: &mut Vec<u8>, hits: &mut Hits) -> i64 {
-        if !self.resizes(layers) || frame.len() < 14 {
+        let Some((index, removed)) = self.place(layers) else { return 0 };
+        let Some((field, behind)) = layers.ethertype_place(frame) else { return 0 };
+        let before = frame.len();
+        if before < behind + TAG * (index + removed) {
             return 0;
         }
-        match self {
-            Self::Pop { tags, entry } if frame.len() >= TAG + 4 => {
-                let popped = match tags {
-                    Popped::Outermost => 1,
-                    Popped::All => layers.vlan_tags.min((frame.len() - TAG) / 4),
-                };
-                frame.drain(TAG..TAG + 4 * popped);
-                hits.count(*entry);
-                // At most as many as a frame has bytes.
-                -i64::try_from(4 * popped).unwrap_or(0)
-            }
-            Self::Push { tag, entry } => {
-                frame.splice(TAG..TAG, *tag);
-                hits.count(*entry);
-                4
-            }
-            Self::Pop { .. } | Self::Map(_) => 0,
+        // SLL2 has the `EtherType` apart from what follows it: for the time being it stands before that, as in all others.
+        let apart = field + 2 != behind;
+        if apart && let Some(ethertype) = be16(frame, field) {
+            frame.splice(behind..behind, ethertype.to_be_bytes());
         }
+        let first = if apart { behind } else { field };
+        let start = first + TAG * index;
+        let end = start + TAG * removed;
+        match self {
+            Self::Push { tags, .. } => {
+                frame.splice(start..end, tags.iter().flat_map(|(tag, _)| *tag));
+                for (_, entry) in tags {
+                    hits.count(*entry);
+                }
+            }
+            Self::Pop { entry, .. } => {
+                frame.drain(start..end);
+                hits.count(*entry);
+            }
+            Self::Map { .. } => {}
+        }
+        if apart && let Some(ethertype) = be16(frame, first) {
+            put(frame, field, ethertype.to_be_bytes());
+            frame.drain(first..first + 2);
+        }
+        // A frame's length is far below the limits of both types.
+        i64::try_from(frame.len()).unwrap_or_default() - i64::try_from(before).unwrap_or_default()
     }
 }
 
 impl Identifiers {
     fn map(&self, id: u16) -> Option<(u16, usize)> {
-        match self.named.binary_search_by_key(&id, |(from, ..)| *from) {
-            Ok(index) => self.named.get(index).map(|(_, to, entry)| (*to, *entry)),
-            Err(_) => self.others,
+        let range = self.named.get(self.named.partition_point(|range| range.last < id));
+        match range.filter(|range| range.from <= id) {
+            Some(range) if range.spread => Some((range.to + (id - range.from), range.entry)),
+            Some(range) => Some((range.to, range.entry)),
+            None => self.others,
         }
     }
 }

@@ -8,7 +8,7 @@ mod vlan;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -71,47 +71,63 @@ pub enum TunnelLayers {
     All,
 }
 
-/// What happens to the VLAN tags of Ethernet frames: always the frame's own, never those inside a tunnel.
+/// What happens to the VLAN tags of Ethernet and Linux "cooked" frames: always the frame's own, never those inside a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vlan {
-    /// Tags are taken off.
+    /// One tag is taken off, or all are.
     Pop {
-        /// Which.
-        tags: Popped,
+        /// Which; `None` is all of them.
+        tag: Option<TagPosition>,
         /// Its value in the scenario.
         span: Range<usize>,
     },
-    /// A tag (0x8100) is put before all others.
+    /// Tags are inserted.
     Push {
-        /// VLAN identifier, 0 to 4094.
-        id: u16,
-        /// Priority code point, 0 to 7.
-        priority: u8,
-        /// Drop eligible indicator.
-        dei: bool,
-        /// Its value in the scenario.
-        span: Range<usize>,
+        /// The first is the outermost; at least one.
+        tags: Vec<NewTag>,
+        /// Where: the first becomes the tag at this position, with `Innermost` all stand behind those that are there.
+        position: TagPosition,
     },
-    /// The identifier of the outermost tag changes.
-    Map(Vec<VlanEntry>),
+    /// The identifier of one tag changes.
+    Map {
+        /// Of which.
+        tag: TagPosition,
+        /// No two have a common identifier to map from.
+        entries: Vec<VlanEntry>,
+    },
 }
 
-/// Which VLAN tags `pop` takes off.
+/// One of the VLAN tags of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Popped {
-    /// The outermost.
-    Outermost,
-    /// All of them.
-    All,
+pub enum TagPosition {
+    /// Counted from the outermost, which is 1. A frame with fewer tags has none at this position.
+    Outside(u8),
+    /// The last one before the `EtherType` of what the frame carries.
+    Innermost,
+}
+
+/// A VLAN tag that is inserted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTag {
+    /// Tag protocol identifier: 0x8100 (802.1Q), 0x88a8 (802.1ad), or one in use before 802.1ad.
+    pub tpid: u16,
+    /// VLAN identifier, 0 to 4094.
+    pub id: u16,
+    /// Priority code point, 0 to 7.
+    pub priority: u8,
+    /// Drop eligible indicator.
+    pub dei: bool,
+    /// Its value in the scenario.
+    pub span: Range<usize>,
 }
 
 /// One entry of a `vlan` map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VlanEntry {
-    /// The old identifier; `None` is `"*"`, all that no other entry names. No two entries have the same.
-    pub from: Option<u16>,
-    /// The new one.
-    pub to: u16,
+    /// The old identifiers; `None` is `"*"`, all that no other entry names.
+    pub from: Option<RangeInclusive<u16>>,
+    /// The new identifier, or as many as `from` has, each for the one at its place.
+    pub to: RangeInclusive<u16>,
     /// The entry in the scenario.
     pub span: Range<usize>,
 }

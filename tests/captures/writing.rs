@@ -8,7 +8,7 @@ use restage::capture::{Format, Frame, Reader, Writer};
 use restage::diagnostic::{Failure, Source};
 use restage::packet::layers::LinkType;
 use restage::rewrite::{Output, Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
-use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps, Vlan};
+use restage::scenario::rewrite::{IpEntry, IpMap, NewTag, PortEntry, Rewrite, Side, SideMaps, TagPosition, Vlan};
 
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
 
@@ -281,7 +281,8 @@ fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
 #[test]
 fn a_file_of_frames_that_become_longer_announces_a_snaplen_that_holds_them() {
     let folder = Folder::new();
-    let push = Vlan::Push { id: 7, priority: 0, dei: false, span: 0..0 };
+    let tag = NewTag { tpid: 0x8100, id: 7, priority: 0, dei: false, span: 0..0 };
+    let push = Vlan::Push { tags: vec![tag], position: TagPosition::Outside(1) };
     let rewrite = Rewrite { vlan: Some(push), ..Rewrite::default() };
     let rewriter = Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role");
     for order in [LITTLE, BIG] {

@@ -6,7 +6,7 @@ use restage::packet::checksum::Sum;
 use restage::packet::layers::{Layers, LinkType};
 use restage::rewrite::{Framing, Left, Pass, Reshaped};
 use restage::scenario::rewrite::{
-    Checksums, HeaderFields, Lengths, Oversize, Popped, Rewrite, Side, Ttl, Vlan, VlanEntry,
+    Checksums, HeaderFields, Lengths, NewTag, Oversize, Rewrite, Side, TagPosition, Ttl, Vlan, VlanEntry,
 };
 
 use crate::{Maps, apply, compile, length, of, pass, sums, through, udp4};
@@ -23,7 +23,8 @@ fn vlan(vlan: Vlan) -> Rewrite {
 
 #[test]
 fn a_tag_is_pushed_before_the_others() {
-    let push = compile(&vlan(Vlan::Push { id: 45, priority: 5, dei: true, span: 0..0 }));
+    let tag = NewTag { tpid: 0x8100, id: 45, priority: 5, dei: true, span: 0..0 };
+    let push = compile(&vlan(Vlan::Push { tags: vec![tag], position: OUTER }));
     let (frame, original) = pass(&push, &udp4(b"x"));
     assert_eq!(frame, tagged(&[[0x81, 0, 0xb0, 45]], b"x"));
     assert_eq!(original, length(&frame));
@@ -33,7 +34,7 @@ fn a_tag_is_pushed_before_the_others() {
 
 #[test]
 fn pop_all_takes_every_tag_off() {
-    let rewriter = compile(&vlan(Vlan::Pop { tags: Popped::All, span: 0..0 }));
+    let rewriter = compile(&vlan(Vlan::Pop { tag: None, span: 0..0 }));
     let mut one = Pass::new(&rewriter);
     for (number, tags) in [(1, 1), (2, 2), (3, 3)] {
         let frame = tagged(&[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8], [0x81, 0, 0, 9]][..tags], b"x");
@@ -45,7 +46,7 @@ fn pop_all_takes_every_tag_off() {
 
 #[test]
 fn the_outermost_tag_is_popped_and_what_has_none_stays() {
-    let rewriter = compile(&vlan(Vlan::Pop { tags: Popped::Outermost, span: 0..0 }));
+    let rewriter = compile(&vlan(Vlan::Pop { tag: Some(OUTER), span: 0..0 }));
     let mut one = Pass::new(&rewriter);
     let double = tagged(&[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8]], b"x");
     let popped = through(&mut one, 1, LinkType::ETHERNET, &double, 2000);
@@ -60,15 +61,96 @@ fn the_outermost_tag_is_popped_and_what_has_none_stays() {
 
 #[test]
 fn identifiers_are_mapped_once_and_priority_stays() {
-    let entry = |from, to| VlanEntry { from, to, span: 0..0 };
-    let map = Vlan::Map(vec![entry(Some(10), 20), entry(Some(20), 10), entry(None, 99)]);
-    let rewriter = compile(&vlan(map));
+    let entry = |from: Option<u16>, to| VlanEntry { from: from.map(|from| from..=from), to: to..=to, span: 0..0 };
+    let entries = vec![entry(Some(10), 20), entry(Some(20), 10), entry(None, 99)];
+    let rewriter = compile(&vlan(Vlan::Map { tag: OUTER, entries }));
     for (old, new) in [(10, 20), (20, 10), (30, 99)] {
         let (frame, _) = pass(&rewriter, &tagged(&[[0x81, 0, 0xe0, old], [0x81, 0, 0, 10]], b"x"));
         assert_eq!(frame, tagged(&[[0x81, 0, 0xe0, new], [0x81, 0, 0, 10]], b"x"));
     }
     let plain = udp4(b"x");
     assert_eq!(pass(&rewriter, &plain).0, plain);
+}
+
+#[test]
+fn a_range_becomes_one_identifier_or_a_range_of_as_many() {
+    let entry = |from, to| VlanEntry { from: Some(from), to, span: 0..0 };
+    let entries = vec![entry(200..=209, 30..=39), entry(100..=199, 7..=7), entry(5..=5, 4000..=4000)];
+    let rewriter = compile(&vlan(Vlan::Map { tag: OUTER, entries }));
+    for (old, new) in [(99, 99), (100, 7), (199, 7), (200, 30), (209, 39), (210, 210), (5, 4000)] {
+        let tag = |id: u16| [0x88, 0xa8, 0xb0 | id.to_be_bytes()[0], id.to_be_bytes()[1]];
+        assert_eq!(pass(&rewriter, &tagged(&[tag(old)], b"x")).0, tagged(&[tag(new)], b"x"), "VLAN {old}");
+    }
+}
+
+const S: [u8; 4] = [0x88, 0xa8, 0, 7];
+const C: [u8; 4] = [0x81, 0, 0xa0, 8];
+const I: [u8; 4] = [0x91, 0, 0, 9];
+const NEW: [u8; 4] = [0x88, 0xa8, 0xf0, 1];
+const OUTER: TagPosition = TagPosition::Outside(1);
+const SECOND: TagPosition = TagPosition::Outside(2);
+const INNER: TagPosition = TagPosition::Innermost;
+
+#[test]
+fn any_tag_of_a_stack_is_popped_pushed_or_mapped() {
+    let pop = |tag| vlan(Vlan::Pop { tag: Some(tag), span: 0..0 });
+    let new = NewTag { tpid: 0x88a8, id: 1, priority: 7, dei: true, span: 0..0 };
+    let push = |position| vlan(Vlan::Push { tags: vec![new.clone()], position });
+    let map = |tag| {
+        let entries = vec![VlanEntry { from: None, to: 1..=1, span: 0..0 }];
+        vlan(Vlan::Map { tag, entries })
+    };
+    let mapped = |tag: [u8; 4]| [tag[0], tag[1], tag[2], 1];
+    let none: &[[u8; 4]] = &[];
+    for (rewrite, before, after) in [
+        (pop(INNER), &[S, C, I][..], &[S, C][..]),
+        (pop(SECOND), &[S, C, I], &[S, I]),
+        (pop(SECOND), &[S], &[S]),
+        (pop(INNER), &[S], none),
+        (pop(INNER), none, none),
+        (push(OUTER), &[C], &[NEW, C]),
+        (push(INNER), &[S, C], &[S, C, NEW]),
+        (push(INNER), none, &[NEW]),
+        (push(SECOND), &[S, C], &[S, NEW, C]),
+        (push(SECOND), &[S], &[S, NEW]),
+        (push(SECOND), none, none),
+        (map(INNER), &[S, C, I], &[S, C, mapped(I)]),
+        (map(SECOND), &[S, C, I], &[S, mapped(C), I]),
+        (map(SECOND), &[S], &[S]),
+    ] {
+        let rewriter = compile(&rewrite);
+        for (link, header) in [(LinkType::ETHERNET, 12), (LinkType::LINUX_SLL, 14), (LinkType::LINUX_SLL2, 0)] {
+            let frame = |tags: &[[u8; 4]]| cooked(link, header, tags);
+            let mut one = Pass::new(&rewriter);
+            let captured = frame(before);
+            let (bytes, original) = through(&mut one, 1, link, &captured, length(&captured));
+            assert_eq!(bytes, frame(after), "{rewrite:?} of link type {}", link.0);
+            assert_eq!(original, length(&bytes));
+            assert_eq!(one.hits().entries()[0].frames, u64::from(before != after));
+        }
+    }
+}
+
+#[test]
+fn several_tags_are_pushed_the_outermost_first() {
+    let tag = |tpid, id| NewTag { tpid, id, priority: 0, dei: false, span: 0..0 };
+    let tags = vec![tag(0x88a8, 7), tag(0x8100, 3)];
+    let rewriter = compile(&vlan(Vlan::Push { tags, position: OUTER }));
+    let (frame, original) = pass(&rewriter, &tagged(&[I], b"x"));
+    assert_eq!((frame, original), (tagged(&[S, [0x81, 0, 0, 3], I], b"x"), length(&tagged(&[S, C, I], b"x"))));
+}
+
+/// A datagram of this link type whose `EtherType` is at `field`, behind these tags.
+fn cooked(link: LinkType, field: usize, tags: &[[u8; 4]]) -> Vec<u8> {
+    let stack = [tags.concat(), vec![8, 0]].concat();
+    let mut header = vec![3; if link == LinkType::LINUX_SLL2 { 20 } else { field }];
+    if link == LinkType::LINUX_SLL2 {
+        header[..2].copy_from_slice(&stack[..2]);
+        header.extend(&stack[2..]);
+    } else {
+        header.extend(stack);
+    }
+    [header, udp4(b"x").split_off(14)].concat()
 }
 
 fn header(fields: HeaderFields) -> Rewrite {

@@ -9,7 +9,8 @@ use super::site::{RouteKind, Site};
 use super::words::{drops_in_group, no_socket};
 use crate::cause::Cause;
 use crate::packet::MacAddr;
-use crate::plan::survey::{Carried, ClassKey, Flaw, Tags, is_tag};
+use crate::packet::layers::is_vlan_tag;
+use crate::plan::survey::{Carried, ClassKey, Flaw, Tags};
 
 /// How many addresses or prefixes are written out.
 const MOST_WRITTEN: usize = 8;
@@ -101,7 +102,7 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
 
 /// Whether a VLAN tag is what the stack has no handler for.
 fn is_tagged_behind(key: &ClassKey) -> bool {
-    matches!(key.carried, Carried::Other { ethertype: Some(ethertype) } if is_tag(ethertype))
+    matches!(key.carried, Carried::Other { ethertype: Some(ethertype) } if is_vlan_tag(ethertype))
 }
 
 /// Sends what goes to `destination` to an address of the receiver.

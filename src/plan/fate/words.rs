@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::site::{RouteKind, Site};
 use super::sockets;
 use crate::cause::Cause;
-use crate::plan::survey::{Carried, ClassKey, Flaw, is_tag};
+use crate::packet::layers::is_vlan_tag;
+use crate::plan::survey::{Carried, ClassKey, Flaw};
 
 /// The rule with its values.
 pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
@@ -109,7 +110,7 @@ pub(super) fn drops_in_group(destination: IpAddr, site: &Site) -> bool {
 /// No handler for an EtherType: its name where it has a common one, and that a tag was taken off before.
 fn unhandled(ethertype: u16, key: &ClassKey) -> String {
     let name = match ethertype {
-        _ if is_tag(ethertype) => " (a VLAN tag)",
+        _ if is_vlan_tag(ethertype) => " (a VLAN tag)",
         0x8847 | 0x8848 => " (MPLS)",
         0x8863 | 0x8864 => " (PPPoE)",
         0x8035 => " (RARP)",

@@ -5,7 +5,7 @@
 //! and a tag behind it is an `EtherType` like any other. Provoked on Linux 6.18. Start at [`received`].
 
 use crate::packet::bytes::be16;
-use crate::packet::layers::Layers;
+use crate::packet::layers::{Layers, is_vlan_tag};
 
 /// The VLAN tags of a frame, as far as they decide its fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,17 +46,12 @@ pub(super) fn received(layers: &Layers, frame: &[u8]) -> Received {
         ethertype = inner;
         at += 4;
     }
-    let tags = match (in_vlan || is_tag(ethertype), layers.vlan_tags) {
+    let tags = match (in_vlan || is_vlan_tag(ethertype), layers.vlan_tags) {
         (false, _) => Tags::None,
         (true, 1) => Tags::One,
         (true, _) => Tags::Several,
     };
     Received { tags, in_vlan, ethertype: (ethertype >= FIRST_ETHERTYPE).then_some(ethertype) }
-}
-
-/// Whether an `EtherType` is that of a VLAN tag, of 802.1Q or 802.1ad, or of those in use before 802.1ad.
-pub fn is_tag(ethertype: u16) -> bool {
-    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
 }
 
 #[cfg(test)]
