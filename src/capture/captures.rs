@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 use std::io::Write;
 use std::sync::Arc;
 
+use super::fcs::CopiedFcs;
 use super::pcapng::SectionLengths;
 use super::reader::{Head, TimeUnit};
 use super::sorted::Sorted;
@@ -26,6 +27,7 @@ pub struct Captures {
     rest: Rest,
     frames: u64,
     lengths: SectionLengths,
+    fcs: CopiedFcs,
     /// A copy of a section that announces its length isn't as long as that.
     contradicted: bool,
     /// Whether what is read was sorted, and so lies in no file as it is.
@@ -114,6 +116,7 @@ impl Captures {
             rest: Rest::Sequence(1),
             frames: 0,
             lengths: SectionLengths::Kept,
+            fcs: CopiedFcs::Follows,
             contradicted: false,
             sorted,
             finer,
@@ -230,7 +233,7 @@ impl Captures {
                     self.active_index = index;
                     self.active.set_section_lengths(self.lengths);
                     if let Some(copy) = copy {
-                        self.active.copy_on(copy);
+                        self.active.copy_on(copy, self.fcs);
                     }
                     self.close(&ended);
                     match self.active.next_frame() {
@@ -273,10 +276,10 @@ impl Captures {
     }
 
     /// As [`Reader::copy_to`]; only with a [`Captures::format_of_copy`]. The file header of a pcap file is copied once.
-    pub(crate) fn copy_to(&mut self, copy: Box<dyn Write + Send>, lengths: SectionLengths) {
-        self.lengths = lengths;
+    pub(crate) fn copy_to(&mut self, copy: Box<dyn Write + Send>, lengths: SectionLengths, fcs: CopiedFcs) {
+        (self.lengths, self.fcs) = (lengths, fcs);
         self.active.set_section_lengths(lengths);
-        self.active.copy_to(copy);
+        self.active.copy_to(copy, fcs);
     }
 
     /// As [`Reader::raise_snaplen`]; call it after [`Captures::copy_to`].

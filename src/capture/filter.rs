@@ -15,6 +15,8 @@ use crate::packet::layers::LinkType;
 #[derive(Debug, Clone)]
 pub struct Filter {
     expression: String,
+    /// Whether it says `vlan`, so that it looks behind VLAN tags where it was meant to.
+    pub says_vlan: bool,
     programs: Vec<(LinkType, Program)>,
 }
 
@@ -25,7 +27,8 @@ impl Filter {
     /// [`crate::diagnostic::Kind::Invalid`] with libpcap's message, or for a word that libpcap would look up in the name service.
     pub fn compile(expression: &str) -> Result<Self> {
         words::check(expression).map_err(Failure::invalid)?;
-        let mut filter = Self { expression: expression.to_owned(), programs: Vec::new() };
+        let says_vlan = words::says(expression, "vlan");
+        let mut filter = Self { expression: expression.to_owned(), says_vlan, programs: Vec::new() };
         // An expression about another link type only (`wlan …`) does not compile for Ethernet; that shows when frames come.
         match compile(expression, LinkType::ETHERNET) {
             Ok(program) => filter.programs.push((LinkType::ETHERNET, program)),
@@ -54,6 +57,12 @@ impl Filter {
         };
         Ok(self.programs.get(index).is_some_and(|(_, program)| program.run(frame.bytes, frame.original_length) != 0))
     }
+}
+
+/// An expression for what `expression` says, of frames without a VLAN tag and behind up to so many tags.
+pub fn behind_tags(expression: &str, tags: usize) -> String {
+    let plain = expression.to_owned();
+    (0..tags).fold(plain, |behind, _| format!("({expression}) or (vlan and ({behind}))"))
 }
 
 /// libpcap's program for a link type; its message if there is none.
@@ -105,11 +114,10 @@ fn refused(expression: &str, frame: Option<&Frame<'_>>, message: &str) -> Failur
             )
         }
     };
-    Failure::invalid(
-        Problem::error(what)
-            .why(format!("libpcap says: {message}"))
-            .fix("`tcpdump -d 'EXPRESSION'` tries an expression; its language is pcap-filter(7)"),
-    )
+    Failure::invalid(Problem::error(what).why(format!("libpcap says: {message}")).fix(match frame {
+        None => "`tcpdump -d 'EXPRESSION'` tries an expression; its language is pcap-filter(7)",
+        Some(_) => "write an expression that fits this link type, or choose frames with `frames`",
+    }))
 }
 
 #[cfg(test)]
@@ -134,6 +142,30 @@ mod tests {
         packet[9] = 17;
         let mut filter = Filter::compile("udp").expect("it compiles");
         assert!(filter.matches(&frame(&mut packet, 28, 101)).expect("it runs"));
+    }
+
+    /// libpcap counts every `vlan` of an expression, wherever it stands, so that only nested ones look behind one tag after the other.
+    #[test]
+    fn an_expression_for_tagged_frames_takes_them_and_those_without_a_tag() {
+        let mut packet = [0u8; 42];
+        packet[12] = 8;
+        packet[14] = 0x45;
+        packet[23] = 17;
+        packet[37] = 53;
+        for expression in ["udp", "udp port 53", "ip proto 17 or tcp", "not tcp and dst host 0.0.0.0"] {
+            let mut filter = Filter::compile(&behind_tags(expression, 3)).expect("it compiles");
+            for tags in 0..4 {
+                let mut frame_bytes = packet.to_vec();
+                for tag in 0..tags {
+                    let tpid = if tag + 1 < tags { 0x88a8_u16 } else { 0x8100 }.to_be_bytes();
+                    let at = 12 + 4 * tag;
+                    frame_bytes.splice(at..at, [tpid[0], tpid[1], 0, 7]);
+                }
+                let length = u32::try_from(frame_bytes.len()).expect("a short frame");
+                let taken = filter.matches(&frame(&mut frame_bytes, length, 1)).expect("it runs");
+                assert!(taken, "`{expression}` behind {tags} tags");
+            }
+        }
     }
 
     #[test]

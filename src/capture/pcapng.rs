@@ -20,6 +20,10 @@ mod block {
     pub(super) const ENHANCED_PACKET: u32 = 6;
 }
 
+/// The option of a packet that holds its flags, and their part that says how long its FCS is.
+const FLAGS: u16 = 2;
+const FCS_LENGTH: u32 = 0x1e0;
+
 /// What a section header says that doesn't announce the length of its section.
 const UNKNOWN_LENGTH: [u8; 8] = [0xff; 8];
 
@@ -246,7 +250,7 @@ impl Pcapng {
     }
 
     /// Appends the options of the packet block `block`, whose frame has `captured` bytes, in the little-endian byte order, without
-    /// their end.
+    /// their end; its flags announce no FCS, since the frame is given without one.
     pub(super) fn options(&self, block: &[u8], captured: usize, options: &mut Vec<u8>) {
         if number32(block, 0, self.big_endian) == block::SIMPLE_PACKET {
             return;
@@ -257,9 +261,14 @@ impl Pcapng {
             let padded = usize::from(length).next_multiple_of(4);
             let Some(value) = rest.get(4..4 + padded).filter(|_| code != 0) else { return };
             options.extend([code, length].map(u16::to_le_bytes).as_flattened());
+            if (code, length) == (FLAGS, 4) {
+                options.extend((number32(value, 0, self.big_endian) & !FCS_LENGTH).to_le_bytes());
+                rest = rest.get(4 + padded..).unwrap_or_default();
+                continue;
+            }
             let number = match (code, length) {
-                // Flags, lost packets, the packet's own number, queue; the enterprise that an option belongs to.
-                (2 | 6, 4) | (4 | 5, 8) => usize::from(length),
+                // Lost packets, the packet's own number, queue; the enterprise that an option belongs to.
+                (6, 4) | (4 | 5, 8) => usize::from(length),
                 (2988 | 2989 | 19372 | 19373, 4..) => 4,
                 _ => 0,
             };
@@ -271,6 +280,23 @@ impl Pcapng {
             }
             options.extend(text);
             rest = rest.get(4 + padded..).unwrap_or_default();
+        }
+    }
+
+    /// The length of the FCS that the flags of a packet announce, in bytes; `options` follow the packet.
+    fn announced_fcs(&self, kind: u32, options: Option<&[u8]>) -> Option<u8> {
+        let mut rest = options.filter(|options| kind != block::SIMPLE_PACKET && options.len() >= 8)?;
+        loop {
+            let (code, length) = (number16(rest, 0, self.big_endian), number16(rest, 2, self.big_endian));
+            match (code, length) {
+                (0, _) => return None,
+                (FLAGS, 4) => {
+                    // Bits 5 to 8; 0 says nothing.
+                    let fcs = (number32(rest, 4, self.big_endian) & FCS_LENGTH) >> 5;
+                    return u8::try_from(fcs).ok().filter(|fcs| *fcs > 0);
+                }
+                _ => rest = rest.get(4 + usize::from(length).next_multiple_of(4)..).filter(|rest| rest.len() >= 8)?,
+            }
         }
     }
 
@@ -312,7 +338,7 @@ impl Pcapng {
             unit: time.map_or(TimeUnit::Microsecond, |(_, unit)| unit),
             original_length,
             link: described.link,
-            fcs: described.fcs,
+            fcs: self.announced_fcs(kind, body.get(header + captured.next_multiple_of(4)..)).unwrap_or(described.fcs),
         })
     }
 }

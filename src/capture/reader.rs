@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::Frame;
 use super::compression::Compression;
+use super::fcs::{self, CopiedFcs};
 use super::input::{Fault, Input};
 use super::pcapng::{self, Pcapng, SectionLengths};
 use super::savefile::{self, Savefile};
 use super::storage::{STANDARD_INPUT, Stored};
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::packet::crc;
 use crate::packet::layers::LinkType;
 
 /// The format of a capture file.
@@ -47,10 +47,10 @@ pub struct Reader {
     time_ns: u64,
     /// Where the last frame is in the buffer; nowhere before the first and after the last.
     last: Record,
-    /// Whether everything is copied.
-    copies: bool,
-    /// The last frame is copied with an FCS that was right when it was read.
-    fcs_was_right: bool,
+    /// What happens to the FCS of a frame that is copied; `None`: nothing is copied.
+    copied_fcs: Option<CopiedFcs>,
+    /// The last frame is copied with an FCS that is to be right for it.
+    fcs_follows: bool,
     /// The record that is written in place of another.
     replacement: Vec<u8>,
 }
@@ -188,8 +188,8 @@ impl Reader {
             frames: 0,
             time_ns: 0,
             last: Record::NONE,
-            copies: false,
-            fcs_was_right: false,
+            copied_fcs: None,
+            fcs_follows: false,
             replacement: Vec::new(),
         })
     }
@@ -220,10 +220,14 @@ impl Reader {
         }
         self.frames += 1;
         self.time_ns = self.last.time_ns.unwrap_or(self.time_ns);
-        if self.last.fcs > 0 && self.copies {
-            self.fcs_was_right = self
-                .last_with_fcs()
-                .is_some_and(|(frame, fcs)| crc::ETHERNET.of(frame.iter().copied()).to_le_bytes() == *fcs);
+        if self.last.fcs > 0
+            && let Some(copied) = self.copied_fcs
+        {
+            let length = self.last.fcs;
+            let is_right = |(frame, fcs): (&mut [u8], &mut [u8])| {
+                fcs::right(frame, length).is_some_and(|right| right.starts_with(fcs))
+            };
+            self.fcs_follows = copied == CopiedFcs::IsFixed || self.last_with_fcs().is_some_and(is_right);
         }
         Ok(Some(self.current()))
     }
@@ -237,6 +241,8 @@ impl Reader {
         if savefile.link != LinkType::ETHERNET {
             return 0;
         }
+        self.settle_fcs();
+        let Body::Pcap(savefile) = &self.body else { return 0 };
         self.last = Record::NONE;
         let frames = savefile.sweep(&mut self.input, visit);
         self.frames += frames;
@@ -305,8 +311,8 @@ impl Reader {
 
     /// Everything is also written to `copy`, with the changes that were made to the frames, and an FCS that follows them: call it
     /// before the first frame is read, and [`Reader::finish_copy`] after the last.
-    pub(crate) fn copy_to(&mut self, copy: Box<dyn Write + Send>) {
-        self.copies = true;
+    pub(crate) fn copy_to(&mut self, copy: Box<dyn Write + Send>, fcs: CopiedFcs) {
+        self.copied_fcs = Some(fcs);
         self.input.copy_to(copy);
     }
 
@@ -322,8 +328,8 @@ impl Reader {
     }
 
     /// Continues the copy of another file: as [`Reader::copy_to`], but without the header of a pcap file.
-    pub(super) fn copy_on(&mut self, copy: Box<dyn Write + Send>) {
-        self.copies = true;
+    pub(super) fn copy_on(&mut self, copy: Box<dyn Write + Send>, fcs: CopiedFcs) {
+        self.copied_fcs = Some(fcs);
         self.input.copy_on(copy);
     }
 
@@ -369,22 +375,18 @@ impl Reader {
 
     /// The copy has `bytes` in place of the frame that was read last, and this original length; there must be one, not replaced yet.
     ///
-    /// What else the file keeps about the frame stays; an FCS that the file announces stays after a frame that is whole
-    /// (`bytes.len() == original_length`), and follows it if it was right. [`Reader::current`] still gives the old frame.
+    /// What else the file keeps about the frame stays. So does what was captured of an FCS that the file announces, after a frame that is
+    /// whole (`bytes.len() == original_length`), and it follows that frame if it was right. [`Reader::current`] still gives the old frame.
     pub(crate) fn replace(&mut self, bytes: &[u8], original_length: u32) -> Result<()> {
-        let fcs_was_right = std::mem::take(&mut self.fcs_was_right);
-        let fcs_length = usize::from(self.last.fcs);
-        let (old, _) = self.last.without_fcs();
-        let was_whole = old.end + fcs_length == self.last.frame.end;
-        let is_whole = usize::try_from(original_length) == Ok(bytes.len());
-        let right;
-        let fcs: &[u8] = match (was_whole && is_whole, fcs_was_right) {
-            (false, _) => &[],
-            (true, false) => self.input.behind(old.end..self.last.frame.end),
-            (true, true) => {
-                right = crc::ETHERNET.of(bytes.iter().copied()).to_le_bytes();
-                &right
-            }
+        let follows = std::mem::take(&mut self.fcs_follows);
+        let (old, old_length) = self.last.without_fcs();
+        let is_whole = |length: u32, bytes: usize| usize::try_from(length) == Ok(bytes);
+        let captured = self.input.behind(old.end..self.last.frame.end);
+        let right = if follows { fcs::right(bytes, self.last.fcs) } else { None };
+        let fcs = match &right {
+            _ if !is_whole(old_length, old.len()) || !is_whole(original_length, bytes.len()) => &[],
+            None => captured,
+            Some(right) => right.get(..captured.len()).unwrap_or_default(),
         };
         let original_length = original_length.saturating_add(u32::from(self.last.fcs));
         let whole = self.input.behind(self.last.whole.clone());
@@ -413,23 +415,25 @@ impl Reader {
         self.last.unit
     }
 
-    /// The last frame together with the FCS after it, where it is Ethernet's and all of both was captured.
-    fn last_with_fcs(&mut self) -> Option<(&mut [u8], &mut [u8; 4])> {
+    /// The last frame and what was captured of the FCS after it; `None` where not all of the frame was captured.
+    fn last_with_fcs(&mut self) -> Option<(&mut [u8], &mut [u8])> {
         let (range, original) = self.last.without_fcs();
-        let end = self.last.frame.end;
-        if self.last.fcs != 4 || usize::try_from(original) != Ok(range.len()) || end != range.end + 4 {
+        if usize::try_from(original) != Ok(range.len()) {
             return None;
         }
-        self.input.consumed(range.start..end).split_last_chunk_mut::<4>()
+        self.input.consumed(range.start..self.last.frame.end).split_at_mut_checked(range.len())
     }
 
-    /// Makes a right FCS right for the frame as it is now; a wrong one stays.
+    /// Makes an FCS that is to be right so for the frame as it is now.
     fn settle_fcs(&mut self) {
-        if !std::mem::take(&mut self.fcs_was_right) {
+        if !std::mem::take(&mut self.fcs_follows) {
             return;
         }
-        if let Some((frame, fcs)) = self.last_with_fcs() {
-            *fcs = crc::ETHERNET.of(frame.iter().copied()).to_le_bytes();
+        let length = self.last.fcs;
+        if let Some((frame, fcs)) = self.last_with_fcs()
+            && let Some(right) = fcs::right(frame, length)
+        {
+            fcs.copy_from_slice(right.get(..fcs.len()).unwrap_or_default());
         }
     }
 

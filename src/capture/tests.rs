@@ -52,7 +52,7 @@ fn replaced(file: &[u8], change: impl Fn(&[u8], u32) -> (Vec<u8>, u32)) -> Vec<u
     let copy = Shared::default();
     let input = Temporary::new(file);
     let mut reader = input.open();
-    reader.copy_to(Box::new(copy.clone()));
+    reader.copy_to(Box::new(copy.clone()), super::CopiedFcs::Follows);
     while let Some(frame) = reader.next_frame().expect("it is whole") {
         let (bytes, original) = change(frame.bytes, frame.original_length);
         reader.replace(&bytes, original).expect("memory");
@@ -219,7 +219,8 @@ fn an_fcs_follows_a_replaced_frame_if_it_was_right() {
     let copy = replaced(&file, |_, _| (longer.clone(), 8));
     let captured = |fcs: &[u8]| u32::try_from(8 + fcs.len()).expect("a short frame");
     let with = |fcs: &[u8]| [&order.words(&[1, 2, captured(fcs), 12])[..], &longer, fcs].concat();
-    assert_eq!(copy, [&head[..], &with(&fcs(&longer)), &with(&wrong), &with(&[]), &with(&[])].concat());
+    let follows = fcs(&longer);
+    assert_eq!(copy, [&head[..], &with(&follows), &with(&wrong), &with(&[]), &with(&follows[..2])].concat());
     let cut = replaced(&file, |_, _| (frame[..3].to_vec(), 6));
     let without = [&order.words(&[1, 2, 3, 10])[..], &frame[..3]].concat();
     assert_eq!(cut, [head, without.repeat(4)].concat(), "a cut frame has none");

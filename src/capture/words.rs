@@ -213,6 +213,11 @@ pub(super) fn check(expression: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether the keyword stands in the expression.
+pub(super) fn says(expression: &str, keyword: &str) -> bool {
+    words(expression).iter().any(|word| !word.escaped && word.text == keyword)
+}
+
 /// What came just before a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {

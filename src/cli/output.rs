@@ -52,7 +52,9 @@ impl Output {
 
     /// Writes problems as compilers show them.
     pub(crate) fn problems(&mut self, problems: &[Problem]) {
-        self.write(&text::problems(problems, self.look));
+        if !problems.is_empty() {
+            self.write(&text::problems(problems, self.look));
+        }
     }
 
     /// An output that could not be written is an error of the system. A reader that left (`| head`) is none: it has what

@@ -11,7 +11,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::plan::{Selector, pass, roles};
+use crate::plan::{Selector, behind_tags, nothing_selected, pass, roles};
 use crate::rewrite::{Output as Destination, Rewriter, Selected, rewrite_file};
 use crate::scenario;
 use crate::scenario::site::SiteWords;
@@ -66,6 +66,9 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         &scenario.source,
     )?;
     let counts = selector.counts;
+    if summary.written == 0 {
+        return Err(nothing_selected(&scenario, counts, &selector.left_out));
+    }
     if arguments.json {
         let mut stdout = Output::stdout(terminal);
         let told = json!({
@@ -91,6 +94,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     text.push('\n');
     let mut stderr = Output::stderr(terminal);
     stderr.write(&text);
+    stderr.problems(behind_tags(&scenario, &selector.left_out).as_slice());
     if summary.lost_blocks > 0 {
         stderr.problems(&[Problem::note(match summary.lost_blocks {
             1 => "1 block of the pcapng input is not in the output".to_owned(),

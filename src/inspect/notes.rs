@@ -1,6 +1,7 @@
 //! What a replay of the capture has to heed.
 
-use super::{Conversation, Note};
+use super::{Conversation, Finding, Note};
+use crate::capture::behind_tags;
 
 /// Conversations of which the capture holds both directions, and the filter that picks one of them: towards the server of the
 /// busiest.
@@ -19,26 +20,44 @@ pub(super) fn both_directions(conversations: &[Conversation]) -> Option<Note> {
             "{address} is named as destination and as source, and the receiver can't be both: what comes from its own \
              address is dropped (IP_LOCAL_SOURCE)"
         ),
-        fix: format!("choose one direction, of the busiest: `[capture] filter = \"{}\"`", towards(busiest)),
+        // libpcap looks behind a VLAN tag only where it is told to.
+        fix: format!(
+            "choose one direction, of the busiest: `[capture] filter = \"{}{}\"`",
+            "vlan and ".repeat(busiest.vlan_tags),
+            towards(busiest)
+        ),
     })
 }
 
-/// A pcap-filter(7) expression for what goes to the server of this conversation.
+/// Frames with VLAN tags, at most so many each, behind which a filter looks only where it says so.
+pub(super) fn vlan_tags(tagged: Finding, deepest: usize, conversations: &[Conversation]) -> Option<Note> {
+    let what = match tagged.frames {
+        0 => return None,
+        1 => "1 frame has VLAN tags".to_owned(),
+        frames => format!("{frames} frames have VLAN tags"),
+    };
+    let example = conversations.first().map_or("ip".to_owned(), towards);
+    Some(Note {
+        what,
+        why: "a filter looks behind VLAN tags only where it says `vlan`".to_owned(),
+        fix: format!("for frames with and without them: `[capture] filter = \"{}\"`", behind_tags(&example, deepest)),
+    })
+}
+
+/// A pcap-filter(7) expression for what goes to the server of this conversation, without its VLAN tags.
 fn towards(conversation: &Conversation) -> String {
     let server = conversation.server;
-    // libpcap looks behind a VLAN tag only where it is told to.
-    let tags = "vlan and ".repeat(conversation.vlan_tags);
     let protocol = match conversation.protocol.as_str() {
         "UDP" => "udp",
         "TCP" => "tcp",
         "SCTP" => "sctp",
-        _ => return format!("{tags}dst host {}", server.address),
+        _ => return format!("dst host {}", server.address),
     };
     match server.port {
         // Later fragments have no port.
         Some(port) if !conversation.has_fragments => {
-            format!("{tags}dst host {} and {protocol} dst port {port}", server.address)
+            format!("dst host {} and {protocol} dst port {port}", server.address)
         }
-        _ => format!("{tags}dst host {}", server.address),
+        _ => format!("dst host {}", server.address),
     }
 }

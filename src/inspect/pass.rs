@@ -30,6 +30,9 @@ pub(super) struct Pass {
     transports: HashMap<u8, Tally>,
     tunnels: BTreeMap<&'static str, Tally>,
     vlans: BTreeMap<u16, u64>,
+    /// Frames with VLAN tags that a filter can look behind, and how many of these they have at most.
+    tagged: Finding,
+    deepest_tag: usize,
     fragments: Followed,
     checksums: Checksums,
     truncated: Finding,
@@ -85,6 +88,10 @@ impl Pass {
         self.networks.entry(kind).or_insert((layers, Tally::default())).1.add(frame.original_length);
         if let Some((destination, source)) = layers.macs(frame.bytes) {
             self.macs.add(source, destination, frame.original_length);
+        }
+        if layers.vlan_tags > 0 && frame.link == LinkType::ETHERNET {
+            self.tagged.add(frame.number);
+            self.deepest_tag = self.deepest_tag.max(layers.vlan_tags);
         }
         for tag in 0..layers.vlan_tags {
             if let Some(control) = layers.vlan_tag(tag).and_then(|at| be16(frame.bytes, at)) {
@@ -165,7 +172,8 @@ impl Pass {
         };
         let fragments = self.fragments.finish();
         let conversations = self.conversations.finish();
-        let notes = notes::both_directions(&conversations).into_iter().collect();
+        let tagged = notes::vlan_tags(self.tagged, self.deepest_tag, &conversations);
+        let notes = notes::both_directions(&conversations).into_iter().chain(tagged).collect();
         let times = self.times.map(|span| times(&span, self.frames, self.bytes_original, time_unit));
         Inspection {
             format: 1,

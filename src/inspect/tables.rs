@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{Conversation, Endpoint, MOST_ENTRIES, MacEndpoint, Port, Protocol, Side, Tally, names};
 use crate::packet::MacAddr;
-use crate::packet::layers::{Fragment, Ip, Layers, protocol};
+use crate::packet::layers::{Fragment, Ip, Layers, LinkType, protocol};
 
 /// What an address sent, and what was sent to it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,7 +121,8 @@ impl Conversations {
             client: sender,
             from_client: Tally::default(),
             from_server: Tally::default(),
-            vlan_tags: layers.vlan_tags,
+            // libpcap knows them of Ethernet alone.
+            vlan_tags: if layers.link == LinkType::ETHERNET { layers.vlan_tags } else { 0 },
             has_fragments: false,
         });
         exchange.has_fragments |= ip.fragment != Fragment::Whole;

@@ -3,13 +3,17 @@
 //! A CRC is linear: the CRC of what has changed, alone, is the difference between old and new. So a wrong one stays wrong by
 //! the same difference, and what was not captured needs not be known as long as it is known how long it is.
 
-/// A reflected CRC of 32 bits.
+/// A reflected CRC of 32 bits, or of as many as `width` has.
 pub(crate) struct Crc {
+    width: u32,
     table: [u32; 256],
 }
 
 /// The frame check sequence of Ethernet.
 pub(crate) const ETHERNET: Crc = Crc::new(0xedb8_8320);
+
+/// The 16-bit frame check sequence of PPP and other HDLC-like links (RFC 1662, appendix C.2).
+pub(crate) const PPP: Crc = Crc { width: 0xffff, ..Crc::new(0x8408) };
 
 /// SCTP's.
 pub(crate) const SCTP: Crc = Crc::new(0x82f6_3b78);
@@ -32,7 +36,7 @@ impl Crc {
             }
             byte += 1;
         }
-        Self { table }
+        Self { width: u32::MAX, table }
     }
 
     fn step(&self, state: u32, byte: u8) -> u32 {
@@ -48,7 +52,7 @@ impl Crc {
 
     /// The CRC of `bytes`.
     pub(crate) fn of(&self, bytes: impl IntoIterator<Item = u8>) -> u32 {
-        !self.linear(u32::MAX, bytes)
+        !self.linear(self.width, bytes) & self.width
     }
 }
 
@@ -59,7 +63,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_give_the_check_values_of_the_catalogue() {
+    fn all_give_the_check_values_of_the_catalogue() {
+        assert_eq!(PPP.of(*b"123456789"), 0x906e);
         assert_eq!(ETHERNET.of(*b"123456789"), 0xcbf4_3926);
         assert_eq!(SCTP.of(*b"123456789"), 0xe306_9283);
     }

@@ -231,6 +231,15 @@ impl Layers {
         link::ethertype_place(self.link).filter(|(_, behind)| frame.len() >= *behind)
     }
 
+    /// The frame without its VLAN tags; `None` where it has none.
+    pub(crate) fn without_vlan_tags(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (field, behind) = self.ethertype_place(frame).filter(|_| self.vlan_tags > 0)?;
+        let payload = behind + 4 * self.vlan_tags;
+        let mut bare = [frame.get(..behind)?, frame.get(payload..)?].concat();
+        bare.get_mut(field..field + 2)?.copy_from_slice(frame.get(payload - 2..payload)?);
+        Some(bare)
+    }
+
     /// Source and destination address of the IP packet; `None` for ARP, which has [`Layers::arp_addresses`].
     pub fn addresses(&self, frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
         self.network.addresses(frame)

@@ -16,8 +16,10 @@ use std::time::Duration;
 
 pub use frame_ranges::FrameRanges;
 pub use lab_site::sender_mac as lab_sender_mac;
+pub use note::behind_tags;
+pub use refuse::nothing_selected;
 pub use schedule::{Limiter, Schedule};
-pub use stream::{Counts, Medium, Prepared, Selector, Stream, open_capture, pass};
+pub use stream::{Counts, LeftOut, Medium, Prepared, Selector, Stream, open_capture, pass};
 
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::packet::MacAddr;
@@ -118,10 +120,14 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     let (surveyed, mut rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
     let mut passes =
         Passes { rounds: surveyed, most: u64::MAX, site: receiver.clone(), reassembly: Reassembly::default() };
-    let Surveyed { mut survey, mut schedule, mut counts, hits, seen, listing, cut } =
+    let Surveyed { mut survey, mut schedule, mut counts, left_out, hits, seen, listing, cut } =
         survey_frames(scenario, &rewriter, &medium, &passes)?;
-    refuse::limit_below_the_first_frame(scenario, counts, cut)?;
-    refuse::nothing_selected(scenario, counts)?;
+    if counts.selected == 0 {
+        return Err(match cut {
+            Some(length) => refuse::limit_below_the_first_frame(scenario, length),
+            None => nothing_selected(scenario, counts, &left_out),
+        });
+    }
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
     problems.extend(refuse::not_ethernet(scenario, &survey, &medium));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
@@ -162,6 +168,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
+    notes.extend(behind_tags(scenario, &left_out));
     if schedule.backwards() > 0 {
         notes.push(note::backwards(schedule.backwards()));
     }
@@ -188,11 +195,12 @@ struct Surveyed {
     survey: Survey,
     schedule: Schedule,
     counts: Counts,
+    left_out: LeftOut,
     hits: Hits,
     seen: Seen,
     listing: Option<String>,
-    /// Whether `[pacing] limit` ended it.
-    cut: bool,
+    /// The length in bytes of the frame before which `[pacing] limit` ended it.
+    cut: Option<usize>,
 }
 
 /// How a capture is surveyed.
@@ -216,10 +224,11 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         survey: Survey::at(passes.site.clone(), passes.reassembly),
         schedule: Schedule::new(&scenario.pacing),
         counts: Counts::default(),
+        left_out: LeftOut::default(),
         hits: Hits::new(rewriter),
         seen: Seen::default(),
         listing: scenario.expect.rewritten.as_ref().map(|_| String::new()),
-        cut: false,
+        cut: None,
     };
     let mut limiter = Limiter::new(&scenario.pacing);
     let mut first_ns = None;
@@ -233,7 +242,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
             let asks = scenario.pacing.limit.is_some();
             let after = asks.then(|| surveyed.schedule.after(frame.time_ns, frame.bytes.len())).flatten();
             if !limiter.admits(after, frame.bytes.len()) || limiter.admitted() > passes.most {
-                surveyed.cut = true;
+                surveyed.cut = Some(frame.bytes.len());
                 break;
             }
             let after = surveyed.schedule.next(frame.time_ns, frame.bytes.len());
@@ -245,12 +254,13 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
                 list(listing, &frame, first_ns);
             }
         }
-        surveyed.counts.add(stream.counts(), surveyed.cut);
+        surveyed.counts.add(stream.counts(), surveyed.cut.is_some());
         surveyed.schedule.again();
         if round == 0 {
+            surveyed.left_out = stream.left_out().clone();
             (surveyed.hits, surveyed.seen) = stream.into_hits();
         }
-        if surveyed.cut {
+        if surveyed.cut.is_some() {
             break;
         }
     }

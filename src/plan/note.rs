@@ -1,7 +1,8 @@
 //! What is odd about a capture, or was chosen: told with the plan, and stops nothing.
 
-use super::stream::Medium;
+use super::stream::{LeftOut, Medium};
 use super::survey::Survey;
+use crate::capture;
 use crate::diagnostic::Problem;
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
@@ -59,4 +60,32 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
             .why(format!("frames {}: stored is the sum of the pseudo-header alone", survey.offload))
             .fix("`[rewrite] checksums = \"fix\"` makes them"),
     )
+}
+
+/// Frames that the filter leaves out, and would take without their VLAN tags.
+pub fn behind_tags(scenario: &Scenario, left_out: &LeftOut) -> Option<Problem> {
+    let (why, fix) = tagged(scenario, left_out)?;
+    let what = match left_out.behind_tags.count() {
+        1 => "the filter leaves out 1 frame that has a VLAN tag".to_owned(),
+        count => format!("the filter leaves out {count} frames that have VLAN tags"),
+    };
+    let span = scenario.capture.filter.as_ref().and_then(|filter| filter.span.clone());
+    Some(Problem::note(what).at(&scenario.source, span).why(why).fix(fix))
+}
+
+/// Why the filter does not take them, and what to write instead.
+pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String, String)> {
+    let filter = scenario.capture.filter.as_ref().filter(|_| !left_out.behind_tags.is_empty())?;
+    let frames = &left_out.behind_tags;
+    let why = format!(
+        "it looks behind VLAN tags only where it says `vlan`; without their tags it would take frames {frames}"
+    );
+    let fix = if left_out.filter_knows_tags {
+        let expression = capture::behind_tags(&filter.value, left_out.deepest_tag);
+        let quote = if expression.contains(['"', '\\']) { '\'' } else { '"' };
+        format!("`filter = {quote}{expression}{quote}` takes them too")
+    } else {
+        format!("choose them with `frames = \"{frames}\"` instead: pcap-filter(7) knows no `vlan` for this link type")
+    };
+    Some((why, fix))
 }

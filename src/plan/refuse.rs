@@ -1,8 +1,10 @@
 //! What can't be sent as asked: each with its place, why, and the way out.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::stream::{Counts, Medium};
+use super::note;
+use super::stream::{Counts, LeftOut, Medium};
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
@@ -30,55 +32,78 @@ pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
     ))
 }
 
-/// Filter and frame numbers leave nothing.
-pub(super) fn nothing_selected(scenario: &Scenario, counts: Counts) -> Result<()> {
-    if counts.selected > 0 {
-        return Ok(());
-    }
+/// Why no frame is selected: the capture has none, `frames` or `filter` leave none, or all are skipped.
+pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Failure {
     let capture = &scenario.capture;
     let files = &capture.files;
-    let problem = if counts.read == 0 {
-        Problem::error(format!("`{files}` holds no frames")).at(&scenario.source, capture.files.span())
+    let chosen = counts.read - left_out.by_frames;
+    let (problem, span) = if counts.read == 0 {
+        let problem = Problem::error(format!("`{files}` holds no frames"));
+        (problem.why("there is nothing to replay or rewrite").fix("name a capture that has some"), files.span())
+    } else if chosen == 0 {
+        let problem = Problem::error("`frames` names no frame of the capture")
+            .why(format!("`{files}` has {}", frames(counts.read)))
+            .fix(match counts.read {
+                1 => "write \"1\", or leave `frames` out".to_owned(),
+                last => format!("write numbers up to {last}, like \"1-{last}\""),
+            });
+        (problem, capture.frames.as_ref().and_then(|frames| frames.span.clone()))
+    } else if chosen == left_out.by_filter {
+        (filtered(scenario, counts, left_out), capture.filter.as_ref().and_then(|filter| filter.span.clone()))
     } else {
-        let span = [
-            capture.filter.as_ref().and_then(|filter| filter.span.clone()),
-            capture.frames.as_ref().and_then(|frames| frames.span.clone()),
-            capture.truncated.span.clone(),
-            capture.files.span(),
+        let mut skipped: Vec<String> =
+            counts.skipped().map(|(count, why)| format!("{count} are skipped since {why}")).collect();
+        if left_out.by_filter > 0 {
+            skipped.push(format!("`filter` leaves out {}", left_out.by_filter));
+        }
+        let (truncated, oversize) = (counts.skipped_truncated > 0, counts.skipped_oversize > 0);
+        let fixes = [
+            truncated.then_some("`[capture] truncated = \"pad\"` or `\"send\"` keeps those that the snaplen cut"),
+            oversize.then_some("`[rewrite] oversize = \"truncate\"` or a larger `[lab] mtu` keeps those above the MTU"),
         ];
-        let why = if counts.skipped_oversize > 0 {
-            format!(
-                "{} frames were read, {} of them skipped since the snaplen cut them, {} since they are longer than the MTU",
-                counts.read, counts.skipped_truncated, counts.skipped_oversize
-            )
-        } else if counts.skipped_truncated > 0 {
-            format!(
-                "{} frames were read, {} of them skipped since the snaplen cut them",
-                counts.read, counts.skipped_truncated
-            )
-        } else {
-            format!("{} frames were read, and none is left by `filter` and `frames`", counts.read)
-        };
-        Problem::error("no frame is selected")
-            .at(&scenario.source, span.into_iter().flatten().next())
-            .why(why)
-            .fix("the filter looks at the capture before rewriting: `tcpdump -r FILE FILTER` shows what it leaves")
+        let fixes: Vec<&str> = fixes.into_iter().flatten().collect();
+        let span = if truncated { capture.truncated.span.clone() } else { scenario.rewrite.oversize.span.clone() };
+        let why = format!("of {}, {}", frames(chosen), skipped.join(", and "));
+        (Problem::error("every selected frame is skipped").why(why).fix(fixes.join("; ")), span)
     };
-    Err(Failure::invalid(problem))
+    Failure::invalid(problem.at(&scenario.source, span.or_else(|| files.span())))
 }
 
-/// `[pacing] limit` leaves nothing.
-pub(super) fn limit_below_the_first_frame(scenario: &Scenario, counts: Counts, cut: bool) -> Result<()> {
-    if !cut || counts.selected > 0 {
-        return Ok(());
+fn frames(count: u64) -> String {
+    if count == 1 { "1 frame".to_owned() } else { format!("{count} frames") }
+}
+
+/// The filter takes no frame.
+fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Problem {
+    let files = &scenario.capture.files;
+    let problem = Problem::error("no frame passes the filter");
+    if let Some((why, fix)) = note::tagged(scenario, left_out) {
+        return problem.why(why).fix(fix);
     }
+    let file = files.paths().next().unwrap_or(Path::new("FILE")).display();
+    let inspect = format!("`restage inspect {file}` shows what the capture holds");
+    if left_out.by_frames == 0 {
+        return problem
+            .why(format!(
+                "`{files}` has {}, and it takes none of them; it sees them before they are rewritten",
+                frames(counts.read)
+            ))
+            .fix(format!("name addresses and ports that are there: {inspect}"));
+    }
+    problem
+        .why(format!("`frames` leaves {} of {}, and it takes none of them", left_out.by_filter, frames(counts.read)))
+        .fix(format!("choose other `frames`, or name addresses and ports that these have: {inspect}"))
+}
+
+/// `[pacing] limit` is less than the first frame, which has `length` bytes.
+pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) -> Failure {
     let span = scenario.pacing.limit.as_ref().and_then(|limit| limit.span.clone());
-    Err(Failure::invalid(
+    Failure::invalid(
         Problem::error("the limit leaves no frame")
             .at(&scenario.source, span)
-            .why("sending ends before the frame that would pass it, and that is the first one")
-            .fix("raise it, or count \"1000 packets\""),
-    ))
+            .why(format!("sending ends before the frame that would pass it, and the first one has {length} bytes"))
+            .fix(format!("write at least `limit = \"{length} B\"`, or count frames: `limit = \"1 packet\"`")),
+    )
 }
 
 /// Frames that no Ethernet header can be made for.

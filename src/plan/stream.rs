@@ -2,9 +2,10 @@
 //!
 //! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
 
+use super::frame_ranges::FrameRanges;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::packet::layers::Layers;
+use crate::packet::layers::{Layers, LinkType};
 use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
@@ -76,6 +77,23 @@ pub struct Selector<'a> {
     refuses_oversize: bool,
     /// Where frames went.
     pub counts: Counts,
+    /// Why frames are not selected.
+    pub left_out: LeftOut,
+}
+
+/// Why frames are not selected, beside those that are skipped.
+#[derive(Debug, Clone, Default)]
+pub struct LeftOut {
+    /// Frames that `[capture] frames` leaves out.
+    pub by_frames: u64,
+    /// Frames that `[capture] filter` leaves out.
+    pub by_filter: u64,
+    /// Those of them that it would take without their VLAN tags.
+    pub behind_tags: FrameRanges,
+    /// How many tags they have at most.
+    pub deepest_tag: usize,
+    /// Whether pcap-filter(7) knows VLAN tags of the link types of all of them.
+    pub filter_knows_tags: bool,
 }
 
 impl<'a> Selector<'a> {
@@ -90,7 +108,8 @@ impl<'a> Selector<'a> {
                 Some(Filter::compile(&expression.value).map_err(|failure| in_filter(scenario, failure))?)
             }
         };
-        Ok(Self { scenario, filter, mtu, refuses_oversize: false, counts: Counts::default() })
+        let (counts, left_out) = (Counts::default(), LeftOut { filter_knows_tags: true, ..LeftOut::default() });
+        Ok(Self { scenario, filter, mtu, refuses_oversize: false, counts, left_out })
     }
 
     /// Frames over the MTU are refused one by one, where `[rewrite] oversize` refuses them; the survey refuses all of them at once.
@@ -106,17 +125,20 @@ impl<'a> Selector<'a> {
     pub fn takes(&mut self, frame: &Frame<'_>) -> Result<bool> {
         if frame.number == 1 {
             self.counts = Counts::default();
+            self.left_out = LeftOut { filter_knows_tags: true, ..LeftOut::default() };
         }
         self.counts.read += 1;
         let capture = &self.scenario.capture;
         if let Some(frames) = &capture.frames
             && !frames.value.contains(frame.number)
         {
+            self.left_out.by_frames += 1;
             return Ok(false);
         }
         if let Some(filter) = &mut self.filter
             && !filter.matches(frame).map_err(|failure| in_filter(self.scenario, failure))?
         {
+            self.left_out.add(filter, frame);
             return Ok(false);
         }
         if (frame.bytes.len() as u64) < u64::from(frame.original_length) {
@@ -155,6 +177,24 @@ impl<'a> Selector<'a> {
             Truncated::Refuse | Truncated::Skip | Truncated::Send => captured,
         };
         Layers::find(frame.link, frame.bytes).packet_length(sent) > mtu as usize
+    }
+}
+
+impl LeftOut {
+    /// Adds a frame that the filter does not take.
+    fn add(&mut self, filter: &mut Filter, frame: &Frame<'_>) {
+        self.by_filter += 1;
+        if filter.says_vlan {
+            return;
+        }
+        let layers = Layers::find(frame.link, frame.bytes);
+        let Some((mut bytes, number)) = layers.without_vlan_tags(frame.bytes).zip(Some(frame.number)) else { return };
+        let untagged = Frame { bytes: &mut bytes, ..*frame };
+        if filter.matches(&untagged).unwrap_or(false) {
+            self.behind_tags.add(number);
+            self.deepest_tag = self.deepest_tag.max(layers.vlan_tags);
+            self.filter_knows_tags &= frame.link == LinkType::ETHERNET;
+        }
     }
 }
 
@@ -242,6 +282,11 @@ impl<'a> Stream<'a> {
     /// What each map entry did, and the addresses that are there.
     pub fn into_hits(self) -> (Hits, Seen) {
         (self.pass.into_hits(), self.seen.unwrap_or_default())
+    }
+
+    /// Why frames were not selected so far.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.selector.left_out
     }
 
     /// Where frames went so far.

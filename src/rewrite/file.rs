@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use super::output::{Beside, Ending, buffered, unwritable};
 use super::{Hits, Pass, Rewriter, Rewritten, Seen, unused_problems};
-use crate::capture::{Captures, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
+use crate::capture::{Captures, CopiedFcs, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
 use crate::diagnostic::{Failure, Kind, Problem, Result, Source};
 use crate::packet::layers::{Layers, LinkType};
+use crate::scenario::rewrite::Checksums;
 
 /// Where a rewritten capture goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Summary {
 /// Rewrites the captures `files` into one. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again
 /// for the same frames, and must then say the same. `pass` is one that hasn't begun. `source` is the scenario, for messages.
 ///
+/// Where no frame is selected, nothing is written, and no file is made.
+///
 /// Files of one format, one after the other, are copied, so that all else that they say is kept; what differs or is merged by time
 /// is written anew.
 ///
@@ -70,6 +73,9 @@ pub fn rewrite_file(
             let written = written(&captures, format, files, select, source)?;
             // What was printed can't be taken back, so what can be refused is looked for first.
             let (summary, lengths) = run(captures, Sink::Nowhere, select, pass.clone())?;
+            if summary.written == 0 {
+                return Ok(summary);
+            }
             refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
             let unwritable = |error| Failure::system("can't write to standard output", &error);
             let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(unwritable)?;
@@ -86,6 +92,9 @@ pub fn rewrite_file(
                 let file = buffered(file, compression).map_err(unwritable)?;
                 let sink = written.sink(file, announced).map_err(unwritable)?;
                 let (summary, lengths) = run(captures, sink, select, pass.clone())?;
+                if summary.written == 0 {
+                    return Ok(summary);
+                }
                 refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
                 if lengths == announced {
                     beside.publish()?;
@@ -176,7 +185,8 @@ fn run(
         Sink::Nowhere => {}
         Sink::Copy(copy, announced) => {
             lengths = announced;
-            captures.copy_to(copy, announced);
+            let fixes = pass.rewriter().checksums == Checksums::Fix;
+            captures.copy_to(copy, announced, if fixes { CopiedFcs::IsFixed } else { CopiedFcs::Follows });
             if pass.lengthens() {
                 captures.raise_snaplen();
             }

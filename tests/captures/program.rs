@@ -109,3 +109,68 @@ fn what_standard_input_can_t_be_is_said() {
     let (story, _) = story.trim_end().rsplit_once("\n\n").expect("a summary");
     insta::assert_snapshot!(all + story);
 }
+
+/// Ethernet datagrams to port 53 behind these tags.
+fn tagged(tags: &[&[u16]]) -> Vec<u8> {
+    let mut file = crate::LITTLE.pcap(0xa1b2_c3d4, 1);
+    for tags in tags {
+        let tags = tags.iter().flat_map(|tag| [0x81, 0, 0, tag.to_le_bytes()[0]]);
+        let udp = [4, 0, 0, 53, 0, 8, 0, 0];
+        let mut packet = crate::writing::datagram(0);
+        packet[3] = 28;
+        packet[9] = 17;
+        packet.truncate(20);
+        let frame: Vec<u8> = [2; 12].into_iter().chain(tags).chain([8, 0]).chain(packet).chain(udp).collect();
+        let length = u32::try_from(frame.len()).expect("a short frame");
+        file.extend(crate::LITTLE.words(&[1, 0, length, length]));
+        file.extend(frame);
+    }
+    file
+}
+
+#[test]
+fn every_verb_refuses_a_selection_of_no_frame_and_says_which_key_leaves_none() {
+    let folder = Folder::new();
+    folder.file("tagged.pcap", &tagged(&[&[7], &[7, 9]]));
+    folder.file("plain.pcap", &tagged(&[&[], &[]]));
+    folder.file("empty.pcap", &crate::LITTLE.pcap(0xa1b2_c3d4, 1));
+    let mut all = String::new();
+    for capture in [
+        "file = \"tagged.pcap\"\nfilter = \"udp port 53\"",
+        "file = \"plain.pcap\"\nfilter = \"tcp\"",
+        "file = \"plain.pcap\"\nframes = \"3-\"",
+        "file = \"plain.pcap\"\nframes = \"2\"\nfilter = \"tcp\"",
+        "file = \"empty.pcap\"",
+    ] {
+        scenario(&folder, capture);
+        let plan = restage(&folder, &["plan", "scenario.toml"], &[]);
+        for output in ["out.pcap", "out.pcapng", "-"] {
+            let done = restage(&folder, &["rewrite", "scenario.toml", "-o", output], &[]);
+            assert_eq!((done.status.code(), done.stdout.len(), told(&done)), (Some(2), 0, told(&plan)), "{capture}");
+        }
+        let run = restage(&folder, &["run", "scenario.toml"], &[]);
+        assert_eq!((plan.status.code(), run.status.code()), (Some(2), Some(2)), "{capture}");
+        assert!(String::from_utf8_lossy(&run.stdout).contains(told(&plan).trim()), "{capture}");
+        writeln!(all, "{}", told(&plan)).expect("memory");
+    }
+    assert!(!folder.names().iter().any(|name| name.contains("out")), "{:?}", folder.names());
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn the_filter_that_is_proposed_for_tagged_frames_takes_them() {
+    let folder = Folder::new();
+    folder.file("mixed.pcap", &tagged(&[&[], &[7], &[7, 9]]));
+    scenario(&folder, "file = \"mixed.pcap\"\nfilter = \"udp port 53\"");
+    let done = restage(&folder, &["rewrite", "scenario.toml", "-o", "out.pcap"], &[]);
+    assert_eq!(done.status.code(), Some(0));
+    insta::assert_snapshot!(told(&done));
+    let said = told(&done);
+    let (_, proposed) = said.split_once("fix: `").expect("a remedy");
+    let (proposed, _) = proposed.split_once('`').expect("it ends");
+    scenario(&folder, &format!("file = \"mixed.pcap\"\n{proposed}"));
+    let done = restage(&folder, &["rewrite", "scenario.toml", "-o", "out.pcap"], &[]);
+    assert_eq!((done.status.code(), told(&done).as_str()), (Some(0), "3 of 3 frames written\n"));
+    let inspected = restage(&folder, &["inspect", "mixed.pcap"], &[]);
+    assert!(told(&inspected).contains("or (vlan and ("), "{}", told(&inspected));
+}

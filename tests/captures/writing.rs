@@ -163,41 +163,157 @@ fn what_can_t_be_written_is_refused_and_nothing_is_left() {
     insta::assert_snapshot!(told.join("\n"));
 }
 
-#[test]
-fn an_announced_fcs_is_cut_and_follows_the_frame_in_a_copy() {
-    let folder = Folder::new();
-    let mut frame = vec![0; 14];
-    frame[12] = 0x08;
-    frame.extend(datagram(1));
-    // CRC-32 of the frame, as IEEE 802.3 sends it.
-    let crc = |bytes: &[u8]| {
-        let mut crc = u32::MAX;
-        for byte in bytes {
-            crc ^= u32::from(*byte);
-            for _ in 0..8 {
-                crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-            }
+/// A reflected CRC of so many bits, as its link sends it, the slow way.
+fn crc(polynomial: u32, bits: usize, bytes: &[u8]) -> Vec<u8> {
+    let ones = u32::MAX >> (32 - bits);
+    let mut crc = ones;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ polynomial } else { crc >> 1 };
         }
-        (!crc).to_le_bytes()
-    };
-    // Bit 26, and two 16-bit words of FCS.
-    let mut file = LITTLE.pcap(0xa1b2_c3d4, 0x2400_0001);
-    for fcs in [crc(&frame), [1, 2, 3, 4]] {
-        file.extend(LITTLE.words(&[0, 0, 39, 39]));
-        file.extend(&frame);
-        file.extend(fcs);
     }
-    let input = folder.file("in.pcap", &file);
-    let (frames, failure) = read_all(&input);
+    (crc ^ ones).to_le_bytes()[..bits / 8].to_vec()
+}
+
+/// IEEE 802.3 §3.2.9.
+fn crc32(bytes: &[u8]) -> Vec<u8> {
+    crc(0xedb8_8320, 32, bytes)
+}
+
+/// RFC 1662, appendix C.2.
+fn crc16(bytes: &[u8]) -> Vec<u8> {
+    crc(0x8408, 16, bytes)
+}
+
+fn ethernet() -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0][..], &datagram(1)].concat()
+}
+
+/// Files with these frames and FCSs, all of which announce their FCS of `length` bytes, and the names of their formats.
+fn with_fcs(link: u16, length: u8, records: &[(&[u8], &[u8])]) -> Vec<(&'static str, Vec<u8>)> {
+    let pcap = |order: crate::Order| {
+        let words = u32::from(length / 2) << 28 | 0x0400_0000 | u32::from(link);
+        let mut file = order.pcap(0xa1b2_c3d4, words);
+        for (frame, fcs) in records {
+            let captured = u32::try_from(frame.len() + fcs.len()).expect("a short frame");
+            let original = u32::try_from(frame.len()).expect("a short frame") + u32::from(length);
+            file.extend([&order.words(&[0, 0, captured, original])[..], frame, fcs].concat());
+        }
+        file
+    };
+    // The length is that of the interface, in bytes or bits, or that of each packet.
+    let pcapng = |interface: &[u8], flags: &[u8]| {
+        let mut file = [BIG.section(), BIG.interface(link, interface)].concat();
+        for (frame, fcs) in records {
+            let bytes = [*frame, *fcs].concat();
+            let captured = u32::try_from(bytes.len()).expect("a short frame");
+            let original = u32::try_from(frame.len()).expect("a short frame") + u32::from(length);
+            let padding = vec![0; bytes.len().next_multiple_of(4) - bytes.len()];
+            let body = [BIG.words(&[0, 0, 9, captured, original]), bytes, padding, flags.to_vec()].concat();
+            file.extend(BIG.block(6, &body));
+        }
+        file
+    };
+    let option = |code: u16, value: &[u8]| [BIG.halves(&[code, 4]), value.to_vec(), BIG.halves(&[0, 0])].concat();
+    let one = |length: u8| [BIG.halves(&[13, 1]), vec![length, 0, 0, 0]].concat();
+    let flags = u32::from(length) << 5 | 1;
+    vec![
+        ("little.pcap", pcap(LITTLE)),
+        ("big.pcap", pcap(BIG)),
+        ("bytes.pcapng", pcapng(&one(length), &[])),
+        ("bits.pcapng", pcapng(&one(length * 8), &[])),
+        ("flags.pcapng", pcapng(&one(0), &option(2, &flags.to_be_bytes()))),
+        ("other-flags.pcapng", pcapng(&one(6), &option(2, &flags.to_be_bytes()))),
+    ]
+}
+
+/// The frames of a file with an FCS of `length` bytes, and these.
+fn read_with_fcs(path: &Path, length: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let bytes = fs::read(path).expect("the output");
+    let (frames, failure) = read_all(path);
     assert_eq!(failure, None);
-    assert_eq!((frames[0].bytes.len(), frames[0].original_length), (35, 35));
-    let output = folder.0.join("out.pcap");
-    rewrite(&input, &output, &rewriter(false), |_| Selected::Yes).expect("it is rewritten");
-    let written = fs::read(&output).expect("the output");
-    let record = &written[24 + 16..24 + 16 + 39];
-    assert_eq!(record[26..30], [192, 0, 0, 1]);
-    assert_eq!(record[35..], crc(&record[..35]));
-    assert_eq!(written[written.len() - 4..], [1, 2, 3, 4], "a wrong one stays");
+    let mut after = 0;
+    let records = frames.into_iter().map(|frame| {
+        let found = bytes[after..].windows(frame.bytes.len()).position(|window| window == frame.bytes);
+        let end = after + found.expect("the frame") + frame.bytes.len();
+        after = end;
+        (frame.bytes, bytes[end..(end + length).min(bytes.len())].to_vec())
+    });
+    records.collect()
+}
+
+/// Through every way that a frame can take.
+fn rewrite_in_every_way(input: &Path, output: &Path, rewriter: &Rewriter, see: &mut dyn FnMut(&str)) {
+    let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
+    let ways = [("asked", Pass::new(rewriter)), ("not asked", Pass::new(rewriter).taking_every_whole_frame())];
+    for (way, pass) in ways {
+        let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
+        rewrite_file(&input.into(), &Output::Path(output), &mut select, &pass, &source).expect("it is rewritten");
+        see(way);
+    }
+}
+
+#[test]
+fn an_announced_fcs_is_cut_and_follows_the_frame_in_every_copy() {
+    let folder = Folder::new();
+    let frame = ethernet();
+    let ppp = [&[0xff, 3, 0, 0x21][..], &datagram(1)].concat();
+    let cut = &frame[..30];
+    let right = crc32(&frame);
+    let map = rewriter(false);
+    let fixing = Rewrite { checksums: restage::scenario::rewrite::Checksums::Fix, ..Rewrite::default() };
+    let fixing = Rewriter::compile(&fixing, &Roles::default()).expect("no role");
+    let records = [(&frame[..], &right[..]), (&frame, &[1, 2, 3, 4]), (&frame, &right[..2]), (&frame, &right)];
+    for (name, file) in with_fcs(1, 4, &records) {
+        let (input, output) = (folder.file(name, &file), folder.0.join(format!("out-{name}")));
+        let (frames, failure) = read_all(&input);
+        assert_eq!((failure, frames[0].bytes.len(), frames[0].original_length), (None, 35, 35), "{name}");
+        rewrite_in_every_way(&input, &output, &map, &mut |way| {
+            let written = read_with_fcs(&output, 4);
+            assert_eq!(written[0].0[26..30], [192, 0, 0, 1]);
+            for index in [0, 3] {
+                assert_eq!(written[index].1, crc32(&written[index].0), "{name} {way}, frame {index}");
+            }
+            assert_eq!(written[1].1, [1, 2, 3, 4], "{name} {way}: a wrong one stays");
+            assert_eq!(written[2].1[..2], crc32(&written[2].0)[..2], "{name} {way}: what was captured of it");
+        });
+        rewrite_in_every_way(&input, &output, &fixing, &mut |way| {
+            let written = read_with_fcs(&output, 4);
+            assert_eq!(written[1].1, crc32(&written[1].0), "{name} {way}");
+        });
+    }
+    for (name, file) in with_fcs(9, 2, &[(&ppp, &crc16(&ppp)), (&ppp, &[7, 7]), (&ppp, &crc16(&ppp))]) {
+        let (input, output) = (folder.file(name, &file), folder.0.join(format!("out-{name}")));
+        rewrite_in_every_way(&input, &output, &map, &mut |way| {
+            let written = read_with_fcs(&output, 2);
+            assert_eq!(written[0].0[16..20], [192, 0, 0, 1]);
+            assert_eq!((&written[0].1, &written[1].1), (&crc16(&written[0].0), &vec![7, 7]), "{name} {way}");
+            assert_eq!(written[2].1, crc16(&written[2].0), "{name} {way}");
+        });
+    }
+    // Written anew, nothing is left of it, and nothing announces it.
+    for (name, file) in with_fcs(1, 4, &[(&frame, &right), (cut, &[])]) {
+        let (input, other) = (folder.file(name, &file), if name.ends_with("ng") { "o.pcap" } else { "o.pcapng" });
+        rewrite(&input, &folder.0.join(other), &identity(), |_| Selected::Yes).expect("it is converted");
+        let (frames, _) = read_all(&folder.0.join(other));
+        assert_eq!((&frames[0].bytes, frames[0].original_length), (&frame, 35), "{name}");
+        let ng = with_pcapng_from(&folder, &input);
+        assert_eq!(ng[0].bytes, frame, "{name}");
+    }
+}
+
+/// The frames of a pcapng file that is written anew of `input`, twice.
+fn with_pcapng_from(folder: &Folder, input: &Path) -> Vec<Owned> {
+    let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
+    let paths = [input, input].map(|path| restage::diagnostic::At { value: path.to_path_buf(), span: None });
+    let order = restage::capture::FileOrder::Time;
+    let files = restage::capture::Files::several(paths.to_vec(), order, 0..0).expect("two");
+    let output = folder.0.join("merged.pcapng");
+    let rewriter = identity();
+    let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
+    rewrite_file(&files, &Output::Path(&output), &mut select, &Pass::new(&rewriter), &source).expect("merged");
+    read_all(&output).0
 }
 
 #[test]

@@ -26,11 +26,8 @@ pub(super) fn fix(cause: Cause, key: &ClassKey, site: &Site) -> String {
 fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
     let plain = || cause.row().fix.to_owned();
     match key.tags {
-        Tags::One if cause == Cause::Otherhost || is_tagged_behind(key) => {
-            return "`[rewrite.vlan] pop = true`, or leave tagged frames out: `[capture] filter = \"not vlan\"`"
-                .to_owned();
-        }
-        Tags::Several if cause == Cause::Otherhost || is_tagged_behind(key) => {
+        // Where one tag is popped already, that is not enough.
+        Tags::One | Tags::Several if cause == Cause::Otherhost || is_tagged_behind(key) => {
             return "`[rewrite.vlan] pop = \"all\"`, or leave tagged frames out: `[capture] filter = \"not vlan\"`"
                 .to_owned();
         }
