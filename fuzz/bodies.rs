@@ -13,7 +13,7 @@ use restage::packet::MacAddr;
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
-use restage::rewrite::{Framing, Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Framing, Hits, Pass, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{
     Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PortEntry, Rewrite, Side,
     SideMaps, TagPosition, Ttl, TunnelLayers, Vlan, VlanEntry,
@@ -36,13 +36,8 @@ pub(crate) fn reader(folder: &Path, bytes: &[u8]) {
     let output = folder.join("out").with_extension(ending);
     let identity = Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role");
     let source = Arc::new(Source { path: "identity.toml".into(), text: String::new() });
-    let done = rewrite_file(
-        &input.as_path().into(),
-        &Output::Path(&output),
-        &mut |_| Ok(Selected::Yes),
-        &Pass::new(&identity),
-        &source,
-    );
+    let done =
+        rewrite_file(&input.as_path().into(), &output, &mut |_| Ok(Selected::Yes), &Pass::new(&identity), &source);
     assert_eq!(done.is_ok(), is_capture, "{done:?}");
     if is_capture {
         assert!(fs::read(&output).expect("it was written") == bytes, "an identity rewrite changed something");

@@ -6,7 +6,7 @@
 
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
@@ -201,23 +201,6 @@ fn limit(error: &std::io::Error) -> Option<&'static str> {
 
 /// The result of every stage.
 pub type Result<T> = std::result::Result<T, Failure>;
-
-/// Reads a text file whole.
-///
-/// # Errors
-/// [`Kind::Invalid`] when it can't be read or isn't UTF-8.
-pub fn read_source(path: &Path) -> Result<Arc<Source>> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        Failure::invalid(Problem::error(format!("can't read `{}`", path.display())).why(error.to_string()))
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        Failure::invalid(
-            Problem::error(format!("`{}` is not UTF-8 text", path.display()))
-                .why(format!("byte {} is not part of a UTF-8 character", error.utf8_error().valid_up_to())),
-        )
-    })?;
-    Ok(Arc::new(Source { path: path.to_path_buf(), text }))
-}
 
 /// Whether [`render`] uses colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`figures`] | counts, durations and rates as people read them |
 //! | [`diagnostic`] | one error type: what, where, why, fix; one renderer |
+//! | [`file`] | the user's files: which one a path means, and writing one so that nothing is lost |
 //! | [`cause`], [`outcome`] | the causes of loss by name; what a run comes to |
 //! | [`packet`] | bytes on the wire: layers, checksums, MAC, the one-line listing |
 //! | [`capture`] | savefiles: read, write, filter |
@@ -46,6 +47,7 @@ pub mod evidence;
 pub mod execute;
 pub mod expect;
 pub mod figures;
+pub mod file;
 pub mod inspect;
 pub mod lab;
 pub mod ledger;

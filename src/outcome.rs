@@ -28,7 +28,10 @@ pub enum Verdict {
     Invalid,
     /// A precondition is not met, or a permission is missing.
     Blocked,
-    /// The system failed while running.
+    /// The run was interrupted before its turn.
+    #[serde(rename = "not run")]
+    NotRun,
+    /// The system failed while running, or the run was interrupted.
     Error,
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use restage::capture::{Frame, Reader};
 use restage::diagnostic::Source;
 use restage::plan::{Selector, pass};
-use restage::rewrite::{Output, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario;
 
 /// A golden, and the scenario that says the same as its command line.
@@ -194,7 +194,7 @@ fn rewritten(row: &Row, input: &Path, output: &Path) -> Vec<Captured> {
     let mut selector = Selector::new(&scenario, None).expect("it can select");
     let mut select =
         |frame: &Frame<'_>| selector.takes(frame).map(|taken| if taken { Selected::Yes } else { Selected::No });
-    rewrite_file(&input.into(), &Output::Path(output), &mut select, &pass(&scenario, &rewriter, None), &source)
+    rewrite_file(&input.into(), output, &mut select, &pass(&scenario, &rewriter, None), &source)
         .expect("it can be rewritten");
     frames(output)
 }

@@ -15,7 +15,7 @@ use restage::diagnostic::{Kind, Source};
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Fragment, Layers, LinkType, Network, protocol};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Output, Pass, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Hits, Pass, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
 use serde_json::Value;
 
@@ -242,7 +242,7 @@ fn a_rewrite_that_names_nothing_changes_no_byte() {
         let output = folder.join("out").with_extension(ending);
         let result = rewrite_file(
             &capture.path.as_path().into(),
-            &Output::Path(&output),
+            &output,
             &mut |_| Ok(Selected::Yes),
             &Pass::new(&rewriter),
             &source,

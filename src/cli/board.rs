@@ -2,6 +2,7 @@
 //!
 //! Nothing here starts a process or prints; `run` does both.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(super) struct Entry {
     file: String,
     /// When its worker told something for the first and the last time.
     heard: Option<(Duration, Duration)>,
+    /// How many frames it had sent, and how many had arrived, when it told that last.
+    progress: Option<(u64, Option<u64>)>,
     outcome: Option<Outcome>,
 }
 
@@ -29,7 +32,7 @@ impl Board {
     /// A scenario that a worker will run; its index.
     pub(super) fn waiting(&mut self, name: &str, file: &Path) -> usize {
         let file = file.display().to_string();
-        self.entries.push(Entry { name: name.to_owned(), file, heard: None, outcome: None });
+        self.entries.push(Entry { name: name.to_owned(), file, heard: None, progress: None, outcome: None });
         self.entries.len() - 1
     }
 
@@ -60,14 +63,32 @@ impl Board {
                 let (name, file) = (entry.name.clone(), entry.file.clone());
                 Some(entry.outcome.insert(Outcome { name, file, ..*outcome }))
             }
-            Event::Planned { .. } | Event::Phase { .. } | Event::Progress { .. } => None,
+            Event::Progress { sent, arrived } => {
+                entry.progress = Some((sent, arrived));
+                None
+            }
+            Event::Planned { .. } | Event::Phase { .. } => None,
         }
     }
 
     /// A worker is no more. The outcome, if it had not told one.
     pub(super) fn end(&mut self, index: usize, end: &WorkerEnd) -> Option<&Outcome> {
-        match (self.entries.get_mut(index)?.outcome.as_mut(), end) {
-            (None, end) => self.failed(index, Failure::error(mishap(end))),
+        let entry = self.entries.get_mut(index)?;
+        let progress = entry.progress;
+        match (entry.outcome.as_mut(), end) {
+            (None, WorkerEnd::NotStarted) => {
+                let problem = Problem::error("the run was interrupted before it was this scenario's turn");
+                let outcome = Outcome { problems: vec![problem], ..self.blank(index, Verdict::NotRun) };
+                self.entries[index].outcome = Some(outcome);
+            }
+            (None, end) => {
+                let mut problem = mishap(end);
+                if let (Some((sent, arrived)), Some(why)) = (progress, &mut problem.why) {
+                    let arrived = arrived.map(|arrived| format!(", {arrived} arrived")).unwrap_or_default();
+                    let _infallible = write!(why, "; its last report: {sent} sent{arrived}");
+                }
+                self.failed(index, Failure::error(problem));
+            }
             (Some(_), WorkerEnd::Finished) => return None,
             // Its verdict stands: what went wrong came after it.
             (Some(outcome), end) => {
@@ -127,11 +148,10 @@ fn mishap(end: &WorkerEnd) -> Problem {
             .fix("report it, with the scenario"),
         WorkerEnd::TimedOut { limit } => {
             Problem::error(format!("the worker did not end within {limit:?}, and was killed"))
-                .why("at `timeout` a worker stops sending and judges what it saw; 2 s later it had not ended")
+                .why("at `timeout` a worker stops sending and judges what it saw, and this one did not")
                 .fix("make `timeout` longer if the machine was busy; else report it, with the scenario")
         }
-        WorkerEnd::NotStarted => Problem::error("not started").why("the run ended before it was this scenario's turn"),
-        WorkerEnd::Interrupted => {
+        WorkerEnd::NotStarted | WorkerEnd::Interrupted => {
             Problem::error("interrupted").why("the run was asked to stop before this scenario had ended")
         }
         WorkerEnd::Crashed { how, stderr } => {
@@ -157,8 +177,15 @@ mod tests {
     }
 
     fn ended(verdict: Verdict) -> Event {
-        let worker =
-            Board { entries: vec![Entry { name: "x".into(), file: "/x.toml".into(), heard: None, outcome: None }] };
+        let worker = Board {
+            entries: vec![Entry {
+                name: "x".into(),
+                file: "/x.toml".into(),
+                heard: None,
+                progress: None,
+                outcome: None,
+            }],
+        };
         Event::Ended { outcome: Box::new(Outcome { seconds: 0.5, ..worker.blank(0, verdict) }) }
     }
 
@@ -197,6 +224,14 @@ mod tests {
             told.push('\n');
         }
         insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn a_scenario_whose_turn_never_came_is_not_run() {
+        let mut board = board();
+        let outcome = board.end(0, &WorkerEnd::NotStarted).expect("it is known now");
+        assert_eq!(outcome.verdict, Verdict::NotRun);
+        assert_eq!(serde_json::to_value(outcome.verdict).expect("a word"), "not run");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::collect::{self, Found};
+use super::collect;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::diagnostic::Result;
+use crate::file::{Claim, Claims};
 use crate::scenario;
 
 /// Say whether scenarios are valid, with all problems of all of them at once.
@@ -14,7 +15,7 @@ use crate::scenario;
 /// Reads nothing but the scenarios themselves, sends nothing, and needs no privilege.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Scenario files, and folders: every *.toml below them that has `format`.
+    /// Scenario files, and folders: every *.toml below them that has `format`; `-` is standard input.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
@@ -24,16 +25,11 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     let mut status = Status::Pass;
     let (mut valid, mut invalid) = (0, 0);
-    for found in collect::scenarios(&arguments.paths)? {
-        let (path, read) = match found {
-            Found::Scenario(path) => {
-                let read = scenario::read(&path).map(drop);
-                (path, read)
-            }
-            Found::Unusable(path, failure) => (path, Err(failure)),
-        };
-        match read {
-            Ok(()) => {
+    let collected = collect::scenarios(&arguments.paths)?;
+    Claims::new(collected.found.iter().map(|found| Claim::new(&found.path, "the scenario")).collect())?;
+    for collect::Found { path, text } in collected.found {
+        match text.and_then(|text| scenario::check(&text)) {
+            Ok(_) => {
                 valid += 1;
                 stdout.write(&format!("valid    {}\n", path.display()));
             }
@@ -47,6 +43,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
             }
         }
     }
+    stderr.problems(&collected.notes);
     stdout.write(&format!("{valid} valid, {invalid} invalid\n"));
     Ok(status.max(stdout.status()).max(stderr.status()))
 }

@@ -1,140 +1,144 @@
-//! Which scenarios the paths of a command line mean.
+//! Which scenarios the paths of a command line mean, and their texts, each read once.
 //!
-//! A file is one scenario, whatever it is called. A folder means every `*.toml` below it that has `format`, sorted; other
-//! TOML files (Cargo.toml, a linter's settings) are none of ours.
+//! A file is one scenario, whatever it is called, and `-` is standard input. A folder means every `*.toml` below it that has `format`, or
+//! that plainly is a scenario without it, sorted; other TOML files (Cargo.toml, a linter's settings) are none of ours.
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Failure, Problem};
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::file::{is_standard_input, read_bytes};
+use crate::scenario::{Looks, ScenarioText};
 
-/// What a path turned out to be.
+/// A scenario that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// A scenario, to be read.
-    Scenario(PathBuf),
-    /// Something that can't be read; it counts as an invalid scenario.
-    Unusable(PathBuf, Failure),
+pub(crate) struct Found {
+    /// As it was given, or as it was found.
+    pub(crate) path: PathBuf,
+    /// Its text. What can't be read counts as an invalid scenario.
+    pub(crate) text: Result<ScenarioText>,
 }
 
-/// The scenarios, in the order of the paths, each once.
+/// What the paths mean.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// In the order of the paths, each once.
+    pub(crate) found: Vec<Found>,
+    /// Files of folders that may have been meant, and are not taken for scenarios.
+    pub(crate) notes: Vec<Problem>,
+    seen: HashSet<PathBuf>,
+    /// The real paths of the folders that have been looked at, so that symbolic links neither lead in circles nor to the same scenario
+    /// twice.
+    entered: HashSet<PathBuf>,
+}
+
+/// The scenarios of these paths.
 ///
 /// # Errors
 /// A folder in which there is none, and no paths: a run of nothing must not look like a success.
-pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Found>, Failure> {
-    let mut found = Vec::new();
+pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Collected> {
+    let mut collected = Collected::default();
     for path in paths {
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => below(path, &mut found),
-            Ok(_) => found.push(Found::Scenario(path.clone())),
-            Err(error) => found.push(unusable(path, "can't find", &error)),
+            _ if path.as_os_str() == "-" => collected.add(path, ScenarioText::load),
+            Ok(metadata) if metadata.is_dir() => collected.walk(path),
+            Ok(_) => collected.add(path, ScenarioText::load),
+            Err(error) => collected.unusable(path, "can't find", &error),
         }
     }
-    for found in &mut found {
-        if let Found::Scenario(path) = found
-            && path.to_str().is_none()
-        {
-            let problem = Problem::error(format!("the path `{}` is not UTF-8", path.display()))
-                .why("reports are UTF-8 text, and name it")
-                .fix("rename it");
-            *found = Found::Unusable(path.clone(), Failure::invalid(problem));
-        }
-    }
-    let mut seen = HashSet::new();
-    found.retain(|found| match found {
-        Found::Scenario(path) => seen.insert(identity(path)),
-        Found::Unusable(..) => true,
-    });
-    if found.is_empty() {
+    if collected.found.is_empty() {
         let named: Vec<_> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
         let problem = Problem::error(format!("no scenario in {}", named.join(" and ")))
             .why("a folder means every `*.toml` file below it that has the key `format`")
             .fix("name a scenario file, or a folder that holds one");
-        return Err(Failure::invalid(problem));
+        let mut failure = Failure::invalid(problem);
+        failure.problems.extend(collected.notes);
+        return Err(failure);
     }
-    Ok(found)
+    Ok(collected)
 }
 
-/// The same file, written in two ways, is one scenario. Its folder counts, not where a symbolic link leads: paths in a
-/// scenario are relative to where it was found.
+/// The same file, written in two ways, is one scenario.
 fn identity(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (fs::canonicalize(folder), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_path_buf(),
+    if is_standard_input(path) {
+        return PathBuf::from("-");
     }
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Everything below a folder, sorted by path.
-fn below(folder: &Path, found: &mut Vec<Found>) {
-    let mut here = Vec::new();
-    walk(folder, &mut HashSet::new(), &mut here);
-    here.sort_by(|one, other| path_of(one).cmp(path_of(other)));
-    found.append(&mut here);
-}
-
-fn path_of(found: &Found) -> &Path {
-    match found {
-        Found::Scenario(path) | Found::Unusable(path, _) => path,
-    }
-}
-
-/// `entered`: the real paths of the folders that have been looked at, so that symbolic links neither lead in circles nor
-/// to the same scenario twice. Entries are taken by name, so that it doesn't depend on the file system which link counts.
-fn walk(folder: &Path, entered: &mut HashSet<PathBuf>, found: &mut Vec<Found>) {
-    match entries(folder, entered) {
-        Ok(paths) => paths.iter().for_each(|path| look_at(path, entered, found)),
-        Err(error) => found.push(unusable(folder, "can't read the folder", &error)),
-    }
-}
-
-/// What is in a folder, sorted; nothing where it has been looked at before.
-fn entries(folder: &Path, entered: &mut HashSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
-    if !entered.insert(fs::canonicalize(folder)?) {
-        return Ok(Vec::new());
-    }
-    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn look_at(path: &Path, entered: &mut HashSet<PathBuf>, found: &mut Vec<Found>) {
-    let toml = path.extension().is_some_and(|extension| extension == "toml");
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => walk(path, entered, found),
-        Ok(metadata) if toml && metadata.is_file() => match has_format(path) {
-            Ok(true) => found.push(Found::Scenario(path.to_path_buf())),
-            Ok(false) => {}
-            Err(error) => found.push(unusable(path, "can't read", &error)),
-        },
-        Err(error) if toml => found.push(unusable(path, "can't read", &error)),
-        // Something that is no scenario by its name or its kind, be it there or a dangling link.
-        Ok(_) | Err(_) => {}
-    }
-}
-
-/// Whether `format` stands before the first table. Looked for line by line, so that a scenario with a mistake in its TOML
-/// is still found, and reported.
-fn has_format(path: &Path) -> io::Result<bool> {
-    for line in BufReader::new(fs::File::open(path)?).split(b'\n') {
-        let line = line?;
-        let line = line.trim_ascii_start();
-        if line.starts_with(b"[") {
-            return Ok(false);
+impl Collected {
+    /// Adds a scenario that was not found before.
+    fn add(&mut self, path: &Path, load: impl FnOnce(&Path) -> Result<ScenarioText>) {
+        if !self.seen.insert(identity(path)) {
+            return;
         }
-        let key = [&b"format"[..], b"\"format\"", b"'format'"].into_iter().find_map(|key| line.strip_prefix(key));
-        if key.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"=")) {
-            return Ok(true);
+        let text = if path.to_str().is_some() {
+            load(path)
+        } else {
+            let problem = Problem::error(format!("the path `{}` is not UTF-8", path.display()))
+                .why("reports are UTF-8 text, and name it")
+                .fix("rename it");
+            Err(Failure::invalid(problem))
+        };
+        self.found.push(Found { path: path.to_path_buf(), text });
+    }
+
+    fn unusable(&mut self, path: &Path, what: &str, error: &io::Error) {
+        let problem = Problem::error(format!("{what} `{}`", path.display())).why(error.to_string());
+        self.found.push(Found { path: path.to_path_buf(), text: Err(Failure::invalid(problem)) });
+    }
+
+    fn passed_over(&mut self, path: &Path, why: &str, fix: &str) {
+        self.notes.push(Problem::warning(format!("`{}` is not run", path.display())).why(why).fix(fix));
+    }
+
+    /// Everything below a folder, sorted by path.
+    fn walk(&mut self, folder: &Path) {
+        match self.entries(folder) {
+            Ok(paths) => paths.iter().for_each(|path| self.look_at(path)),
+            Err(error) => self.unusable(folder, "can't read the folder", &error),
         }
     }
-    Ok(false)
-}
 
-fn unusable(path: &Path, what: &str, error: &io::Error) -> Found {
-    let problem = Problem::error(format!("{what} `{}`", path.display())).why(error.to_string());
-    Found::Unusable(path.to_path_buf(), Failure::invalid(problem))
+    /// What is in a folder, sorted; nothing where it has been looked at before.
+    fn entries(&mut self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        if !self.entered.insert(fs::canonicalize(folder)?) {
+            return Ok(Vec::new());
+        }
+        let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn look_at(&mut self, path: &Path) {
+        let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.walk(path),
+            Ok(metadata) if is_toml && metadata.is_file() => self.look_into(path),
+            Ok(_) if is_toml => self.passed_over(path, "it is no regular file", "name it itself if it is a scenario"),
+            Err(error) if is_toml => self.unusable(path, "can't read", &error),
+            // Something that is no scenario by its name, be it there or a dangling link.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn look_into(&mut self, path: &Path) {
+        let bytes = match read_bytes(path) {
+            Ok(bytes) => bytes,
+            Err(failure) => return self.add(path, |_| Err(failure)),
+        };
+        match Looks::of(&bytes) {
+            Looks::Scenario => self.add(path, |path| ScenarioText::of_bytes(path, bytes)),
+            Looks::Doubtful => self.passed_over(
+                path,
+                "it has `[capture]`, but not `format`, and tables that no scenario has",
+                "if it is a scenario, write `format = 1` on its first line",
+            ),
+            Looks::Other => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -161,10 +165,11 @@ mod tests {
         /// What is found, relative to the folder; `!` in front of what can't be used.
         fn found(&self) -> Vec<String> {
             let relative = |path: &Path| path.strip_prefix(&self.0).unwrap().display().to_string();
-            let found = scenarios(std::slice::from_ref(&self.0)).unwrap();
-            let names = found.iter().map(|found| match found {
-                Found::Scenario(path) => relative(path),
-                Found::Unusable(path, _) => format!("!{}", relative(path)),
+            let collected = scenarios(std::slice::from_ref(&self.0)).unwrap();
+            let names = collected.found.iter().map(|found| match &found.text {
+                Ok(text) if text.path() == found.path => relative(&found.path),
+                Ok(text) => panic!("{} is not {}", text.path().display(), found.path.display()),
+                Err(_) => format!("!{}", relative(&found.path)),
             });
             names.collect()
         }
@@ -198,6 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn what_plainly_is_a_scenario_is_found_and_what_may_be_one_is_named() {
+        let folder = Folder::new("plain");
+        folder.file("a.toml", "fromat = 1\n[capture]\nfile = \"a\"\n").file("B.TOML", "format = 1\n");
+        folder.file("c.toml", "[capture]\nlimit = 3\n[logging]\n").file("d.txt", "[capture]\n");
+        let utf16: Vec<u8> = "\u{feff}format = 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        fs::write(folder.0.join("e.toml"), utf16).unwrap();
+        std::os::unix::fs::symlink("f.toml", folder.0.join("f.toml")).unwrap();
+        assert_eq!(folder.found(), ["B.TOML", "a.toml", "!e.toml", "!f.toml"]);
+        let notes = scenarios(std::slice::from_ref(&folder.0)).unwrap().notes;
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].what.ends_with("c.toml` is not run"));
+    }
+
+    #[test]
+    fn a_link_to_a_scenario_beside_it_is_the_same_scenario() {
+        let folder = Folder::new("beside");
+        folder.file("b.toml", "format = 1\n");
+        std::os::unix::fs::symlink("b.toml", folder.0.join("a.toml")).unwrap();
+        assert_eq!(folder.found(), ["a.toml"]);
+    }
+
+    #[test]
     fn a_link_back_to_a_folder_above_ends() {
         let folder = Folder::new("loop");
         folder.file("a/one.toml", "format = 1\n");
@@ -226,13 +253,13 @@ mod tests {
         let folder = Folder::new("twice");
         folder.file("one.toml", "format = 1\n");
         let paths = [folder.0.clone(), folder.0.join("one.toml"), folder.0.join("./one.toml")];
-        assert_eq!(scenarios(&paths).unwrap().len(), 1);
+        assert_eq!(scenarios(&paths).unwrap().found.len(), 1);
     }
 
     #[test]
     fn a_path_that_is_not_there_is_an_invalid_scenario() {
         let found = scenarios(&[PathBuf::from("no-such.toml")]).unwrap();
-        let [Found::Unusable(path, failure)] = found.as_slice() else { panic!("{found:?}") };
+        let [Found { path, text: Err(failure) }] = found.found.as_slice() else { panic!("{found:?}") };
         assert_eq!(path, Path::new("no-such.toml"));
         assert_eq!(failure.problems[0].what, "can't find `no-such.toml`");
     }

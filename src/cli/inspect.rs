@@ -8,6 +8,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Reader;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::file::{Claim, Claims};
 use crate::inspect;
 use crate::report::inspection;
 
@@ -36,6 +37,7 @@ pub(super) struct Arguments {
 /// Prints what one pass finds, also if it ends early.
 pub(super) fn inspect(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
+    Claims::new(vec![Claim::new(&arguments.capture, "the capture")])?;
     let (found, failure) = inspect::inspect(&mut Reader::open(&arguments.capture)?);
     if arguments.json {
         let json = serde_json::to_string_pretty(&found);

@@ -42,7 +42,7 @@ Exit status:
   1  an expectation was not met
   2  usage, or a scenario or capture that can't be used
   3  a precondition is not met, or a permission is missing
-  4  the system failed while running
+  4  the system failed while running, or the run was interrupted
   Of several scenarios the highest counts.";
 
 /// Replay a packet capture against your receiver, and learn which packets were lost, where, and why.

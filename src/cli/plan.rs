@@ -11,6 +11,7 @@ use super::terminal::Terminal;
 use super::{entries, fates};
 use crate::diagnostic::{Problem, Result, Severity};
 use crate::execute::{self, machine};
+use crate::file::Claims;
 use crate::plan::fate::{End, Site};
 use crate::plan::{Plan, survey};
 use crate::scenario::pacing::Rate;
@@ -22,7 +23,7 @@ use crate::scenario::{self, Scenario};
 /// Needs no privilege.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The scenario.
+    /// The scenario; `-` is standard input.
     scenario: PathBuf,
     /// Take this interface of this machine for the receiver, with the addresses, routes, sysctls and sockets that are there.
     #[arg(long, value_name = "NAME")]
@@ -60,6 +61,7 @@ struct Planned {
 
 fn planned(arguments: &Arguments) -> Result<Planned> {
     let scenario = scenario::read(&arguments.scenario)?;
+    Claims::new(scenario.inputs())?;
     // Nothing is sent, so nobody has to allow the interface; without it the MTU isn't known, and "sender" has no MAC.
     let named = match &scenario.site {
         SiteWords::Target { interface } => vec![interface.value.clone()],

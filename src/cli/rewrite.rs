@@ -1,7 +1,7 @@
 //! `restage rewrite`: write the rewritten capture, without sending anything.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -11,8 +11,10 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::file::{Claim, Claims, descriptor};
+use crate::lab::signals::leave_no_unfinished_file;
 use crate::plan::{Selector, behind_tags, nothing_selected, pass, roles};
-use crate::rewrite::{Output as Destination, Rewriter, Selected, rewrite_file};
+use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario;
 use crate::scenario::site::SiteWords;
 
@@ -27,7 +29,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The scenario.
+    /// The scenario; `-` is standard input.
     scenario: PathBuf,
     /// The file to write, .pcap or .pcapng, each also with .gz or .zst; `-` is standard output, in the format of the input.
     #[arg(long, short, value_name = "OUT")]
@@ -39,7 +41,7 @@ pub(super) struct Arguments {
 
 /// Rewrites one capture.
 pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
-    let to_stdout = arguments.output.as_os_str() == "-";
+    let to_stdout = arguments.output.as_os_str() == "-" || descriptor(&arguments.output) == Some(1);
     if to_stdout && arguments.json {
         return Err(Failure::invalid(
             Problem::error("`--json` and `--output -` exclude each other")
@@ -48,6 +50,12 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         ));
     }
     let scenario = scenario::read(&arguments.scenario)?;
+    let mut claims = Claims::new(scenario.inputs().into_iter().chain(scenario.snapshot()).collect())?;
+    let output = if to_stdout { Path::new("/dev/stdout") } else { &arguments.output };
+    if !to_stdout {
+        claims.write(vec![Claim::new(output, "--output")])?;
+    }
+    leave_no_unfinished_file()?;
     let rewriter = Rewriter::compile(&scenario.rewrite, &roles(&scenario, None))?;
     // A file has no MTU, unless the scenario says so.
     let mtu = match &scenario.site {
@@ -55,16 +63,10 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         SiteWords::Target { .. } => None,
     };
     let mut selector = Selector::new(&scenario, mtu)?.refusing_oversize();
-    let destination = if to_stdout { Destination::Stdout } else { Destination::Path(&arguments.output) };
     let mut select =
         |frame: &Frame<'_>| selector.takes(frame).map(|taken| if taken { Selected::Yes } else { Selected::No });
-    let summary = rewrite_file(
-        &scenario.capture.files,
-        &destination,
-        &mut select,
-        &pass(&scenario, &rewriter, mtu),
-        &scenario.source,
-    )?;
+    let summary =
+        rewrite_file(&scenario.capture.files, output, &mut select, &pass(&scenario, &rewriter, mtu), &scenario.source)?;
     let counts = selector.counts;
     if summary.written == 0 {
         return Err(nothing_selected(&scenario, counts, &selector.left_out));

@@ -3,7 +3,6 @@
 //! Results are printed as they come in; the stories of what did not pass stand at the end, in the order in which the
 //! scenarios were given, and the summary last, where a reader looks first.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::file::{Claim, Claims, Replacement, is_stream};
 use crate::lab::program;
 use crate::lab::signals::await_status_requests;
 use crate::lab::work;
@@ -24,7 +24,7 @@ use crate::lab::worker::{Job, News, Next, Notice, supervise};
 use crate::outcome::{Outcome, Report, Verdict};
 use crate::report::progress::Progress;
 use crate::report::{Destination, github, json, junit, save, text};
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Scenario, ScenarioText};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +38,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Scenario files, and folders: every *.toml below them that has `format`.
+    /// Scenario files, and folders: every *.toml below them that has `format`; `-` is standard input.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Scenarios that run side by side; by default as many as there are processors.
@@ -75,8 +75,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     let reports = Reports::new(arguments)?;
     work::sweep()?;
     let began = Instant::now();
-    let (mut board, jobs) = prepare(collect::scenarios(&arguments.paths)?, arguments);
+    let collected = collect::scenarios(&arguments.paths)?;
+    let (mut board, jobs) = prepare(collected.found, arguments, &reports)?;
     let mut show = Show::new(&board, &reports, terminal);
+    show.errors.problems(&collected.notes);
     for outcome in board.outcomes() {
         show.ended(&outcome);
     }
@@ -120,34 +122,50 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     Ok(status)
 }
 
-/// Reads the scenarios: those that a worker shall run become jobs, the others have their outcome already.
-fn prepare(found: Vec<Found>, arguments: &Arguments) -> (Board, Vec<Job>) {
+/// Checks the scenarios: those that a worker shall run become jobs, the others have their outcome already.
+///
+/// # Errors
+/// A report can't be written, or would overwrite something that is read.
+fn prepare(found: Vec<Found>, arguments: &Arguments, reports: &Reports) -> Result<(Board, Vec<Job>)> {
+    let checked: Vec<_> = found
+        .into_iter()
+        .map(|Found { path, text }| {
+            let checked = text.and_then(|text| Ok((refuse_standard_input(scenario::check(&text)?)?, text)));
+            (path, checked)
+        })
+        .collect();
+    let scenarios = || checked.iter().filter_map(|(_, checked)| Some(&checked.as_ref().ok()?.0));
+    let mut inputs: Vec<_> = checked.iter().map(|(path, _)| Claim::new(path, "the scenario")).collect();
+    inputs.extend(scenarios().flat_map(Scenario::inputs));
+    if !arguments.update_snapshots {
+        inputs.extend(scenarios().filter_map(Scenario::snapshot));
+    }
+    let mut claims = Claims::new(inputs)?;
+    claims.write(reports.claims())?;
+    reports.try_out()?;
+    let folder = reports.folder();
     let mut board = Board::default();
     let mut jobs = Vec::new();
-    let mut kept = HashMap::new();
-    for found in found {
-        let (path, read) = match found {
-            Found::Scenario(path) => {
-                let read = scenario::read(&path).and_then(refuse_standard_input);
-                let read = read.and_then(|scenario| refuse_kept_twice(scenario, &mut kept));
-                (path, read)
-            }
-            Found::Unusable(path, failure) => (path, Err(failure)),
-        };
-        match read {
+    for (path, checked) in checked {
+        let checked = checked.and_then(|(scenario, text)| {
+            let snapshot = scenario.snapshot().filter(|_| arguments.update_snapshots);
+            claims.write(snapshot.into_iter().chain(scenario.kept(folder)).collect())?;
+            Ok((scenario, text))
+        });
+        match checked {
             Err(failure) => board.unusable(&path, failure),
-            Ok(scenario) => {
+            Ok((scenario, text)) => {
                 let absent = absent(&scenario);
                 if absent.is_empty() {
                     let index = board.waiting(&scenario.name, &path);
-                    jobs.push(job(index, &path, arguments));
+                    jobs.push(job(index, &text, folder, arguments)?);
                 } else {
                     board.skipped(&scenario.name, &path, &absent);
                 }
             }
         }
     }
-    (board, jobs)
+    Ok((board, jobs))
 }
 
 /// Standard input is nobody's file: the worker, a process of its own, reads the capture, and more than once.
@@ -161,49 +179,29 @@ fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
     ))
 }
 
-/// Two scenarios of one run would keep what arrived in the same file.
-fn refuse_kept_twice(scenario: Scenario, kept: &mut HashMap<PathBuf, String>) -> Result<Scenario> {
-    let Some(keep) = &scenario.receiver.keep else { return Ok(scenario) };
-    if let Some(other) = kept.insert(keep.value.clone(), scenario.name.clone()) {
-        return Err(Failure::invalid(
-            Problem::error(format!("`{}` is kept by the scenario `{other}` already", keep.value.display()))
-                .at(&scenario.source, keep.span.clone())
-                .why("all that a run keeps goes to the report's folder")
-                .fix(format!("name another file, like \"{}/arrived.pcapng\"", scenario.name)),
-        ));
-    }
-    Ok(scenario)
-}
-
 /// The programs that the scenario requires and this machine lacks.
 fn absent(scenario: &Scenario) -> Vec<&str> {
     let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
     commands.filter(|command| program::find(command).is_none()).collect()
 }
 
-/// The folder of the JSON report, or else of the JUnit report.
-fn report_folder(arguments: &Arguments) -> Option<&Path> {
-    let reports = [&arguments.report_json, &arguments.report_junit].into_iter().flatten();
-    let mut files = reports.filter(|path| path.as_os_str() != "-");
-    files.next()?.parent().filter(|folder| !folder.as_os_str().is_empty())
-}
-
-fn job(index: usize, path: &Path, arguments: &Arguments) -> Job {
+fn job(index: usize, text: &ScenarioText, folder: &Path, arguments: &Arguments) -> Result<Job> {
     let mut words = Vec::new();
     for interface in &arguments.allow_interface {
         words.extend([OsString::from("--allow-interface"), OsString::from(interface)]);
     }
-    if let Some(folder) = report_folder(arguments) {
-        words.extend([OsString::from("--report-folder"), folder.as_os_str().to_owned()]);
-    }
+    words.extend([OsString::from("--report-folder"), folder.as_os_str().to_owned()]);
     if arguments.update_snapshots {
         words.push(OsString::from("--update-snapshots"));
     }
     words.extend([OsString::from("--evidence"), OsString::from(arguments.evidence.word())]);
-    // A path may begin with a dash.
-    words.extend([OsString::from("--"), path.as_os_str().to_owned()]);
+    let input = serde_json::to_string(text);
+    let input = input.map_err(|error| {
+        let what = format!("can't hand `{}` to a worker", text.path().display());
+        Failure::invalid(Problem::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8"))
+    })?;
     // Planning a large capture takes its time: only the plan says how long the run may take.
-    Job { index, arguments: words, limit: None }
+    Ok(Job { index, arguments: words, input, limit: None })
 }
 
 /// What the terminal shows while workers run.
@@ -243,7 +241,7 @@ impl Show {
 }
 
 fn has_story(outcome: &Outcome) -> bool {
-    !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped)
+    !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped | Verdict::NotRun)
 }
 
 /// What stands below the lines: the stories, and the summary.
@@ -268,10 +266,8 @@ impl Reports {
     fn new(arguments: &Arguments) -> Result<Self> {
         let destination = |path: &Option<PathBuf>| path.as_deref().map(Destination::from);
         let reports = Self { json: destination(&arguments.report_json), junit: destination(&arguments.report_junit) };
-        if let (Some(json), Some(junit)) = (&reports.json, &reports.junit)
-            && json == junit
-        {
-            let problem = Problem::error("both reports go to the same place").fix("give one of them another file");
+        if reports.json == Some(Destination::Stdout) && reports.junit == Some(Destination::Stdout) {
+            let problem = Problem::error("both reports go to standard output").fix("write one of them to a file");
             return Err(Failure::invalid(problem));
         }
         for destination in [&reports.json, &reports.junit].into_iter().flatten() {
@@ -287,18 +283,40 @@ impl Reports {
         Ok(reports)
     }
 
+    /// The reports that are files, each with the word that asks for it.
+    fn files(&self) -> impl Iterator<Item = (&Path, &'static str)> {
+        [(&self.json, "--report-json"), (&self.junit, "--report-junit")].into_iter().filter_map(|(report, word)| {
+            match report {
+                Some(Destination::File(path)) => Some((path.as_path(), word)),
+                Some(Destination::Stdout) | None => None,
+            }
+        })
+    }
+
+    /// Where what is kept goes: the folder of the JSON report, or else of the JUnit report, or else the current one.
+    fn folder(&self) -> &Path {
+        let folder = self.files().find(|(path, _)| !is_stream(path)).and_then(|(path, _)| path.parent());
+        folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        self.files().map(|(path, word)| Claim::new(path, format!("the report of {word}"))).collect()
+    }
+
+    /// A report that can't be written is found before anything is sent.
+    fn try_out(&self) -> Result<()> {
+        self.files().try_for_each(|(path, _)| Replacement::try_out(path))
+    }
+
     fn on_stdout(&self) -> bool {
         [&self.json, &self.junit].into_iter().flatten().any(|destination| *destination == Destination::Stdout)
     }
 
     fn save(&self, scenarios: Vec<Outcome>, elapsed: f64) -> Result<()> {
         let report = Report { format: 1, scenarios };
-        if let Some(destination) = &self.json {
-            save(destination, &json::text(&report)?)?;
-        }
-        if let Some(destination) = &self.junit {
-            save(destination, &junit::text(&report, elapsed)?)?;
-        }
-        Ok(())
+        let json = self.json.as_ref().map_or(Ok(()), |place| save(place, &json::text(&report)?));
+        // One that can't be written takes the other one with it no more than the run.
+        let junit = self.junit.as_ref().map_or(Ok(()), |place| save(place, &junit::text(&report, elapsed)?));
+        json.and(junit)
     }
 }

@@ -6,7 +6,7 @@
 //! | 1 | an expectation was not met |
 //! | 2 | usage, or a scenario or capture that can't be used |
 //! | 3 | a precondition is not met, or a permission is missing |
-//! | 4 | the system failed while running |
+//! | 4 | the system failed while running, or the run was interrupted |
 //!
 //! Of several the highest wins.
 
@@ -49,7 +49,7 @@ impl Status {
             (Verdict::Fail, _) => Self::Fail,
             (Verdict::Invalid, _) => Self::Invalid,
             (Verdict::Blocked, _) | (Verdict::Skipped, Skipped::Blocked) => Self::Blocked,
-            (Verdict::Error, _) => Self::Error,
+            (Verdict::NotRun | Verdict::Error, _) => Self::Error,
         }
     }
 }

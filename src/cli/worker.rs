@@ -11,17 +11,15 @@ use crate::evidence::Evidence;
 use crate::execute::{self, Session};
 use crate::expect::{self, Snapshots};
 use crate::figures::duration;
-use crate::lab::worker::watch_parent;
+use crate::lab::parent::{job, watch_parent};
 use crate::ledger;
 use crate::outcome::{Event, Outcome, Replay, Verdict};
 use crate::plan;
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Scenario, ScenarioText};
 
 /// What the command line of a run says to its workers.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The scenario.
-    scenario: std::path::PathBuf,
     /// Real interfaces that may be sent on.
     #[arg(long = "allow-interface")]
     allow_interface: Vec<String>,
@@ -47,16 +45,24 @@ pub(super) fn run(arguments: &Arguments) -> Status {
             .and_then(|()| stdout.write_all(b"\n"));
         let _ = stdout.flush();
     };
-    let mut outcome = match scenario::read(&arguments.scenario) {
-        Ok(scenario) => run_scenario(&scenario, arguments, &mut tell)
-            .unwrap_or_else(|failure| refused(&scenario.name, &arguments.scenario, failure)),
-        Err(failure) => {
-            refused(&arguments.scenario.file_stem().unwrap_or_default().to_string_lossy(), &arguments.scenario, failure)
+    let mut outcome = match job().and_then(|job| scenario::check(&text(&job)?)) {
+        Ok(scenario) => {
+            let path = scenario.source.path.clone();
+            run_scenario(&scenario, arguments, &mut tell)
+                .unwrap_or_else(|failure| refused(&scenario.name, &path, failure))
         }
+        // The parent has checked it, and knows its name.
+        Err(failure) => refused("", Path::new(""), failure),
     };
     outcome.seconds = begun.elapsed().as_secs_f64();
     tell(Event::Ended { outcome: Box::new(outcome) });
     Status::Pass
+}
+
+/// The scenario that the parent has read.
+fn text(job: &str) -> Result<ScenarioText> {
+    serde_json::from_str(job)
+        .map_err(|error| Failure::error(Problem::error("the parent gave no scenario").why(error.to_string())))
 }
 
 /// From a legal scenario to its outcome.
@@ -81,25 +87,34 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         tapping: arguments.evidence.into(),
     };
     let executed = execute::execute(scenario, &mut plan, &mut session);
-    // Whatever it came to: an application that was stopped before it listened did not fail to.
-    if parent.parent_is_gone() {
-        return Err(Failure::error(
-            Problem::error("interrupted").why("the run was asked to stop before this scenario had ended"),
-        ));
-    }
-    let evidence = executed?;
+    let interrupted = parent.parent_is_gone();
+    let evidence = match executed {
+        // Whatever it came to: an application that was stopped before it listened did not fail to.
+        Err(_) if interrupted => return Err(Failure::error(interruption().why("nothing was sent yet"))),
+        executed => executed?,
+    };
     if evidence.sending.limited {
         // What the limit left out was never selected.
         plan.cut_to(scenario, evidence.sending.tried)?;
     }
     let mut ledger = ledger::account(scenario, &plan, &evidence);
+    if interrupted {
+        let why = "the run was asked to stop before this scenario had ended; nothing is judged, the ledger is what was seen until then";
+        return Ok(Outcome {
+            problems: vec![interruption().why(why)],
+            replay: Some(figures(&evidence)),
+            ledger: Some(ledger),
+            application: evidence.application,
+            ..outcome(&scenario.name, &scenario.source.path, Verdict::Error)
+        });
+    }
     if let Some(contradiction) = ledger::contradiction(&ledger) {
         return Ok(Outcome {
             problems: vec![does_not_add_up(&contradiction, &evidence)],
             replay: Some(figures(&evidence)),
             ledger: Some(ledger),
             application: evidence.application,
-            ..outcome(&scenario.name, &arguments.scenario, Verdict::Error)
+            ..outcome(&scenario.name, &scenario.source.path, Verdict::Error)
         });
     }
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
@@ -124,8 +139,12 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         checks,
         application: evidence.application,
         problems,
-        ..outcome(&scenario.name, &arguments.scenario, verdict)
+        ..outcome(&scenario.name, &scenario.source.path, verdict)
     })
+}
+
+fn interruption() -> Problem {
+    Problem::error("interrupted")
 }
 
 /// A mistake in restage: no verdict can stand on such a ledger.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
 use crate::lab::capabilities::Capabilities;
-use crate::lab::worker::ParentWatch;
+use crate::lab::parent::ParentWatch;
 use crate::outcome::{Event, Tapping};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -92,7 +92,8 @@ pub fn execute(scenario: &Scenario, plan: &mut Plan, session: &mut Session<'_>) 
         rate => replay_for(scenario, plan, rate, &Extent::default(), &|| {}, &site, &mut receiver, session)?,
     };
     evidence.incidents.extend(preconditions.drift(scenario, &site, session.capabilities));
-    receiver.stop(scenario, &mut evidence)?;
+    session.phase("stop");
+    receiver.stop(scenario, session, &mut evidence)?;
     evidence.incidents.extend(preconditions.drift_of_firewall(scenario, plan, &site));
     session.phase("judge");
     output::collect(scenario, &site, &receiver, session, &mut evidence)?;

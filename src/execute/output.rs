@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Session;
 use super::receiver::{Receiver, create};
@@ -20,19 +20,26 @@ use crate::scenario::expect::OutputFrom;
 const MOST_BYTES: u64 = 64 << 20;
 /// How long a command has, whatever the run's limit leaves.
 const LEAST: Duration = Duration::from_secs(10);
+/// How often it is looked whether the run is interrupted meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs the commands and reads the files, in the receiver's namespace, after the application has stopped.
 pub(super) fn collect(
     scenario: &Scenario,
     site: &Site,
     receiver: &Receiver,
-    session: &Session<'_>,
+    session: &mut Session<'_>,
     evidence: &mut Evidence,
 ) -> Result<()> {
+    if session.parent.parent_is_gone() {
+        return Ok(());
+    }
     let Some(folder) = receiver.folder() else { return Ok(()) };
     for check in &scenario.expect.command {
+        // Each has its time.
+        session.phase("judge");
         let words: Vec<String> = check.run.value.iter().map(|word| site.fill(word, folder.work())).collect();
-        evidence.commands.push(run(&words, site, folder, session.left().max(LEAST))?);
+        evidence.commands.push(run(&words, site, folder, session)?);
     }
     for check in &scenario.expect.output {
         evidence.outputs.push(match &check.from.value {
@@ -52,7 +59,7 @@ fn read(path: &Path) -> Output {
     }
 }
 
-fn run(words: &[String], site: &Site, folder: &WorkFolder, limit: Duration) -> Result<Output> {
+fn run(words: &[String], site: &Site, folder: &WorkFolder, session: &Session<'_>) -> Result<Output> {
     let failed = |why: String| Ok(Output { failure: Some(why), ..Output::default() });
     let Some((name, arguments)) = words.split_first() else { return failed("the command is empty".to_owned()) };
     let Some(path) = program::find(name) else {
@@ -68,9 +75,16 @@ fn run(words: &[String], site: &Site, folder: &WorkFolder, limit: Duration) -> R
         stdout: create(&stdout)?,
         stderr: create(&stderr)?,
     })?;
-    let Some(ended) = running.wait(limit)? else {
-        let _ = running.stop(9, Duration::from_secs(1));
-        return failed(format!("it did not end within {:.0} s, and was killed", limit.as_secs_f64()));
+    let limit = session.left().max(LEAST);
+    let begun = Instant::now();
+    let ended = loop {
+        if let Some(ended) = running.wait(LOOK)? {
+            break ended;
+        }
+        if begun.elapsed() >= limit || session.parent.parent_is_gone() {
+            let _ = running.stop(9, Duration::from_secs(1));
+            return failed(format!("it did not end within {:.0} s, and was killed", begun.elapsed().as_secs_f64()));
+        }
     };
     let status = match ended {
         Ended::Exited(status) => Some(status),

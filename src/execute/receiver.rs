@@ -24,6 +24,8 @@ const READY: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(2);
 /// How long it has to end after its stop signal.
 const GRACE: Duration = Duration::from_secs(5);
+/// The same where the run is interrupted, and somebody waits.
+const HASTY_GRACE: Duration = Duration::from_secs(1);
 /// How much of its output a report holds.
 const TAIL: usize = 4096;
 
@@ -103,7 +105,8 @@ impl Receiver {
     }
 
     /// Stops the application, and says how it ended.
-    pub(super) fn stop(&mut self, scenario: &Scenario, evidence: &mut Evidence) -> Result<()> {
+    pub(super) fn stop(&mut self, scenario: &Scenario, session: &Session<'_>, evidence: &mut Evidence) -> Result<()> {
+        let grace = if session.parent.parent_is_gone() { HASTY_GRACE } else { GRACE };
         let early = self.has_ended()?;
         let Kind::Application { running, command, ended } = &mut self.kind else { return Ok(()) };
         let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
@@ -126,12 +129,12 @@ impl Receiver {
                 ended.to_string()
             }
             None => {
-                let stopped = running.stop(scenario.receiver.stop, GRACE)?;
+                let stopped = running.stop(scenario.receiver.stop, grace)?;
                 if stopped.killed {
                     evidence.incidents.push(
                         incident(format!(
                             "the application did not end within {} s of its stop signal, and was killed",
-                            GRACE.as_secs()
+                            grace.as_secs()
                         ))
                         .why(format!("signal {} was sent to it", scenario.receiver.stop))
                         .fix("choose the signal that it ends with: `[receiver] stop = \"SIGINT\"`"),

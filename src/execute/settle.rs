@@ -20,6 +20,8 @@ use crate::scenario::site::SiteWords;
 /// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that
 /// loads its data first reads late.
 const UNREAD: Duration = Duration::from_secs(10);
+/// How long is waited, where the run is over, for what was sent last.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
 /// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
 const TIMER_SLACK: Duration = Duration::from_millis(500);
 
@@ -54,7 +56,8 @@ pub(super) fn settle(
         let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
         let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
         let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
-        let over = session.is_over();
+        // What was sent last is on its way for a moment.
+        let over = session.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
         if done || over || told.elapsed() >= TELL {
             told = Instant::now();
             let arrived = observer.observes().then_some(last.arrived);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::diagnostic::{At, Failure, Problem, Result, read_source};
+use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::file::read_source;
 use crate::lab::capabilities::Capabilities;
 use crate::lab::namespace::{self, Namespace};
 use crate::lab::network::{Lab, LabPlan, LabRoutes};

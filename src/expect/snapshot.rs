@@ -7,7 +7,8 @@ use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 
 use super::line;
-use crate::diagnostic::Problem;
+use crate::diagnostic::{Problem, Result};
+use crate::file::{Replacement, unwritable};
 use crate::outcome::{Check, CheckId};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -31,14 +32,12 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, snapshots: Snapshots) -> O
         format!("# The rewritten frames of {}, written by `restage run --update-snapshots`.\n{listing}", scenario.name);
     let shown = path.value.display();
     let problem = match snapshots {
-        Snapshots::Update => write(&path.value, &text)
-            .err()
-            .map(|error| Problem::error(format!("can't write the snapshot `{shown}`")).why(error.to_string())),
+        Snapshots::Update => write(&path.value, &text).err().and_then(|failure| failure.problems.into_iter().next()),
         Snapshots::Compare => match std::fs::read_to_string(&path.value) {
-            Ok(reviewed) if reviewed == text => None,
+            Ok(reviewed) if frames(&reviewed) == listing => None,
             Ok(reviewed) => Some(
                 Problem::error(format!("the rewritten frames are not those of `{shown}`"))
-                    .why(difference(&reviewed, &text))
+                    .why(difference(frames(&reviewed), listing))
                     .fix("if the new frames are right, run with `--update-snapshots` and review the difference in git"),
             ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
@@ -61,14 +60,20 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, snapshots: Snapshots) -> O
     })
 }
 
-/// Writes beside, then renames.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+/// The listing in a snapshot: whose frames they are is another matter, since a scenario may be read under another name.
+fn frames(snapshot: &str) -> &str {
+    match snapshot.split_once('\n') {
+        Some((first, frames)) if first.starts_with("# The rewritten frames of ") => frames,
+        _ => snapshot,
     }
-    let beside = path.with_extension("snap.new");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(&beside, path)
+}
+
+/// The folders above it are made.
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| unwritable(path, &error))?;
+    }
+    Replacement::write(path, text)
 }
 
 fn difference(reviewed: &str, now: &str) -> String {

@@ -11,6 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::file;
+
 /// One thing that must not be left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Leftover {
@@ -18,8 +20,6 @@ pub(crate) enum Leftover {
     Init(u32),
     /// A work folder.
     Folder(PathBuf),
-    /// A file that isn't written to its end.
-    File(PathBuf),
 }
 
 static REGISTER: Mutex<Vec<Leftover>> = Mutex::new(Vec::new());
@@ -49,14 +49,15 @@ impl Drop for Registered {
     }
 }
 
-/// Kills every application, waits until it is gone, and removes every work folder. What can't be removed is swept by the
+/// Kills every application, waits until it is gone, and removes every work folder and every file that is not complete. What can't be removed is swept by the
 /// next run.
 pub(super) fn clear() {
+    file::discard_unfinished();
     // Kept locked: nothing new is to be started, and the process ends next.
     let register = register();
     let inits = register.iter().filter_map(|entry| match entry {
         Leftover::Init(pid) => Some(Pid::from_raw(pid.cast_signed())),
-        Leftover::Folder(_) | Leftover::File(_) => None,
+        Leftover::Folder(_) => None,
     });
     for init in inits.clone() {
         let _ = kill(init, Signal::SIGKILL);
@@ -67,7 +68,6 @@ pub(super) fn clear() {
     for entry in register.iter() {
         let _ = match entry {
             Leftover::Folder(folder) => fs::remove_dir_all(folder),
-            Leftover::File(file) => fs::remove_file(file),
             Leftover::Init(_) => Ok(()),
         };
     }

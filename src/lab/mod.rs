@@ -24,6 +24,7 @@ pub(crate) mod leftover;
 mod link;
 pub mod namespace;
 pub mod network;
+pub mod parent;
 pub mod polling;
 pub mod program;
 pub mod ruleset;

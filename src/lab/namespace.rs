@@ -107,6 +107,14 @@ impl Namespace {
             .map_err(|errno| Failure::system("can't look at a network namespace", &errno.into()))
     }
 
+    /// Whether the calling thread is in it.
+    ///
+    /// # Errors
+    /// When that can't be asked.
+    pub(super) fn is_current(&self) -> Result<bool> {
+        Ok(Self::current()?.inode()? == self.inode()?)
+    }
+
     /// Runs `work` inside the namespace, on a thread that ends with it; the caller stays where it is. Sockets opened there
     /// belong to the namespace for ever, and may be used from anywhere. A panic of `work` goes on in the caller.
     ///
@@ -119,11 +127,15 @@ impl Namespace {
         })?
     }
 
-    /// Moves the calling thread into the namespace, for the rest of its life.
+    /// Moves the calling thread into the namespace, for the rest of its life. Where it is there already, that needs no privilege: setns(2)
+    /// asks for `CAP_SYS_ADMIN` also then.
     ///
     /// # Errors
     /// When the kernel refuses it.
     pub fn enter_thread(&self) -> Result<()> {
+        if self.is_current()? {
+            return Ok(());
+        }
         setns(&self.descriptor, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Failure::system("can't enter a network namespace", &errno.into()))
     }

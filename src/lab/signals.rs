@@ -1,16 +1,52 @@
-//! The signals that a run takes: those that end it, the one that asks how far it is, and the ends of its workers.
+//! The signals that a run takes: those that end it, the one that asks how far it is, and the ends of its workers; and what is removed
+//! before a signal ends another verb.
 
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::diagnostic::{Failure, Result};
+use crate::file;
 
 /// Asks how far the running scenarios are, as `dd` is asked.
 pub(super) const STATUS: Signal = Signal::SIGUSR1;
+
+/// The signals that interrupt: Ctrl-C, a request to end, the terminal is closed. One that was ignored when this process began stays
+/// ignored, as nohup(1) and a shell's background jobs want it.
+fn interruptions() -> impl Iterator<Item = Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let is_taken = move |signal: &Signal| ignored >> (*signal as i32 - 1) & 1 == 0;
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().filter(is_taken)
+}
+
+/// Whether `signal` interrupts.
+pub(super) fn interrupts(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP)
+}
+
+/// From here on, a signal that ends this process first removes the files that are not complete. To be called before the process has
+/// threads.
+///
+/// # Errors
+/// When the kernel refuses, which it has no reason to.
+pub fn leave_no_unfinished_file() -> Result<()> {
+    let ending: SigSet = interruptions().collect();
+    let before = ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(cant_take)?;
+    let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Ok(signal) = ending.wait() {
+            file::discard_unfinished();
+            // The signal ends the process as if it had not been waited for.
+            let _ = before.thread_set_mask();
+            let _ = raise(signal);
+        }
+    });
+    waiting.map(drop).map_err(|error| Failure::system("can't start a thread", &error))
+}
 
 /// Keeps SIGUSR1, which would end this process, waiting until [`super::worker::supervise`] takes it, or for ever.
 ///
@@ -32,7 +68,7 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn block() -> Result<Self> {
-        let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD, STATUS]);
+        let mask = interruptions().chain([Signal::SIGCHLD, STATUS]).collect::<SigSet>();
         let mask_before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(cant_take)?;
         let descriptor =
             SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(cant_take)?;

@@ -1,29 +1,24 @@
-//! A process for each scenario: the side that starts and watches workers, and the side that is one.
+//! A process for each scenario: the side that starts and watches workers.
 //!
 //! A worker is this program again, as `__worker …`. It writes one [`Event`] a line to its standard output; its standard input
-//! is a pipe that says nothing and closes when the parent is gone, however it went. Start at [`supervise`] for the parent,
-//! at [`watch_parent`] for the worker.
+//! is a pipe that gives it its job in one line, and closes when the run is interrupted or the parent is gone, however it went. Start at
+//! [`supervise`]; the side of the worker is [`super::parent`].
 #![expect(unsafe_code, reason = "pre_exec: a worker doesn't inherit the signals that its parent blocks")]
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::application::Ended;
-use super::leftover;
 use super::signals::{self, Signals};
 use crate::diagnostic::{Failure, Result};
 use crate::outcome::Event;
@@ -31,17 +26,17 @@ use crate::outcome::Event;
 /// The hidden verb of a worker.
 pub const VERB: &str = "__worker";
 
-/// After its own time limit a worker has so long to judge what it has, before it is killed.
+/// After its own time limit a worker has so long to begin to stop and judge what it has, before it is killed.
 const JUDGE_GRACE: Duration = Duration::from_secs(2);
+
+/// So long each phase may take after the time limit: stopping the application, each command, judging.
+const PHASE_GRACE: Duration = Duration::from_mins(1);
 
 /// After its last event a worker has so long to clean up.
 const CLEAN_GRACE: Duration = Duration::from_secs(5);
 
-/// After an interruption the workers have so long to end.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
-
-/// A worker whose parent is gone, and that doesn't end by itself, is ended after so long: before [`INTERRUPT_GRACE`].
-const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
+/// After an interruption the workers have so long to stop their applications and to say what they have seen.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(8);
 
 /// A worker that has closed its standard output is looked at so often.
 const CLOSED_PIPE_WAIT: Duration = Duration::from_millis(20);
@@ -59,6 +54,8 @@ pub struct Job {
     pub index: usize,
     /// What stands after `__worker`.
     pub arguments: Vec<OsString>,
+    /// What [`super::parent::job`] gives to the worker: one line, without its end.
+    pub input: String,
     /// How long it may take until it has a plan; `None`: for ever. The plan then tells how long it may take from there.
     pub limit: Option<Duration>,
 }
@@ -82,7 +79,7 @@ pub enum WorkerEnd {
     },
     /// The run was interrupted before it had an outcome.
     Interrupted,
-    /// It was never started, since [`Next::StartNoMore`] was said.
+    /// It was never started, since [`Next::StartNoMore`] was said or the run was interrupted.
     NotStarted,
 }
 
@@ -118,7 +115,7 @@ pub enum Next {
 /// Runs `jobs`, at most `at_once` at a time and at least one, and tells what happens. Gives how each ended, in the order of
 /// `jobs`.
 ///
-/// SIGINT and SIGTERM end the workers in order, a second one at once; SIGUSR1 is told on. They are blocked in the calling thread meanwhile, so
+/// SIGINT, SIGTERM and SIGHUP end the workers in order, a second one at once; SIGUSR1 is told on. They are blocked in the calling thread meanwhile, so
 /// that this is to be called where no other thread takes signals (threads that are started by the calling one don't).
 ///
 /// # Errors
@@ -129,6 +126,7 @@ pub fn supervise(jobs: Vec<Job>, at_once: usize, on_notice: &mut dyn FnMut(Notic
         ends: jobs.iter().map(|_| None).collect(),
         waiting: jobs.into_iter().enumerate().collect(),
         running: Vec::new(),
+        left_out: Vec::new(),
         interrupted: false,
         mask: signals.mask_before,
         on_notice,
@@ -142,8 +140,10 @@ pub fn supervise(jobs: Vec<Job>, at_once: usize, on_notice: &mut dyn FnMut(Notic
         workers.kill_late();
         workers.collect()?;
     }
-    let unstarted = if workers.interrupted { WorkerEnd::Interrupted } else { WorkerEnd::NotStarted };
-    Ok(workers.ends.into_iter().map(|end| end.unwrap_or_else(|| unstarted.clone())).collect())
+    for index in std::mem::take(&mut workers.left_out) {
+        workers.tell(Notice::Job(index, News::Ended(WorkerEnd::NotStarted)));
+    }
+    Ok(workers.ends.into_iter().map(|end| end.unwrap_or(WorkerEnd::NotStarted)).collect())
 }
 
 struct Workers<'a> {
@@ -152,6 +152,8 @@ struct Workers<'a> {
     /// With their place in that order.
     waiting: VecDeque<(usize, Job)>,
     running: Vec<Running>,
+    /// The numbers of those that are never started.
+    left_out: Vec<usize>,
     interrupted: bool,
     /// The signals that a worker blocks: those that the caller did.
     mask: SigSet,
@@ -172,7 +174,7 @@ impl Workers<'_> {
 
     fn tell(&mut self, notice: Notice) {
         if (self.on_notice)(notice) == Next::StartNoMore {
-            self.waiting.clear();
+            self.start_no_more();
         }
     }
 
@@ -195,9 +197,13 @@ impl Workers<'_> {
         }
     }
 
+    fn start_no_more(&mut self) {
+        self.left_out.extend(self.waiting.drain(..).map(|(_, job)| job.index));
+    }
+
     fn signalled(&mut self, signal: Signal) {
         match signal {
-            Signal::SIGINT | Signal::SIGTERM => self.interrupt(),
+            signal if signals::interrupts(signal) => self.interrupt(),
             signals::STATUS => self.tell(Notice::StatusAsked),
             // The workers are looked at whenever anything comes.
             _ => {}
@@ -205,15 +211,15 @@ impl Workers<'_> {
     }
 
     fn interrupt(&mut self) {
-        self.waiting.clear();
-        let end = Instant::now() + if self.interrupted { Duration::ZERO } else { INTERRUPT_GRACE };
-        self.interrupted = true;
+        self.start_no_more();
+        let now = Instant::now();
         for worker in &mut self.running {
-            // The worker sees its pipe close.
+            // The worker sees its pipe close. One that is still planning has seen nothing that could be kept.
             worker.parent = None;
-            worker.deadline = Some(end);
+            worker.deadline = Some(if self.interrupted || !worker.has_plan { now } else { now + INTERRUPT_GRACE });
             worker.verdict_if_killed = WorkerEnd::Interrupted;
         }
+        self.interrupted = true;
     }
 
     /// Reads what the workers have written.
@@ -278,6 +284,7 @@ struct Running {
     verdict_if_killed: WorkerEnd,
     /// Why it was killed.
     killed: Option<WorkerEnd>,
+    has_plan: bool,
     has_outcome: bool,
 }
 
@@ -299,7 +306,7 @@ impl Running {
             .spawn()
             .map_err(cant)?;
         let (parent, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let worker = Self {
+        let mut worker = Self {
             place,
             index: job.index,
             child,
@@ -311,8 +318,13 @@ impl Running {
             deadline: job.limit.map(|limit| Instant::now() + limit),
             verdict_if_killed: WorkerEnd::TimedOut { limit: job.limit.unwrap_or_default() },
             killed: None,
+            has_plan: false,
             has_outcome: false,
         };
+        if let Some(parent) = worker.parent.as_mut().filter(|_| !job.input.is_empty()) {
+            // It reads this first. One that has ended by now says itself why.
+            let _ = parent.write_all(job.input.as_bytes()).and_then(|()| parent.write_all(b"\n"));
+        }
         for descriptor in worker.descriptors() {
             fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| cant(errno.into()))?;
         }
@@ -352,8 +364,13 @@ impl Running {
             Event::Planned { timeout, .. } => {
                 // A plan that says nonsense says no limit.
                 let Ok(limit) = Duration::try_from_secs_f64(*timeout) else { return };
+                self.has_plan = true;
                 self.verdict_if_killed = WorkerEnd::TimedOut { limit };
                 limit.checked_add(JUDGE_GRACE)
+            }
+            Event::Phase { .. } if self.has_plan && !interrupted => {
+                self.deadline = self.deadline.max(Some(Instant::now() + PHASE_GRACE));
+                return;
             }
             Event::Ended { .. } => {
                 self.has_outcome = true;
@@ -409,53 +426,4 @@ fn take<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
         // The end; any other error says no more than that nothing comes any more.
         _ => *pipe = None,
     }
-}
-
-/// The worker's eye on its parent.
-#[derive(Debug, Clone)]
-pub struct ParentWatch {
-    gone: Arc<AtomicBool>,
-    event: Arc<EventFd>,
-}
-
-impl ParentWatch {
-    /// Whether nobody wants the outcome any more: what runs should stop, clean up and end.
-    pub fn parent_is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
-    }
-}
-
-impl AsFd for ParentWatch {
-    /// Readable from the moment when the parent is gone.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
-    }
-}
-
-/// Watches this process's standard input, which closes when the parent is gone or wants no outcome any more. A worker that
-/// has not ended 1.5 s later is ended: its applications are killed, its work folders removed.
-///
-/// Starts a thread: to be called after [`super::namespace::enter`].
-pub fn watch_parent() -> Result<ParentWatch> {
-    let cant = |error: &std::io::Error| Failure::system("can't watch the parent", error);
-    let event =
-        EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(|errno| cant(&errno.into()))?;
-    let watch = ParentWatch { gone: Arc::new(AtomicBool::new(false)), event: Arc::new(event) };
-    let told = watch.clone();
-    thread::Builder::new()
-        .name("parent-watch".into())
-        .spawn(move || {
-            let mut nothing = Vec::new();
-            // The parent says nothing; this returns when the pipe closes. An error means the same.
-            let _ = std::io::stdin().lock().read_to_end(&mut nothing);
-            told.gone.store(true, Ordering::Release);
-            // The counter of an eventfd that was never written has room for one.
-            let _ = told.event.write(1);
-            thread::sleep(ORPHAN_GRACE);
-            leftover::clear();
-            #[expect(clippy::exit, reason = "nobody is left to return to")]
-            std::process::exit(1);
-        })
-        .map_err(|error| cant(&error))?;
-    Ok(watch)
 }

@@ -11,7 +11,7 @@ use crate::outcome::{Outcome, Verdict};
 pub fn annotations(outcomes: &[Outcome]) -> String {
     outcomes
         .iter()
-        .filter(|outcome| !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped))
+        .filter(|outcome| !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped | Verdict::NotRun))
         .map(annotation)
         .collect()
 }

@@ -1,7 +1,7 @@
 //! The report for CI servers: `run --report-junit`, in the form that Jenkins reads and most others do.
 //!
-//! One suite for the run, one case for each scenario. A verdict of `fail` is a failure, `skipped` is skipped, `invalid`,
-//! `blocked` and `error` are errors; each carries the story that the terminal shows. The ledger stands in properties.
+//! One suite for the run, one case for each scenario. A verdict of `fail` is a failure, `skipped` and `not run` are skipped,
+//! `invalid`, `blocked` and `error` are errors; each carries the story that the terminal shows. The ledger stands in properties.
 
 use std::time::Duration;
 
@@ -54,11 +54,16 @@ fn case(outcome: &Outcome) -> TestCase {
 fn status(outcome: &Outcome) -> TestCaseStatus {
     let mut status = match outcome.verdict {
         Verdict::Pass => return TestCaseStatus::success(),
-        Verdict::Skipped => TestCaseStatus::skipped(),
+        Verdict::Skipped | Verdict::NotRun => TestCaseStatus::skipped(),
         Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Verdict::Invalid | Verdict::Blocked | Verdict::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
-    status.set_message(story::headline(outcome));
+    let headline = story::headline(outcome);
+    if outcome.verdict == Verdict::NotRun {
+        status.set_message(format!("{}: {headline}", word(outcome.verdict)));
+        return status;
+    }
+    status.set_message(headline);
     if outcome.verdict != Verdict::Skipped {
         status.set_type(word(outcome.verdict)).set_description(story::story(outcome, Look::FILE));
     }

@@ -2,7 +2,7 @@
 //!
 //! One file for each format, each a pure function of [`crate::outcome`]: [`text`] for people (its table of stages is in
 //! `ledger`), [`json`] and [`junit`] for programs, [`github`] for the annotations of GitHub's CI. [`progress`] shows what
-//! is running, [`inspection`] what is in a capture. May use `outcome`, `inspect` and `diagnostic` only; nothing here knows
+//! is running, [`inspection`] what is in a capture. May use `outcome`, `inspect`, `file` and `diagnostic` only; nothing here knows
 //! how a verdict came about. Start reading at [`text::story`].
 
 pub mod causes;
@@ -53,7 +53,7 @@ impl From<Verdict> for Role {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Pass => Self::Good,
-            Verdict::Skipped | Verdict::Blocked => Self::Odd,
+            Verdict::Skipped | Verdict::Blocked | Verdict::NotRun => Self::Odd,
             Verdict::Fail | Verdict::Invalid | Verdict::Error => Self::Bad,
         }
     }
@@ -86,6 +86,7 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Fail => "fail",
         Verdict::Invalid => "invalid",
         Verdict::Blocked => "blocked",
+        Verdict::NotRun => "not run",
         Verdict::Error => "error",
     }
 }

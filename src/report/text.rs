@@ -85,8 +85,15 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
 pub fn summary(outcomes: &[Outcome], elapsed: f64, look: Look) -> String {
     let total = u64::try_from(outcomes.len()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
-    for verdict in [Verdict::Pass, Verdict::Fail, Verdict::Invalid, Verdict::Blocked, Verdict::Error, Verdict::Skipped]
-    {
+    for verdict in [
+        Verdict::Pass,
+        Verdict::Fail,
+        Verdict::Invalid,
+        Verdict::Blocked,
+        Verdict::Error,
+        Verdict::Skipped,
+        Verdict::NotRun,
+    ] {
         let of_it = outcomes.iter().filter(|outcome| outcome.verdict == verdict).count();
         if of_it > 0 {
             let of_it = u64::try_from(of_it).unwrap_or(u64::MAX);
@@ -107,7 +114,7 @@ pub(super) fn headline(outcome: &Outcome) -> String {
     let text = match outcome.verdict {
         Verdict::Pass => String::new(),
         Verdict::Skipped => outcome.skipped.clone().unwrap_or_default(),
-        Verdict::Invalid | Verdict::Blocked | Verdict::Error => errors(outcome),
+        Verdict::Invalid | Verdict::Blocked | Verdict::NotRun | Verdict::Error => errors(outcome),
         Verdict::Fail => failure(outcome),
     };
     // The first line is the headline; the story has the rest.

@@ -3,27 +3,17 @@
 //! The bytes are patched where they were read and written from there, so everything that isn't rewritten comes out as it went in:
 //! comments, options, unknown blocks, the digits of times. Start at [`rewrite_file`].
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::output::{Beside, Ending, buffered, unwritable};
+use super::output::{Ending, buffered};
 use super::{Hits, Pass, Rewriter, Rewritten, Seen, unused_problems};
 use crate::capture::{Captures, CopiedFcs, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
 use crate::diagnostic::{Failure, Kind, Problem, Result, Source};
+use crate::file::{Replacement, is_stream, unwritable};
 use crate::packet::layers::{Layers, LinkType};
 use crate::scenario::rewrite::Checksums;
-
-/// Where a rewritten capture goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output<'a> {
-    /// A file, whose format follows its ending: `.pcap` or `.pcapng`, each also with `.gz` or `.zst`. It is there only when all of it was written.
-    Path(&'a Path),
-    /// Standard output, in the format of the input, not compressed; pcapng where the files differ.
-    Stdout,
-}
 
 /// Whether a frame is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,64 +37,67 @@ pub struct Summary {
     pub hits: Hits,
 }
 
-/// Rewrites the captures `files` into one. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again
+/// Rewrites the captures `files` into `output`. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again
 /// for the same frames, and must then say the same. `pass` is one that hasn't begun. `source` is the scenario, for messages.
 ///
 /// Where no frame is selected, nothing is written, and no file is made.
+///
+/// The output's format follows its ending: `.pcap` or `.pcapng`, each also with `.gz` or `.zst`. It is there only when all of it was
+/// written. A stream (`/dev/stdout`, a pipe) needs no ending: it then has the format of the input, not compressed; pcapng where the files
+/// differ.
 ///
 /// Files of one format, one after the other, are copied, so that all else that they say is kept; what differs or is merged by time
 /// is written anew.
 ///
 /// # Errors
 /// What `select` says; [`Kind::Invalid`] when the input is damaged, when an entry matches no frame, or when the output's format
-/// can't hold the frames. Then nothing of the output is left; only of standard output, the frames before the damage.
+/// can't hold the frames. Then nothing of the output is left; only of a stream, the frames before the damage.
 pub fn rewrite_file(
     files: &Files,
-    output: &Output<'_>,
+    output: &Path,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
     pass: &Pass<'_>,
     source: &Arc<Source>,
 ) -> Result<Summary> {
+    let is_stream = is_stream(output);
+    let ending = Ending::of(output);
     let mut captures = Captures::open(files, source)?;
-    match output {
-        Output::Stdout => {
-            let copied = captures.format_of_copy();
-            let format = copied.unwrap_or_else(|| narrowest(&captures));
-            let written = written(&captures, format, files, select, source)?;
-            // What was printed can't be taken back, so what can be refused is looked for first.
-            let (summary, lengths) = run(captures, Sink::Nowhere, select, pass.clone())?;
-            if summary.written == 0 {
-                return Ok(summary);
-            }
-            refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
-            let unwritable = |error| Failure::system("can't write to standard output", &error);
-            let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(unwritable)?;
-            let sink = written.sink(buffered(stdout, None).map_err(unwritable)?, lengths).map_err(unwritable)?;
-            run(Captures::open(files, source)?, sink, select, pass.clone()).map(|(summary, _)| summary)
+    let Ending { format, compression } = match ending {
+        Err(_) if is_stream => {
+            let format = captures.format_of_copy().unwrap_or_else(|| narrowest(&captures));
+            Ending { format, compression: None }
         }
-        Output::Path(path) => {
-            let unwritable = |error| unwritable(path, &error);
-            let Ending { format, compression } = Ending::of(path)?;
-            let written = written(&captures, format, files, select, source)?;
-            let mut announced = SectionLengths::Kept;
-            loop {
-                let (beside, file) = Beside::create(path)?;
-                let file = buffered(file, compression).map_err(unwritable)?;
-                let sink = written.sink(file, announced).map_err(unwritable)?;
-                let (summary, lengths) = run(captures, sink, select, pass.clone())?;
-                if summary.written == 0 {
-                    return Ok(summary);
-                }
-                refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
-                if lengths == announced {
-                    beside.publish()?;
-                    return Ok(summary);
-                }
-                // Only what writes section lengths, which hardly anything does, is read once more.
-                announced = lengths;
-                captures = Captures::open(files, source)?;
-            }
+        ending => ending?,
+    };
+    let written = written(&captures, format, files, select, source)?;
+    let mut announced = SectionLengths::Kept;
+    if is_stream {
+        // What a stream was given can't be taken back, so what can be refused is looked for first.
+        let (summary, lengths) = run(captures, Sink::Nowhere, select, pass.clone())?;
+        if summary.written == 0 {
+            return Ok(summary);
         }
+        refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
+        announced = lengths;
+        captures = Captures::open(files, source)?;
+    }
+    loop {
+        let (replacement, file) = Replacement::begin(output)?;
+        let unwritable = |error| unwritable(output, &error);
+        let file = buffered(file, compression).map_err(unwritable)?;
+        let sink = written.sink(file, announced).map_err(unwritable)?;
+        let (summary, lengths) = run(captures, sink, select, pass.clone())?;
+        if summary.written == 0 {
+            return Ok(summary);
+        }
+        refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
+        if lengths == announced || is_stream {
+            replacement.publish()?;
+            return Ok(summary);
+        }
+        // Only what writes section lengths, which hardly anything does, is read once more.
+        announced = lengths;
+        captures = Captures::open(files, source)?;
     }
 }
 

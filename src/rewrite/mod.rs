@@ -33,7 +33,7 @@ use crate::packet::layers::{Layers, LinkType, Network};
 use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
-pub use file::{Output, Selected, Summary, rewrite_file};
+pub use file::{Selected, Summary, rewrite_file};
 pub use framing::Framing;
 pub use hits::{EntryHits, Hits, Left, Reshaped, Seen, unused_problems};
 pub use pass::{Pass, Rewritten};

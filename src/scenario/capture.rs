@@ -10,6 +10,7 @@ use super::check::Checker;
 use super::form::Value;
 use crate::capture::{FileOrder, Files, FrameSet, STANDARD_INPUT};
 use crate::diagnostic::{At, Problem};
+use crate::file::is_standard_input;
 
 /// What happens to frames that the capture's snaplen cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -118,7 +119,14 @@ fn check_files(
             checker.refuse(later, problem);
             None
         }
-        (Some(file), None) if file.get() == STANDARD_INPUT => {
+        (Some(file), None) if checker.is_standard_input(file) => {
+            if is_standard_input(&checker.source.path) {
+                let problem = Problem::error("the scenario and its capture can't both be standard input")
+                    .why("what is read as the scenario is not there to be read as the capture")
+                    .fix("write one of them to a file, and name that");
+                checker.refuse(file.span(), problem);
+                return None;
+            }
             Some(Files::one(file.with(PathBuf::from(STANDARD_INPUT)), order))
         }
         (Some(file), None) => checker.path("capture.file", file).map(|path| Files::one(path, order)),
@@ -144,7 +152,7 @@ fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &m
     let mut paths = Vec::with_capacity(files.len());
     let mut all = true;
     for file in &files {
-        if file.get() == STANDARD_INPUT {
+        if checker.is_standard_input(file) {
             let problem = Problem::error("`capture.files` can't hold standard input")
                 .why("`-` stands for it only as the one `file`")
                 .fix("write it to a file first, or name it `./-` if it is one");

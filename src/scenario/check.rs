@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::form::Value;
 use super::{placeholders, quantity, words};
 use crate::diagnostic::{At, Problem, Source};
+use crate::file::is_standard_input;
 
 /// What reading the forms has already complained about, so that nothing is complained about twice.
 #[derive(Debug, Default)]
@@ -39,15 +40,15 @@ impl Broken {
 #[derive(Debug)]
 pub(super) struct Checker {
     pub(super) source: Arc<Source>,
-    /// Paths are relative to it.
-    pub(super) folder: PathBuf,
+    /// What stands before a relative path.
+    prefix: PathBuf,
     broken: Broken,
     problems: Vec<Problem>,
 }
 
 impl Checker {
-    pub(super) fn new(source: Arc<Source>, folder: PathBuf, broken: Broken, problems: Vec<Problem>) -> Self {
-        Self { source, folder, broken, problems }
+    pub(super) fn new(source: Arc<Source>, prefix: PathBuf, broken: Broken, problems: Vec<Problem>) -> Self {
+        Self { source, prefix, broken, problems }
     }
 
     /// Reports a problem with what stands at `span`; silent where that is already known to be broken.
@@ -105,7 +106,12 @@ impl Checker {
             self.refuse(written.span(), Problem::error(what).fix("name a file, relative to the scenario's folder"));
             return None;
         }
-        Some(written.with(self.folder.join(written.get())))
+        Some(written.with(self.prefix.join(written.get())))
+    }
+
+    /// Whether a path of the file is standard input.
+    pub(super) fn is_standard_input(&self, written: &Value<String>) -> bool {
+        written.get() == "-" || is_standard_input(&self.prefix.join(written.get()))
     }
 
     /// A duration of the file.

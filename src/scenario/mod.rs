@@ -14,11 +14,13 @@ pub mod site;
 
 mod address;
 mod check;
+mod claims;
 mod form;
 mod later;
 mod quantity;
 mod reading;
 mod sysctl;
+mod text;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use self::text::{Looks, ScenarioText};
 
 use self::check::Checker;
 use self::form::Value;
@@ -39,7 +43,8 @@ pub struct Scenario {
     pub source: Arc<Source>,
     /// The file's name without folder and `.toml`.
     pub name: String,
-    /// The file's folder; paths are relative to it.
+    /// The folder that paths are relative to, absolute: that of the file, wherever a symbolic link to it lies; of a scenario from a stream
+    /// the current one.
     pub folder: PathBuf,
     /// One line of text.
     pub summary: Option<String>,
@@ -99,12 +104,12 @@ pub fn schema() -> serde_json::Value {
     words::schema::<Form>()
 }
 
-/// Reads and checks a scenario file.
+/// Reads and checks a scenario file; `-` is standard input.
 ///
 /// # Errors
 /// [`Kind::Invalid`] with every problem of the file, in its order.
 pub fn read(path: &Path) -> Result<Scenario> {
-    check_text(crate::diagnostic::read_source(path)?)
+    check(&ScenarioText::load(path)?)
 }
 
 /// Checks the text of a scenario file. Paths in it are joined with the folder of `source.path`.
@@ -112,10 +117,17 @@ pub fn read(path: &Path) -> Result<Scenario> {
 /// # Errors
 /// [`Kind::Invalid`] with every problem of the text, in its order.
 pub fn check_text(source: Arc<Source>) -> Result<Scenario> {
-    let (form, broken, problems) = reading::read_form(&source);
-    let folder = source.path.parent().unwrap_or(Path::new("")).to_path_buf();
-    let mut checker = Checker::new(source, folder, broken, problems);
-    let scenario = form.and_then(|form| check_form(form, &mut checker));
+    check(&ScenarioText::of(source)?)
+}
+
+/// Checks a scenario that has been read.
+///
+/// # Errors
+/// [`Kind::Invalid`] with every problem of the text, in its order.
+pub fn check(text: &ScenarioText) -> Result<Scenario> {
+    let (form, broken, problems) = reading::read_form(&text.source);
+    let mut checker = Checker::new(Arc::clone(&text.source), text.prefix.clone(), broken, problems);
+    let scenario = form.and_then(|form| check_form(form, text, &mut checker));
     let problems = checker.into_problems();
     match scenario {
         Some(scenario) if problems.is_empty() => Ok(scenario),
@@ -124,7 +136,7 @@ pub fn check_text(source: Arc<Source>) -> Result<Scenario> {
 }
 
 /// The legal values; every problem is reported to the checker. `None` only if one was.
-fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
+fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<Scenario> {
     // Where a missing table is pointed at: the file's first line.
     let top = 0..0;
     check_format(form.format.as_ref(), checker);
@@ -146,9 +158,9 @@ fn check_form(form: Form, checker: &mut Checker) -> Option<Scenario> {
     let timeout = form.timeout.and_then(|timeout| checker.duration("timeout", &timeout));
     let source = Arc::clone(&checker.source);
     Some(Scenario {
-        name: source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        name: text.name.clone(),
         source,
-        folder: checker.folder.clone(),
+        folder: text.folder.clone(),
         summary,
         tags,
         timeout,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use restage::capture::{Captures, FileOrder, Files, Format, Frame, Reader, sha256};
 use restage::diagnostic::{At, Failure, Source};
-use restage::rewrite::{Output, Pass, Selected, Summary, rewrite_file};
+use restage::rewrite::{Pass, Selected, Summary, rewrite_file};
 
 use crate::writing::{datagram, identity, raw};
 use crate::{BIG, Folder, LITTLE, Order, Owned, pcapng, read_all};
@@ -49,7 +49,7 @@ fn rewrite(
 ) -> Result<Summary, Failure> {
     let output = folder.0.join(output);
     let mut select = |frame: &Frame<'_>| Ok(select(frame));
-    rewrite_file(&files(paths, order), &Output::Path(&output), &mut select, &Pass::new(&identity()), &source())
+    rewrite_file(&files(paths, order), &output, &mut select, &Pass::new(&identity()), &source())
 }
 
 /// Raw IPv4 packets at these seconds, whose last byte says from where they are.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use restage::capture::{Format, Frame, Reader, Writer};
 use restage::diagnostic::{Failure, Source};
 use restage::packet::layers::LinkType;
-use restage::rewrite::{Output, Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
+use restage::rewrite::{Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
 use restage::scenario::rewrite::{IpEntry, IpMap, NewTag, PortEntry, Rewrite, Side, SideMaps, TagPosition, Vlan};
 
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
@@ -41,7 +41,7 @@ fn rewrite(
     select: impl Fn(&Frame<'_>) -> Selected,
 ) -> Result<Summary, Failure> {
     let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
-    rewrite_file(&input.into(), &Output::Path(output), &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
+    rewrite_file(&input.into(), output, &mut |frame| Ok(select(frame)), &Pass::new(rewriter), &source)
 }
 
 /// Rewrites nothing.
@@ -249,7 +249,7 @@ fn rewrite_in_every_way(input: &Path, output: &Path, rewriter: &Rewriter, see: &
     let ways = [("asked", Pass::new(rewriter)), ("not asked", Pass::new(rewriter).taking_every_whole_frame())];
     for (way, pass) in ways {
         let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
-        rewrite_file(&input.into(), &Output::Path(output), &mut select, &pass, &source).expect("it is rewritten");
+        rewrite_file(&input.into(), output, &mut select, &pass, &source).expect("it is rewritten");
         see(way);
     }
 }
@@ -312,7 +312,7 @@ fn with_pcapng_from(folder: &Folder, input: &Path) -> Vec<Owned> {
     let output = folder.0.join("merged.pcapng");
     let rewriter = identity();
     let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
-    rewrite_file(&files, &Output::Path(&output), &mut select, &Pass::new(&rewriter), &source).expect("merged");
+    rewrite_file(&files, &output, &mut select, &Pass::new(&rewriter), &source).expect("merged");
     read_all(&output).0
 }
 
@@ -381,7 +381,7 @@ fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
                 frames += 1;
                 Ok(Selected::Yes)
             };
-            rewrite_file(&input.as_path().into(), &Output::Path(output), &mut select, pass, &source).expect("a capture")
+            rewrite_file(&input.as_path().into(), output, &mut select, pass, &source).expect("a capture")
         };
         let one = run(&asked, &Pass::new(&rewriter));
         let two = run(&unasked, &Pass::new(&rewriter).taking_every_whole_frame());
@@ -412,7 +412,7 @@ fn a_file_of_frames_that_become_longer_announces_a_snaplen_that_holds_them() {
         let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });
         let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
         let pass = Pass::new(&rewriter);
-        rewrite_file(&input.as_path().into(), &Output::Path(&output), &mut select, &pass, &source).expect("a capture");
+        rewrite_file(&input.as_path().into(), &output, &mut select, &pass, &source).expect("a capture");
         let written = fs::read(&output).expect("the output");
         let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
         let expected =

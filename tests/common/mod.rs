@@ -7,6 +7,8 @@
     reason = "each test file uses its part, and says why it skips"
 )]
 
+pub(crate) mod small;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

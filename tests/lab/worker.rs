@@ -16,9 +16,10 @@ use restage::diagnostic::Kind;
 use restage::lab::application::{Application, Start};
 use restage::lab::namespace;
 use restage::lab::network::{Lab, LabPlan};
+use restage::lab::parent::watch_parent;
 use restage::lab::program;
 use restage::lab::work::{self, WorkFolder};
-use restage::lab::worker::{Job, News, Next, Notice, WorkerEnd, supervise, watch_parent};
+use restage::lab::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
 use restage::outcome::{Event, Outcome, Verdict};
 
 use crate::{Case, lab};
@@ -70,6 +71,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
         ["hang"] => hang(),
         ["end-when-told"] => {
             let watch = watch_parent().unwrap();
+            tell(&planned(60.0));
             tell(&Event::Phase { name: "replay".into() });
             let mut told = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&watch), nix::poll::PollFlags::POLLIN)];
             nix::poll::poll(&mut told, nix::poll::PollTimeout::NONE).unwrap();
@@ -137,6 +139,7 @@ fn jobs(words: &[&str]) -> Vec<Job> {
     let job = |(place, word): (usize, &&str)| Job {
         index: place + 10,
         arguments: vec![OsString::from(word)],
+        input: String::new(),
         limit: Some(PATIENCE),
     };
     words.iter().enumerate().map(job).collect()
@@ -224,7 +227,7 @@ fn an_interruption() {
         }
         Next::GoOn
     });
-    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::Finished, WorkerEnd::Interrupted]);
+    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::Finished, WorkerEnd::NotStarted]);
 }
 
 fn a_second_interruption() {
@@ -255,7 +258,7 @@ fn a_question() {
         }
         Next::GoOn
     });
-    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::Interrupted]);
+    assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted]);
     assert_eq!(asked, 1);
 }
 

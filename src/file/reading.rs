@@ -1,0 +1,67 @@
+//! Reading a text that a user writes: a scenario, a ruleset.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::identity::is_standard_input;
+use crate::diagnostic::{Failure, Problem, Result, Source};
+
+/// A text that a user writes is not longer: what is, is something else.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// Reads a text file whole; `-` and `/dev/stdin` are standard input.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] when it can't be read, is longer than 16 MiB or isn't UTF-8.
+pub fn read_source(path: &Path) -> Result<Arc<Source>> {
+    source_of(path, read_bytes(path)?)
+}
+
+/// Reads a text file whole, whatever is in it.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] when it can't be read or is longer than 16 MiB.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // A socket, and a pipe of another user's, can't be opened by its name.
+    let read = if is_standard_input(path) {
+        io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+    };
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", path.display()) };
+    match read {
+        Err(error) => Err(Failure::invalid(Problem::error(format!("can't read {name}")).why(error.to_string()))),
+        Ok(length) if length as u64 > MOST_BYTES => Err(Failure::invalid(
+            Problem::error(format!("{name} is too long")).why("a text of this kind has at most 16 MiB"),
+        )),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// The text in these bytes of a file.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] when it isn't UTF-8.
+pub fn source_of(path: &Path, bytes: Vec<u8>) -> Result<Arc<Source>> {
+    let (starts, has_zeros) =
+        ([b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(*mark)), bytes.contains(&0));
+    let text = String::from_utf8(bytes).map_err(|error| error.utf8_error().valid_up_to());
+    match text {
+        Ok(text) if !has_zeros => Ok(Arc::new(Source { path: path.to_path_buf(), text })),
+        not_text => {
+            let problem = Problem::error(format!("`{}` is not UTF-8 text", path.display()));
+            let name = path.display();
+            Err(Failure::invalid(match not_text {
+                Err(valid) if !starts => problem
+                    .why(format!("byte {valid} is not part of a UTF-8 character"))
+                    .fix(format!("write it in UTF-8; if it is Latin-1: `iconv -f LATIN1 -t UTF-8 '{name}'`")),
+                _ => problem
+                    .why(if starts { "it is UTF-16" } else { "it holds bytes that are zero, as UTF-16 does" })
+                    .fix(format!("write it in UTF-8; if it is UTF-16: `iconv -f UTF-16 -t UTF-8 '{name}'`")),
+            }))
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The files that a scenario reads and writes, so that nothing that is read is overwritten.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Scenario;
+use super::placeholders::replace;
+use super::site::{Ruleset, SiteWords};
+use crate::diagnostic::{At, Place};
+use crate::file::Claim;
+
+impl Scenario {
+    /// The files that are read: the scenario itself, its captures, and whatever else it names and is there.
+    pub fn inputs(&self) -> Vec<Claim> {
+        let mut inputs = vec![Claim::new(&self.source.path, "the scenario")];
+        inputs.extend(self.capture.files.paths().map(|path| Claim::new(path, "the capture")));
+        if let SiteWords::Lab(lab) = &self.site
+            && let Some(ruleset) = &lab.ruleset
+        {
+            inputs.extend(self.rules(&ruleset.value));
+        }
+        let commands = self.expect.command.iter();
+        let rules = commands.flat_map(|command| [&command.stdout, &command.stderr]);
+        let rules = rules.chain(self.expect.output.iter().map(|output| &output.rule));
+        let expected = rules.filter_map(|rule| rule.equals_file.as_ref());
+        inputs.extend(expected.map(|path| Claim::new(&path.value, "the expected output")));
+        let command = self.receiver.command.iter().map(|command| &command.value);
+        for word in command.chain(self.expect.command.iter().map(|check| &check.run.value)).flatten() {
+            let word = replace(word, |name| (name == "scenario").then(|| self.folder.to_string_lossy().into_owned()));
+            // The application's own folder is another one, so a relative path is none of the user's.
+            if Path::new(&word).is_absolute() && Path::new(&word).is_file() {
+                inputs.push(Claim::new(Path::new(&word), "a file of a command"));
+            }
+        }
+        inputs
+    }
+
+    /// The ruleset's file, and the files that it includes.
+    fn rules(&self, ruleset: &Ruleset) -> Vec<Claim> {
+        let (mut inputs, text) = match ruleset {
+            Ruleset::Text(text) => (Vec::new(), text.clone()),
+            // One that can't be read is refused later, with its reason.
+            Ruleset::File(path) => {
+                let text =
+                    if path.is_file() { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+                (vec![Claim::new(path, "the ruleset")], text)
+            }
+        };
+        let included = text.lines().filter_map(|line| line.trim().strip_prefix("include")?.split('"').nth(1));
+        inputs.extend(included.map(|file| Claim::new(&self.folder.join(file), "an included ruleset")));
+        inputs
+    }
+
+    /// The snapshot that is compared with, or written anew.
+    pub fn snapshot(&self) -> Option<Claim> {
+        let path = self.expect.rewritten.as_ref()?;
+        Some(Claim::new(&path.value, format!("the snapshot of `{}`", self.name)).at(self.place(path)))
+    }
+
+    /// What is kept of the run, in the folder of the reports.
+    pub fn kept(&self, reports: &Path) -> Option<Claim> {
+        let path = self.receiver.keep.as_ref()?;
+        let kept = Claim::new(&reports.join(&path.value), format!("what `{}` keeps", self.name));
+        Some(kept.at(self.place(path)))
+    }
+
+    fn place<T>(&self, value: &At<T>) -> Option<Place> {
+        let span: Range<usize> = value.span.clone()?;
+        Some(Place { source: Arc::clone(&self.source), span })
+    }
+}
