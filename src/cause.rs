@@ -42,6 +42,7 @@ pub enum Cause {
     MulticastNotJoined,
     DupFrag,
     FragReasmTimeout,
+    Ipv6BadExthdr,
     IpNoproto,
     TcpCsum,
     UdpCsum,
@@ -99,7 +100,7 @@ impl Cause {
 
 /// Every cause, in the order in which a packet meets them. That is their priority as well: where the evidence for two causes of one stage
 /// counts more packets than are missing, the earlier row is served first.
-pub const TABLE: [Row; 41] = [
+pub const TABLE: [Row; 42] = [
     Row {
         cause: Cause::NotSent,
         name: "NOT_SENT",
@@ -360,6 +361,15 @@ pub const TABLE: [Row; 41] = [
         signs: "`Ip.ReasmFails` or `Ip6ReasmFails` after ipfrag_time; reason FRAG_REASM_TIMEOUT once for each datagram",
         fix: "a filter on ports loses later fragments: filter by host, or capture them all",
         machine: "capture with `host`, not `port`: later fragments have no ports",
+    },
+    Row {
+        cause: Cause::Ipv6BadExthdr,
+        name: "IPV6_BAD_EXTHDR",
+        stage: Stage::Delivered,
+        why: "the receiver does not take one of the packet's IPv6 extension headers: a routing header with segments left, or one that is cut short",
+        signs: "`Ip6InHdrErrors`, or `Ip6InAddrErrors` for a routing header in a packet to a group; none for segment routing that is switched off; reason NOT_SPECIFIED at ipv6_rthdr_rcv, ipv6_destopt_rcv, ipv6_parse_hopopts or ipv6_frag_rcv; an ICMPv6 parameter problem goes back for most",
+        fix: "leave such packets out: `[capture] filter = \"not ip6 protochain 43\"` (routing headers)",
+        machine: "send without that header",
     },
     Row {
         cause: Cause::IpNoproto,

@@ -93,6 +93,9 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
         };
         let _infallible = writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), end(first), describe(first));
         let _infallible = writeln!(text, "             frames {frames}");
+        if first.end == End::Open && !first.why.is_empty() {
+            let _infallible = writeln!(text, "             why: {}", first.why);
+        }
         if matches!(first.end, End::Lost(_)) {
             let such = if *others > 0 {
                 format!(" (the first of them; {others} kinds have other values)")

@@ -53,6 +53,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
         accept_local: four("accept_local") != 0,
         route_localnet: four("route_localnet") != 0,
         accept_source_route: four("accept_source_route") != 0,
+        segment_routing: ["seg6_enabled", "rpl_seg_enabled"].iter().any(|name| effective("ipv6", interface, name) != 0),
         drop_unicast_in_group: four("drop_unicast_in_l2_multicast") != 0,
         drop_unicast_in_group_v6: effective("ipv6", interface, "drop_unicast_in_l2_multicast") != 0,
         forwarding: Forwarding {

@@ -10,7 +10,7 @@ use crate::cause::{Cause, CauseName};
 use crate::evidence::{DropKind, Evidence};
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::fate::{End, Fate};
-use crate::plan::survey::Carried;
+use crate::plan::survey::{Carried, Fault, Flaw, Header};
 use crate::plan::{FrameRanges, Plan};
 
 /// The stage that the packets don't reach, and the cause. Packets are attributed in this order: by stage, and within a stage as a
@@ -116,7 +116,12 @@ impl Claims {
         let listened = evidence.stack.as_ref().is_some_and(|stack| stack.reasons.is_some());
         let datagrams = udp.into_iter().flat_map(|udp| udp.refused.iter());
         let datagrams = datagrams.map(|(cause, count)| (*cause, Stage::Delivered, count.clone()));
+        let mut counts: BTreeMap<(Stage, Cause), Amount> = BTreeMap::new();
         for (cause, stage, count) in counted(plan, evidence).into_iter().chain(datagrams) {
+            let all = counts.entry((stage, cause)).or_insert_with(|| Amount::exact(0));
+            *all = all.plus(&count);
+        }
+        for ((stage, cause), count) in counts {
             let key = (stage, CauseName::Known(cause));
             let is_told = self.0.contains_key(&key);
             if count.is_zero() && !is_told {
@@ -208,14 +213,41 @@ fn uncounted_pieces(plan: &Plan, evidence: &Evidence) -> u64 {
 
 /// Frames that come to no chain for IP: ARP, and what has no handler.
 fn not_ip(plan: &Plan) -> u64 {
-    let other = |fate: &&Fate| matches!(fate.key.carried, Carried::Other { .. });
-    let ends = [End::Kernel, End::Lost(Cause::UnhandledProto)];
+    let other = |fate: &&Fate| {
+        let hop_by_hop = matches!(fate.key.flaw, Flaw::Refused(Fault { header: Header::HopByHop, .. }));
+        hop_by_hop || matches!(fate.key.carried, Carried::Other { .. })
+    };
+    let ends = [End::Kernel, End::Lost(Cause::UnhandledProto), End::Lost(Cause::Ipv6BadExthdr)];
     let fates = plan.fates.iter().filter(other).filter(|fate| ends.contains(&fate.end));
     fates.map(|fate| fate.frames.count() * plan.rounds).sum()
 }
 
 fn is_ipv6(fate: &Fate) -> bool {
     matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6())
+}
+
+/// The packets of causes other than its own that move a counter, and what is left of it for its own.
+fn shared(plan: &Plan, counter: &str, moved: u64) -> (BTreeMap<(Cause, Stage), u64>, u64) {
+    let mut left = moved;
+    let mut shares = BTreeMap::new();
+    for fate in &plan.fates {
+        let is_share = match (fate.end, fate.key.flaw) {
+            // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
+            (End::Lost(Cause::UnicastInL2Multicast), _) => is_ipv6(fate) && counter == "Ip6InHdrErrors",
+            (End::Lost(cause), Flaw::Refused(fault)) => {
+                let rule = fault.rule();
+                let own = (Cause::IpInhdr, Stage::Accepted);
+                rule.cause == cause && rule.counter == Some(counter) && (cause, fate.stage) != own
+            }
+            _ => false,
+        };
+        if let (true, End::Lost(cause)) = (is_share, fate.end) {
+            let packets = (fate.packets * plan.rounds).min(left);
+            left -= packets;
+            *shares.entry((cause, fate.stage)).or_default() += packets;
+        }
+    }
+    (shares, left)
 }
 
 /// Causes before a socket that a counter of the receiver's namespace names, with how far it moved. What the receiver sends to itself
@@ -227,25 +259,42 @@ fn counted(plan: &Plan, evidence: &Evidence) -> Vec<(Cause, Stage, Amount)> {
     let (six, four) = (counter("Ip6ReasmFails"), counter("Ip.ReasmFails"));
     // A fragment that comes twice counts as a failure, too, and a datagram that is given up as a timeout.
     let (late_six, late_four) = (counter("Ip6ReasmTimeout").min(six), counter("Ip.ReasmTimeout").min(four));
-    // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
-    let in_group = Cause::UnicastInL2Multicast;
-    let in_group = plan.fates.iter().filter(|fate| fate.end == End::Lost(in_group) && is_ipv6(fate));
-    let in_group = in_group.map(|fate| fate.packets * plan.rounds).sum::<u64>().min(counter("Ip6InHdrErrors"));
-    let headers = both("Ip.InHdrErrors", "Ip6InHdrErrors").saturating_sub(header_sums + in_group);
+    // Counters that several causes move: what the frames' bytes say of the others is taken out.
+    let (shares, headers_six) = shared(plan, "Ip6InHdrErrors", counter("Ip6InHdrErrors"));
+    let (routes, addresses_six) = shared(plan, "Ip6InAddrErrors", counter("Ip6InAddrErrors"));
+    let share = |cause: Cause, stage: Stage| shares.get(&(cause, stage)).copied().unwrap_or(0);
+    let headers = (counter("Ip.InHdrErrors") + headers_six).saturating_sub(header_sums);
+    let short_segments =
+        plan.fates.iter().filter(|fate| fate.key.flaw == Flaw::TcpLength && fate.stage == Stage::Delivered);
+    let short_segments = short_segments.map(|fate| fate.packets * plan.rounds).sum::<u64>();
+    let short_segments = short_segments.min(counter("Tcp.InErrs").saturating_sub(counter("Tcp.InCsumErrors")));
     let row = |cause: Cause, count| (cause, cause.row().stage, Amount::exact(count));
-    vec![
+    // Where a switch decides, no counter moves, and the prediction alone tells.
+    let is_switched = |fate: &Fate| matches!(fate.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
+    let refused = share(Cause::Ipv6BadExthdr, Stage::Delivered) + routes.values().sum::<u64>();
+    let refused = (!plan.fates.iter().any(is_switched)).then_some(refused);
+    let refused = refused.map(|refused| (Cause::Ipv6BadExthdr, Stage::Delivered, Amount::exact(refused)));
+    let counts = [
+        (Cause::Ipv6BadExthdr, Stage::Accepted, Amount::exact(share(Cause::Ipv6BadExthdr, Stage::Accepted))),
+        (Cause::UnhandledProto, Stage::Delivered, Amount::exact(share(Cause::UnhandledProto, Stage::Delivered))),
         row(Cause::Otherhost, counter("if.rx.otherhost")),
-        row(Cause::PktTooSmall, both("IpExt.InTruncatedPkts", "Ip6InTruncatedPkts")),
+        row(
+            Cause::PktTooSmall,
+            both("IpExt.InTruncatedPkts", "Ip6InTruncatedPkts") + share(Cause::PktTooSmall, Stage::Accepted),
+        ),
+        (Cause::PktTooSmall, Stage::Delivered, Amount::exact(short_segments)),
         row(Cause::IpCsum, header_sums),
         row(Cause::IpInhdr, headers),
+        (Cause::IpInhdr, Stage::Delivered, Amount::exact(share(Cause::IpInhdr, Stage::Delivered))),
         row(Cause::Ipv6disabled, counter("Ip6InDiscards")),
         row(Cause::IpRpfilter, counter("TcpExt.IPReversePathFilter")),
-        row(Cause::IpInaddrerrors, both("Ip.InAddrErrors", "Ip6InAddrErrors")),
+        row(Cause::IpInaddrerrors, counter("Ip.InAddrErrors") + addresses_six),
         row(Cause::IpInnoroutes, both("IpExt.InNoRoutes", "Ip6InNoRoutes")),
         row(Cause::Forwarded, both("Ip.ForwDatagrams", "Ip6OutForwDatagrams")),
         row(Cause::FragReasmTimeout, late_four),
         (Cause::FragReasmTimeout, Stage::Delivered, Amount::exact(late_six)),
         row(Cause::IpNoproto, both("Ip.InUnknownProtos", "Ip6InUnknownProtos")),
         row(Cause::TcpCsum, counter("Tcp.InCsumErrors")),
-    ]
+    ];
+    counts.into_iter().chain(refused).collect()
 }

@@ -26,6 +26,24 @@ pub(super) fn resolve(plan: &Plan, kind: &DropKind, sockets: bool) -> Option<Key
     }
 }
 
+/// Whether a drop may be of this cause though the kernel does not say so, or says it of several stages: then the frame's own bytes tell.
+pub(super) fn is_told_by_the_frame(kind: &DropKind, cause: Cause) -> bool {
+    let function = kind.function.as_deref().unwrap_or_default();
+    match (kind.reason.as_str(), cause) {
+        ("NOT_SPECIFIED", Cause::Ipv6BadExthdr | Cause::DupFrag) => function.contains("frag"),
+        // A datagram over IPv6 that is too short for its header.
+        ("NO_SOCKET" | "NOT_SPECIFIED", Cause::PktTooSmall) => function.contains("udp"),
+        (reason @ ("UNHANDLED_PROTO" | "IP_INHDR"), cause) => {
+            cause.name() == reason && (function.starts_with("ip6_parse_tlv") || function.starts_with("ip6_tlvopt"))
+        }
+        _ => false,
+    }
+}
+
+/// The kernel's functions that refuse an IPv6 extension header without a reason.
+const REFUSING_HEADERS: [&str; 5] =
+    ["ipv6_rthdr_rcv", "ipv6_srh_rcv", "ipv6_rpl_srh_rcv", "ipv6_destopt_rcv", "ipv6_parse_hopopts"];
+
 /// What a drop means. `sockets`: whether datagrams go into sockets of the receiver.
 pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
     let six = kind.version == 6;
@@ -42,6 +60,26 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         // A datagram that a socket handed to its encapsulation.
         "NOT_SPECIFIED" | "XFRM_POLICY" if kind.protocol == protocol::UDP && is_encapsulation(function) => {
             lost(Cause::UdpEncap)
+        }
+        // "No next header" (RFC 8200 §4.7).
+        "NOT_SPECIFIED" if six && kind.protocol == 59 && function.starts_with("dst_discard") => {
+            return Meaning::Kernel(Stage::Delivered);
+        }
+        // PIM with nobody who routes groups.
+        "NOT_SPECIFIED" if function.starts_with("pim") => return Meaning::Kernel(Stage::Delivered),
+        "NOT_SPECIFIED" if REFUSING_HEADERS.iter().any(|name| function.starts_with(name)) => {
+            let stage = if function.contains("hopopts") { Stage::Accepted } else { Stage::Delivered };
+            Meaning::Lost(stage, CauseName::Known(Cause::Ipv6BadExthdr))
+        }
+        // The prediction tells from the bytes which header it was.
+        reason @ ("UNHANDLED_PROTO" | "IP_INHDR")
+            if function.starts_with("ip6_parse_tlv") || function.starts_with("ip6_tlvopt") =>
+        {
+            let cause = CauseName::from(reason);
+            let only_behind = cause
+                .known()
+                .is_some_and(|cause| predicts(cause, Stage::Delivered) && !predicts(cause, Stage::Accepted));
+            Meaning::Lost(if only_behind { Stage::Delivered } else { Stage::Accepted }, cause)
         }
         // Fragments that overlap or contradict each other.
         "NOT_SPECIFIED" if function.contains("frag") => {
@@ -68,7 +106,7 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
             }
         }
         "PKT_TOO_SMALL" => {
-            let in_udp = function.contains("udp");
+            let in_udp = function.contains("udp") || function.starts_with("tcp_");
             let only_udp = function.is_empty()
                 && predicts(Cause::PktTooSmall, Stage::Delivered)
                 && !predicts(Cause::PktTooSmall, Stage::Accepted);
@@ -87,8 +125,18 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
     };
     let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
-    let is_told =
-        matches!(name.as_str(), "TCP_CSUM" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR");
+    let is_told = matches!(
+        name.as_str(),
+        "TCP_CSUM"
+            | "PKT_TOO_SMALL"
+            | "UNHANDLED_PROTO"
+            | "IP_INHDR"
+            | "IPV6_BAD_EXTHDR"
+            | "IP_NOPROTO"
+            | "FRAG_REASM_TIMEOUT"
+            | "DUP_FRAG"
+            | "FRAG_TOO_FAR"
+    );
     let own =
         matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE);
     // What the kernel refuses of its own protocols (a segment without a connection) it has dealt with.

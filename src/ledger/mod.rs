@@ -5,6 +5,7 @@
 //! `received` makes one answer of it; [`matching`] tells what arrived, [`following`] how far it came. Start at [`account`].
 
 mod claims;
+mod comparison;
 mod description;
 mod drops;
 pub mod following;

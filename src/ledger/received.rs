@@ -4,6 +4,7 @@
 //! and taps, then the prediction; where two say different things, both are reported. Start at [`account`].
 
 use super::claims::{Claim, Claims, Predicted, predicted};
+use super::comparison::is_foretold;
 use super::description::{add_details, all_that_came, by_prediction, name_the_filter, named, unexplained, unread};
 use super::udp::{UdpCounts, in_frames};
 use super::{loss, observes_sockets, tracked};
@@ -15,6 +16,9 @@ use crate::plan::fate::{End, Fate};
 use crate::plan::survey::Carried;
 use crate::plan::{FrameRanges, Plan};
 use crate::scenario::Scenario;
+
+/// What to do about an unexplained loss where the kernel was asked.
+const REPORT_IT: &str = "report it with the capture and the report of the run (`--report-json`)";
 
 /// What reached the stages past the wire.
 #[derive(Debug, Default)]
@@ -66,6 +70,11 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
     };
     received.losses.sort_by_key(|loss| (loss.stage, loss.cause == Cause::Kernel));
     received.compare_with_prediction(plan, evidence);
+    if evidence.stack.as_ref().is_some_and(|stack| stack.layers.kernel) {
+        // It was run as root already.
+        let asks_root = |loss: &&mut Loss| loss.fix == Cause::Unexplained.row().fix;
+        received.losses.iter_mut().filter(asks_root).for_each(|loss| REPORT_IT.clone_into(&mut loss.fix));
+    }
     received
 }
 
@@ -339,52 +348,8 @@ impl Received {
         }
     }
 
-    fn has(&self, cause: Cause, stage: Stage) -> bool {
+    pub(super) fn has(&self, cause: Cause, stage: Stage) -> bool {
         self.losses.iter().any(|loss| loss.stage == stage && loss.cause == cause)
-    }
-
-    /// What was predicted and did not happen, or happened and should have been predicted.
-    fn compare_with_prediction(&mut self, plan: &Plan, evidence: &Evidence) {
-        let arrived = evidence.arriving.as_ref().map(|arriving| arriving.arrived);
-        let all_came = arrived == Some(plan.frames()) && plan.survey.unclassed.is_empty();
-        if !all_came || evidence.stack.is_none() || evidence.timed_out.is_some() {
-            return;
-        }
-        let filtered = self.has(Cause::NetfilterDrop, Cause::NetfilterDrop.row().stage);
-        for row in crate::cause::TABLE.iter().filter(|row| is_foretold(row.cause)) {
-            for stage in [Stage::Accepted, Stage::Delivered] {
-                let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;
-                let is_it = |loss: &&Loss| loss.stage == stage && loss.cause == row.cause;
-                let found = self.losses.iter().find(is_it).map(|loss| (loss.packets.clone(), loss.evidence));
-                let (seen, layer) = found.unwrap_or((Amount::exact(0), Layer::Stage));
-                if seen.meets(&Amount::exact(foretold)) {
-                    continue;
-                }
-                let is_open = row.cause == Cause::IpNoproto && plan.fates.iter().any(|fate| fate.end == End::Open);
-                let groups_are_open = row.cause == Cause::MulticastNotJoined && !unjoined(plan, true).is_empty();
-                // Where delivered can't be seen, nothing is said of it.
-                let unseen = stage == Stage::Delivered && self.delivered.is_none() && seen.is_zero();
-                // A rule may send datagrams to another port.
-                let is_redirected = row.cause == Cause::NoSocket
-                    && seen.high() < foretold
-                    && evidence.stack.as_ref().is_some_and(|stack| !stack.filters.is_empty());
-                // What a rule dropped met nothing else any more.
-                if is_redirected || is_open || groups_are_open || unseen || filtered && seen.high() < foretold {
-                    continue;
-                }
-                if let Some(told) = self.disagreements.iter_mut().find(|told| told.cause == row.cause) {
-                    told.predicted = Some(foretold);
-                    continue;
-                }
-                let seen = if seen.low() > foretold { seen.low() } else { seen.high() };
-                self.disagreements.push(Disagreement {
-                    cause: row.cause.into(),
-                    kernel: (layer == Layer::Kernel).then_some(seen),
-                    stage: (layer == Layer::Stage).then_some(seen),
-                    predicted: Some(foretold),
-                });
-            }
-        }
     }
 }
 
@@ -415,54 +380,6 @@ fn records_are_missing(evidence: &Evidence) -> bool {
     evidence.stack.as_ref().is_some_and(|stack| stack.layers.kernel_lost > 0)
 }
 
-/// Whether the prediction knows everything that leads to this cause.
-fn is_foretold(cause: Cause) -> bool {
-    match cause {
-        Cause::Otherhost
-        | Cause::UnhandledProto
-        | Cause::UnicastInL2Multicast
-        | Cause::PktTooSmall
-        | Cause::IpInhdr
-        | Cause::IpCsum
-        | Cause::Ipv6disabled
-        | Cause::SourceRoute
-        | Cause::IpInvalidSource
-        | Cause::IpInvalidDest
-        | Cause::IpLocalnet
-        | Cause::IpLocalSource
-        | Cause::IpRpfilter
-        | Cause::IpInaddrerrors
-        | Cause::IpInnoroutes
-        | Cause::Forwarded
-        | Cause::MulticastNotJoined
-        | Cause::DupFrag
-        | Cause::FragReasmTimeout
-        | Cause::IpNoproto
-        | Cause::TcpCsum
-        | Cause::UdpCsum
-        | Cause::NoSocket => true,
-        // Up to the sender, the application, the packet filter or the time.
-        Cause::NotSent
-        | Cause::Unsendable
-        | Cause::FrameTooLong
-        | Cause::InterfaceDown
-        | Cause::QdiscDrop
-        | Cause::NetfilterDrop
-        | Cause::NeighFailed
-        | Cause::SocketRcvbuff
-        | Cause::SocketFilter
-        | Cause::ProtoMem
-        | Cause::CpuBacklog
-        | Cause::Xdp
-        | Cause::TcIngress
-        | Cause::UdpEncap
-        | Cause::SocketClosed
-        | Cause::NotRead
-        | Cause::Kernel
-        | Cause::Unexplained => false,
-    }
-}
-
 /// Whether a counter of the receiver's namespace would have moved: where it did not, the prediction is wrong.
 fn has_its_own_counter(cause: Cause) -> bool {
     is_foretold(cause)
@@ -478,6 +395,7 @@ fn has_its_own_counter(cause: Cause) -> bool {
                 | Cause::MulticastNotJoined
                 | Cause::DupFrag
                 | Cause::FragReasmTimeout
+                | Cause::Ipv6BadExthdr
         )
 }
 
@@ -487,7 +405,7 @@ fn is_kernels(fate: &Fate) -> bool {
 }
 
 /// Packets to groups of which isn't known before the run whether anybody joins them: datagrams, or those of other protocols.
-fn unjoined(plan: &Plan, datagrams: bool) -> FrameRanges {
+pub(super) fn unjoined(plan: &Plan, datagrams: bool) -> FrameRanges {
     let is_one = |fate: &&Fate| {
         let Carried::Ip { destination, protocol, .. } = fate.key.carried else { return false };
         destination.is_multicast() && (protocol == protocol::UDP) == datagrams

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::claims::{Claim, Claims, Predicted, predicted};
 use super::description::{add_details, named};
-use super::drops::{Meaning, meaning};
+use super::drops::{Meaning, is_told_by_the_frame, meaning};
 use super::loss;
 use super::received::Received;
 use crate::cause::{Cause, CauseName};
@@ -37,10 +37,12 @@ pub(super) fn account(
             consumed += frames.count();
             continue;
         };
-        if let Ending::Dropped(kind) = ending {
-            functions.entry(row.clone()).or_default().functions.extend(kind.function.clone());
+        for (row, frames) in by_their_bytes(plan, ending, row, frames) {
+            if let Ending::Dropped(kind) = ending {
+                functions.entry(row.clone()).or_default().functions.extend(kind.function.clone());
+            }
+            rows.entry(row).or_default().merge(&frames);
         }
-        rows.entry(row).or_default().merge(frames);
     }
     let arrived: u64 = ends.values().map(FrameRanges::count).sum();
     let lost = |stage: Stage| {
@@ -70,6 +72,30 @@ pub(super) fn account(
     }
     compare(&mut received, plan, evidence, claims, &rows);
     received
+}
+
+/// Where the kernel's function drops packets for several causes and names none or only a part, or at several stages, the frame's bytes tell.
+fn by_their_bytes(plan: &Plan, ending: &Ending, row: Row, frames: &FrameRanges) -> Vec<(Row, FrameRanges)> {
+    let fits = |cause: Cause| match ending {
+        Ending::Dropped(kind) => is_told_by_the_frame(kind, cause),
+        _ => false,
+    };
+    let mut rest = frames.clone();
+    let mut rows = Vec::new();
+    for fate in &plan.fates {
+        if let End::Lost(cause) = fate.end
+            && fits(cause)
+            && let Some((inside, outside)) = rest.split(&fate.frames)
+            && !inside.is_empty()
+        {
+            rows.push((Row::Lost(fate.stage, CauseName::Known(cause)), inside));
+            rest = outside;
+        }
+    }
+    if !rest.is_empty() {
+        rows.push((row, rest));
+    }
+    rows
 }
 
 /// `None` for what was consumed.

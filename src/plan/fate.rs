@@ -4,6 +4,7 @@
 //! `site` is what is known of the receiver, `stack` and `routing` decide, `sockets` tells why nobody hears, `words` and `remedy` say it.
 //! Start at [`fates`].
 
+mod refused;
 mod remedy;
 mod routing;
 pub mod site;
@@ -53,9 +54,9 @@ pub struct Fate {
     pub end: End,
     /// The stage that they don't come to; for what isn't lost, [`Stage::Consumed`].
     pub stage: Stage,
-    /// The rule with its values; empty for what is delivered.
+    /// The rule with its values, or why the end is open; empty for what is delivered.
     pub why: String,
-    /// What to do; empty for what is delivered.
+    /// What to do; empty for what is delivered or open.
     pub fix: String,
 }
 
@@ -69,7 +70,8 @@ pub fn fate(class: Class, site: &Site) -> Fate {
     let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
     let (end, stage) = end_and_stage(&key, site);
     let (why, fix) = match end {
-        End::Delivered | End::Open => (String::new(), String::new()),
+        End::Delivered => (String::new(), String::new()),
+        End::Open => (words::open(&key, site), String::new()),
         End::Kernel => {
             let row = Cause::Kernel.row();
             (row.why.to_owned(), row.fix.to_owned())

@@ -56,6 +56,35 @@ impl FrameRanges {
         self.ranges.first().map(|(first, _)| *first)
     }
 
+    /// The frames that the other has, too, and those that it has not. `None` where they are not all known, or where frames came several
+    /// times and only some of them are in the other.
+    pub fn split(&self, other: &Self) -> Option<(Self, Self)> {
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        for &(first, last) in &self.ranges {
+            let mut next = first;
+            for &(from, to) in other.ranges.iter().filter(|(from, to)| *from <= last && *to >= first) {
+                let (from, to) = (from.max(next), to.min(last));
+                if next < from {
+                    outside.push((next, from - 1));
+                }
+                inside.push((from, to));
+                next = to + 1;
+            }
+            if next <= last {
+                outside.push((next, last));
+            }
+        }
+        let size = |ranges: &[(u64, u64)]| ranges.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+        let known = size(&self.ranges);
+        if self.cut || other.cut || known == 0 || !self.count.is_multiple_of(known) {
+            return None;
+        }
+        let times = self.count / known;
+        let [inside, outside] =
+            [inside, outside].map(|ranges| Self { count: size(&ranges) * times, ranges, cut: false });
+        Some((inside, outside))
+    }
+
     /// All frames of both.
     pub fn merge(&mut self, other: &Self) {
         *self = Self::union([&*self, other]);
@@ -130,6 +159,19 @@ mod tests {
         assert_eq!(ranges.count(), 5_000);
         assert!(ranges.to_string().ends_with(",…"));
         assert!(ranges.ranges.len() <= super::MOST_RANGES);
+    }
+
+    #[test]
+    fn frames_are_split_by_what_another_list_has() {
+        let split = |of: &FrameRanges, by: &FrameRanges| {
+            of.split(by)
+                .map(|(inside, outside)| [(inside.to_string(), inside.count()), (outside.to_string(), outside.count())])
+        };
+        let text = |text: &str, count| (text.to_owned(), count);
+        assert_eq!(split(&of(1..=9), &of([2, 3, 7, 12])), Some([text("2-3,7", 3), text("1,4-6,8-9", 6)]));
+        assert_eq!(split(&of(1..=3), &of([])), Some([text("", 0), text("1-3", 3)]));
+        assert_eq!(split(&of([1, 2, 1, 2]), &of([2])), Some([text("2", 2), text("1", 2)]));
+        assert_eq!(split(&of([1, 2, 1]), &of([2])), None);
     }
 
     #[test]

@@ -39,14 +39,18 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
     let listens = match &scenario.receiver.listens {
         Some(listens) => listens.value.clone(),
         None => {
-            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
+            let ports: BTreeSet<u16> =
+                survey.udp_ports.iter().map(|(port, _)| *port).filter(|port| *port != 0).collect();
             ports
                 .into_iter()
                 .map(|port| Listener { transport: Transport::Udp, address: None, port })
                 .collect::<Vec<_>>()
         }
     };
-    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| survey.groups.clone());
+    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| {
+        // The built-in receiver joins groups where it has a socket at all.
+        if survey.udp_ports.is_empty() { BTreeSet::new() } else { survey.groups.clone() }
+    });
     let either = |name, default| sysctls.all(name) != 0 || sysctls.interface("ipv4", name, default) != 0;
     Site {
         interface: LAB_RECEIVER.to_owned(),
@@ -62,6 +66,7 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
         // ip-sysctl: both `all` and the interface must be set; a new interface has it set.
         accept_source_route: sysctls.all("accept_source_route") != 0
             && sysctls.interface("ipv4", "accept_source_route", 1) != 0,
+        segment_routing: ["seg6_enabled", "rpl_seg_enabled"].iter().any(|name| sysctls.interface("ipv6", name, 0) != 0),
         drop_unicast_in_group: either("drop_unicast_in_l2_multicast", 0),
         drop_unicast_in_group_v6: sysctls.interface("ipv6", "drop_unicast_in_l2_multicast", 0) != 0,
         forwarding: Forwarding {

@@ -7,6 +7,7 @@
 mod class;
 mod flaw;
 mod fragments;
+mod headers;
 mod open;
 mod reassembly;
 mod tags;
@@ -23,9 +24,10 @@ use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
 use class::Merged;
 pub use class::{Carried, Class, ClassKey};
-pub use flaw::{Flaw, has_source_route};
+pub use flaw::Flaw;
 use flaw::{flaw, is_spent};
 use fragments::{Came, Fragments};
+pub use headers::{Fault, Header, Wrong, has_source_route};
 use open::Open;
 pub use reassembly::Reassembly;
 pub use tags::Tags;
@@ -211,12 +213,17 @@ impl Survey {
             return self.add_other(frame, mac, seen);
         }
         let Received { tags, in_vlan, .. } = seen;
-        let carried = Carried::Ip { source, destination, protocol: ip.protocol, port };
-        let key = ClassKey { mac, tags, in_vlan, carried, spent: is_spent(frame, ip), flaw: flaw(frame, ip) };
+        let packet = frame.bytes.get(ip.offset..ip.end).unwrap_or_default();
+        let six = destination.is_ipv6().then(|| headers::six(packet, mac.is_group()));
+        let protocol = six.as_ref().map_or(ip.protocol, |six| six.protocol);
+        let port = port.filter(|_| protocol == ip.protocol);
+        let carried = Carried::Ip { source, destination, protocol, port };
+        let flaw = flaw(frame, ip, six.as_ref());
+        let key = ClassKey { mac, tags, in_vlan, carried, spent: is_spent(frame, ip), flaw };
         let left_to_the_card = match key.flaw {
             Flaw::UdpSumOffload | Flaw::TcpSumOffload => true,
             // What is found before the checksum hides it.
-            Flaw::Header | Flaw::Length | Flaw::LengthCaptured | Flaw::HeaderSum | Flaw::SourceRoute
+            Flaw::Header | Flaw::Length | Flaw::LengthCaptured | Flaw::HeaderSum | Flaw::SourceRoute(_)
                 if ip.protocol == ip_protocol::TCP =>
             {
                 transport_sum(&frame.layers, frame.bytes, frame.original_length) == Sum::Offload
@@ -226,7 +233,12 @@ impl Survey {
         if left_to_the_card {
             self.offload.add(frame.number);
         }
+        // Fragments that the kernel refuses one by one, before it puts them together.
+        let at_once = six.as_ref().is_none_or(|six| six.at_once);
         match ip.fragment {
+            Fragment::First { .. } | Fragment::Later { .. } if matches!(flaw, Flaw::Refused(_)) && at_once => {
+                self.put(key, frame.number, Counted { datagrams: 0, packets: 1 });
+            }
             Fragment::Whole => self.put(key, frame.number, Counted::packet(&key)),
             // It never comes to where fragments are put together; the others of its datagram wait in vain, and count it.
             Fragment::First { .. } | Fragment::Later { .. }
@@ -234,12 +246,19 @@ impl Survey {
             {
                 self.put(key, frame.number, Counted::NOTHING);
             }
-            Fragment::First { .. } => self.add_fragment(frame, key, 0, false, ip, after),
-            Fragment::Later { offset, last, .. } => self.add_fragment(frame, key, offset, last, ip, after),
+            Fragment::First { .. } | Fragment::Later { .. } => {
+                let begins = six.and_then(|six| six.fragment).map_or(ip.payload, |begins| ip.offset + begins);
+                self.add_fragment(frame, key, ip, begins, after);
+            }
         }
     }
 
-    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, offset: u32, last: bool, ip: Ip, after: Duration) {
+    /// `begins`: where the bytes begin that are put together with those of other fragments.
+    fn add_fragment(&mut self, frame: &Prepared<'_>, key: ClassKey, ip: Ip, begins: usize, after: Duration) {
+        let (offset, last) = match ip.fragment {
+            Fragment::Later { offset, last, .. } => (offset, last),
+            Fragment::First { .. } | Fragment::Whole => (0, false),
+        };
         let Some(datagram) = frame.layers.network.datagram(frame.bytes) else { return };
         let six = matches!(frame.layers.network, Network::Ipv6(_));
         if let Some(open) = self.open.get(&datagram) {
@@ -257,7 +276,7 @@ impl Survey {
             self.give_up(oldest, Flaw::FragmentMissing);
         }
         self.order += 1;
-        let bytes = ip.end.saturating_sub(ip.payload) as u64;
+        let bytes = ip.end.saturating_sub(begins) as u64;
         let open = self.open.entry(datagram).or_insert_with(|| Open {
             any: key,
             key: None,

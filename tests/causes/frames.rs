@@ -42,6 +42,7 @@ pub(crate) struct Packet {
     version: Option<u8>,
     ttl: u8,
     options: Vec<u8>,
+    headers: Option<(u8, Vec<u8>)>,
     header_sum: Sum,
     protocol: u8,
     /// TCP's flags.
@@ -72,6 +73,7 @@ pub(crate) fn v4() -> Packet {
         version: None,
         ttl: 64,
         options: Vec::new(),
+        headers: None,
         header_sum: Sum::Right,
         protocol: UDP,
         flags: 0,
@@ -138,6 +140,11 @@ impl Packet {
     /// IPv4 options, a multiple of four bytes.
     pub(crate) fn options(self, options: &[u8]) -> Self {
         Self { options: options.to_vec(), ..self }
+    }
+
+    /// IPv6 extension headers, and what the first of them is; the last one's next header is the protocol's.
+    pub(crate) fn headers(self, first: u8, headers: &[u8]) -> Self {
+        Self { headers: Some((first, headers.to_vec())), ..self }
     }
 
     pub(crate) fn header_sum(self, header_sum: Sum) -> Self {
@@ -265,10 +272,13 @@ impl Packet {
                     header
                 });
                 let mut packet = vec![0x60, 0, 0, 0];
-                packet.extend(short(fragment.len() + segment.len()).to_be_bytes());
-                packet.extend([if fragment.is_empty() { self.protocol } else { FRAGMENT }, self.ttl]);
+                let next = if fragment.is_empty() { self.protocol } else { FRAGMENT };
+                let (next, headers) = self.headers.clone().unwrap_or((next, Vec::new()));
+                packet.extend(short(headers.len() + fragment.len() + segment.len()).to_be_bytes());
+                packet.extend([next, self.ttl]);
                 packet.extend(source.octets());
                 packet.extend(destination.octets());
+                packet.extend(headers);
                 packet.extend(fragment);
                 packet.extend(segment);
                 packet

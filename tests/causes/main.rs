@@ -11,6 +11,7 @@ mod check;
 mod common;
 mod firewall;
 mod frames;
+mod headers;
 mod ipv4;
 mod ipv6;
 mod names;
@@ -44,8 +45,10 @@ fn main() -> ExitCode {
         return receiver::main(rest);
     }
     let arguments = Arguments::from_args();
-    let rows: Vec<Row> =
-        [ipv4::rows(), transport::rows(), ipv6::rows(), firewall::rows()].into_iter().flatten().collect();
+    let rows: Vec<Row> = [ipv4::rows(), transport::rows(), ipv6::rows(), headers::rows(), firewall::rows()]
+        .into_iter()
+        .flatten()
+        .collect();
     let users: &[User] = if arguments.list { &[User::Caller] } else { users() };
     if !arguments.list {
         for row in &rows {

@@ -1,6 +1,6 @@
 //! The cases that were provoked on Linux 6.18, by name: what the rows of this suite have to cover.
 
-pub(crate) const NAMES: [&str; 111] = [
+pub(crate) const NAMES: [&str; 133] = [
     "ok",
     "wrong dst MAC",
     "unicast IP in broadcast MAC",
@@ -112,4 +112,26 @@ pub(crate) const NAMES: [&str; 111] = [
     "wrong dst UDP port",
     "no listener, 100 packets (icmp limit)",
     "no listener, 100 packets, icmp_ratelimit=0",
+    "v4 option record route",
+    "v4 option unknown",
+    "v4 option beyond the header",
+    "v4 option record route, pointer 6",
+    "v4 option CIPSO",
+    "v4 option source route, then malformed",
+    "v4 option source route used up, accepted",
+    "v6 hop-by-hop router alert",
+    "v6 hop-by-hop unknown, skipped",
+    "v6 hop-by-hop unknown, discarded",
+    "v6 hop-by-hop padding not zero",
+    "v6 hop-by-hop IOAM not aligned",
+    "v6 hop-by-hop jumbo with a length",
+    "v6 destination unknown, discarded",
+    "v6 destination option too long",
+    "v6 routing type 0, none left",
+    "v6 routing type 2, 1 left",
+    "v6 segment routing, none left",
+    "v6 hop-by-hop behind destination",
+    "v6 two fragment headers",
+    "v6 UDP behind AH",
+    "v6 unknown options of both kinds",
 ];

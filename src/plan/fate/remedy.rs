@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::refused;
 use super::site::{RouteKind, Site};
 use super::words::{drops_in_group, no_socket};
 use crate::cause::Cause;
@@ -33,6 +34,11 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         }
         _ => {}
     }
+    if let Flaw::Refused(fault) = key.flaw
+        && fault.rule().cause == cause
+    {
+        return refused::fix(fault);
+    }
     let Carried::Ip { source, destination, protocol, .. } = key.carried else { return plain() };
     let map_source = || {
         let free = free_source(source, site);
@@ -51,6 +57,9 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => "`[rewrite] lengths = \"fix\"`".to_owned(),
         Cause::PktTooSmall if key.flaw == Flaw::Length => {
             "`[rewrite] lengths = \"fix\"` with `checksums = \"fix\"`, or leave the frames out".to_owned()
+        }
+        Cause::PktTooSmall if key.flaw == Flaw::TcpLength => {
+            "leave such segments out: `[capture] filter = \"not (tcp[12] >> 4 < 5)\"`".to_owned()
         }
         Cause::IpInhdr if key.flaw == Flaw::Header => {
             "`[rewrite] lengths = \"fix\"`, or leave the frames out".to_owned()
@@ -165,6 +174,11 @@ fn on_the_machine(cause: Cause, key: &ClassKey, site: &Site) -> String {
     if cause == Cause::Otherhost {
         return format!("send to {}{}", site.mac, in_a_scenario_too(key.mac));
     }
+    if let Flaw::Refused(fault) = key.flaw
+        && fault.rule().cause == cause
+    {
+        return refused::on_the_machine(fault, &site.interface);
+    }
     let Carried::Ip { source, destination, .. } = key.carried else { return filled(row, None, site) };
     match cause {
         Cause::IpRpfilter => filled(row, Some(source), site),
@@ -178,6 +192,7 @@ fn on_the_machine(cause: Cause, key: &ClassKey, site: &Site) -> String {
         }
         Cause::UnicastInL2Multicast if !drops_in_group(destination, site) => format!("send to {}", site.mac),
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => "send a UDP length that fits its packet".to_owned(),
+        Cause::PktTooSmall if key.flaw == Flaw::TcpLength => "send a TCP header that fits its segment".to_owned(),
         Cause::IpInhdr if key.flaw == Flaw::None && !key.spent => {
             "send from and to addresses that a host may have".to_owned()
         }

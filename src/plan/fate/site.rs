@@ -34,6 +34,8 @@ pub struct Site {
     pub route_localnet: bool,
     /// Effective accept_source_route.
     pub accept_source_route: bool,
+    /// Whether segment routing is switched on (`seg6_enabled` or `rpl_seg_enabled` of IPv6).
+    pub segment_routing: bool,
     /// Effective drop_unicast_in_l2_multicast of IPv4.
     pub drop_unicast_in_group: bool,
     /// drop_unicast_in_l2_multicast of IPv6, where `all` has no say.

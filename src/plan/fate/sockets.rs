@@ -75,6 +75,7 @@ pub(super) fn why_no_socket_here(
     let nearest = nearest(destination, port, source, sockets, interface);
     let any = if destination.is_ipv4() { "0.0.0.0" } else { "::" };
     let fix = match nearest {
+        _ if port == 0 => "send to the port that the application listens on; `ss -ulnp` shows it".to_owned(),
         Some((Hears::OtherAddress, socket)) => match socket.address.filter(|address| !address.is_loopback()) {
             Some(address) => format!("let the application bind {destination} or {any}, or send to {address}"),
             None => format!("let the application bind {destination} or {any}"),
@@ -120,6 +121,9 @@ fn why(
     sockets: &[Socket],
     interface: &str,
 ) -> String {
+    if port == 0 {
+        return "no socket can be bound to UDP port 0 (RFC 768: not used)".to_owned();
+    }
     let Some((reason, socket)) = nearest else {
         let there: Vec<String> = others(sockets).take(4).map(ToString::to_string).collect();
         let there = if there.is_empty() { String::new() } else { format!("; there is {}", there.join(", ")) };
@@ -186,6 +190,11 @@ fn in_a_scenario(
         },
         Some((reason, socket)) => let_it(reason, socket, crate::plan::LAB_RECEIVER),
         None => match others(sockets).next() {
+            Some(other) if port == 0 => format!("`[rewrite.destination] port = {{ 0 = {} }}`", other.port),
+            None if port == 0 => {
+                "map the port to one that the application listens on: `[rewrite.destination] port = { 0 = 514 }`"
+                    .to_owned()
+            }
             Some(other) => format!(
                 "`[rewrite.destination] port = {{ {port} = {} }}`, or let the application listen on {port}",
                 other.port

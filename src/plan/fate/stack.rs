@@ -1,7 +1,7 @@
 //! The way of a frame through the receiver's stack: `__netif_receive_skb_core`, `ip_rcv_core`, routing, `ip_forward`, `ip_defrag`, the
 //! transport protocol, and their IPv6 counterparts. Start at [`end`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::routing::{self, Routed};
 use super::site::{Site, Socket};
@@ -9,7 +9,7 @@ use super::{End, sockets};
 use crate::cause::Cause;
 use crate::outcome::Stage;
 use crate::packet::layers::protocol;
-use crate::plan::survey::{Carried, ClassKey, Flaw};
+use crate::plan::survey::{Carried, ClassKey, Fault, Flaw, Wrong};
 
 /// What becomes of the frames of a class.
 pub(super) fn end(key: &ClassKey, site: &Site) -> End {
@@ -51,16 +51,27 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
             match routed {
                 Routed::Lost(Cause::IpInhdr | Cause::UnicastInL2Multicast) => routed,
                 _ if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => return lost(Cause::PktTooSmall),
+                // Hop-by-hop options come before the routing.
+                _ if let Some(rule) = refused(key, Stage::Accepted) => return lost(rule),
                 _ => routed,
             }
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return lost(Cause::IpInhdr),
     };
     if let Routed::Lost(cause) = routed {
+        // Other protocols' packets to a group (OSPF, VRRP, MLD) are for hosts that are in it.
+        if cause == Cause::MulticastNotJoined && protocol != protocol::UDP {
+            return End::Kernel;
+        }
         return lost(cause);
     }
-    if key.flaw == Flaw::SourceRoute && !site.accept_source_route {
-        return lost(Cause::SourceRoute);
+    if let Some(cause) = refused(key, Stage::Accepted) {
+        return lost(cause);
+    }
+    if let (Flaw::SourceRoute(next), IpAddr::V4(from)) = (key.flaw, source)
+        && let Some(cause) = source_route(from, next, key, site)
+    {
+        return lost(cause);
     }
     let to_everybody = matches!(routed, Routed::Everybody | Routed::Open);
     if key.mac.is_group() && !to_everybody && destination.is_ipv4() && site.drop_unicast_in_group {
@@ -71,6 +82,25 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
         Routed::On => lost(forward(key)),
         Routed::Open => End::Open,
         Routed::Local | Routed::Everybody => deliver(key, destination, protocol, site),
+    }
+}
+
+/// What a header that the kernel refuses is lost as, if that is at this stage.
+fn refused(key: &ClassKey, stage: Stage) -> Option<Cause> {
+    let Flaw::Refused(fault) = key.flaw else { return None };
+    Some(fault.rule()).filter(|rule| rule.stage == stage).map(|rule| rule.cause)
+}
+
+/// `ip_rcv_options` and `ip_options_rcv_srr`: a source route is followed where that is accepted. `next`: the address that is next.
+fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, site: &Site) -> Option<Cause> {
+    let refused = Some(Cause::SourceRoute);
+    if !site.accept_source_route || key.mac.is_group() {
+        return refused;
+    }
+    match next.map(|next| routing::v4(from, next, false, site)) {
+        None | Some(Routed::Local) => None,
+        Some(Routed::On) => Some(forward(key)),
+        Some(_) => refused,
     }
 }
 
@@ -94,6 +124,12 @@ fn forward(key: &ClassKey) -> Cause {
 /// `ip_local_deliver`, `ip6_input`.
 fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> End {
     let lost = End::Lost;
+    if matches!(key.flaw, Flaw::Refused(Fault { wrong: Wrong::SwitchedOff { .. }, .. })) && site.segment_routing {
+        return End::Open;
+    }
+    if let Some(cause) = refused(key, Stage::Delivered) {
+        return lost(cause);
+    }
     match key.flaw {
         Flaw::FragmentMissing => return lost(Cause::FragReasmTimeout),
         Flaw::FragmentRepeated | Flaw::FragmentOverlaps => return lost(Cause::DupFrag),
@@ -101,13 +137,14 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> En
     }
     match (protocol, destination.is_ipv4()) {
         (protocol::UDP, _) => datagram(key, site),
+        // A segment to a group or in a group's frame is nobody's.
+        (protocol::TCP, _) if key.mac.is_group() => End::Kernel,
+        (protocol::TCP, _) if key.flaw == Flaw::TcpLength => lost(Cause::PktTooSmall),
         (protocol::TCP, _) if matches!(key.flaw, Flaw::TcpSum | Flaw::TcpSumOffload) => lost(Cause::TcpCsum),
         // The kernel has handlers of its own. It looks at checksums of ICMP and IGMP too, and tells nobody but its counters.
         (protocol::ICMP | protocol::IGMP, true) | (protocol::ICMPV6 | NO_NEXT_HEADER, false) | (protocol::TCP, _) => {
             End::Kernel
         }
-        // Extension headers are IPv6's alone.
-        (0 | 43 | 44 | 60, true) => lost(Cause::IpNoproto),
         // Tunnels, IPsec, SCTP and the like have a handler where a module is loaded, EIGRP, OSPF, PIM, VRRP and their like where a program
         // has a raw socket, and UDP-Lite has sockets of its own: not known before the run.
         (protocol, _) if may_have_a_handler(protocol) => End::Open,
@@ -117,10 +154,7 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> En
 
 /// IP protocols that a module or a program takes where one is there.
 fn may_have_a_handler(protocol: u8) -> bool {
-    let known = [
-        0, 4, 9, 33, 41, 43, 44, 46, 47, 50, 51, 60, 88, 89, 94, 97, 103, 108, 112, 115, 124, 132, 135, 136, 137, 139,
-        140,
-    ];
+    let known = [4, 9, 33, 41, 46, 47, 50, 51, 88, 89, 94, 97, 103, 108, 112, 115, 124, 132, 135, 136, 137, 139, 140];
     known.contains(&protocol)
 }
 
@@ -154,7 +188,12 @@ fn datagram(key: &ClassKey, site: &Site) -> End {
 pub(super) fn stage(cause: Cause, key: &ClassKey) -> Stage {
     let six = matches!(key.carried, Carried::Ip { destination: IpAddr::V6(_), .. });
     match cause {
-        Cause::PktTooSmall if key.flaw == Flaw::UdpLength => Stage::Delivered,
+        _ if let Flaw::Refused(fault) = key.flaw
+            && fault.rule().cause == cause =>
+        {
+            fault.rule().stage
+        }
+        Cause::PktTooSmall if matches!(key.flaw, Flaw::UdpLength | Flaw::TcpLength) => Stage::Delivered,
         // IPv6 puts fragments together behind the input hook, IPv4 before it.
         Cause::DupFrag | Cause::FragReasmTimeout if six => Stage::Delivered,
         _ => cause.row().stage,

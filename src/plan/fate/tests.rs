@@ -44,6 +44,7 @@ fn site() -> Site {
         accept_local: false,
         route_localnet: false,
         accept_source_route: false,
+        segment_routing: false,
         drop_unicast_in_group: false,
         drop_unicast_in_group_v6: false,
         forwarding: Forwarding::default(),
@@ -300,7 +301,7 @@ fn flaws_end_where_the_kernel_finds_them() {
         (Flaw::Header, Cause::IpInhdr, Stage::Accepted, Stage::Accepted),
         (Flaw::HeaderSum, Cause::IpCsum, Stage::Accepted, Stage::Accepted),
         (Flaw::Length, Cause::PktTooSmall, Stage::Accepted, Stage::Accepted),
-        (Flaw::SourceRoute, Cause::SourceRoute, Stage::Accepted, Stage::Accepted),
+        (Flaw::SourceRoute(None), Cause::SourceRoute, Stage::Accepted, Stage::Accepted),
         (Flaw::UdpLength, Cause::PktTooSmall, Stage::Delivered, Stage::Delivered),
         (Flaw::UdpSum, Cause::UdpCsum, Stage::Delivered, Stage::Delivered),
         (Flaw::UdpSumOffload, Cause::UdpCsum, Stage::Delivered, Stage::Delivered),
@@ -312,7 +313,7 @@ fn flaws_end_where_the_kernel_finds_them() {
     for (flaw, cause, in_four, in_six) in flaws {
         let four = ClassKey { flaw, ..datagram("10.9.0.1", "10.9.0.2", 4739) };
         assert_eq!((end(&four, &site()), stage(cause, &four)), (End::Lost(cause), in_four), "{flaw:?}");
-        if matches!(flaw, Flaw::HeaderSum | Flaw::Header | Flaw::SourceRoute) {
+        if matches!(flaw, Flaw::HeaderSum | Flaw::Header | Flaw::SourceRoute(_)) {
             continue;
         }
         let six = ClassKey { flaw, ..datagram("fd00::1", "fd00::2", 4739) };
@@ -330,8 +331,8 @@ fn flaws_end_where_the_kernel_finds_them() {
 fn of_two_flaws_the_one_counts_that_the_kernel_meets_first() {
     let cases = [
         ("127.0.0.1", "10.9.0.2", Flaw::HeaderSum, Cause::IpCsum),
-        ("127.0.0.1", "10.9.0.2", Flaw::SourceRoute, Cause::IpLocalnet),
-        ("10.9.0.1", "10.9.0.77", Flaw::SourceRoute, Cause::SourceRoute),
+        ("127.0.0.1", "10.9.0.2", Flaw::SourceRoute(None), Cause::IpLocalnet),
+        ("10.9.0.1", "10.9.0.77", Flaw::SourceRoute(None), Cause::SourceRoute),
         ("10.9.0.1", "10.9.0.77", Flaw::FragmentMissing, Cause::IpInaddrerrors),
         ("10.9.0.1", "10.9.0.77", Flaw::UdpSum, Cause::IpInaddrerrors),
         ("::1", "fd00::2", Flaw::Length, Cause::IpInhdr),
@@ -342,8 +343,12 @@ fn of_two_flaws_the_one_counts_that_the_kernel_meets_first() {
         assert_eq!(end(&key, &site()), End::Lost(cause), "{source} > {destination} {flaw:?}");
     }
     let accepts = with(|site| site.accept_source_route = true);
-    let key = ClassKey { flaw: Flaw::SourceRoute, ..datagram("10.9.0.1", "10.9.0.2", 4739) };
+    let key = ClassKey { flaw: Flaw::SourceRoute(None), ..datagram("10.9.0.1", "10.9.0.2", 4739) };
     assert_eq!(end(&key, &accepts), End::Delivered);
+    let next = |next: [u8; 4]| ClassKey { flaw: Flaw::SourceRoute(Some(next.into())), ..key };
+    assert_eq!(end(&next([10, 9, 0, 2]), &accepts), End::Delivered);
+    assert_eq!(end(&next([10, 9, 0, 77]), &accepts), End::Lost(Cause::SourceRoute));
+    assert_eq!(end(&ClassKey { mac: MacAddr::BROADCAST, ..key }, &accepts), End::Lost(Cause::SourceRoute));
 }
 
 #[test]
@@ -355,7 +360,7 @@ fn ports_and_protocols_need_somebody_who_takes_them() {
         (1, End::Kernel, nobody),
         (2, End::Kernel, nobody),
         (6, End::Kernel, End::Kernel),
-        (44, nobody, End::Open),
+        (44, nobody, nobody),
         (47, End::Open, End::Open),
         (58, nobody, End::Kernel),
         (59, nobody, End::Kernel),

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::site::{RouteKind, Site};
-use super::sockets;
+use super::{refused, sockets};
 use crate::cause::Cause;
-use crate::packet::layers::is_vlan_tag;
+use crate::packet::layers::{is_vlan_tag, protocol};
 use crate::plan::survey::{Carried, ClassKey, Flaw};
 
 /// The rule with its values.
@@ -27,6 +27,11 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
             _ => plain(),
         };
     };
+    if let Flaw::Refused(fault) = key.flaw
+        && fault.rule().cause == cause
+    {
+        return refused::why(fault);
+    }
     let interface = &site.interface;
     match cause {
         Cause::Otherhost => other_host(key, site),
@@ -45,6 +50,9 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         }
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => {
             "the UDP header's length does not fit its packet".to_owned()
+        }
+        Cause::PktTooSmall if key.flaw == Flaw::TcpLength => {
+            "the TCP header is shorter than 20 bytes, or longer than its segment (RFC 9293 §3.1)".to_owned()
         }
         Cause::PktTooSmall if key.flaw == Flaw::LengthCaptured => {
             "the IP length field says more bytes than the frame holds: it was cut by the snaplen".to_owned()
@@ -88,6 +96,24 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
             None => plain(),
         },
         _ => plain(),
+    }
+}
+
+/// Why it is not known before the run what becomes of it.
+pub(super) fn open(key: &ClassKey, site: &Site) -> String {
+    let interface = &site.interface;
+    match key.carried {
+        _ if key.in_vlan => format!("a VLAN interface on {interface} may take the frame"),
+        _ if matches!(key.flaw, Flaw::Refused(_)) => {
+            "segment routing is switched on, and where it sends the packet is not followed".to_owned()
+        }
+        Carried::Ip { destination, protocol, .. } if !destination.is_multicast() || protocol != protocol::UDP => {
+            format!(
+                "a kernel module or a program with a raw socket may take IP protocol {protocol}; without one the packet is lost: IP_NOPROTO"
+            )
+        }
+        Carried::Ip { destination, .. } => format!("the application may join {destination}, or not"),
+        Carried::Other { .. } => String::new(),
     }
 }
 

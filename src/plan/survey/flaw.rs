@@ -1,6 +1,9 @@
 //! What is wrong with a packet whoever receives it: the first thing that the kernel would find. Start at [`flaw`].
 
+use std::net::Ipv4Addr;
+
 use super::super::stream::Prepared;
+use super::headers::{self, Fault, Options, Six};
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use crate::packet::layers::{Fragment, Ip, Network, protocol};
 
@@ -22,8 +25,10 @@ pub enum Flaw {
     LengthCaptured,
     /// The IPv4 header checksum is wrong.
     HeaderSum,
-    /// A source-route option.
-    SourceRoute,
+    /// A source-route option, with the address that is next; `None` where it is used up.
+    SourceRoute(Option<Ipv4Addr>),
+    /// A header between IP and the transport that the kernel refuses.
+    Refused(Fault),
     /// The UDP length does not fit the packet.
     UdpLength,
     /// The UDP checksum is wrong.
@@ -32,6 +37,8 @@ pub enum Flaw {
     UdpSumOffload,
     /// UDP over IPv6 without a checksum.
     UdpSumAbsent,
+    /// The TCP header does not fit the packet.
+    TcpLength,
     /// The TCP checksum is wrong.
     TcpSum,
     /// The TCP checksum was left to an offloading interface.
@@ -44,8 +51,9 @@ pub enum Flaw {
     FragmentOverlaps,
 }
 
-/// The first flaw that `ip_rcv_core` or `ip6_rcv_core`, the options and the transport protocol would find.
-pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip) -> Flaw {
+/// The first flaw that `ip_rcv_core` or `ip6_rcv_core`, the options and the transport protocol would find. `six`: the headers of an IPv6
+/// packet.
+pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip, six: Option<&Six>) -> Flaw {
     let captured = frame.bytes.len();
     let four = matches!(frame.layers.network, Network::Ipv4(_));
     if four && ip_header_sum(&frame.layers, frame.bytes) == Sum::Bad {
@@ -58,14 +66,23 @@ pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip) -> Flaw {
     if four && ip.length < ip.payload.saturating_sub(ip.offset) {
         return Flaw::Header;
     }
-    if four && has_source_route(frame.bytes.get(ip.offset + 20..ip.payload).unwrap_or_default()) {
-        return Flaw::SourceRoute;
+    if four && ip.payload > ip.offset + 20 {
+        match headers::four(frame.bytes.get(ip.offset + 20..ip.payload).unwrap_or_default()) {
+            Options::Fine => {}
+            Options::Refused(fault) => return Flaw::Refused(fault),
+            Options::SourceRoute(next) => return Flaw::SourceRoute(next),
+        }
     }
-    if ip.fragment != Fragment::Whole {
+    if let Some(fault) = six.and_then(|six| six.fault) {
+        return Flaw::Refused(fault);
+    }
+    let hidden = six.is_some_and(|six| six.protocol != ip.protocol);
+    if ip.fragment != Fragment::Whole || hidden {
         return Flaw::None;
     }
     match ip.protocol {
         protocol::UDP => udp(frame, ip, four),
+        protocol::TCP if !fits_tcp(frame.bytes.get(ip.payload..ip.end).unwrap_or_default()) => Flaw::TcpLength,
         // With segmentation offload only the length on the wire says what the checksum stands for.
         protocol::TCP => match transport_sum(&frame.layers, frame.bytes, frame.original_length) {
             Sum::Bad => Flaw::TcpSum,
@@ -74,6 +91,12 @@ pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip) -> Flaw {
         },
         _ => Flaw::None,
     }
+}
+
+/// Whether a TCP header has its 20 bytes or more, and all of them in its segment (RFC 9293 §3.1).
+fn fits_tcp(segment: &[u8]) -> bool {
+    let length = segment.get(12).map_or(0, |units| usize::from(units >> 4) * 4);
+    length >= 20 && length <= segment.len()
 }
 
 fn udp(frame: &Prepared<'_>, ip: Ip, four: bool) -> Flaw {
@@ -101,19 +124,4 @@ fn udp(frame: &Prepared<'_>, ip: Ip, four: bool) -> Flaw {
 pub(super) fn is_spent(frame: &Prepared<'_>, ip: Ip) -> bool {
     let at = if matches!(frame.layers.network, Network::Ipv4(_)) { 8 } else { 7 };
     frame.bytes.get(ip.offset + at).is_some_and(|hops| *hops <= 1)
-}
-
-/// Whether IPv4 options hold a loose (131) or strict (137) source route (RFC 791 §3.1).
-pub fn has_source_route(options: &[u8]) -> bool {
-    let mut rest = options;
-    while let [kind, tail @ ..] = rest {
-        match (*kind, tail) {
-            (0, _) => return false,
-            (1, _) => rest = tail,
-            (131 | 137, _) => return true,
-            (_, [length, ..]) if *length >= 2 => rest = rest.get(usize::from(*length)..).unwrap_or_default(),
-            _ => return false,
-        }
-    }
-    false
 }

@@ -99,7 +99,7 @@ fn every_loss_has_its_values_and_something_to_paste() {
         (datagram("fd00::1", "::1", 4739), Box::new(no_change)),
         (ClassKey { spent: true, ..datagram("10.9.0.1", "10.9.0.77", 4739) }, Box::new(forwards)),
         (flawed(Flaw::HeaderSum), Box::new(no_change)),
-        (flawed(Flaw::SourceRoute), Box::new(no_change)),
+        (flawed(Flaw::SourceRoute(None)), Box::new(no_change)),
         (datagram("224.0.0.1", "10.9.0.2", 4739), Box::new(no_change)),
         (datagram("10.9.0.255", "10.9.0.2", 4739), Box::new(strict)),
         (datagram("127.0.0.1", "10.9.0.2", 4739), Box::new(no_change)),
