@@ -100,7 +100,7 @@ pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
 /// Any frame through a pass that pads, cuts, makes Ethernet headers, tags, tells clients from servers and mends lengths: what comes
 /// out is no longer than what may, and a second frame goes through as well.
 pub(crate) fn pass(link: u16, original_length: u32, frame: &[u8]) {
-    let framing = Framing { sender: MacAddr([2, 0, 0, 0, 0, 1]), receiver: MacAddr([2, 0, 0, 0, 0, 2]) };
+    let framing = Framing { sender: MacAddr([2, 0, 0, 0, 0, 1]), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
     for rewriter in RESIZING.iter() {
         let mut pass = Pass::new(rewriter).padding().cutting(576).framing(framing);
         for number in 1..=2 {

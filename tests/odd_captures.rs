@@ -188,3 +188,143 @@ fn times_that_go_back_do_not_stretch_the_replay() {
     assert_eq!(plan(&folder)["seconds"], 0.099);
     passes(&folder);
 }
+
+/// An 802.11 frame behind a radiotap header: `control` and `flags` of the frame, the addresses in its header, what follows the header.
+fn radiotap(radio: &[u8], [control, flags]: [u8; 2], addresses: &[[u8; 6]], rest: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + radio.len()).expect("short").to_le_bytes();
+    let present = if radio.is_empty() { 0 } else { 2 };
+    let mut frame = [&[0, 0][..], &length, &[present, 0, 0, 0], radio, &[control, flags, 0, 0]].concat();
+    let (first, fourth) = addresses.split_at(3);
+    frame.extend(first.as_flattened());
+    frame.extend([0x10, 0]);
+    frame.extend(fourth.as_flattened());
+    frame.extend(rest);
+    frame
+}
+
+/// LLC and SNAP, and the packet of an Ethernet frame.
+fn snap(frame: &[u8]) -> Vec<u8> {
+    [&[0xaa, 0xaa, 3, 0, 0, 0], &frame[12..]].concat()
+}
+
+/// The Ethernet frames that `restage rewrite` makes of a capture.
+fn ethernet_of(link: u8, frames: &[Vec<u8>], rest: &str) -> Vec<Vec<u8>> {
+    let rest = format!("[rewrite]\nlink-layer = \"ethernet\"\n{rest}");
+    let folder = scenario(&pcap(link, (0..).zip(frames.iter().cloned())), &rest);
+    let out = folder.join("out.pcap");
+    let output =
+        restage(User::Caller).arg("rewrite").arg(folder.join("s.toml")).arg("-o").arg(&out).output().expect("it runs");
+    assert!(output.status.success(), "{}", both(&output));
+    let file = fs::read(&out).expect("it is written");
+    assert_eq!(file[20..24], [1, 0, 0, 0], "Ethernet");
+    let mut records = &file[24..];
+    let mut made = Vec::new();
+    while let Some((header, after)) = records.split_first_chunk::<16>() {
+        let length = u32::from_le_bytes(header[8..12].try_into().expect("four bytes")) as usize;
+        made.push(after[..length].to_vec());
+        records = &after[length..];
+    }
+    made
+}
+
+#[test]
+fn frames_of_802_11_become_ethernet_whatever_their_header() {
+    let bss = [2, 0xbb, 0, 0, 0, 9];
+    let frame = datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40);
+    let body = snap(&frame);
+    let behind = |more: &[u8]| [more, &body].concat();
+    let with_fcs = |mut frame: Vec<u8>| {
+        frame.extend([1, 2, 3, 4]);
+        frame
+    };
+    let cases = [
+        // To an access point, from one, between two, without one; QoS, with HT control, padded; with an FCS.
+        radiotap(&[], [0x08, 1], &[bss, SENDER, RECEIVER], &body),
+        radiotap(&[], [0x08, 2], &[RECEIVER, bss, SENDER], &body),
+        radiotap(&[], [0x08, 3], &[bss, bss, RECEIVER, SENDER], &body),
+        radiotap(&[], [0x08, 0], &[RECEIVER, SENDER, bss], &body),
+        radiotap(&[0], [0x88, 1], &[bss, SENDER, RECEIVER], &behind(&[0, 0])),
+        radiotap(&[0], [0x88, 0x81], &[bss, SENDER, RECEIVER], &behind(&[0, 0, 1, 2, 3, 4])),
+        radiotap(&[0x20], [0x88, 1], &[bss, SENDER, RECEIVER], &behind(&[0, 0, 0, 0])),
+        with_fcs(radiotap(&[0x10], [0x08, 1], &[bss, SENDER, RECEIVER], &body)),
+    ];
+    assert_eq!(ethernet_of(127, &cases, ""), vec![frame.clone(); cases.len()]);
+    passes(&scenario(&pcap(127, (0..).zip(cases)), ""));
+    // 802.2 without SNAP is 802.3.
+    let tree = [&[0x42, 0x42, 3][..], &[0; 35]].concat();
+    let made = ethernet_of(127, &[radiotap(&[], [0x08, 1], &[bss, SENDER, RECEIVER], &tree)], "");
+    assert_eq!(made, [[&RECEIVER[..], &SENDER, &[0, 38], &tree].concat()]);
+}
+
+#[test]
+fn frames_that_can_not_become_ethernet_are_left_out_where_asked() {
+    let bss = [2, 0xbb, 0, 0, 0, 9];
+    let frame = datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40);
+    let body = snap(&frame);
+    let of = |radio: &[u8], control, rest: &[u8]| radiotap(radio, control, &[bss, SENDER, RECEIVER], rest);
+    let mut fragment = of(&[], [0x08, 1], &body);
+    fragment[8 + 22] |= 1;
+    let others = [
+        (of(&[], [0x80, 0], &body), "an 802.11 frame that holds no data, such as a beacon or an acknowledgement"),
+        (of(&[], [0x48, 1], &[]), "an 802.11 frame that holds no data, such as a beacon or an acknowledgement"),
+        (of(&[], [0x08, 0x41], &body), "an encrypted 802.11 frame"),
+        (of(&[], [0x08, 5], &body), "a fragment of an 802.11 frame"),
+        (fragment, "a fragment of an 802.11 frame"),
+        (of(&[], [0x88, 1], &[&[0x80, 0], &body[..]].concat()), "an 802.11 frame with several packets in it (A-MSDU)"),
+        (of(&[0x40], [0x08, 1], &body), "an 802.11 frame that was received with a wrong FCS"),
+        (vec![0, 0, 8, 0, 0, 0, 0, 0, 8], "a frame that is cut inside its headers"),
+    ];
+    let good = of(&[], [0x08, 1], &body);
+    for (other, why) in &others {
+        let folder = scenario(&pcap(127, [(0, good.clone()), (1, other.clone())]), "");
+        let output = restage(User::Caller).arg("plan").arg(folder.join("s.toml")).output().expect("restage runs");
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("frame 2 of link type 127 can't be sent over Ethernet"), "{said}");
+        assert!(said.contains(&format!("= why: it is {why}\n")), "{why}: {said}");
+        assert!(said.contains("= fix: `[rewrite] other-frames = \"skip\"` leaves out such frames"), "{said}");
+    }
+    let all: Vec<_> = [good].into_iter().chain(others.map(|(other, _)| other)).collect();
+    assert_eq!(ethernet_of(127, &all, "other-frames = \"skip\"\n"), [frame]);
+    let folder = scenario(&pcap(127, (0..).zip(all)), "[rewrite]\nother-frames = \"skip\"\n");
+    let plan = plan(&folder);
+    assert_eq!((&plan["selected"], &plan["skipped-other"]), (&1.into(), &8.into()));
+    passes(&folder);
+}
+
+#[test]
+fn other_link_types_are_given_the_headers_that_a_run_sends() {
+    let frame = datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40);
+    let packet = &frame[14..];
+    let behind = |before: &[u8]| [before, packet].concat();
+    let lab = [[2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]].concat();
+    let without_macs = [
+        (101, behind(&[])),
+        (107, behind(&[0x18, 0x41, 3, 0xcc])),
+        (107, behind(&[0x18, 0x41, 3, 0, 0x80, 0, 0, 0, 8, 0])),
+        (107, behind(&[0x18, 0x41, 8, 0])),
+        (204, behind(&[1, 0xff, 3, 0, 0x21])),
+        (166, behind(&[0, 3, 0, 0x21])),
+        (239, behind(&[2, 0, 0, 0, 8, 0, 1, 0, 8, 0, 0, 0, 72, 0, 9, 0])),
+        (192, behind(&[0, 0, 8, 0, 101, 0, 0, 0])),
+    ];
+    for (link, captured) in without_macs {
+        assert_eq!(ethernet_of(link, &[captured], ""), [[&lab, &frame[12..]].concat()], "link type {link}");
+    }
+    let with_macs = [
+        (122, [&[0; 2][..], &RECEIVER, &[0; 2], &SENDER, &snap(&frame)].concat()),
+        (192, [&[0, 0, 8, 0, 1, 0, 0, 0][..], &frame].concat()),
+    ];
+    for (link, captured) in with_macs {
+        assert_eq!(ethernet_of(link, &[captured], ""), std::slice::from_ref(&frame), "link type {link}");
+    }
+    // A MAC map sees the header that was made; without it, the message says how there would be one.
+    let to = "[rewrite.destination]\nmac = \"02:00:00:00:00:09\"\n";
+    let mapped = ethernet_of(101, &[packet.to_vec()], to);
+    assert_eq!(mapped[0][..6], [2, 0, 0, 0, 0, 9]);
+    let folder = scenario(&pcap(101, [(0, packet.to_vec())]), to);
+    let mut rewrite = restage(User::Caller);
+    rewrite.arg("rewrite").arg(folder.join("s.toml")).arg("-o").arg(folder.join("out.pcap"));
+    let said = both(&rewrite.output().expect("it runs"));
+    assert!(said.contains("= fix: `[rewrite] link-layer = \"ethernet\"`"), "{said}");
+}

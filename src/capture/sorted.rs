@@ -72,7 +72,7 @@ impl Sorted {
         let mut piece = Piece::default();
         loop {
             let more = reader.next_frame()?.is_some();
-            if !more || piece.bytes.len() > PIECE_BYTES {
+            if !more || piece.bytes.len() + piece.frames.len() * size_of::<Held>() > PIECE_BYTES {
                 let stored = piece.store(&folder, unit > TimeUnit::Microsecond).map_err(|error| {
                     let what = format!("can't sort `{}` by time in the folder `{}`", path.display(), folder.display());
                     Failure::system(what, &error)

@@ -102,12 +102,8 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     line("scenario", &scenario.name);
     let counts = plan.counts;
     let mut skipped = String::new();
-    for (frames, why) in
-        [(counts.skipped_truncated, "the snaplen cut them"), (counts.skipped_oversize, "they are longer than the MTU")]
-    {
-        if frames > 0 {
-            let _infallible = write!(skipped, ", {frames} skipped since {why}");
-        }
+    for (frames, why) in counts.skipped() {
+        let _infallible = write!(skipped, ", {frames} skipped since {why}");
     }
     line(
         "capture",
@@ -201,6 +197,7 @@ fn as_json(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> Value {
         "selected": plan.counts.selected,
         "skipped-truncated": plan.counts.skipped_truncated,
         "skipped-oversize": plan.counts.skipped_oversize,
+        "skipped-other": plan.counts.skipped_other,
         "repeat": scenario.pacing.repeat.value,
         "seconds": plan.duration.map(|duration| duration.as_secs_f64()),
         "timeout": plan.timeout.as_secs_f64(),

@@ -13,9 +13,10 @@ use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::file::{Claim, Claims, descriptor};
 use crate::lab::signals::leave_no_unfinished_file;
-use crate::plan::{Selector, behind_tags, nothing_selected, pass, roles};
+use crate::plan::{Selector, behind_tags, framing, nothing_selected, pass, roles};
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario;
+use crate::scenario::rewrite::LinkLayer;
 use crate::scenario::site::SiteWords;
 
 const EXAMPLES: &str = "\
@@ -62,11 +63,15 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         SiteWords::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
         SiteWords::Target { .. } => None,
     };
-    let mut selector = Selector::new(&scenario, mtu)?.refusing_oversize();
+    let mut selector = Selector::new(&scenario, mtu)?.refusing_at_once();
+    let mut pass = pass(&scenario, &rewriter, mtu);
+    if scenario.rewrite.link_layer == LinkLayer::Ethernet {
+        let framing = framing(&scenario);
+        (selector, pass) = (selector.framing(framing), pass.framing(framing));
+    }
     let mut select =
         |frame: &Frame<'_>| selector.takes(frame).map(|taken| if taken { Selected::Yes } else { Selected::No });
-    let summary =
-        rewrite_file(&scenario.capture.files, output, &mut select, &pass(&scenario, &rewriter, mtu), &scenario.source)?;
+    let summary = rewrite_file(&scenario.capture.files, output, &mut select, &pass, &scenario.source)?;
     let counts = selector.counts;
     if summary.written == 0 {
         return Err(nothing_selected(&scenario, counts, &selector.left_out));
@@ -80,6 +85,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
             "written": summary.written,
             "skipped-truncated": counts.skipped_truncated,
             "skipped-oversize": counts.skipped_oversize,
+            "skipped-other": counts.skipped_other,
             "rewrite": entries::as_json(&rewriter, &summary.hits),
         });
         stdout.write(&format!("{told:#}\n"));

@@ -5,8 +5,9 @@
 use std::net::IpAddr;
 
 use super::bytes::{array, be16};
-use super::{MacAddr, ip, link};
+use super::{MacAddr, carrier, ip, link};
 
+pub(crate) use carrier::right_fcs;
 pub(crate) use link::{Framed, framed, is_known, is_limited_broadcast, is_vlan_tag};
 
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).

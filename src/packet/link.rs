@@ -3,19 +3,20 @@
 //! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`walk`].
 
 use super::bytes::{array, be16, byte};
+use super::carrier::{self, Carrier};
 use super::layers::{Layers, LinkType, Network};
 use super::{MacAddr, ip};
 
 /// `EtherType` values (IEEE 802 Numbers registry).
-mod ethertype {
-    pub(super) const IPV4: u16 = 0x0800;
-    pub(super) const ARP: u16 = 0x0806;
-    pub(super) const IPV6: u16 = 0x86dd;
-    pub(super) const MPLS: u16 = 0x8847;
-    pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
-    pub(super) const PPPOE_SESSION: u16 = 0x8864;
+pub(super) mod ethertype {
+    pub(in crate::packet) const IPV4: u16 = 0x0800;
+    pub(in crate::packet) const ARP: u16 = 0x0806;
+    pub(in crate::packet) const IPV6: u16 = 0x86dd;
+    pub(in crate::packet) const MPLS: u16 = 0x8847;
+    pub(in crate::packet) const MPLS_UPSTREAM: u16 = 0x8848;
+    pub(in crate::packet) const PPPOE_SESSION: u16 = 0x8864;
     /// Smaller values are an 802.3 length.
-    pub(super) const FIRST: u16 = 0x0600;
+    pub(in crate::packet) const FIRST: u16 = 0x0600;
 }
 
 /// The tag protocol identifiers of 802.1Q and 802.1ad, and those in use before 802.1ad.
@@ -37,7 +38,12 @@ pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
         104 => Layers { network: cisco_hdlc(frame).unwrap_or(Network::None), ..none },
         113 => cooked(none, frame, 14, 16),
         276 => cooked(none, frame, 0, 20),
-        _ => none,
+        _ => match carrier::find(link, frame) {
+            Ok(Carrier { ethertype, payload, .. }) if ethertype >= ethertype::FIRST => {
+                Layers { ethertype: Some(ethertype), network: by_ethertype(frame, ethertype, payload), ..none }
+            }
+            Ok(_) | Err(_) => none,
+        },
     }
 }
 
@@ -163,41 +169,48 @@ pub(super) fn ethertype_place(link: LinkType) -> Option<(usize, usize)> {
 
 /// Whether frames of this link type are looked into.
 pub(crate) fn is_known(link: LinkType) -> bool {
-    matches!(link.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 276)
+    matches!(link.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 276) || carrier::is_known(link)
 }
 
 /// What an Ethernet header for a frame that was captured without one would say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Framed {
+    /// An `EtherType`, or of 802.2 the length of what follows.
     pub(crate) ethertype: u16,
     /// Where what stands behind that `EtherType` begins in the frame as it was captured.
     pub(crate) payload: usize,
     /// The sender's MAC, where it was captured.
     pub(crate) source: Option<MacAddr>,
-    /// Whether it was sent to every station.
-    pub(crate) broadcast: bool,
+    /// The MAC that it goes to, where it was captured or follows from what was.
+    pub(crate) destination: Option<MacAddr>,
+    /// Where an FCS of 4 bytes ends the frame: what it covers begins here.
+    pub(crate) fcs_from: Option<usize>,
     /// Layer 3.
     pub(crate) network: Network,
 }
 
-/// What an Ethernet header for this frame would say; `None` where its link type or what it carries has no `EtherType`.
-pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Option<Framed> {
+/// What an Ethernet header for this frame would say; else what the frame is, for which there is none.
+pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Result<Framed, &'static str> {
     let network = walk(link, frame).network;
+    let without_ip = "a frame that holds nothing with an EtherType";
     let (ethertype, payload) = match link.0 {
         0 | 9 | 12 | 14 | 50 | 101 | 108 | 228 | 229 => match &network {
             Network::Ipv4(ip) => (ethertype::IPV4, ip.offset),
             Network::Ipv6(ip) => (ethertype::IPV6, ip.offset),
-            Network::None | Network::Arp { .. } => return None,
+            Network::None | Network::Arp { .. } => return Err(without_ip),
         },
         51 => (ethertype::PPPOE_SESSION, 0),
-        104 => (be16(frame, 2)?, 4),
-        113 => (be16(frame, 14)?, 16),
-        276 => (be16(frame, 0)?, 20),
-        _ => return None,
+        104 => (be16(frame, 2).ok_or(without_ip)?, 4),
+        113 => (be16(frame, 14).ok_or(without_ip)?, 16),
+        276 => (be16(frame, 0).ok_or(without_ip)?, 20),
+        _ => {
+            let Carrier { ethertype, payload, source, destination, fcs_from } = carrier::find(link, frame)?;
+            return Ok(Framed { ethertype, payload, source, destination, fcs_from, network });
+        }
     };
     // Smaller numbers are not of the registry, but Linux's own for 802.2 and the like.
     if ethertype < ethertype::FIRST || frame.len() < payload {
-        return None;
+        return Err(without_ip);
     }
     // Packet type 1 is a broadcast; the address is a MAC where it has six bytes.
     let (source, kind) = match link {
@@ -209,8 +222,8 @@ pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Option<Framed> {
     };
     // A device without addresses, such as lo, shows zeroes.
     let source = source.map(MacAddr).filter(|mac| *mac != MacAddr::default() && !mac.is_group());
-    let broadcast = kind == Some(1) || is_limited_broadcast(&network, frame);
-    Some(Framed { ethertype, payload, source, broadcast, network })
+    let destination = (kind == Some(1)).then_some(MacAddr::BROADCAST);
+    Ok(Framed { ethertype, payload, source, destination, fcs_from: None, network })
 }
 
 /// Whether a packet goes to 255.255.255.255 (RFC 919 §7).

@@ -6,8 +6,10 @@
 #![warn(clippy::indexing_slicing)]
 
 pub(crate) mod bytes;
+mod carrier;
 pub mod checksum;
 pub(crate) mod crc;
+mod dot11;
 pub(crate) mod ip;
 pub mod layers;
 mod link;

@@ -129,7 +129,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         });
     }
     let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
-    problems.extend(refuse::not_ethernet(scenario, &survey, &medium));
+    problems.extend(survey.unframed.map(|(frame, link, why)| refuse::unframed(scenario, frame, link, why)));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::oversize(scenario, &survey, mtu));
     if listing.is_some() && counts.selected > MOST_LISTED {
@@ -315,6 +315,11 @@ impl Plan {
     }
 }
 
+/// The addresses of the Ethernet headers that a run would make for the frames of this scenario.
+pub fn framing(scenario: &Scenario) -> Framing {
+    medium(scenario, None, &roles(scenario, None)).framing
+}
+
 /// What the sending interface takes.
 fn medium(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> Medium {
     let mtu = match (&scenario.site, target) {
@@ -328,8 +333,7 @@ fn medium(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> M
         _ => None,
     });
     let receiver = roles.receiver.or(named.next());
-    let framing = receiver.map(|receiver| Framing { sender: roles.sender.unwrap_or(LAB_SENDER_MAC), receiver });
-    Medium { mtu, framing }
+    Medium { mtu, framing: Framing { sender: roles.sender.unwrap_or(LAB_SENDER_MAC), receiver } }
 }
 
 /// What "sender" and "receiver" stand for as MACs.

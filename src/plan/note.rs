@@ -4,32 +4,36 @@ use super::stream::{LeftOut, Medium};
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::Problem;
+use crate::rewrite::Framing;
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
 
 /// Frames that were captured without an Ethernet header.
 pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
-    let framing = medium.framing.filter(|_| frames > 0)?;
+    let Framing { sender, receiver } = medium.framing;
+    let receiver = receiver.map(|receiver| format!(", or else {receiver}")).unwrap_or_default();
+    if frames == 0 {
+        return None;
+    }
     let what = match frames {
         1 => "1 frame was captured without an Ethernet header, and is given one".to_owned(),
         frames => format!("{frames} frames were captured without Ethernet headers, and are given them"),
     };
     Some(Problem::note(what).why(format!(
-        "from the captured sender's MAC, or else {}, to {}; groups and broadcasts to theirs",
-        framing.sender, framing.receiver
+        "from the captured sender's MAC, or else {sender}, to the captured destination's{receiver}; multicasts and broadcasts to theirs"
     )))
 }
 
 /// Frames that were captured on a device without addresses.
 pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
-    let framing = medium.framing.filter(|_| frames > 0)?;
+    let Framing { sender, receiver } = medium.framing;
+    let receiver = receiver.filter(|_| frames > 0)?;
     let what = match frames {
         1 => "1 frame has the destination MAC 00:00:00:00:00:00, and is given another one".to_owned(),
         frames => format!("{frames} frames have the destination MAC 00:00:00:00:00:00, and are given another one"),
     };
     Some(Problem::note(what).why(format!(
-        "no interface but a loopback can have it; they go from {} to {}, multicasts and broadcasts to theirs",
-        framing.sender, framing.receiver
+        "no interface but a loopback can have it; they go from {sender} to {receiver}, multicasts and broadcasts to theirs"
     )))
 }
 

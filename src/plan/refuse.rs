@@ -4,10 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::note;
-use super::stream::{Counts, LeftOut, Medium};
+use super::stream::{Counts, LeftOut};
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::packet::layers::LinkType;
+use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
 use crate::scenario::site::{LARGEST_MTU, SiteWords};
 
@@ -61,7 +63,10 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
             truncated.then_some("`[capture] truncated = \"pad\"` or `\"send\"` keeps those that the snaplen cut"),
             oversize.then_some("`[rewrite] oversize = \"truncate\"` or a larger `[lab] mtu` keeps those above the MTU"),
         ];
-        let fixes: Vec<&str> = fixes.into_iter().flatten().collect();
+        let mut fixes: Vec<&str> = fixes.into_iter().flatten().collect();
+        if fixes.is_empty() {
+            fixes.push("choose a capture with frames that can be sent over Ethernet");
+        }
         let span = if truncated { capture.truncated.span.clone() } else { scenario.rewrite.oversize.span.clone() };
         let why = format!("of {}, {}", frames(chosen), skipped.join(", and "));
         (Problem::error("every selected frame is skipped").why(why).fix(fixes.join("; ")), span)
@@ -106,19 +111,22 @@ pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) ->
     )
 }
 
-/// Frames that no Ethernet header can be made for.
-pub(super) fn not_ethernet(scenario: &Scenario, survey: &Survey, medium: &Medium) -> Option<Problem> {
-    let (frame, link) = survey.not_ethernet?;
-    let problem = if medium.framing.is_none() {
-        Problem::error(format!("frame {frame} was captured without an Ethernet header (link type {link})"))
-            .why("one is made for it, and with `[target]` nothing here knows the receiver's MAC")
-            .fix("say `[rewrite.destination] mac = \"…\"`: the receiver's, or the router's on the way; `ip neigh` shows both")
-    } else {
-        Problem::error(format!("frame {frame} of link type {link} can't be sent over Ethernet"))
-            .why("headers are made for IP of the link types NULL, LOOP, RAW, PPP, and for what has an EtherType of SLL, SLL2, C-HDLC and PPPoE")
-            .fix("leave such frames out with `[capture] filter = \"ip or ip6\"` or `frames`")
+/// A frame that no Ethernet header can be made for.
+pub(super) fn unframed(scenario: &Scenario, frame: u64, link: LinkType, why: Unframed) -> Problem {
+    let link = link.0;
+    let problem = match why {
+        Unframed::NoReceiver => Problem::error(format!(
+            "frame {frame} was captured without an Ethernet header (link type {link})"
+        ))
+        .why("one is made for it, and with `[target]` nothing here knows the receiver's MAC")
+        .fix("say `[rewrite.destination] mac = \"…\"`: the receiver's, or the router's on the way; `ip neigh` shows both"),
+        Unframed::Frame(what) => {
+            Problem::error(format!("frame {frame} of link type {link} can't be sent over Ethernet"))
+                .why(format!("it is {what}"))
+                .fix("`[rewrite] other-frames = \"skip\"` leaves out such frames")
+        }
     };
-    Some(problem.at(&scenario.source, scenario.capture.files.span()))
+    problem.at(&scenario.source, scenario.capture.files.span())
 }
 
 /// What makes packets of frames that are cut.

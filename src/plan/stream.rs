@@ -3,13 +3,14 @@
 //! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
 
 use super::frame_ranges::FrameRanges;
+use super::refuse;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::packet::layers::{Layers, LinkType};
-use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen};
+use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen, Unframed};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
-use crate::scenario::rewrite::Oversize;
+use crate::scenario::rewrite::{OtherFrames, Oversize};
 use crate::scenario::site::SiteWords;
 
 /// What the sending interface takes.
@@ -17,8 +18,8 @@ use crate::scenario::site::SiteWords;
 pub struct Medium {
     /// Largest layer 3 packet, in bytes.
     pub mtu: u32,
-    /// The addresses of Ethernet headers that are made; `None` where the receiver's isn't known.
-    pub framing: Option<Framing>,
+    /// The addresses of Ethernet headers that are made.
+    pub framing: Framing,
 }
 
 /// A frame as it will be sent, borrowed until the next one is read.
@@ -34,6 +35,8 @@ pub struct Prepared<'a> {
     pub layers: Layers,
     /// What is sent.
     pub bytes: &'a [u8],
+    /// Why it has no Ethernet header.
+    pub unframed: Option<Unframed>,
 }
 
 /// How many frames went which way.
@@ -47,6 +50,8 @@ pub struct Counts {
     pub skipped_truncated: u64,
     /// Skipped because they are longer than the MTU.
     pub skipped_oversize: u64,
+    /// Skipped because there is no Ethernet header for them.
+    pub skipped_other: u64,
 }
 
 impl Counts {
@@ -56,12 +61,16 @@ impl Counts {
         self.selected += of_pass.selected - u64::from(cut);
         self.skipped_truncated += of_pass.skipped_truncated;
         self.skipped_oversize += of_pass.skipped_oversize;
+        self.skipped_other += of_pass.skipped_other;
     }
 
     /// How many frames the scenario skips, and why; only the reasons that occurred.
     pub fn skipped(&self) -> impl Iterator<Item = (u64, &'static str)> {
-        let reasons =
-            [(self.skipped_truncated, "the snaplen cut them"), (self.skipped_oversize, "they are longer than the MTU")];
+        let reasons = [
+            (self.skipped_other, "there is no Ethernet header for them"),
+            (self.skipped_truncated, "the snaplen cut them"),
+            (self.skipped_oversize, "they are longer than the MTU"),
+        ];
         reasons.into_iter().filter(|(frames, _)| *frames > 0)
     }
 }
@@ -73,8 +82,10 @@ pub struct Selector<'a> {
     filter: Option<Filter>,
     /// The MTU, where there is one.
     mtu: Option<u32>,
-    /// Whether a frame over the MTU that nothing else happens to is refused at once.
-    refuses_oversize: bool,
+    /// What makes Ethernet headers, where they are made.
+    framing: Option<Framing>,
+    /// Whether a frame over the MTU, or one that can't have a header, that nothing else happens to is refused at once.
+    refuses_at_once: bool,
     /// Where frames went.
     pub counts: Counts,
     /// Why frames are not selected.
@@ -109,13 +120,20 @@ impl<'a> Selector<'a> {
             }
         };
         let (counts, left_out) = (Counts::default(), LeftOut { filter_knows_tags: true, ..LeftOut::default() });
-        Ok(Self { scenario, filter, mtu, refuses_oversize: false, counts, left_out })
+        Ok(Self { scenario, filter, mtu, framing: None, refuses_at_once: false, counts, left_out })
     }
 
-    /// Frames over the MTU are refused one by one, where `[rewrite] oversize` refuses them; the survey refuses all of them at once.
+    /// Frames over the MTU are refused one by one, where `[rewrite] oversize` refuses them, and so are those without an Ethernet header;
+    /// the survey refuses all of them at once.
     #[must_use]
-    pub fn refusing_oversize(self) -> Self {
-        Self { refuses_oversize: true, ..self }
+    pub fn refusing_at_once(self) -> Self {
+        Self { refuses_at_once: true, ..self }
+    }
+
+    /// Frames are given Ethernet headers.
+    #[must_use]
+    pub fn framing(self, framing: Framing) -> Self {
+        Self { framing: Some(framing), ..self }
     }
 
     /// Whether `frame` is selected. With the first frame of a capture that is read again the counts begin again.
@@ -141,6 +159,20 @@ impl<'a> Selector<'a> {
             self.left_out.add(filter, frame);
             return Ok(false);
         }
+        if let Some(framing) = &self.framing
+            && let Err(why) = framing.check(frame.link, frame.bytes)
+        {
+            match (self.scenario.rewrite.other_frames.value, why) {
+                (OtherFrames::Skip, Unframed::Frame(_)) => {
+                    self.counts.skipped_other += 1;
+                    return Ok(false);
+                }
+                _ if self.refuses_at_once => {
+                    return Err(Failure::invalid(refuse::unframed(self.scenario, frame.number, frame.link, why)));
+                }
+                _ => {}
+            }
+        }
         if (frame.bytes.len() as u64) < u64::from(frame.original_length) {
             match capture.truncated.value {
                 Truncated::Refuse => return Err(truncated(self.scenario, frame)),
@@ -159,7 +191,7 @@ impl<'a> Selector<'a> {
                 self.counts.skipped_oversize += 1;
                 return Ok(false);
             }
-            Oversize::Refuse if self.refuses_oversize && self.is_oversize(frame) => {
+            Oversize::Refuse if self.refuses_at_once && self.is_oversize(frame) => {
                 return Err(oversize(self.scenario, frame));
             }
             Oversize::Refuse | Oversize::Skip | Oversize::Truncate => {}
@@ -176,7 +208,11 @@ impl<'a> Selector<'a> {
             Truncated::Pad => captured.max(frame.original_length as usize),
             Truncated::Refuse | Truncated::Skip | Truncated::Send => captured,
         };
-        Layers::find(frame.link, frame.bytes).packet_length(sent) > mtu as usize
+        let framed = match &self.framing {
+            Some(framing) if frame.link != LinkType::ETHERNET => framing.packet_length(frame.link, frame.bytes, sent),
+            _ => None,
+        };
+        framed.unwrap_or_else(|| Layers::find(frame.link, frame.bytes).packet_length(sent)) > mtu as usize
     }
 }
 
@@ -266,11 +302,8 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// It can't be read, or is no capture; a filter that libpcap does not take.
     pub fn open(scenario: &'a Scenario, rewriter: &'a Rewriter, medium: &Medium) -> Result<Self> {
-        let mut pass = pass(scenario, rewriter, Some(medium.mtu));
-        if let Some(framing) = medium.framing {
-            pass = pass.framing(framing);
-        }
-        let selector = Selector::new(scenario, Some(medium.mtu))?;
+        let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
+        let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
         Ok(Self { captures: open_capture(scenario)?, selector, pass, seen: None })
     }
 
@@ -311,9 +344,11 @@ impl<'a> Stream<'a> {
             seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
         let Frame { number, time_ns, .. } = frame;
+        let framing = self.selector.framing;
         let Rewritten { bytes, original_length, link, .. } = self.pass.rewrite(frame);
         let layers = Layers::find(link, bytes);
-        Ok(Some(Prepared { number, time_ns, original_length, layers, bytes }))
+        let unframed = framing.and_then(|framing| framing.check(link, bytes).err());
+        Ok(Some(Prepared { number, time_ns, original_length, layers, bytes, unframed }))
     }
 }
 

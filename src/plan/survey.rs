@@ -21,7 +21,8 @@ use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
-use crate::packet::layers::{Datagram, Fragment, Ip, Network, protocol as ip_protocol};
+use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, protocol as ip_protocol};
+use crate::rewrite::Unframed;
 use class::Merged;
 pub use class::{Carried, Class, ClassKey};
 pub use flaw::Flaw;
@@ -81,8 +82,8 @@ pub struct Survey {
     pub offload: FrameRanges,
     /// Bytes of all frames.
     pub bytes: u64,
-    /// Frames whose link type is not Ethernet.
-    pub not_ethernet: Option<(u64, u16)>,
+    /// The first frame that no Ethernet header was made for, and why.
+    pub unframed: Option<(u64, LinkType, Unframed)>,
     open: HashMap<Datagram, Open>,
     order: u64,
     reassembly: Reassembly,
@@ -127,7 +128,7 @@ impl Default for Survey {
             tcp_frames: 0,
             offload: FrameRanges::default(),
             bytes: 0,
-            not_ethernet: None,
+            unframed: None,
             open: HashMap::new(),
             order: 0,
             reassembly: Reassembly::default(),
@@ -144,8 +145,8 @@ impl Survey {
     /// Adds a frame as it will be sent over an interface of this MTU, so long after the first one.
     pub fn add(&mut self, frame: &Prepared<'_>, mtu: u32, after: Duration) {
         self.bytes += frame.bytes.len() as u64;
-        if frame.layers.link != crate::packet::layers::LinkType::ETHERNET {
-            self.not_ethernet.get_or_insert((frame.number, frame.layers.link.0));
+        if let Some(why) = frame.unframed {
+            self.unframed.get_or_insert((frame.number, frame.layers.link, why));
         }
         let packet = u32::try_from(frame.layers.packet_length(frame.bytes.len())).unwrap_or(u32::MAX);
         self.longest = self.longest.max(packet);

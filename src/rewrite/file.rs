@@ -69,7 +69,7 @@ pub fn rewrite_file(
         }
         ending => ending?,
     };
-    let written = written(&captures, format, files, select, source)?;
+    let written = written(&captures, format, files, select, pass, source)?;
     let mut announced = SectionLengths::Kept;
     if is_stream {
         // What a stream was given can't be taken back, so what can be refused is looked for first.
@@ -128,10 +128,13 @@ fn written(
     format: Format,
     files: &Files,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
+    pass: &Pass<'_>,
     source: &Arc<Source>,
 ) -> Result<Written> {
     let is_pcapng = format == Format::Pcapng;
-    if captures.format_of_copy().is_some_and(|format| (format == Format::Pcapng) == is_pcapng) {
+    if captures.format_of_copy().is_some_and(|format| (format == Format::Pcapng) == is_pcapng)
+        && !changes_a_link(Captures::open(files, source)?, select, pass)?
+    {
         return Ok(Written::Copy);
     }
     if is_pcapng {
@@ -139,8 +142,26 @@ fn written(
         let nanoseconds = captures.heads().iter().any(|head| head.format != microseconds);
         return Ok(Written::Pcapng { nanoseconds });
     }
-    let (link, nanoseconds) = pcap_header(Captures::open(files, source)?, select)?;
+    let (link, nanoseconds) = pcap_header(Captures::open(files, source)?, select, pass)?;
     Ok(Written::Pcap { link, nanoseconds })
+}
+
+/// Whether a frame gets another link type, which a copy can't say.
+fn changes_a_link(
+    mut captures: Captures,
+    select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
+    pass: &Pass<'_>,
+) -> Result<bool> {
+    let changes = |link| pass.link_of(link) != link;
+    if captures.heads().iter().all(|head| head.link.map_or(!changes(LinkType::NULL), |link| !changes(link))) {
+        return Ok(false);
+    }
+    while let Some(frame) = captures.next_frame()? {
+        if changes(frame.link) && select(&frame)? == Selected::Yes {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Of captures that can't be copied into one: pcap, if all are of that format and have one link type.
@@ -201,7 +222,7 @@ fn run(
             continue;
         }
         written += 1;
-        let (number, time_ns, link) = (frame.number, frame.time_ns, frame.link);
+        let (number, time_ns) = (frame.number, frame.time_ns);
         if let Some(writer) = &writer {
             options.clear();
             captures.packet_options(&mut options);
@@ -209,7 +230,7 @@ fn run(
                 return Err(too_fine(number));
             }
         }
-        let Rewritten { bytes, original_length, resized, .. } = pass.rewrite(captures.current());
+        let Rewritten { link, bytes, original_length, resized } = pass.rewrite(captures.current());
         if let Some(writer) = &mut writer {
             let frame = Frame { number, time_ns, original_length, link, bytes };
             writer.write_with(&frame, &options).map_err(|error| unconvertible(captures.path(), number, &error))?;
@@ -242,6 +263,7 @@ fn too_fine(number: u64) -> Failure {
 fn pcap_header(
     mut captures: Captures,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
+    pass: &Pass<'_>,
 ) -> Result<(LinkType, bool)> {
     let mut only = None;
     let mut unit = TimeUnit::Microsecond;
@@ -249,7 +271,7 @@ fn pcap_header(
         if select(&frame)? == Selected::No {
             continue;
         }
-        let (number, link) = (frame.number, frame.link);
+        let (number, link) = (frame.number, pass.link_of(frame.link));
         if *only.get_or_insert(link) != link {
             let first = only.map_or(0, |link| link.0);
             return Err(Failure::invalid(

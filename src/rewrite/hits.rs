@@ -277,6 +277,8 @@ pub struct Seen {
     /// The VLAN tag that is renumbered.
     tag: Option<TagPosition>,
     vlan: Tally<u16>,
+    /// Whether a frame has no Ethernet header.
+    without_header: bool,
 }
 
 impl Seen {
@@ -291,6 +293,7 @@ impl Seen {
 
     /// Takes in a frame that isn't rewritten yet.
     pub fn add(&mut self, layers: &Layers, frame: &[u8]) {
+        self.without_header |= layers.link != LinkType::ETHERNET;
         let tag = self.tag.and_then(|tag| layers.vlan_tag(tag.index(layers.vlan_tags)?));
         if let Some(control) = tag.and_then(|at| be16(frame, at)) {
             self.vlan.add(control & 0x0fff);
@@ -405,11 +408,17 @@ pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, s
             if rewriter.layers == TunnelLayers::Inner && entry.table != Table::Vlan {
                 there.push_str("; `layers = \"inner\"` looks inside tunnels only");
             }
+            let is_mac = matches!(entry.mapping, Mapping::Mac { .. } | Mapping::MacAll { .. });
+            let fix = if is_mac && seen.without_header {
+                "`[rewrite] link-layer = \"ethernet\"` gives frames Ethernet headers, as a run does"
+            } else {
+                "mend the entry, or take it out, or set `allow-unused = true` in [rewrite]"
+            };
             Problem::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.table))
                 .at(source, entry.span.clone())
                 .label("hits nothing")
                 .why(there)
-                .fix("mend the entry, or take it out, or set `allow-unused = true` in [rewrite]")
+                .fix(fix)
         })
         .collect()
 }

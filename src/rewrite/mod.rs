@@ -34,7 +34,7 @@ use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
 pub use file::{Selected, Summary, rewrite_file};
-pub use framing::Framing;
+pub use framing::{Framing, Unframed};
 pub use hits::{EntryHits, Hits, Left, Reshaped, Seen, unused_problems};
 pub use pass::{Pass, Rewritten};
 

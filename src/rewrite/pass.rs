@@ -7,7 +7,8 @@ use super::hits::{Hits, Left, Reshaped};
 use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
 use crate::capture::{Frame, LARGEST_SNAPLEN};
-use crate::packet::layers::{Layers, LinkType};
+use crate::packet::crc;
+use crate::packet::layers::{Layers, LinkType, right_fcs};
 use crate::scenario::rewrite::Oversize;
 
 /// Rewrites the frames of one capture, one after the other.
@@ -73,6 +74,11 @@ impl<'a> Pass<'a> {
         Self { cut_to: (self.rewriter.oversize == Oversize::Truncate).then_some(mtu), ..self }
     }
 
+    /// The link type of a frame that was captured with `link`, after it is rewritten.
+    pub(super) fn link_of(&self, link: LinkType) -> LinkType {
+        if self.framing.is_some() { LinkType::ETHERNET } else { link }
+    }
+
     /// Every frame that the snaplen didn't cut is selected, so that nobody needs to be asked.
     #[must_use]
     pub fn taking_every_whole_frame(self) -> Self {
@@ -134,9 +140,15 @@ impl<'a> Pass<'a> {
             return self.rewrite_resized(&frame, &layers);
         }
         let sender = self.sender(&layers, frame.bytes);
+        let fcs = if is_cut(&frame) { None } else { right_fcs(frame.link, frame.bytes) };
         self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
         if frame.link == LinkType::ETHERNET {
             address(self.framing, frame.bytes, &mut self.hits);
+        }
+        if let Some(from) = fcs
+            && let Some((covered, fcs)) = frame.bytes.split_last_chunk_mut()
+        {
+            *fcs = crc::ETHERNET.of(covered.iter().skip(from).copied()).to_le_bytes();
         }
         in_place(frame)
     }
@@ -173,12 +185,12 @@ impl<'a> Pass<'a> {
             && link != LinkType::ETHERNET
         {
             let captured = std::mem::take(bytes);
-            if framing.frame(link, &captured, bytes) {
-                original = longer(original, length(bytes) - length(&captured));
-                link = LinkType::ETHERNET;
-                self.hits.reshape(Reshaped::Framed);
-            } else {
-                *bytes = captured;
+            match framing.frame(link, &captured, original, bytes) {
+                Ok(length) => {
+                    (original, link) = (length, LinkType::ETHERNET);
+                    self.hits.reshape(Reshaped::Framed);
+                }
+                Err(_) => *bytes = captured,
             }
         }
         let mut layers = Layers::find(link, bytes);
@@ -249,10 +261,6 @@ fn in_place(frame: Frame<'_>) -> Rewritten<'_> {
 /// Whether less was captured than was on the wire.
 fn is_cut(frame: &Frame<'_>) -> bool {
     (frame.bytes.len() as u64) < u64::from(frame.original_length)
-}
-
-fn length(bytes: &[u8]) -> i64 {
-    i64::try_from(bytes.len()).unwrap_or(i64::MAX)
 }
 
 fn longer(original: u32, by: i64) -> u32 {

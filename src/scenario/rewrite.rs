@@ -57,6 +57,29 @@ pub enum Oversize {
     Truncate,
 }
 
+/// What happens to frames that no Ethernet header can be made for: encrypted 802.11, link types that are not looked into. A rewrite
+/// without a replay obeys it only with `link-layer = "ethernet"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OtherFrames {
+    /// The run is refused.
+    #[default]
+    Refuse,
+    /// They are not selected.
+    Skip,
+}
+
+/// The link layer of the file that a rewrite without a replay writes. A replay goes over Ethernet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkLayer {
+    /// That of the capture.
+    #[default]
+    Captured,
+    /// Ethernet, as it would be sent: frames without such a header are given one, before they are rewritten.
+    Ethernet,
+}
+
 /// Which headers of a tunnelled packet are rewritten. Tunnels are IP-in-IP, 6in4, GRE, VXLAN (UDP 4789 and 8472) and Geneve
 /// (UDP 6081); a VLAN tag is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -270,6 +293,10 @@ pub struct Rewrite {
     pub lengths: Lengths,
     /// What happens to frames over the MTU.
     pub oversize: At<Oversize>,
+    /// What happens to frames that no Ethernet header can be made for.
+    pub other_frames: At<OtherFrames>,
+    /// The link layer of a file that is written.
+    pub link_layer: LinkLayer,
     /// Which headers of a tunnelled packet.
     pub layers: TunnelLayers,
     /// Whether entries that match nothing are allowed.
@@ -298,6 +325,12 @@ pub(super) struct Form {
     /// What happens to frames over the MTU. Default: refuse.
     #[schemars(example = &"refuse")]
     oversize: Option<Value<Oversize>>,
+    /// What happens to frames that no Ethernet header can be made for. Default: refuse.
+    #[schemars(example = &"skip")]
+    other_frames: Option<Value<OtherFrames>>,
+    /// The link layer of the file that `restage rewrite` writes. Default: captured.
+    #[schemars(example = &"ethernet")]
+    link_layer: Option<Value<LinkLayer>>,
     /// Which headers of a tunnelled packet are rewritten. Default: outer.
     #[schemars(example = &"outer")]
     layers: Option<Value<TunnelLayers>>,
@@ -374,6 +407,8 @@ pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: 
         checksums: form.checksums.map(Value::into_inner).unwrap_or_default(),
         lengths: form.lengths.map(Value::into_inner).unwrap_or_default(),
         oversize: form.oversize.map(Value::into_at).unwrap_or_default(),
+        other_frames: form.other_frames.map(Value::into_at).unwrap_or_default(),
+        link_layer: form.link_layer.map(Value::into_inner).unwrap_or_default(),
         layers: form.layers.map(Value::into_inner).unwrap_or_default(),
         allow_unused: form.allow_unused.is_some_and(Value::into_inner),
         sides,

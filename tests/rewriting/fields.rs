@@ -272,7 +272,8 @@ fn a_frame_over_the_mtu_is_cut_and_its_lengths_follow_only_where_asked() {
     assert_eq!(through(&mut Pass::new(&mending).cutting(200), 1, LinkType::ETHERNET, &small, length(&small)).0, small);
 }
 
-const FRAMING: Framing = Framing { sender: MacAddr([2, 0, 0, 0, 0, 1]), receiver: MacAddr([2, 0, 0, 0, 0, 2]) };
+const THE_RECEIVER: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const FRAMING: Framing = Framing { sender: MacAddr([2, 0, 0, 0, 0, 1]), receiver: Some(THE_RECEIVER) };
 
 /// The frame as an interface of this link type would have captured the IP packet, and what Ethernet header it is given.
 fn framed(link: u16, header: &[u8], packet: &[u8]) -> Option<(MacAddr, MacAddr, u16)> {
@@ -292,7 +293,7 @@ fn framed(link: u16, header: &[u8], packet: &[u8]) -> Option<(MacAddr, MacAddr, 
 #[test]
 fn every_link_type_that_carries_ip_is_given_an_ethernet_header() {
     let (four, six) = (&udp4(b"x")[14..], &udp6()[14..]);
-    let to_receiver = |ethertype| Some((FRAMING.receiver, FRAMING.sender, ethertype));
+    let to_receiver = |ethertype| Some((THE_RECEIVER, FRAMING.sender, ethertype));
     for (link, header, packet, ethertype) in [
         (0, &[2, 0, 0, 0][..], four, 0x0800),
         (0, &[0, 0, 0, 30], six, 0x86dd),
@@ -312,11 +313,11 @@ fn every_link_type_that_carries_ip_is_given_an_ethernet_header() {
         framed(113, &header, four)
     };
     let station = MacAddr([2, 0, 0, 0, 0, 9]);
-    assert_eq!(cooked(0, station.0), Some((FRAMING.receiver, station, 0x0800)));
+    assert_eq!(cooked(0, station.0), Some((THE_RECEIVER, station, 0x0800)));
     assert_eq!(cooked(1, station.0), Some((MacAddr([0xff; 6]), station, 0x0800)));
     assert_eq!(cooked(0, [0; 6]), to_receiver(0x0800));
     let sll2 = [&[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 6][..], &station.0, &[0, 0]].concat();
-    assert_eq!(framed(276, &sll2, four), Some((FRAMING.receiver, station, 0x0800)));
+    assert_eq!(framed(276, &sll2, four), Some((THE_RECEIVER, station, 0x0800)));
 }
 
 #[test]

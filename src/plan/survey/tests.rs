@@ -31,7 +31,11 @@ fn classes(frames: &[Vec<u8>]) -> Vec<(Flaw, bool, String, u64, u64)> {
     for (number, bytes) in (1..).zip(frames) {
         let layers = Layers::find(LinkType::ETHERNET, bytes);
         let original_length = u32::try_from(bytes.len()).unwrap();
-        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length }, 1500, Duration::ZERO);
+        survey.add(
+            &Prepared { number, time_ns: 0, layers, bytes, original_length, unframed: None },
+            1500,
+            Duration::ZERO,
+        );
     }
     let classes = survey.finish().into_iter();
     classes
@@ -121,7 +125,11 @@ fn keys(frames: &[Vec<u8>]) -> Vec<(Carried, Tags, bool)> {
     for (number, bytes) in (1..).zip(frames) {
         let layers = Layers::find(LinkType::ETHERNET, bytes);
         let original_length = u32::try_from(bytes.len()).unwrap();
-        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length }, 1500, Duration::ZERO);
+        survey.add(
+            &Prepared { number, time_ns: 0, layers, bytes, original_length, unframed: None },
+            1500,
+            Duration::ZERO,
+        );
     }
     survey.finish().into_iter().map(|class| (class.key.carried, class.key.tags, class.key.in_vlan)).collect()
 }
@@ -151,7 +159,7 @@ fn reassembled(frames: &[(u64, Vec<u8>)], timeout: u64) -> Vec<(Flaw, String, u6
         let layers = Layers::find(LinkType::ETHERNET, bytes);
         let original_length = u32::try_from(bytes.len()).unwrap();
         let after = Duration::from_millis(*millis);
-        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length }, 1500, after);
+        survey.add(&Prepared { number, time_ns: 0, layers, bytes, original_length, unframed: None }, 1500, after);
     }
     let of = |class: Class| {
         (class.key.flaw, class.frames.to_string(), class.datagrams, class.fewest_frames, class.most_frames)
