@@ -197,7 +197,7 @@ pub const TABLE: [Row; 42] = [
         stage: Stage::Accepted,
         why: "the frame's MAC is a group's or the broadcast one, its IP address is unicast, and drop_unicast_in_l2_multicast is set",
         signs: "reason UNICAST_IN_L2_MULTICAST; seen at prerouting, not at input; no counter for IPv4, `Ip6InHdrErrors` for IPv6",
-        fix: "`[rewrite.destination] mac = \"receiver\"`",
+        fix: "`[rewrite.destination] mac = { \"01:00:5e:…\" = \"receiver\" }`, with the frame's MAC",
         machine: "`sysctl -w net.ipv4.conf.all.drop_unicast_in_l2_multicast=0 net.ipv4.conf.IFACE.drop_unicast_in_l2_multicast=0`",
     },
     Row {

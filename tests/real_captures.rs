@@ -248,6 +248,7 @@ fn a_rewrite_that_names_nothing_changes_no_byte() {
             &source,
         );
         match result {
+            Ok(summary) if summary.read == 0 => {}
             Ok(summary) => {
                 assert_eq!(summary.read, summary.written);
                 let same = fs::read(&capture.path).expect("the capture") == fs::read(&output).expect("the output");

@@ -13,7 +13,7 @@ use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::file::{Claim, Claims, descriptor};
 use crate::lab::signals::leave_no_unfinished_file;
-use crate::plan::{Selector, behind_tags, framing, nothing_selected, pass, roles};
+use crate::plan::{Selector, behind_tags, framing, group_mac, nothing_selected, pass, roles};
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario;
 use crate::scenario::rewrite::LinkLayer;
@@ -102,7 +102,8 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     text.push('\n');
     let mut stderr = Output::stderr(terminal);
     stderr.write(&text);
-    stderr.problems(behind_tags(&scenario, &selector.left_out).as_slice());
+    let notes = behind_tags(&scenario, &selector.left_out).into_iter().chain(group_mac(&scenario, &summary.hits));
+    stderr.problems(&notes.collect::<Vec<_>>());
     if summary.lost_blocks > 0 {
         stderr.problems(&[Problem::note(match summary.lost_blocks {
             1 => "1 block of the pcapng input is not in the output".to_owned(),

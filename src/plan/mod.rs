@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use frame_ranges::FrameRanges;
 pub use lab_site::sender_mac as lab_sender_mac;
-pub use note::behind_tags;
+pub use note::{behind_tags, group_mac};
 pub use refuse::nothing_selected;
 pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Prepared, Selector, Stream, open_capture, pass};
@@ -169,6 +169,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
     notes.extend(behind_tags(scenario, &left_out));
+    notes.extend(group_mac(scenario, &hits));
     if schedule.backwards() > 0 {
         notes.push(note::backwards(schedule.backwards()));
     }

@@ -4,9 +4,10 @@ use super::stream::{LeftOut, Medium};
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::Problem;
-use crate::rewrite::Framing;
+use crate::rewrite::{Framing, Hits, Left};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
+use crate::scenario::site::SiteWords;
 
 /// Frames that were captured without an Ethernet header.
 pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
@@ -63,6 +64,28 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
         Problem::note(format!("{count} {is} left to the capturing host's card"))
             .why(format!("frames {}: stored is the sum of the pseudo-header alone", survey.offload))
             .fix("`[rewrite] checksums = \"fix\"` makes them"),
+    )
+}
+
+/// Frames whose group became a single address, and whose MAC is still the group's.
+pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Problem> {
+    let mac = hits.first_group_mac()?;
+    let left = hits.left(Left::GroupMac);
+    let what = match left.frames {
+        1 => "1 frame goes to one host now, and its destination MAC is still that of its group".to_owned(),
+        frames => format!("{frames} frames go to one host now, and their destination MAC is still that of their group"),
+    };
+    let (new, whose) = match &scenario.site {
+        SiteWords::Lab(_) => ("receiver", ""),
+        SiteWords::Target { .. } => ("…", ", with the MAC of the receiver or of the router on the way"),
+    };
+    Some(
+        Problem::warning(what)
+            .why(format!(
+                "the first is frame {}, to {mac}: only an entry changes a MAC, and hosts may drop a unicast packet in such a frame (RFC 1122 §3.3.6); TCP always does",
+                left.first_frame
+            ))
+            .fix(format!("`[rewrite.destination] mac = {{ \"{mac}\" = \"{new}\" }}`{whose}")),
     )
 }
 

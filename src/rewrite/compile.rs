@@ -1,7 +1,7 @@
 //! From the legal values of `[rewrite]` to the tables that a frame is looked up in.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -174,6 +174,20 @@ impl fmt::Display for Mapping {
     }
 }
 
+/// Whether a single address in `from` may become a group's or the broadcast address.
+fn may_make_a_group(from: IpNet, to: IpNet) -> bool {
+    const BROADCAST: Ipv4Addr = Ipv4Addr::BROADCAST;
+    let (groups, everybody): (IpNet, bool) = match to {
+        IpNet::V4(to) => (GROUPS_V4.into(), to.contains(&BROADCAST)),
+        IpNet::V6(_) => (GROUPS_V6.into(), false),
+    };
+    let only_groups = groups.contains(&from) || from.addr() == BROADCAST;
+    !only_groups && (everybody || groups.contains(&to) || to.contains(&groups))
+}
+
+const GROUPS_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
+const GROUPS_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+
 /// One number, or the first and the last of several.
 fn range((first, last): (u16, u16)) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
@@ -198,6 +212,10 @@ impl Rewriter {
             source: SideTables::new(&compiling.collected, &[source, Side::Source, Side::Both]),
             destination: SideTables::new(&compiling.collected, &[destination, Side::Destination, Side::Both]),
         };
+        let makes_groups = compiling.entries.iter().any(|entry| match entry.mapping {
+            Mapping::Ip { from, to } => may_make_a_group(from, to),
+            _ => false,
+        });
         let has_roles = rewrite.sides.iter().any(|maps| matches!(maps.side, Side::Client | Side::Server));
         Ok(Self {
             checksums: rewrite.checksums,
@@ -207,7 +225,9 @@ impl Rewriter {
             allow_unused: rewrite.allow_unused,
             from_client: tables(Side::Client, Side::Server),
             from_server: has_roles.then(|| Box::new(tables(Side::Server, Side::Client))),
-            only_maps: rewrite.checksums == Checksums::Preserve
+            makes_groups,
+            only_maps: !makes_groups
+                && rewrite.checksums == Checksums::Preserve
                 && rewrite.lengths == Lengths::Preserve
                 && rewrite.layers == TunnelLayers::Outer
                 && vlan.is_none()

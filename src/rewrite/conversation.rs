@@ -46,24 +46,35 @@ enum First {
     Greater,
 }
 
+impl First {
+    fn other(self) -> Self {
+        match self {
+            Self::Smaller => Self::Greater,
+            Self::Greater => Self::Smaller,
+        }
+    }
+}
+
 impl Conversations {
-    /// Who sent the frame; a first one is its client's. `None`: there are more conversations than are told apart.
+    /// Who sent the frame; a first one is its client's, or of an error, its server's. `None`: there are more conversations than are told apart.
     pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Option<Sender> {
         let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Some(Sender::Client) };
-        let (by, smaller, greater) = if source <= destination {
+        let (sent_by, smaller, greater) = if source <= destination {
             (First::Smaller, source, destination)
         } else {
             (First::Greater, destination, source)
         };
         let mut hasher = DefaultHasher::new();
         (protocol, smaller, greater).hash(&mut hasher);
+        let is_error = layers.quoted(frame).is_some();
         let room = self.first.len() < MOST;
         let first = match self.first.entry(hasher.finish()) {
             Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) if room => *new.insert(by),
+            // What an error quotes was sent before it, the other way, though the capture hasn't it.
+            Entry::Vacant(new) if room => *new.insert(if is_error { sent_by.other() } else { sent_by }),
             Entry::Vacant(_) => return None,
         };
-        Some(if first == by { Sender::Client } else { Sender::Server })
+        Some(if first == sent_by { Sender::Client } else { Sender::Server })
     }
 
     /// The protocol of a frame's conversation, who sent it, and to whom.

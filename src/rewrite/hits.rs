@@ -23,6 +23,7 @@ pub struct Hits {
     reshaped: [EntryHits; Reshaped::ALL.len()],
     /// The number of the frame that is being rewritten.
     frame: u64,
+    first_group_mac: Option<MacAddr>,
 }
 
 /// How often something occurred.
@@ -70,11 +71,13 @@ pub enum Left {
     Length,
     /// More conversations than are told apart: who sent it is taken for the client.
     Conversation,
+    /// The destination MAC of a group, or of everybody, whose address became one host's.
+    GroupMac,
 }
 
 impl Left {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NotIp,
         Self::BrokenIp,
         Self::SctpChecksum,
@@ -83,6 +86,7 @@ impl Left {
         Self::DeepTunnel,
         Self::Length,
         Self::Conversation,
+        Self::GroupMac,
     ];
 
     /// In words, as the end of "left as it is:".
@@ -95,6 +99,7 @@ impl Left {
             Self::NoTunnel => "no tunnel, whose inside `layers` means",
             Self::DeepTunnel => "more than 8 tunnels inside each other",
             Self::Length => "a length above 65,535, which its header can't say",
+            Self::GroupMac => "the destination MAC of a group whose address became one host's",
             Self::Conversation => "more conversations than can be told apart: who sends is taken for the client",
         }
     }
@@ -143,6 +148,7 @@ impl Hits {
             left: [EntryHits::default(); Left::ALL.len()],
             reshaped: [EntryHits::default(); Reshaped::ALL.len()],
             frame: 0,
+            first_group_mac: None,
         }
     }
 
@@ -177,6 +183,17 @@ impl Hits {
         if let Some(hits) = self.left.get_mut(reason as usize) {
             hits.count(self.frame);
         }
+    }
+
+    /// The destination MAC was left that of a group, or of everybody, whose address became one host's.
+    pub(super) fn leave_group_mac(&mut self, group: MacAddr) {
+        self.first_group_mac.get_or_insert(group);
+        self.leave(Left::GroupMac);
+    }
+
+    /// The first MAC that was left for [`Left::GroupMac`].
+    pub fn first_group_mac(&self) -> Option<MacAddr> {
+        self.first_group_mac
     }
 
     /// This happened to this frame.

@@ -1,5 +1,7 @@
 //! ICMP and ICMPv6: the packets that errors quote (RFC 5508), redirects, neighbour discovery (RFC 4861), and listener discovery.
 
+use std::ops::Range;
+
 use super::hits::Hits;
 use super::ip::{Spot, apply as apply_packet, v4_at, v6_at};
 use super::{Rules, SideTables, group};
@@ -22,11 +24,18 @@ mod neighbour {
 }
 
 /// Maps what a message says about packets and addresses; a later fragment has none.
-pub(super) fn apply(rules: Rules<'_>, network: &Network, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn apply(
+    rules: Rules<'_>,
+    network: &Network,
+    ip: &Ip,
+    spot: Spot,
+    frame: &mut [u8],
+    hits: &mut Hits,
+) -> Change {
     if ip.is_later_fragment() {
         return Change::NONE;
     }
-    let quotation = quotation(rules, network, frame, hits);
+    let quotation = quotation(rules, network, spot, frame, hits);
     let Some(message) = frame.get_mut(..ip.end) else { return quotation };
     let Some(kind) = byte(message, ip.payload) else { return quotation };
     match network {
@@ -35,7 +44,9 @@ pub(super) fn apply(rules: Rules<'_>, network: &Network, ip: &Ip, frame: &mut [u
             quotation.and(v4_at(&rules.tables.destination, ip.payload + 4, message, hits))
         }
         Network::Ipv6(_) => match kind {
-            neighbour::ROUTER_SOLICITATION..=neighbour::REDIRECT => neighbours(rules, kind, ip.payload, message, hits),
+            neighbour::ROUTER_SOLICITATION..=neighbour::REDIRECT => {
+                neighbours(rules, kind, ip.payload, spot, message, hits)
+            }
             _ => quotation.and(group::mld(rules, kind, ip.payload, message, hits)),
         },
         _ => quotation,
@@ -51,16 +62,16 @@ impl Rules<'_> {
 
 /// The packet that an error quotes is one that came the other way. The error must quote it as it is after rewriting, and that packet's
 /// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
-fn quotation(rules: Rules<'_>, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn quotation(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
     match quoted(network, frame) {
-        Some(inner) => apply_packet(rules.for_quoted(), &inner, Spot::QUOTATION, frame, hits),
+        Some(inner) => apply_packet(rules.for_quoted(), &inner, spot.quotation(), frame, hits),
         None => Change::NONE,
     }
 }
 
 /// Neighbour discovery, as ARP: what a sender says of itself follows the maps of the source, whom it asks for or redirects to those of
 /// the destination.
-fn neighbours(rules: Rules<'_>, kind: u8, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+fn neighbours(rules: Rules<'_>, kind: u8, at: usize, spot: Spot, message: &mut [u8], hits: &mut Hits) -> Change {
     let (source, destination) = (&rules.tables.source, &rules.tables.destination);
     let (addresses, options) = match kind {
         neighbour::ROUTER_SOLICITATION => (Change::NONE, at + 8),
@@ -72,11 +83,11 @@ fn neighbours(rules: Rules<'_>, kind: u8, at: usize, message: &mut [u8], hits: &
             (target.and(v6_at(destination, at + 24, message, hits)), at + 40)
         }
     };
-    addresses.and(self::options(rules, kind, options, message, hits))
+    addresses.and(self::options(rules, kind, options, spot, message, hits))
 }
 
 /// The options from `at` on (RFC 4861 §4.6).
-fn options(rules: Rules<'_>, kind: u8, mut at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+fn options(rules: Rules<'_>, kind: u8, mut at: usize, spot: Spot, message: &mut [u8], hits: &mut Hits) -> Change {
     const SOURCE_LINK_LAYER: u8 = 1;
     const TARGET_LINK_LAYER: u8 = 2;
     const REDIRECTED_HEADER: u8 = 4;
@@ -93,7 +104,7 @@ fn options(rules: Rules<'_>, kind: u8, mut at: usize, message: &mut [u8], hits: 
                 mac_at(&tables.destination, at + 2, message, hits)
             }
             TARGET_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, hits),
-            REDIRECTED_HEADER => redirected(rules, at + 8, next, message, hits),
+            REDIRECTED_HEADER => redirected(rules, at + 8..next, spot, message, hits),
             _ => Change::NONE,
         });
         at = next;
@@ -101,10 +112,10 @@ fn options(rules: Rules<'_>, kind: u8, mut at: usize, message: &mut [u8], hits: 
     change
 }
 
-fn redirected(rules: Rules<'_>, at: usize, end: usize, message: &mut [u8], hits: &mut Hits) -> Change {
-    let Some(message) = message.get_mut(..end) else { return Change::NONE };
-    let packet = find(message, at);
-    apply_packet(rules.for_quoted(), &packet, Spot::QUOTATION, message, hits)
+fn redirected(rules: Rules<'_>, option: Range<usize>, spot: Spot, message: &mut [u8], hits: &mut Hits) -> Change {
+    let Some(message) = message.get_mut(..option.end) else { return Change::NONE };
+    let packet = find(message, option.start);
+    apply_packet(rules.for_quoted(), &packet, spot.quotation(), message, hits)
 }
 
 fn mac_at(side: &SideTables, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {

@@ -5,7 +5,7 @@ use super::hits::{Hits, Left};
 use super::{Rules, SideTables, arp, checksums, group, icmp, lengths, mac, port};
 use crate::packet::bytes::{array, be32, put};
 use crate::packet::checksum::Change;
-use crate::packet::ip::pseudo_addresses;
+use crate::packet::ip::{pseudo_addresses, quoted};
 use crate::packet::layers::{Ip, Network, protocol};
 use crate::packet::tunnel::{Carried, carried};
 use crate::scenario::rewrite::{Checksums, Lengths, TunnelLayers};
@@ -17,24 +17,31 @@ pub(super) const DEEPEST_TUNNEL: u8 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spot {
     pub(super) place: Place,
+    /// Whether an ICMP error quotes it, or the packet that carries it: its own length says what can be known.
+    pub(super) quoted: bool,
     /// The length of the frame on the wire, or up to where the packet around it ended.
     pub(super) original_length: u32,
 }
 
 impl Spot {
-    /// In an ICMP error, whose own length says what can be known.
-    pub(super) const QUOTATION: Self = Self { place: Place::Quotation, original_length: 0 };
+    /// The frame's own packet.
+    pub(super) const fn frame(original_length: u32) -> Self {
+        Self { place: Place::Frame, quoted: false, original_length }
+    }
+
+    /// That of the packet that an ICMP error here quotes.
+    pub(super) const fn quotation(self) -> Self {
+        Self { quoted: true, original_length: 0, ..self }
+    }
 }
 
 /// In what a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It is the frame's own.
+    /// It is the frame's own, or quoted as one that was.
     Frame,
     /// In a tunnel, inside so many others.
     Tunnel(u8),
-    /// Quoted by an ICMP error that is rewritten.
-    Quotation,
 }
 
 impl Place {
@@ -42,7 +49,7 @@ impl Place {
     #[inline]
     fn is_meant(self, layers: TunnelLayers) -> bool {
         match (self, layers) {
-            (Self::Quotation, _) | (_, TunnelLayers::All) => true,
+            (_, TunnelLayers::All) => true,
             (Self::Frame, TunnelLayers::Outer) | (Self::Tunnel(_), TunnelLayers::Inner) => true,
             (Self::Frame, TunnelLayers::Inner) | (Self::Tunnel(_), TunnelLayers::Outer) => false,
         }
@@ -56,7 +63,7 @@ pub(super) fn apply(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut
         return around_a_tunnel(rules, network, spot, frame, hits);
     }
     if rules.rewriter.lengths == Lengths::Fix
-        && spot.place != Place::Quotation
+        && !spot.quoted
         && let Some((network, lengths)) = lengths::fix(network, spot.original_length, frame, hits)
     {
         return lengths.and(packet(rules, &network, spot, frame, hits));
@@ -66,11 +73,14 @@ pub(super) fn apply(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut
 
 /// A packet that stays, but for what it carries.
 fn around_a_tunnel(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
-    let Some(carried) = carried(network, frame) else {
-        hits.leave(Left::NoTunnel);
-        return Change::NONE;
+    let changed = match carried(network, frame) {
+        Some(carried) => tunnel(rules, network, &carried, spot, frame, hits),
+        None if !spot.quoted && quoted(network, frame).is_some() => icmp::quotation(rules, network, spot, frame, hits),
+        None => {
+            hits.leave(Left::NoTunnel);
+            return Change::NONE;
+        }
     };
-    let changed = tunnel(rules, network, &carried, spot, frame, hits);
     changed.and(checksums::update_transport(network, Change::NONE, changed, frame))
 }
 
@@ -82,7 +92,7 @@ fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hit
             let destination = v4_at(&rules.tables.destination, ip.offset + 16, frame, hits);
             let addresses = source.and(destination);
             let fields = match &rules.rewriter.header {
-                Some(header) if spot.place != Place::Quotation => header.apply(network, frame, hits),
+                Some(header) if !spot.quoted => header.apply(network, frame, hits),
                 _ => Change::NONE,
             };
             let covered = addresses.and(fields);
@@ -97,7 +107,7 @@ fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hit
             let source = v6_at(&rules.tables.source, ip.offset + 8, frame, hits);
             let destination = v6_at(&rules.tables.destination, ip.offset + 24, frame, hits);
             let fields = match &rules.rewriter.header {
-                Some(header) if spot.place != Place::Quotation => header.apply(network, frame, hits),
+                Some(header) if !spot.quoted => header.apply(network, frame, hits),
                 _ => Change::NONE,
             };
             // Not an address in whose place a route or an option has another.
@@ -111,7 +121,7 @@ fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hit
         }
         Network::None | Network::Arp { .. } => return Change::NONE,
     };
-    if rules.rewriter.checksums == Checksums::Fix && spot.place != Place::Quotation {
+    if rules.rewriter.checksums == Checksums::Fix && !spot.quoted {
         return change.and(checksums::fix(network, spot.original_length, frame));
     }
     change
@@ -129,16 +139,10 @@ fn payload(
     hits: &mut Hits,
 ) -> Change {
     // A port that is mapped may be what tells a tunnel.
-    let carried = if rules.rewriter.layers != TunnelLayers::Outer && spot.place != Place::Quotation {
-        carried(network, frame)
-    } else {
-        None
-    };
+    let carried = if rules.rewriter.layers == TunnelLayers::Outer { None } else { carried(network, frame) };
     let changed = match ip.protocol {
         protocol::UDP | protocol::TCP => port::apply(rules, ip, frame, hits),
-        protocol::ICMP | protocol::ICMPV6 if spot.place != Place::Quotation => {
-            icmp::apply(rules, network, ip, frame, hits)
-        }
+        protocol::ICMP | protocol::ICMPV6 if !spot.quoted => icmp::apply(rules, network, ip, spot, frame, hits),
         protocol::IGMP => group::igmp(rules, ip, frame, hits),
         protocol::SCTP => return sctp(rules, ip, frame, hits),
         _ => port::apply(rules, ip, frame, hits),
@@ -171,7 +175,7 @@ fn tunnel(
         length => u32::try_from(ip.offset + length).unwrap_or(u32::MAX),
     };
     let Some(packet) = frame.get_mut(..ip.end) else { return Change::NONE };
-    let group = mac::group_of(carried.ethernet, &carried.network, packet);
+    let goes = carried.ethernet.and_then(|at| mac::goes_to(rules, at, &carried.network, packet));
     let (mut change, mut named) = (Change::NONE, false);
     if let Some(at) = carried.ethernet {
         let macs = mac::apply_ethernet(rules, at, packet, hits);
@@ -181,12 +185,12 @@ fn tunnel(
         Network::None => Change::NONE,
         Network::Arp { offset } => arp::apply(rules, *offset, packet, hits),
         inner @ (Network::Ipv4(_) | Network::Ipv6(_)) => {
-            let spot = Spot { place: Place::Tunnel(depth), original_length: original_end };
+            let spot = Spot { place: Place::Tunnel(depth), original_length: original_end, ..spot };
             apply(rules, inner, spot, packet, hits)
         }
     });
     if !named && let Some(at) = carried.ethernet {
-        change = change.and(mac::follow_group(group, &carried.network, at, packet));
+        change = change.and(mac::follow(goes, at, &carried.network, None, packet, hits));
     }
     match carried.gre_checksum {
         Some(at) => change.and(checksums::update(change, at, packet)),

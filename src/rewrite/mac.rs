@@ -89,34 +89,64 @@ fn map_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Op
     Some(Change::mac(old, new))
 }
 
-/// The Ethernet address of an IP packet's destination group, where the frame is really sent to it. `ethernet` is where its Ethernet
-/// header begins.
+/// What tells, before an IP packet is rewritten, whether the destination MAC of its frame is to follow its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GoesTo {
+    /// To a group or to everybody, with their MAC.
+    Group(MacAddr),
+    /// To one host, whose address an entry may make a group.
+    Host,
+}
+
+/// Where the packet `network` goes, whose Ethernet header begins at `at`; `None` where the MAC does not follow.
 #[inline]
-pub(super) fn group_of(ethernet: Option<usize>, network: &Network, frame: &[u8]) -> Option<MacAddr> {
-    let at = ethernet?;
+pub(super) fn goes_to(rules: Rules<'_>, at: usize, network: &Network, frame: &[u8]) -> Option<GoesTo> {
     // Most frames are for one station: the first bit of the first byte says so.
-    frame.get(at).filter(|first| **first & 1 == 1)?;
-    let destination = MacAddr(array(frame, at)?);
-    group_mac(network, frame).filter(|group| *group == destination)
-}
-
-/// Makes the destination MAC that of the group to which the packet goes now. A group that became a single address keeps it.
-#[inline]
-pub(super) fn follow_group(before: Option<MacAddr>, network: &Network, at: usize, frame: &mut [u8]) -> Change {
-    if let Some(before) = before
-        && let Some(after) = group_mac(network, frame)
-        && after != before
-    {
-        put(frame, at, after.0);
-        return Change::mac(before, after);
+    let is_group = frame.get(at)? & 1 == 1;
+    if !is_group && !rules.rewriter.makes_groups {
+        return None;
     }
-    Change::NONE
+    network.ip()?;
+    match group_mac(network, frame) {
+        Some(group) => array(frame, at).map(MacAddr).filter(|mac| *mac == group).map(GoesTo::Group),
+        None => rules.rewriter.makes_groups.then_some(GoesTo::Host),
+    }
 }
 
-/// The Ethernet address of a group: the last 23 bits of an IPv4 address (RFC 1112 §6.4), the last 32 of an IPv6 one (RFC 2464 §7).
+/// Makes the destination MAC that of the group to which the packet goes now. Of a group that became a single address it stays, and is
+/// counted, unless `station` is whose it is then.
+#[inline]
+pub(super) fn follow(
+    before: Option<GoesTo>,
+    at: usize,
+    network: &Network,
+    station: Option<MacAddr>,
+    frame: &mut [u8],
+    hits: &mut Hits,
+) -> Change {
+    let Some(before) = before else { return Change::NONE };
+    let after = match (before, group_mac(network, frame)) {
+        (_, Some(after)) => after,
+        (GoesTo::Host, None) => return Change::NONE,
+        (GoesTo::Group(group), None) => match station {
+            Some(station) => station,
+            None => {
+                hits.leave_group_mac(group);
+                return Change::NONE;
+            }
+        },
+    };
+    let Some(mac) = array(frame, at).map(MacAddr).filter(|mac| *mac != after) else { return Change::NONE };
+    put(frame, at, after.0);
+    Change::mac(mac, after)
+}
+
+/// The Ethernet address of a group: the last 23 bits of an IPv4 address (RFC 1112 §6.4), the last 32 of an IPv6 one (RFC 2464 §7); that
+/// of everybody for 255.255.255.255 (RFC 919 §7).
 pub(super) fn group_mac(network: &Network, frame: &[u8]) -> Option<MacAddr> {
     match network {
         Network::Ipv4(ip) => match array(frame, ip.offset + 16)? {
+            [0xff, 0xff, 0xff, 0xff] => Some(MacAddr::BROADCAST),
             [224..=239, b, c, d] => Some(MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])),
             _ => None,
         },

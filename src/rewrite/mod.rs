@@ -62,6 +62,8 @@ pub struct Rewriter {
     from_server: Option<Box<Tables>>,
     vlan: Option<vlan::VlanChange>,
     header: Option<header::HeaderChange>,
+    /// Whether an entry may make a group of a single address, whose MAC then follows.
+    makes_groups: bool,
     /// Whether only maps of outer headers change anything, so that common packets need no detours.
     only_maps: bool,
 }
@@ -99,11 +101,20 @@ impl Rewriter {
     #[inline]
     pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
         hits.begin();
-        self.apply_from(Sender::Client, layers, frame, original_length, hits);
+        self.apply_from(Sender::Client, layers, frame, original_length, None, hits);
     }
 
+    /// `station`: for whom a frame is whose header was made for a group that is none any more.
     #[inline]
-    fn apply_from(&self, sender: Sender, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
+    fn apply_from(
+        &self,
+        sender: Sender,
+        layers: &Layers,
+        frame: &mut [u8],
+        original_length: u32,
+        station: Option<MacAddr>,
+        hits: &mut Hits,
+    ) {
         let from_server = self.from_server.as_deref().unwrap_or(&self.from_client);
         let rules = match sender {
             Sender::Client => Rules { rewriter: self, tables: &self.from_client, quoted: from_server },
@@ -112,19 +123,21 @@ impl Rewriter {
         if let Some(vlan) = &self.vlan {
             vlan.map(layers, frame, hits);
         }
-        let ethernet = (layers.link == LinkType::ETHERNET).then_some(0);
         let follows = self.layers != TunnelLayers::Inner;
-        let group = if follows { mac::group_of(ethernet, &layers.network, frame) } else { None };
+        let goes = if follows && layers.link == LinkType::ETHERNET {
+            mac::goes_to(rules, 0, &layers.network, frame)
+        } else {
+            None
+        };
         let named = follows && mac::apply(rules, layers, frame, hits);
         match &layers.network {
             Network::None => hits.leave(Left::no_network_layer(layers)),
             Network::Arp { offset } if follows => _ = arp::apply(rules, *offset, frame, hits),
             Network::Arp { .. } => hits.leave(Left::NoTunnel),
             Network::Ipv4(_) | Network::Ipv6(_) => {
-                let spot = ip::Spot { place: ip::Place::Frame, original_length };
-                ip::apply(rules, &layers.network, spot, frame, hits);
+                ip::apply(rules, &layers.network, ip::Spot::frame(original_length), frame, hits);
                 if !named {
-                    mac::follow_group(group, &layers.network, 0, frame);
+                    mac::follow(goes, 0, &layers.network, station, frame, hits);
                 }
             }
         }

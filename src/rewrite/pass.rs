@@ -141,7 +141,7 @@ impl<'a> Pass<'a> {
         }
         let sender = self.sender(&layers, frame.bytes);
         let fcs = if is_cut(&frame) { None } else { right_fcs(frame.link, frame.bytes) };
-        self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, &mut self.hits);
+        self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, None, &mut self.hits);
         if frame.link == LinkType::ETHERNET {
             address(self.framing, frame.bytes, &mut self.hits);
         }
@@ -180,7 +180,7 @@ impl<'a> Pass<'a> {
             bytes.resize(original as usize, 0);
             self.hits.reshape(Reshaped::Padded);
         }
-        let mut link = frame.link;
+        let (mut link, mut station) = (frame.link, None);
         if let Some(framing) = &self.framing
             && link != LinkType::ETHERNET
         {
@@ -188,6 +188,7 @@ impl<'a> Pass<'a> {
             match framing.frame(link, &captured, original, bytes) {
                 Ok(length) => {
                     (original, link) = (length, LinkType::ETHERNET);
+                    station = framing.receiver;
                     self.hits.reshape(Reshaped::Framed);
                 }
                 Err(_) => *bytes = captured,
@@ -202,7 +203,7 @@ impl<'a> Pass<'a> {
             original = u32::try_from(bytes.len()).unwrap_or(original);
             layers = Layers::find(link, bytes);
         }
-        self.rewriter.apply_from(sender, &layers, bytes, original, &mut self.hits);
+        self.rewriter.apply_from(sender, &layers, bytes, original, station, &mut self.hits);
         if link == LinkType::ETHERNET {
             address(self.framing, bytes, &mut self.hits);
         }

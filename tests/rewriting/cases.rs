@@ -67,6 +67,57 @@ fn a_group_changes_only_by_an_entry_for_groups_and_its_mac_follows() {
 }
 
 #[test]
+fn the_mac_follows_whatever_becomes_a_group_and_is_left_of_a_group_that_becomes_a_host() {
+    const GROUP: [u8; 6] = [0x01, 0x00, 0x5e, 0x01, 0x02, 0x03];
+    const HOST: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
+    const ALL: [u8; 6] = [0xff; 6];
+    for (mac, address, to, new, left) in [
+        (HOST, [10, 9, 8, 7], "239.129.2.3", GROUP, 0),
+        (HOST, [10, 9, 8, 7], "255.255.255.255", ALL, 0),
+        (HOST, [10, 9, 8, 7], "192.0.2.1", HOST, 0),
+        (ALL, [255; 4], "239.129.2.3", GROUP, 0),
+        (GROUP, [239, 129, 2, 3], "255.255.255.255", ALL, 0),
+        (GROUP, [239, 129, 2, 3], "192.0.2.1", GROUP, 1),
+        (ALL, [255; 4], "192.0.2.1", ALL, 1),
+        // A group's packet that was sent to one station alone stays there.
+        (HOST, [239, 129, 2, 3], "239.129.2.4", HOST, 0),
+    ] {
+        let from = std::net::Ipv4Addr::from(address).to_string();
+        let rewriter = preserving([Maps::of(Side::Destination).ip(&[(&from, to)])]);
+        let mut frame = frame_of(mac, address);
+        let (passed, _) = crate::pass(&rewriter, &frame);
+        let hits = apply(&rewriter, &mut frame);
+        assert_eq!(frame[..6], new, "{from} to {to}");
+        assert_eq!((passed, hits.left(Left::GroupMac).frames), (frame.clone(), left), "{from} to {to}");
+        assert_eq!(sums(&frame), (Sum::Good, Sum::Good));
+        let named = Maps::of(Side::Destination).ip(&[(&from, to)]);
+        let named = named.mac(&restage::packet::MacAddr(mac).to_string(), "02:00:00:00:00:77");
+        let mut frame = frame_of(mac, address);
+        let hits = apply(&preserving([named]), &mut frame);
+        assert_eq!((frame[5], hits.left(Left::GroupMac).frames), (0x77, 0), "an entry names it");
+    }
+    let mut six = udp6_to_a_host();
+    apply(&preserving([Maps::of(Side::Destination).ip(&[("2001:db8::2", "ff05::1:3")])]), &mut six);
+    assert_eq!(six[..6], [0x33, 0x33, 0, 1, 0, 3]);
+}
+
+fn frame_of(mac: [u8; 6], address: [u8; 4]) -> Vec<u8> {
+    let mut frame = udp4(b"x");
+    frame[..6].copy_from_slice(&mac);
+    frame[30..34].copy_from_slice(&address);
+    apply(&rewriter(Checksums::Fix, []), &mut frame);
+    frame
+}
+
+fn udp6_to_a_host() -> Vec<u8> {
+    let address = |last| Ipv6Addr::from((0x2001_0db8_u128 << 96) | last).octets();
+    let mut frame = Vec::new();
+    let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0xa], [2, 0, 0, 0, 0, 0xb]);
+    link.ipv6(address(1), address(2), 64).udp(2055, 4739).write(&mut frame, b"six").expect("it fits");
+    frame
+}
+
+#[test]
 fn a_group_s_mac_that_an_entry_names_does_not_follow() {
     let mut frame = multicast();
     let maps =

@@ -162,3 +162,35 @@ fn ipv6_fragments_stay_together_though_only_the_first_reaches_the_transport() {
     // The answer's first fragment tells that it is the server's, and its second has but the identification.
     assert_eq!([source(&fragment6(false, 0)), source(&fragment6(false, 2))], [0xfd02, 0xfd02]);
 }
+
+/// An error of `router` to the sender of `quoted`, which it quotes.
+fn error_about(quoted: &[u8], to: Socket) -> Vec<u8> {
+    let mut error = Vec::new();
+    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 3], mac(to))
+        .ipv4([10, 0, 0, 3], to.0, 64)
+        .icmpv4_raw(3, 1, [0; 4])
+        .write(&mut error, &quoted[14..])
+        .expect("it fits");
+    error
+}
+
+#[test]
+fn who_sent_a_packet_that_only_an_error_quotes_is_the_client() {
+    let (ask, answer) = (datagram(ALICE, BOB), datagram(BOB, ALICE));
+    let error = error_about(&ask, ALICE);
+    assert_eq!(told(&[error.clone(), answer.clone(), ask])[1..], [ANSWERED, ASKED]);
+    let rewriter = rewriter();
+    let (error, _) = through(&mut Pass::new(&rewriter), 1, LinkType::ETHERNET, &error, length(&error));
+    assert_eq!(error[30..34], [192, 0, 2, 1], "to the client");
+    assert_eq!(error[42..], quoted_ask()[..], "the packet that it quotes came from the client");
+    // Two errors about both directions are of one conversation.
+    let about_the_answer = error_about(&answer, BOB);
+    assert_eq!(told(&[error_about(&datagram(ALICE, BOB), ALICE), about_the_answer])[1], "192.0.2.3 > 198.51.100.2");
+}
+
+/// What an error quotes of the question, rewritten.
+fn quoted_ask() -> Vec<u8> {
+    let ask = datagram(ALICE, BOB);
+    let rewriter = rewriter();
+    through(&mut Pass::new(&rewriter), 1, LinkType::ETHERNET, &ask, length(&ask)).0.split_off(14)
+}

@@ -263,3 +263,44 @@ fn udp6(payload: &[u8]) -> Vec<u8> {
         .expect("it fits");
     frame
 }
+
+/// An ICMP error of a router about `frame`.
+fn error_about(frame: &[u8]) -> Vec<u8> {
+    let mut error = Vec::new();
+    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0xe], [2, 0, 0, 0, 0, 0xc])
+        .ipv4([172, 16, 0, 9], [172, 16, 0, 1], 64)
+        .icmpv4_raw(3, 1, [0; 4])
+        .write(&mut error, &frame[14..])
+        .expect("it fits");
+    error
+}
+
+#[test]
+fn what_a_quoted_tunnel_packet_carries_is_as_the_packet_itself_is_rewritten() {
+    let sides = || {
+        let source = Maps::of(Side::Source).ip(&[("10.1.0.0/16", "192.0.0.0/16"), ("172.16.0.1", "198.51.100.1")]);
+        let destination = Maps::of(Side::Destination).ip(&[("10.9.0.0/16", "203.0.0.0/16")]).ports(&[(4739, 4739, 9)]);
+        [source, destination]
+    };
+    for layers in [TunnelLayers::Outer, TunnelLayers::Inner, TunnelLayers::All] {
+        let rewriter = compile(&Rewrite { layers, ..of(sides()) });
+        for tunnel in ALL {
+            let (mut packet, _) = carry(tunnel, false, &udp4(b"carried"));
+            let mut error = error_about(&packet);
+            apply(&rewriter, &mut packet);
+            let hits = apply(&rewriter, &mut error);
+            assert_eq!(error[42..], packet[14..], "{layers:?} {tunnel:?}");
+            assert_eq!(sums(&error), (Sum::Good, Sum::Good), "{layers:?} {tunnel:?}");
+            assert_eq!(hits.left(Left::NoTunnel).frames, 0);
+        }
+        // Of a short quotation only what is there is looked at.
+        let (packet, _) = carry(Tunnel::Ip, false, &udp4(b"carried"));
+        for length in 34..packet.len() {
+            apply(&rewriter, &mut error_about(&packet[..length]));
+        }
+    }
+    let mut plain = error_about(&udp4(b"x"));
+    let before = plain.clone();
+    let inner = compile(&Rewrite { layers: TunnelLayers::Inner, ..of(sides()) });
+    assert_eq!((apply(&inner, &mut plain).left(Left::NoTunnel).frames, plain), (1, before));
+}

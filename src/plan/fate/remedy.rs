@@ -51,8 +51,10 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
     };
     match cause {
         Cause::UnicastInL2Multicast if drops_in_group(destination, site) => {
-            "`[rewrite.destination] mac = \"receiver\"`, or take drop_unicast_in_l2_multicast out of `[lab] sysctl`"
-                .to_owned()
+            format!(
+                "`[rewrite.destination] mac = {{ \"{}\" = \"receiver\" }}`, or take drop_unicast_in_l2_multicast out of `[lab] sysctl`",
+                key.mac
+            )
         }
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => "`[rewrite] lengths = \"fix\"`".to_owned(),
         Cause::PktTooSmall if key.flaw == Flaw::Length => {
