@@ -61,6 +61,7 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
         let (truncated, oversize) = (counts.skipped_truncated > 0, counts.skipped_oversize > 0);
         let fixes = [
             truncated.then_some("`[capture] truncated = \"pad\"` or `\"send\"` keeps those that the snaplen cut"),
+            (counts.skipped_other > 0).then_some("name a capture with frames that go over Ethernet"),
             oversize.then_some("`[rewrite] oversize = \"truncate\"` or a larger `[lab] mtu` keeps those above the MTU"),
         ];
         let mut fixes: Vec<&str> = fixes.into_iter().flatten().collect();
