@@ -3,6 +3,7 @@
 //! Filled by `execute`, read by `ledger` and `expect`. Start at [`Evidence`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::diagnostic::Problem;
@@ -204,17 +205,67 @@ impl SocketRecord {
     }
 }
 
+/// A text, as far as a rule asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Text {
+    /// Its beginning, to be shown.
+    pub head: String,
+    /// How long it is.
+    pub bytes: u64,
+    /// How many lines it has; the last one may lack its end.
+    pub lines: u64,
+    /// Whether it contains what the rule says.
+    pub contains: bool,
+    /// Whether the rule's regular expression matches; `None` where there is none, or it can't be told.
+    pub matches: Option<bool>,
+    /// Where it is not the file that the rule names.
+    pub difference: Option<Difference>,
+}
+
+/// How a text differs from the file that it should equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// The file can't be read: why.
+    Unreadable(String),
+    /// They are not the same.
+    At {
+        /// The line of the first difference, from 1.
+        line: u64,
+        /// The file's bytes.
+        expected: u64,
+        /// The text's bytes.
+        actual: u64,
+    },
+}
+
 /// What a program that was run, or a file, came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Output {
-    /// What it wrote to standard output, or the file's bytes.
-    pub stdout: Vec<u8>,
+    /// What it wrote to standard output, or the file.
+    pub stdout: Text,
     /// What it wrote to standard error.
-    pub stderr: Vec<u8>,
+    pub stderr: Text,
     /// Its exit status; `None` where a signal ended it, or it could not be run.
     pub status: Option<i32>,
     /// Why there is nothing to look at.
     pub failure: Option<String>,
+}
+
+/// How the application under test ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApplicationEnd {
+    /// Its exit status; `None` where a signal ended it.
+    pub status: Option<i32>,
+    /// The number of the signal that ended it; `None` where it ended itself.
+    pub signal: Option<i32>,
+    /// Whether its stop signal was sent to it before.
+    pub stopped: bool,
+    /// How long it was waited for before it was killed; `None` where it ended by itself.
+    pub killed_after: Option<Duration>,
+    /// Whether it went into the background.
+    pub background: bool,
+    /// `{work}`, where nothing more can be written to its file system.
+    pub full: Option<PathBuf>,
 }
 
 /// Everything that was seen of a run.
@@ -232,11 +283,15 @@ pub struct Evidence {
     pub xdp: bool,
     /// The receiver's UDP sockets, each that was seen.
     pub sockets: Vec<SocketRecord>,
+    /// How long nothing of the capture's had moved when the run ended.
+    pub still: Duration,
     /// The run's limit came before everything was accounted for.
     pub timed_out: Option<Duration>,
     /// The application, as it ended.
     pub application: Option<Application>,
-    /// What went wrong with the application or the preconditions while it ran; each fails the run.
+    /// How it ended, as data.
+    pub ending: Option<ApplicationEnd>,
+    /// What went wrong with the preconditions while it ran; each fails the run.
     pub incidents: Vec<Problem>,
     /// What is worth knowing and fails nothing.
     pub notes: Vec<Problem>,

@@ -309,6 +309,8 @@ pub enum CheckId {
     Drops(CauseName),
     /// The losses that nothing allows: `losses`.
     Losses,
+    /// How the application ended: `application`. It is the first check, and there only where it fails.
+    Application,
     /// Anything else: `order`, `lateness.p99`, `command nfdump status`.
     Other(String),
 }
@@ -316,7 +318,7 @@ pub enum CheckId {
 impl CheckId {
     /// Whether lost packets can make it fail.
     pub fn is_about_packets(&self) -> bool {
-        !matches!(self, Self::Other(_))
+        !matches!(self, Self::Application | Self::Other(_))
     }
 }
 
@@ -326,6 +328,7 @@ impl fmt::Display for CheckId {
             Self::Reached(stage) => write!(f, "{stage}"),
             Self::Drops(cause) => write!(f, "drops.{cause}"),
             Self::Losses => f.write_str("losses"),
+            Self::Application => f.write_str("application"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -345,6 +348,7 @@ impl From<String> for CheckId {
         match name.strip_prefix("drops.") {
             Some(cause) => Self::Drops(cause.into()),
             None if name == "losses" => Self::Losses,
+            None if name == "application" => Self::Application,
             None => Self::Other(name),
         }
     }
@@ -359,7 +363,7 @@ impl From<&str> for CheckId {
 /// One expectation, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
-    /// `arrived`, `delivered`, `drops.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
+    /// `application`, `arrived`, `delivered`, `drops.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
     pub what: CheckId,
     /// What the scenario says.
     pub expected: serde_json::Value,
@@ -389,6 +393,16 @@ pub struct Application {
     pub stdout: String,
     /// The last lines of its standard error, at most 4 KiB.
     pub stderr: String,
+}
+
+impl Application {
+    /// The last five lines of what it wrote, in words: of standard error, or of standard output where that is empty.
+    pub fn said(&self) -> String {
+        let text = [&self.stderr, &self.stdout].into_iter().find(|text| !text.trim().is_empty());
+        let Some(text) = text else { return "it said nothing".to_owned() };
+        let lines: Vec<&str> = text.trim_end().lines().collect();
+        format!("it said: {}", lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n"))
+    }
 }
 
 /// What one scenario came to.

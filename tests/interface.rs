@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::fs;
 use std::net::UdpSocket;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
-use common::{User, both, restage};
+use common::{User, both, fresh_folder, is_root, restage, stage};
 use serde_json::Value;
 
 const SCENARIO: &str = "scenarios/an-unrewritten-capture-finds-its-collector.toml";
@@ -93,5 +94,45 @@ fn what_is_asked_about_needs_an_interface_and_can_be_read() {
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{}", both(&output));
+    }
+}
+
+#[test]
+fn a_target_tells_that_nothing_behind_it_was_seen_and_which_mac_its_neighbour_has() {
+    if !is_root() {
+        println!("skipped: making a namespace with `unshare -n` takes root");
+        return;
+    }
+    let table = "[target]\ninterface = \"rst0\"\n[pacing]\nrate = \"topspeed\"\n";
+    let all = "[rewrite.destination]\nmac = \"02:00:00:00:00:77\"\n";
+    let neighbour = "ip neigh add 10.44.20.9 lladdr 52:54:00:12:34:56 dev rst0";
+    let behind = "ip route add 10.44.0.0/16 via 192.0.2.1 && ip neigh add 192.0.2.1 lladdr 52:54:00:00:00:01 dev rst0";
+    for (name, rewrite, more, mac) in [
+        ("the neighbour itself", "", neighbour, Some("10.44.20.9 has 52:54:00:12:34:56")),
+        ("a gateway", "", behind, Some("10.44.20.9 is behind 192.0.2.1, which has 52:54:00:00:00:01")),
+        ("a MAC that the scenario names", all, neighbour, None),
+        ("no such neighbour", "", "true", None),
+    ] {
+        let folder = fresh_folder("target");
+        let capture = stage().join("scenarios/captures/syslog.pcap");
+        let text = format!("format = 1\n[capture]\nfile = \"{}\"\n{rewrite}{table}", capture.display());
+        fs::write(folder.join("s.toml"), text).expect("it can be written");
+        let up = "ip link add rst0 type veth peer name rst1 && ip link set rst0 up && ip link set rst1 up && \
+                  ip addr add 192.0.2.2/24 dev rst0 && ip route add 10.44.20.0/24 dev rst0";
+        let up =
+            if name == "a gateway" { up.replace(" && ip route add 10.44.20.0/24 dev rst0", "") } else { up.to_owned() };
+        for verb in ["run --allow-interface rst0", "plan"] {
+            let script = format!("{up} && {more} && exec ./restage {verb} \"$0\"");
+            let mut command = Command::new("unshare");
+            let command = command.args(["-n", "sh", "-c", &script]).arg(folder.join("s.toml")).current_dir(stage());
+            let output = command.stdin(Stdio::null()).output().expect("unshare runs");
+            let text = both(&output);
+            assert!(output.status.success(), "{name}: {text}");
+            assert!(text.contains("only sending is seen"), "{name}: {text}");
+            assert!(text.contains("`tcpdump -ni INTERFACE 'udp port 514'`"), "{name}: {text}");
+            assert!(text.contains("--listen udp:514 --from 10.44.20.1"), "{name}: {text}");
+            assert_eq!(text.contains("this machine knows another one"), mac.is_some(), "{name}: {text}");
+            assert!(mac.is_none_or(|mac| text.contains(mac)), "{name}: {text}");
+        }
     }
 }

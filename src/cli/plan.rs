@@ -69,7 +69,8 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     };
     let target = execute::target_facts(&scenario, &named)?;
     let Some(interface) = &arguments.interface else {
-        let plan = crate::plan::plan(&scenario, target.as_ref())?;
+        let mut plan = crate::plan::plan(&scenario, target.as_ref())?;
+        plan.notes.extend(execute::foreign_macs(&scenario, &plan)?);
         let filtered = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
         let filter =
             filtered.then(|| "not looked at: what the ruleset drops (NETFILTER_DROP) only a run tells".to_owned());

@@ -70,6 +70,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     let begun = Instant::now();
     let target = execute::target_facts(scenario, &arguments.allow_interface)?;
     let mut plan = plan::plan(scenario, target.as_ref())?;
+    plan.notes.extend(execute::foreign_macs(scenario, &plan)?);
     tell(Event::Planned {
         frames: plan.frames(),
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
@@ -132,6 +133,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     }));
     problems.extend(evidence.incidents.iter().cloned());
     problems.extend(evidence.notes.iter().cloned());
+    problems.extend(expect::ended_oddly(scenario, &evidence).filter(|_| verdict == Verdict::Pass));
     problems.extend(expect::rate_not_kept(scenario, &evidence));
     Ok(Outcome {
         replay: Some(figures(&evidence)),

@@ -3,6 +3,7 @@
 //! Nothing is judged here: the way ends in [`Evidence`]. May use `lab`, `wire` and `plan`. Start at [`execute`].
 
 mod find;
+mod foreground;
 mod keep;
 mod level;
 pub mod machine;
@@ -38,7 +39,7 @@ use receiver::Receiver;
 use replay::{Extent, Replay};
 use site::Site;
 
-pub use site::{enter, target_facts};
+pub use site::{enter, foreign_macs, target_facts};
 
 /// Who is told what happens, and who can end it.
 pub struct Session<'a> {

@@ -264,6 +264,7 @@ impl Observer {
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
             xdp: settled.moment.xdp,
             sockets: settled.moment.sockets,
+            still: settled.still,
             timed_out: settled.timed_out,
             ..Evidence::default()
         })
@@ -274,6 +275,8 @@ impl Observer {
 pub(super) struct Settled {
     pub(super) sending: Sending,
     pub(super) moment: Moment,
+    /// How long nothing of the capture's had moved.
+    pub(super) still: Duration,
     pub(super) timed_out: Option<Duration>,
 }
 

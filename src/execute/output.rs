@@ -1,7 +1,6 @@
 //! What the application made of it: the commands of `[[expect.command]]`, the files of `[[expect.output]]`.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,15 +8,14 @@ use super::Session;
 use super::receiver::{Receiver, create};
 use super::site::Site;
 use crate::diagnostic::Result;
-use crate::evidence::{Evidence, Output};
+use crate::evidence::{Evidence, Output, Text};
+use crate::expect::examine;
 use crate::lab::application::{Application, Ended, Start};
 use crate::lab::program;
 use crate::lab::work::WorkFolder;
 use crate::scenario::Scenario;
-use crate::scenario::expect::OutputFrom;
+use crate::scenario::expect::{CommandCheck, OutputFrom, TextRule};
 
-/// The most of a text that is looked at.
-const MOST_BYTES: u64 = 64 << 20;
 /// How long a command has, whatever the run's limit leaves.
 const LEAST: Duration = Duration::from_secs(10);
 /// How often it is looked whether the run is interrupted meanwhile.
@@ -39,27 +37,39 @@ pub(super) fn collect(
         // Each has its time.
         session.phase("judge");
         let words: Vec<String> = check.run.value.iter().map(|word| site.fill(word, folder.work())).collect();
-        evidence.commands.push(run(&words, site, folder, session)?);
+        evidence.commands.push(run(check, &words, site, folder, session)?);
     }
     for check in &scenario.expect.output {
-        evidence.outputs.push(match &check.from.value {
-            OutputFrom::Stdout => read(folder.stdout()),
-            OutputFrom::Stderr => read(folder.stderr()),
-            OutputFrom::File(file) => read(&folder.work().join(site.fill(file, folder.work()))),
+        let path = match &check.from.value {
+            OutputFrom::Stdout => folder.stdout().to_owned(),
+            OutputFrom::Stderr => folder.stderr().to_owned(),
+            OutputFrom::File(file) => folder.work().join(site.fill(file, folder.work())),
+        };
+        evidence.outputs.push(match read(&check.rule, &path) {
+            Ok(stdout) => Output { stdout, ..Output::default() },
+            Err(why) => Output { failure: Some(why), ..Output::default() },
         });
     }
     Ok(())
 }
 
-fn read(path: &Path) -> Output {
-    let mut stdout = Vec::new();
-    match File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut stdout)) {
-        Ok(_) => Output { stdout, ..Output::default() },
-        Err(error) => Output { failure: Some(format!("{}: {error}", path.display())), ..Output::default() },
+/// Looks into a file; why that can't be done otherwise.
+fn read(rule: &TextRule, path: &Path) -> std::result::Result<Text, String> {
+    let said = |error: std::io::Error| format!("{}: {error}", path.display());
+    // A pipe would be waited for, and a device may have no end.
+    if !std::fs::metadata(path).map_err(said)?.is_file() {
+        return Err(format!("{}: it is not a regular file", path.display()));
     }
+    examine(rule, || File::open(path)).map_err(said)
 }
 
-fn run(words: &[String], site: &Site, folder: &WorkFolder, session: &Session<'_>) -> Result<Output> {
+fn run(
+    check: &CommandCheck,
+    words: &[String],
+    site: &Site,
+    folder: &WorkFolder,
+    session: &Session<'_>,
+) -> Result<Output> {
     let failed = |why: String| Ok(Output { failure: Some(why), ..Output::default() });
     let Some((name, arguments)) = words.split_first() else { return failed("the command is empty".to_owned()) };
     let Some(path) = program::find(name) else {
@@ -71,6 +81,7 @@ fn run(words: &[String], site: &Site, folder: &WorkFolder, session: &Session<'_>
         program: &path,
         arguments,
         folder: folder.work(),
+        surroundings: folder.surroundings(),
         receiver: &site.receiver,
         stdout: create(&stdout)?,
         stderr: create(&stderr)?,
@@ -78,7 +89,7 @@ fn run(words: &[String], site: &Site, folder: &WorkFolder, session: &Session<'_>
     let limit = session.left().max(LEAST);
     let begun = Instant::now();
     let ended = loop {
-        if let Some(ended) = running.wait(LOOK)? {
+        if let Some(ended) = running.wait_for_program(LOOK)? {
             break ended;
         }
         if begun.elapsed() >= limit || session.parent.parent_is_gone() {
@@ -91,5 +102,8 @@ fn run(words: &[String], site: &Site, folder: &WorkFolder, session: &Session<'_>
         Ended::Signalled(_) => None,
         Ended::NotStarted(why) => return failed(format!("it could not be started: {why}")),
     };
-    Ok(Output { stdout: read(&stdout).stdout, stderr: read(&stderr).stdout, status, failure: None })
+    match (read(&check.stdout, &stdout), read(&check.stderr, &stderr)) {
+        (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status, failure: None }),
+        (Err(why), _) | (_, Err(why)) => failed(why),
+    }
 }

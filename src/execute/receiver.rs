@@ -1,33 +1,35 @@
 //! Who receives: the application under test, or the built-in receiver.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Session;
+use super::foreground;
 use super::site::Site;
 use crate::diagnostic::{At, Failure, Problem, Result};
-use crate::evidence::Evidence;
-use crate::lab::application::{Application, Ended, Start};
+use crate::evidence::{ApplicationEnd, Evidence};
+use crate::lab::application::{Application, Ended, Start, Stopped};
 use crate::lab::program;
-use crate::lab::work::WorkFolder;
+use crate::lab::work::{self, WorkFolder};
 use crate::outcome;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
-use crate::scenario::require::{Listener, Transport};
+use crate::scenario::require::Transport;
 use crate::wire::receiver::{BuiltIn, Family};
-use crate::wire::sockets::{SocketTable, serves};
+use crate::wire::sockets::SocketTable;
 
-/// How long the application has to bind its sockets.
-const READY: Duration = Duration::from_secs(10);
-/// How often the sockets are looked at until then.
+/// How often the sockets of an application that starts are looked at, for so long, and then.
 const LOOK: Duration = Duration::from_millis(2);
+const LOOK_CLOSELY: Duration = Duration::from_secs(1);
+const LOOK_LATER: Duration = Duration::from_millis(20);
 /// How long it has to end after its stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 /// The same where the run is interrupted, and somebody waits.
 const HASTY_GRACE: Duration = Duration::from_secs(1);
 /// How much of its output a report holds.
-const TAIL: usize = 4096;
+const TAIL: u64 = 4096;
 
 /// Who receives.
 pub(super) struct Receiver {
@@ -107,45 +109,35 @@ impl Receiver {
     /// Stops the application, and says how it ended.
     pub(super) fn stop(&mut self, scenario: &Scenario, session: &Session<'_>, evidence: &mut Evidence) -> Result<()> {
         let grace = if session.parent.parent_is_gone() { HASTY_GRACE } else { GRACE };
-        let early = self.has_ended()?;
-        let Kind::Application { running, command, ended } = &mut self.kind else { return Ok(()) };
-        let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
-        let incident = |what: String| Problem::error(what).at(&scenario.source, span.clone());
-        let ended = match ended {
-            Some(ended) => {
-                if early && !matches!(ended, Ended::Exited(0)) {
-                    evidence.incidents.push(
-                        incident(format!("the application ended in the middle of the run: {ended}"))
-                            .why(said(self.folder.as_ref()))
-                            .fix(match self.folder.as_ref().filter(|folder| folder.is_full()) {
-                                Some(folder) => format!(
-                                    "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
-                                    folder.work().display()
-                                ),
-                                None => "it should run in the foreground until it gets its stop signal".to_owned(),
-                            }),
-                    );
-                }
-                ended.to_string()
-            }
-            None => {
-                let stopped = running.stop(scenario.receiver.stop, grace)?;
-                if stopped.killed {
-                    evidence.incidents.push(
-                        incident(format!(
-                            "the application did not end within {} s of its stop signal, and was killed",
-                            grace.as_secs()
-                        ))
-                        .why(format!("signal {} was sent to it", scenario.receiver.stop))
-                        .fix("choose the signal that it ends with: `[receiver] stop = \"SIGINT\"`"),
-                    );
-                }
-                stopped.ended.to_string()
-            }
+        self.has_ended()?;
+        let (Kind::Application { running, command, ended }, Some(folder)) = (&mut self.kind, &self.folder) else {
+            return Ok(());
         };
-        let (stdout, stderr) =
-            self.folder.as_ref().map(|folder| (tail(folder.stdout()), tail(folder.stderr()))).unwrap_or_default();
-        evidence.application = Some(outcome::Application { command: command.clone(), ended, stdout, stderr });
+        let background = running.has_left_others();
+        let (stopped, was_stopped) = match ended {
+            Some(ended) => (Stopped { ended: ended.clone(), killed: false }, false),
+            None => (running.stop(scenario.receiver.stop, grace)?, true),
+        };
+        let (status, signal) = match stopped.ended {
+            Ended::Exited(status) => (Some(status), None),
+            Ended::Signalled(signal) => (None, Some(signal)),
+            Ended::NotStarted(_) => (None, None),
+        };
+        evidence.ending = Some(ApplicationEnd {
+            status,
+            signal,
+            stopped: was_stopped,
+            killed_after: stopped.killed.then_some(grace),
+            background,
+            full: folder.is_full().then(|| folder.work().to_owned()),
+        });
+        evidence.application = Some(report(command, &stopped.ended, folder));
+        if background {
+            let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
+            let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
+            let note = Problem::note("the application went into the background").at(&scenario.source, span);
+            evidence.notes.push(note.why(why).fix(in_the_foreground(command)));
+        }
         Ok(())
     }
 
@@ -198,82 +190,131 @@ fn application(
         program: &path,
         arguments,
         folder: folder.work(),
+        surroundings: folder.surroundings(),
         receiver: &site.receiver,
         stdout: create(folder.stdout())?,
         stderr: create(folder.stderr())?,
     })?;
     let begun = Instant::now();
-    let limit = READY.min(session.left());
+    let limit = scenario.receiver.ready_within();
     let listens = plan.listens();
     loop {
-        let (udp, tcp) = (table.udp()?, table.tcp_listeners()?);
-        let bound = |listener: &&Listener| {
-            udp.iter().any(|socket| serves(socket, listener)) || tcp.iter().any(|socket| serves(socket, listener))
-        };
+        let missing = table.first_unserved(listens)?;
         let ended = running.ended()?;
-        let Some(waiting) = listens.iter().find(|listener| !bound(listener)) else {
-            // A program that needs no socket is ready when it runs.
-            match ended {
-                Some(ended) if !matches!(ended, Ended::Exited(0)) => return Err(not_up(&problem, &ended, folder)),
-                ended => return Ok(Kind::Application { running: Box::new(running), command: command.clone(), ended }),
+        let failed = ended.as_ref().is_some_and(|ended| !matches!(ended, Ended::Exited(0)));
+        let Some(waiting) = missing.filter(|_| !failed) else {
+            if let Some(ended) = ended.as_ref().filter(|_| failed) {
+                return Err(not_up(&problem, &running, ended, &report(&command, ended, folder)));
             }
+            // A program that needs no socket is ready when it runs.
+            return Ok(Kind::Application { running: Box::new(running), command, ended });
         };
         if let Some(ended) = ended {
-            return Err(not_up(&problem, &ended, folder));
+            return Err(not_up(&problem, &running, &ended, &report(&command, &ended, folder)));
         }
         if begun.elapsed() >= limit || session.is_over() {
-            let there: Vec<String> =
-                udp.iter().map(|socket| format!("udp:{}:{}", socket.address, socket.port)).collect();
-            let bound = if there.is_empty() {
-                "it has bound no UDP socket".to_owned()
+            let background = running.has_left_others();
+            let bound = bound(&table)?;
+            let stopped = running.stop(scenario.receiver.stop, Duration::from_secs(1))?;
+            let said = report(&command, &stopped.ended, folder).said();
+            let what = if background { "the application went into the background, and" } else { "the application" };
+            let listen = "let it listen there, or say where it listens: `[receiver] listens = [\"udp:…\"]`";
+            let fix = if background {
+                format!("{}; or {listen}", in_the_foreground(&command))
             } else {
-                format!("it has bound {}", there.join(", "))
+                format!(
+                    "{listen}; one that starts slowly gets more time by `[receiver] ready = {{ within = \"60s\" }}`"
+                )
             };
-            let _ = running.stop(scenario.receiver.stop, Duration::from_secs(1));
+            let time = if begun.elapsed() >= limit { "`[receiver] ready`" } else { "`timeout`" };
             return Err(Failure::blocked(
-                problem(format!("the application never listened on `{waiting}`"))
+                problem(format!("{what} never listened on `{waiting}`"))
                     .why(format!(
-                        "after {:.1} s {bound}; nothing was sent; {}",
-                        begun.elapsed().as_secs_f64(),
-                        said(Some(folder))
+                        "after {:.1} s, the limit by {time}, {bound}; nothing was sent; {said}",
+                        begun.elapsed().as_secs_f64()
                     ))
-                    .fix("let it listen there, or say where it listens: `[receiver] listens = [\"udp:…\"]`"),
+                    .fix(fix),
             ));
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(if begun.elapsed() < LOOK_CLOSELY { LOOK } else { LOOK_LATER });
     }
 }
 
-fn not_up(problem: &dyn Fn(String) -> Problem, ended: &Ended, folder: &WorkFolder) -> Failure {
-    Failure::blocked(
-        problem(format!("the application ended before it listened: {ended}"))
-            .why(format!("nothing was sent; {}", said(Some(folder))))
-            .fix("it should run in the foreground, and be able to run as this user with its files in {work}"),
-    )
+/// What it has bound, in words.
+fn bound(table: &SocketTable) -> Result<String> {
+    let udp = table.udp()?.into_iter().map(|socket| format!("udp:{}:{}", socket.address, socket.port));
+    let tcp = table.tcp_listeners()?.into_iter().map(|socket| format!("tcp:{}:{}", socket.address, socket.port));
+    let there: Vec<String> = udp.chain(tcp).collect();
+    Ok(if there.is_empty() {
+        "it has bound no socket".to_owned()
+    } else {
+        format!("it has bound {}", there.join(", "))
+    })
 }
 
-/// The end of what the application wrote, in words.
-fn said(folder: Option<&WorkFolder>) -> String {
-    let Some(folder) = folder else { return "it said nothing".to_owned() };
-    let text = [tail(folder.stderr()), tail(folder.stdout())].into_iter().find(|text| !text.trim().is_empty());
-    match text {
-        Some(text) => {
-            let lines: Vec<&str> = text.trim_end().lines().collect();
-            format!(
-                "it said: {}",
-                lines.iter().skip(lines.len().saturating_sub(5)).copied().collect::<Vec<_>>().join("\n")
-            )
-        }
-        None => "it said nothing".to_owned(),
-    }
+fn not_up(
+    problem: &dyn Fn(String) -> Problem,
+    running: &Application,
+    ended: &Ended,
+    report: &outcome::Application,
+) -> Failure {
+    let what = if running.has_left_others() {
+        format!("the application went into the background, and ended before it listened: {ended}")
+    } else {
+        format!("the application ended before it listened: {ended}")
+    };
+    let said = report.said();
+    let changes_user = [
+        "setuid",
+        "setgid",
+        "setgroups",
+        "initgroups",
+        "setresuid",
+        "setresgid",
+        "uid/gid",
+        "group id",
+        "user id",
+        "privilege",
+    ];
+    let is_user = !work::is_root() && changes_user.iter().any(|word| said.to_lowercase().contains(word));
+    let fix = if is_user {
+        "an ordinary user can't become another one: start it without the option that changes its user, or run restage as root"
+            .to_owned()
+    } else if matches!(ended, Ended::Exited(0)) {
+        in_the_foreground(&report.command)
+    } else {
+        "it should run in the foreground, and be able to run as this user with its files in {work}".to_owned()
+    };
+    Failure::blocked(problem(what).why(format!("nothing was sent; {said}")).fix(fix))
+}
+
+/// How it stays in the foreground.
+fn in_the_foreground(command: &[String]) -> String {
+    let own = foreground::advice(command);
+    own.unwrap_or_else(|| {
+        "start it with the option that keeps it in the foreground (-f, -n, -F, -d, `--foreground` …)".to_owned()
+    })
+}
+
+/// What a report says of an application that has ended.
+fn report(command: &[String], ended: &Ended, folder: &WorkFolder) -> outcome::Application {
+    let (stdout, stderr) = (tail(folder.stdout()), tail(folder.stderr()));
+    outcome::Application { command: command.to_vec(), ended: ended.to_string(), stdout, stderr }
 }
 
 /// The last lines of a file, at most [`TAIL`] bytes.
 fn tail(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let cut = bytes.len().saturating_sub(TAIL);
-    let text = String::from_utf8_lossy(bytes.get(cut..).unwrap_or_default()).into_owned();
-    if cut > 0 { text.split_once('\n').map_or(text.clone(), |(_, rest)| rest.to_owned()) } else { text }
+    let read = || -> std::io::Result<(bool, Vec<u8>)> {
+        let mut file = File::open(path)?;
+        let cut = file.metadata()?.len().saturating_sub(TAIL);
+        file.seek(SeekFrom::Start(cut))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok((cut > 0, bytes))
+    };
+    let (cut, bytes) = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if cut { text.split_once('\n').map_or(text.clone(), |(_, rest)| rest.to_owned()) } else { text }
 }
 
 /// Makes a file for the output of a program.

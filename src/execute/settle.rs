@@ -17,9 +17,6 @@ use crate::plan::fate::End;
 use crate::scenario::Scenario;
 use crate::scenario::site::SiteWords;
 
-/// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that
-/// loads its data first reads late.
-const UNREAD: Duration = Duration::from_secs(10);
 /// How long is waited, where the run is over, for what was sent last.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 /// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
@@ -51,7 +48,7 @@ pub(super) fn settle(
             moved = Instant::now();
         }
         let unread = last.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
-        let patience = if unread && !receiver.has_ended()? { settle.max(UNREAD) } else { settle };
+        let patience = if unread && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
         let quiet = moved.elapsed();
         let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
         let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
@@ -65,7 +62,7 @@ pub(super) fn settle(
         }
         if done || over {
             let timed_out = (!done).then_some(plan.timeout);
-            return Ok(Settled { sending, moment: observer.look()?, timed_out });
+            return Ok(Settled { sending, moment: observer.look()?, still: moved.elapsed(), timed_out });
         }
         let pause = if begun.elapsed() < Duration::from_millis(100) {
             Duration::from_micros(500)

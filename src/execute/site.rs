@@ -1,5 +1,7 @@
 //! Where a run takes place: a lab of our own, or a real interface.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -18,9 +20,13 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill, fill_receiver};
 use crate::scenario::require::Offload;
+use crate::scenario::rewrite::MacMap;
 use crate::scenario::site::{Routes, Ruleset, SiteWords};
-use crate::wire::interface;
 use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
+use crate::wire::{interface, neighbours};
+
+/// So many destinations of a target are looked up in the neighbour table.
+const MOST_NEIGHBOURS: usize = 256;
 
 /// Where a run takes place.
 #[derive(Debug)]
@@ -88,6 +94,47 @@ pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<Ta
         return Err(Failure::blocked(problem(format!("`{name}` is down")).fix(format!("`ip link set {name} up`"))));
     }
     Ok(Some(TargetFacts { mac, mtu: facts.mtu_bytes }))
+}
+
+/// Frames to a target whose destination MAC is none that this machine itself would use: most often still the captured one, which nothing
+/// on this network has. Silent where a scenario gives all frames a MAC.
+///
+/// # Errors
+/// When the kernel doesn't answer.
+pub fn foreign_macs(scenario: &Scenario, plan: &Plan) -> Result<Vec<Problem>> {
+    let SiteWords::Target { interface } = &scenario.site else { return Ok(Vec::new()) };
+    let is_chosen = scenario.rewrite.sides.iter().any(|maps| matches!(maps.mac, Some(MacMap::All(_))));
+    if is_chosen {
+        return Ok(Vec::new());
+    }
+    let destinations: BTreeSet<IpAddr> =
+        plan.sent_to.iter().map(|(address, _)| *address).take(MOST_NEIGHBOURS).collect();
+    let hops = neighbours::next_hops(&interface.value, &destinations)?;
+    let mut told = BTreeSet::new();
+    let mut warnings = Vec::new();
+    for (destination, mac) in &plan.sent_to {
+        let Some(hop) = hops.get(destination).filter(|hop| hop.mac != *mac) else { continue };
+        if !told.insert((*mac, hop.mac)) {
+            continue;
+        }
+        let whose = if hop.address == *destination {
+            format!("{destination} has {}", hop.mac)
+        } else {
+            format!("{destination} is behind {}, which has {}", hop.address, hop.mac)
+        };
+        warnings.push(
+            Problem::warning(format!(
+                "frames to {destination} go to the MAC {mac}, and this machine knows another one"
+            ))
+            .at(&scenario.source, interface.span.clone())
+            .why(format!(
+                "by `ip neigh show dev {}`, {whose}; the host with another MAC drops the frames",
+                interface.value
+            ))
+            .fix(format!("`[rewrite.destination] mac = {{ \"{mac}\" = \"{}\" }}`", hop.mac)),
+        );
+    }
+    Ok(warnings)
 }
 
 impl Site {

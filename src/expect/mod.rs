@@ -2,7 +2,9 @@
 //!
 //! One file for each kind of expectation. Start at [`judge`].
 
+mod application;
 mod counts;
+mod examine;
 mod output;
 mod snapshot;
 mod timing;
@@ -12,12 +14,14 @@ use crate::outcome::{Check, Ledger, Verdict};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
+pub use application::ended_oddly;
 pub(crate) use counts::judged;
+pub use examine::examine;
 pub use snapshot::Snapshots;
 pub use timing::rate_not_kept;
 
-/// Judges every expectation of a scenario, in the order in which the language lists them. Losses of `ledger` that fail nothing are marked as
-/// expected.
+/// Judges every expectation of a scenario: how the application ended, where that explains the others, then all in the order in which the
+/// language lists them. Losses of `ledger` that fail nothing are marked as expected.
 pub fn judge(
     scenario: &Scenario,
     plan: &Plan,
@@ -29,7 +33,8 @@ pub fn judge(
     checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
     checks.extend(output::judge(scenario, evidence));
-    checks
+    let ending = application::judge(scenario, evidence, verdict(&checks) == Verdict::Fail);
+    ending.into_iter().chain(checks).collect()
 }
 
 /// The verdict of the checks.

@@ -1,11 +1,10 @@
 //! `[[expect.command]]` and `[[expect.output]]`: what the application made of it.
 
-use regex::Regex;
 use serde_json::json;
 
 use super::line;
 use crate::diagnostic::{At, Problem};
-use crate::evidence::{Evidence, Output};
+use crate::evidence::{Difference, Evidence, Output, Text};
 use crate::outcome::{Check, CheckId};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{OutputFrom, TextRule};
@@ -85,7 +84,7 @@ fn status(
             output.status.map_or_else(|| "was ended by a signal".to_owned(), |status| format!("exited with {status}"));
         let problem = Problem::error(format!("expected exit status {} of `{program}`, it {ended}", expected.value))
             .at(&scenario.source, span.clone());
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = &output.stderr.head;
         if said.trim().is_empty() { problem } else { problem.why(format!("it said: {}", shorten(said.trim()))) }
     });
     Check {
@@ -100,10 +99,10 @@ fn status(
 }
 
 /// The checks of one text.
-fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, bytes: &[u8]) -> Vec<Check> {
-    let text = String::from_utf8_lossy(bytes);
-    let shown = || {
-        if text.trim().is_empty() { "it is empty".to_owned() } else { format!("it is: {}", shorten(text.trim_end())) }
+fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text) -> Vec<Check> {
+    let shown = || match text.head.trim_end() {
+        "" if text.bytes <= text.head.len() as u64 => "it is empty".to_owned(),
+        head => format!("it is: {}", shorten(head)),
     };
     let mut checks = Vec::new();
     let mut add =
@@ -120,39 +119,37 @@ fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, bytes: &[u8
             });
         };
     if let Some(part) = &rule.contains {
-        let holds = text.contains(&part.value);
-        let failure = (!holds).then(|| (format!("{who} does not contain `{}`", part.value), shown()));
-        add("contains", &part.span, json!(part.value), json!(holds), failure);
+        let failure = (!text.contains).then(|| (format!("{who} does not contain `{}`", part.value), shown()));
+        add("contains", &part.span, json!(part.value), json!(text.contains), failure);
     }
     if let Some(pattern) = &rule.matches {
-        let compiled = Regex::new(&format!("(?m){}", pattern.value));
-        let holds = compiled.is_ok_and(|regex| regex.is_match(&text));
-        let failure = (!holds).then(|| (format!("{who} does not match `{}`", pattern.value), shown()));
-        add("matches", &pattern.span, json!(pattern.value), json!(holds), failure);
+        let failure = match text.matches {
+            Some(true) => None,
+            Some(false) => Some((format!("{who} does not match `{}`", pattern.value), shown())),
+            None => Some((
+                format!("whether {who} matches `{}` can't be judged", pattern.value),
+                format!(
+                    "it has {} bytes, too many to be held, and Unicode's word boundaries can't be told while it is read: write (?-u:\\b) \
+                     for \\b",
+                    text.bytes
+                ),
+            )),
+        };
+        add("matches", &pattern.span, json!(pattern.value), json!(text.matches), failure);
     }
     if let Some(lines) = &rule.lines {
-        let actual = text.lines().count() as u64;
-        let failure = (actual != lines.value)
-            .then(|| (format!("expected {} lines of {who}, there are {actual}", lines.value), shown()));
-        add("lines", &lines.span, json!(lines.value), json!(actual), failure);
+        let failure = (text.lines != lines.value)
+            .then(|| (format!("expected {} lines of {who}, there are {}", lines.value, text.lines), shown()));
+        add("lines", &lines.span, json!(lines.value), json!(text.lines), failure);
     }
     if let Some(path) = &rule.equals_file {
-        let failure = match std::fs::read(&path.value) {
-            Err(error) => Some((format!("can't read `{}`", path.value.display()), error.to_string())),
-            Ok(expected) if expected == bytes => None,
-            Ok(expected) => {
-                let first = expected.iter().zip(bytes).take_while(|(left, right)| left == right).count();
-                let line = expected.iter().take(first).filter(|byte| **byte == b'\n').count() + 1;
-                Some((
-                    format!("{who} does not equal `{}`", path.value.display()),
-                    format!(
-                        "{} bytes expected, {} are there; the first difference is in line {line}",
-                        expected.len(),
-                        bytes.len()
-                    ),
-                ))
-            }
-        };
+        let failure = text.difference.as_ref().map(|difference| match difference {
+            Difference::Unreadable(why) => (format!("can't read `{}`", path.value.display()), why.clone()),
+            Difference::At { line, expected, actual } => (
+                format!("{who} does not equal `{}`", path.value.display()),
+                format!("{expected} bytes expected, {actual} are there; the first difference is in line {line}"),
+            ),
+        });
         add("equals-file", &path.span, json!(path.value), json!(failure.is_none()), failure);
     }
     checks

@@ -18,7 +18,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
@@ -29,6 +28,7 @@ use super::facts::{Facts, Step, refusal};
 use super::init;
 use super::leftover::{Leftover, Registered};
 use super::namespace::Namespace;
+use super::surroundings::Surroundings;
 use crate::diagnostic::{Failure, Result};
 
 /// A report is at most so long.
@@ -43,6 +43,8 @@ pub struct Start<'a> {
     pub arguments: &'a [String],
     /// Its working directory.
     pub folder: &'a Path,
+    /// What it finds there.
+    pub surroundings: Surroundings,
     /// Its network namespace.
     pub receiver: &'a Namespace,
     /// Its standard output.
@@ -89,7 +91,9 @@ pub struct Stopped {
 pub(super) enum Report {
     /// The program runs. What its surroundings lack.
     Started(Vec<String>),
-    /// The program ended, and the init ends now.
+    /// The program ended, and processes that it started go on.
+    ProgramEnded(Ended),
+    /// All has ended, or is to end, and the init ends now.
     Ended(Ended),
 }
 
@@ -101,6 +105,8 @@ pub struct Application {
     registered: Option<Registered>,
     control: OwnedFd,
     ended: Option<Ended>,
+    /// How the program ended, where processes that it started went on.
+    program: Option<Ended>,
     notes: Vec<String>,
     /// Lives as long as the application: the init dies with the thread that made it.
     keeper: Option<Keeper>,
@@ -129,11 +135,12 @@ impl Application {
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
         let (init, keeper) = keep(command, Namespace::from(receiver))?;
         let registered = Some(Registered::new(Leftover::Init(init.id())));
-        let mut application = Self { init, registered, control, ended: None, notes: Vec::new(), keeper: Some(keeper) };
+        let mut application =
+            Self { init, registered, control, ended: None, program: None, notes: Vec::new(), keeper: Some(keeper) };
         match application.receive(None)? {
             Some(Report::Started(notes)) => application.notes = notes,
             Some(Report::Ended(ended)) => application.finish(ended)?,
-            None => {
+            Some(Report::ProgramEnded(_)) | None => {
                 return Err(Failure::system("the application's init says nothing", &io::ErrorKind::TimedOut.into()));
             }
         }
@@ -145,24 +152,48 @@ impl Application {
         &self.notes
     }
 
-    /// Whether it has ended, and how. The program's end counts, whatever it left behind; that is killed.
+    /// Whether the program has ended while processes that it started went on. Unless it was told to stop before, it went into the
+    /// background: its status was 0 then.
+    pub fn has_left_others(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// Whether all of it has ended, and how: the end of the program, or, where that went into the background, of the last process that it
+    /// left; of one of those that a signal ended, where that is no stop signal.
     pub fn ended(&mut self) -> Result<Option<Ended>> {
         self.wait(Duration::ZERO)
     }
 
-    /// Waits for the end, at most for `limit`.
+    /// Waits for the end of all of it, at most for `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<Ended>> {
-        if self.ended.is_none() {
-            match self.receive(Some(limit))? {
-                Some(Report::Ended(ended)) => self.finish(ended)?,
-                Some(Report::Started(_)) | None => {}
-            }
+        let end = Instant::now() + limit;
+        while self.ended.is_none() && self.wait_for_report(end)? {}
+        Ok(self.ended.clone())
+    }
+
+    /// Waits for the end of the program itself, at most for `limit`, and kills what it left behind.
+    pub fn wait_for_program(&mut self, limit: Duration) -> Result<Option<Ended>> {
+        let end = Instant::now() + limit;
+        while self.ended.is_none() && self.program.is_none() && self.wait_for_report(end)? {}
+        if let (None, Some(ended)) = (&self.ended, self.program.clone()) {
+            self.finish(ended)?;
         }
         Ok(self.ended.clone())
     }
 
-    /// Sends the program `signal` and waits for its end for `grace`, then kills everything. Nothing of it is left when this
-    /// returns.
+    /// Takes the next report; false when there was none until `end`.
+    fn wait_for_report(&mut self, end: Instant) -> Result<bool> {
+        match self.receive(Some(end.saturating_duration_since(Instant::now())))? {
+            Some(Report::Ended(ended)) => self.finish(ended)?,
+            Some(Report::ProgramEnded(ended)) => self.program = Some(ended),
+            Some(Report::Started(_)) => {}
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Sends the program `signal`, and what it leaves behind too, and waits for the end of all for `grace`, then kills everything.
+    /// Nothing of it is left when this returns.
     pub fn stop(&mut self, signal: i32, grace: Duration) -> Result<Stopped> {
         if let Some(ended) = self.wait(Duration::ZERO)? {
             return Ok(Stopped { ended, killed: false });
@@ -172,7 +203,13 @@ impl Application {
             Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
             Err(errno) => return Err(Failure::system("can't reach the application's init", &errno.into())),
         }
+        let background = self.program.is_some();
         if let Some(ended) = self.wait(grace)? {
+            return Ok(Stopped { ended, killed: false });
+        }
+        if let Some(ended) = self.program.clone().filter(|_| !background) {
+            // The program itself ended as it was told; what it left behind did not.
+            self.finish(ended.clone())?;
             return Ok(Stopped { ended, killed: false });
         }
         self.finish(Ended::Signalled(nix::libc::SIGKILL))?;
@@ -255,29 +292,10 @@ fn init_command(start: &Start<'_>, control: OwnedFd) -> Result<Command> {
         .stdin(control)
         .stdout(copy(&start.stdout)?)
         .stderr(copy(&start.stderr)?);
-    // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, with strings
-    // that fit into nix's buffers on the stack, and allocates nothing.
-    unsafe { command.pre_exec(surroundings) };
+    let surroundings = start.surroundings.clone();
+    // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(move || surroundings.enter()) };
     Ok(command)
-}
-
-/// Between fork and exec: dies with the thread that made it, and sees its own processes and its own interfaces. Without
-/// these file systems (a container's masked /proc forbids new ones) the program still runs.
-fn surroundings() -> io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // Shared memory too (nfcapd's bookkeeping, say): a killed daemon leaves no segment behind, and none of the machine's is met.
-    match unshare(CloneFlags::CLONE_NEWIPC) {
-        // A kernel without CONFIG_IPC_NS.
-        Ok(()) | Err(Errno::EINVAL) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let nothing = None::<&str>;
-    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
-    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), safe | MsFlags::MS_RDONLY, nothing);
-    let _ = mount(Some("proc"), "/proc", Some("proc"), safe, nothing);
-    Ok(())
 }
 
 /// Starts `command` from a thread of its own, in the receiver's namespace and as pid 1 of a new pid namespace. The thread

@@ -16,6 +16,7 @@ use super::facts::{self, Facts, capability};
 use super::namespace::{self, Privilege};
 use super::network::{Lab, LabPlan};
 use super::program;
+use super::surroundings::Surroundings;
 use crate::diagnostic::{Failure, Result};
 
 /// The hidden verb that makes a lab and tells how that went.
@@ -384,6 +385,7 @@ fn make_lab() -> Result<Tried> {
         program: &program::find("true").unwrap_or_else(|| "/bin/true".into()),
         arguments: &[],
         folder: Path::new("/"),
+        surroundings: Surroundings::default(),
         receiver: &lab.receiver,
         stdout: null()?,
         stderr: null()?,

@@ -1,5 +1,8 @@
 //! Pid 1 of an application's pid namespace: starts the program, passes `stop` on, reaps, reports, and ends with it.
 //!
+//! A program that ends with status 0 while processes that it started go on went into the background, as daemons do: the init ends with the
+//! last of them then. What a program leaves behind when it was told to stop is told to stop as well.
+//!
 //! A program that is pid 1 itself ignores every signal that it has no handler for; that is why this one stands above it.
 //! When it ends, the kernel kills whatever is left in the namespace. The other side is [`super::application`].
 #![expect(unsafe_code, reason = "pre_exec, and kill and wait for real-time signals too, which nix doesn't know")]
@@ -70,9 +73,17 @@ impl Init {
         nix::unistd::dup2_stdout(&null)?;
         nix::unistd::dup2_stderr(&null)?;
         self.report(&Report::Started(lacks()))?;
+        let mut family = Family { program, ended: None, after_stop: false, signal: None };
         loop {
-            if let Some(ended) = Self::reap(program)? {
+            let known = family.ended.is_some();
+            if let Some(ended) = family.reap()? {
                 return self.report(&Report::Ended(ended));
+            }
+            if let Some(ended) = family.ended.clone().filter(|_| !known) {
+                self.report(&Report::ProgramEnded(ended))?;
+                if let Some(signal) = family.signal {
+                    family.pass_on(signal)?;
+                }
             }
             let mut waiting = [
                 PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
@@ -84,7 +95,7 @@ impl Init {
             }
             let [control, signals] = waiting.map(|one| one.any().unwrap_or(false));
             if control {
-                self.pass_on(program)?;
+                family.pass_on(self.read_signal()?)?;
             }
             if signals {
                 // One record may stand for several children: reap finds them all.
@@ -93,43 +104,80 @@ impl Init {
         }
     }
 
-    /// Reads a signal's number and sends the program that signal.
-    fn pass_on(&self, program: libc::pid_t) -> io::Result<()> {
+    /// Reads the number of the signal that is to be passed on.
+    fn read_signal(&self) -> io::Result<i32> {
         let mut number = [0; 4];
         let length = recv(self.control.as_raw_fd(), &mut number, MsgFlags::empty())?;
-        if length != number.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        // SAFETY: kill(2) takes no pointers.
-        if unsafe { libc::kill(program, i32::from_ne_bytes(number)) } == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    }
-
-    /// Reaps every child that has ended; tells if the program was among them.
-    fn reap(program: libc::pid_t) -> io::Result<Option<Ended>> {
-        loop {
-            let mut status = 0;
-            // SAFETY: waitpid(2) writes one integer to `status`, which lives until it returns.
-            match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
-                0 => return Ok(None),
-                -1 => return Err(io::Error::last_os_error()),
-                pid if pid == program => {
-                    let status = ExitStatus::from_raw(status);
-                    let by_signal = || Ended::Signalled(status.signal().unwrap_or_default());
-                    return Ok(Some(status.code().map_or_else(by_signal, Ended::Exited)));
-                }
-                _ => {}
-            }
-        }
+        if length == number.len() { Ok(i32::from_ne_bytes(number)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
         let bytes = serde_json::to_vec(report)?;
         send(self.control.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL)?;
         Ok(())
+    }
+}
+
+/// The program, and the processes that it started.
+struct Family {
+    program: libc::pid_t,
+    /// How the program ended, where others go on; in the background, how the last one of those did.
+    ended: Option<Ended>,
+    /// Whether the program ended after it was told to stop: then only its own end counts.
+    after_stop: bool,
+    /// The last signal that was passed on.
+    signal: Option<i32>,
+}
+
+impl Family {
+    /// Sends the program a signal; once it has ended, every process that it left.
+    fn pass_on(&mut self, signal: i32) -> io::Result<()> {
+        self.signal = Some(signal);
+        // kill(2): of -1, all processes of the pid namespace but this one.
+        let to = if self.ended.is_some() { -1 } else { self.program };
+        // SAFETY: kill(2) takes no pointers.
+        match unsafe { libc::kill(to, signal) } {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                // The last one has ended, and is about to be reaped.
+                error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Reaps every child that has ended. How it all ended, once it has: with the program, unless that went into the background or was
+    /// told to stop, and others go on.
+    fn reap(&mut self) -> io::Result<Option<Ended>> {
+        loop {
+            let mut status = 0;
+            // SAFETY: waitpid(2) writes one integer to `status`, which lives until it returns.
+            let pid = match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+                0 => return Ok(None),
+                -1 => match io::Error::last_os_error() {
+                    error if error.raw_os_error() == Some(libc::ECHILD) => return Ok(self.ended.take()),
+                    error => return Err(error),
+                },
+                pid => pid,
+            };
+            let status = ExitStatus::from_raw(status);
+            let by_signal = || Ended::Signalled(status.signal().unwrap_or_default());
+            let ended = status.code().map_or_else(by_signal, Ended::Exited);
+            if pid == self.program {
+                self.after_stop = self.signal.is_some();
+                if !self.after_stop && ended != Ended::Exited(0) {
+                    return Ok(Some(ended));
+                }
+                self.ended = Some(ended);
+            } else if !self.after_stop && self.ended.as_ref().is_some_and(|before| !self.is_crash(before)) {
+                self.ended = Some(ended);
+            }
+        }
+    }
+
+    /// Whether a signal that was not passed on ended it.
+    fn is_crash(&self, ended: &Ended) -> bool {
+        matches!(ended, Ended::Signalled(number) if self.signal != Some(*number))
     }
 }
 

@@ -7,7 +7,8 @@
 //! - [`network`] makes the two namespaces of a scenario and everything in them, through `link`, `ethtool` and [`sysctl`];
 //! - [`ruleset`] loads an nftables ruleset into the receiver's namespace;
 //! - [`polling`] brings a second processor to the receiver's side;
-//! - [`application`] runs a program in the receiver's namespace, below an `init` of ours that takes everything with it;
+//! - [`application`] runs a program in the receiver's namespace, below an `init` of ours that takes everything with it, in
+//!   [`surroundings`] of its own;
 //! - [`work`] is the folder of one run, [`worker`] the process of one scenario, [`signals`] what
 //!   a run takes of them;
 //! - [`doctor`] says what this machine can and can't do, from the [`facts`]; [`capabilities`] what this process may do.
@@ -29,6 +30,7 @@ pub mod polling;
 pub mod program;
 pub mod ruleset;
 pub mod signals;
+pub mod surroundings;
 pub mod sysctl;
 pub mod work;
 pub mod worker;

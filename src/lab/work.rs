@@ -2,6 +2,9 @@
 //!
 //! `<tmp>/restage-<uid>/<scenario>-<pid>-<n>/` holds `work/`, `stdout`, `stderr` and `lock`. The lock is held by the process
 //! that made the folder, so that a folder whose lock is free belongs to nobody, and [`sweep`] removes it.
+//!
+//! `restage-<uid>` is closed to other users, so nobody else can look at or change what an application writes. An application that root
+//! starts and that gives up root sees the same folder below parents that it may pass, and may write to it: [`WorkFolder::surroundings`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -9,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use super::leftover::{Leftover, Registered};
+use super::surroundings::{Reach, Surroundings, without_name_servers};
 use crate::diagnostic::{Failure, Problem, Result};
 
 /// A scenario's name gives so many bytes of its folder's name.
@@ -21,6 +25,7 @@ pub struct WorkFolder {
     work: PathBuf,
     stdout: PathBuf,
     stderr: PathBuf,
+    surroundings: Surroundings,
     /// Held for as long as the folder is in use.
     _lock: File,
     removed: bool,
@@ -53,13 +58,29 @@ impl WorkFolder {
             .map_err(|error| cant("lock", &folder, &error))?;
         let work = folder.join("work");
         fs::create_dir(&work).map_err(|error| cant("make", &work, &error))?;
+        let mut surroundings = Surroundings::default();
+        for (index, (path, text)) in without_name_servers().into_iter().enumerate() {
+            let ours = folder.join(format!("instead-{index}"));
+            open_to_all(&ours, 0o644, |ours| fs::write(ours, text)).map_err(|error| cant("write", &ours, &error))?;
+            surroundings.instead.push((ours, path.to_owned()));
+        }
+        if is_root() {
+            open_to_all(&work, 0o777, |_| Ok(())).map_err(|error| cant("open", &work, &error))?;
+            surroundings.reach = Some(Reach { closed: base, below: vec![folder.clone(), work.clone()] });
+        }
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
-        Ok(Self { folder, work, stdout, stderr, _lock: lock, removed: false, _registered: registered })
+        Ok(Self { folder, work, stdout, stderr, surroundings, _lock: lock, removed: false, _registered: registered })
     }
 
     /// `{work}`: empty at first, the application's alone.
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// What a program that is started in `{work}` finds around it. As root, every user of its own can reach and write `{work}`, under the
+    /// same path; for all other processes of the machine it stays closed.
+    pub fn surroundings(&self) -> Surroundings {
+        self.surroundings.clone()
     }
 
     /// Where the application's standard output goes.
@@ -113,6 +134,11 @@ pub fn sweep() -> Result<usize> {
     Ok(removed)
 }
 
+/// Whether this process runs as root, whose applications may become other users.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// A folder without a lock isn't in use: it was made and locked under the lock of the folder above.
 fn in_use(folder: &Path) -> bool {
     match File::open(folder.join("lock")) {
@@ -152,6 +178,12 @@ fn lock_base(base: &Path) -> Result<File> {
     open_lock(&base.join(".lock"))
         .and_then(|lock| lock.lock().map(|()| lock))
         .map_err(|error| cant("lock", base, &error))
+}
+
+/// Makes something, and gives it this mode whatever the umask is.
+fn open_to_all(path: &Path, mode: u32, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    make(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 fn private_folder(path: &Path) -> io::Result<()> {

@@ -142,16 +142,31 @@ pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, pac
 
 /// What was delivered and not read: the socket was closed, or the datagrams are still in its queue.
 pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
-    let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.unread_bytes > 0);
-    let waiting: Vec<String> =
-        waiting.map(|record| format!("udp:{} holds {} bytes", record.socket.port, record.unread_bytes)).collect();
+    let waiting = evidence.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
     let closed = evidence.sockets.iter().any(|record| !record.until_end);
-    if waiting.is_empty() && closed {
+    if !waiting && closed {
         return loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
     }
     let mut loss = loss(Cause::NotRead, packets.clone(), Layer::Stage, None);
-    if !waiting.is_empty() {
-        loss.why = format!("still unread when the run ended: {}", waiting.join(", "));
-    }
+    loss.why = why_unread(evidence).unwrap_or(loss.why);
     loss
+}
+
+/// Which queues were not empty at the end, and which limit ended the wait for them; `None` where none is known.
+pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
+    let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.unread_bytes > 0);
+    let waiting: Vec<String> =
+        waiting.map(|record| format!("udp:{} holds {} bytes", record.socket.port, record.unread_bytes)).collect();
+    let still = evidence.still.as_secs_f64();
+    let limit = match evidence.timed_out {
+        Some(_) => "the run's `timeout` passed",
+        None if evidence.ending.as_ref().is_some_and(|end| !end.stopped) => "the application had ended",
+        None => "the limit is `[receiver] settle`, and 10 s at least",
+    };
+    (!waiting.is_empty()).then(|| {
+        format!(
+            "still unread when the run ended: {}; nothing had been read for {still:.1} s ({limit})",
+            waiting.join(", ")
+        )
+    })
 }

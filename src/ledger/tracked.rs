@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::claims::{Claim, Claims, Predicted, predicted};
-use super::description::{add_details, named};
+use super::description::{add_details, named, why_unread};
 use super::drops::{Meaning, is_told_by_the_frame, meaning};
 use super::loss;
 use super::received::Received;
@@ -154,6 +154,9 @@ fn described(plan: &Plan, evidence: &Evidence, row: &Row, frames: &FrameRanges, 
             let foretold = if same { foretold } else { Predicted::default() };
             let mut described = named(plan, name, amount, Layer::Kernel, &foretold);
             add_details(&mut described, claim, plan, evidence);
+            if *row == Row::Lost(Stage::Consumed, CauseName::Known(Cause::NotRead)) {
+                described.why = why_unread(evidence).unwrap_or(described.why);
+            }
             described
         }
     };

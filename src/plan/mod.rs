@@ -12,6 +12,8 @@ mod schedule;
 mod stream;
 pub mod survey;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use frame_ranges::FrameRanges;
@@ -43,6 +45,8 @@ pub const LAB_SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 pub const LAB_RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 /// How long the search for the highest rate may take where nothing is said.
 const SEARCH: Duration = Duration::from_mins(2);
+/// What a run may take beside the replay and the time that its application is waited for.
+const REST: Duration = Duration::from_secs(10);
 /// How many frames a snapshot may list.
 const MOST_LISTED: u64 = 100_000;
 
@@ -72,6 +76,8 @@ pub struct Plan {
     pub site: Option<Site>,
     /// What becomes of the frames there.
     pub fates: Vec<Fate>,
+    /// With a target, the unicast destinations with the MACs that frames to them have; as many as are told apart.
+    pub sent_to: BTreeSet<(IpAddr, MacAddr)>,
     /// What the sending interface takes.
     pub medium: Medium,
     /// How long the lab's receiver waits for fragments where `[lab] sysctl` doesn't set it: as long as those of the capture need.
@@ -164,6 +170,17 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         Surveyed { survey, schedule, counts, .. } = survey_frames(scenario, &rewriter, &medium, &passes)?;
     }
     let classes = survey.finish();
+    if let Some(problem) = refuse::output_of_a_tcp_server(scenario, &survey, &classes) {
+        return Err(Failure::invalid(problem));
+    }
+    let is_lab = site.as_ref().is_some_and(|site| !site.real);
+    notes.extend(note::tcp(scenario, &survey, is_lab));
+    let mut sent_to = BTreeSet::new();
+    if let (SiteWords::Target { interface }, None) = (&scenario.site, &site) {
+        sent_to = classes.iter().filter_map(|class| class.key.destination()).collect();
+        let source = classes.iter().find_map(|class| class.key.source());
+        notes.push(note::target(&interface.value, &survey, source));
+    }
     let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
@@ -181,6 +198,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         survey,
         site,
         fates,
+        sent_to,
         medium,
         lab_reassembly,
         reassembly_timeout: passes.reassembly.timeout(),
@@ -351,13 +369,21 @@ pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
     }
 }
 
-/// The run's limit, and what is wrong with the one that is written.
+/// The run's limit, and what is wrong with the one that is written. Beside the replay, the application may take its time to be ready and to
+/// read what is in its queues; what else a run does takes less than [`REST`].
 fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Problem>) {
+    let receiver = &scenario.receiver;
     let planned = duration.unwrap_or_default();
+    let ready = receiver.ready.as_ref().map(|within| within.value).unwrap_or_default();
     match &scenario.timeout {
-        None if scenario.pacing.rate.value == Rate::Find => (SEARCH, None),
-        None => (planned.saturating_add(Duration::from_secs(30)), None),
-        Some(limit) if limit.value < planned => (limit.value, Some(refuse::timeout(scenario, limit, planned))),
-        Some(limit) => (limit.value, None),
+        None if scenario.pacing.rate.value == Rate::Find => (SEARCH.saturating_add(ready), None),
+        None => {
+            let waits = receiver.ready_within().saturating_add(receiver.unread_for());
+            (planned.saturating_add(waits).saturating_add(REST), None)
+        }
+        Some(limit) => {
+            let needed = planned.saturating_add(ready);
+            (limit.value, (limit.value < needed).then(|| refuse::timeout(scenario, limit, planned, ready)))
+        }
     }
 }

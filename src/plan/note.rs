@@ -1,5 +1,7 @@
 //! What is odd about a capture, or was chosen: told with the plan, and stops nothing.
 
+use std::net::IpAddr;
+
 use super::stream::{LeftOut, Medium};
 use super::survey::Survey;
 use crate::capture;
@@ -115,4 +117,42 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
         format!("choose them with `frames = \"{frames}\"` instead: pcap-filter(7) knows no `vlan` for this link type")
     };
     Some((why, fix))
+}
+
+/// What a replay of TCP is worth to an application.
+pub(super) const NO_CONNECTION: &str =
+    "a replayed TCP stream reaches no application: the receiver's kernel has no such connection";
+
+/// TCP segments where somebody may expect an application to get them: a warning where there is nothing else.
+pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Problem> {
+    if survey.tcp_frames == 0 || is_lab && scenario.receiver.command.is_none() {
+        return None;
+    }
+    let new = if survey.udp_frames.is_empty() { Problem::warning } else { Problem::note };
+    let segments = match survey.tcp_frames {
+        1 => "1 TCP segment is".to_owned(),
+        more => format!("{more} TCP segments are"),
+    };
+    let seen = if is_lab { "`accepted` shows how far they come; " } else { "" };
+    Some(
+        new(format!("{segments} sent, and {NO_CONNECTION}"))
+            .at(&scenario.source, scenario.receiver.command.as_ref().and_then(|command| command.span.clone()))
+            .why("a connection needs answers that fit the receiver's own sequence numbers (RFC 9293, section 3.4), and a replay has none")
+            .fix(format!("{seen}a TCP server gets data from a client that speaks its protocol")),
+    )
+}
+
+/// With a target, only sending is seen.
+pub(super) fn target(interface: &str, survey: &Survey, source: Option<IpAddr>) -> Problem {
+    let (filter, listen) = match survey.udp_ports.first() {
+        Some((port, _)) => (format!(" 'udp port {port}'"), format!("udp:{port}")),
+        None => (String::new(), "udp:PORT".to_owned()),
+    };
+    let from = source.map_or_else(String::new, |source| format!(" --from {source}"));
+    Problem::note(format!("with `[target]` only sending is seen: what becomes of the frames beyond `{interface}` is not known"))
+        .why("the receiver is elsewhere")
+        .fix(format!(
+            "on the receiver, `tcpdump -ni INTERFACE{filter}` shows whether they come, and `restage doctor --interface INTERFACE --listen \
+             {listen}{from}` whether a socket gets them"
+        ))
 }

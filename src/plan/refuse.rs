@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::note;
+use super::note::{self, NO_CONNECTION};
 use super::stream::{Counts, LeftOut};
-use super::survey::Survey;
+use super::survey::{Carried, Class, Survey};
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
-use crate::packet::layers::LinkType;
+use crate::packet::layers::{LinkType, protocol as ip_protocol};
 use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
+use crate::scenario::require::{Listener, Transport};
 use crate::scenario::site::{LARGEST_MTU, SiteWords};
 
 /// `[capture] sha256` is not the file's.
@@ -179,12 +180,40 @@ pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Problem {
         .fix("choose some with `[capture] frames = \"1-1000\"`")
 }
 
-/// `timeout` is shorter than the planned duration.
-pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration) -> Problem {
-    Problem::error(format!("the timeout of {:?} is shorter than the replay, which takes {planned:?}", limit.value))
+/// `timeout` is shorter than the planned duration, and what the application may take before it.
+pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration, ready: Duration) -> Problem {
+    let (takes, shorten) = if ready.is_zero() {
+        (format!("the replay, which takes {planned:?}"), "")
+    } else {
+        (
+            format!("what the application may take to be ready, {ready:?}, and the replay, {planned:?}"),
+            ", or lower `[receiver] ready`",
+        )
+    };
+    Problem::error(format!("the timeout of {:?} is shorter than {takes}", limit.value))
         .at(&scenario.source, limit.span.clone())
         .why("what is not sent in time is lost as NOT_SENT")
-        .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
+        .fix(format!("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`{shorten}"))
+}
+
+/// Output that is expected of a TCP server which gets nothing: no UDP is sent, and TCP to a port that it listens on.
+pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, classes: &[Class]) -> Option<Problem> {
+    let check = scenario.expect.output.first()?;
+    let listens = scenario.receiver.listens.as_ref()?;
+    let gets = |listener: &&Listener| {
+        let to_it = |class: &Class| match class.key.carried {
+            Carried::Ip { protocol, port, .. } => protocol == ip_protocol::TCP && port == Some(listener.port),
+            Carried::Other { .. } => false,
+        };
+        listener.transport == Transport::Tcp && classes.iter().any(to_it)
+    };
+    let server = listens.value.iter().find(gets).filter(|_| survey.udp_frames.is_empty())?;
+    Some(
+        Problem::error(format!("what the server on `{server}` makes of the frames can't be expected: it gets none"))
+            .at(&scenario.source, check.from.span.clone())
+            .why(NO_CONNECTION)
+            .fix("remove `[[expect.output]]` and expect `accepted`, which is how far the segments come; test the server with a client that speaks its protocol"),
+    )
 }
 
 /// An expectation on a stage that only UDP datagrams come to, where there are none.
@@ -199,8 +228,12 @@ pub(super) fn stages_without_datagrams(scenario: &Scenario, survey: &Survey) -> 
         .map(|(stage, span)| {
             Problem::error(format!("`{stage}` can't be observed: no UDP datagram is selected"))
                 .at(&scenario.source, span)
-                .why("the stages behind the wire are counted for UDP sockets only")
-                .fix("expect `arrived`, or choose UDP with `[capture] filter`")
+                .why(if survey.tcp_frames > 0 {
+                    format!("these stages are counted for UDP sockets only, and {NO_CONNECTION}")
+                } else {
+                    "these stages are counted for UDP sockets only".to_owned()
+                })
+                .fix("expect `accepted` or `arrived`, or choose UDP with `[capture] filter`")
         })
         .collect()
 }

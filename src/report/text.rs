@@ -11,7 +11,7 @@ use super::words::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
 use crate::diagnostic::{Problem, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
-use crate::outcome::{Application, Check, Find, Ledger, Outcome, Replay, Stage, Verdict};
+use crate::outcome::{Application, Check, CheckId, Find, Ledger, Outcome, Replay, Stage, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
 const MARGIN: usize = 9;
@@ -41,7 +41,10 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
         if let Some(find) = outcome.replay.as_ref().and_then(|replay| replay.find.as_ref()) {
             text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
         }
-        let warnings: Vec<_> = of_severity(outcome, |severity| severity != Severity::Note);
+        // With a target nothing behind the wire was seen, which a pass must not hide.
+        let is_target =
+            outcome.ledger.as_ref().is_some_and(|ledger| ledger.arrived.is_none() && ledger.layers.is_none());
+        let warnings: Vec<_> = of_severity(outcome, |severity| is_target || severity != Severity::Note);
         if !warnings.is_empty() {
             text.push_str(&problems(&warnings, look));
             text.push('\n');
@@ -121,7 +124,7 @@ pub(super) fn headline(outcome: &Outcome) -> String {
     shortened(&visible(text.lines().next().unwrap_or_default()), LONGEST_LINE).into_owned()
 }
 
-/// The first of these that made it fail: what went wrong with the application or the run, a count that can't be decided, the losses that
+/// The first of these that made it fail: how the application ended, what went wrong with the run, a count that can't be decided, the losses that
 /// nothing allows, any other expectation.
 fn failure(outcome: &Outcome) -> String {
     let failed = || outcome.checks.iter().filter(|check| !check.passed);
@@ -129,6 +132,9 @@ fn failure(outcome: &Outcome) -> String {
         Some(problem) => problem.what.clone(),
         None => format!("{} is not as expected", check.what),
     };
+    if let Some(check) = failed().find(|check| check.what == CheckId::Application) {
+        return in_words(check);
+    }
     let incidents = errors(outcome);
     if !incidents.is_empty() {
         return incidents;

@@ -19,6 +19,8 @@ pub struct Receiver {
     pub command: Option<At<Vec<String>>>,
     /// Ready when these are bound; `None`: the UDP destinations in the plan.
     pub listens: Option<At<Vec<Listener>>>,
+    /// How long it may take to bind them; `None`: [`READY`].
+    pub ready: Option<At<Duration>>,
     /// Queues empty, and counters unmoved, for this long.
     pub settle: Duration,
     /// The signal number that stops it (`SIGTERM` …).
@@ -37,6 +39,8 @@ pub(super) struct Form {
     /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none.
     #[schemars(example = ["udp:4739"])]
     listens: Option<Value<Vec<Value<String>>>>,
+    /// When it is ready.
+    ready: Option<Value<ReadyForm>>,
     /// Queues empty, and counters unmoved, for this long: it has read all it got. Default: 50ms.
     #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
     #[schemars(example = &"300ms")]
@@ -48,6 +52,16 @@ pub(super) struct Form {
     #[schemars(regex(pattern = r"\.pcapng$"))]
     #[schemars(example = &"arrived.pcapng")]
     keep: Option<Value<String>>,
+}
+
+/// When the application is ready.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ReadyForm {
+    /// How long it may take to bind its sockets. Default: 10s.
+    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
+    #[schemars(example = &"60s")]
+    within: Option<Value<String>>,
 }
 
 /// The signals that may stop an application (signal(7)).
@@ -79,8 +93,25 @@ impl Signal {
     }
 }
 
+/// How long it may take to bind its sockets where nothing is said.
+const READY: Duration = Duration::from_secs(10);
 /// How long it stays quiet where nothing is said.
 const SETTLE: Duration = Duration::from_millis(50);
+/// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that
+/// loads its data first reads late.
+const UNREAD: Duration = Duration::from_secs(10);
+
+impl Receiver {
+    /// How long it may take to bind its sockets.
+    pub fn ready_within(&self) -> Duration {
+        self.ready.as_ref().map_or(READY, |within| within.value)
+    }
+
+    /// How long a queue that isn't empty may stay as it is before its datagrams count as not read.
+    pub fn unread_for(&self) -> Duration {
+        self.settle.max(UNREAD)
+    }
+}
 
 /// The legal values of `[receiver]`.
 pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Checker) -> Receiver {
@@ -98,6 +129,10 @@ pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Check
             let sockets = require::listeners("receiver.listens", listens.into_inner(), checker);
             At { value: sockets.into_iter().map(|socket| socket.value).collect(), span: Some(span) }
         }),
+        ready: form
+            .ready
+            .and_then(|ready| ready.into_inner().within)
+            .and_then(|within| checker.duration("receiver.ready.within", &within)),
         settle: form
             .settle
             .and_then(|settle| checker.duration("receiver.settle", &settle))

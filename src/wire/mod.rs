@@ -20,6 +20,7 @@ pub mod firewall;
 pub mod interface;
 pub mod machine;
 mod mapping;
+pub mod neighbours;
 mod netlink;
 mod packet_socket;
 pub mod poll;

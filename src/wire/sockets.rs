@@ -90,6 +90,20 @@ impl SocketTable {
         self.both_families(Transport::Udp, u32::MAX).map(|entries| entries.into_iter().map(Entry::into_udp).collect())
     }
 
+    /// The first of these listeners that no socket serves; see [`serves`].
+    ///
+    /// # Errors
+    /// As [`Self::udp`].
+    pub fn first_unserved<'a>(&self, listeners: &'a [Listener]) -> Result<Option<&'a Listener>> {
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        let (udp, tcp) = (self.udp()?, self.tcp_listeners()?);
+        Ok(listeners.iter().find(|listener| {
+            !udp.iter().any(|socket| serves(socket, listener)) && !tcp.iter().any(|socket| serves(socket, listener))
+        }))
+    }
+
     /// Every TCP socket that listens, IPv4 and IPv6.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use restage::lab::application::{Application, Ended, Start, Stopped};
 use restage::lab::namespace::Privilege;
 use restage::lab::network::{Lab, LabPlan};
 use restage::lab::program;
+use restage::lab::surroundings::Surroundings;
 
 use crate::{Case, lab};
 
@@ -22,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an_early_death_is_told_with_its_status", an_early_death),
     ("a_program_that_cant_be_started_says_why", a_program_that_cant_be_started),
     ("what_a_program_leaves_behind_is_killed", what_a_program_leaves_behind),
+    ("a_program_that_goes_into_the_background_is_followed", a_program_in_the_background),
     ("a_program_sees_its_own_processes_and_interfaces_only", surroundings),
     ("a_program_of_an_ordinary_user_has_no_capabilities_and_binds_port_53", no_capabilities),
     ("killing_the_runner_leaves_no_process", killing_the_runner),
@@ -53,6 +55,7 @@ impl Site {
             program,
             arguments: &arguments,
             folder: Path::new("/tmp"),
+            surroundings: Surroundings::default(),
             receiver: &self.lab.receiver,
             stdout: write.try_clone().unwrap(),
             stderr: write,
@@ -118,7 +121,9 @@ fn a_program_ends_itself() {
     let stopped = application.stop(10, PATIENCE).unwrap();
     assert_eq!(stopped, Stopped { ended: Ended::Exited(3), killed: false });
     assert_eq!(stopped.ended.to_string(), "exit status 3");
-    assert_eq!(line(&mut output), "bye");
+    let mut said = String::new();
+    output.read_to_string(&mut said).unwrap();
+    assert!(said.contains("bye"), "{said}");
 }
 
 fn a_program_that_doesnt_stop() {
@@ -158,10 +163,30 @@ fn what_a_program_leaves_behind() {
     assert_eq!(line(&mut output), "ready");
     application.stop(9, PATIENCE).unwrap();
     assert_eq!(output.read_to_string(&mut String::new()).unwrap(), 0, "nobody holds its output any more");
-    // A program that becomes a daemon has ended.
+    // Of one that is waited for by itself, the rest doesn't matter.
     let (mut application, mut output) = site().shell("setsid sleep 1000 & exit 0");
-    assert_eq!(application.wait(PATIENCE).unwrap(), Some(Ended::Exited(0)));
+    assert_eq!(application.wait_for_program(PATIENCE).unwrap(), Some(Ended::Exited(0)));
     assert_eq!(output.read_to_string(&mut String::new()).unwrap(), 0);
+}
+
+fn a_program_in_the_background() {
+    let (mut application, mut output) = site().shell("setsid sh -c 'sleep 0.05; exit 4' & echo ready; exit 0");
+    assert_eq!(line(&mut output), "ready");
+    assert_eq!(application.wait(PATIENCE).unwrap(), Some(Ended::Exited(4)));
+    assert!(application.has_left_others());
+    let daemon = "setsid sh -c 'trap \"exit 3\" TERM; echo ready; while :; do sleep 0.01; done' & exit 0";
+    let (mut application, mut output) = site().shell(daemon);
+    assert_eq!(line(&mut output), "ready");
+    let stopped = application.stop(15, PATIENCE).unwrap();
+    assert_eq!(stopped, Stopped { ended: Ended::Exited(3), killed: false });
+    // A process that it leaves when it is stopped is stopped as well, and its end says nothing.
+    let (mut application, mut output) =
+        site().shell("sh -c 'trap \"echo bye; exit 3\" TERM; echo ready; while :; do sleep 0.01; done' & wait");
+    assert_eq!(line(&mut output), "ready");
+    assert_eq!(application.stop(15, PATIENCE).unwrap(), Stopped { ended: Ended::Signalled(15), killed: false });
+    let mut said = String::new();
+    output.read_to_string(&mut said).unwrap();
+    assert!(said.contains("bye"), "{said}");
 }
 
 fn surroundings() {
@@ -205,6 +230,7 @@ fn runner() {
         program: &sh(),
         arguments: &["-c".into(), script],
         folder: Path::new("/tmp"),
+        surroundings: Surroundings::default(),
         receiver: &site.lab.receiver,
         stdout: stdout(),
         stderr: stdout(),

@@ -89,6 +89,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
                 program: &program::find("sh").unwrap(),
                 arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
                 folder: folder.work(),
+                surroundings: folder.surroundings(),
                 receiver: &lab.receiver,
                 stdout: stream(),
                 stderr: stream(),

@@ -5,7 +5,7 @@ use super::Finding;
 use crate::diagnostic::{Problem, Result};
 use crate::scenario::Scenario;
 use crate::scenario::require::Transport;
-use crate::wire::sockets::{SocketTable, serves};
+use crate::wire::sockets::SocketTable;
 
 pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
     let rules = &scenario.require.listener;
@@ -13,16 +13,16 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
         return Ok(Vec::new());
     }
     let table = site.receiver.run(SocketTable::open)??;
-    let (udp, tcp) = (table.udp()?, table.tcp_listeners()?);
     let mut findings = Vec::new();
     for rule in rules {
-        let served = udp.iter().any(|socket| serves(socket, &rule.value))
-            || tcp.iter().any(|socket| serves(socket, &rule.value));
+        let served = table.first_unserved(std::slice::from_ref(&rule.value))?.is_none();
+        let there: Vec<String> = match rule.value.transport {
+            Transport::Udp => table.udp()?.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
+            Transport::Tcp => {
+                table.tcp_listeners()?.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect()
+            }
+        };
         let unmet = (!served).then(|| {
-            let there: Vec<String> = match rule.value.transport {
-                Transport::Udp => udp.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
-                Transport::Tcp => tcp.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
-            };
             Problem::error(format!("nothing listens on `{}`", rule.value))
                 .at(&scenario.source, rule.span.clone())
                 .why(if there.is_empty() {

@@ -66,6 +66,24 @@ impl ClassKey {
         (bits ^ bits >> 16) as usize
     }
 
+    /// The unicast address and MAC that it goes to.
+    pub fn destination(&self) -> Option<(IpAddr, MacAddr)> {
+        match self.carried {
+            Carried::Ip { destination, .. } if !destination.is_multicast() && !self.mac.is_group() => {
+                Some((destination, self.mac))
+            }
+            _ => None,
+        }
+    }
+
+    /// The address that it comes from.
+    pub fn source(&self) -> Option<IpAddr> {
+        match self.carried {
+            Carried::Ip { source, .. } => Some(source),
+            Carried::Other { .. } => None,
+        }
+    }
+
     pub(super) fn is_udp(&self) -> bool {
         matches!(self.carried, Carried::Ip { protocol: ip_protocol::UDP, .. })
     }

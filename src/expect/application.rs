@@ -1,0 +1,153 @@
+//! How the application ended: what of it fails a run, and what is only worth knowing.
+//!
+//! It should run until its stop signal, and then end by that signal or by itself. A signal that restage did not send, an exit status that
+//! stands for one, and the exit of a sanitizer or a panic fail the run, whatever was consumed. Start at [`judge`].
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::json;
+
+use super::line;
+use crate::diagnostic::Problem;
+use crate::evidence::{ApplicationEnd, Evidence};
+use crate::outcome::{Application, Check, CheckId};
+use crate::scenario::Scenario;
+
+/// Signals that end a program which did something wrong, or that the kernel kills (signal(7)).
+const CRASHES: [(i32, &str); 8] = [
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (9, "SIGKILL"),
+    (11, "SIGSEGV"),
+    (31, "SIGSYS"),
+];
+/// What a shell adds to the number of the signal that ended its command.
+const BY_SIGNAL: i32 = 128;
+/// The exit status of a Rust program that panicked.
+const RUST_PANIC: i32 = 101;
+
+/// Lines by which sanitizers, valgrind and language runtimes report a crash.
+static CRASH_REPORT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let lines = [
+        r"\w+Sanitizer: ",
+        r": runtime error: ",
+        r"panicked at ",
+        r"^panic: ",
+        r"^goroutine \d+ \[",
+        r"^Traceback \(most recent call last\)",
+        r"stack smashing detected",
+        r"ERROR SUMMARY: [1-9]",
+    ];
+    Regex::new(&format!("(?m)^.*(?:{}).*$", lines.join("|"))).ok()
+});
+
+/// Judges how it ended. `others_failed`: whether another expectation is not met. An application that ends with status 0 before its stop
+/// signal may have read all that it wanted; it fails the run only where something is missing.
+pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: bool) -> Option<Check> {
+    let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
+    let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
+    let problem = match what_fails(scenario, ending, application)? {
+        Failing::Always(problem) => problem,
+        Failing::WithOthers(problem) if others_failed => problem,
+        Failing::WithOthers(_) => return None,
+    };
+    let expected = if ending.stopped { "ends after its stop signal" } else { "runs until its stop signal" };
+    Some(Check {
+        what: CheckId::Application,
+        expected: json!(expected),
+        actual: json!(application.ended),
+        passed: false,
+        undecided: false,
+        line: line(scenario, span.as_ref()),
+        problem: Some(problem.at(&scenario.source, span)),
+    })
+}
+
+/// What is worth knowing of how it ended, and fails nothing.
+pub fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> {
+    let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
+    let note = match what_fails(scenario, ending, application) {
+        Some(Failing::Always(_)) => return None,
+        Some(Failing::WithOthers(_)) => {
+            Problem::note("the application ended before its stop signal, with exit status 0")
+                .why("it may have read all that it wanted")
+        }
+        None => {
+            let status =
+                ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + scenario.receiver.stop)?;
+            Problem::note(format!("the application ended with exit status {status} after its stop signal"))
+                .why("many programs do so when they are stopped, and its output shows no crash: it fails nothing")
+        }
+    };
+    let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
+    Some(note.at(&scenario.source, span))
+}
+
+enum Failing {
+    Always(Problem),
+    /// Only where something is missing.
+    WithOthers(Problem),
+}
+
+fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Application) -> Option<Failing> {
+    let stop = scenario.receiver.stop;
+    if !ending.stopped {
+        let gone = if ending.background {
+            "the application, which went into the background, ended"
+        } else {
+            "the application ended"
+        };
+        let problem = Problem::error(format!("{gone} in the middle of the run: {}", application.ended))
+            .why(application.said())
+            .fix(match &ending.full {
+                Some(work) => format!(
+                    "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
+                    work.display()
+                ),
+                None => "it should run in the foreground until it gets its stop signal".to_owned(),
+            });
+        return Some(if ending.status == Some(0) { Failing::WithOthers(problem) } else { Failing::Always(problem) });
+    }
+    if let Some(grace) = ending.killed_after {
+        let problem = Problem::error(format!(
+            "the application did not end within {} s of its stop signal, and was killed",
+            grace.as_secs()
+        ));
+        let problem = problem
+            .why(format!("signal {stop} was sent to it"))
+            .fix("choose the signal that it ends with: `[receiver] stop = \"SIGINT\"`");
+        return Some(Failing::Always(problem));
+    }
+    let crashed = crash(ending, application, stop)?;
+    let killed = ending.signal == Some(9) || ending.status == Some(BY_SIGNAL + 9);
+    Some(Failing::Always(
+        Problem::error(format!("the application crashed after its stop signal: {crashed}"))
+            .why(application.said())
+            .fix(if killed {
+                "restage did not kill it: look into `dmesg` whether the kernel did, since memory ran out"
+            } else {
+                "start it by hand, stop it with the same signal, and look at its core dump or its output"
+            }),
+    ))
+}
+
+/// The crash that an end after the stop signal stands for, in words.
+fn crash(ending: &ApplicationEnd, application: &Application, stop: i32) -> Option<String> {
+    if let Some(signal) = ending.signal {
+        return (signal != stop).then(|| application.ended.clone());
+    }
+    let status = ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + stop)?;
+    if let Some((_, name)) = CRASHES.iter().find(|(signal, _)| BY_SIGNAL + signal == status) {
+        return Some(format!("exit status {status}, which stands for {name}"));
+    }
+    if status == RUST_PANIC {
+        return Some(format!("exit status {status}, which stands for a panic of Rust"));
+    }
+    let report = CRASH_REPORT.as_ref()?;
+    let line = [&application.stderr, &application.stdout].into_iter().find_map(|text| report.find(text))?;
+    Some(format!("exit status {status}, with a crash in its output: {}", line.as_str().trim()))
+}

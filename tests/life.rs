@@ -1,0 +1,500 @@
+//! The life of the receiver's application: it starts late, goes into the background, gives up root, prints without end, ends too early,
+//! crashes when it is stopped; as root and as an ordinary user.
+//!
+//! This program has its own `main`, since it is the application under test as well. Start reading at [`CASES`].
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test, but without `#[test]`")]
+#![expect(unsafe_code, reason = "a process that forks, and signal handlers")]
+
+mod common;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::libc;
+use nix::unistd::{ForkResult, Uid, fork, setsid};
+
+use common::{User, fresh_folder, is_root, run, stage, users};
+
+/// The first argument of the application; what it does, word by word, comes next: see [`act`].
+const VERB: &str = "--application";
+/// Frames in the capture.
+const FRAMES: u64 = 40;
+
+/// What the application does, and what the run comes to.
+struct Case {
+    name: &'static str,
+    words: &'static str,
+    /// More of the scenario, `[receiver]` first.
+    rest: &'static str,
+    verdict: &'static str,
+    /// What stands first: in the line of the scenario, or in its first problem.
+    first: &'static str,
+    /// What the report says somewhere.
+    also: &'static [&'static str],
+}
+
+const SOON: &str = "ready = { within = \"300ms\" }\n";
+
+const CASES: &[Case] = &[
+    case("it ends by its stop signal", "bind read-on", "", "pass", "", &["signal 15 (SIGTERM)"]),
+    case("it stops as a shell says it", "on-stop-exit 143 bind read-on", "", "pass", "", &["exit status 143"]),
+    case(
+        "it stops with a status",
+        "on-stop-exit 1 bind read-on",
+        "",
+        "pass",
+        "",
+        &["the application ended with exit status 1 after its stop signal"],
+    ),
+    case(
+        "it crashes at the stop",
+        "on-stop-signal 11 bind read-on",
+        "",
+        "fail",
+        "after its stop signal: signal 11 (SIGSEGV)",
+        &[],
+    ),
+    case(
+        "it aborts at the stop",
+        "on-stop-signal 6 bind read-on",
+        "",
+        "fail",
+        "after its stop signal: signal 6 (SIGABRT)",
+        &[],
+    ),
+    case(
+        "somebody else kills it at the stop",
+        "on-stop-signal 9 bind read-on",
+        "",
+        "fail",
+        "after its stop signal: signal 9 (SIGKILL)",
+        &["restage did not kill it"],
+    ),
+    case(
+        "its shell says that it crashed",
+        "on-stop-exit 139 bind read-on",
+        "",
+        "fail",
+        "which stands for SIGSEGV",
+        &[],
+    ),
+    case("it panics at the stop", "on-stop-exit 101 bind read-on", "", "fail", "a panic of Rust", &[]),
+    case(
+        "a sanitizer finds something at the stop",
+        "on-stop-exit 23 say SUMMARY:_AddressSanitizer:_40_bytes_leaked bind read-on",
+        "",
+        "fail",
+        "with a crash in its output: SUMMARY: AddressSanitizer: 40 bytes leaked",
+        &[],
+    ),
+    case(
+        "it ignores its stop signal and crashes late",
+        "on-stop-signal 11 background bind read-on",
+        "",
+        "fail",
+        "after its stop signal: signal 11 (SIGSEGV)",
+        &[],
+    ),
+    case(
+        "it goes into the background",
+        "on-stop-exit 0 background bind read-on",
+        "",
+        "pass",
+        "",
+        &["went into the background"],
+    ),
+    case(
+        "it goes into the background when it is ready",
+        "bind wait 50 background read-on",
+        "",
+        "pass",
+        "",
+        &["went into the background"],
+    ),
+    case(
+        "it goes into the background and does not listen",
+        "background wait 60000",
+        SOON,
+        "blocked",
+        "the application went into the background, and never listened on `udp:514`",
+        &["keeps it in the foreground"],
+    ),
+    case(
+        "it goes into the background and ends",
+        "background wait 20 exit 3",
+        "",
+        "blocked",
+        "the application went into the background, and ended before it listened: exit status 3",
+        &[],
+    ),
+    case(
+        "it ends at once",
+        "exit 0",
+        "",
+        "blocked",
+        "the application ended before it listened: exit status 0",
+        &["keeps it in the foreground"],
+    ),
+    case(
+        "it ends in the middle",
+        "bind read 10 exit 0",
+        "",
+        "fail",
+        "the application ended in the middle of the run: exit status 0",
+        &[],
+    ),
+    case(
+        "it ends in the background in the middle",
+        "background bind read 10 exit 0",
+        "",
+        "fail",
+        "went into the background, ended in the middle of the run: exit status 0",
+        &[],
+    ),
+    case(
+        "it is killed in the middle",
+        "bind read 10 kill 9",
+        "",
+        "fail",
+        "the application ended in the middle of the run: signal 9 (SIGKILL)",
+        &[],
+    ),
+    case(
+        "it ends when it has read all",
+        "bind read 40 exit 0",
+        "",
+        "pass",
+        "",
+        &["the application ended before its stop signal, with exit status 0"],
+    ),
+    case(
+        "it ends wrongly when it has read all",
+        "bind read 40 exit 7",
+        "",
+        "fail",
+        "the application ended in the middle of the run: exit status 7",
+        &[],
+    ),
+    case(
+        "it listens too late",
+        "wait 5000 bind read-on",
+        SOON,
+        "blocked",
+        "the application never listened on `udp:514`",
+        &["[receiver] ready = { within"],
+    ),
+    case("it listens late", "wait 400 bind read-on", "ready = { within = \"20s\" }\n", "pass", "", &[]),
+    case(
+        "the timeout leaves no time to be ready",
+        "bind read-on",
+        "ready = { within = \"2min\" }\n",
+        "invalid",
+        "the timeout of 60s is shorter than what the application may take to be ready, 120s, and the replay",
+        &["lower `[receiver] ready`"],
+    ),
+    case(
+        "a name is looked up",
+        "bind read-on",
+        "[[expect.command]]\nrun = [\"sh\", \"-c\", \"getent hosts nowhere.example; getent hosts 203.0.113.9; echo looked up\"]\n\
+         stdout = { equals-file = \"looked-up\" }\n",
+        "pass",
+        "",
+        &[],
+    ),
+    case(
+        "a check leaves something behind",
+        "bind read-on",
+        "[[expect.command]]\nrun = [\"sh\", \"-c\", \"sleep 1000 & echo looked up\"]\nstdout = { equals-file = \"looked-up\" }\n",
+        "pass",
+        "",
+        &[],
+    ),
+    case(
+        "it writes into a pipe",
+        "pipe {work}/pipe bind read-on",
+        "[[expect.output]]\nfrom = \"{work}/pipe\"\nlines = 0\n",
+        "fail",
+        "`{work}/pipe` can't be read",
+        &["it is not a regular file"],
+    ),
+    case(
+        "it prints a long line",
+        "print 20000000 say the_end bind read-on",
+        "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+the end$\"\ncontains = \"ythe end\"\nlines = 1\n",
+        "pass",
+        "",
+        &[],
+    ),
+];
+
+const fn case(
+    name: &'static str,
+    words: &'static str,
+    rest: &'static str,
+    verdict: &'static str,
+    first: &'static str,
+    also: &'static [&'static str],
+) -> Case {
+    Case { name, words, rest, verdict, first, also }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == VERB) {
+        let words: Vec<&str> = words.iter().skip(1).filter_map(|word| word.to_str()).collect();
+        return act(&words);
+    }
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = CASES.iter().map(|case| Trial::test(case.name, || check(case))).collect();
+    trials.push(Trial::test("TCP reaches no application, and that is said", tcp_reaches_no_application));
+    trials.push(Trial::test("output takes no memory", output_takes_no_memory));
+    trials.push(Trial::test("whoever it becomes reaches its folder, and nobody else", privileges_are_given_up));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The copy of this program that every user can run.
+fn application() -> &'static Path {
+    static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = stage().join("application");
+        fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+        program
+    })
+}
+
+/// A folder with `s.toml`.
+fn scenario(words: &str, rest: &str) -> std::path::PathBuf {
+    let folder = fresh_folder("life");
+    let words: String = words.split(' ').map(|word| format!(", \"{word}\"")).collect();
+    let (program, stage) = (application().display(), stage().display());
+    let text = format!(
+        "format = 1\ntimeout = \"60s\"\n[capture]\nfile = \"{stage}/scenarios/captures/syslog.pcap\"\nframes = \"1-{FRAMES}\"\n\
+         [pacing]\nrate = \"topspeed\"\n[expect]\nconsumed = \"all\"\n[receiver]\ncommand = [\"{program}\", \"{VERB}\"{words}]\n{rest}"
+    );
+    fs::write(folder.join("s.toml"), text).expect("it can be written");
+    fs::write(folder.join("looked-up"), "looked up\n").expect("it can be written");
+    folder
+}
+
+fn check(case: &Case) -> Result<(), Failed> {
+    for user in users() {
+        let folder = scenario(case.words, case.rest);
+        let begun = Instant::now();
+        let run = run(*user, [folder.join("s.toml")]);
+        let took = begun.elapsed();
+        let outcome = &run.report["scenarios"][0];
+        let first_line = run.text.lines().next().unwrap_or_default();
+        let problem = outcome["problems"][0]["what"].as_str().unwrap_or_default();
+        let at_first = first_line.contains(case.first) || problem.contains(case.first);
+        let everything = format!("{}{outcome:#}", run.text);
+        let also = case.also.iter().all(|also| everything.contains(also));
+        if outcome["verdict"] != case.verdict || !at_first || !also {
+            return Err(format!("as {user:?}: {first_line}\n{}\n{outcome:#}", run.text).into());
+        }
+        if took > Duration::from_secs(30) {
+            return Err(format!("as {user:?}: it took {took:?}").into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// A server that only TCP is sent to gets nothing: said by `run` and `plan`, and its output can't be expected.
+fn tcp_reaches_no_application() -> Result<(), Failed> {
+    const SAID: &str = "a replayed TCP stream reaches no application";
+    let capture = stage().join("scenarios/captures/dns-over-tcp.pcap");
+    for (rest, status) in [
+        ("", 0),
+        ("listens = [\"tcp:514\"]\n", 0),
+        ("listens = [\"tcp:53\"]\n[[expect.output]]\nfrom = \"stdout\"\ncontains = \"query\"\n", 2),
+        ("listens = [\"tcp:443\"]\n[[expect.output]]\nfrom = \"stdout\"\nlines = 0\n", 0),
+        ("[expect]\nconsumed = \"all\"\n", 2),
+    ] {
+        let folder = fresh_folder("life");
+        let program = application().display();
+        let text = format!(
+            "format = 1\n[capture]\nfile = \"{}\"\nfilter = \"tcp dst port 53\"\n[pacing]\nrate = \"topspeed\"\n\
+             [receiver]\ncommand = [\"{program}\", \"{VERB}\", \"listen\", \"wait\", \"60000\"]\n{rest}",
+            capture.display()
+        );
+        fs::write(folder.join("s.toml"), text)?;
+        let run = run(User::Caller, [folder.join("s.toml")]);
+        if run.status != status || !run.text.contains(SAID) {
+            return Err(format!("{rest}: {}\n{}", run.status, run.text).into());
+        }
+        let plan = common::both(&common::restage(User::Caller).arg("plan").arg(folder.join("s.toml")).output()?);
+        if !plan.contains(SAID) {
+            return Err(format!("{rest}: {plan}").into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// restage judges more than it may hold, of the application, of a file and of a command.
+fn output_takes_no_memory() -> Result<(), Failed> {
+    const BYTES: u64 = 200_000_000;
+    for user in users() {
+        let rest = format!(
+            "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+$\"\nlines = 1\n\
+             [[expect.output]]\nfrom = \"{{work}}/long\"\ncontains = \"yyz\"\n\
+             [[expect.command]]\nrun = [\"cat\", \"{{work}}/long\"]\nstdout = {{ contains = \"yyz\", equals-file = \"no-such-file\" }}\n"
+        );
+        let folder = scenario(&format!("print {BYTES} write {{work}}/long {BYTES} bind read-on"), &rest);
+        let mut restage = common::restage(*user);
+        restage.arg("run").arg(folder.join("s.toml")).arg("--report-json").arg("-");
+        // Of memory that it writes to; what it runs gets the same limit, and holds nothing.
+        let limited = format!("--data={}", 160_000_000);
+        let mut command = Command::new("prlimit");
+        command.arg(limited).arg("--").arg(restage.get_program()).args(restage.get_args()).current_dir(stage());
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = common::both(&output);
+        let report: serde_json::Value =
+            serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {text}"))?;
+        let checks = report["scenarios"][0]["checks"].as_array().cloned().unwrap_or_default();
+        let failed: Vec<&str> =
+            checks.iter().filter(|check| check["passed"] == false).filter_map(|check| check["what"].as_str()).collect();
+        if failed != ["command cat stdout equals-file"] || checks.len() != 7 {
+            return Err(format!("as {user:?}: {failed:?}\n{text}").into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// A server that root starts and that becomes another user writes to `{work}`; the other user, who did not start it, sees nothing.
+fn privileges_are_given_up() -> Result<(), Failed> {
+    if !is_root() || !users().contains(&User::Ordinary) {
+        println!("skipped: only root can become another user");
+        return Ok(());
+    }
+    let rest = "[[expect.output]]\nfrom = \"{work}/own\"\ncontains = \"yyz\"\n";
+    let folder = scenario("bind become 65534 write {work}/own 100 show {work} read-on", rest);
+    let mut restage = common::restage(User::Caller);
+    restage.arg("run").arg(folder.join("s.toml")).arg("--report-json").arg("-");
+    let output = restage.output()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let outcome = &report["scenarios"][0];
+    if outcome["verdict"] != "pass" {
+        return Err(format!("{}\n{outcome:#}", common::both(&output)).into());
+    }
+    // While a run is on, its folder is closed to that user outside.
+    let base = std::env::temp_dir().join("restage-0");
+    let look = |path: &Path| {
+        Command::new("setpriv").args(["--reuid=65534", "--regid=65534", "--clear-groups", "ls"]).arg(path).output()
+    };
+    if look(&base)?.status.success() {
+        return Err("another user sees the folders of root's runs".into());
+    }
+    Ok(())
+}
+
+/// What a stop signal makes it do: the number of a signal, or an exit status and 1000.
+static AT_STOP: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn at_stop(_: libc::c_int) {
+    match AT_STOP.load(Ordering::Relaxed) {
+        // SAFETY: both may be called in a signal handler.
+        status @ 1000.. => unsafe { libc::_exit(status - 1000) },
+        signal => unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::kill(libc::getpid(), signal);
+        },
+    }
+}
+
+fn on_stop(what: i32) {
+    AT_STOP.store(what, Ordering::Relaxed);
+    // SAFETY: the handler makes system calls only.
+    unsafe { libc::signal(libc::SIGTERM, at_stop as *const () as libc::sighandler_t) };
+}
+
+/// Is the application: does what the words say, one after the other.
+fn act(words: &[&str]) -> ExitCode {
+    let mut socket = None;
+    let mut listeners = Vec::new();
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|word| word.parse::<usize>().ok()).expect("a number");
+        match word {
+            "on-stop-signal" => on_stop(i32::try_from(number()).expect("a signal")),
+            "on-stop-exit" => on_stop(1000 + i32::try_from(number()).expect("a status")),
+            // As daemon(3) does it, and once more.
+            "background" => {
+                for _ in 0..2 {
+                    // SAFETY: this process has one thread.
+                    if let ForkResult::Parent { .. } = unsafe { fork() }.expect("it can fork") {
+                        return ExitCode::SUCCESS;
+                    }
+                    let _ = setsid();
+                }
+                let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("it is there");
+                nix::unistd::dup2_stdin(&null).and_then(|()| nix::unistd::dup2_stdout(&null)).expect("they are open");
+                nix::unistd::dup2_stderr(&null).expect("it is open");
+            }
+            "bind" => socket = Some(UdpSocket::bind("0.0.0.0:514").expect("the port is free")),
+            "listen" => {
+                listeners.extend([53, 443, 514].map(|port| TcpListener::bind(("0.0.0.0", port)).expect("free")))
+            }
+            "read" | "read-on" => {
+                let count = if word == "read" { number() } else { usize::MAX };
+                let socket = socket.as_ref().expect("it is bound");
+                for _ in 0..count {
+                    socket.recv(&mut [0; 65_536]).expect("a datagram");
+                }
+            }
+            "wait" => std::thread::sleep(Duration::from_millis(number() as u64)),
+            "exit" => std::process::exit(i32::try_from(number()).expect("a status")),
+            "kill" => {
+                // SAFETY: kill(2) takes no pointers.
+                unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
+            }
+            "become" => nix::unistd::setuid(Uid::from_raw(u32::try_from(number()).expect("a user"))).expect("root may"),
+            "print" => {
+                let length = number();
+                long(&mut std::io::stdout(), length);
+            }
+            _ => {
+                let text = words.next().expect("a text");
+                match word {
+                    "say" => {
+                        let text = text.replace('_', " ");
+                        print!("{text}");
+                        eprintln!("{text}");
+                    }
+                    "show" => eprintln!("{text}"),
+                    "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),
+                    "write" => {
+                        let length = words.next().and_then(|word| word.parse().ok()).expect("a number");
+                        let mut file = fs::File::create(text).expect("it can be written");
+                        long(&mut file, length);
+                        file.write_all(b"z").expect("it can be written");
+                    }
+                    _ => panic!("`{word}` is no word"),
+                }
+                let _ = std::io::stdout().flush();
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Writes one line, without its end.
+fn long(to: &mut dyn Write, mut left: usize) {
+    let part = [b'y'; 65_536];
+    while left > 0 {
+        let length = left.min(part.len());
+        to.write_all(&part[..length]).expect("it can be written");
+        left -= length;
+    }
+    to.flush().expect("it can be written");
+}
