@@ -280,6 +280,7 @@ fn the_receiver_and_the_expectations_are_read() {
     assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
     assert_eq!(receiver.listens.as_ref().unwrap().value[0].to_string(), "udp:192.0.2.20:4739");
     assert_eq!((receiver.settle, receiver.stop), (Duration::from_millis(300), 2));
+    assert_eq!(receiver.ready_within(), Duration::from_secs(60));
     // It goes to the report's folder, not to the scenario's.
     assert_eq!(receiver.keep.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
     let expect = &scenario.expect;
@@ -323,6 +324,7 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert_eq!((&scenario.rewrite.vlan, &scenario.rewrite.header), (&None, &HeaderFields::default()));
     assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
     assert_eq!((scenario.receiver.settle, scenario.receiver.stop), (Duration::from_millis(50), 15));
+    assert_eq!(scenario.receiver.ready_within(), Duration::from_secs(10));
     assert_eq!(scenario.receiver.keep, None);
     assert_eq!(scenario.expect, scenario::expect::Expect::default());
 }

@@ -108,6 +108,7 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
                     "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
                     work.display()
                 ),
+                None if ending.signal.is_some() => how_to_look(ending).to_owned(),
                 None => "it should run in the foreground until it gets its stop signal".to_owned(),
             });
         return Some(if ending.status == Some(0) { Failing::WithOthers(problem) } else { Failing::Always(problem) });
@@ -123,16 +124,21 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
         return Some(Failing::Always(problem));
     }
     let crashed = crash(ending, application, stop)?;
-    let killed = ending.signal == Some(9) || ending.status == Some(BY_SIGNAL + 9);
-    Some(Failing::Always(
-        Problem::error(format!("the application crashed after its stop signal: {crashed}"))
-            .why(application.said())
-            .fix(if killed {
-                "restage did not kill it: look into `dmesg` whether the kernel did, since memory ran out"
-            } else {
-                "start it by hand, stop it with the same signal, and look at its core dump or its output"
-            }),
-    ))
+    let what = match ending.signal {
+        Some(signal) if !CRASHES.iter().any(|(crash, _)| *crash == signal) => {
+            format!("the application was ended by a signal that restage did not send: {crashed}")
+        }
+        _ => format!("the application crashed after its stop signal: {crashed}"),
+    };
+    Some(Failing::Always(Problem::error(what).why(application.said()).fix(how_to_look(ending))))
+}
+
+fn how_to_look(ending: &ApplicationEnd) -> &'static str {
+    if ending.signal == Some(9) || ending.status == Some(BY_SIGNAL + 9) {
+        "restage did not kill it: look into `dmesg` whether the kernel did, since memory ran out"
+    } else {
+        "start it by hand with the same input and the same stop signal, and look at its core dump or its output"
+    }
 }
 
 /// The crash that an end after the stop signal stands for, in words.
