@@ -280,7 +280,7 @@ fn the_receiver_and_the_expectations_are_read() {
     assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
     assert_eq!(receiver.listens.as_ref().unwrap().value[0].to_string(), "udp:192.0.2.20:4739");
     assert_eq!((receiver.settle, receiver.stop), (Duration::from_millis(300), 2));
-    assert_eq!(receiver.ready_within(), Duration::from_secs(60));
+    assert_eq!(receiver.ready_within(), Duration::from_mins(1));
     // It goes to the report's folder, not to the scenario's.
     assert_eq!(receiver.keep.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
     let expect = &scenario.expect;

@@ -274,11 +274,11 @@ fn application() -> &'static Path {
 /// A folder with `s.toml`.
 fn scenario(words: &str, rest: &str) -> std::path::PathBuf {
     let folder = fresh_folder("life");
-    let words: String = words.split(' ').map(|word| format!(", \"{word}\"")).collect();
+    let words = words.replace(' ', "\", \"");
     let (program, stage) = (application().display(), stage().display());
     let text = format!(
         "format = 1\ntimeout = \"60s\"\n[capture]\nfile = \"{stage}/scenarios/captures/syslog.pcap\"\nframes = \"1-{FRAMES}\"\n\
-         [pacing]\nrate = \"topspeed\"\n[expect]\nconsumed = \"all\"\n[receiver]\ncommand = [\"{program}\", \"{VERB}\"{words}]\n{rest}"
+         [pacing]\nrate = \"topspeed\"\n[expect]\nconsumed = \"all\"\n[receiver]\ncommand = [\"{program}\", \"{VERB}\", \"{words}\"]\n{rest}"
     );
     fs::write(folder.join("s.toml"), text).expect("it can be written");
     fs::write(folder.join("looked-up"), "looked up\n").expect("it can be written");
@@ -344,12 +344,10 @@ fn tcp_reaches_no_application() -> Result<(), Failed> {
 fn output_takes_no_memory() -> Result<(), Failed> {
     const BYTES: u64 = 60_000_000;
     for user in users() {
-        let rest = format!(
-            "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+$\"\nlines = 1\n\
-             [[expect.output]]\nfrom = \"{{work}}/long\"\ncontains = \"yyz\"\n\
-             [[expect.command]]\nrun = [\"cat\", \"{{work}}/long\"]\nstdout = {{ contains = \"yyz\", equals-file = \"no-such-file\" }}\n"
-        );
-        let folder = scenario(&format!("print {BYTES} write {{work}}/long {BYTES} bind read-on"), &rest);
+        let rest = "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+$\"\nlines = 1\n\
+             [[expect.output]]\nfrom = \"{work}/long\"\ncontains = \"yyz\"\n\
+             [[expect.command]]\nrun = [\"cat\", \"{work}/long\"]\nstdout = { contains = \"yyz\", equals-file = \"no-such-file\" }\n";
+        let folder = scenario(&format!("print {BYTES} write {{work}}/long {BYTES} bind read-on"), rest);
         let mut restage = common::restage(*user);
         restage.arg("run").arg(folder.join("s.toml")).arg("--report-json").arg("-");
         // Of memory that it writes to; what it runs gets the same limit, and holds nothing.
@@ -449,11 +447,11 @@ fn act(words: &[&str]) -> ExitCode {
                 let count = if word == "read" { number() } else { usize::MAX };
                 let socket = socket.as_ref().expect("it is bound");
                 for _ in 0..count {
-                    socket.recv(&mut [0; 65_536]).expect("a datagram");
+                    socket.recv(&mut [0; 2_048]).expect("a datagram");
                 }
             }
             "wait" => std::thread::sleep(Duration::from_millis(number() as u64)),
-            "exit" => std::process::exit(i32::try_from(number()).expect("a status")),
+            "exit" => return ExitCode::from(u8::try_from(number()).expect("a status")),
             "kill" => {
                 // SAFETY: kill(2) takes no pointers.
                 unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
@@ -490,7 +488,7 @@ fn act(words: &[&str]) -> ExitCode {
 
 /// Writes one line, without its end.
 fn long(to: &mut dyn Write, mut left: usize) {
-    let part = [b'y'; 65_536];
+    let part = [b'y'; 8_192];
     while left > 0 {
         let length = left.min(part.len());
         to.write_all(&part[..length]).expect("it can be written");

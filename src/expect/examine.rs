@@ -14,7 +14,7 @@ use crate::evidence::{Difference, Text};
 use crate::scenario::expect::TextRule;
 
 /// So much of the beginning is kept, to be shown.
-const HEAD_BYTES: u64 = 2048;
+const HEAD_BYTES: usize = 2048;
 /// So much is read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 /// The longest text that a regular expression is matched against as a whole, where that can't be done while it is read.
@@ -37,13 +37,13 @@ pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io
         let chunk = reader.fill_buf()?;
         let Some(last) = chunk.last() else { break };
         let length = chunk.len();
-        let missing = (HEAD_BYTES as usize).saturating_sub(head.len());
+        let missing = HEAD_BYTES.saturating_sub(head.len());
         head.extend_from_slice(chunk.get(..missing.min(length)).unwrap_or_default());
         text.bytes += length as u64;
-        if rule == &TextRule::default() && head.len() as u64 >= HEAD_BYTES {
+        if rule == &TextRule::default() && head.len() >= HEAD_BYTES {
             break;
         }
-        text.lines += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        text.lines += line_ends(chunk);
         ends_line = *last == b'\n';
         if contains.is_some() || matches.is_some() {
             lossy.feed(chunk, &mut |part| {
@@ -74,6 +74,10 @@ pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io
     };
     text.difference = comparison.and_then(Comparison::finish);
     Ok(text)
+}
+
+fn line_ends(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 /// Whether a pattern matches somewhere in a text that is not too long to be held; else `None`.
@@ -199,8 +203,7 @@ impl Comparison {
                 Err(error) => return self.expected = Err(error),
             };
             let same = expected.iter().zip(part).take_while(|(left, right)| left == right).count();
-            let lines = expected.iter().take(same).filter(|byte| **byte == b'\n').count();
-            self.line += lines as u64;
+            self.line += line_ends(expected.get(..same).unwrap_or_default());
             self.differs = same < part.len() && same < expected.len() || expected.is_empty();
             part = part.get(same..).unwrap_or_default();
             reader.consume(same);
@@ -229,12 +232,12 @@ mod tests {
     use crate::diagnostic::At;
     use crate::scenario::expect::TextRule;
 
-    fn at<T>(value: T) -> Option<At<T>> {
-        Some(At { value, span: None })
+    fn at<T>(value: T) -> At<T> {
+        At { value, span: None }
     }
 
     fn pattern(pattern: &str) -> TextRule {
-        TextRule { matches: at(pattern.to_owned()), ..TextRule::default() }
+        TextRule { matches: Some(at(pattern.to_owned())), ..TextRule::default() }
     }
 
     fn of(rule: &TextRule, text: &[u8]) -> Text {
@@ -265,11 +268,11 @@ mod tests {
     #[test]
     fn a_long_text_is_judged_to_its_end() {
         let open = || Ok(Lines { left: 80 << 20, last: io::Cursor::new(b"\nthe last word") });
-        let rule = TextRule { contains: at("\nthe last".to_owned()), ..pattern("y$\n^the last word\\z") };
+        let rule = TextRule { contains: Some(at("\nthe last".to_owned())), ..pattern("y$\n^the last word\\z") };
         let text = examine(&rule, open).unwrap();
         assert!(text.contains && text.matches == Some(true), "{text:?}");
         assert_eq!(text.bytes, (80 << 20) + 14);
-        let absent = TextRule { contains: at("the last word!".to_owned()), ..pattern("^last") };
+        let absent = TextRule { contains: Some(at("the last word!".to_owned())), ..pattern("^last") };
         let text = examine(&absent, open).unwrap();
         assert!(!text.contains && text.matches == Some(false), "{text:?}");
     }
@@ -279,7 +282,7 @@ mod tests {
         for before in CHUNK_BYTES - 8..CHUNK_BYTES + 2 {
             let mut bytes = vec![b'y'; before];
             bytes.extend("\nzwölf Bögen\n".as_bytes());
-            let rule = TextRule { contains: at("zwölf Bö".to_owned()), ..pattern("^zw.lf B\u{f6}gen$") };
+            let rule = TextRule { contains: Some(at("zwölf Bö".to_owned())), ..pattern("^zw.lf B\u{f6}gen$") };
             let text = of(&rule, &bytes);
             assert!(text.contains && text.matches == Some(true) && text.lines == 2, "{before}");
         }
