@@ -100,6 +100,19 @@ fn frames_without_macs_reach_the_receiver() {
 }
 
 #[test]
+fn frames_that_are_given_a_mac_go_where_the_captured_ones_go() {
+    let real = || datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40);
+    let without = || datagram(NONE, "10.0.0.1", "10.0.0.2", 40);
+    passes(&scenario(&ethernet(&[without(), without(), real()]), ""));
+    // A map to the receiver, too.
+    let other = datagram([2, 0xaa, 0, 0, 0, 7], "10.0.0.1", "10.0.0.2", 40);
+    let map = "[rewrite.destination]\nmac = { \"02:aa:00:00:00:07\" = \"receiver\" }\n";
+    passes(&scenario(&ethernet(&[other.clone(), other, real()]), map));
+    let made = ethernet_of(1, &[without(), real()], "");
+    assert_eq!(made[0][..6], RECEIVER);
+}
+
+#[test]
 fn a_capture_of_loopback_addresses_passes_with_the_remedy_that_the_plan_names() {
     for (loopback, cause) in [("127.0.0.1", "IP_LOCALNET"), ("::1", "IP_INHDR")] {
         let folder = scenario(&ethernet(&[datagram(NONE, loopback, loopback, 40)]), "");

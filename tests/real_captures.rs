@@ -251,6 +251,10 @@ fn a_rewrite_that_names_nothing_changes_no_byte() {
             Ok(summary) if summary.read == 0 => {}
             Ok(summary) => {
                 assert_eq!(summary.read, summary.written);
+                // A capture without a frame makes no file.
+                if summary.read == 0 {
+                    continue;
+                }
                 let same = fs::read(&capture.path).expect("the capture") == fs::read(&output).expect("the output");
                 assert!(same, "{}", capture.path.display());
                 fs::remove_file(&output).expect("the output can be removed");

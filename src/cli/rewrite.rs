@@ -13,7 +13,7 @@ use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::file::{Claim, Claims, descriptor};
 use crate::lab::signals::leave_no_unfinished_file;
-use crate::plan::{Selector, behind_tags, framing, group_mac, nothing_selected, pass, roles};
+use crate::plan::{Selector, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario;
 use crate::scenario::rewrite::LinkLayer;
@@ -57,7 +57,10 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         claims.write(vec![Claim::new(output, "--output")])?;
     }
     leave_no_unfinished_file()?;
-    let rewriter = Rewriter::compile(&scenario.rewrite, &roles(&scenario, None))?;
+    let (rewriter, framing) = match scenario.rewrite.link_layer {
+        LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(&scenario, None))?, None),
+        LinkLayer::Ethernet => rewriter_and_framing(&scenario).map(|(rewriter, framing)| (rewriter, Some(framing)))?,
+    };
     // A file has no MTU, unless the scenario says so.
     let mtu = match &scenario.site {
         SiteWords::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
@@ -65,8 +68,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     };
     let mut selector = Selector::new(&scenario, mtu)?.refusing_at_once();
     let mut pass = pass(&scenario, &rewriter, mtu);
-    if scenario.rewrite.link_layer == LinkLayer::Ethernet {
-        let framing = framing(&scenario);
+    if let Some(framing) = framing {
         (selector, pass) = (selector.framing(framing), pass.framing(framing));
     }
     let mut select =

@@ -260,11 +260,11 @@ impl Layers {
     /// without what stands before IP.
     #[inline]
     pub fn packet_length(&self, length: usize) -> usize {
-        let header = match (self.link, &self.network) {
-            (LinkType::ETHERNET, _) => 14 + 4 * self.vlan_tags,
-            (_, Network::Ipv4(ip) | Network::Ipv6(ip)) => ip.offset,
-            (_, Network::Arp { offset }) => *offset,
-            (_, Network::None) => 0,
+        let header = match (link::ethertype_place(self.link), &self.network) {
+            (Some((_, behind)), _) => behind + 4 * self.vlan_tags,
+            (None, Network::Ipv4(ip) | Network::Ipv6(ip)) => ip.offset,
+            (None, Network::Arp { offset }) => *offset,
+            (None, Network::None) => 0,
         };
         length.saturating_sub(header)
     }

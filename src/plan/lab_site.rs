@@ -179,10 +179,7 @@ fn routes(addresses: &[IpNet], ways_back: &Routes, mac: MacAddr, ipv6_disabled: 
 
 /// The destination MAC that the frames share, or the commonest one, with a note.
 fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
-    let Some((mac, frames)) = survey.macs.iter().max_by_key(|(mac, frames)| (**frames, std::cmp::Reverse(**mac)))
-    else {
-        return LAB_RECEIVER_MAC;
-    };
+    let Some((mac, frames)) = commonest(survey.macs.iter()) else { return LAB_RECEIVER_MAC };
     if survey.macs.len() > 1 {
         notes.push(
             Problem::note(format!(
@@ -192,5 +189,10 @@ fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
             .fix("`[rewrite.destination] mac = \"receiver\"` brings them all to it"),
         );
     }
-    *mac
+    mac
+}
+
+/// The MAC with the most frames, and how many.
+pub(super) fn commonest<'a>(macs: impl Iterator<Item = (&'a MacAddr, &'a u64)>) -> Option<(MacAddr, u64)> {
+    macs.map(|(mac, frames)| (*mac, *frames)).max_by_key(|(mac, frames)| (*frames, std::cmp::Reverse(*mac)))
 }

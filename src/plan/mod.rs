@@ -31,7 +31,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
-use crate::scenario::site::{LabMac, SiteWords};
+use crate::scenario::site::{LabMac, LabWords, SiteWords};
 use fate::{Fate, Site};
 use survey::{Reassembly, Survey};
 
@@ -112,9 +112,6 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     if let (Some(site), SiteWords::Lab(_)) = (&receiver, &scenario.site) {
         roles.receiver = Some(site.mac);
     }
-    let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
-    let medium = medium(scenario, target, &roles);
-    let mtu = medium.mtu;
     let repeat = scenario.pacing.repeat.value;
     // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
     let has_deadlines = !matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::Find);
@@ -123,11 +120,12 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         Some(Limit::Packets(_) | Limit::Bytes(_)) => true,
         None => false,
     };
-    let (surveyed, mut rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
+    let (at_once, mut rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
     let mut passes =
-        Passes { rounds: surveyed, most: u64::MAX, site: receiver.clone(), reassembly: Reassembly::default() };
-    let Surveyed { mut survey, mut schedule, mut counts, left_out, hits, seen, listing, cut } =
-        survey_frames(scenario, &rewriter, &medium, &passes)?;
+        Passes { rounds: at_once, most: u64::MAX, site: receiver.clone(), reassembly: Reassembly::default() };
+    let (rewriter, medium, surveyed) = survey(scenario, target, roles, &passes)?;
+    let mtu = medium.mtu;
+    let Surveyed { mut survey, mut schedule, mut counts, left_out, hits, seen, listing, cut } = surveyed;
     if counts.selected == 0 {
         return Err(match cut {
             Some(length) => refuse::limit_below_the_first_frame(scenario, length),
@@ -291,9 +289,9 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
 pub fn listing(scenario: &Scenario) -> Result<String> {
-    let roles = roles(scenario, None);
-    let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
-    let mut stream = Stream::open(scenario, &rewriter, &medium(scenario, None, &roles))?;
+    let (rewriter, framing) = rewriter_and_framing(scenario)?;
+    let medium = Medium { framing, ..medium_of(scenario, None, &Roles::default()) };
+    let mut stream = Stream::open(scenario, &rewriter, &medium)?;
     let (mut text, mut first_ns) = (String::new(), None);
     while let Some(frame) = stream.next_frame()? {
         let first_ns = *first_ns.get_or_insert(frame.time_ns);
@@ -334,13 +332,45 @@ impl Plan {
     }
 }
 
-/// The addresses of the Ethernet headers that a run would make for the frames of this scenario.
-pub fn framing(scenario: &Scenario) -> Framing {
-    medium(scenario, None, &roles(scenario, None)).framing
+/// The maps of a run in the lab, and the addresses of the Ethernet headers that it makes.
+///
+/// # Errors
+/// As [`plan`], but for what only a replay refuses.
+pub fn rewriter_and_framing(scenario: &Scenario) -> Result<(Rewriter, Framing)> {
+    let passes = Passes { rounds: 1, most: u64::MAX, site: None, reassembly: Reassembly::default() };
+    let (rewriter, medium, _) = survey(scenario, None, roles(scenario, None), &passes)?;
+    Ok((rewriter, medium.framing))
+}
+
+/// Surveys the frames, once more where they tell which MAC the receiver has.
+fn survey(
+    scenario: &Scenario,
+    target: Option<&TargetFacts>,
+    mut roles: Roles,
+    passes: &Passes,
+) -> Result<(Rewriter, Medium, Surveyed)> {
+    loop {
+        let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
+        let medium = medium_of(scenario, target, &roles);
+        let surveyed = survey_frames(scenario, &rewriter, &medium, passes)?;
+        match settled(scenario, &roles, &surveyed.survey).filter(|_| passes.site.is_none()) {
+            Some(settled) => roles = settled,
+            None => return Ok((rewriter, medium, surveyed)),
+        }
+    }
+}
+
+/// The roles where some frames go to the MAC that stands for the receiver and others to MACs that were captured: the receiver will have
+/// the commonest of these, and what is made or mapped for it goes there as well.
+fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles> {
+    let SiteWords::Lab(LabWords { mac: At { value: LabMac::Captured, .. }, .. }) = &scenario.site else { return None };
+    let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
+    let captured = lab_site::commonest(survey.macs.iter().filter(|(mac, _)| **mac != placeholder))?.0;
+    Some(Roles { sender: Some(lab_sender_mac(captured)), receiver: Some(captured) })
 }
 
 /// What the sending interface takes.
-fn medium(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> Medium {
+fn medium_of(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> Medium {
     let mtu = match (&scenario.site, target) {
         (SiteWords::Lab(lab), _) => lab.mtu.value,
         (SiteWords::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
