@@ -12,8 +12,8 @@ use restage::scenario::expect::{Bound, Count, OutputFrom};
 use restage::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
 use restage::scenario::require::{Offload, OffloadRule, any_of};
 use restage::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, Side, TagPosition, Ttl, TunnelLayers,
-    Vlan,
+    Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize, Side,
+    TagPosition, Ttl, TunnelLayers, Vlan,
 };
 use restage::scenario::site::{LabMac, LabWords, Routes, Ruleset, SiteWords};
 use restage::scenario::{self, Scenario};
@@ -114,6 +114,8 @@ fn lengths_oversize_and_layers_are_read() {
     assert_eq!(text(&scenario, rewrite.oversize.span.as_ref().unwrap()), "\"truncate\"");
     let other = read("the_other_words.toml").rewrite;
     assert_eq!((other.oversize.value, other.layers), (Oversize::Skip, TunnelLayers::Inner));
+    assert_eq!((other.other_frames.value, other.link_layer), (OtherFrames::Skip, LinkLayer::Ethernet));
+    assert_eq!((rewrite.other_frames.value, rewrite.link_layer), (OtherFrames::Refuse, LinkLayer::Captured));
 }
 
 #[test]

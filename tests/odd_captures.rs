@@ -341,3 +341,29 @@ fn other_link_types_are_given_the_headers_that_a_run_sends() {
     let said = both(&rewrite.output().expect("it runs"));
     assert!(said.contains("= fix: `[rewrite] link-layer = \"ethernet\"`"), "{said}");
 }
+
+/// CRC-32 of IEEE 802.3, bit by bit.
+fn crc(bytes: &[u8]) -> [u8; 4] {
+    let step = |sum: u32, bit| (sum >> 1) ^ if (sum ^ bit) & 1 == 1 { 0xedb8_8320 } else { 0 };
+    let sum = bytes.iter().flat_map(|byte| (0..8).map(move |bit| u32::from(*byte >> bit))).fold(u32::MAX, step);
+    (!sum).to_le_bytes()
+}
+
+#[test]
+fn an_fcs_of_802_11_follows_what_is_rewritten_in_its_frame() {
+    let frame = |from: &str, fcs: fn(&[u8]) -> [u8; 4]| {
+        let body = snap(&datagram(RECEIVER, from, "10.0.0.2", 40));
+        let mut frame = radiotap(&[0x10], [0x08, 1], &[[2, 0xbb, 0, 0, 0, 9], SENDER, RECEIVER], &body);
+        frame.extend(fcs(&frame[9..]));
+        frame
+    };
+    let wrong = |_: &[u8]| [1, 2, 3, 4];
+    let rest = "[rewrite.source]\nip = { \"10.0.0.1\" = \"192.0.2.1\" }\n";
+    let folder = scenario(&pcap(127, [(0, frame("10.0.0.1", crc)), (1, frame("10.0.0.1", wrong))]), rest);
+    let out = folder.join("out.pcap");
+    let mut rewrite = restage(User::Caller);
+    let output = rewrite.arg("rewrite").arg(folder.join("s.toml")).arg("-o").arg(&out).output().expect("it runs");
+    assert!(output.status.success(), "{}", both(&output));
+    let expected = pcap(127, [(0, frame("192.0.2.1", crc)), (1, frame("192.0.2.1", wrong))]);
+    assert!(fs::read(&out).expect("it is written") == expected, "the second one stays wrong");
+}
