@@ -8,7 +8,7 @@
 //! | 3 | a precondition is not met, or a permission is missing |
 //! | 4 | the system failed while running, or the run was interrupted |
 //!
-//! Of several the highest wins.
+//! With several scenarios, the highest status is returned.
 
 use crate::diagnostic::Kind;
 use crate::outcome::{Outcome, Verdict};
@@ -40,7 +40,11 @@ pub(crate) enum Skipped {
 impl Status {
     /// The status of all of them; no scenario at all is invalid.
     pub(crate) fn of(outcomes: &[Outcome], skipped: Skipped) -> Self {
-        outcomes.iter().map(|outcome| Self::of_verdict(outcome.verdict, skipped)).max().unwrap_or(Self::Invalid)
+        Self::of_verdicts(outcomes.iter().map(|outcome| outcome.verdict), skipped)
+    }
+
+    fn of_verdicts(verdicts: impl IntoIterator<Item = Verdict>, skipped: Skipped) -> Self {
+        verdicts.into_iter().map(|verdict| Self::of_verdict(verdict, skipped)).max().unwrap_or(Self::Invalid)
     }
 
     fn of_verdict(verdict: Verdict, skipped: Skipped) -> Self {
@@ -83,5 +87,32 @@ impl From<Status> for std::process::ExitCode {
             Status::Blocked => 3,
             Status::Error => 4,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Skipped, Status};
+    use crate::outcome::Verdict;
+
+    #[test]
+    fn with_several_scenarios_the_highest_status_is_returned() {
+        use Verdict::{Blocked, Error, Fail, Invalid, Pass};
+        let of = |verdicts: &[Verdict]| Status::of_verdicts(verdicts.iter().copied(), Skipped::Tolerated);
+        for (verdicts, status) in [
+            (&[][..], Status::Invalid),
+            (&[Pass], Status::Pass),
+            (&[Fail, Pass], Status::Fail),
+            (&[Pass, Invalid, Fail], Status::Invalid),
+            (&[Blocked, Invalid], Status::Blocked),
+            (&[Pass, Error, Blocked], Status::Error),
+            (&[Verdict::Skipped, Pass], Status::Pass),
+            (&[Verdict::Skipped], Status::Pass),
+        ] {
+            assert_eq!(of(verdicts), status, "{verdicts:?}");
+        }
+        let strict = |verdicts: [Verdict; 2]| Status::of_verdicts(verdicts, Skipped::Blocked);
+        assert_eq!(strict([Verdict::Skipped, Pass]), Status::Blocked);
+        assert_eq!(strict([Fail, Pass]), Status::Fail);
     }
 }

@@ -120,10 +120,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     }
     let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
     let checks = expect::judge(scenario, &plan, &evidence, &mut ledger, snapshots);
-    let mut verdict = expect::verdict(&checks);
-    if evidence.timed_out.is_some() || !evidence.incidents.is_empty() {
-        verdict = Verdict::Fail;
-    }
+    let verdict = expect::verdict(&checks, &evidence);
     let mut problems = plan.notes;
     problems.extend(evidence.timed_out.map(|limit| {
         Problem::error(format!("the run exceeded its timeout of {}", duration(limit)))

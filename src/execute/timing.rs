@@ -212,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn each_percentile_is_that_share_of_the_sends() {
+        let late: Vec<u64> = (1..=1_000).map(|late| late * 1_000).collect();
+        let gaps = of(&(0..=1_000).map(|n| if n % 2 == 0 { 0 } else { n * 1_000 }).collect::<Vec<_>>()).gap_error();
+        let first = of(&late).aligned_to_first().expect("many");
+        // All but the first are off by 1 to 999 µs.
+        let shown = [first.p50, first.p90, first.p99, first.p999, first.max].map(|late| late.round());
+        assert_eq!(format!("{shown:?}"), "[499.0, 899.0, 989.0, 998.0, 999.0]");
+        assert!(gaps.is_some_and(|gaps| gaps.max.round() <= 1_000.0 && gaps.p50 > 490.0));
+    }
+
+    #[test]
     fn one_frame_has_no_deviation() {
         let timing = of(&[500]);
         assert_eq!((timing.aligned_to_median(), timing.aligned_to_first(), timing.gap_error()), (None, None, None));

@@ -37,12 +37,16 @@ pub fn judge(
     ending.into_iter().chain(checks).collect()
 }
 
-/// The verdict of the checks.
-pub fn verdict(checks: &[Check]) -> Verdict {
-    if checks.iter().all(|check| check.passed) { Verdict::Pass } else { Verdict::Fail }
+/// The verdict of a run: whether every check passed, in time and without an incident.
+pub fn verdict(checks: &[Check], evidence: &Evidence) -> Verdict {
+    let went_well = evidence.timed_out.is_none() && evidence.incidents.is_empty();
+    if went_well && checks.iter().all(|check| check.passed) { Verdict::Pass } else { Verdict::Fail }
 }
 
 /// The 1-based line of a span of the scenario.
 fn line(scenario: &Scenario, span: Option<&std::ops::Range<usize>>) -> Option<usize> {
     span.map(|span| crate::diagnostic::Place { source: scenario.source.clone(), span: span.clone() }.line())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! One answer out of three layers of evidence, without a kernel: the plan of a real scenario, and evidence made by hand.
 
+mod counters;
+mod followed;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

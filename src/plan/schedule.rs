@@ -222,6 +222,8 @@ mod tests {
         assert_eq!(deadlines(Rate::BitsPerSecond(1e6), None, &[0, 0, 0]).0, [Some(0), Some(1_000), Some(2_000)]);
         assert_eq!(deadlines(Rate::Every(Duration::from_millis(10)), None, &[0, 0, 0]).0[2], Some(20_000));
         assert_eq!(deadlines(Rate::TopSpeed, None, &[0, 9]).0, [None, None]);
+        let duration = |rate| Schedule::new(&pacing(rate)).duration();
+        assert_eq!([Rate::TopSpeed, Rate::Find, Rate::Captured].map(duration), [None, None, Some(Duration::ZERO)]);
     }
 
     #[test]
@@ -245,6 +247,7 @@ mod tests {
         };
         assert_eq!(admitted(Limit::Packets(2), &[0, 1, 2, 3]), 2);
         assert_eq!(admitted(Limit::Bytes(399), &[0, 1, 2, 3]), 3);
+        assert_eq!(admitted(Limit::Bytes(300), &[0, 1, 2, 3]), 3);
         assert_eq!(admitted(Limit::Duration(Duration::from_millis(1)), &[0, 1, 2, 3]), 2);
     }
 }

@@ -374,3 +374,70 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
 pub fn open_capture(scenario: &Scenario) -> Result<Captures> {
     Captures::open(&scenario.capture.files, &scenario.source)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Counts, Selector};
+    use crate::capture::Frame;
+    use crate::diagnostic::At;
+    use crate::packet::layers::LinkType;
+    use crate::scenario::capture::Truncated;
+    use crate::scenario::pacing::Limit;
+    use crate::scenario::rewrite::Oversize;
+    use crate::scenario::{self, Scenario};
+
+    /// 8 frames.
+    fn scenario() -> Scenario {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/the-rewritten-frames-are-as-reviewed.toml");
+        scenario::read(&path).expect("a legal scenario")
+    }
+
+    #[test]
+    fn a_frame_that_a_limit_left_out_is_neither_read_nor_selected() {
+        let of_pass = Counts { read: 5, selected: 3, skipped_truncated: 1, skipped_oversize: 1 };
+        let mut counts = Counts::default();
+        counts.add(of_pass, false);
+        counts.add(of_pass, true);
+        assert_eq!(counts, Counts { read: 9, selected: 5, skipped_truncated: 2, skipped_oversize: 2 });
+    }
+
+    #[test]
+    fn a_limit_counts_what_is_sent() {
+        let mut scenario = scenario();
+        for (repeat, most, sent) in [(1, 3, 3), (1, 8, 8), (1, 9, 8), (2, 8, 8), (2, 11, 11), (2, 99, 16)] {
+            scenario.pacing.repeat = At::default_value(repeat);
+            scenario.pacing.limit = Some(At::default_value(Limit::Packets(most)));
+            let plan = crate::plan::plan(&scenario, None).expect("a plan");
+            assert_eq!((plan.frames(), plan.counts.selected), (sent, sent), "{most} of {repeat} rounds");
+        }
+    }
+
+    #[test]
+    fn cut_and_long_frames_are_selected_as_the_scenario_says() {
+        let takes = |truncated, oversize, captured: usize, original_length, mtu| {
+            let mut scenario = scenario();
+            scenario.capture.truncated = At::default_value(truncated);
+            scenario.rewrite.oversize = At::default_value(oversize);
+            scenario.capture.filter = None;
+            scenario.capture.frames = None;
+            let mut selector = Selector::new(&scenario, Some(mtu)).expect("no filter").refusing_oversize();
+            let mut bytes = vec![0; captured];
+            let frame = Frame { number: 1, time_ns: 0, original_length, link: LinkType::ETHERNET, bytes: &mut bytes };
+            selector.takes(&frame).ok()
+        };
+        use Truncated::{Pad, Refuse, Send, Skip};
+        let whole = |truncated, captured, original| takes(truncated, Oversize::Truncate, captured, original, 1500);
+        assert_eq!([Refuse, Skip, Pad, Send].map(|truncated| whole(truncated, 60, 60)), [Some(true); 4]);
+        let cut = [Refuse, Skip, Pad, Send].map(|truncated| whole(truncated, 60, 61));
+        assert_eq!(cut, [None, Some(false), Some(true), Some(true)]);
+        // 14 bytes of Ethernet before 100 of the packet.
+        let long = |oversize, length: u32| takes(Send, oversize, length as usize, length, 100);
+        assert_eq!([114, 115].map(|length| long(Oversize::Skip, length)), [Some(true), Some(false)]);
+        assert_eq!([114, 115].map(|length| long(Oversize::Refuse, length)), [Some(true), None]);
+        // Padding makes it long.
+        let padded = [Pad, Send].map(|truncated| takes(truncated, Oversize::Skip, 60, 115, 100));
+        assert_eq!(padded, [Some(false), Some(true)]);
+    }
+}
