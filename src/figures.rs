@@ -34,6 +34,11 @@ pub fn plural(number: u64, noun: &str) -> String {
     }
 }
 
+/// The noun before its numbers: `frame 7`, `frames 1-3,5`.
+pub fn numbered(noun: &str, numbers: &str) -> String {
+    format!("{} {numbers}", plural(if numbers.contains([',', '-']) { 2 } else { 1 }, noun))
+}
+
 /// The word that agrees with the number: `agree(1, "was", "were")`.
 pub fn agree<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
     if number == 1 { one } else { many }
@@ -122,6 +127,10 @@ mod tests {
         let shown = [(0, "frame"), (1, "frame"), (1_000, "frame"), (2, "entry"), (2, "way"), (2, "loss"), (1, "loss")];
         let shown = shown.map(|(number, noun)| count(number, noun));
         assert_eq!(shown, ["0 frames", "1 frame", "1,000 frames", "2 entries", "2 ways", "2 losses", "1 loss"]);
+        assert_eq!(
+            ["7", "1-3", "1,5"].map(|numbers| numbered("frame", numbers)),
+            ["frame 7", "frames 1-3", "frames 1,5"]
+        );
         assert_eq!([0, 1, 2].map(|number| agree(number, "was", "were")), ["were", "was", "were"]);
     }
 

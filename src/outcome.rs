@@ -14,7 +14,7 @@ pub use crate::cause::Stage;
 use crate::cause::CauseName;
 use crate::diagnostic::Problem;
 
-/// What a scenario comes to. Ordered by exit status; `Skipped` never counts as passed.
+/// The result of a scenario. Ordered by exit status; `Skipped` never counts as passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -59,7 +59,7 @@ impl Hook {
         [Self::Ingress, Self::PreroutingFirst, Self::PreroutingLast, Self::InputFirst, Self::InputLast, Self::Forward];
 }
 
-/// What a cause stands on.
+/// The evidence for a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
@@ -71,10 +71,10 @@ pub enum Layer {
     Predicted,
 }
 
-/// Packets that came to one stage's predecessor and not to the stage itself, with one cause.
+/// Packets that reached the stage before and not this one, with one cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss {
-    /// The stage that they did not come to.
+    /// The stage that they did not reach.
     pub stage: Stage,
     /// The name in Linux's `enum skb_drop_reason`, one of ours where there is none, or `unexplained`.
     pub cause: CauseName,
@@ -115,7 +115,7 @@ pub enum Tapping {
     Packets,
 }
 
-/// What the ledger's losses stand on, beside the prediction.
+/// The evidence for the ledger's losses, beside the prediction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Layers {
@@ -149,11 +149,11 @@ pub struct Layers {
 pub struct Disagreement {
     /// The cause.
     pub cause: CauseName,
-    /// By the kernel's drop reasons; null where they don't tell.
+    /// By the kernel's drop reasons; null where they don't say.
     pub kernel: Option<u64>,
-    /// By counters and taps; null where they don't tell.
+    /// By counters and taps; null where they don't say.
     pub stage: Option<u64>,
-    /// By the prediction; null where it doesn't tell.
+    /// By the prediction; null where it doesn't say.
     pub predicted: Option<u64>,
 }
 
@@ -182,12 +182,11 @@ pub struct Ledger {
     pub duplicated: u64,
     /// Frames that came after one that was sent later.
     pub reordered: u64,
-    /// Frames that were sent, and in whose place one of the same length and with other bytes came: told by place and length. They
-    /// did not arrive.
+    /// Frames that were sent, and in whose place one of the same length with other bytes arrived. They did not arrive.
     pub altered: u64,
     /// The differences between neighbours.
     pub losses: Vec<Loss>,
-    /// What the losses behind the wire stand on; null with a target.
+    /// The evidence for the losses behind the wire; null with a target.
     #[serde(default)]
     pub layers: Option<Layers>,
     /// Where two layers say different things; absent where none do.
@@ -274,7 +273,7 @@ pub struct Find {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Trial {
-    /// The rate that was asked for, in frames per second; null for top speed.
+    /// The requested rate, in frames per second; null for top speed.
     pub asked_pps: Option<f64>,
     /// The rate that was reached.
     pub pps: f64,
@@ -405,14 +404,14 @@ impl Application {
     }
 }
 
-/// What one scenario came to.
+/// The result of one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The scenario's name.
     pub name: String,
     /// Its file, as given.
     pub file: String,
-    /// What it came to.
+    /// Its verdict.
     pub verdict: Verdict,
     /// From the start of its worker to its end, in seconds.
     pub seconds: f64,
@@ -423,7 +422,7 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     #[schemars(with = "Vec<serde_json::Value>")]
     pub problems: Vec<Problem>,
-    /// Null where the scenario did not come to sending.
+    /// Null where nothing was sent.
     pub ledger: Option<Ledger>,
     /// Null where nothing was sent.
     pub replay: Option<Replay>,
@@ -443,7 +442,7 @@ pub struct Report {
     pub scenarios: Vec<Outcome>,
 }
 
-/// What a worker tells the process that started it, one JSON object a line.
+/// What a worker reports to the process that started it, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {
@@ -470,7 +469,7 @@ pub enum Event {
     },
     /// The end.
     Ended {
-        /// What it came to.
+        /// The result.
         outcome: Box<Outcome>,
     },
 }

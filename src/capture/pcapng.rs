@@ -349,7 +349,7 @@ fn check_version(body: &[u8], big_endian: bool) -> Result<(), String> {
     if body.len() < 16 {
         Err("a section header has less than 28 bytes".to_owned())
     } else if major != 1 || !matches!(minor, 0 | 2) {
-        Err(format!("a section is of version {major}.{minor}, which nobody defined"))
+        Err(format!("a section has version {major}.{minor}, which is not defined"))
     } else {
         Ok(())
     }

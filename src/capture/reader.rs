@@ -12,6 +12,7 @@ use super::pcapng::{self, Pcapng, SectionLengths};
 use super::savefile::{self, Savefile};
 use super::storage::{STANDARD_INPUT, Stored};
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::figures::count;
 use crate::packet::layers::LinkType;
 
 /// The format of a capture file.
@@ -468,8 +469,8 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
         (None | Some(1), _) => String::new(),
         (Some(2), None) => "; the frame before it is whole".to_owned(),
         (Some(2), Some(_)) => "; the frame before it could be read".to_owned(),
-        (Some(number), None) => format!("; the {} frames before it are whole", number - 1),
-        (Some(number), Some(_)) => format!("; the {} frames before it could be read", number - 1),
+        (Some(number), None) => format!("; the {} before it are whole", count(number - 1, "frame")),
+        (Some(number), Some(_)) => format!("; the {} before it could be read", count(number - 1, "frame")),
     };
     let fix = match frame {
         Some(number) if number > 1 && path.as_os_str() != STANDARD_INPUT => {

@@ -70,7 +70,7 @@ impl Savefile {
             (2, 0..=2) | (543, 0) => Lengths::OriginalFirst,
             (2, 3) => Lengths::Either,
             (2, 4) => Lengths::CapturedFirst,
-            _ => return Err(Damage::new(4, format!("it is of version {major}.{minor}, which nobody defined")).into()),
+            _ => return Err(Damage::new(4, format!("it has version {major}.{minor}, which is not defined")).into()),
         };
         let link = number32(&start, 20, big_endian);
         if link & 0x03ff_0000 != 0 {

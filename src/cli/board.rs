@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::diagnostic::{Failure, Problem, Severity};
+use crate::figures::{agree, duration};
 use crate::lab::worker::WorkerEnd;
 use crate::outcome::{Event, Outcome, Verdict};
 
@@ -46,7 +47,7 @@ impl Board {
     /// A scenario that is not run because these programs are absent.
     pub(super) fn skipped(&mut self, name: &str, file: &Path, absent: &[&str]) {
         let named: Vec<_> = absent.iter().map(|command| format!("`{command}`")).collect();
-        let verb = if absent.len() == 1 { "is" } else { "are" };
+        let verb = agree(absent.len() as u64, "is", "are");
         let index = self.waiting(name, file);
         let skipped = Some(format!("{} {verb} not installed", named.join(", ")));
         let outcome = Outcome { skipped, ..self.blank(index, Verdict::Skipped) };
@@ -147,7 +148,7 @@ fn mishap(end: &WorkerEnd) -> Problem {
             .why("this is a mistake in restage")
             .fix("report it, with the scenario"),
         WorkerEnd::TimedOut { limit } => {
-            Problem::error(format!("the worker did not end within {limit:?}, and was killed"))
+            Problem::error(format!("the worker did not end within {}, and was killed", duration(*limit)))
                 .why("at `timeout` a worker stops sending and judges what it saw, and this one did not")
                 .fix("make `timeout` longer if the machine was busy; else report it, with the scenario")
         }

@@ -2,18 +2,20 @@
 
 use serde_json::{Value, json};
 
+use crate::figures::count;
 use crate::rewrite::{EntryHits, Hits, Left, Reshaped, Rewriter};
 
 /// A line for each entry, and for each reason to leave frames as they are.
 pub(super) fn as_lines(rewriter: &Rewriter, hits: &Hits) -> Vec<String> {
     let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| {
         let first = if hits.frames == 0 { String::new() } else { format!(", first frame {}", hits.first_frame) };
-        format!("{} {}: {}{first}", entry.table.word(), entry.mapping, frames(hits.frames))
+        format!("{} {}: {}{first}", entry.table.word(), entry.mapping, count(hits.frames, "frame"))
     });
-    let left = left(hits)
-        .map(|(why, hits)| format!("left as is: {} ({why}), first frame {}", frames(hits.frames), hits.first_frame));
-    let reshaped =
-        reshaped(hits).map(|(how, hits)| format!("{how}: {}, first frame {}", frames(hits.frames), hits.first_frame));
+    let left = left(hits).map(|(why, hits)| {
+        format!("left as is: {} ({why}), first frame {}", count(hits.frames, "frame"), hits.first_frame)
+    });
+    let reshaped = reshaped(hits)
+        .map(|(how, hits)| format!("{how}: {}, first frame {}", count(hits.frames, "frame"), hits.first_frame));
     entries.chain(reshaped).chain(left).collect()
 }
 
@@ -51,8 +53,4 @@ fn reshaped(hits: &Hits) -> impl Iterator<Item = (&'static str, EntryHits)> + '_
 /// The reasons that occurred.
 fn left(hits: &Hits) -> impl Iterator<Item = (&'static str, EntryHits)> + '_ {
     Left::ALL.into_iter().map(|reason| (reason.why(), hits.left(reason))).filter(|(_, hits)| hits.frames > 0)
-}
-
-fn frames(count: u64) -> String {
-    if count == 1 { "1 frame".to_owned() } else { format!("{count} frames") }
 }

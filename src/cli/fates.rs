@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::figures::{agree, count, numbered};
 use crate::plan::FrameRanges;
 use crate::plan::fate::{End, Fate};
 use crate::plan::survey::Carried;
@@ -86,19 +87,22 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
     for Row { first, frames, kinds, others, merged } in rows.iter().take(MOST_ROWS) {
         let more = match kinds - 1 {
             0 if *merged => " and other addresses".to_owned(),
-            more if *merged => format!(" and more than {more} more kinds of packet"),
+            more if *merged => format!(" and more than {}", more_kinds(more)),
             0 => String::new(),
-            1 => " and 1 more kind of packet".to_owned(),
-            more => format!(" and {more} more kinds of packet"),
+            more => format!(" and {}", more_kinds(more)),
         };
         let _infallible = writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), end(first), describe(first));
-        let _infallible = writeln!(text, "             frames {frames}");
+        let _infallible = writeln!(text, "             {}", numbered("frame", &frames.to_string()));
         if first.end == End::Open && !first.why.is_empty() {
             let _infallible = writeln!(text, "             why: {}", first.why);
         }
         if matches!(first.end, End::Lost(_)) {
             let such = if *others > 0 {
-                format!(" (the first of them; {others} kinds have other values)")
+                format!(
+                    " (the first of them; {} {} other values)",
+                    count(*others as u64, "kind"),
+                    agree(*others as u64, "has", "have")
+                )
             } else {
                 String::new()
             };
@@ -107,9 +111,13 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
     }
     if rows.len() > MOST_ROWS {
         let kinds: usize = rows.iter().skip(MOST_ROWS).map(|row| row.kinds).sum();
-        let _infallible = writeln!(text, "  … and {kinds} more kinds of packet (`--json` has them all)");
+        let _infallible = writeln!(text, "  … and {} (`--json` has them all)", more_kinds(kinds));
     }
     text
+}
+
+fn more_kinds(kinds: usize) -> String {
+    format!("{} of packet", count(kinds as u64, "more kind"))
 }
 
 /// Every fate.

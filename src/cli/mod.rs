@@ -43,7 +43,7 @@ Exit status:
   2  usage, or a scenario or capture that can't be used
   3  a precondition is not met, or a permission is missing
   4  the system failed while running, or the run was interrupted
-  Of several scenarios the highest counts.";
+  With several scenarios, the highest status is returned.";
 
 /// Replay a packet capture against your receiver, and learn which packets were lost, where, and why.
 #[derive(Debug, Parser)]

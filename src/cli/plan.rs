@@ -11,6 +11,7 @@ use super::terminal::Terminal;
 use super::{entries, fates};
 use crate::diagnostic::{Problem, Result, Severity};
 use crate::execute::{self, machine};
+use crate::figures::{self, count, thousands};
 use crate::file::Claims;
 use crate::plan::fate::{End, Site};
 use crate::plan::{Plan, survey};
@@ -73,7 +74,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
         plan.notes.extend(execute::foreign_macs(&scenario, &plan)?);
         let filtered = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
         let filter =
-            filtered.then(|| "not looked at: what the ruleset drops (NETFILTER_DROP) only a run tells".to_owned());
+            filtered.then(|| "not looked at: what the ruleset drops (NETFILTER_DROP); only a run shows it".to_owned());
         return Ok(Planned { scenario, plan, filter });
     };
     let here = machine::machine_site(interface)?;
@@ -82,12 +83,15 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     plan.notes.extend(here.notes);
     if plan.survey.longest > mtu {
         plan.notes.push(
-            Problem::warning(format!("some frames are longer than the MTU of `{interface}`, which is {mtu} bytes"))
-                .why(format!(
-                    "the longest layer 3 packet has {} bytes, and most cards drop such a frame",
-                    plan.survey.longest
-                ))
-                .fix(format!("`ip link set {interface} mtu {}`", plan.survey.longest)),
+            Problem::warning(format!(
+                "some frames are longer than the MTU of `{interface}`, which is {}",
+                count(mtu.into(), "byte")
+            ))
+            .why(format!(
+                "the longest layer 3 packet has {}, and most cards drop such a frame",
+                count(plan.survey.longest.into(), "byte")
+            ))
+            .fix(format!("`ip link set {interface} mtu {}`", plan.survey.longest)),
         );
     }
     let (what, look) = machine::of_firewall(&here.firewall);
@@ -104,11 +108,16 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     let counts = plan.counts;
     let mut skipped = String::new();
     for (frames, why) in counts.skipped() {
-        let _infallible = write!(skipped, ", {frames} skipped since {why}");
+        let _infallible = write!(skipped, ", {} skipped: {why}", thousands(frames));
     }
     line(
         "capture",
-        &format!("{}: {} frames, {} selected{skipped}", scenario.capture.files, counts.read, counts.selected),
+        &format!(
+            "{}: {}, {} selected{skipped}",
+            scenario.capture.files,
+            count(counts.read, "frame"),
+            thousands(counts.selected)
+        ),
     );
     for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
         line("rewrite", &entry);
@@ -151,9 +160,9 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     let times = if repeat > 1 { format!(", {repeat} times") } else { String::new() };
     let pace = match plan.duration {
         None => "as fast as possible".to_owned(),
-        Some(duration) => format!("{} in {duration:?}", rate(scenario.pacing.rate.value)),
+        Some(duration) => format!("{} in {}", rate(scenario.pacing.rate.value), figures::duration(duration)),
     };
-    line("pacing", &format!("{pace}{times}; judged after {:?} at the latest", plan.timeout));
+    line("pacing", &format!("{pace}{times}; judged after {} at the latest", figures::duration(plan.timeout)));
     if !plan.fates.is_empty() {
         text.push_str("\nwhat the receiver would do with the frames\n");
         text.push_str(&fates::as_text(&plan.fates));
@@ -174,8 +183,8 @@ fn rate(rate: Rate) -> String {
         Rate::Captured => "at captured times".to_owned(),
         Rate::Speed(factor) => format!("at {factor} times the captured speed"),
         Rate::PacketsPerSecond(rate) => format!("at {rate} pps"),
-        Rate::BitsPerSecond(rate) => format!("at {rate} bit/s"),
-        Rate::Every(interval) => format!("one every {interval:?}"),
+        Rate::BitsPerSecond(rate) => format!("at {}", figures::scaled(rate, "bps")),
+        Rate::Every(interval) => format!("one every {}", figures::duration(interval)),
         Rate::TopSpeed => "as fast as possible".to_owned(),
         Rate::Find => "at the highest rate without loss".to_owned(),
     }

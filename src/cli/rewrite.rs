@@ -11,6 +11,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::figures::{agree, count, thousands};
 use crate::file::{Claim, Claims, descriptor};
 use crate::lab::signals::leave_no_unfinished_file;
 use crate::plan::{Selector, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
@@ -97,9 +98,9 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     for entry in entries::as_lines(&rewriter, &summary.hits) {
         let _infallible = writeln!(text, "{entry}");
     }
-    let _infallible = write!(text, "{} of {} frames written", summary.written, summary.read);
+    let _infallible = write!(text, "{} of {} written", thousands(summary.written), count(summary.read, "frame"));
     for (frames, why) in counts.skipped() {
-        let _infallible = write!(text, ", {frames} skipped since {why}");
+        let _infallible = write!(text, ", {} skipped: {why}", thousands(frames));
     }
     text.push('\n');
     let mut stderr = Output::stderr(terminal);
@@ -107,10 +108,11 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     let notes = behind_tags(&scenario, &selector.left_out).into_iter().chain(group_mac(&scenario, &summary.hits));
     stderr.problems(&notes.collect::<Vec<_>>());
     if summary.lost_blocks > 0 {
-        stderr.problems(&[Problem::note(match summary.lost_blocks {
-            1 => "1 block of the pcapng input is not in the output".to_owned(),
-            blocks => format!("{blocks} blocks of the pcapng input are not in the output"),
-        })
+        stderr.problems(&[Problem::note(format!(
+            "{} of the pcapng input {} not in the output",
+            count(summary.lost_blocks, "block"),
+            agree(summary.lost_blocks, "is", "are")
+        ))
         .why("captures that differ in their format or are merged by time are written anew: frames with their comments, no names, keys or statistics")]);
     }
     Ok(stderr.status())

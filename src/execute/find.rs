@@ -19,7 +19,7 @@ use super::{Session, replay_for};
 use crate::diagnostic::{Problem, Result};
 use crate::evidence::{Evidence, Sending};
 use crate::expect;
-use crate::figures::pps;
+use crate::figures::{agree, count, pps, seconds};
 use crate::ledger;
 use crate::outcome::{Find, Loss, Trial};
 use crate::plan::Plan;
@@ -229,7 +229,7 @@ fn disturbed(evidence: &Evidence, asked_pps: Option<f64>, drained: Drained, lost
     } else {
         late_us / 1e6 > time_to_read(sending.seconds).as_secs_f64() / 2.0
     };
-    too_late.then(|| format!("the sender was late by up to {:.0} ms, and sent a burst then", late_us / 1e3))
+    too_late.then(|| format!("the sender was late by up to {}, and sent a burst then", seconds(late_us / 1e6)))
 }
 
 /// How long the receiver may read after the last send.
@@ -239,12 +239,14 @@ fn time_to_read(seconds: f64) -> Duration {
 
 /// The queue that grew, in words; `None` where packets were lost instead.
 fn queued(tested: &Tested) -> Option<String> {
+    let unread = tested.drained.unread_bytes;
     (tested.trial.lost == 0 && !tested.trial.kept_up).then(|| {
         format!(
-            "at {} the receiver's queue grows: {} bytes were unread after the last send, and reading them took {:.2} s",
+            "at {} the receiver's queue grows: {} {} unread after the last send, and reading took {}",
             pps(tested.tried.pps),
-            tested.drained.unread_bytes,
-            tested.trial.drain_seconds
+            count(unread, "byte"),
+            agree(unread, "was", "were"),
+            seconds(tested.trial.drain_seconds)
         )
     })
 }

@@ -57,7 +57,7 @@ impl Keeper {
             &match sighting {
                 Sighting::Sent(frame) => format!("sent frame {frame}"),
                 Sighting::Again(frame) => format!("sent frame {frame}, once more"),
-                Sighting::Stranger => "nobody sent this".to_owned(),
+                Sighting::Stranger => "not sent by this run".to_owned(),
             },
         );
         self.bytes.clear();

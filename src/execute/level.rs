@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::figures::{count, pps};
 use crate::lab::capabilities::{Capabilities, Standing};
 use crate::lab::facts::capability;
 use crate::outcome::{Layers, Tapping};
@@ -96,7 +97,7 @@ impl EvidenceLevel {
 
     /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
     pub(super) fn taps(&self, followed: bool) -> (Tapping, String) {
-        let above = || format!("more than {MOST_TAPPED_PPS} frames a second");
+        let above = || format!("more than {}", pps(MOST_TAPPED_PPS));
         match self.asked {
             // What passed the input hook is asked in any case: the ledger stands on it.
             Some(Tapping::Off) => (Tapping::Input, "the command line says so".to_owned()),
@@ -106,10 +107,8 @@ impl EvidenceLevel {
                 let tapping = if closer { Tapping::Counters } else { Tapping::Input };
                 (tapping, "each packet is followed by the kernel's tracepoints".to_owned())
             }
-            None if self.pps <= MOST_TAPPED_PPS => {
-                (Tapping::Packets, format!("at most {MOST_TAPPED_PPS} frames a second"))
-            }
-            None if self.few => (Tapping::Packets, format!("at most {FEW} frames")),
+            None if self.pps <= MOST_TAPPED_PPS => (Tapping::Packets, format!("at most {}", pps(MOST_TAPPED_PPS))),
+            None if self.few => (Tapping::Packets, format!("at most {}", count(FEW, "frame"))),
             None if self.filtered => (Tapping::Counters, above()),
             None => (Tapping::Input, format!("{}, and no ruleset in the lab", above())),
         }

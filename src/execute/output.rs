@@ -10,6 +10,7 @@ use super::site::Site;
 use crate::diagnostic::Result;
 use crate::evidence::{Evidence, Output, Text};
 use crate::expect::examine;
+use crate::figures::duration;
 use crate::lab::application::{Application, Ended, Start};
 use crate::lab::program;
 use crate::lab::work::WorkFolder;
@@ -94,7 +95,7 @@ fn run(
         }
         if begun.elapsed() >= limit || session.parent.parent_is_gone() {
             let _ = running.stop(9, Duration::from_secs(1));
-            return failed(format!("it did not end within {:.0} s, and was killed", begun.elapsed().as_secs_f64()));
+            return failed(format!("it did not end within {}, and was killed", duration(begun.elapsed())));
         }
     };
     let status = match ended {

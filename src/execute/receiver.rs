@@ -10,6 +10,7 @@ use super::foreground;
 use super::site::Site;
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::evidence::{ApplicationEnd, Evidence};
+use crate::figures::duration;
 use crate::lab::application::{Application, Ended, Start, Stopped};
 use crate::lab::program;
 use crate::lab::work::{self, WorkFolder};
@@ -230,8 +231,8 @@ fn application(
             return Err(Failure::blocked(
                 problem(format!("{what} never listened on `{waiting}`"))
                     .why(format!(
-                        "after {:.1} s, the limit by {time}, {bound}; nothing was sent; {said}",
-                        begun.elapsed().as_secs_f64()
+                        "after {}, the limit by {time}, {bound}; nothing was sent; {said}",
+                        duration(begun.elapsed())
                     ))
                     .fix(fix),
             ));

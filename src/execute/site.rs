@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::figures::count;
 use crate::file::read_source;
 use crate::lab::capabilities::Capabilities;
 use crate::lab::namespace::{self, Namespace};
@@ -247,7 +248,10 @@ impl Site {
             SenderChoice::Packet => Ok(Opened { sender: packet()?, why: "the scenario names it".to_owned() }),
             SenderChoice::Xdp if longest > xdp::LONGEST => Err(at(Failure::blocked(
                 Problem::error("AF_XDP does not send frames as long as these")
-                    .why(format!("a frame may have {} bytes, and one of these may have {longest}", xdp::LONGEST))
+                    .why(format!(
+                        "a frame may have {}, and one of these may have {longest}",
+                        count(xdp::LONGEST as u64, "byte")
+                    ))
                     .fix("say `sender = \"packet\"`, or leave it out"),
             ))),
             SenderChoice::Xdp => Ok(Opened { sender: xdp().map_err(at)?, why: "the scenario names it".to_owned() }),

@@ -14,6 +14,7 @@ use super::site::Site;
 use super::sockets::SocketWatch;
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
+use crate::figures::count;
 use crate::ledger::following::{self, Following, head};
 use crate::ledger::matching::{Digest, Digester};
 use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
@@ -395,7 +396,7 @@ impl Watch {
         }
         if self.layers.taps_lost > 0 {
             self.layers.taps = Tapping::Counters;
-            self.layers.taps_why = format!("{} records of packets found no room", self.layers.taps_lost);
+            self.layers.taps_why = no_room(self.layers.taps_lost);
         }
         let complete = self.layers.taps == Tapping::Packets;
         let talks = match &self.taps {
@@ -430,16 +431,20 @@ impl Watch {
     }
 }
 
+fn no_room(records: u64) -> String {
+    format!("{} of packets found no room", count(records, "record"))
+}
+
 /// Why what the tracepoints said is not all that happened; `None` if it is. `is_conclusive`: whether an event that was missed would show, and
 /// none does.
 fn untraced(trace: Option<&PacketTrace>, layers: &Layers, is_conclusive: bool) -> Option<String> {
     let trace = trace?;
     if layers.kernel_lost > 0 {
-        Some(format!("{} records of packets found no room", layers.kernel_lost))
+        Some(no_room(layers.kernel_lost))
     } else if layers.kernel_missed > 0 && !is_conclusive {
-        Some(format!("{} events happened while another one was looked at", layers.kernel_missed))
+        Some(format!("{} happened while another one was looked at", count(layers.kernel_missed, "event")))
     } else if trace.untracked() > 0 {
-        Some(format!("{} packets found no room in the table of packets", trace.untracked()))
+        Some(format!("{} found no room in the table of packets", count(trace.untracked(), "packet")))
     } else {
         None
     }

@@ -148,10 +148,10 @@ fn crash(ending: &ApplicationEnd, application: &Application, stop: i32) -> Optio
     }
     let status = ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + stop)?;
     if let Some((_, name)) = CRASHES.iter().find(|(signal, _)| BY_SIGNAL + signal == status) {
-        return Some(format!("exit status {status}, which stands for {name}"));
+        return Some(format!("exit status {status}, which means {name}"));
     }
     if status == RUST_PANIC {
-        return Some(format!("exit status {status}, which stands for a panic of Rust"));
+        return Some(format!("exit status {status}, which means a panic of Rust"));
     }
     let report = CRASH_REPORT.as_ref()?;
     let line = [&application.stderr, &application.stdout].into_iter().find_map(|text| report.find(text))?;

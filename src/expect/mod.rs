@@ -33,7 +33,7 @@ pub fn judge(
     checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
     checks.extend(output::judge(scenario, evidence));
-    let ending = application::judge(scenario, evidence, verdict(&checks) == Verdict::Fail);
+    let ending = application::judge(scenario, evidence, verdict(&checks, evidence) == Verdict::Fail);
     ending.into_iter().chain(checks).collect()
 }
 

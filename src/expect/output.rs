@@ -5,6 +5,7 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::{At, Problem};
 use crate::evidence::{Difference, Evidence, Output, Text};
+use crate::figures::{agree, count, thousands};
 use crate::outcome::{Check, CheckId};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{OutputFrom, TextRule};
@@ -129,17 +130,26 @@ fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text
             None => Some((
                 format!("whether {who} matches `{}` can't be judged", pattern.value),
                 format!(
-                    "it has {} bytes, too many to be held, and Unicode's word boundaries can't be told while it is read: write (?-u:\\b) \
+                    "it has {}, too many to be held, and Unicode's word boundaries can't be found while it is read: write (?-u:\\b) \
                      for \\b",
-                    text.bytes
+                    count(text.bytes, "byte")
                 ),
             )),
         };
         add("matches", &pattern.span, json!(pattern.value), json!(text.matches), failure);
     }
     if let Some(lines) = &rule.lines {
-        let failure = (text.lines != lines.value)
-            .then(|| (format!("expected {} lines of {who}, there are {}", lines.value, text.lines), shown()));
+        let failure = (text.lines != lines.value).then(|| {
+            (
+                format!(
+                    "expected {} of {who}, there {} {}",
+                    count(lines.value, "line"),
+                    agree(text.lines, "is", "are"),
+                    thousands(text.lines)
+                ),
+                shown(),
+            )
+        });
         add("lines", &lines.span, json!(lines.value), json!(text.lines), failure);
     }
     if let Some(path) = &rule.equals_file {
@@ -147,7 +157,11 @@ fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text
             Difference::Unreadable(why) => (format!("can't read `{}`", path.value.display()), why.clone()),
             Difference::At { line, expected, actual } => (
                 format!("{who} does not equal `{}`", path.value.display()),
-                format!("{expected} bytes expected, {actual} are there; the first difference is in line {line}"),
+                format!(
+                    "expected {}, there are {}; the first difference is in line {line}",
+                    count(*expected, "byte"),
+                    thousands(*actual)
+                ),
             ),
         });
         add("equals-file", &path.span, json!(path.value), json!(failure.is_none()), failure);

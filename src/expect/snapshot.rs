@@ -8,6 +8,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::line;
 use crate::diagnostic::{Problem, Result};
+use crate::figures::{agree, count};
 use crate::file::{Replacement, unwritable};
 use crate::outcome::{Check, CheckId};
 use crate::plan::Plan;
@@ -86,7 +87,9 @@ fn difference(reviewed: &str, now: &str) -> String {
             ChangeTag::Insert => Some(format!("+{}", change.value().trim_end())),
         })
         .collect();
-    let mut text = format!("{} lines differ (- reviewed, + now)", changes.len());
+    let differing = changes.len() as u64;
+    let mut text =
+        format!("{} {} (- reviewed, + now)", count(differing, "line"), agree(differing, "differs", "differ"));
     for change in changes.iter().take(MOST_SHOWN) {
         text.push('\n');
         text.push_str(change);

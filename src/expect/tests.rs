@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Snapshots, judge, rate_not_kept, verdict};
+use super::{Snapshots, examine, judge, rate_not_kept, verdict};
 use crate::cause::Cause;
 use crate::diagnostic::{At, Problem};
 use crate::evidence::{Arriving, Evidence, Output, Sending};
@@ -21,8 +21,9 @@ fn planned(expect: Expect) -> (Scenario, Plan) {
     (scenario, plan)
 }
 
+/// As `[expect]` has it.
 fn count(count: Count) -> Option<At<Count>> {
-    Some(At::default_value(count))
+    At::default_value(count).into()
 }
 
 fn drop(cause: Cause, count: Count) -> Drop {
@@ -315,7 +316,12 @@ fn a_rate_that_is_not_kept_is_named_with_what_was_achieved() {
 
 #[test]
 fn the_output_of_a_command_is_held_to_each_rule() {
-    let check = |stdout: TextRule, output: Output| {
+    let check = |stdout: TextRule, (text, status): (&str, Option<i32>)| {
+        let output = Output {
+            stdout: examine(&stdout, || Ok(text.as_bytes())).expect("it can be read"),
+            status,
+            ..Output::default()
+        };
         let command = CommandCheck {
             run: At::default_value(vec!["nfdump".to_owned()]),
             status: At::default_value(0),
@@ -326,11 +332,11 @@ fn the_output_of_a_command_is_held_to_each_rule() {
         let evidence = Evidence { commands: vec![output], ..in_order() };
         judged_of(&planned(expect), ledger([8; 4], vec![]), &evidence).0.replace("command nfdump ", "")
     };
-    let said = |text: &str| Output { stdout: text.as_bytes().to_vec(), status: Some(0), ..Output::default() };
+    let said = |text| (text, Some(0));
     let none = TextRule::default;
     assert_eq!(check(none(), said("")), "");
-    assert_eq!(check(none(), Output { status: Some(1), ..Output::default() }), "status");
-    assert_eq!(check(none(), Output { status: None, ..Output::default() }), "status", "a signal ended it");
+    assert_eq!(check(none(), ("", Some(1))), "status");
+    assert_eq!(check(none(), ("", None)), "status", "a signal ended it");
     let contains = || TextRule { contains: Some(At::default_value("flow".to_owned())), ..none() };
     assert_eq!([check(contains(), said("a flow")), check(contains(), said("a cow"))], ["", "stdout contains"]);
     let matches = || TextRule { matches: Some(At::default_value("^20".to_owned())), ..none() };

@@ -2,16 +2,19 @@
 
 use super::{Conversation, Finding, Note};
 use crate::capture::behind_tags;
+use crate::figures::{agree, count, thousands};
 
 /// Conversations of which the capture holds both directions, and the filter that picks one of them: towards the server of the
 /// busiest.
 pub(super) fn both_directions(conversations: &[Conversation]) -> Option<Note> {
     let busiest = conversations.iter().find(|conversation| conversation.is_bidirectional())?;
-    let count = conversations.iter().filter(|conversation| conversation.is_bidirectional()).count();
-    let what = match (count, conversations.len()) {
+    let held = conversations.iter().filter(|conversation| conversation.is_bidirectional()).count();
+    let what = match (held, conversations.len()) {
         (1, 1) => "the conversation is held in both directions".to_owned(),
-        (1, all) => format!("1 of {all} conversations is held in both directions"),
-        (count, all) => format!("{count} of {all} conversations are held in both directions"),
+        (held, all) => {
+            let (held, all) = (held as u64, count(all as u64, "conversation"));
+            format!("{} of {all} {} held in both directions", thousands(held), agree(held, "is", "are"))
+        }
     };
     let address = busiest.server.address;
     Some(Note {

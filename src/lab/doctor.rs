@@ -18,6 +18,7 @@ use super::network::{Lab, LabPlan};
 use super::program;
 use super::surroundings::Surroundings;
 use crate::diagnostic::{Failure, Result};
+use crate::figures::duration;
 
 /// The hidden verb that makes a lab and tells how that went.
 pub(super) const VERB: &str = "__probe-lab";
@@ -121,14 +122,14 @@ fn lab(facts: &Facts, tried: &Tried) -> Finding {
     match tried {
         Tried::Up { user_namespace, lab_us, program_us, .. } => {
             let how = if *user_namespace { "in a user namespace" } else { "with its capabilities" };
-            let milliseconds = |us: &u64| us.div_ceil(1000);
+            let took = |microseconds: &u64| duration(Duration::from_micros(*microseconds));
             good(
                 what,
                 format!(
-                    "user {} can make one {how}: up in {} ms, a program started and ended in {} ms",
+                    "user {} can make one {how}: up in {}, a program started and ended in {}",
                     facts.uid,
-                    milliseconds(lab_us),
-                    milliseconds(program_us)
+                    took(lab_us),
+                    took(program_us)
                 ),
             )
         }

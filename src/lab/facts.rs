@@ -236,11 +236,11 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
     }
     (
         if facts.seccomp {
-            format!("{}; a seccomp filter stands over this process, and may be what refuses", errno.desc())
+            format!("{}; a seccomp filter applies to this process, and may be what refuses", errno.desc())
         } else {
             errno.desc().to_string()
         },
-        "run restage with sudo; `restage doctor` tells what else this machine needs".into(),
+        "run restage with sudo; `restage doctor` lists what else this machine needs".into(),
     )
 }
 

@@ -25,6 +25,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::figures::duration;
 use crate::packet::MacAddr;
 
 /// `RT_TABLE_LOCAL` of `linux/rtnetlink.h`: the table that says which addresses are this machine's own.
@@ -91,7 +92,7 @@ impl RouteSocket {
             let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
             let mut waiting = [PollFd::new(self.changes.as_fd(), PollFlags::POLLIN)];
             if poll(&mut waiting, left)? == 0 {
-                return Err(io::Error::other(format!("`{name}` has no carrier after {} s", limit.as_secs())));
+                return Err(io::Error::other(format!("`{name}` has no carrier after {}", duration(limit))));
             }
             self.changes.recv_from_full()?;
         }

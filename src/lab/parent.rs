@@ -79,7 +79,7 @@ pub fn watch_parent() -> Result<ParentWatch> {
                 thread::sleep(ORPHAN_WAIT);
             }
             leftover::clear();
-            #[expect(clippy::exit, reason = "nobody is left to return to")]
+            #[expect(clippy::exit, reason = "the parent is gone, so there is no caller to return to")]
             std::process::exit(1);
         })
         .map_err(|error| cant(&error))?;

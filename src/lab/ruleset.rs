@@ -55,7 +55,7 @@ fn refused(said: &str, status: ExitStatus, name: &str) -> Failure {
         return Failure::blocked(
             Problem::error("`nft` may not touch the rules of the receiver's namespace")
                 .why(said)
-                .fix("run restage with `sudo`; `restage doctor` tells what else this machine needs"),
+                .fix("run restage with `sudo`; `restage doctor` lists what else this machine needs"),
         );
     }
     let why = if said.is_empty() { format!("it ended with {status}, and said nothing") } else { said.to_owned() };

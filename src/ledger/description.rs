@@ -6,6 +6,7 @@ use super::claims::{Claim, Claims, Predicted};
 use super::loss;
 use crate::cause::{Cause, CauseName};
 use crate::evidence::Evidence;
+use crate::figures::count;
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::fate::{End, Fate, Hears, hears, why_no_socket};
 use crate::plan::survey::Carried;
@@ -38,7 +39,8 @@ pub(super) fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, pred
     if let Some(fate) = predicted.first {
         loss.why.clone_from(&fate.why);
         if predicted.kinds > 1 {
-            let _infallible = write!(loss.why, " (and {} more such kinds of packet)", predicted.kinds - 1);
+            let _infallible =
+                write!(loss.why, " (and {} of packet)", count(predicted.kinds as u64 - 1, "more such kind"));
         }
         loss.fix.clone_from(&fate.fix);
     }
@@ -72,7 +74,7 @@ pub(super) fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence:
             .sockets
             .iter()
             .filter(|record| record.drops > 0)
-            .map(|record| format!("udp:{} has {} bytes", record.socket.port, record.buffer_bytes))
+            .map(|record| format!("udp:{} has {}", record.socket.port, count(record.buffer_bytes.into(), "byte")))
             .collect();
         if !full.is_empty() {
             let _infallible = write!(loss.why, " ({})", full.join(", "));
@@ -155,8 +157,9 @@ pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
 /// Which queues were not empty at the end, and which limit ended the wait for them; `None` where none is known.
 pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
     let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.unread_bytes > 0);
-    let waiting: Vec<String> =
-        waiting.map(|record| format!("udp:{} holds {} bytes", record.socket.port, record.unread_bytes)).collect();
+    let waiting: Vec<String> = waiting
+        .map(|record| format!("udp:{} holds {}", record.socket.port, count(record.unread_bytes.into(), "byte")))
+        .collect();
     let still = evidence.still.as_secs_f64();
     let limit = match evidence.timed_out {
         Some(_) => "the run's `timeout` passed",

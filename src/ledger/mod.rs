@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 
 use crate::cause::Cause;
 use crate::evidence::{Arriving, Evidence};
-use crate::figures::duration;
+use crate::figures::{count, duration, numbered, thousands};
 use crate::outcome::{Amount, Layer, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -152,7 +152,10 @@ fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
         loss(Cause::CpuBacklog, arriving.missing.count(), Layer::Kernel, frames)
     } else if dropped >= arriving.missing.count() {
         let mut loss = loss(Cause::InterfaceDown, arriving.missing.count(), Layer::Stage, frames);
-        loss.why = format!("the sending interface dropped {dropped} frames (tx.dropped): it, or its peer, was down");
+        loss.why = format!(
+            "the sending interface dropped {} (tx.dropped): it, or its peer, was down",
+            count(dropped, "frame")
+        );
         loss
     } else {
         let mut loss = loss(Cause::Unexplained, arriving.missing.count(), Layer::Stage, frames);
@@ -162,9 +165,9 @@ fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
         if !arriving.altered.is_empty() {
             let _infallible = write!(
                 loss.why,
-                "; in place of {} of them (frames {}) came one of the same length with other bytes: altered on the way",
-                arriving.altered.count(),
-                arriving.altered
+                "; in place of {} of them ({}) one of the same length with other bytes arrived: altered on the way",
+                thousands(arriving.altered.count()),
+                numbered("frame", &arriving.altered.to_string())
             );
             loss.fix =
                 "look for what rewrites packets before the receiver's tap: an XDP program, or tc on the sending side"

@@ -10,6 +10,7 @@ use super::fate::{Forwarding, Route, RouteTable, Site, Socket};
 use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
 use crate::diagnostic::Problem;
+use crate::figures::count;
 use crate::packet::MacAddr;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
@@ -30,8 +31,8 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
     if lab.addresses.is_none() && survey.destinations_cut {
         notes.push(
             Problem::warning(format!(
-                "more than {} destination addresses: the receiver has only the first",
-                survey::MOST_ENDPOINTS
+                "more than {}: the receiver has only the first",
+                count(survey::MOST_ENDPOINTS as u64, "destination address")
             ))
             .fix("say `[lab] addresses` with a prefix, or map the destinations"),
         );
@@ -183,10 +184,11 @@ fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
     if survey.macs.len() > 1 {
         notes.push(
             Problem::note(format!(
-                "the rewritten frames go to {} MAC addresses; the receiver has the commonest, {mac} ({frames} frames)",
-                survey.macs.len()
+                "the rewritten frames go to {}; the receiver has the commonest, {mac} ({})",
+                count(survey.macs.len() as u64, "MAC address"),
+                count(frames, "frame")
             ))
-            .fix("`[rewrite.destination] mac = \"receiver\"` brings them all to it"),
+            .fix("`[rewrite.destination] mac = \"receiver\"` sends them all to it"),
         );
     }
     mac

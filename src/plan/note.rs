@@ -1,4 +1,4 @@
-//! What is odd about a capture, or was chosen: told with the plan, and stops nothing.
+//! What is odd about a capture, or was chosen: shown with the plan, and stops nothing.
 
 use std::net::IpAddr;
 
@@ -6,6 +6,7 @@ use super::stream::{LeftOut, Medium};
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::Problem;
+use crate::figures::{agree, count, numbered};
 use crate::rewrite::{Framing, Hits, Left};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
@@ -18,10 +19,12 @@ pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
     if frames == 0 {
         return None;
     }
-    let what = match frames {
-        1 => "1 frame was captured without an Ethernet header, and is given one".to_owned(),
-        frames => format!("{frames} frames were captured without Ethernet headers, and are given them"),
-    };
+    let what = format!(
+        "{} {} captured without an Ethernet header, and {} given one",
+        count(frames, "frame"),
+        agree(frames, "was", "were"),
+        agree(frames, "is", "are")
+    );
     Some(Problem::note(what).why(format!(
         "from the captured sender's MAC, or else {sender}, to the captured destination's{receiver}; multicasts and broadcasts to theirs"
     )))
@@ -31,10 +34,12 @@ pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
 pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
     let Framing { sender, receiver } = medium.framing;
     let receiver = receiver.filter(|_| frames > 0)?;
-    let what = match frames {
-        1 => "1 frame has the destination MAC 00:00:00:00:00:00, and is given another one".to_owned(),
-        frames => format!("{frames} frames have the destination MAC 00:00:00:00:00:00, and are given another one"),
-    };
+    let what = format!(
+        "{} {} the destination MAC 00:00:00:00:00:00, and {} given another one",
+        count(frames, "frame"),
+        agree(frames, "has", "have"),
+        agree(frames, "is", "are")
+    );
     Some(Problem::note(what).why(format!(
         "no interface but a loopback can have it; they go from {sender} to {receiver}, multicasts and broadcasts to theirs"
     )))
@@ -42,10 +47,12 @@ pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
 
 /// Frames that are out of order by their times.
 pub(super) fn backwards(frames: u64) -> Problem {
-    let what = match frames {
-        1 => "1 frame has an earlier time than a frame before it, and is sent at once".to_owned(),
-        frames => format!("{frames} frames have an earlier time than a frame before them, and are sent at once"),
-    };
+    let what = format!(
+        "{} {} an earlier time than a frame before, and {} sent at once",
+        count(frames, "frame"),
+        agree(frames, "has", "have"),
+        agree(frames, "is", "are")
+    );
     Problem::note(what)
         .why(
             "frames are sent in the order of the file; each keeps its offset from the first one where that is not past",
@@ -58,14 +65,15 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
     if survey.offload.is_empty() || scenario.rewrite.checksums == Checksums::Fix {
         return None;
     }
-    let (count, is) = match survey.offload.count() {
-        1 => ("1 frame has a checksum that".to_owned(), "was"),
-        count => (format!("{count} frames have checksums that"), "were"),
-    };
+    let frames = survey.offload.count();
     Some(
-        Problem::note(format!("{count} {is} left to the capturing host's card"))
-            .why(format!("frames {}: stored is the sum of the pseudo-header alone", survey.offload))
-            .fix("`[rewrite] checksums = \"fix\"` makes them"),
+        Problem::note(format!(
+            "the checksum of {} {} left to the capturing host's card",
+            count(frames, "frame"),
+            agree(frames, "was", "were")
+        ))
+        .why(format!("{}: only the sum of the pseudo-header is there", numbered("frame", &survey.offload.to_string())))
+        .fix("`[rewrite] checksums = \"fix\"` makes them"),
     )
 }
 
@@ -94,10 +102,9 @@ pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Problem> {
 /// Frames that the filter leaves out, and would take without their VLAN tags.
 pub fn behind_tags(scenario: &Scenario, left_out: &LeftOut) -> Option<Problem> {
     let (why, fix) = tagged(scenario, left_out)?;
-    let what = match left_out.behind_tags.count() {
-        1 => "the filter leaves out 1 frame that has a VLAN tag".to_owned(),
-        count => format!("the filter leaves out {count} frames that have VLAN tags"),
-    };
+    let tagged = left_out.behind_tags.count();
+    let what =
+        format!("the filter leaves out {} that {} a VLAN tag", count(tagged, "frame"), agree(tagged, "has", "have"));
     let span = scenario.capture.filter.as_ref().and_then(|filter| filter.span.clone());
     Some(Problem::note(what).at(&scenario.source, span).why(why).fix(fix))
 }
@@ -107,7 +114,8 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
     let filter = scenario.capture.filter.as_ref().filter(|_| !left_out.behind_tags.is_empty())?;
     let frames = &left_out.behind_tags;
     let why = format!(
-        "it looks behind VLAN tags only where it says `vlan`; without their tags it would take frames {frames}"
+        "it looks behind VLAN tags only where it says `vlan`; without their tags it would take {}",
+        numbered("frame", &frames.to_string())
     );
     let fix = if left_out.filter_knows_tags {
         let expression = capture::behind_tags(&filter.value, left_out.deepest_tag);

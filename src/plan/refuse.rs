@@ -8,6 +8,7 @@ use super::stream::{Counts, LeftOut};
 use super::survey::{Carried, Class, Survey};
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::figures::{agree, count, duration, numbered, thousands};
 use crate::packet::layers::{LinkType, protocol as ip_protocol};
 use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
@@ -54,8 +55,10 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
     } else if chosen == left_out.by_filter {
         (filtered(scenario, counts, left_out), capture.filter.as_ref().and_then(|filter| filter.span.clone()))
     } else {
-        let mut skipped: Vec<String> =
-            counts.skipped().map(|(count, why)| format!("{count} are skipped since {why}")).collect();
+        let mut skipped: Vec<String> = counts
+            .skipped()
+            .map(|(skipped, why)| format!("{} {} skipped: {why}", thousands(skipped), agree(skipped, "is", "are")))
+            .collect();
         if left_out.by_filter > 0 {
             skipped.push(format!("`filter` leaves out {}", left_out.by_filter));
         }
@@ -76,8 +79,8 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
     Failure::invalid(problem.at(&scenario.source, span.or_else(|| files.span())))
 }
 
-fn frames(count: u64) -> String {
-    if count == 1 { "1 frame".to_owned() } else { format!("{count} frames") }
+fn frames(number: u64) -> String {
+    count(number, "frame")
 }
 
 /// The filter takes no frame.
@@ -108,7 +111,10 @@ pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) ->
     Failure::invalid(
         Problem::error("the limit leaves no frame")
             .at(&scenario.source, span)
-            .why(format!("sending ends before the frame that would pass it, and the first one has {length} bytes"))
+            .why(format!(
+                "sending ends before the frame that would pass it, and the first one has {}",
+                count(length as u64, "byte")
+            ))
             .fix(format!("write at least `limit = \"{length} B\"`, or count frames: `limit = \"1 packet\"`")),
     )
 }
@@ -139,6 +145,7 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
     if survey.oversize.is_empty() {
         return None;
     }
+    let over = survey.oversize.count();
     // No interface takes more.
     let raise = |how: String| if survey.longest > LARGEST_MTU { String::new() } else { format!("`{how}`, or ") };
     let (span, fix) = match &scenario.site {
@@ -158,39 +165,46 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         ),
     };
     Some(
-        Problem::error(match survey.oversize.count() {
-            1 => format!("1 frame is longer than the MTU of {mtu} bytes"),
-            count => format!("{count} frames are longer than the MTU of {mtu} bytes"),
-        })
-            .at(&scenario.source, span)
-            .why(format!(
-                "frames {}: the longest layer 3 packet has {} bytes (often made by segmentation offload on the capturing host)",
-                survey.oversize, survey.longest
-            ))
-            .fix(fix),
+        Problem::error(format!(
+            "{} {} longer than the MTU of {}",
+            count(over, "frame"),
+            agree(over, "is", "are"),
+            count(mtu.into(), "byte")
+        ))
+        .at(&scenario.source, span)
+        .why(format!(
+            "{}: the longest layer 3 packet has {} (often made by segmentation offload on the capturing host)",
+            numbered("frame", &survey.oversize.to_string()),
+            count(survey.longest.into(), "byte")
+        ))
+        .fix(fix),
     )
 }
 
-/// A snapshot of more frames than anybody reviews.
+/// A snapshot of more frames than a person reviews.
 pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Problem {
     let span = scenario.expect.rewritten.as_ref().and_then(|path| path.span.clone());
-    Problem::error(format!("a snapshot of {frames} frames is longer than anybody reviews"))
+    Problem::error(format!("a snapshot of {} is too long to review", count(frames, "frame")))
         .at(&scenario.source, span)
-        .why(format!("at most {} frames are listed", super::MOST_LISTED))
+        .why(format!("at most {} are listed", count(super::MOST_LISTED, "frame")))
         .fix("choose some with `[capture] frames = \"1-1000\"`")
 }
 
 /// `timeout` is shorter than the planned duration, and what the application may take before it.
 pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration, ready: Duration) -> Problem {
     let (takes, shorten) = if ready.is_zero() {
-        (format!("the replay, which takes {planned:?}"), "")
+        (format!("the replay, which takes {}", duration(planned)), "")
     } else {
         (
-            format!("what the application may take to be ready, {ready:?}, and the replay, {planned:?}"),
+            format!(
+                "what the application may take to be ready, {}, and the replay, {}",
+                duration(ready),
+                duration(planned)
+            ),
             ", or lower `[receiver] ready`",
         )
     };
-    Problem::error(format!("the timeout of {:?} is shorter than {takes}", limit.value))
+    Problem::error(format!("the timeout of {} is shorter than {takes}", duration(limit.value)))
         .at(&scenario.source, limit.span.clone())
         .why("what is not sent in time is lost as NOT_SENT")
         .fix(format!("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`{shorten}"))

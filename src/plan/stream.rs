@@ -6,6 +6,7 @@ use super::frame_ranges::FrameRanges;
 use super::refuse;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::figures::{count, thousands};
 use crate::packet::layers::{Layers, LinkType};
 use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen, Unframed};
 use crate::scenario::Scenario;
@@ -67,9 +68,9 @@ impl Counts {
     /// How many frames the scenario skips, and why; only the reasons that occurred.
     pub fn skipped(&self) -> impl Iterator<Item = (u64, &'static str)> {
         let reasons = [
-            (self.skipped_other, "there is no Ethernet header for them"),
-            (self.skipped_truncated, "the snaplen cut them"),
-            (self.skipped_oversize, "they are longer than the MTU"),
+            (self.skipped_other, "no Ethernet header can be made"),
+            (self.skipped_truncated, "cut by the snaplen"),
+            (self.skipped_oversize, "longer than the MTU"),
         ];
         reasons.into_iter().filter(|(frames, _)| *frames > 0)
     }
@@ -249,14 +250,14 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
     };
     Failure::invalid(
         Problem::error(format!(
-            "frame {} was cut by the capture's snaplen: {} of {} bytes are there",
+            "frame {} was cut by the capture's snaplen: {} of {} are there",
             frame.number,
-            frame.bytes.len(),
-            frame.original_length
+            thousands(frame.bytes.len() as u64),
+            count(frame.original_length.into(), "byte")
         ))
         .at(&scenario.source, span)
         .label(at)
-        .why("a cut frame can't be replayed as it was; its lengths and checksums speak of bytes that are not there")
+        .why("a cut frame can't be replayed as it was; its lengths and checksums count bytes that are not there")
         .fix("capture with `tcpdump -s 0`, or say `truncated = \"skip\"`, `\"pad\"` (zero bytes) or `\"send\"` (as it is)"),
     )
 }
@@ -267,9 +268,9 @@ fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
         SiteWords::Target { .. } => (u32::MAX, None),
     };
     Failure::invalid(
-        Problem::error(format!("frame {} is longer than the MTU of {mtu} bytes", frame.number))
+        Problem::error(format!("frame {} is longer than the MTU of {}", frame.number, count(mtu.into(), "byte")))
             .at(&scenario.source, span)
-            .why(format!("it has {} bytes with its Ethernet header", frame.bytes.len()))
+            .why(format!("it has {} with its Ethernet header", count(frame.bytes.len() as u64, "byte")))
             .fix("raise the MTU, or say `[rewrite] oversize = \"skip\"` or `\"truncate\"`"),
     )
 }
@@ -278,11 +279,15 @@ fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 fn too_long_to_pad(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
     Failure::invalid(
         Problem::error(format!(
-            "frame {} can't be padded to its original length of {} bytes",
-            frame.number, frame.original_length
+            "frame {} can't be padded to its original length of {}",
+            frame.number,
+            count(frame.original_length.into(), "byte")
         ))
         .at(&scenario.source, scenario.capture.truncated.span.clone())
-        .why(format!("no frame is longer than {LARGEST_SNAPLEN} bytes: this capture is damaged, or made to deceive"))
+        .why(format!(
+            "no frame is longer than {}: this capture is damaged, or made to deceive",
+            count(LARGEST_SNAPLEN.into(), "byte")
+        ))
         .fix("leave it out with `[capture] frames`, or say `truncated = \"skip\"`"),
     )
 }
@@ -396,11 +401,12 @@ mod tests {
 
     #[test]
     fn a_frame_that_a_limit_left_out_is_neither_read_nor_selected() {
-        let of_pass = Counts { read: 5, selected: 3, skipped_truncated: 1, skipped_oversize: 1 };
+        let of_pass = Counts { read: 6, selected: 3, skipped_truncated: 1, skipped_oversize: 1, skipped_other: 1 };
         let mut counts = Counts::default();
         counts.add(of_pass, false);
         counts.add(of_pass, true);
-        assert_eq!(counts, Counts { read: 9, selected: 5, skipped_truncated: 2, skipped_oversize: 2 });
+        let both = Counts { read: 11, selected: 5, skipped_truncated: 2, skipped_oversize: 2, skipped_other: 2 };
+        assert_eq!(counts, both);
     }
 
     #[test]
@@ -416,18 +422,18 @@ mod tests {
 
     #[test]
     fn cut_and_long_frames_are_selected_as_the_scenario_says() {
+        use Truncated::{Pad, Refuse, Send, Skip};
         let takes = |truncated, oversize, captured: usize, original_length, mtu| {
             let mut scenario = scenario();
             scenario.capture.truncated = At::default_value(truncated);
             scenario.rewrite.oversize = At::default_value(oversize);
             scenario.capture.filter = None;
             scenario.capture.frames = None;
-            let mut selector = Selector::new(&scenario, Some(mtu)).expect("no filter").refusing_oversize();
+            let mut selector = Selector::new(&scenario, Some(mtu)).expect("no filter").refusing_at_once();
             let mut bytes = vec![0; captured];
             let frame = Frame { number: 1, time_ns: 0, original_length, link: LinkType::ETHERNET, bytes: &mut bytes };
             selector.takes(&frame).ok()
         };
-        use Truncated::{Pad, Refuse, Send, Skip};
         let whole = |truncated, captured, original| takes(truncated, Oversize::Truncate, captured, original, 1500);
         assert_eq!([Refuse, Skip, Pad, Send].map(|truncated| whole(truncated, 60, 60)), [Some(true); 4]);
         let cut = [Refuse, Skip, Pad, Send].map(|truncated| whole(truncated, 60, 61));

@@ -11,9 +11,9 @@ const MARGIN: usize = 11;
 pub fn all(look: Look) -> String {
     let mut text = hang(
         "",
-        "Why a packet did not come to the next stage of the ledger, in the order of a packet's way. Names are those of Linux 6.18's \
+        "Why a packet did not reach the next stage of the ledger, in the order in which a packet meets the causes. Names are those of Linux 6.18's \
          `enum skb_drop_reason`, whatever kernel runs; where it has none, restage's own. Evidence is `kernel` (the kernel's own \
-         drop reason), `stage` (how far our taps saw it come, and the counters) or `predicted` (from the frame, the \
+         drop reason), `stage` (how far restage saw it in the stack, and the counters) or `predicted` (from the frame, the \
          addresses, routes, sysctls and sockets).",
         look.width,
     );

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use super::words::{visible, wrap};
 use super::{Look, Role, paint_lines};
 use crate::cause::Cause;
-use crate::figures::{plural, thousands};
+use crate::figures::{numbered, plural, thousands};
 use crate::outcome::{Amount, Disagreement, Layer, Ledger, Loss, Stage};
 
 /// How much is said about each loss.
@@ -225,9 +225,8 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
         Layer::Predicted => "predicted",
     };
     let frames = loss.frames.as_deref().map_or_else(String::new, |frames| {
-        let noun = plural(if frames.contains([',', '-']) { 2 } else { 1 }, "frame");
         let assumed = if loss.frames_assumed { ", assumed among identical ones" } else { "" };
-        format!("{noun} {}{assumed}; ", visible(&first_of(frames)))
+        format!("{}{assumed}; ", numbered("frame", &visible(&first_of(frames))))
     });
     let cause = visible(loss.cause.as_str());
     let (role, what) = if is_loss(loss) {

@@ -284,7 +284,8 @@ fn application_text(application: &Application, look: Look) -> String {
     let output = visible(output.trim_end());
     let lines: Vec<_> = output.lines().collect();
     let shown = lines.len().min(TAIL);
-    let which = if shown < lines.len() { format!("the last {shown} lines of its") } else { "its".to_owned() };
+    let which =
+        if shown < lines.len() { format!("the last {} of its", count(shown as u64, "line")) } else { "its".to_owned() };
     let mut text = format!("\n{how}; {which} {stream}:\n");
     for line in &lines[lines.len() - shown..] {
         let bar = paint(look.style, Role::Faint, "|");

@@ -385,7 +385,7 @@ impl Compiling {
             if !self.problems.iter().any(|problem| problem.what == what) {
                 self.problems.push(
                     Problem::error(what)
-                        .why(format!("`{word}` stands for an interface's address, and this site doesn't say which"))
+                        .why(format!("`{word}` means an interface's address, which is not known here"))
                         .fix("write the address itself, like \"02:00:00:00:00:01\""),
                 );
             }

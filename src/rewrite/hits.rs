@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ip::DEEPEST_TUNNEL;
 use super::{Entry, Mapping, Rewriter, Table};
 use crate::diagnostic::{Problem, Source};
+use crate::figures::count;
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16};
 use crate::packet::layers::{Layers, LinkType, Network, is_known};
@@ -100,7 +101,7 @@ impl Left {
             Self::DeepTunnel => "more than 8 tunnels inside each other",
             Self::Length => "a length above 65,535, which its header can't say",
             Self::GroupMac => "the destination MAC of a group whose address became one host's",
-            Self::Conversation => "more conversations than can be told apart: who sends is taken for the client",
+            Self::Conversation => "more conversations than can be told apart: the sender counts as the client",
         }
     }
 
@@ -270,7 +271,7 @@ impl<T: Ord + Copy + Display> Tally<T> {
         let shown: Vec<String> = by_frames
             .iter()
             .take(SHOWN)
-            .map(|(value, frames)| format!("{value} in {frames} frame{}", if **frames == 1 { "" } else { "s" }))
+            .map(|(value, frames)| format!("{value} in {}", count(**frames, "frame")))
             .collect();
         if shown.is_empty() {
             return None;
@@ -368,7 +369,7 @@ impl Seen {
             },
             Mapping::VlanPop(tag) => Some(no_tag(tag.unwrap_or(TagPosition::Outside(1)))),
             Mapping::VlanPush { position: TagPosition::Outside(number @ 2..), .. } => {
-                Some(format!("no selected frame has {} for it to stand behind", at_least(number - 1)))
+                Some(format!("no selected frame has {} in front of it", at_least(number - 1)))
             }
             Mapping::VlanPush { .. } => Some("no selected frame is of Ethernet or Linux cooked (SLL, SLL2)".to_owned()),
             Mapping::Tos(_) => Some("no selected frame holds an IPv4 packet".to_owned()),

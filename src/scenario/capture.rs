@@ -67,7 +67,7 @@ pub(super) struct Form {
     /// What happens to frames that the snaplen cut. Default: refuse.
     #[schemars(example = &"skip")]
     truncated: Option<Value<Truncated>>,
-    /// The SHA-256 of the file as it lies on the disk, of several one after the other, 64 hexadecimal digits: other bytes are refused.
+    /// The SHA-256 of the file as it is on the disk, of several files one after the other, 64 hexadecimal digits: other bytes are refused.
     #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
     #[schemars(example = &"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     sha256: Option<Value<String>>,
@@ -113,7 +113,7 @@ fn check_files(
                 (files.span(), file.span())
             };
             let problem = Problem::error("`file` and `files` exclude each other")
-                .label(format!("it can't stand beside line {}", checker.line(first.start)))
+                .label(format!("it can't be combined with line {}", checker.line(first.start)))
                 .why("either one capture is replayed, or several as one")
                 .fix("keep one of them; `files` can hold all names");
             checker.refuse(later, problem);
@@ -154,7 +154,7 @@ fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &m
     for file in &files {
         if checker.is_standard_input(file) {
             let problem = Problem::error("`capture.files` can't hold standard input")
-                .why("`-` stands for it only as the one `file`")
+                .why("`-` means it only as the one `file`")
                 .fix("write it to a file first, or name it `./-` if it is one");
             checker.refuse(file.span(), problem);
             all = false;

@@ -193,7 +193,7 @@ fn check_format(format: Option<&Value<i64>>, checker: &mut Checker) {
 
 fn check_summary(summary: Value<String>, checker: &mut Checker) -> String {
     if summary.get().contains('\n') {
-        let problem = Problem::error("`summary` has several lines").why("it stands on one line of every report");
+        let problem = Problem::error("`summary` has several lines").why("reports show it on one line");
         checker.refuse(summary.span(), problem.fix("write one line, and the rest as a comment"));
     }
     summary.into_inner()

@@ -69,10 +69,10 @@ fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Problem {
     let value = text.get(span.clone()).unwrap_or_default().trim();
     if what.starts_with("duplicate key") {
         let problem = Problem::error(format!("duplicate key `{value}`"));
-        return problem.why("a key stands once in a table, and a table once in a file").fix("keep one of them");
+        return problem.why("a table has a key only once, and a file has a table only once").fix("keep one of them");
     }
     if what.starts_with("string values must be quoted") || what.starts_with("invalid boolean") {
-        let problem = Problem::error("this is not a TOML value").why("strings stand in quotes");
+        let problem = Problem::error("this is not a TOML value").why("strings have quotes");
         return if value.is_empty() || value.contains('"') {
             problem.fix("write a value after the `=`, strings in quotes")
         } else {

@@ -338,9 +338,9 @@ pub(super) struct Form {
     source: Option<Value<SideForm>>,
     /// What the destination address, MAC and port become.
     destination: Option<Value<SideForm>>,
-    /// What addresses, MACs and ports become, wherever they stand.
+    /// What addresses, MACs and ports become, wherever they are.
     both: Option<Value<SideForm>>,
-    /// What the address, MAC and port of the one become that sent a conversation's first packet, wherever they stand.
+    /// What the address, MAC and port of the one become that sent a conversation's first packet, wherever they are.
     client: Option<Value<SideForm>>,
     /// What the address, MAC and port of the other become.
     server: Option<Value<SideForm>>,

@@ -158,7 +158,7 @@ pub(super) fn check(
 
 fn exclude_each_other(first: Range<usize>, later: Range<usize>, name: &str, checker: &mut Checker) {
     let problem = Problem::error("`[lab]` and `[target]` exclude each other")
-        .label(format!("`{name}` can't stand beside line {}", checker.line(first.start)))
+        .label(format!("`{name}` can't be combined with line {}", checker.line(first.start)))
         .why("frames go either into the lab or out of a real interface")
         .fix("keep one of the two tables");
     checker.refuse(later, problem);
@@ -257,7 +257,7 @@ fn check_addresses(written: Value<Vec<Value<String>>>, mtu: u32, checker: &mut C
                 .why(format!("IPv6 needs an MTU of {IPV6_LEAST_MTU} or more (RFC 8200), and the MTU is {mtu}"))
                 .fix(format!("set `[lab] mtu` to {IPV6_LEAST_MTU} or more, or remove the address")),
             Ok(net) if addresses.iter().any(|other| other.addr() == net.addr()) => {
-                problem.why("the address stands in the list already").fix("remove one of them")
+                problem.why("the list has the address already").fix("remove one of them")
             }
             Ok(net) => {
                 addresses.push(net);

@@ -22,7 +22,7 @@ pub(super) fn key(written: &Value<String>, receiver: &str, checker: &mut Checker
     let why = if key.contains('.') {
         "a key is names with dots between them"
     } else if key.contains('/') {
-        "keys are written with dots; `/` stands for a dot inside an interface name"
+        "keys are written with dots; `/` means a dot inside an interface name"
     } else {
         "a key has several names with dots between them"
     };
@@ -49,7 +49,7 @@ pub(super) fn is_new<'a>(
     checker: &mut Checker,
 ) -> bool {
     let Some((_, first)) = before.find(|(other, _)| *other == key) else { return true };
-    let problem = Problem::error(format!("`{key}` stands here twice"))
+    let problem = Problem::error(format!("`{key}` is written twice"))
         .why(format!("line {} names it too", checker.line(first.start)))
         .fix("keep one of them");
     checker.refuse(span.clone(), problem);

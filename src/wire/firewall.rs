@@ -51,7 +51,7 @@ pub fn look() -> Firewall {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
             Firewall::Unseen("only root sees the rules of the packet filter".to_owned())
         }
-        Err(error) => Firewall::Unseen(format!("the kernel doesn't tell: {error}")),
+        Err(error) => Firewall::Unseen(format!("the kernel does not answer: {error}")),
     }
 }
 
@@ -74,7 +74,7 @@ fn chains() -> io::Result<Vec<String>> {
     for Chain { family, table, name, hook, drops } in chains {
         let count = rules.iter().filter(|rule| (rule.0, &rule.1, &rule.2) == (family, &table, &name)).count();
         if count > 0 || drops {
-            let rules = if count == 1 { "1 rule".to_owned() } else { format!("{count} rules") };
+            let rules = crate::figures::count(u64::try_from(count).unwrap_or_default(), "rule");
             let policy = if drops { "drop" } else { "accept" };
             found.push(format!("{table} {name} (hook {hook}, {rules}, policy {policy})"));
         }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::{MachineSite, dotless, machine_site, of_firewall};
 use crate::diagnostic::Result;
+use crate::figures::{agree, count, thousands};
 use crate::lab::doctor::{Finding, State};
 use crate::lab::ethtool;
 use crate::lab::sysctl;
@@ -131,10 +132,7 @@ fn interface(here: &MachineSite) -> Finding {
         let fix = format!("look at the cable, or at the other end; `ip link show {name}` shows its state");
         return finding(what, State::Bad, "it is up, and its link isn't (no carrier)", Some(fix));
     }
-    let why = format!(
-        "it is up, with the MAC {}; its MTU of {mtu} bytes takes layer 3 packets up to that length",
-        here.site.mac
-    );
+    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.site.mac);
     finding(what, State::Good, why, None)
 }
 
@@ -228,7 +226,7 @@ fn delivery(
             .filter(|socket| serves(*socket, &Listener { address: Some(destination), ..*listener }));
         let sockets: Vec<String> = served.map(|socket| format!("{} (uid {})", socket.address, socket.uid)).collect();
         if sockets.is_empty() {
-            "a connected socket hears its peer".to_owned()
+            "a connected socket receives from its peer only".to_owned()
         } else {
             format!("bound there: {}", sockets.join(", "))
         }
@@ -295,8 +293,11 @@ fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Find
                 format!("; net.core.rmem_max = {most} lets a program ask for at most {}", most.saturating_mul(2))
             });
             let why = format!(
-                "{} bytes, {} of them in use; {} datagrams were dropped since the socket was made{most}",
-                socket.receive_buffer_bytes, socket.receive_queue_bytes, socket.drops
+                "{}, {} in use; {} {} dropped since the socket was made{most}",
+                count(socket.receive_buffer_bytes.into(), "byte"),
+                thousands(socket.receive_queue_bytes.into()),
+                count(socket.drops.into(), "datagram"),
+                agree(socket.drops.into(), "was", "were")
             );
             if socket.drops == 0 {
                 return finding(what, State::Good, why, None);
@@ -329,7 +330,7 @@ fn counted(here: &MachineSite, beside: &Beside) -> Finding {
         ("if.rx.dropped", "rx_dropped", "no handler, no room, or a longer frame than the MTU"),
         ("if.rx.missed", "rx_missed", "the card had no room: the machine was too slow"),
         ("if.rx.errors", "rx_errors", "broken on the wire"),
-        ("if.rx.otherhost", "rx_otherhost_dropped", "for another MAC, or with a VLAN tag that nobody takes"),
+        ("if.rx.otherhost", "rx_otherhost_dropped", "for another MAC, or with the tag of a VLAN that has no interface"),
     ];
     let moved: Vec<String> = counters
         .iter()

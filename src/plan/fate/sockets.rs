@@ -130,17 +130,17 @@ fn why(
         return format!("nothing listens on UDP port {port}{there}");
     };
     match reason {
-        Hears::OtherPeer => format!("what listens on UDP port {port} hears one peer alone: there is {socket}"),
+        Hears::OtherPeer => format!("the socket on UDP port {port} is connected to another peer: {socket}"),
         Hears::OtherDevice => {
-            format!("what listens on UDP port {port} hears another interface than {interface}: there is {socket}")
+            format!("the socket on UDP port {port} is bound to another interface than {interface}: {socket}")
         }
         Hears::OtherAddress => {
-            format!("what listens on UDP port {port} is bound to another address than {destination}: there is {socket}")
+            format!("the socket on UDP port {port} is bound to another address than {destination}: {socket}")
         }
         Hears::V6Only => {
-            format!("what listens on UDP port {port} is an IPv6 socket that leaves IPv4 alone (IPV6_V6ONLY)")
+            format!("the socket on UDP port {port} is an IPv6 socket that takes no IPv4 (IPV6_V6ONLY)")
         }
-        Hears::V4Only => format!("what listens on UDP port {port} is an IPv4 socket, and the datagram is of IPv6"),
+        Hears::V4Only => format!("the socket on UDP port {port} is an IPv4 socket, and the datagram is IPv6"),
         Hears::Yes | Hears::OtherPort => format!("nothing listens on UDP port {port}"),
     }
 }
@@ -159,7 +159,7 @@ fn let_it(reason: Hears, socket: &Socket, interface: &str) -> String {
             "let the application switch IPV6_V6ONLY off (`sysctl net.ipv6.bindv6only` is its default), or bind 0.0.0.0 too"
                 .to_owned()
         }
-        Hears::V4Only => "let the application bind `::` instead, which hears both".to_owned(),
+        Hears::V4Only => "let the application bind `::` instead, which receives both".to_owned(),
         Hears::OtherAddress | Hears::OtherPort | Hears::Yes => "let the application listen there".to_owned(),
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
                 )
             } else {
                 format!(
-                    "{destination} is no address of the receiver, which sends nothing on that came to a group's MAC ({})",
+                    "{destination} is no address of the receiver, which does not forward frames with a multicast MAC ({})",
                     key.mac
                 )
             }

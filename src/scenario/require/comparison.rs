@@ -124,7 +124,7 @@ impl Wanted {
                 let number = text.trim_start_matches(['=', '>', '<', '!']).trim();
                 let sign = text.get(..text.len() - number.len()).unwrap_or_default().trim();
                 let (why, meant) = match sign {
-                    "=" | "==" => ("what is wanted exactly stands alone".to_owned(), Some("")),
+                    "=" | "==" => ("an exact value has no operator".to_owned(), Some("")),
                     "=>" => (format!("`{sign}` is no comparison"), Some(">= ")),
                     "=<" => (format!("`{sign}` is no comparison"), Some("<= ")),
                     _ => (format!("`{sign}` is no comparison"), None),

@@ -231,7 +231,7 @@ fn check_mtu(written: &Value<Scalar>, checker: &mut Checker) -> Option<At<Wanted
         (Scalar::Integer(number), _) => problem(number.to_string()).why("an MTU is 1 or more").fix(FIX),
         (Scalar::Text(_), Ok(wanted @ Wanted::Compared(_))) => return Some(written.with(wanted)),
         (Scalar::Text(text), Ok(Wanted::Value(_))) if text.trim().parse::<u32>().is_ok() => {
-            problem(format!("\"{text}\"")).why("a number stands without quotes").fix(format!("write {}", text.trim()))
+            problem(format!("\"{text}\"")).why("a number has no quotes").fix(format!("write {}", text.trim()))
         }
         (Scalar::Text(text), Ok(Wanted::Value(_))) => {
             problem(format!("\"{text}\"")).why("it is a number of bytes or a comparison").fix(FIX)
@@ -262,7 +262,7 @@ fn check_offloads(entries: Entries<bool>, checker: &mut Checker) -> Vec<OffloadR
             continue;
         };
         if let Some(first) = rules.iter().find(|rule| rule.offload == offload) {
-            let problem = Problem::error(format!("`{}` stands here twice", offload.name()))
+            let problem = Problem::error(format!("`{}` is written twice", offload.name()))
                 .why(format!("line {} names it too", checker.line(first.span.start)))
                 .fix("keep one of them");
             checker.refuse(span, problem);

@@ -70,7 +70,7 @@ fn listener_address(text: &str) -> Result<IpAddr, String> {
         return inner.parse().map(IpAddr::V6).map_err(|_| format!("`{inner}` is not an IPv6 address"));
     }
     if text.parse::<Ipv6Addr>().is_ok() || text.contains(':') {
-        return Err("an IPv6 address stands in brackets".to_owned());
+        return Err("an IPv6 address is written in brackets".to_owned());
     }
     text.parse().map(IpAddr::V4).map_err(|_| format!("`{text}` is not an IPv4 address"))
 }

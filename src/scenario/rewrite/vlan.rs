@@ -255,7 +255,7 @@ fn identifiers(text: &str) -> Result<RangeInclusive<u16>, (&'static str, String)
         match text.parse::<u16>().ok().filter(|_| digits) {
             Some(id) if i64::from(id) > GREATEST_ID => Err((ID.why, ID.fix.to_owned())),
             Some(id) if text.len() > 1 && text.starts_with('0') => {
-                Err(("an identifier is written without leading zeros, so that it stands once", format!("write {id}")))
+                Err(("an identifier is written without leading zeros, so that it has one form", format!("write {id}")))
             }
             Some(id) => Ok(id),
             None if digits => Err((ID.why, ID.fix.to_owned())),

@@ -221,7 +221,10 @@ impl Taps {
         }
         Err(Failure::error(
             Problem::error(format!("our nftables chains {} are gone", missing.join(", ")))
-                .why(format!("somebody removed them from the tables `{}`, as `nft flush ruleset` does", self.table))
+                .why(format!(
+                    "another program removed them from the tables `{}`, as `nft flush ruleset` does",
+                    self.table
+                ))
                 .fix("let the application under test remove its own tables only"),
         ))
     }

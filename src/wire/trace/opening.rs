@@ -126,7 +126,7 @@ pub(super) fn types() -> std::result::Result<Vec<u8>, Refusal> {
 
 pub(super) fn page_bytes() -> Result<usize> {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| usize::try_from(bytes).ok());
-    page.ok_or_else(|| Failure::error(Problem::error("the system doesn't tell its page size")))
+    page.ok_or_else(|| Failure::error(Problem::error("the system does not report its page size")))
 }
 
 /// The largest ring that there is memory for, of at most so many bytes, a power of two.
