@@ -167,13 +167,14 @@ impl Failure {
     }
 
     /// A system call that failed: `what` names the operation, the operating system's words are the why. Where a limit of the machine or of
-    /// the process is the reason, the fix names it.
+    /// the process is the reason, the fix names it. A missing permission is no failure of the system: it blocks.
     pub fn system(what: impl Into<String>, error: &std::io::Error) -> Self {
         let problem = Problem::error(what).why(error.to_string());
-        Self::error(match limit(error) {
+        let problem = match limit(error) {
             Some(fix) => problem.fix(fix),
             None => problem,
-        })
+        };
+        if error.kind() == ErrorKind::PermissionDenied { Self::blocked(problem) } else { Self::error(problem) }
     }
 }
 
@@ -194,6 +195,9 @@ fn limit(error: &std::io::Error) -> Option<&'static str> {
             Some("free space there, or name a place on another file system (`TMPDIR` for the files of applications)")
         }
         (_, ErrorKind::QuotaExceeded) => Some("free space there: this user's quota is used up"),
+        (_, ErrorKind::PermissionDenied) => {
+            Some("run restage as a user who may do that; `restage doctor` names what this one lacks")
+        }
         (_, ErrorKind::ReadOnlyFilesystem) => Some("name a place on a file system that can be written to"),
         _ => None,
     }

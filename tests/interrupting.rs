@@ -109,19 +109,18 @@ fn an_interrupted_run_reports_what_was_seen_and_what_was_not_run() {
 }
 
 #[test]
-fn an_ignored_signal_does_not_interrupt() {
+fn a_run_under_nohup_goes_on_when_the_terminal_is_closed() {
     let Some(user) = users().last() else { return };
     let folder = scenario(&capture(&datagrams(10), 10), "[pacing]\nrate = \"every 100ms\"\n");
     let inner = restage(*user);
     let words: Vec<_> =
         std::iter::once(inner.get_program()).chain(inner.get_args()).map(std::ffi::OsStr::to_owned).collect();
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"]).args(words).args(["run", "s.toml"]);
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).args(words).args(["run", "s.toml"]);
     command.current_dir(&folder).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().expect("sh runs");
     has_sent(&mut child);
     signal(child.id(), "HUP");
-    signal(child.id(), "INT");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
 }

@@ -143,6 +143,40 @@ fn a_veth_of_a_namespace_of_its_own_takes_every_frame() {
     assert_eq!((&ledger["sent"], &ledger["arrived"]), (&20.into(), &serde_json::Value::Null), "{}", both(&output));
 }
 
+#[test]
+fn a_target_needs_cap_net_raw_and_nothing_else() {
+    if !is_root() {
+        println!("skipped: making a namespace with `unshare -n` takes root");
+        return;
+    }
+    let check = "[[expect.command]]\nrun = [\"echo\", \"hi\"]\nstdout = { contains = \"hi\" }\n";
+    let folder = scenario(&capture(&datagrams(20), 10), &format!("[target]\ninterface = \"rst0\"\n{TOP}{check}"));
+    fs::copy(stage().join("restage"), folder.join("restage")).expect("the program can be copied");
+    let run = |capability: &str| {
+        let grant = Command::new("setcap").arg(capability).arg(folder.join("restage")).status();
+        if !grant.is_ok_and(|status| status.success()) {
+            println!("skipped: no file capabilities here");
+            return None;
+        }
+        let script = "ip link add rst0 type veth peer name rst1 && ip link set rst0 up && ip link set rst1 up && \
+                      exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all -- \
+                      ./restage run s.toml --allow-interface rst0 --report-json -";
+        let output = Command::new("unshare")
+            .args(["-n", "sh", "-c", script])
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("unshare runs");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+        Some((output.status.code(), report["scenarios"][0].clone(), both(&output)))
+    };
+    let Some((status, scenario, text)) = run("cap_net_raw+ep") else { return };
+    assert_eq!((status, &scenario["ledger"]["sent"]), (Some(0), &20.into()), "{text}");
+    let Some((status, scenario, text)) = run("cap_net_raw-ep") else { return };
+    assert_eq!((status, &scenario["verdict"]), (Some(3), &"blocked".into()), "{text}");
+    assert!(text.contains("sudo setcap cap_net_raw+ep "), "{text}");
+}
+
 /// Runs a scenario that keeps what arrives, with its report in `reports`; its status and what it said.
 fn keeping(user: User, folder: &Path, reports: &Path) -> (i32, String) {
     let mut command = restage(user);
@@ -215,6 +249,25 @@ fn a_run_that_takes_too_long_is_judged_as_it_stands() {
     let (status, text, report) = outcome(*user, &folder, &[]);
     assert_eq!((status, report["verdict"].as_str()), (1, Some("fail")), "{text}");
     assert_eq!(report["ledger"]["arrived"], 3, "what was seen counts: {text}");
+}
+
+#[test]
+fn a_limit_leaves_time_to_stop_and_to_judge() {
+    let Some(user) = users().last() else { return };
+    // It ignores its stop signal, and is killed 5 s after it: later than a worker used to have after its limit.
+    let folder = scenario(
+        &capture(&datagrams(3), 10),
+        "[receiver]\ncommand = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.1; done\"]\nlistens = []\nsettle = \"60s\"\n[pacing]\nrate = \"topspeed\"\n[expect]\narrived = \"all\"\n",
+    );
+    let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
+    fs::write(folder.join("s.toml"), text.replacen("format = 1\n", "format = 1\ntimeout = \"1s\"\n", 1))
+        .expect("it can be written");
+    let (status, text, report) = outcome(*user, &folder, &[]);
+    assert_eq!(
+        (status, report["verdict"].as_str(), &report["ledger"]["arrived"]),
+        (1, Some("fail"), &3.into()),
+        "{text}"
+    );
 }
 
 #[test]

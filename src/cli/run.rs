@@ -16,7 +16,7 @@ use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::file::{Claim, Claims, Replacement, is_stream};
+use crate::file::{Claim, Claims, is_stream};
 use crate::lab::program;
 use crate::lab::signals::await_status_requests;
 use crate::lab::work;
@@ -141,15 +141,18 @@ fn prepare(found: Vec<Found>, arguments: &Arguments, reports: &Reports) -> Resul
         inputs.extend(scenarios().filter_map(Scenario::snapshot));
     }
     let mut claims = Claims::new(inputs)?;
-    claims.write(reports.claims())?;
-    reports.try_out()?;
+    let outputs = reports.claims();
+    claims.write(outputs.clone())?;
+    outputs.iter().try_for_each(Claim::try_out)?;
     let folder = reports.folder();
     let mut board = Board::default();
     let mut jobs = Vec::new();
     for (path, checked) in checked {
         let checked = checked.and_then(|(scenario, text)| {
             let snapshot = scenario.snapshot().filter(|_| arguments.update_snapshots);
-            claims.write(snapshot.into_iter().chain(scenario.kept(folder)).collect())?;
+            let outputs: Vec<_> = snapshot.into_iter().chain(scenario.kept(folder)).collect();
+            claims.write(outputs.clone())?;
+            outputs.iter().try_for_each(Claim::try_out)?;
             Ok((scenario, text))
         });
         match checked {
@@ -301,11 +304,6 @@ impl Reports {
 
     fn claims(&self) -> Vec<Claim> {
         self.files().map(|(path, word)| Claim::new(path, format!("the report of {word}"))).collect()
-    }
-
-    /// A report that can't be written is found before anything is sent.
-    fn try_out(&self) -> Result<()> {
-        self.files().try_for_each(|(path, _)| Replacement::try_out(path))
     }
 
     fn on_stdout(&self) -> bool {

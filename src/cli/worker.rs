@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::evidence::Closeness;
 use super::status::Status;
+use crate::cause::Cause;
 use crate::diagnostic::{Failure, Kind, Problem, Result};
 use crate::evidence::Evidence;
 use crate::execute::{self, Session};
@@ -101,9 +102,14 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     let mut ledger = ledger::account(scenario, &plan, &evidence);
     if interrupted {
         let why = "the run was asked to stop before this scenario had ended; nothing is judged, the ledger is what was seen until then";
+        for loss in ledger.losses.iter_mut().filter(|loss| loss.cause == Cause::NotSent) {
+            "the run was interrupted before it was sent".clone_into(&mut loss.why);
+            "run it again, to its end".clone_into(&mut loss.fix);
+        }
         return Ok(Outcome {
             problems: vec![interruption().why(why)],
-            replay: Some(figures(&evidence)),
+            // A search that was cut short has found nothing.
+            replay: Some(Replay { find: None, ..figures(&evidence) }),
             ledger: Some(ledger),
             application: evidence.application,
             ..outcome(&scenario.name, &scenario.source.path, Verdict::Error)

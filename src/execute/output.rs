@@ -74,7 +74,8 @@ fn run(
     let failed = |why: String| Ok(Output { failure: Some(why), ..Output::default() });
     let Some((name, arguments)) = words.split_first() else { return failed("the command is empty".to_owned()) };
     let Some(path) = program::find(name) else {
-        return failed(format!("there is no program `{name}` here (looked for in PATH, then in /usr/sbin and /sbin)"));
+        let problem = program::missing(name);
+        return failed(format!("{}: {}", problem.what, problem.why.unwrap_or_default()));
     };
     let (stdout, stderr) =
         (folder.stdout().with_file_name("check-stdout"), folder.stderr().with_file_name("check-stderr"));

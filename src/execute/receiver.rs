@@ -180,11 +180,8 @@ fn application(
     let (name, arguments) =
         command.split_first().ok_or_else(|| Failure::invalid(problem("`command` is empty".to_owned())))?;
     let Some(path) = program::find(name) else {
-        return Err(Failure::blocked(
-            problem(format!("there is no program `{name}` here"))
-                .why("it was looked for in PATH, then in /usr/sbin and /sbin")
-                .fix(format!("install it; `[require] commands = [\"{name}\"]` skips the scenario where it is absent")),
-        ));
+        let Problem { what, why, fix, .. } = program::missing(name);
+        return Err(Failure::blocked(Problem { why, fix, ..problem(what) }));
     };
     let table = site.receiver.run(SocketTable::open)??;
     let mut running = Application::start(&Start {

@@ -205,7 +205,7 @@ impl Site {
                 let fix = "write the path relative to the scenario's folder; the file is text, as `nft -f` reads it";
                 let source = read_source(path).map_err(|mut failure| {
                     for problem in &mut failure.problems {
-                        *problem = problem.clone().fix(fix);
+                        problem.fix.get_or_insert(fix.to_owned());
                     }
                     failure
                 })?;

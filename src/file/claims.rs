@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::identity::{Identity, descriptor};
+use super::replacement::Replacement;
 use crate::diagnostic::{Failure, Kind, Place, Problem, Result};
 
 /// A file that is read or written.
@@ -28,6 +29,21 @@ impl Claim {
     pub fn at(mut self, place: Option<Place>) -> Self {
         self.place = place;
         self
+    }
+
+    /// Whether it can be written, so that an output that can't is found before anything is sent. Folders that are not there are made later.
+    ///
+    /// # Errors
+    /// As [`Replacement::begin`].
+    pub fn try_out(&self) -> Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        if !folder.as_os_str().is_empty() && !folder.exists() {
+            return Ok(());
+        }
+        Replacement::try_out(&self.path).map_err(|mut failure| {
+            failure.problems.iter_mut().for_each(|problem| problem.place.clone_from(&self.place));
+            failure
+        })
     }
 
     fn is_the_same_as(&self, other: &Self) -> bool {

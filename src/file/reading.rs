@@ -33,7 +33,13 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     };
     let name = if path == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", path.display()) };
     match read {
-        Err(error) => Err(Failure::invalid(Problem::error(format!("can't read {name}")).why(error.to_string()))),
+        Err(error) => {
+            let problem = Problem::error(format!("can't read {name}")).why(error.to_string());
+            Err(Failure::invalid(match error.kind() {
+                io::ErrorKind::PermissionDenied => problem.fix("let this user read it, and enter its folders"),
+                _ => problem,
+            }))
+        }
         Ok(length) if length as u64 > MOST_BYTES => Err(Failure::invalid(
             Problem::error(format!("{name} is too long")).why("a text of this kind has at most 16 MiB"),
         )),

@@ -24,11 +24,12 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Facts, Step, refusal};
+use super::capabilities::{Capabilities, Standing};
+use super::facts::{Facts, Step, capability, refusal};
 use super::init;
 use super::leftover::{Leftover, Registered};
 use super::namespace::Namespace;
-use super::surroundings::Surroundings;
+use super::surroundings::{Surroundings, dies_with_its_maker};
 use crate::diagnostic::{Failure, Result};
 
 /// A report is at most so long.
@@ -101,6 +102,8 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub struct Application {
     init: Child,
+    /// Whether it has no namespaces of its own.
+    is_bare: bool,
     /// Until the init is killed, and before it is reaped.
     registered: Option<Registered>,
     control: OwnedFd,
@@ -130,13 +133,16 @@ impl Application {
     pub fn start(start: &Start<'_>) -> Result<Self> {
         let (control, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
             .map_err(|errno| Failure::system("can't make a socket pair", &errno.into()))?;
-        let command = init_command(start, other)?;
+        // A command beside a target, where restage may send and nothing else, gets no namespaces of its own.
+        let is_bare = Capabilities::read().standing(capability::SYS_ADMIN) == Standing::Absent;
+        let command = init_command(start, other, is_bare)?;
         let receiver = start.receiver.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
-        let (init, keeper) = keep(command, Namespace::from(receiver))?;
+        let (init, keeper) = keep(command, Namespace::from(receiver), is_bare)?;
         let registered = Some(Registered::new(Leftover::Init(init.id())));
+        let notes = Vec::new();
         let mut application =
-            Self { init, registered, control, ended: None, program: None, notes: Vec::new(), keeper: Some(keeper) };
+            Self { init, is_bare, registered, control, ended: None, program: None, notes, keeper: Some(keeper) };
         match application.receive(None)? {
             Some(Report::Started(notes)) => application.notes = notes,
             Some(Report::Ended(ended)) => application.finish(ended)?,
@@ -254,6 +260,10 @@ impl Application {
     fn finish(&mut self, ended: Ended) -> Result<()> {
         self.ended = Some(ended);
         self.registered = None;
+        // Where there is no pid namespace, what it has started outlives its init.
+        if self.is_bare {
+            descendants(self.init.id()).into_iter().for_each(kill_quietly);
+        }
         let reaped = self.init.kill().and_then(|()| self.init.wait());
         if let Some(Keeper { release, thread }) = self.keeper.take() {
             drop(release);
@@ -280,7 +290,7 @@ impl Drop for Application {
 }
 
 /// The command of the init: this program again, with the control socket as its standard input.
-fn init_command(start: &Start<'_>, control: OwnedFd) -> Result<Command> {
+fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Command> {
     let copy = |file: &File| file.try_clone().map_err(|error| Failure::system("can't copy a descriptor", &error));
     let mut command = Command::new("/proc/self/exe");
     command
@@ -294,18 +304,21 @@ fn init_command(start: &Start<'_>, control: OwnedFd) -> Result<Command> {
         .stderr(copy(&start.stderr)?);
     let surroundings = start.surroundings.clone();
     // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
-    unsafe { command.pre_exec(move || surroundings.enter()) };
+    unsafe { command.pre_exec(move || if is_bare { dies_with_its_maker() } else { surroundings.enter() }) };
     Ok(command)
 }
 
 /// Starts `command` from a thread of its own, in the receiver's namespace and as pid 1 of a new pid namespace. The thread
 /// lives until it is released.
-fn keep(mut command: Command, receiver: Namespace) -> Result<(Child, Keeper)> {
+fn keep(mut command: Command, receiver: Namespace, is_bare: bool) -> Result<(Child, Keeper)> {
     let (tell, told) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let thread = thread::Builder::new().name("keeper".into()).spawn(move || {
         let spawned = receiver.enter_thread().and_then(|()| {
-            unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| refusal(Step::PidNamespace, errno, &Facts::read()))?;
+            if !is_bare {
+                unshare(CloneFlags::CLONE_NEWPID)
+                    .map_err(|errno| refusal(Step::PidNamespace, errno, &Facts::read()))?;
+            }
             command.spawn().map_err(|error| match error.raw_os_error() {
                 // Of what happens there only namespaces have such a limit.
                 Some(nix::libc::ENOSPC) => refusal(Step::Surroundings, Errno::ENOSPC, &Facts::read()),
@@ -322,6 +335,11 @@ fn keep(mut command: Command, receiver: Namespace) -> Result<(Child, Keeper)> {
     let thread = thread.map_err(|error| Failure::system("can't start a thread", &error))?;
     let init = told.recv().unwrap_or_else(|_| Err(Failure::system("the keeper", &io::ErrorKind::BrokenPipe.into())))?;
     Ok((init, Keeper { release, thread }))
+}
+
+/// Kills a process that may be gone.
+fn kill_quietly(pid: u32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
 }
 
 /// All processes below `ancestor`, by the parents that /proc names. What is orphaned in a pid namespace becomes its init's

@@ -45,6 +45,8 @@ struct Init {
 impl Init {
     fn new() -> io::Result<Self> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // Where there is no pid namespace, what is orphaned comes back here.
+        nix::sys::prctl::set_child_subreaper(true)?;
         // A session of its own: Ctrl-C on the terminal is restage's business.
         nix::unistd::setsid()?;
         SigSet::all().thread_block()?;
@@ -133,8 +135,10 @@ impl Family {
     /// Sends the program a signal; once it has ended, every process that it left.
     fn pass_on(&mut self, signal: i32) -> io::Result<()> {
         self.signal = Some(signal);
-        // kill(2): of -1, all processes of the pid namespace but this one.
-        let to = if self.ended.is_some() { -1 } else { self.program };
+        // kill(2): of -1, all processes of the pid namespace but this one. Without a namespace, of 0, those of this process group: this one
+        // blocks every signal.
+        let others = if nix::unistd::getpid().as_raw() == 1 { -1 } else { 0 };
+        let to = if self.ended.is_some() { others } else { self.program };
         // SAFETY: kill(2) takes no pointers.
         match unsafe { libc::kill(to, signal) } {
             0 => Ok(()),
@@ -181,8 +185,9 @@ impl Family {
     }
 }
 
-/// No signal ignored, none blocked, as after login.
+/// No signal ignored, none blocked, as after login; and it ends with its init.
 fn signals_as_new() -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     for number in 1..=libc::SIGRTMAX() {
         // SAFETY: the default action is no function that could be called at a wrong time. SIGKILL, SIGSTOP and the C
         // library's own two can't be changed: an error says only that.

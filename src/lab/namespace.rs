@@ -44,6 +44,8 @@ pub fn enter() -> Result<Privilege> {
     }
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| refusal(Step::UserNamespace, errno, &facts))?;
+    // The files of a program that has file capabilities belong to root: PR_SET_DUMPABLE(2const). Over the machine it has none any more.
+    let _ = nix::sys::prctl::set_dumpable(true);
     // The group map of an ordinary user is only accepted once setgroups(2) is given up: `user_namespaces(7)`.
     for (file, text) in [
         ("/proc/self/setgroups", "deny".to_string()),

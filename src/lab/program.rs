@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::diagnostic::Problem;
+
 /// Where `name` is: looked for in `PATH`, then in `/usr/sbin` and `/sbin`. A name with a `/` is taken as it is, relative to
 /// the working directory. `None` if there is no such file that may be executed.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -18,6 +20,23 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
         .map(|folder| folder.join(name))
         .find(|path| executable(path))
+}
+
+/// What to say where [`find`] finds none.
+pub fn missing(name: &str) -> Problem {
+    if Path::new(name).is_file() && name.contains('/') {
+        return Problem::error(format!("`{name}` can't be executed"))
+            .why("this user has no permission to")
+            .fix(format!("`chmod a+rx {name}`, or start it by its interpreter: `command = [\"sh\", \"{name}\"]`"));
+    }
+    let why = if name.contains('/') {
+        "there is no such file that this user may see"
+    } else {
+        "it was looked for in PATH, then in /usr/sbin and /sbin"
+    };
+    Problem::error(format!("there is no program `{name}` here"))
+        .why(why)
+        .fix(format!("install it; `[require] commands = [\"{name}\"]` skips the scenario where it is absent"))
 }
 
 fn executable(path: &Path) -> bool {

@@ -14,14 +14,13 @@ use crate::file;
 /// Asks how far the running scenarios are, as `dd` is asked.
 pub(super) const STATUS: Signal = Signal::SIGUSR1;
 
-/// The signals that interrupt: Ctrl-C, a request to end, the terminal is closed. One that was ignored when this process began stays
-/// ignored, as nohup(1) and a shell's background jobs want it.
+/// The signals that interrupt: Ctrl-C, a request to end, the terminal is closed. SIGHUP stays ignored where nohup(1) had it ignored.
 fn interruptions() -> impl Iterator<Item = Signal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    let is_taken = move |signal: &Signal| ignored >> (*signal as i32 - 1) & 1 == 0;
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().filter(is_taken)
+    let hangs_up = ignored >> (Signal::SIGHUP as i32 - 1) & 1 == 0;
+    [Signal::SIGINT, Signal::SIGTERM].into_iter().chain(hangs_up.then_some(Signal::SIGHUP))
 }
 
 /// Whether `signal` interrupts.

@@ -36,7 +36,7 @@ impl Surroundings {
     /// systems (a container's masked /proc forbids new ones) the program still runs. System calls only, with paths that fit into nix's
     /// buffers on the stack: nothing is allocated.
     pub(super) fn enter(&self) -> io::Result<()> {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        dies_with_its_maker()?;
         // Shared memory too (nfcapd's bookkeeping, say): a killed daemon leaves no segment behind, and none of the machine's is met.
         match unshare(CloneFlags::CLONE_NEWIPC) {
             // A kernel without CONFIG_IPC_NS.
@@ -59,6 +59,11 @@ impl Surroundings {
         let _ = mount(Some("proc"), "/proc", Some("proc"), safe, nothing);
         Ok(())
     }
+}
+
+/// Between fork and exec: dies with the thread that made it.
+pub(super) fn dies_with_its_maker() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
 impl Reach {

@@ -217,5 +217,10 @@ fn open_up(folder: &Path) -> io::Result<()> {
 }
 
 fn cant(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::system(format!("can't {what} `{}`", path.display()), error)
+    let mut failure = Failure::system(format!("can't {what} `{}`", path.display()), error);
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let fix = "set `TMPDIR` to a folder that this user may write to: `TMPDIR=/tmp restage …`";
+        failure.problems.iter_mut().for_each(|problem| problem.fix = Some(fix.to_owned()));
+    }
+    failure
 }

@@ -65,7 +65,7 @@ impl PacketSocket {
                     nix::Error::EPERM | nix::Error::EACCES => Failure::blocked(
                         problem
                             .why("packet sockets need CAP_NET_RAW in this network namespace (packet(7))")
-                            .fix("run restage as root, or replay in the lab, which needs no privilege"),
+                            .fix(grant()),
                     ),
                     nix::Error::EAFNOSUPPORT => Failure::blocked(
                         problem
@@ -172,6 +172,17 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// What gives this program `CAP_NET_RAW`.
+fn grant() -> String {
+    if nix::unistd::geteuid().is_root() {
+        return "give it to this container or service (Docker: `--cap-add NET_RAW`, systemd: `AmbientCapabilities=CAP_NET_RAW`), or replay \
+                in the lab"
+            .to_owned();
+    }
+    let program = std::env::current_exe().map_or_else(|_| "restage".to_owned(), |path| path.display().to_string());
+    format!("run `sudo setcap cap_net_raw+ep {program}` once, or run restage with sudo, or replay in the lab")
 }
 
 fn length_of<T>() -> libc::socklen_t {
