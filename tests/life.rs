@@ -228,7 +228,7 @@ const CASES: &[Case] = &[
     ),
     case(
         "it prints a long line",
-        "print 20000000 say the_end bind read-on",
+        "print 2000000 say the_end bind read-on",
         "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+the end$\"\ncontains = \"ythe end\"\nlines = 1\n",
         "pass",
         "",
@@ -342,7 +342,7 @@ fn tcp_reaches_no_application() -> Result<(), Failed> {
 
 /// restage judges more than it may hold, of the application, of a file and of a command.
 fn output_takes_no_memory() -> Result<(), Failed> {
-    const BYTES: u64 = 60_000_000;
+    const BYTES: u64 = 40_000_000;
     for user in users() {
         let rest = "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+$\"\nlines = 1\n\
              [[expect.output]]\nfrom = \"{work}/long\"\ncontains = \"yyz\"\n\
@@ -351,7 +351,7 @@ fn output_takes_no_memory() -> Result<(), Failed> {
         let mut restage = common::restage(*user);
         restage.arg("run").arg(folder.join("s.toml")).arg("--report-json").arg("-");
         // Of memory that it writes to; what it runs gets the same limit, and holds nothing.
-        let limited = format!("--data={}", 48_000_000);
+        let limited = format!("--data={}", 34_000_000);
         let mut command = Command::new("prlimit");
         command.arg(limited).arg("--").arg(restage.get_program()).args(restage.get_args()).current_dir(stage());
         let output = command.stdin(Stdio::null()).output()?;

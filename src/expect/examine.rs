@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use regex::RegexBuilder;
+use regex::bytes::Regex;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::util::syntax;
@@ -27,7 +28,7 @@ const WHOLE_BYTES: u64 = 64 << 20;
 pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io::Result<Text> {
     let mut text = Text::default();
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, open()?);
-    let mut contains = rule.contains.as_ref().map(|part| Scanner::new(&regex::escape(&part.value)));
+    let mut contains = rule.contains.as_ref().map(|part| Finder::new(&part.value));
     let mut matches = rule.matches.as_ref().map(|pattern| Scanner::new(&pattern.value));
     let mut comparison = rule.equals_file.as_ref().map(|file| Comparison::with(&file.value));
     let mut lossy = Lossy::default();
@@ -46,11 +47,7 @@ pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io
         text.lines += line_ends(chunk);
         ends_line = *last == b'\n';
         if contains.is_some() || matches.is_some() {
-            lossy.feed(chunk, &mut |part| {
-                for scanner in contains.iter_mut().chain(&mut matches) {
-                    scanner.feed(part.as_bytes());
-                }
-            });
+            lossy.feed(chunk, &mut |part| look(part, contains.as_mut(), matches.as_mut()));
         }
         if let Some(comparison) = &mut comparison {
             comparison.feed(chunk);
@@ -59,12 +56,8 @@ pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io
     }
     text.lines += u64::from(!ends_line);
     text.head = String::from_utf8_lossy(&head).into_owned();
-    lossy.finish(&mut |part| {
-        for scanner in contains.iter_mut().chain(&mut matches) {
-            scanner.feed(part.as_bytes());
-        }
-    });
-    text.contains = contains.is_some_and(|scanner| scanner.finish() == Some(true));
+    lossy.finish(&mut |part| look(part, contains.as_mut(), matches.as_mut()));
+    text.contains = contains.is_some_and(|finder| finder.found);
     text.matches = match (matches, &rule.matches) {
         (Some(scanner), Some(pattern)) => match scanner.finish() {
             None => whole(&pattern.value, text.bytes, open)?,
@@ -74,6 +67,15 @@ pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io
     };
     text.difference = comparison.and_then(Comparison::finish);
     Ok(text)
+}
+
+fn look(part: &str, contains: Option<&mut Finder>, matches: Option<&mut Scanner>) {
+    if let Some(finder) = contains {
+        finder.feed(part.as_bytes());
+    }
+    if let Some(scanner) = matches {
+        scanner.feed(part.as_bytes());
+    }
 }
 
 fn line_ends(bytes: &[u8]) -> u64 {
@@ -111,31 +113,62 @@ impl Scanner {
     }
 
     fn feed(&mut self, part: &[u8]) {
+        let Some((dfa, cache, state)) = self.machine.as_mut().filter(|_| !self.found) else { return };
+        let mut now = *state;
         for byte in part {
-            self.step(|dfa, cache, state| dfa.next_state(cache, state, *byte));
-            if self.found || self.machine.is_none() {
-                return;
-            }
+            now = match dfa.next_state(cache, now, *byte) {
+                Ok(next) if !next.is_tagged() => next,
+                Ok(next) if next.is_match() => {
+                    self.found = true;
+                    return;
+                }
+                Ok(next) if !next.is_quit() => next,
+                _ => {
+                    self.machine = None;
+                    return;
+                }
+            };
         }
+        *state = now;
     }
 
     /// Whether it was found; `None` where that is not known.
-    fn finish(mut self) -> Option<bool> {
-        if !self.found {
-            self.step(DFA::next_eoi_state);
+    fn finish(self) -> Option<bool> {
+        if self.found {
+            return Some(true);
         }
-        (self.found || self.machine.is_some()).then_some(self.found)
+        let (dfa, mut cache, state) = self.machine?;
+        let last = dfa.next_eoi_state(&mut cache, state).ok()?;
+        (!last.is_quit()).then(|| last.is_match())
+    }
+}
+
+/// Looks for a text in one that comes in parts.
+struct Finder {
+    wanted: Option<Regex>,
+    length: usize,
+    /// The end of what came, one byte shorter than what is looked for.
+    end: Vec<u8>,
+    found: bool,
+}
+
+impl Finder {
+    fn new(wanted: &str) -> Self {
+        let regex = Regex::new(&regex::escape(wanted)).ok();
+        Self { wanted: regex, length: wanted.len(), end: Vec::new(), found: wanted.is_empty() }
     }
 
-    fn step<E>(&mut self, next: impl FnOnce(&DFA, &mut Cache, LazyStateID) -> Result<LazyStateID, E>) {
-        let Some((dfa, cache, state)) = &mut self.machine else { return };
-        match next(dfa, cache, *state) {
-            Ok(next) if next.is_quit() => self.machine = None,
-            Ok(next) => {
-                self.found |= next.is_match();
-                *state = next;
-            }
-            Err(_) => self.machine = None,
+    fn feed(&mut self, part: &[u8]) {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| !self.found) else { return };
+        let most = self.length - 1;
+        self.end.extend_from_slice(part.get(..most.min(part.len())).unwrap_or_default());
+        self.found = wanted.is_match(&self.end) || wanted.is_match(part);
+        if part.len() >= most {
+            self.end.clear();
+            self.end.extend_from_slice(part.get(part.len() - most..).unwrap_or_default());
+        } else {
+            let surplus = self.end.len().saturating_sub(most);
+            self.end.drain(..surplus);
         }
     }
 }
