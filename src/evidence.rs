@@ -264,6 +264,8 @@ pub struct ApplicationEnd {
     pub killed_after: Option<Duration>,
     /// Whether it went into the background.
     pub background: bool,
+    /// How it stays in the foreground.
+    pub foreground: String,
     /// `{work}`, where nothing more can be written to its file system.
     pub full: Option<PathBuf>,
 }

@@ -161,6 +161,14 @@ const CASES: &[Case] = &[
         &[],
     ),
     case(
+        "it ends in the middle, and leaves something else",
+        "helper bind read 10 exit 0",
+        "",
+        "fail",
+        "ended in the middle of the run: exit status 0",
+        &["keeps it in the foreground"],
+    ),
+    case(
         "it is killed in the middle",
         "bind read 10 kill 9",
         "",
@@ -198,7 +206,7 @@ const CASES: &[Case] = &[
         "bind read-on",
         "ready = { within = \"2min\" }\n",
         "invalid",
-        "the timeout of 60s is shorter than what the application may take to be ready, 120s, and the replay",
+        "the timeout of 60s is shorter than what the application may take to be ready, 120s",
         &["lower `[receiver] ready`"],
     ),
     case(
@@ -438,6 +446,12 @@ fn act(words: &[&str]) -> ExitCode {
                 let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("it is there");
                 nix::unistd::dup2_stdin(&null).and_then(|()| nix::unistd::dup2_stdout(&null)).expect("they are open");
                 nix::unistd::dup2_stderr(&null).expect("it is open");
+            }
+            "helper" => {
+                // SAFETY: this process has one thread.
+                if let ForkResult::Child = unsafe { fork() }.expect("it can fork") {
+                    std::thread::sleep(Duration::from_mins(1));
+                }
             }
             "bind" => socket = Some(UdpSocket::bind("0.0.0.0:514").expect("the port is free")),
             "listen" => {

@@ -17,7 +17,7 @@ use crate::lab::work::{self, WorkFolder};
 use crate::outcome;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
-use crate::scenario::require::Transport;
+use crate::scenario::require::{Listener, Transport};
 use crate::wire::receiver::{BuiltIn, Family};
 use crate::wire::sockets::SocketTable;
 
@@ -45,7 +45,14 @@ enum Kind {
     /// The built-in receiver.
     BuiltIn(BuiltIn),
     /// The application under test.
-    Application { running: Box<Application>, command: Vec<String>, ended: Option<Ended> },
+    Application {
+        running: Box<Application>,
+        command: Vec<String>,
+        ended: Option<Ended>,
+        /// What it is to serve, and the sockets that are there.
+        listens: Vec<Listener>,
+        sockets: SocketTable,
+    },
 }
 
 impl Receiver {
@@ -111,13 +118,21 @@ impl Receiver {
     pub(super) fn stop(&mut self, scenario: &Scenario, session: &Session<'_>, evidence: &mut Evidence) -> Result<()> {
         let grace = if session.parent.parent_is_gone() { HASTY_GRACE } else { GRACE };
         self.has_ended()?;
-        let (Kind::Application { running, command, ended }, Some(folder)) = (&mut self.kind, &self.folder) else {
+        let (Kind::Application { running, command, ended, listens, sockets }, Some(folder)) =
+            (&mut self.kind, &self.folder)
+        else {
             return Ok(());
         };
         let background = running.has_left_others();
+        // What goes on may be something else than the server.
+        let serves = !background || sockets.first_unserved(listens)?.is_none();
         let (stopped, was_stopped) = match ended {
             Some(ended) => (Stopped { ended: ended.clone(), killed: false }, false),
-            None => (running.stop(scenario.receiver.stop, grace)?, true),
+            None if serves => (running.stop(scenario.receiver.stop, grace)?, true),
+            None => {
+                running.stop(scenario.receiver.stop, grace)?;
+                (Stopped { ended: Ended::Exited(0), killed: false }, false)
+            }
         };
         let (status, signal) = match stopped.ended {
             Ended::Exited(status) => (Some(status), None),
@@ -130,6 +145,7 @@ impl Receiver {
             stopped: was_stopped,
             killed_after: stopped.killed.then_some(grace),
             background,
+            foreground: in_the_foreground(command),
             full: folder.is_full().then(|| folder.work().to_owned()),
         });
         evidence.application = Some(report(command, &stopped.ended, folder));
@@ -205,7 +221,13 @@ fn application(
                 return Err(not_up(&problem, &running, ended, &report(&command, ended, folder)));
             }
             // A program that needs no socket is ready when it runs.
-            return Ok(Kind::Application { running: Box::new(running), command, ended });
+            return Ok(Kind::Application {
+                running: Box::new(running),
+                command,
+                ended,
+                listens: listens.to_vec(),
+                sockets: table,
+            });
         };
         if let Some(ended) = ended {
             return Err(not_up(&problem, &running, &ended, &report(&command, &ended, folder)));

@@ -412,8 +412,7 @@ fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option
             (planned.saturating_add(waits).saturating_add(REST), None)
         }
         Some(limit) => {
-            let needed = planned.saturating_add(ready);
-            (limit.value, (limit.value < needed).then(|| refuse::timeout(scenario, limit, planned, ready)))
+            (limit.value, (limit.value < planned.max(ready)).then(|| refuse::timeout(scenario, limit, planned, ready)))
         }
     }
 }

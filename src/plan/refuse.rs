@@ -190,24 +190,18 @@ pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Problem {
         .fix("choose some with `[capture] frames = \"1-1000\"`")
 }
 
-/// `timeout` is shorter than the planned duration, and what the application may take before it.
+/// `timeout` is shorter than the planned duration, or than what the application may take before it.
 pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration, ready: Duration) -> Problem {
-    let (takes, shorten) = if ready.is_zero() {
-        (format!("the replay, which takes {}", duration(planned)), "")
+    let (takes, shorten) = if limit.value < planned {
+        let takes = format!("the replay, which takes {}", duration(planned));
+        (takes, "shorten the replay with `[pacing] max-gap` or `rate`")
     } else {
-        (
-            format!(
-                "what the application may take to be ready, {}, and the replay, {}",
-                duration(ready),
-                duration(planned)
-            ),
-            ", or lower `[receiver] ready`",
-        )
+        (format!("what the application may take to be ready, {}", duration(ready)), "lower `[receiver] ready`")
     };
     Problem::error(format!("the timeout of {} is shorter than {takes}", duration(limit.value)))
         .at(&scenario.source, limit.span.clone())
         .why("what is not sent in time is lost as NOT_SENT")
-        .fix(format!("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`{shorten}"))
+        .fix(format!("raise `timeout`, or {shorten}"))
 }
 
 /// Output that is expected of a TCP server which gets nothing: no UDP is sent, and TCP to a port that it listens on.
