@@ -206,7 +206,7 @@ const CASES: &[Case] = &[
         "bind read-on",
         "ready = { within = \"2min\" }\n",
         "invalid",
-        "the timeout of 60s is shorter than what the application may take to be ready, 120s",
+        "the timeout of 60 s is shorter than what the application may take to be ready, ",
         &["lower `[receiver] ready`"],
     ),
     case(
