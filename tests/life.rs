@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
         "on-stop-exit 139 bind read-on",
         "",
         "fail",
-        "which stands for SIGSEGV",
+        "exit status 139, which means SIGSEGV",
         &[],
     ),
     case("it panics at the stop", "on-stop-exit 101 bind read-on", "", "fail", "a panic of Rust", &[]),

@@ -75,10 +75,14 @@ impl Init {
         nix::unistd::dup2_stdout(&null)?;
         nix::unistd::dup2_stderr(&null)?;
         self.report(&Report::Started(lacks()))?;
-        let mut family = Family { program, ended: None, after_stop: false, signal: None };
+        let mut family = Family { program, ended: None, after_stop: false, left_others: false, signal: None };
         loop {
             let known = family.ended.is_some();
             if let Some(ended) = family.reap()? {
+                if family.left_others && !known {
+                    // They ended before this one could look.
+                    self.report(&Report::ProgramEnded(ended.clone()))?;
+                }
                 return self.report(&Report::Ended(ended));
             }
             if let Some(ended) = family.ended.clone().filter(|_| !known) {
@@ -127,6 +131,8 @@ struct Family {
     ended: Option<Ended>,
     /// Whether the program ended after it was told to stop: then only its own end counts.
     after_stop: bool,
+    /// Whether others ended after the program.
+    left_others: bool,
     /// The last signal that was passed on.
     signal: Option<i32>,
 }
@@ -173,8 +179,11 @@ impl Family {
                     return Ok(Some(ended));
                 }
                 self.ended = Some(ended);
-            } else if !self.after_stop && self.ended.as_ref().is_some_and(|before| !self.is_crash(before)) {
-                self.ended = Some(ended);
+            } else if let Some(before) = &self.ended {
+                self.left_others = true;
+                if !self.after_stop && !self.is_crash(before) {
+                    self.ended = Some(ended);
+                }
             }
         }
     }
