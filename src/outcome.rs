@@ -82,7 +82,7 @@ pub struct Loss {
     pub packets: Amount,
     /// What says so.
     pub evidence: Layer,
-    /// Which, as in `frames`; null where the evidence is only a count.
+    /// Which, as ranges like `1-40,57`; null where the evidence is only a count. Complete up to 4,096 ranges: a longer list ends with `,…`.
     pub frames: Option<String>,
     /// Whether `frames` is an assumption: among identical frames, the evidence does not show which of them were lost.
     #[serde(rename = "frames-assumed", skip_serializing_if = "is_false", default)]

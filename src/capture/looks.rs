@@ -1,8 +1,23 @@
 //! What a file that is no capture looks like, so that the message can say it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use super::compression::Compression;
+use super::{pcapng, savefile};
 use crate::diagnostic::Problem;
+
+/// Whether bytes are the beginning of a capture, or of something compressed as captures are.
+pub(crate) fn begins_like_one(start: &[u8]) -> bool {
+    savefile::begins(start) || pcapng::begins(start) || Compression::of(start).is_some()
+}
+
+/// Whether the file is there and begins like a capture.
+pub(crate) fn is_named_capture(path: &Path) -> bool {
+    let mut start = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && begins_like_one(&start)
+}
 
 /// The problem of a file that begins with `start`, which is neither pcap nor pcapng.
 pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Problem {
@@ -30,6 +45,11 @@ pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Problem {
         }
     }
     if start.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~')) {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
+            return problem
+                .why("it looks like a scenario, which names its capture")
+                .fix(format!("`restage plan {shown}` shows what it would do"));
+        }
         return problem
             .why("it looks like text; pcap and pcapng are read")
             .fix("name a file that tcpdump or Wireshark wrote");

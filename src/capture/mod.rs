@@ -57,6 +57,7 @@ pub(crate) use fcs::CopiedFcs;
 pub use files::{FileOrder, Files};
 pub use filter::{Filter, behind_tags};
 pub use frame_set::FrameSet;
+pub(crate) use looks::{begins_like_one, is_named_capture};
 pub(crate) use pcapng::SectionLengths;
 pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};

@@ -92,7 +92,7 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
             more => format!(" and {}", more_kinds(more)),
         };
         let _infallible = writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), end(first), describe(first));
-        let _infallible = writeln!(text, "             {}", numbered("frame", &frames.to_string()));
+        let _infallible = writeln!(text, "             {}", numbered("frame", &frames.shown()));
         if first.end == End::Open && !first.why.is_empty() {
             let _infallible = writeln!(text, "             why: {}", first.why);
         }

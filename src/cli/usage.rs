@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -55,12 +56,11 @@ fn problem(error: &clap::Error) -> Problem {
     let text = |kind| error.get(kind).map(plain).filter(|text| !text.is_empty());
     let written = text(ContextKind::InvalidArg).unwrap_or_default();
     let argument = bare(&written);
+    let verb = text(ContextKind::InvalidSubcommand).unwrap_or_default();
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let problem = match error.kind() {
         ErrorKind::UnknownArgument => Problem::error(format!("there is no argument `{argument}` here")),
-        ErrorKind::InvalidSubcommand => {
-            Problem::error(format!("there is no verb `{}`", text(ContextKind::InvalidSubcommand).unwrap_or_default()))
-        }
+        ErrorKind::InvalidSubcommand => Problem::error(format!("there is no verb `{verb}`")),
         ErrorKind::InvalidValue if value.is_empty() => Problem::error(format!("`{argument}` has no value")),
         ErrorKind::InvalidValue => Problem::error(format!("`{argument}` can't be `{value}`")),
         ErrorKind::ValueValidation => {
@@ -91,6 +91,16 @@ fn problem(error: &clap::Error) -> Problem {
     };
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     match (suggested.into_iter().find_map(text), text(ContextKind::Usage)) {
+        _ if error.kind() == ErrorKind::InvalidSubcommand => {
+            let verbs = super::CommandLine::command();
+            let verbs: Vec<&str> =
+                verbs.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
+            let problem = problem.why(format!("the verbs are {}", verbs.join(", ")));
+            match nearest(&verb, &verbs) {
+                Some(verb) => problem.fix(format!("did you mean `restage {verb}`?")),
+                None => problem.fix("`restage --help` says what each does"),
+            }
+        }
         (Some(suggested), _) => problem.fix(format!("did you mean `{}`?", suggested.trim_matches('`'))),
         (None, Some(usage)) => {
             let usage = usage.trim().trim_start_matches("Usage:").split_whitespace().collect::<Vec<_>>().join(" ");
@@ -100,6 +110,13 @@ fn problem(error: &clap::Error) -> Problem {
         // What it may be has been said.
         (None, None) => problem,
     }
+}
+
+/// The word that was meant: two letters away at most, of a short one, one or two that changed places.
+fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
+    let distance = |word: &str| strsim::damerau_levenshtein(&written.to_lowercase(), word);
+    let best = words.iter().copied().min_by_key(|word| distance(word))?;
+    (distance(best) <= best.len().max(written.len()) / 3).then_some(best)
 }
 
 /// The argument as users know it: `--jobs <N>` is `--jobs`, `<PATHS>...` is `PATHS`.
@@ -138,9 +155,11 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_told_like_every_other_problem() {
-        let lines: [&[&str]; 10] = [
+        let lines: [&[&str]; 12] = [
             &["rum", "scenarios"],
             &["frobnicate"],
+            &["rnu", "scenario.toml"],
+            &["chek", "scenario.toml"],
             &["run"],
             &["run", "--reprot-json", "x", "scenarios"],
             &["run", "--jobs", "0", "scenarios"],

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// How many ranges are kept; what comes after is counted and said to be cut.
-const MOST_RANGES: usize = 512;
+/// How many ranges are kept; what comes after is counted and said to be cut. `outcome` tells it in the schema.
+const MOST_RANGES: usize = 4096;
 /// How many are gathered before they are sorted.
-const MOST_UNSORTED: usize = 64 * MOST_RANGES;
+const MOST_UNSORTED: usize = 16 * MOST_RANGES;
 
 /// Frame numbers added in rising order, kept as ranges: `1-40,57,60-99`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,17 +124,26 @@ impl FrameRanges {
     }
 }
 
-impl fmt::Display for FrameRanges {
-    /// At most sixteen ranges, then an ellipsis: it is read by people.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl FrameRanges {
+    /// At most sixteen ranges, then an ellipsis: what people read.
+    pub fn shown(&self) -> String {
         const SHOWN: usize = 16;
-        for (index, (first, last)) in self.ranges.iter().take(SHOWN).enumerate() {
+        let mut first = Self { cut: self.cut || self.ranges.len() > SHOWN, ..Self::default() };
+        first.ranges = self.ranges.iter().take(SHOWN).copied().collect();
+        first.to_string()
+    }
+}
+
+impl fmt::Display for FrameRanges {
+    /// All ranges; `,…` behind them says that there are more than are kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.ranges.iter().enumerate() {
             if index > 0 {
                 f.write_str(",")?;
             }
             if first == last { write!(f, "{first}")? } else { write!(f, "{first}-{last}")? }
         }
-        if self.cut || self.ranges.len() > SHOWN { f.write_str(",…") } else { Ok(()) }
+        if self.cut { f.write_str(",…") } else { Ok(()) }
     }
 }
 
@@ -155,9 +164,13 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_and_says_so() {
-        let ranges = of((0..5_000).map(|index| index * 2 + 1));
-        assert_eq!(ranges.count(), 5_000);
-        assert!(ranges.to_string().ends_with(",…"));
+        let ranges = of((0..50_000).map(|index| index * 2 + 1));
+        assert_eq!(ranges.count(), 50_000);
+        let told = ranges.to_string();
+        assert_eq!((told.split(',').count(), told.ends_with(",…")), (super::MOST_RANGES + 1, true));
+        assert_eq!(ranges.shown(), "1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,…");
+        let all = of((0..1_000).map(|index| index * 2 + 1));
+        assert_eq!(all.to_string().split(',').count(), 1_000, "it is complete");
         assert!(ranges.ranges.len() <= super::MOST_RANGES);
     }
 

@@ -72,7 +72,7 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
             count(frames, "frame"),
             agree(frames, "was", "were")
         ))
-        .why(format!("{}: only the sum of the pseudo-header is there", numbered("frame", &survey.offload.to_string())))
+        .why(format!("{}: only the sum of the pseudo-header is there", numbered("frame", &survey.offload.shown())))
         .fix("`[rewrite] checksums = \"fix\"` makes them"),
     )
 }
@@ -115,7 +115,7 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
     let frames = &left_out.behind_tags;
     let why = format!(
         "it looks behind VLAN tags only where it says `vlan`; without their tags it would take {}",
-        numbered("frame", &frames.to_string())
+        numbered("frame", &frames.shown())
     );
     let fix = if left_out.filter_knows_tags {
         let expression = capture::behind_tags(&filter.value, left_out.deepest_tag);

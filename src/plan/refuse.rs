@@ -174,7 +174,7 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         .at(&scenario.source, span)
         .why(format!(
             "{}: the longest layer 3 packet has {} (often made by segmentation offload on the capturing host)",
-            numbered("frame", &survey.oversize.to_string()),
+            numbered("frame", &survey.oversize.shown()),
             count(survey.longest.into(), "byte")
         ))
         .fix(fix),

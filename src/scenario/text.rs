@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use super::words::{WORDS, nearest};
+use crate::capture;
 use crate::diagnostic::{Failure, Problem, Result, Source};
 use crate::file::{descriptor, is_standard_input, is_stream, read_bytes, source_of};
 
@@ -42,7 +43,8 @@ impl ScenarioText {
     /// # Errors
     /// [`crate::diagnostic::Kind::Invalid`] when it can't be read, is too long, or isn't UTF-8.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::of_bytes(path, read_bytes(path)?)
+        let is_capture = !is_stream(path) && capture::is_named_capture(path);
+        if is_capture { Err(a_capture(path)) } else { Self::of_bytes(path, read_bytes(path)?) }
     }
 
     /// The same, of a file that has been read.
@@ -50,7 +52,7 @@ impl ScenarioText {
     /// # Errors
     /// As [`Self::load`].
     pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        Self::of(source_of(path, bytes)?)
+        if capture::begins_like_one(&bytes) { Err(a_capture(path)) } else { Self::of(source_of(path, bytes)?) }
     }
 
     /// The same, of a text; `source.path` needs no file.
@@ -80,6 +82,16 @@ impl ScenarioText {
     pub fn path(&self) -> &Path {
         &self.source.path
     }
+}
+
+/// A capture in the place of a scenario.
+fn a_capture(path: &Path) -> Failure {
+    let shown = path.display();
+    Failure::invalid(
+        Problem::error(format!("`{shown}` is a capture, not a scenario"))
+            .why("a scenario is a TOML file that names the capture: `[capture] file = \"…\"`")
+            .fix(format!("`restage inspect {shown}` shows what is in it")),
+    )
 }
 
 impl Looks {

@@ -174,3 +174,26 @@ fn the_filter_that_is_proposed_for_tagged_frames_takes_them() {
     let inspected = restage(&folder, &["inspect", "mixed.pcap"], &[]);
     assert!(told(&inspected).contains("or (vlan and ("), "{}", told(&inspected));
 }
+
+#[test]
+fn a_capture_as_scenario_and_a_scenario_as_capture_are_told_the_right_verb() {
+    let folder = Folder::new();
+    folder.file("plain.pcap", &tagged(&[&[]]));
+    folder.file("packed.pcap.gz", b"\x1f\x8b\x08\0\0\0\0\0");
+    folder.file("ascii.pcapng", b"\x0a\x0d\x0d\x0a and text");
+    folder.file("big.pcap", &[&tagged(&[&[]])[..], &vec![0; 17 << 20]].concat());
+    scenario(&folder, "file = \"plain.pcap\"");
+    let mut all = String::new();
+    for arguments in [
+        &["plan", "plain.pcap"][..],
+        &["plan", "big.pcap"],
+        &["check", "packed.pcap.gz"],
+        &["rewrite", "ascii.pcapng", "-o", "out.pcap"],
+        &["inspect", "scenario.toml"],
+    ] {
+        let done = restage(&folder, arguments, &[]);
+        assert_eq!(done.status.code(), Some(2), "{arguments:?}");
+        writeln!(all, "$ restage {}\n{}", arguments.join(" "), told(&done)).expect("memory");
+    }
+    insta::assert_snapshot!(all);
+}
