@@ -56,7 +56,7 @@ fn standard_input_is_read_as_often_as_needed_and_leaves_nothing() {
     }
     let planned = restage(&folder, &["plan", "scenario.toml"], &capture);
     let text = String::from_utf8_lossy(&planned.stdout);
-    assert!(text.contains("-: 40000 frames, 40000 selected"), "it reads the pin and then the frames: {text}");
+    assert!(text.contains("-: 40,000 frames, 40,000 selected"), "it reads the pin and then the frames: {text}");
     assert_eq!(fs::read_dir(folder.0.join("temporary")).expect("the folder").count(), 0);
 }
 
