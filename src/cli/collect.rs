@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::file::{is_standard_input, read_bytes};
+use crate::file::{MOST_BYTES, is_standard_input, read_bytes};
 use crate::scenario::{Looks, ScenarioText};
 
 /// A scenario that was found.
@@ -116,6 +116,9 @@ impl Collected {
         let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.walk(path),
+            Ok(metadata) if is_toml && metadata.len() > MOST_BYTES => {
+                self.passed_over(path, "it is too long for a scenario", "name it itself if it is one");
+            }
             Ok(metadata) if is_toml && metadata.is_file() => self.look_into(path),
             Ok(_) if is_toml => self.passed_over(path, "it is no regular file", "name it itself if it is a scenario"),
             Err(error) if is_toml => self.unusable(path, "can't read", &error),

@@ -11,6 +11,6 @@ mod replacement;
 
 pub use claims::{Claim, Claims};
 pub use identity::{Identity, descriptor, is_standard_input, is_stream};
-pub use reading::{read_bytes, read_source, source_of};
+pub use reading::{MOST_BYTES, read_bytes, read_source, source_of};
 pub(crate) use replacement::unwritable;
 pub use replacement::{Replacement, discard_unfinished};

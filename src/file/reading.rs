@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::identity::is_standard_input;
 use crate::diagnostic::{Failure, Problem, Result, Source};
 
-/// A text that a user writes is not longer: what is, is something else.
-const MOST_BYTES: u64 = 16 << 20;
+/// A text that a user writes is not longer, in bytes: what is, is something else.
+pub const MOST_BYTES: u64 = 16 << 20;
 
 /// Reads a text file whole; `-` and `/dev/stdin` are standard input.
 ///

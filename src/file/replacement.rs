@@ -104,6 +104,10 @@ pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Failure {
                 .why(error.to_string())
                 .fix("write to a folder, and a file, that this user may write to"),
         ),
+        // A folder, a block device: no place for a file.
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
+            Failure::invalid(Problem::error(what).why(error.to_string()).fix("name a file"))
+        }
         _ => Failure::system(what, error),
     }
 }

@@ -113,10 +113,11 @@ impl Looks {
             return Self::Scenario;
         }
         let only_ours = keys.iter().all(|key| nearest(key, known.iter().copied()).is_some());
+        let tables = keys.iter().filter(|key| known.contains(&key.as_str())).count();
         match has("capture") {
             true if only_ours || text.contains(".pcap") => Self::Scenario,
             true => Self::Doubtful,
-            false if only_ours && may_be("capture") && may_be("format") => Self::Scenario,
+            false if only_ours && (tables > 1 || may_be("capture") && may_be("format")) => Self::Scenario,
             false => Self::Other,
         }
     }
@@ -159,7 +160,7 @@ mod tests {
             b"\xef\xbb\xbfformat = 1\n".to_vec(),
             b"# \xe9\nfromat = 1\n[capture]\n".to_vec(),
             b"summary = \"no end\nfromat = 1\n[[[\n[capture]\n".to_vec(),
-            b"[capture]\rfile = \"a\"\r".to_vec(),
+            b"[rewrite]\n[expect]\narrived = 1\n".to_vec(),
             utf16("\u{feff}format = 1\r\n[capture]\r\n"),
         ];
         for text in texts {
