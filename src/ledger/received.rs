@@ -70,6 +70,14 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
     };
     received.losses.sort_by_key(|loss| (loss.stage, loss.cause == Cause::Kernel));
     received.compare_with_prediction(plan, evidence);
+    for loss in &mut received.losses {
+        if let Some(cause) = loss.cause.known()
+            && loss.fix == cause.row().fix
+            && let Some(fix) = plan.remedy_beyond(cause)
+        {
+            fix.clone_into(&mut loss.fix);
+        }
+    }
     if evidence.stack.as_ref().is_some_and(|stack| stack.layers.kernel) {
         // It was run as root already.
         let asks_root = |loss: &&mut Loss| loss.fix == Cause::Unexplained.row().fix;

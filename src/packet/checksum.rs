@@ -199,7 +199,7 @@ fn offloaded(network: &Network, frame: &[u8], original_length: u32) -> Option<u1
 }
 
 /// The pseudo-header of TCP, UDP and others (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); `length` is the transport's own.
-fn pseudo_header(network: &Network, frame: &[u8], length: usize) -> Option<Accumulator> {
+pub(crate) fn pseudo_header(network: &Network, frame: &[u8], length: usize) -> Option<Accumulator> {
     let addresses = ip::pseudo_addresses(network, frame)?;
     let (width, ip) = match network {
         Network::Ipv4(ip) => (4, ip),
@@ -226,7 +226,7 @@ pub(crate) struct Field {
     /// Whether 0 means that it wasn't computed, and a computed 0 is written as 0xffff.
     pub(crate) zero_means_none: bool,
     /// Whether we know all that it covers; without that it is only updated.
-    verifiable: bool,
+    pub(crate) verifiable: bool,
 }
 
 impl Field {

@@ -161,6 +161,24 @@ impl Extensions {
     }
 }
 
+/// Where the bytes of a fragment begin that are put together with those of others: behind its IPv4 header, or its IPv6 fragment header.
+pub(crate) fn fragment_begins(network: &Network, frame: &[u8]) -> usize {
+    match network {
+        Network::Ipv6(ip) => {
+            let next_header = byte(frame, ip.offset + 6).unwrap_or(extension::NO_NEXT_HEADER);
+            let mut walk = Extensions { next_header, at: ip.offset + 40, end: ip.payload };
+            while let Some(header) = walk.next(frame) {
+                if header.kind == extension::FRAGMENT {
+                    return walk.at;
+                }
+            }
+            ip.payload
+        }
+        Network::Ipv4(ip) => ip.payload,
+        Network::None | Network::Arp { .. } => 0,
+    }
+}
+
 fn has_segments_left(frame: &[u8], routing: &Extension) -> bool {
     byte(frame, routing.at + 3).is_some_and(|left| left > 0)
 }

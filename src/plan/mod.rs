@@ -23,17 +23,18 @@ pub use refuse::nothing_selected;
 pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Prepared, Selector, Stream, open_capture, pass};
 
+use crate::cause::Cause;
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::packet::MacAddr;
 use crate::packet::listing;
-use crate::rewrite::{Framing, Hits, Reshaped, Rewriter, Roles, Seen, unused_problems};
+use crate::rewrite::{Framing, Hits, Learner, Reshaped, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
 use crate::scenario::site::{LabMac, LabWords, SiteWords};
-use fate::{Fate, Site};
-use survey::{Reassembly, Survey};
+use fate::{End, Fate, Site};
+use survey::{Class, Reassembly, Survey};
 
 /// The lab's sender: its interface's name.
 pub const LAB_SENDER: &str = "tx0";
@@ -179,7 +180,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         let source = classes.iter().find_map(|class| class.key.source());
         notes.push(note::target(&interface.value, &survey, source));
     }
-    let fates = site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
+    let fates = fates(classes, site.as_ref(), &rewriter);
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
@@ -205,6 +206,42 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
         listing,
         notes,
     })
+}
+
+/// What becomes of the frames, with remedies that the scenario does not have yet.
+fn fates(classes: Vec<Class>, site: Option<&Site>, rewriter: &Rewriter) -> Vec<Fate> {
+    let mut fates = site.map(|site| fate::fates(classes, site)).unwrap_or_default();
+    for fate in &mut fates {
+        if let End::Lost(cause) = fate.end
+            && let Some(fix) = remedy_beyond(cause, rewriter)
+        {
+            fix.clone_into(&mut fate.fix);
+        }
+    }
+    fates
+}
+
+/// What to do where the scenario has the cause's own remedy already.
+fn remedy_beyond(cause: Cause, rewriter: &Rewriter) -> Option<&'static str> {
+    let is_sum = matches!(cause, Cause::IpCsum | Cause::UdpCsum | Cause::TcpCsum);
+    (is_sum && rewriter.fixes_checksums()).then_some(
+        "leave these frames out (`[capture] frames` or `filter`): `checksums = \"fix\"` is there, and can't know what is right, since the \
+         packet is cut, or not all fragments of its datagram are in the capture",
+    )
+}
+
+/// The checksum of a datagram in fragments stands in the first and is known with the last: a pass of its own learns it.
+fn learn_fragments(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium) -> Result<()> {
+    let mut captures = stream::open_capture(scenario)?;
+    let mut selector = stream::Selector::new(scenario, Some(medium.mtu))?;
+    let mut learner = Learner::default();
+    while let Some(frame) = captures.next_frame()? {
+        if selector.takes(&frame)? {
+            learner.add(&frame);
+        }
+    }
+    rewriter.learn(learner.finish());
+    Ok(())
 }
 
 /// What the passes over a capture say.
@@ -291,6 +328,9 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
 pub fn listing(scenario: &Scenario) -> Result<String> {
     let (rewriter, framing) = rewriter_and_framing(scenario)?;
     let medium = Medium { framing, ..medium_of(scenario, None, &Roles::default()) };
+    if rewriter.fixes_checksums() {
+        learn_fragments(scenario, &rewriter, &medium)?;
+    }
     let mut stream = Stream::open(scenario, &rewriter, &medium)?;
     let (mut text, mut first_ns) = (String::new(), None);
     while let Some(frame) = stream.next_frame()? {
@@ -307,6 +347,11 @@ fn list(text: &mut String, frame: &Prepared<'_>, first_ns: u64) {
 }
 
 impl Plan {
+    /// What to do where the scenario has the cause's own remedy already.
+    pub fn remedy_beyond(&self, cause: Cause) -> Option<&'static str> {
+        remedy_beyond(cause, &self.rewriter)
+    }
+
     /// Frames that will be sent, repetitions included.
     pub fn frames(&self) -> u64 {
         self.counts.selected * self.rounds
@@ -322,7 +367,7 @@ impl Plan {
         let surveyed = survey_frames(scenario, &self.rewriter, &self.medium, &passes)?;
         (self.survey, self.counts, self.rounds) = (surveyed.survey, surveyed.counts, 1);
         let classes = self.survey.finish();
-        self.fates = self.site.as_ref().map(|site| fate::fates(classes, site)).unwrap_or_default();
+        self.fates = fates(classes, self.site.as_ref(), &self.rewriter);
         Ok(())
     }
 
@@ -352,7 +397,11 @@ fn survey(
     loop {
         let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
         let medium = medium_of(scenario, target, &roles);
-        let surveyed = survey_frames(scenario, &rewriter, &medium, passes)?;
+        let mut surveyed = survey_frames(scenario, &rewriter, &medium, passes)?;
+        if rewriter.asks_for_fragments(&surveyed.hits) {
+            learn_fragments(scenario, &rewriter, &medium)?;
+            surveyed = survey_frames(scenario, &rewriter, &medium, passes)?;
+        }
         match settled(scenario, &roles, &surveyed.survey).filter(|_| passes.site.is_none()) {
             Some(settled) => roles = settled,
             None => return Ok((rewriter, medium, surveyed)),

@@ -6,7 +6,6 @@
 
 mod class;
 mod flaw;
-mod fragments;
 mod headers;
 mod open;
 mod reassembly;
@@ -21,13 +20,14 @@ use super::frame_ranges::FrameRanges;
 use super::stream::Prepared;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
+use crate::packet::datagram_sum::DatagramSum;
+use crate::packet::fragments::{Came, Fragments};
 use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, protocol as ip_protocol};
 use crate::rewrite::Unframed;
 use class::Merged;
 pub use class::{Carried, Class, ClassKey};
 pub use flaw::Flaw;
 use flaw::{flaw, is_spent};
-use fragments::{Came, Fragments};
 pub use headers::{Fault, Header, Wrong, has_source_route};
 use open::Open;
 pub use reassembly::Reassembly;
@@ -234,9 +234,11 @@ impl Survey {
         if left_to_the_card {
             self.offload.add(frame.number);
         }
-        // Fragments that the kernel refuses one by one, before it puts them together.
+        // Fragments that the kernel refuses one by one, before it puts them together; and those behind a header that it does not look into.
         let at_once = six.as_ref().is_none_or(|six| six.at_once);
+        let is_hidden = six.as_ref().is_some_and(|six| six.fragment.is_none());
         match ip.fragment {
+            _ if is_hidden => self.put(key, frame.number, Counted::packet(&key)),
             Fragment::First { .. } | Fragment::Later { .. } if matches!(flaw, Flaw::Refused(_)) && at_once => {
                 self.put(key, frame.number, Counted { datagrams: 0, packets: 1 });
             }
@@ -286,7 +288,7 @@ impl Survey {
             order: self.order,
             begun: after,
             sum: Accumulator::default(),
-            udp: None,
+            datagram: None,
         });
         let came = open.fragments.add(u64::from(offset), bytes, last);
         if came == Came::Again {
@@ -294,13 +296,11 @@ impl Survey {
             return self.put(key, frame.number, Counted::NOTHING);
         }
         open.frames.add(frame.number);
-        let payload = frame.bytes.get(ip.payload..ip.end).unwrap_or_default();
-        open.sum = open.sum.add(payload);
+        let payload = if offset == 0 { ip.payload } else { begins };
+        open.sum = open.sum.add(frame.bytes.get(payload..ip.end).unwrap_or_default());
         if offset == 0 {
             open.key = Some(key);
-            if let (true, [_, _, _, _, a, b, c, d, ..]) = (key.is_udp(), payload) {
-                open.udp = Some((u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
-            }
+            open.datagram = DatagramSum::begin(&frame.layers.network, frame.bytes, begins);
         }
         let whole = open.fragments.is_whole();
         match (came, open.key) {

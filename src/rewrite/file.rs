@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::output::{Ending, buffered};
-use super::{Hits, Pass, Rewriter, Rewritten, Seen, unused_problems};
+use super::{Hits, Learner, Pass, Rewriter, Rewritten, Seen, unused_problems};
 use crate::capture::{Captures, CopiedFcs, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
 use crate::diagnostic::{Failure, Kind, Problem, Result, Source};
 use crate::file::{Replacement, is_stream, unwritable};
@@ -77,6 +77,9 @@ pub fn rewrite_file(
         if summary.written == 0 {
             return Ok(summary);
         }
+        if pass.rewriter().asks_for_fragments(&summary.hits) {
+            learn_fragments(files, select, pass.rewriter(), source)?;
+        }
         refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
         announced = lengths;
         captures = Captures::open(files, source)?;
@@ -89,6 +92,11 @@ pub fn rewrite_file(
         let (summary, lengths) = run(captures, sink, select, pass.clone())?;
         if summary.written == 0 {
             return Ok(summary);
+        }
+        if pass.rewriter().asks_for_fragments(&summary.hits) {
+            learn_fragments(files, select, pass.rewriter(), source)?;
+            captures = Captures::open(files, source)?;
+            continue;
         }
         refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
         if lengths == announced || is_stream {
@@ -293,6 +301,24 @@ fn pcap_header(
         }
     }
     Ok((only.unwrap_or(LinkType::ETHERNET), unit == TimeUnit::Nanosecond))
+}
+
+/// What stands in first fragments is known with the last ones: a pass of its own learns it.
+fn learn_fragments(
+    files: &Files,
+    select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
+    rewriter: &Rewriter,
+    source: &Arc<Source>,
+) -> Result<()> {
+    let mut captures = Captures::open(files, source)?;
+    let mut learner = Learner::default();
+    while let Some(frame) = captures.next_frame()? {
+        if select(&frame)? == Selected::Yes {
+            learner.add(&frame);
+        }
+    }
+    rewriter.learn(learner.finish());
+    Ok(())
 }
 
 /// Only when an entry hit nothing is the capture read again, for the addresses that are there.

@@ -74,11 +74,13 @@ pub enum Left {
     Conversation,
     /// The destination MAC of a group, or of everybody, whose address became one host's.
     GroupMac,
+    /// The checksum of a datagram in fragments, of which not all are there.
+    FragmentSum,
 }
 
 impl Left {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotIp,
         Self::BrokenIp,
         Self::SctpChecksum,
@@ -88,6 +90,7 @@ impl Left {
         Self::Length,
         Self::Conversation,
         Self::GroupMac,
+        Self::FragmentSum,
     ];
 
     /// In words, as the end of "left as it is:".
@@ -101,6 +104,7 @@ impl Left {
             Self::DeepTunnel => "more than 8 tunnels inside each other",
             Self::Length => "a length above 65,535, which its header can't say",
             Self::GroupMac => "the destination MAC of a group whose address became one host's",
+            Self::FragmentSum => "a datagram whose fragments are not all there, so that its checksum can't be made right",
             Self::Conversation => "more conversations than can be told apart: the sender counts as the client",
         }
     }
@@ -162,6 +166,12 @@ impl Hits {
     #[inline]
     pub(super) const fn is_at(&mut self, number: u64) {
         self.frame = number;
+    }
+
+    /// The number of the frame that is being rewritten.
+    #[inline]
+    pub(super) const fn frame(&self) -> u64 {
+        self.frame
     }
 
     /// The next frame begins.

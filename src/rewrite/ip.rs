@@ -6,7 +6,7 @@ use super::{Rules, SideTables, arp, checksums, group, icmp, lengths, mac, port};
 use crate::packet::bytes::{array, be32, put};
 use crate::packet::checksum::Change;
 use crate::packet::ip::{pseudo_addresses, quoted};
-use crate::packet::layers::{Ip, Network, protocol};
+use crate::packet::layers::{Fragment, Ip, Network, protocol};
 use crate::packet::tunnel::{Carried, carried};
 use crate::scenario::rewrite::{Checksums, Lengths, TunnelLayers};
 
@@ -122,7 +122,11 @@ fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hit
         Network::None | Network::Arp { .. } => return Change::NONE,
     };
     if rules.rewriter.checksums == Checksums::Fix && !spot.quoted {
-        return change.and(checksums::fix(network, spot.original_length, frame));
+        let change = change.and(checksums::fix(network, spot.original_length, frame));
+        if network.ip().is_some_and(|ip| matches!(ip.fragment, Fragment::First { .. })) {
+            return change.and(rules.rewriter.mend_fragment(spot.place, network, frame, hits));
+        }
+        return change;
     }
     change
 }

@@ -11,6 +11,7 @@ mod checksums;
 mod compile;
 mod conversation;
 mod file;
+mod fragments;
 mod framing;
 mod group;
 mod header;
@@ -34,6 +35,7 @@ use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
 pub use file::{Selected, Summary, rewrite_file};
+pub use fragments::{FragmentSums, Learner};
 pub use framing::{Framing, Unframed};
 pub use hits::{EntryHits, Hits, Left, Reshaped, Seen, unused_problems};
 pub use pass::{Pass, Rewritten};
@@ -64,6 +66,8 @@ pub struct Rewriter {
     header: Option<header::HeaderChange>,
     /// Whether an entry may make a group of a single address, whose MAC then follows.
     makes_groups: bool,
+    /// What makes the checksums of datagrams in fragments right, once that was learnt.
+    fragment_sums: std::sync::OnceLock<FragmentSums>,
     /// Whether only maps of outer headers change anything, so that common packets need no detours.
     only_maps: bool,
 }
@@ -157,6 +161,11 @@ impl Rewriter {
     /// Whether no frame is ever changed.
     pub fn is_identity(&self) -> bool {
         self.entries.is_empty() && self.checksums == Checksums::Preserve && self.lengths == Lengths::Preserve
+    }
+
+    /// Whether checksums are made right.
+    pub fn fixes_checksums(&self) -> bool {
+        self.checksums == Checksums::Fix
     }
 
     /// Whether entries that match nothing are allowed.

@@ -1,12 +1,12 @@
 //! A datagram that is being put together.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::class::{Carried, ClassKey};
 use super::flaw::Flaw;
-use super::fragments::Fragments;
-use crate::packet::checksum::Accumulator;
+use crate::packet::checksum::{Accumulator, Sum};
+use crate::packet::datagram_sum::DatagramSum;
+use crate::packet::fragments::Fragments;
 use crate::packet::layers::protocol as ip_protocol;
 use crate::plan::frame_ranges::FrameRanges;
 
@@ -24,40 +24,32 @@ pub(super) struct Open {
     pub(super) begun: Duration,
     /// The sum of the bytes that came.
     pub(super) sum: Accumulator,
-    /// Length and checksum of the UDP header.
-    pub(super) udp: Option<(u16, u16)>,
+    /// What the first fragment says of the checksum.
+    pub(super) datagram: Option<DatagramSum>,
 }
 
 impl Open {
-    /// What is wrong with the whole datagram: with fragments only the receiver of UDP sees that.
+    /// What is wrong with the whole datagram: with fragments only the receiver sees that.
     pub(super) fn flaw(&self, key: &ClassKey) -> Flaw {
-        let (Some((length, stored)), Carried::Ip { source, destination, .. }) = (self.udp, key.carried) else {
-            return key.flaw;
-        };
+        let Some(datagram) = &self.datagram else { return key.flaw };
         let whole = self.fragments.length();
-        if length < 8 && (source.is_ipv4() || length != 0) || u64::from(length) > whole {
+        if datagram.has_wrong_length(whole) {
             return Flaw::UdpLength;
         }
-        if stored == 0 {
-            return if source.is_ipv4() { key.flaw } else { Flaw::UdpSumAbsent };
-        }
-        // What stands behind a shorter UDP length is no part of the sum, and was not told apart.
-        if u64::from(length) != whole {
-            return key.flaw;
-        }
-        let address = |address: IpAddr, sum: Accumulator| match address {
-            IpAddr::V4(address) => sum.add(&address.octets()),
-            IpAddr::V6(address) => sum.add(&address.octets()),
+        let tcp = match key.carried {
+            Carried::Ip { protocol: ip_protocol::TCP, .. } => true,
+            Carried::Ip { protocol: ip_protocol::UDP, .. } => false,
+            // The kernel drops ICMP with a wrong sum, too; but it is the kernel's own.
+            _ => return key.flaw,
         };
-        let pseudo = address(destination, address(source, Accumulator::default()));
-        let pseudo = pseudo.add_word(u16::from(ip_protocol::UDP)).add_word(length);
-        let sum = self.sum.add_word(pseudo.fold()).fold();
-        if sum == 0xffff {
-            key.flaw
-        } else if stored == pseudo.fold() {
-            Flaw::UdpSumOffload
-        } else {
-            Flaw::UdpSum
+        let verified = datagram.verify(whole, self.sum);
+        match (verified.sum, tcp) {
+            (Sum::Bad, false) if datagram.is_absent() => Flaw::UdpSumAbsent,
+            (Sum::Bad, false) => Flaw::UdpSum,
+            (Sum::Bad, true) => Flaw::TcpSum,
+            (Sum::Offload, false) => Flaw::UdpSumOffload,
+            (Sum::Offload, true) => Flaw::TcpSumOffload,
+            (Sum::None | Sum::Good | Sum::Unverifiable, _) => key.flaw,
         }
     }
 }

@@ -7,7 +7,7 @@
 
 /// How a fragment stands to those that came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(crate) enum Came {
     /// None of its bytes was there.
     New,
     /// All of its bytes were there: the kernel drops it, and the datagram lives on.
@@ -18,7 +18,7 @@ pub(super) enum Came {
 
 /// The bytes that came.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fragments {
+pub(crate) struct Fragments {
     /// From and to, in rising order; none touches the next.
     runs: Vec<(u64, u64)>,
     /// The end of the fragment that reaches furthest.
@@ -29,7 +29,7 @@ pub(super) struct Fragments {
 
 impl Fragments {
     /// Takes a fragment in, unless it was there or overlaps.
-    pub(super) fn add(&mut self, offset: u64, bytes: u64, last: bool) -> Came {
+    pub(crate) fn add(&mut self, offset: u64, bytes: u64, last: bool) -> Came {
         // All but the last have a multiple of 8 bytes (RFC 791 §3.2); the kernel leaves the rest out.
         let end = if last { offset + bytes } else { (offset + bytes) & !7 };
         let contradicts = if last {
@@ -66,12 +66,12 @@ impl Fragments {
     }
 
     /// Whether all bytes are there.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.last_came && self.runs == [(0, self.length)]
     }
 
     /// The end of the fragment that reaches furthest.
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 }

@@ -1,0 +1,515 @@
+//! What a packet filter does with a packet: the rules of nftables walked as `nft -j list ruleset` shows them (libnftables-json(5)).
+//!
+//! What isn't known of a packet before the run (marks, rates, whether its connection is established) is tried in every way: where the ends
+//! differ, or a rule says something that is not known here, the end is open, with the reason. Start at [`Ruleset::read`].
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::packet::layers::protocol;
+use crate::plan::survey::{Carried, ClassKey, Flaw};
+
+/// The packet filter of a receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// There is none.
+    #[default]
+    None,
+    /// Its rules.
+    Rules(Ruleset),
+    /// There is one whose rules are not known, and why.
+    Unseen(String),
+}
+
+/// Where in the stack chains are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// The interface, before anything of the packet is looked at.
+    Ingress,
+    /// Before routing.
+    Prerouting,
+    /// Behind it, for packets to this host.
+    Input,
+}
+
+/// What the chains of a hook do with a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Walked {
+    /// It goes on, with this destination and port.
+    Passed(Option<(IpAddr, Option<u16>)>),
+    /// It is dropped, and by what.
+    Dropped(String),
+    /// It is not known, and why.
+    Open(String),
+}
+
+/// The chains and sets of nftables.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ruleset {
+    chains: Vec<Chain>,
+    sets: Vec<(Place, Value)>,
+}
+
+/// Family, table and name.
+type Place = (String, String, String);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Chain {
+    place: Place,
+    base: Option<Base>,
+    rules: Vec<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Base {
+    hook: String,
+    priority: i64,
+    drops: bool,
+    device: Option<String>,
+}
+
+impl Ruleset {
+    /// Reads what `nft -j list ruleset` printed; `None` for something else.
+    pub fn read(json: &str) -> Option<Self> {
+        let listed: Value = serde_json::from_str(json).ok()?;
+        let mut ruleset = Self::default();
+        for object in listed.get("nftables")?.as_array()? {
+            let (kind, content) = object.as_object()?.iter().next()?;
+            let text = |key: &str| content.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let place = |name: &str| (text("family"), text("table"), text(name));
+            match kind.as_str() {
+                "chain" => {
+                    let base = content.get("hook").map(|_| Base {
+                        hook: text("hook"),
+                        priority: content.get("prio").and_then(Value::as_i64).unwrap_or(0),
+                        drops: text("policy") == "drop",
+                        device: content.get("dev").and_then(Value::as_str).map(str::to_owned),
+                    });
+                    ruleset.chains.push(Chain { place: place("name"), base, rules: Vec::new() });
+                }
+                "set" | "map" => ruleset.sets.push((place("name"), content.clone())),
+                "rule" => {
+                    let of = place("chain");
+                    let rule = content.get("expr").cloned().unwrap_or_default();
+                    ruleset.chains.iter_mut().filter(|chain| chain.place == of).for_each(|chain| chain.rules.push(rule.clone()));
+                }
+                _ => {}
+            }
+        }
+        ruleset.chains.sort_by_key(|chain| chain.base.as_ref().map(|base| base.priority));
+        Some(ruleset)
+    }
+}
+
+impl Filter {
+    /// What the chains at a hook do with the packets of a class that comes in on `interface`, whose first address of each family is in `own`.
+    pub(super) fn walk(&self, at: At, key: &ClassKey, interface: &str, own: &[IpNet]) -> Walked {
+        let ruleset = match self {
+            Self::None => return Walked::Passed(None),
+            Self::Unseen(_) if at != At::Prerouting => return Walked::Passed(None),
+            Self::Unseen(why) => return Walked::Open(format!("the ruleset can't be predicted: {why}")),
+            Self::Rules(ruleset) => ruleset,
+        };
+        let mut ends = states(key).iter().map(|state| Walk { ruleset, interface, own, state, forks: 0 }.hook(at, key));
+        let Some(first) = ends.next() else { return Walked::Passed(None) };
+        if ends.all(|end| end == first) {
+            return first;
+        }
+        Walked::Open(
+            "the ruleset can't be predicted: it depends on whether the packet's connection is established (ct state)".to_owned(),
+        )
+    }
+}
+
+/// The states that the packet's connection may be in (nf_conntrack).
+fn states(key: &ClassKey) -> &'static [&'static str] {
+    let Carried::Ip { protocol, .. } = key.carried else { return &["untracked"] };
+    match key.flaw {
+        Flaw::UdpSum | Flaw::UdpSumOffload | Flaw::TcpSum | Flaw::TcpSumOffload | Flaw::UdpLength | Flaw::TcpLength => {
+            &["invalid"]
+        }
+        _ if protocol == protocol::UDP => &["new", "established"],
+        _ => &["new", "established", "invalid"],
+    }
+}
+
+/// Whether something holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holds {
+    Yes,
+    No,
+    /// It isn't known, and what is asked.
+    Unknown(String),
+}
+
+/// Where a chain leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Flow {
+    Accept,
+    Drop(String),
+    /// The chain ended without a verdict.
+    End,
+    Open(String),
+}
+
+/// What a packet is, as far as rules ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packet {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    port: Option<u16>,
+    translated: bool,
+}
+
+/// What is compared.
+enum Value1 {
+    Number(u64),
+    Address(IpAddr),
+    Text(String),
+    /// The packet has no such field: no rule that asks for it matches.
+    Absent,
+    Unknown(String),
+}
+
+/// One walk, in which the connection's state is known.
+struct Walk<'a> {
+    ruleset: &'a Ruleset,
+    interface: &'a str,
+    own: &'a [IpNet],
+    state: &'a str,
+    /// How often both ways were tried.
+    forks: u32,
+}
+
+/// So many rules of which isn't known whether they match are tried both ways.
+const MOST_FORKS: u32 = 64;
+/// So many chains jump into each other; the kernel takes 16.
+const DEEPEST: u32 = 16;
+
+impl Walk<'_> {
+    fn hook(mut self, at: At, key: &ClassKey) -> Walked {
+        let hook = match at {
+            At::Ingress => "ingress",
+            At::Prerouting => "prerouting",
+            At::Input => "input",
+        };
+        let ruleset = self.ruleset;
+        let packet = match key.carried {
+            Carried::Ip { source, destination, protocol, port } => {
+                Some(Packet { source, destination, protocol, port, translated: false })
+            }
+            Carried::Other { .. } => None,
+        };
+        let mut now = packet;
+        for chain in &ruleset.chains {
+            let Some(base) = chain.base.as_ref().filter(|base| base.hook == hook) else { continue };
+            let is_meant = match chain.place.0.as_str() {
+                "inet" | "netdev" => base.device.as_deref().is_none_or(|device| device == self.interface),
+                "ip" => packet.is_some_and(|packet| packet.source.is_ipv4()),
+                "ip6" => packet.is_some_and(|packet| packet.source.is_ipv6()),
+                _ => false,
+            };
+            if !is_meant || chain.rules.is_empty() && !base.drops {
+                continue;
+            }
+            let Some(packet) = &mut now else {
+                return Walked::Open(format!("the ruleset can't be predicted: chain {} is asked of frames without IP", chain.place.2));
+            };
+            match self.chain(&chain.rules, &chain.place, packet, 0) {
+                Flow::Accept => {}
+                Flow::End if !base.drops => {}
+                Flow::End => return Walked::Dropped(format!("the policy of chain {} {} is drop", chain.place.1, chain.place.2)),
+                Flow::Drop(why) => return Walked::Dropped(why),
+                Flow::Open(why) => return Walked::Open(format!("the ruleset can't be predicted: {why}")),
+            }
+        }
+        Walked::Passed(now.filter(|now| now.translated).map(|now| (now.destination, now.port)))
+    }
+
+    fn chain(&mut self, rules: &[Value], place: &Place, packet: &mut Packet, depth: u32) -> Flow {
+        let Some((rule, rest)) = rules.split_first() else { return Flow::End };
+        if depth > DEEPEST {
+            return Flow::Open("chains jump into each other too deeply".to_owned());
+        }
+        let statements = rule.as_array().map_or(&[][..], Vec::as_slice);
+        match self.rule(statements, place, packet, depth) {
+            Some(Flow::End) => Flow::End,
+            Some(Flow::Open(why)) if why.starts_with(FORK) => {
+                self.forks += 1;
+                if self.forks > MOST_FORKS {
+                    return Flow::Open("too many rules depend on what is not known before the run".to_owned());
+                }
+                let mut other = *packet;
+                let unmatched = self.chain(rest, place, &mut other, depth);
+                let mut matched = *packet;
+                let known: Vec<Value> = statements.iter().filter(|statement| self.is_known(statement, place, packet)).cloned().collect();
+                let mut with = vec![Value::Array(known)];
+                with.extend_from_slice(rest);
+                let matched_end = self.chain(&with, place, &mut matched, depth);
+                if (&unmatched, other) == (&matched_end, matched) {
+                    *packet = other;
+                    return unmatched;
+                }
+                Flow::Open(why.trim_start_matches(FORK).to_owned())
+            }
+            Some(flow) => flow,
+            None => self.chain(rest, place, packet, depth),
+        }
+    }
+
+    /// Whether a statement's outcome is known.
+    fn is_known(&self, statement: &Value, place: &Place, packet: &Packet) -> bool {
+        statement.as_object().and_then(|object| object.iter().next()).is_none_or(|(name, content)| match name.as_str() {
+            "match" => !matches!(self.holds(content, place, packet), Holds::Unknown(_)),
+            "limit" | "quota" | "ct count" => false,
+            _ => true,
+        })
+    }
+
+    /// What a rule says; `None` where the next one is asked.
+    fn rule(&mut self, statements: &[Value], place: &Place, packet: &mut Packet, depth: u32) -> Option<Flow> {
+        for statement in statements {
+            let Some((name, content)) = statement.as_object().and_then(|object| object.iter().next()) else { continue };
+            match name.as_str() {
+                "match" => match self.holds(content, place, packet) {
+                    Holds::Yes => {}
+                    Holds::No => return None,
+                    Holds::Unknown(what) => return Some(Flow::Open(format!("{FORK}{what} is not known before the run"))),
+                },
+                "limit" | "quota" | "ct count" => {
+                    return Some(Flow::Open(format!("{FORK}a rule depends on how many packets there were ({name})")));
+                }
+                "vmap" => match self.looked_up(content, place, packet) {
+                    Ok(Some(verdict)) => {
+                        let flow = self.rule(std::slice::from_ref(&verdict), place, packet, depth);
+                        if flow.is_some() {
+                            return flow;
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(why) => return Some(Flow::Open(why)),
+                },
+                "accept" => return Some(Flow::Accept),
+                "drop" | "reject" => return Some(Flow::Drop(format!("a rule of chain {} {} says {name}", place.1, place.2))),
+                "return" => return Some(Flow::End),
+                "continue" | "counter" | "log" | "set" | "flow" | "comment" => {}
+                "jump" | "goto" => {
+                    let to = content.get("target").and_then(Value::as_str).unwrap_or_default();
+                    let to = (place.0.clone(), place.1.clone(), to.to_owned());
+                    let ruleset = self.ruleset;
+                    let target = ruleset.chains.iter().find(|chain| chain.place == to);
+                    let Some(target) = target else { return Some(Flow::Open(format!("there is no chain {}", to.2))) };
+                    match self.chain(&target.rules, &to, packet, depth + 1) {
+                        Flow::End if name == "goto" => return Some(Flow::End),
+                        Flow::End => {}
+                        flow => return Some(flow),
+                    }
+                }
+                // Marks are not known where a rule asks for them.
+                "mangle" if content.pointer("/key/meta").is_some() || content.pointer("/key/ct").is_some() => {}
+                "redirect" | "dnat" if self.state == "invalid" => return Some(Flow::Accept),
+                "redirect" | "dnat" => {
+                    return Some(match self.translate(name, content, packet) {
+                        Some(()) => Flow::Accept,
+                        None => Flow::Open(format!("where {name} sends the packet is not one address and port")),
+                    });
+                }
+                other => return Some(Flow::Open(format!("a rule has `{other}`, which is not walked"))),
+            }
+        }
+        None
+    }
+
+    /// The packet gets another destination.
+    fn translate(&self, name: &str, content: &Value, packet: &mut Packet) -> Option<()> {
+        let to: IpAddr = match content.get("addr") {
+            Some(address) => address.as_str()?.parse().ok()?,
+            None if name == "dnat" => packet.destination,
+            None => {
+                let own = self.own.iter().map(IpNet::addr).find(|own| own.is_ipv4() == packet.destination.is_ipv4());
+                own.unwrap_or(packet.destination)
+            }
+        };
+        if to.is_ipv4() != packet.destination.is_ipv4() {
+            return None;
+        }
+        let port = match content.get("port") {
+            Some(port) => Some(u16::try_from(port.as_u64()?).ok()?),
+            None => packet.port,
+        };
+        (packet.destination, packet.port, packet.translated) = (to, port, true);
+        Some(())
+    }
+
+    /// Whether a match holds.
+    fn holds(&self, content: &Value, place: &Place, packet: &Packet) -> Holds {
+        let operator = content.get("op").and_then(Value::as_str).unwrap_or("==");
+        let (Some(left), Some(right)) = (content.get("left"), content.get("right")) else {
+            return Holds::Unknown("a match".to_owned());
+        };
+        if left.pointer("/ct/key").and_then(Value::as_str) == Some("state") {
+            let states = match right {
+                Value::Array(states) => states.clone(),
+                Value::Object(set) => set.get("set").and_then(Value::as_array).cloned().unwrap_or_default(),
+                state => vec![state.clone()],
+            };
+            let is_in = states.iter().any(|state| state.as_str() == Some(self.state));
+            return if is_in == (operator != "!=") { Holds::Yes } else { Holds::No };
+        }
+        let value = match self.value(left, packet) {
+            Value1::Absent => return Holds::No,
+            Value1::Unknown(what) => return Holds::Unknown(what),
+            value => value,
+        };
+        match operator {
+            "==" | "in" | "!=" => match self.is_in(&value, right, place) {
+                Some(is_in) if is_in == (operator != "!=") => Holds::Yes,
+                Some(_) => Holds::No,
+                None => Holds::Unknown(format!("what {right} means")),
+            },
+            _ => match (&value, right.as_u64()) {
+                (Value1::Number(number), Some(limit)) => {
+                    let holds = match operator {
+                        "<" => *number < limit,
+                        ">" => *number > limit,
+                        "<=" => *number <= limit,
+                        _ => *number >= limit,
+                    };
+                    if holds { Holds::Yes } else { Holds::No }
+                }
+                _ => Holds::Unknown(format!("`{operator}` of it")),
+            },
+        }
+    }
+
+    /// What a rule asks of a packet.
+    fn value(&self, left: &Value, packet: &Packet) -> Value1 {
+        let four = packet.source.is_ipv4();
+        let text = |pointer: &str| left.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let unknown = || Value1::Unknown(left.to_string().replace('"', ""));
+        if left.get("meta").is_some() {
+            return match text("/meta/key") {
+                "iifname" | "iif" => Value1::Text(self.interface.to_owned()),
+                "l4proto" => Value1::Number(packet.protocol.into()),
+                "nfproto" => Value1::Text(if four { "ipv4" } else { "ipv6" }.to_owned()),
+                "protocol" => Value1::Text(if four { "ip" } else { "ip6" }.to_owned()),
+                _ => unknown(),
+            };
+        }
+        let number = |port: Option<u16>| port.map_or_else(unknown, |port| Value1::Number(port.into()));
+        match (text("/payload/protocol"), text("/payload/field")) {
+            ("ip", _) if !four => Value1::Absent,
+            ("ip6", _) if four => Value1::Absent,
+            ("ip" | "ip6", "saddr") => Value1::Address(packet.source),
+            ("ip" | "ip6", "daddr") => Value1::Address(packet.destination),
+            ("ip", "protocol") => Value1::Number(packet.protocol.into()),
+            ("udp", _) if packet.protocol != protocol::UDP => Value1::Absent,
+            ("tcp", _) if packet.protocol != protocol::TCP => Value1::Absent,
+            ("udp" | "tcp" | "th", "dport") => number(packet.port),
+            (transport, _) if by_name(transport).is_some_and(|number| number != packet.protocol) => Value1::Absent,
+            _ => unknown(),
+        }
+    }
+
+    /// Whether a value is what a rule names; `None` where that isn't known.
+    fn is_in(&self, value: &Value1, right: &Value, place: &Place) -> Option<bool> {
+        let number = |right: &Value| right.as_u64().or_else(|| right.as_str().and_then(by_name).map(u64::from));
+        match (value, right) {
+            (_, Value::String(name)) if name.starts_with('@') => {
+                let of = (place.0.clone(), place.1.clone(), name.trim_start_matches('@').to_owned());
+                let (_, set) = self.ruleset.sets.iter().find(|(place, _)| *place == of)?;
+                // What rules or programs add to a set is not known.
+                let flags = set.get("flags").map(Value::to_string).unwrap_or_default();
+                if flags.contains("dynamic") || flags.contains("timeout") {
+                    return None;
+                }
+                self.is_in(value, &Value::Array(set.get("elem").and_then(Value::as_array).cloned().unwrap_or_default()), place)
+            }
+            (_, Value::Array(elements)) => {
+                let found: Vec<Option<bool>> = elements.iter().map(|element| self.is_in(value, element, place)).collect();
+                if found.contains(&Some(true)) { Some(true) } else { found.iter().all(Option::is_some).then_some(false) }
+            }
+            (_, Value::Object(object)) => {
+                let (kind, content) = object.iter().next()?;
+                match kind.as_str() {
+                    "set" => self.is_in(value, content, place),
+                    "elem" => self.is_in(value, content.get("val")?, place),
+                    "range" => {
+                        let [from, to] = content.as_array()?.as_slice() else { return None };
+                        match value {
+                            Value1::Number(value) => Some((number(from)?..=number(to)?).contains(value)),
+                            Value1::Address(value) => {
+                                let [from, to] = [from, to].map(|end| end.as_str().and_then(|end| end.parse::<IpAddr>().ok()));
+                                Some((from?..=to?).contains(value))
+                            }
+                            _ => None,
+                        }
+                    }
+                    "prefix" => {
+                        let Value1::Address(value) = value else { return None };
+                        let length = u8::try_from(content.get("len")?.as_u64()?).ok()?;
+                        let prefix = IpNet::new(content.get("addr")?.as_str()?.parse().ok()?, length).ok()?;
+                        Some(prefix.contains(value))
+                    }
+                    _ => None,
+                }
+            }
+            (Value1::Number(value), right) => Some(*value == number(right)?),
+            (Value1::Address(value), Value::String(right)) => Some(*value == right.parse::<IpAddr>().ok()?),
+            (Value1::Text(value), Value::String(right)) => Some(match right.strip_suffix('*') {
+                Some(beginning) => value.starts_with(beginning),
+                None => value == right,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The verdict that a map has for a packet; `None` where it has none.
+    fn looked_up(&self, content: &Value, place: &Place, packet: &Packet) -> Result<Option<Value>, String> {
+        let unknown = || "a rule has a map of verdicts that is not walked".to_owned();
+        let (key, data) = content.get("key").zip(content.get("data")).ok_or_else(unknown)?;
+        let named = data.as_str().map(|name| name.trim_start_matches('@').to_owned());
+        let pairs = match named {
+            Some(name) => {
+                let of = (place.0.clone(), place.1.clone(), name);
+                let found = self.ruleset.sets.iter().find(|(place, _)| *place == of);
+                found.and_then(|(_, map)| map.get("elem")).and_then(Value::as_array)
+            }
+            None => data.get("set").and_then(Value::as_array),
+        };
+        for pair in pairs.ok_or_else(unknown)? {
+            let [element, verdict] = pair.as_array().map(Vec::as_slice).ok_or_else(unknown)? else { return Err(unknown()) };
+            let question = serde_json::json!({ "op": "==", "left": key, "right": element });
+            match self.holds(&question, place, packet) {
+                Holds::Yes => return Ok(Some(verdict.clone())),
+                Holds::No => {}
+                Holds::Unknown(what) => return Err(format!("{what} is not known before the run")),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Begins the reason of a match that is not known, so that both ways are tried.
+const FORK: &str = "\u{0}";
+
+/// An IP protocol by the name that nft prints.
+fn by_name(name: &str) -> Option<u8> {
+    Some(match name {
+        "icmp" => protocol::ICMP,
+        "igmp" => protocol::IGMP,
+        "tcp" => protocol::TCP,
+        "udp" => protocol::UDP,
+        "dccp" => protocol::DCCP,
+        "gre" => protocol::GRE,
+        "esp" => protocol::ESP,
+        "ah" => protocol::AH,
+        "icmpv6" | "ipv6-icmp" => protocol::ICMPV6,
+        "sctp" => protocol::SCTP,
+        "udplite" => protocol::UDPLITE,
+        _ => return None,
+    })
+}
