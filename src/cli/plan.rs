@@ -13,7 +13,7 @@ use crate::diagnostic::{Problem, Result, Severity};
 use crate::execute::{self, machine};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
-use crate::plan::fate::{End, Site};
+use crate::plan::fate::{End, Filter, Site};
 use crate::plan::{Plan, survey};
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
@@ -70,16 +70,21 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     };
     let target = execute::target_facts(&scenario, &named)?;
     let Some(interface) = &arguments.interface else {
-        let mut plan = crate::plan::plan(&scenario, target.as_ref())?;
+        let filter = execute::listed_ruleset(&scenario);
+        let mut plan = crate::plan::plan(&scenario, target.as_ref(), filter.clone())?;
         plan.notes.extend(execute::foreign_macs(&scenario, &plan)?);
-        let filtered = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
-        let filter =
-            filtered.then(|| "not looked at: what the ruleset drops (NETFILTER_DROP); only a run shows it".to_owned());
+        let filter = match filter {
+            Filter::None => None,
+            Filter::Rules(_) => {
+                Some("the ruleset was loaded into a namespace of its own, and its rules are walked".to_owned())
+            }
+            Filter::Unseen(why) => Some(format!("the ruleset can't be predicted: {why}")),
+        };
         return Ok(Planned { scenario, plan, filter });
     };
     let here = machine::machine_site(interface)?;
     let mtu = here.machine.interface.mtu_bytes;
-    let mut plan = crate::plan::plan_at(&scenario, target.as_ref(), Some(here.site))?;
+    let mut plan = crate::plan::plan_at(&scenario, target.as_ref(), here.site)?;
     plan.notes.extend(here.notes);
     if plan.survey.longest > mtu {
         plan.notes.push(

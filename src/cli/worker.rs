@@ -70,7 +70,7 @@ fn text(job: &str) -> Result<ScenarioText> {
 fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
     let target = execute::target_facts(scenario, &arguments.allow_interface)?;
-    let mut plan = plan::plan(scenario, target.as_ref())?;
+    let mut plan = plan::plan(scenario, target.as_ref(), execute::listed_ruleset(scenario))?;
     plan.notes.extend(execute::foreign_macs(scenario, &plan)?);
     tell(Event::Planned {
         frames: plan.frames(),

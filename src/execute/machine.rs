@@ -4,10 +4,11 @@
 pub mod questions;
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::lab::sysctl;
-use crate::plan::fate::{Forwarding, Route, RouteKind, RouteTable, Site, Socket};
+use crate::lab::{ruleset, sysctl};
+use crate::plan::fate::{Filter, Forwarding, Route, RouteKind, RouteTable, Ruleset, Site, Socket};
 use crate::scenario::require::Transport;
 use crate::wire::firewall::{self, Firewall};
 use crate::wire::machine::{Machine, MachineRoute, RouteType};
@@ -40,6 +41,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
                 .fix("name one that `ip -br link` lists with a MAC address"),
         ));
     };
+    let firewall = firewall::look();
     let four = |name: &str| effective("ipv4", interface, name);
     let site = Site {
         interface: interface.to_owned(),
@@ -64,9 +66,26 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
         ipv6_disabled: number(&format!("net.ipv6.conf.{}.disable_ipv6", dotless(interface))).unwrap_or(1) != 0,
         sockets: machine.udp.iter().map(|socket| seen(socket, &machine.names)).collect(),
         listens: Vec::new(),
+        filter: filter(&firewall),
         joined: Some(machine.groups.clone()),
     };
-    Ok(MachineSite { notes: notes(&machine), firewall: firewall::look(), site, machine })
+    Ok(MachineSite { notes: notes(&machine), firewall, site, machine })
+}
+
+/// The rules of this machine, where there are some and they can be seen.
+fn filter(firewall: &Firewall) -> Filter {
+    match firewall {
+        // That it can't be seen is said beside the prediction.
+        Firewall::None | Firewall::Unseen(_) => Filter::None,
+        Firewall::Chains(chains) if chains.iter().any(|chain| chain.contains("(legacy")) => {
+            Filter::Unseen("rules of the old iptables are there".to_owned())
+        }
+        Firewall::Chains(_) => match ruleset::list("", Path::new(""), "") {
+            Ok(json) => Ruleset::read(&json)
+                .map_or_else(|| Filter::Unseen("`nft` lists it in a form that is not known".to_owned()), Filter::Rules),
+            Err(why) => Filter::Unseen(why),
+        },
+    }
 }
 
 /// sysctl(8): a dot inside a name is written as a slash.

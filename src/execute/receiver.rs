@@ -1,5 +1,6 @@
 //! Who receives: the application under test, or the built-in receiver.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -169,14 +170,14 @@ fn built_in(plan: &Plan, site: &Site) -> Result<Kind> {
     if !site.observed || plan.survey.udp_ports.is_empty() {
         return Ok(Kind::Nobody);
     }
-    let listens =
-        |port: u16| plan.listens().iter().any(|listener| listener.transport == Transport::Udp && listener.port == port);
-    let ports: Vec<(u16, Family)> = plan
-        .survey
-        .udp_ports
-        .iter()
-        .filter(|(port, _)| listens(*port))
-        .map(|(port, six)| (*port, if *six { Family::V6 } else { Family::V4 }))
+    let captured = &plan.survey.udp_ports;
+    let families: BTreeSet<bool> = captured.iter().map(|(_, six)| *six).collect();
+    let listens = plan.listens().iter().filter(|listener| listener.transport == Transport::Udp);
+    let ports: Vec<(u16, Family)> = listens
+        .flat_map(|listener| families.iter().map(|six| (listener.port, *six)))
+        // A rule may send datagrams to a port that the capture has none for.
+        .filter(|pair| captured.contains(pair) || !captured.iter().any(|(port, _)| *port == pair.0))
+        .map(|(port, six)| (port, if six { Family::V6 } else { Family::V4 }))
         .collect();
     let groups: Vec<_> = plan.survey.groups.iter().copied().collect();
     let receiver = site.receiver.run(|| BuiltIn::bind(&ports, &groups, &site.receiver_interface))??;

@@ -15,6 +15,7 @@ use crate::lab::network::{Lab, LabPlan, LabRoutes};
 use crate::lab::polling;
 use crate::lab::ruleset;
 use crate::packet::layers::protocol;
+use crate::plan::fate::{self, Filter};
 use crate::plan::survey::Carried;
 use crate::plan::{LAB_RECEIVER, LAB_SENDER, Plan, TargetFacts, lab_sender_mac};
 use crate::scenario::Scenario;
@@ -199,19 +200,7 @@ impl Site {
 
     /// Loads the receiver's ruleset.
     fn load(&self, ruleset: &At<Ruleset>) -> Result<()> {
-        let (text, name) = match &ruleset.value {
-            Ruleset::Text(text) => (text.clone(), "ruleset".to_owned()),
-            Ruleset::File(path) => {
-                let fix = "write the path relative to the scenario's folder; the file is text, as `nft -f` reads it";
-                let source = read_source(path).map_err(|mut failure| {
-                    for problem in &mut failure.problems {
-                        problem.fix.get_or_insert(fix.to_owned());
-                    }
-                    failure
-                })?;
-                (source.text.clone(), path.display().to_string())
-            }
-        };
+        let (text, name) = ruleset_text(&ruleset.value)?;
         let text = fill_receiver(&text, &self.receiver_interface);
         ruleset::load(&self.receiver, &text, &name, &self.scenario_folder)
     }
@@ -310,5 +299,39 @@ impl Site {
             scenario: &self.scenario_folder,
         };
         fill(text, &places)
+    }
+}
+
+/// The text of a ruleset, and its name.
+fn ruleset_text(ruleset: &Ruleset) -> Result<(String, String)> {
+    Ok(match ruleset {
+        Ruleset::Text(text) => (text.clone(), "ruleset".to_owned()),
+        Ruleset::File(path) => {
+            let fix = "write the path relative to the scenario's folder; the file is text, as `nft -f` reads it";
+            let source = read_source(path).map_err(|mut failure| {
+                for problem in &mut failure.problems {
+                    problem.fix.get_or_insert(fix.to_owned());
+                }
+                failure
+            })?;
+            (source.text.clone(), path.display().to_string())
+        }
+    })
+}
+
+/// The rules that the receiver of a scenario's lab will have, as the kernel shows them: they are loaded into a namespace of their own.
+pub fn listed_ruleset(scenario: &Scenario) -> Filter {
+    let SiteWords::Lab(lab) = &scenario.site else { return Filter::None };
+    let Some(ruleset) = &lab.ruleset else { return Filter::None };
+    let Ok((text, _)) = ruleset_text(&ruleset.value) else {
+        return Filter::Unseen("the file can't be read".to_owned());
+    };
+    let folder = scenario.source.path.parent().unwrap_or(std::path::Path::new("."));
+    match ruleset::list(&fill_receiver(&text, LAB_RECEIVER), folder, LAB_RECEIVER) {
+        Ok(json) => match fate::Ruleset::read(&json) {
+            Some(rules) => Filter::Rules(rules),
+            None => Filter::Unseen("`nft` lists it in a form that is not known".to_owned()),
+        },
+        Err(why) => Filter::Unseen(why),
     }
 }

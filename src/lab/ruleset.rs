@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use nix::libc;
+use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 
 use super::facts::capability;
@@ -64,6 +65,45 @@ fn refused(said: &str, status: ExitStatus, name: &str) -> Failure {
             .why(why)
             .fix("mend the line that it names; nft(8) describes the language"),
     )
+}
+
+/// What the kernel makes of a ruleset, as `nft -j list ruleset` prints it: loaded into a network namespace that ends with that, and that has an
+/// interface of this name. With an empty ruleset and `interface` empty: the rules of this namespace.
+///
+/// # Errors
+/// Why that can't be had, in words.
+pub fn list(ruleset: &str, folder: &Path, interface: &str) -> std::result::Result<String, String> {
+    const SCRIPT: &str = "if [ -n \"$2\" ]; then
+        ip link add \"$2\" type dummy 2>/dev/null || ip link add \"$2\" type veth 2>/dev/null
+        \"$1\" -f - || exit
+    fi
+    exec \"$1\" -j list ruleset";
+    let nft = program::find("nft").ok_or("there is no program `nft`")?;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", SCRIPT, "sh"]).arg(nft).arg(interface).current_dir(if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    });
+    command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if !interface.is_empty() {
+        // SAFETY: as in `load`; unshare(2) takes a number only.
+        unsafe { command.pre_exec(alone) };
+    }
+    let output = command.spawn().and_then(|child| feed(child, ruleset));
+    let output = output.map_err(|error| format!("no namespace for it can be made: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`nft` says: {}", said.lines().next().unwrap_or("nothing").trim_start_matches("/dev/stdin:")))
+}
+
+/// Between fork and exec: a network namespace of its own, and an ordinary user's own user namespace around it.
+fn alone() -> io::Result<()> {
+    let user = if nix::unistd::geteuid().is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
+    nix::sched::unshare(user | CloneFlags::CLONE_NEWNET)?;
+    keep_net_admin()
 }
 
 /// Gives the program its standard input, and waits for its end.

@@ -234,6 +234,7 @@ fn shared(plan: &Plan, counter: &str, moved: u64) -> (BTreeMap<(Cause, Stage), u
         let is_share = match (fate.end, fate.key.flaw) {
             // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
             (End::Lost(Cause::UnicastInL2Multicast), _) => is_ipv6(fate) && counter == "Ip6InHdrErrors",
+            (End::Lost(Cause::UnhandledProto), Flaw::Version) => counter == "Ip6InHdrErrors",
             (End::Lost(cause), Flaw::Refused(fault)) => {
                 let rule = fault.rule();
                 let own = (Cause::IpInhdr, Stage::Accepted);

@@ -8,7 +8,7 @@ use crate::cause::{Cause, CauseName};
 use crate::evidence::Evidence;
 use crate::figures::count;
 use crate::outcome::{Amount, Layer, Loss, Stage};
-use crate::plan::fate::{End, Fate, Hears, hears, why_no_socket};
+use crate::plan::fate::{End, Fate, Hears, goes_to, hears, why_no_socket};
 use crate::plan::survey::Carried;
 use crate::plan::{FrameRanges, Plan};
 
@@ -96,7 +96,8 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
         Carried::Ip { port: Some(port), .. } if fate.datagrams > 0 => Some(port),
         _ => None,
     });
-    if let Some(port) = port {
+    // The prediction's words have the rule already.
+    if let Some(port) = port.filter(|_| loss.fix == Cause::NetfilterDrop.row().fix) {
         let _infallible = write!(loss.fix, ": `udp dport {port} accept`");
     }
 }
@@ -105,7 +106,8 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
 pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     let site = plan.site.as_ref()?;
     plan.fates.iter().find_map(|fate| {
-        let Carried::Ip { source, destination, port: Some(port), .. } = fate.key.carried else { return None };
+        let carried = goes_to(&fate.key, site);
+        let Carried::Ip { source, destination, port: Some(port), .. } = carried else { return None };
         let is_it = fate.datagrams > 0 && matches!(fate.end, End::Delivered | End::Open | End::Lost(Cause::NoSocket));
         // Of a source port only a connected socket asks.
         let from = Some((source, 0));

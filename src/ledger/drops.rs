@@ -67,6 +67,8 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
         // PIM with nobody who routes groups.
         "NOT_SPECIFIED" if function.starts_with("pim") => return Meaning::Kernel(Stage::Delivered),
+        // A frame that is too short for an IPv6 header.
+        "NOT_SPECIFIED" if function.starts_with("ip6_rcv_core") => lost(Cause::IpInhdr),
         "NOT_SPECIFIED" if REFUSING_HEADERS.iter().any(|name| function.starts_with(name)) => {
             let stage = if function.contains("hopopts") { Stage::Accepted } else { Stage::Delivered };
             Meaning::Lost(stage, CauseName::Known(Cause::Ipv6BadExthdr))
@@ -106,7 +108,7 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
             }
         }
         "PKT_TOO_SMALL" => {
-            let in_udp = function.contains("udp") || function.starts_with("tcp_");
+            let in_udp = ["udp", "tcp_", "icmp"].iter().any(|name| function.contains(name));
             let only_udp = function.is_empty()
                 && predicts(Cause::PktTooSmall, Stage::Delivered)
                 && !predicts(Cause::PktTooSmall, Stage::Accepted);
@@ -125,18 +127,11 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
     };
     let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
+    let is_control = matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::IGMP);
     let is_told = matches!(
         name.as_str(),
-        "TCP_CSUM"
-            | "PKT_TOO_SMALL"
-            | "UNHANDLED_PROTO"
-            | "IP_INHDR"
-            | "IPV6_BAD_EXTHDR"
-            | "IP_NOPROTO"
-            | "FRAG_REASM_TIMEOUT"
-            | "DUP_FRAG"
-            | "FRAG_TOO_FAR"
-    );
+        "TCP_CSUM" | "UNHANDLED_PROTO" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR"
+    ) || !is_control && matches!(name.as_str(), "PKT_TOO_SMALL" | "IP_INHDR" | "IPV6_BAD_EXTHDR");
     let own =
         matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE);
     // What the kernel refuses of its own protocols (a segment without a connection) it has dealt with.

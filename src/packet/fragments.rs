@@ -125,7 +125,7 @@ mod tests {
             for (offset, bytes) in parts {
                 fragments.add(offset * 8, bytes * 8, false);
             }
-            prop_assert!(fragments.runs.windows(2).all(|pair| pair[0].1 < pair[1].0));
+            prop_assert!(fragments.runs.is_sorted_by(|before, after| before.1 < after.0));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `site` is what is known of the receiver, `stack` and `routing` decide, `sockets` tells why nobody hears, `words` and `remedy` say it.
 //! Start at [`fates`].
 
+mod filter;
 mod refused;
 mod remedy;
 mod routing;
@@ -12,11 +13,12 @@ mod sockets;
 mod stack;
 mod words;
 
+pub use filter::{Filter, Ruleset};
 pub use site::{Forwarding, Route, RouteKind, RouteTable, Site, Socket};
 pub use sockets::{Hears, hears, why_no_socket};
 
 use super::frame_ranges::FrameRanges;
-use super::survey::{Class, ClassKey};
+use super::survey::{Carried, Class, ClassKey};
 use crate::cause::Cause;
 use crate::outcome::Stage;
 
@@ -68,17 +70,31 @@ pub fn fates(classes: Vec<Class>, site: &Site) -> Vec<Fate> {
 /// The fate of a class.
 pub fn fate(class: Class, site: &Site) -> Fate {
     let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
-    let (end, stage) = end_and_stage(&key, site);
+    let (mut end, mut stage) = end_and_stage(&key, site);
+    if most_frames > 1 && !matches!(end, End::Lost(_)) && site.filter.sees_fragments(key.is_ipv6()) {
+        (end, stage) = (End::Open, Stage::Consumed);
+    }
+    let told = ClassKey { carried: goes_to(&key, site), ..key };
     let (why, fix) = match end {
         End::Delivered => (String::new(), String::new()),
+        End::Open if most_frames > 1 && site.filter.sees_fragments(key.is_ipv6()) => (
+            "the ruleset can't be predicted: its chains see the fragments of a datagram one by one".to_owned(),
+            String::new(),
+        ),
         End::Open => (words::open(&key, site), String::new()),
         End::Kernel => {
             let row = Cause::Kernel.row();
             (row.why.to_owned(), row.fix.to_owned())
         }
-        End::Lost(cause) => (words::why(cause, &key, site), remedy::fix(cause, &key, site)),
+        End::Lost(cause @ Cause::NetfilterDrop) => (words::why(cause, &key, site), remedy::fix(cause, &key, site)),
+        End::Lost(cause) => (words::why(cause, &told, site), remedy::fix(cause, &told, site)),
     };
     Fate { key, frames, datagrams, packets, fewest_frames, most_frames, merged, end, stage, why, fix }
+}
+
+/// What the packets of a class are behind the rules that translate addresses and ports.
+pub fn goes_to(key: &ClassKey, site: &Site) -> Carried {
+    stack::translated(key, site).map_or(key.carried, |translated| translated.carried)
 }
 
 /// What becomes of the frames of a class, and the stage that they don't come to.

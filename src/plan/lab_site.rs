@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::fate::{Forwarding, Route, RouteTable, Site, Socket};
+use super::fate::{Filter, Forwarding, Route, RouteTable, Site, Socket};
 use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
 use crate::diagnostic::Problem;
@@ -77,6 +77,7 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
         ipv6_disabled,
         sockets: listens.iter().copied().map(Socket::from).collect(),
         listens,
+        filter: Filter::None,
         joined,
     }
 }

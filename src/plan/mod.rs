@@ -33,7 +33,7 @@ use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
 use crate::scenario::site::{LabMac, LabWords, SiteWords};
-use fate::{End, Fate, Site};
+use fate::{End, Fate, Filter, Site};
 use survey::{Class, Reassembly, Survey};
 
 /// The lab's sender: its interface's name.
@@ -99,15 +99,21 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see `refuse`.
-pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<Plan> {
-    plan_at(scenario, target, None)
+///
+/// `filter`: the packet filter of the lab's receiver.
+pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>, filter: Filter) -> Result<Plan> {
+    planned(scenario, target, None, filter)
 }
 
-/// Plans a scenario as if its frames came to `receiver`, where one is given: it stands for what the scenario calls the receiver.
+/// Plans a scenario as if its frames came to `receiver`: it stands for what the scenario calls the receiver.
 ///
 /// # Errors
 /// As [`plan`].
-pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Site>) -> Result<Plan> {
+pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Site) -> Result<Plan> {
+    planned(scenario, target, Some(receiver), Filter::None)
+}
+
+fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Site>, filter: Filter) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
     let mut roles = roles(scenario, target);
     if let (Some(site), SiteWords::Lab(_)) = (&receiver, &scenario.site) {
@@ -150,7 +156,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Opti
     let mut notes = Vec::new();
     let site = match (&scenario.site, receiver) {
         (_, Some(receiver)) => Some(receiver),
-        (SiteWords::Lab(lab), None) => Some(lab_site::site(scenario, lab, &survey, &mut notes)),
+        (SiteWords::Lab(lab), None) => Some(Site { filter, ..lab_site::site(scenario, lab, &survey, &mut notes) }),
         (SiteWords::Target { .. }, None) => None,
     };
     let lab_reassembly = survey.reassembly().needed();
@@ -228,6 +234,21 @@ fn remedy_beyond(cause: Cause, rewriter: &Rewriter) -> Option<&'static str> {
         "leave these frames out (`[capture] frames` or `filter`): `checksums = \"fix\"` is there, and can't know what is right, since the \
          packet is cut, or not all fragments of its datagram are in the capture",
     )
+}
+
+/// Surveys the frames, and once more where what their fragments need was not learnt yet.
+fn survey_with_fragments(
+    scenario: &Scenario,
+    rewriter: &Rewriter,
+    medium: &Medium,
+    passes: &Passes,
+) -> Result<Surveyed> {
+    let surveyed = survey_frames(scenario, rewriter, medium, passes)?;
+    if !rewriter.asks_for_fragments(&surveyed.hits) {
+        return Ok(surveyed);
+    }
+    learn_fragments(scenario, rewriter, medium)?;
+    survey_frames(scenario, rewriter, medium, passes)
 }
 
 /// The checksum of a datagram in fragments stands in the first and is known with the last: a pass of its own learns it.
@@ -397,11 +418,7 @@ fn survey(
     loop {
         let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
         let medium = medium_of(scenario, target, &roles);
-        let mut surveyed = survey_frames(scenario, &rewriter, &medium, passes)?;
-        if rewriter.asks_for_fragments(&surveyed.hits) {
-            learn_fragments(scenario, &rewriter, &medium)?;
-            surveyed = survey_frames(scenario, &rewriter, &medium, passes)?;
-        }
+        let surveyed = survey_with_fragments(scenario, &rewriter, &medium, passes)?;
         match settled(scenario, &roles, &surveyed.survey).filter(|_| passes.site.is_none()) {
             Some(settled) => roles = settled,
             None => return Ok((rewriter, medium, surveyed)),

@@ -178,7 +178,14 @@ impl Survey {
     fn add_other(&mut self, frame: &Prepared<'_>, mac: MacAddr, seen: Received) {
         let Received { tags, in_vlan, ethertype } = seen;
         let broken = matches!(ethertype, Some(0x0800 | 0x86dd));
-        let flaw = if broken { Flaw::Header } else { Flaw::None };
+        // What follows the Ethernet header and the tags that the kernel takes off is long enough for an IPv6 header, and has another version.
+        let packet = frame.bytes.get(frame.bytes.len().saturating_sub(frame.layers.packet_length(frame.bytes.len()))..);
+        let another = packet.is_some_and(|packet| packet.len() >= 40 && packet[0] >> 4 != 6);
+        let flaw = match ethertype {
+            Some(0x86dd) if another => Flaw::Version,
+            _ if broken => Flaw::Header,
+            _ => Flaw::None,
+        };
         let key = ClassKey { mac, tags, in_vlan, carried: Carried::Other { ethertype }, spent: false, flaw };
         self.put(key, frame.number, Counted { datagrams: 0, packets: u64::from(broken) });
     }

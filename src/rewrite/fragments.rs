@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
+use super::Rewriter;
 use super::hits::{Hits, Left};
 use super::ip::Place;
-use super::Rewriter;
 use crate::capture::Frame;
 use crate::packet::bytes::{be16, put};
 use crate::packet::checksum::{Accumulator, Change, Field, Sum};
@@ -116,7 +116,9 @@ impl Learner {
     /// What was learnt. Datagrams that are not whole stay so.
     pub fn finish(mut self) -> FragmentSums {
         let unfinished: Vec<Datagram> = self.open.keys().copied().collect();
-        unfinished.into_iter().for_each(|datagram| self.give_up(datagram));
+        for datagram in unfinished {
+            self.give_up(datagram);
+        }
         FragmentSums { wrong: self.wrong, forgotten_from: self.forgotten_from.unwrap_or(u64::MAX) }
     }
 
@@ -172,6 +174,7 @@ impl Rewriter {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::packet::layers::LinkType;

@@ -104,7 +104,9 @@ impl Left {
             Self::DeepTunnel => "more than 8 tunnels inside each other",
             Self::Length => "a length above 65,535, which its header can't say",
             Self::GroupMac => "the destination MAC of a group whose address became one host's",
-            Self::FragmentSum => "a datagram whose fragments are not all there, so that its checksum can't be made right",
+            Self::FragmentSum => {
+                "a datagram whose fragments are not all there, so that its checksum can't be made right"
+            }
             Self::Conversation => "more conversations than can be told apart: the sender counts as the client",
         }
     }

@@ -237,6 +237,7 @@ fn delivery(
             finding(what, State::Good, format!("it is delivered: {back}{}", heard()), None)
         }
         End::Lost(cause) => finding(what, State::Bad, format!("{}: {}", cause.name(), fate.why), Some(fate.fix)),
+        End::Open if !fate.why.is_empty() => finding(what, State::Unknown, fate.why, None),
         End::Kernel | End::Open => finding(what, State::Unknown, "it is not known before", None),
     }
 }

@@ -93,7 +93,11 @@ impl Ruleset {
                 "rule" => {
                     let of = place("chain");
                     let rule = content.get("expr").cloned().unwrap_or_default();
-                    ruleset.chains.iter_mut().filter(|chain| chain.place == of).for_each(|chain| chain.rules.push(rule.clone()));
+                    ruleset
+                        .chains
+                        .iter_mut()
+                        .filter(|chain| chain.place == of)
+                        .for_each(|chain| chain.rules.push(rule.clone()));
                 }
                 _ => {}
             }
@@ -103,7 +107,28 @@ impl Ruleset {
     }
 }
 
+impl Ruleset {
+    /// Whether chains see the fragments of a datagram one by one: conntrack puts them together before most hooks, IPv4 does before the
+    /// input hook.
+    fn sees_fragments(&self, six: bool) -> bool {
+        let at = |hook: &str| {
+            let is_there = |chain: &Chain| chain.base.as_ref().is_some_and(|base| base.hook == hook);
+            self.chains.iter().any(is_there)
+        };
+        let tracks =
+            self.chains.iter().flat_map(|chain| &chain.rules).any(|rule| {
+                ["\"ct\"", "redirect", "nat", "masquerade"].iter().any(|word| rule.to_string().contains(word))
+            });
+        at("ingress") || !tracks && (at("prerouting") || six && at("input"))
+    }
+}
+
 impl Filter {
+    /// Whether its rules see the fragments of a datagram one by one, so that those on ports hold for the first alone.
+    pub(super) fn sees_fragments(&self, six: bool) -> bool {
+        matches!(self, Self::Rules(ruleset) if ruleset.sees_fragments(six))
+    }
+
     /// What the chains at a hook do with the packets of a class that comes in on `interface`, whose first address of each family is in `own`.
     pub(super) fn walk(&self, at: At, key: &ClassKey, interface: &str, own: &[IpNet]) -> Walked {
         let ruleset = match self {
@@ -112,26 +137,33 @@ impl Filter {
             Self::Unseen(why) => return Walked::Open(format!("the ruleset can't be predicted: {why}")),
             Self::Rules(ruleset) => ruleset,
         };
-        let mut ends = states(key).iter().map(|state| Walk { ruleset, interface, own, state, forks: 0 }.hook(at, key));
-        let Some(first) = ends.next() else { return Walked::Passed(None) };
-        if ends.all(|end| end == first) {
-            return first;
+        let walk = |state| Walk { ruleset, interface, own, state, drops: false, forks: 0 }.hook(at, key);
+        let (first, others) = states(key);
+        let end = walk(first);
+        // Of a connection whose first datagram is dropped nothing is answered, and it is never established.
+        let is_over = matches!(end, Walked::Dropped(_)) && others == ESTABLISHED;
+        if is_over || others.iter().all(|state| walk(state) == end) {
+            return end;
         }
         Walked::Open(
-            "the ruleset can't be predicted: it depends on whether the packet's connection is established (ct state)".to_owned(),
+            "the ruleset can't be predicted: it depends on whether the packet's connection is established (ct state)"
+                .to_owned(),
         )
     }
 }
 
+/// What the connection of a datagram that was answered is in.
+const ESTABLISHED: &[&str] = &["established"];
+
 /// The states that the packet's connection may be in (nf_conntrack).
-fn states(key: &ClassKey) -> &'static [&'static str] {
-    let Carried::Ip { protocol, .. } = key.carried else { return &["untracked"] };
+fn states(key: &ClassKey) -> (&'static str, &'static [&'static str]) {
+    let Carried::Ip { protocol, .. } = key.carried else { return ("untracked", &[]) };
     match key.flaw {
         Flaw::UdpSum | Flaw::UdpSumOffload | Flaw::TcpSum | Flaw::TcpSumOffload | Flaw::UdpLength | Flaw::TcpLength => {
-            &["invalid"]
+            ("invalid", &[])
         }
-        _ if protocol == protocol::UDP => &["new", "established"],
-        _ => &["new", "established", "invalid"],
+        _ if protocol == protocol::UDP => ("new", ESTABLISHED),
+        _ => ("new", &["established", "invalid"]),
     }
 }
 
@@ -180,6 +212,8 @@ struct Walk<'a> {
     interface: &'a str,
     own: &'a [IpNet],
     state: &'a str,
+    /// Whether the policy of the base chain is to drop.
+    drops: bool,
     /// How often both ways were tried.
     forks: u32,
 }
@@ -216,12 +250,18 @@ impl Walk<'_> {
                 continue;
             }
             let Some(packet) = &mut now else {
-                return Walked::Open(format!("the ruleset can't be predicted: chain {} is asked of frames without IP", chain.place.2));
+                return Walked::Open(format!(
+                    "the ruleset can't be predicted: chain {} is asked of frames without IP",
+                    chain.place.2
+                ));
             };
+            self.drops = base.drops;
             match self.chain(&chain.rules, &chain.place, packet, 0) {
                 Flow::Accept => {}
                 Flow::End if !base.drops => {}
-                Flow::End => return Walked::Dropped(format!("the policy of chain {} {} is drop", chain.place.1, chain.place.2)),
+                Flow::End => {
+                    return Walked::Dropped(format!("the policy of chain {} {} is drop", chain.place.1, chain.place.2));
+                }
                 Flow::Drop(why) => return Walked::Dropped(why),
                 Flow::Open(why) => return Walked::Open(format!("the ruleset can't be predicted: {why}")),
             }
@@ -245,11 +285,16 @@ impl Walk<'_> {
                 let mut other = *packet;
                 let unmatched = self.chain(rest, place, &mut other, depth);
                 let mut matched = *packet;
-                let known: Vec<Value> = statements.iter().filter(|statement| self.is_known(statement, place, packet)).cloned().collect();
+                let known: Vec<Value> =
+                    statements.iter().filter(|statement| self.is_known(statement, place, packet)).cloned().collect();
                 let mut with = vec![Value::Array(known)];
                 with.extend_from_slice(rest);
                 let matched_end = self.chain(&with, place, &mut matched, depth);
-                if (&unmatched, other) == (&matched_end, matched) {
+                // The policy is the base chain's end.
+                let end = |flow: &Flow| {
+                    if depth == 0 && *flow == Flow::End && !self.drops { Flow::Accept } else { flow.clone() }
+                };
+                if (end(&unmatched), other) == (end(&matched_end), matched) {
                     *packet = other;
                     return unmatched;
                 }
@@ -262,10 +307,12 @@ impl Walk<'_> {
 
     /// Whether a statement's outcome is known.
     fn is_known(&self, statement: &Value, place: &Place, packet: &Packet) -> bool {
-        statement.as_object().and_then(|object| object.iter().next()).is_none_or(|(name, content)| match name.as_str() {
-            "match" => !matches!(self.holds(content, place, packet), Holds::Unknown(_)),
-            "limit" | "quota" | "ct count" => false,
-            _ => true,
+        statement.as_object().and_then(|object| object.iter().next()).is_none_or(|(name, content)| {
+            match name.as_str() {
+                "match" => !matches!(self.holds(content, place, packet), Holds::Unknown(_)),
+                "limit" | "quota" | "ct count" => false,
+                _ => true,
+            }
         })
     }
 
@@ -277,7 +324,9 @@ impl Walk<'_> {
                 "match" => match self.holds(content, place, packet) {
                     Holds::Yes => {}
                     Holds::No => return None,
-                    Holds::Unknown(what) => return Some(Flow::Open(format!("{FORK}{what} is not known before the run"))),
+                    Holds::Unknown(what) => {
+                        return Some(Flow::Open(format!("{FORK}{what} is not known before the run")));
+                    }
                 },
                 "limit" | "quota" | "ct count" => {
                     return Some(Flow::Open(format!("{FORK}a rule depends on how many packets there were ({name})")));
@@ -293,7 +342,9 @@ impl Walk<'_> {
                     Err(why) => return Some(Flow::Open(why)),
                 },
                 "accept" => return Some(Flow::Accept),
-                "drop" | "reject" => return Some(Flow::Drop(format!("a rule of chain {} {} says {name}", place.1, place.2))),
+                "drop" | "reject" => {
+                    return Some(Flow::Drop(format!("a rule of chain {} {} says {name}", place.1, place.2)));
+                }
                 "return" => return Some(Flow::End),
                 "continue" | "counter" | "log" | "set" | "flow" | "comment" => {}
                 "jump" | "goto" => {
@@ -426,11 +477,20 @@ impl Walk<'_> {
                 if flags.contains("dynamic") || flags.contains("timeout") {
                     return None;
                 }
-                self.is_in(value, &Value::Array(set.get("elem").and_then(Value::as_array).cloned().unwrap_or_default()), place)
+                self.is_in(
+                    value,
+                    &Value::Array(set.get("elem").and_then(Value::as_array).cloned().unwrap_or_default()),
+                    place,
+                )
             }
             (_, Value::Array(elements)) => {
-                let found: Vec<Option<bool>> = elements.iter().map(|element| self.is_in(value, element, place)).collect();
-                if found.contains(&Some(true)) { Some(true) } else { found.iter().all(Option::is_some).then_some(false) }
+                let found: Vec<Option<bool>> =
+                    elements.iter().map(|element| self.is_in(value, element, place)).collect();
+                if found.contains(&Some(true)) {
+                    Some(true)
+                } else {
+                    found.iter().all(Option::is_some).then_some(false)
+                }
             }
             (_, Value::Object(object)) => {
                 let (kind, content) = object.iter().next()?;
@@ -442,7 +502,8 @@ impl Walk<'_> {
                         match value {
                             Value1::Number(value) => Some((number(from)?..=number(to)?).contains(value)),
                             Value1::Address(value) => {
-                                let [from, to] = [from, to].map(|end| end.as_str().and_then(|end| end.parse::<IpAddr>().ok()));
+                                let [from, to] =
+                                    [from, to].map(|end| end.as_str().and_then(|end| end.parse::<IpAddr>().ok()));
                                 Some((from?..=to?).contains(value))
                             }
                             _ => None,
@@ -481,7 +542,9 @@ impl Walk<'_> {
             None => data.get("set").and_then(Value::as_array),
         };
         for pair in pairs.ok_or_else(unknown)? {
-            let [element, verdict] = pair.as_array().map(Vec::as_slice).ok_or_else(unknown)? else { return Err(unknown()) };
+            let [element, verdict] = pair.as_array().map(Vec::as_slice).ok_or_else(unknown)? else {
+                return Err(unknown());
+            };
             let question = serde_json::json!({ "op": "==", "left": key, "right": element });
             match self.holds(&question, place, packet) {
                 Holds::Yes => return Ok(Some(verdict.clone())),

@@ -39,7 +39,7 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
     {
         return refused::fix(fault);
     }
-    let Carried::Ip { source, destination, protocol, .. } = key.carried else { return plain() };
+    let Carried::Ip { source, destination, protocol, port } = key.carried else { return plain() };
     let map_source = || {
         let free = free_source(source, site);
         format!("`[rewrite.source] ip = {{ \"{source}\" = \"{free}\" }}`")
@@ -50,6 +50,10 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         if source.is_loopback() { format!("{map} and {}", map_source()) } else { map }
     };
     match cause {
+        Cause::NetfilterDrop => match port {
+            Some(port) => format!("{}: `udp dport {port} accept`", cause.row().fix),
+            None => plain(),
+        },
         Cause::UnicastInL2Multicast if drops_in_group(destination, site) => {
             format!(
                 "`[rewrite.destination] mac = {{ \"{}\" = \"receiver\" }}`, or take drop_unicast_in_l2_multicast out of `[lab] sysctl`",

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::filter::Filter;
 use crate::packet::MacAddr;
 use crate::scenario::require::{Listener, Transport};
 
@@ -48,6 +49,8 @@ pub struct Site {
     pub sockets: Vec<Socket>,
     /// The sockets that make the receiver ready.
     pub listens: Vec<Listener>,
+    /// Its packet filter.
+    pub filter: Filter,
     /// Groups that will be joined on the interface; `None` where the application decides.
     pub joined: Option<BTreeSet<IpAddr>>,
 }

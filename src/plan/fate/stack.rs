@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::filter::{At, Walked};
 use super::routing::{self, Routed};
 use super::site::{Site, Socket};
 use super::{End, sockets};
@@ -20,11 +21,18 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
     if key.in_vlan && site.vlans {
         return End::Open;
     }
+    match asked(At::Ingress, key, site) {
+        Walked::Passed(_) => {}
+        Walked::Dropped(_) => return lost(Cause::NetfilterDrop),
+        Walked::Open(_) => return End::Open,
+    }
     let (source, destination, protocol) = match key.carried {
         Carried::Other { ethertype } => {
             return match ethertype {
                 Some(0x0800 | 0x86dd) if other_host(key, site) => lost(Cause::Otherhost),
                 Some(0x86dd) if site.ipv6_disabled => lost(Cause::Ipv6disabled),
+                // The kernel has no handler for another version.
+                Some(0x86dd) if key.flaw == Flaw::Version => lost(Cause::UnhandledProto),
                 Some(0x0800 | 0x86dd) => lost(Cause::IpInhdr),
                 Some(0x0806) => End::Kernel,
                 _ => lost(Cause::UnhandledProto),
@@ -35,27 +43,17 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
     if other_host(key, site) {
         return lost(Cause::Otherhost);
     }
+    if let Some(end) = refused_on_arrival(key, source, destination, site) {
+        return end;
+    }
+    let key = &match translated(key, site) {
+        Ok(translated) => translated,
+        Err(end) => return end,
+    };
+    let Carried::Ip { destination, .. } = key.carried else { return End::Open };
     let routed = match (source, destination) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => match key.flaw {
-            Flaw::HeaderSum => return lost(Cause::IpCsum),
-            Flaw::Length | Flaw::LengthCaptured => return lost(Cause::PktTooSmall),
-            Flaw::Header => return lost(Cause::IpInhdr),
-            _ => routing::v4(from, to, protocol == protocol::IGMP, site),
-        },
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            if site.ipv6_disabled {
-                return lost(Cause::Ipv6disabled);
-            }
-            let routed = routing::v6(from, to, key.mac.is_group(), site);
-            // The addresses are looked at before the length, and routed behind it.
-            match routed {
-                Routed::Lost(Cause::IpInhdr | Cause::UnicastInL2Multicast) => routed,
-                _ if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => return lost(Cause::PktTooSmall),
-                // Hop-by-hop options come before the routing.
-                _ if let Some(rule) = refused(key, Stage::Accepted) => return lost(rule),
-                _ => routed,
-            }
-        }
+        (IpAddr::V4(from), IpAddr::V4(to)) => routing::v4(from, to, protocol == protocol::IGMP, site),
+        (IpAddr::V6(from), IpAddr::V6(to)) => routing::v6(from, to, key.mac.is_group(), site),
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return lost(Cause::IpInhdr),
     };
     if let Routed::Lost(cause) = routed {
@@ -83,6 +81,59 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
         Routed::Open => End::Open,
         Routed::Local | Routed::Everybody => deliver(key, destination, protocol, site),
     }
+}
+
+/// What the chains of a hook do with it.
+fn asked(at: At, key: &ClassKey, site: &Site) -> Walked {
+    site.filter.walk(at, key, &site.interface, &site.addresses)
+}
+
+/// The class behind the prerouting hook: what is translated has another destination there.
+pub(super) fn translated(key: &ClassKey, site: &Site) -> Result<ClassKey, End> {
+    match asked(At::Prerouting, key, site) {
+        Walked::Passed(None) => Ok(*key),
+        Walked::Passed(Some((to, to_port))) => {
+            let mut translated = *key;
+            if let Carried::Ip { destination, port, .. } = &mut translated.carried {
+                (*destination, *port) = (to, to_port);
+            }
+            Ok(translated)
+        }
+        Walked::Dropped(_) => Err(End::Lost(Cause::NetfilterDrop)),
+        Walked::Open(_) => Err(End::Open),
+    }
+}
+
+/// What the packet filter does with it, wherever it does: the reason of a drop, or why that is open.
+pub(super) fn filtered(key: &ClassKey, site: &Site) -> Option<String> {
+    let behind = translated(key, site).unwrap_or(*key);
+    [(At::Ingress, key), (At::Prerouting, key), (At::Input, &behind)].into_iter().find_map(|(at, key)| {
+        match asked(at, key, site) {
+            Walked::Passed(_) => None,
+            Walked::Dropped(why) | Walked::Open(why) => Some(why),
+        }
+    })
+}
+
+/// `ip_rcv_core`, `ip6_rcv_core`: before the hooks of IP.
+fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, site: &Site) -> Option<End> {
+    let cause = match (source, destination) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => match key.flaw {
+            Flaw::HeaderSum => Cause::IpCsum,
+            Flaw::Length | Flaw::LengthCaptured => Cause::PktTooSmall,
+            Flaw::Header => Cause::IpInhdr,
+            _ => return None,
+        },
+        (IpAddr::V6(_), IpAddr::V6(_)) if site.ipv6_disabled => Cause::Ipv6disabled,
+        // The addresses are looked at before the length, and hop-by-hop options behind it.
+        (IpAddr::V6(from), IpAddr::V6(to)) => match routing::v6(from, to, key.mac.is_group(), site) {
+            Routed::Lost(cause @ (Cause::IpInhdr | Cause::UnicastInL2Multicast)) => cause,
+            _ if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => Cause::PktTooSmall,
+            _ => refused(key, Stage::Accepted)?,
+        },
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Cause::IpInhdr,
+    };
+    Some(End::Lost(cause))
 }
 
 /// What a header that the kernel refuses is lost as, if that is at this stage.
@@ -124,6 +175,15 @@ fn forward(key: &ClassKey) -> Cause {
 /// `ip_local_deliver`, `ip6_input`.
 fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> End {
     let lost = End::Lost;
+    // IPv6 puts fragments together behind the input hook, IPv4 before it.
+    let in_pieces = matches!(key.flaw, Flaw::FragmentMissing | Flaw::FragmentRepeated | Flaw::FragmentOverlaps);
+    if !in_pieces {
+        match asked(At::Input, key, site) {
+            Walked::Passed(_) => {}
+            Walked::Dropped(_) => return lost(Cause::NetfilterDrop),
+            Walked::Open(_) => return End::Open,
+        }
+    }
     if matches!(key.flaw, Flaw::Refused(Fault { wrong: Wrong::SwitchedOff { .. }, .. })) && site.segment_routing {
         return End::Open;
     }

@@ -2,6 +2,7 @@
 //!
 //! `words` has what is said of them.
 
+mod filter;
 mod words;
 
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ fn site() -> Site {
         ipv6_disabled: false,
         sockets: vec![listener.into()],
         listens: vec![listener],
+        filter: super::Filter::None,
         joined: Some(std::collections::BTreeSet::new()),
     }
 }

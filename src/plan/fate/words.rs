@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::site::{RouteKind, Site};
-use super::{refused, sockets};
+use super::{refused, sockets, stack};
 use crate::cause::Cause;
 use crate::packet::layers::{is_vlan_tag, protocol};
 use crate::plan::survey::{Carried, ClassKey, Flaw};
@@ -13,6 +13,9 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
     let plain = || cause.row().why.to_owned();
     let Carried::Ip { source, destination, protocol, port } = key.carried else {
         return match (cause, key.carried) {
+            (Cause::UnhandledProto, _) if key.flaw == Flaw::Version => {
+                "the EtherType is that of IPv6, and the version in the header is another".to_owned()
+            }
             (Cause::UnhandledProto, Carried::Other { ethertype: Some(ethertype) }) => {
                 unhandled(ethertype, key)
             }
@@ -34,6 +37,10 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
     }
     let interface = &site.interface;
     match cause {
+        Cause::NetfilterDrop => match stack::filtered(key, site) {
+            Some(why) => why,
+            None => plain(),
+        },
         Cause::Otherhost => other_host(key, site),
         Cause::UnicastInL2Multicast => {
             if drops_in_group(destination, site) {
@@ -103,6 +110,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
 pub(super) fn open(key: &ClassKey, site: &Site) -> String {
     let interface = &site.interface;
     match key.carried {
+        _ if let Some(why) = stack::filtered(key, site) => why,
         _ if key.in_vlan => format!("a VLAN interface on {interface} may take the frame"),
         _ if matches!(key.flaw, Flaw::Refused(_)) => {
             "segment routing is switched on, and where it sends the packet is not followed".to_owned()

@@ -84,6 +84,11 @@ impl ClassKey {
         }
     }
 
+    /// Whether it is an IPv6 packet.
+    pub fn is_ipv6(&self) -> bool {
+        matches!(self.carried, Carried::Ip { destination: IpAddr::V6(_), .. })
+    }
+
     pub(super) fn is_udp(&self) -> bool {
         matches!(self.carried, Carried::Ip { protocol: ip_protocol::UDP, .. })
     }

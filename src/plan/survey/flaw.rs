@@ -19,6 +19,8 @@ pub enum Flaw {
     NoEthernetHeader,
     /// The IP header is too short, of the wrong version, or its lengths contradict each other.
     Header,
+    /// The EtherType is IPv6's, the version is not.
+    Version,
     /// The IP length is beyond the end of the frame, as it was on the wire or was cut to the MTU.
     Length,
     /// The IP length is beyond the end of what the snaplen left of the frame.
