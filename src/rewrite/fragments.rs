@@ -164,6 +164,10 @@ impl Rewriter {
             }
             return Change::NONE;
         };
+        // It is right, or there is none.
+        if mended_by.is_none() {
+            return Change::NONE;
+        }
         let right = match mended_by.update(stored) {
             0 if field.zero_means_none => 0xffff,
             right => right,
