@@ -1,18 +1,20 @@
 //! `restage check`: are these scenarios valid?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::collect;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::Result;
+use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::file::{Claim, Claims};
-use crate::scenario;
+use crate::plan::{Selector, open_capture};
+use crate::scenario::site::{Ruleset, SiteWords};
+use crate::scenario::{self, Scenario};
 
 /// Say whether scenarios are valid, with all problems of all of them at once.
 ///
-/// Reads nothing but the scenarios themselves, sends nothing, and needs no privilege.
+/// Reads the scenarios and the beginning of their captures, sends nothing, and needs no privilege. `restage plan` reads the captures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Scenario files, and folders: every *.toml below them that has `format`; `-` is standard input.
@@ -28,7 +30,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     let collected = collect::scenarios(&arguments.paths)?;
     Claims::new(collected.found.iter().map(|found| Claim::new(&found.path, "the scenario")).collect())?;
     for collect::Found { path, text } in collected.found {
-        match text.and_then(|text| scenario::check(&text)) {
+        match text.and_then(|text| scenario::check(&text)).and_then(|scenario| usable(&scenario)) {
             Ok(_) => {
                 valid += 1;
                 stdout.write(&format!("valid    {}\n", path.display()));
@@ -46,4 +48,29 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     stderr.problems(&collected.notes);
     stdout.write(&format!("{valid} valid, {invalid} invalid\n"));
     Ok(status.max(stdout.status()).max(stderr.status()))
+}
+
+/// Everything beside the text of a valid scenario that can be known to be wrong: its filter, its captures, the files that it names.
+fn usable(scenario: &Scenario) -> Result<()> {
+    let mut problems = Vec::new();
+    problems.extend(Selector::new(scenario, None).err().into_iter().flat_map(|failure| failure.problems));
+    // What is no file, such as a pipe, can be read only once.
+    if scenario.capture.files.paths().all(|path| path.is_file() || !path.exists())
+        && scenario.capture.files.standard_input().is_none()
+    {
+        problems.extend(open_capture(scenario).err().into_iter().flat_map(|failure| failure.problems));
+    }
+    if let SiteWords::Lab(lab) = &scenario.site
+        && let Some(At { value: Ruleset::File(path), span }) = &lab.ruleset
+    {
+        problems.extend(unreadable("the ruleset", path).map(|problem| problem.at(&scenario.source, span.clone())));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure { kind: Kind::Invalid, problems }) }
+}
+
+/// Why a file that the scenario names can't be read.
+fn unreadable(what: &str, path: &Path) -> Option<Problem> {
+    let error = std::fs::File::open(path).err()?;
+    let problem = Problem::error(format!("can't read {what} `{}`", path.display())).why(error.to_string());
+    Some(problem.fix("check the name, which is relative to the scenario's folder, and the file's permissions"))
 }

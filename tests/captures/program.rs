@@ -197,3 +197,19 @@ fn a_capture_as_scenario_and_a_scenario_as_capture_are_told_the_right_verb() {
     }
     insta::assert_snapshot!(all);
 }
+
+#[test]
+fn check_reports_the_filter_the_captures_and_the_files_of_every_scenario_at_once() {
+    let folder = Folder::new();
+    let scenario = |name: &str, text: &str| folder.file(name, format!("format = 1\n[capture]\n{text}").as_bytes());
+    let ruleset = "[lab]\nruleset = { file = \"gone.nft\" }\n";
+    scenario("a.toml", &format!("files = [\"gone.pcap\", \"lost.pcap\"]\nfilter = \"udp prot 53\"\n{ruleset}"));
+    scenario("b.toml", "file = \"a.toml\"\nfilter = \"(udp\"\n");
+    folder.file("plain.pcap", &tagged(&[&[]]));
+    scenario("c.toml", "file = \"plain.pcap\"\n");
+    let done = restage(&folder, &["check", "."], &[]);
+    assert_eq!(done.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    let whats: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    insta::assert_snapshot!(format!("{}\n{}", String::from_utf8_lossy(&done.stdout), whats.join("\n")));
+}
