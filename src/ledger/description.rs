@@ -175,3 +175,42 @@ pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::why_unread;
+    use crate::evidence::{ApplicationEnd, Evidence, SocketRecord};
+    use crate::plan::fate::Socket;
+    use crate::scenario::require::{Listener, Transport};
+
+    #[test]
+    fn what_is_not_read_names_the_limit_that_ended_the_wait() {
+        let listener = Listener { transport: Transport::Udp, address: None, port: 514 };
+        let waiting = SocketRecord {
+            socket: Socket::from(listener),
+            from_start: true,
+            until_end: true,
+            of_a_process: true,
+            encapsulates: false,
+            unread_bytes: 768,
+            buffer_bytes: 212_992,
+            drops: 0,
+        };
+        let stopped = ApplicationEnd { stopped: true, ..ApplicationEnd::default() };
+        let still = Duration::from_millis(10_040);
+        let mut evidence = Evidence { sockets: vec![waiting], ending: Some(stopped), still, ..Evidence::default() };
+        let why = why_unread(&evidence).unwrap();
+        assert!(
+            why.contains("udp:514 holds 768 bytes") && why.contains("10.0 s (the limit is `[receiver] settle`"),
+            "{why}"
+        );
+        evidence.ending = Some(ApplicationEnd::default());
+        assert!(why_unread(&evidence).unwrap().contains("(the application had ended)"));
+        evidence.timed_out = Some(Duration::from_secs(5));
+        assert!(why_unread(&evidence).unwrap().contains("(the run's `timeout` passed)"));
+        evidence.sockets.clear();
+        assert_eq!(why_unread(&evidence), None);
+    }
+}
