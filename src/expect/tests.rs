@@ -108,6 +108,15 @@ fn without_a_word_all_must_arrive_and_be_consumed() {
 }
 
 #[test]
+fn a_loss_of_another_protocol_counts_where_nothing_else_explains_what_is_missing() {
+    let other = || loss(Cause::UnhandledProto, Stage::Accepted, 1);
+    let socket = loss(Cause::NoSocket, Stage::Delivered, 1);
+    assert_eq!(judged(Expect::default(), ledger([8, 7, 7, 7], vec![other()])), is("consumed", "UNHANDLED_PROTO"));
+    let lost = vec![other(), socket];
+    assert_eq!(judged(Expect::default(), ledger([8, 7, 7, 7], lost)), is("consumed", "NO_SOCKET"));
+}
+
+#[test]
 fn where_sockets_are_not_watched_arriving_is_enough() {
     let (mut scenario, plan) = planned(Expect::default());
     scenario.receiver.listens = Some(At::default_value(vec![]));
@@ -239,7 +248,7 @@ fn all_is_what_can_reach_a_stage_in_all_rounds() {
     // Datagrams in an encapsulation are among all, unless they are expected to be lost in it.
     let seen = || ledger([8, 7, 7, 7], vec![loss(Cause::UnhandledProto, Stage::Accepted, 1)]);
     let hidden = with(Stage::Consumed, |_, plan| plan.survey.hidden_udp_frames.add(1));
-    assert_eq!(judged_of(&hidden, seen(), &in_order()), is("consumed", ""));
+    assert_eq!(judged_of(&hidden, seen(), &in_order()), is("consumed", "UNHANDLED_PROTO"));
     let expected = with(Stage::Consumed, |scenario, plan| {
         plan.survey.hidden_udp_frames.add(1);
         scenario.expect.drops = vec![drop(Cause::UnhandledProto, Count::Exactly(1))];
