@@ -35,7 +35,7 @@ fn folder() -> PathBuf {
     let folder = fresh_folder("paths");
     fs::write(folder.join("in.pcap"), one()).expect("it can be written");
     fs::write(folder.join("s.toml"), SCENARIO).expect("it can be written");
-    fs::write(folder.join("rules.nft"), "include \"./more.nft\"\n").expect("it can be written");
+    fs::write(folder.join("rules.nft"), "include \"./more.nft\"").expect("it can be written");
     fs::write(folder.join("more.nft"), "table ip t { }\n").expect("it can be written");
     fs::write(folder.join("expected.txt"), "something\n").expect("it can be written");
     let line = both(&output(User::Caller, &folder, &["plan", "s.toml", "--json"]));

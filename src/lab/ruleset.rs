@@ -112,8 +112,9 @@ fn feed(mut nft: Child, ruleset: &str) -> io::Result<Output> {
     std::thread::scope(|scope| {
         // On a thread, since it may write messages before it has read everything.
         scope.spawn(move || {
-            // One that ends early says itself why.
-            let _ = stdin.as_mut().map(|stdin| stdin.write_all(ruleset.as_bytes()));
+            // One that ends early says itself why. After an `include`, nft wants the end of the line, which a string may lack.
+            let _ =
+                stdin.as_mut().map(|stdin| stdin.write_all(ruleset.as_bytes()).and_then(|()| stdin.write_all(b"\n")));
         });
         nft.wait_with_output()
     })
