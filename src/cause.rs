@@ -359,7 +359,7 @@ pub const TABLE: [Row; 42] = [
         stage: Stage::Accepted,
         why: "fragments of the datagram are missing, so it is never put together",
         signs: "`Ip.ReasmFails` or `Ip6ReasmFails` after ipfrag_time; reason FRAG_REASM_TIMEOUT once for each datagram",
-        fix: "a filter on ports loses later fragments: filter by host, or capture them all",
+        fix: "select every fragment of the datagram: later ones have no ports, so filter by host, and name them all in `frames`; or capture it again, whole",
         machine: "capture with `host`, not `port`: later fragments have no ports",
     },
     Row {

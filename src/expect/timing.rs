@@ -123,7 +123,7 @@ fn in_time(scenario: &Scenario, within: &At<Duration>, sending: &Sending) -> Che
                 .fix("pace faster (`[pacing] rate`, `max-gap`), or allow more"),
             None => problem
                 .why("the machine, or the interface, was not fast enough")
-                .fix("ask for less, or give the machine less to do at the same time (`--jobs 1`)"),
+                .fix("allow more, or give the machine less to do at the same time (`--jobs 1`)"),
         }
     });
     Check {

@@ -6,7 +6,7 @@ use super::claims::{Claim, Claims, Predicted};
 use super::loss;
 use crate::cause::{Cause, CauseName};
 use crate::evidence::Evidence;
-use crate::figures::count;
+use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::fate::{End, Fate, Hears, goes_to, hears, why_no_socket};
 use crate::plan::survey::Carried;
@@ -162,17 +162,14 @@ pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
     let waiting: Vec<String> = waiting
         .map(|record| format!("udp:{} holds {}", record.socket.port, count(record.unread_bytes.into(), "byte")))
         .collect();
-    let still = evidence.still.as_secs_f64();
+    let still = duration(evidence.still);
     let limit = match evidence.timed_out {
         Some(_) => "the run's `timeout` passed",
         None if evidence.ending.as_ref().is_some_and(|end| !end.stopped) => "the application had ended",
         None => "the limit is `[receiver] settle`, and 10 s at least",
     };
     (!waiting.is_empty()).then(|| {
-        format!(
-            "still unread when the run ended: {}; nothing had been read for {still:.1} s ({limit})",
-            waiting.join(", ")
-        )
+        format!("still unread when the run ended: {}; nothing had been read for {still} ({limit})", waiting.join(", "))
     })
 }
 

@@ -22,7 +22,9 @@ pub fn text(report: &Report, elapsed: f64) -> Result<String> {
     let mut file = quick_junit::Report::new("restage");
     file.set_time(duration(elapsed));
     file.add_test_suite(suite);
+    // The writer leaves out control characters; XML has no place for these two either (XML 1.0 §2.2).
     file.to_string()
+        .map(|text| text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
         .map_err(|error| Failure::error(Problem::error("can't make the JUnit report").why(error.to_string())))
 }
 

@@ -138,7 +138,7 @@ fn why(
             format!("the socket on UDP port {port} is bound to another address than {destination}: {socket}")
         }
         Hears::V6Only => {
-            format!("the socket on UDP port {port} is an IPv6 socket that takes no IPv4 (IPV6_V6ONLY)")
+            format!("the socket on UDP port {port} is an IPv6 socket, and refuses IPv4 (IPV6_V6ONLY)")
         }
         Hears::V4Only => format!("the socket on UDP port {port} is an IPv4 socket, and the datagram is IPv6"),
         Hears::Yes | Hears::OtherPort => format!("nothing listens on UDP port {port}"),

@@ -112,6 +112,22 @@ fn the_junit_report_tells_failures_errors_and_skipped_apart() {
     assert_snapshot!(junit::text(&report, 3.21).unwrap());
 }
 
+/// XML 1.0 has no such characters, not even escaped.
+#[test]
+fn a_junit_report_is_xml_whatever_a_program_wrote() {
+    let odd = "\u{0}\u{8}\u{1b}[31m\u{fffe}]]>&<\u{7f}";
+    let mut outcome = outcomes::application_died();
+    outcome.name.push_str(odd);
+    outcome.problems[0].what.push_str(odd);
+    let application = outcome.application.as_mut().expect("it died");
+    (application.stdout, application.stderr) = (odd.to_owned(), odd.repeat(3));
+    let text = junit::text(&Report { format: 1, scenarios: vec![outcome] }, 1.0).unwrap();
+    let is_xml =
+        |c: char| !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+    assert!(text.chars().all(is_xml), "{text:?}");
+    assert!(!text.replace("]]&gt;", "").contains("]]>") && text.contains("&amp;&lt;"), "{text}");
+}
+
 #[test]
 fn an_annotation_points_at_the_line() {
     assert_snapshot!(github::annotations(&outcomes::all()));
