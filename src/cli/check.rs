@@ -31,7 +31,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     Claims::new(collected.found.iter().map(|found| Claim::new(&found.path, "the scenario")).collect())?;
     for collect::Found { path, text } in collected.found {
         match text.and_then(|text| scenario::check(&text)).and_then(|scenario| usable(&scenario)) {
-            Ok(_) => {
+            Ok(()) => {
                 valid += 1;
                 stdout.write(&format!("valid    {}\n", path.display()));
             }
