@@ -127,7 +127,8 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
     };
     let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
-    let is_control = matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::IGMP);
+    // What is found in a control message, or in the packet that it quotes, is the kernel's own.
+    let is_control = ["icmp", "igmp"].iter().any(|name| function.contains(name));
     let is_told = matches!(
         name.as_str(),
         "TCP_CSUM" | "UNHANDLED_PROTO" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR"
