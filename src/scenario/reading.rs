@@ -40,7 +40,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
         let Some(entry) = error.span().and_then(|span| find(table.get_ref(), &span, &mut Vec::new())) else {
             // An error without a place in the table: nothing that could be taken out.
             let problem = Problem::error("this is not a scenario").why(error.message());
-            problems.push(problem.fix("begin with `restage init CAPTURE`").at(source, Some(0..0)));
+            problems.push(problem.fix("begin with `format = 1` and `[capture] file = \"…\"`").at(source, Some(0..0)));
             return (None, broken, problems);
         };
         let problem = entry.explain(error.message());
@@ -57,7 +57,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
     problems.push(
         Problem::note("there are more problems than these")
             .why("a file with so many is hardly a scenario")
-            .fix("mend these first, or begin with `restage init CAPTURE`")
+            .fix("mend these first, or begin with `format = 1` and `[capture] file = \"…\"`")
             .at(source, Some(source.text.len()..source.text.len())),
     );
     (None, broken, problems)
