@@ -179,7 +179,7 @@ fn notes(machine: &Machine) -> Vec<Problem> {
 /// What is to be said of the packet filter, in a line, and how to look at it.
 pub fn of_firewall(firewall: &Firewall) -> (String, Option<String>) {
     match firewall {
-        Firewall::None => ("no packet filter drops any".to_owned(), None),
+        Firewall::None => ("no packet filter drops packets".to_owned(), None),
         Firewall::Chains(chains) => (
             format!("a packet filter is there, and may drop some: {}", chains.join("; ")),
             Some("`nft list ruleset` shows its rules".to_owned()),

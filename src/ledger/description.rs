@@ -200,7 +200,7 @@ mod tests {
         let mut evidence = Evidence { sockets: vec![waiting], ending: Some(stopped), still, ..Evidence::default() };
         let why = why_unread(&evidence).unwrap();
         assert!(
-            why.contains("udp:514 holds 768 bytes") && why.contains("10.0 s (the limit is `[receiver] settle`"),
+            why.contains("udp:514 holds 768 bytes") && why.contains("10 s (the limit is `[receiver] settle`"),
             "{why}"
         );
         evidence.ending = Some(ApplicationEnd::default());

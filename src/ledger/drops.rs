@@ -67,6 +67,10 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
         // PIM with nobody who routes groups.
         "NOT_SPECIFIED" if function.starts_with("pim") => return Meaning::Kernel(Stage::Delivered),
+        // With an MTU below 1,280 the interface has no IPv6 at all, for which the kernel has no name.
+        "NOT_SPECIFIED" if function.starts_with("ip6_rcv") && predicts(Cause::Ipv6disabled, Stage::Accepted) => {
+            lost(Cause::Ipv6disabled)
+        }
         // A frame that is too short for an IPv6 header.
         "NOT_SPECIFIED" if function.starts_with("ip6_rcv_core") => lost(Cause::IpInhdr),
         "NOT_SPECIFIED" if REFUSING_HEADERS.iter().any(|name| function.starts_with(name)) => {
@@ -94,10 +98,6 @@ pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
         }
         // A bridge that the interface is in has no other port for the frame's MAC.
         "NO_TX_TARGET" if function.starts_with("br_") => lost(Cause::Otherhost),
-        // With an MTU below 1,280 the interface has no IPv6 at all, for which the kernel has no name.
-        "NOT_SPECIFIED" if function.starts_with("ip6_rcv") && predicts(Cause::Ipv6disabled, Stage::Accepted) => {
-            lost(Cause::Ipv6disabled)
-        }
         "NOT_SPECIFIED" => {
             let source_route = kind.source_route || kind.version == 0 && predicts(Cause::SourceRoute, Stage::Accepted);
             let to_group = kind.to_group || kind.version == 0 && predicts(Cause::MulticastNotJoined, Stage::Accepted);

@@ -359,7 +359,7 @@ fn a_doctor_tells_why() {
     }
     insta::assert_snapshot!(listing(&found), @r"
     Good: the interface rx0
-      why: it is up, with the MAC 02:00:00:00:00:02; its MTU of 1500 bytes takes layer 3 packets up to that length
+      why: it is up, with the MAC 02:00:00:00:00:02; its MTU is 1500 bytes
     Good: its addresses
       why: 192.0.2.20/24, fe80::ff:fe00:2/64
     Good: UDP from 10.44.1.0/24 (such as 10.44.1.1) to 192.0.2.20 port 4739
@@ -368,7 +368,7 @@ fn a_doctor_tells_why() {
       why: IP_RPFILTER: no route back to 203.0.113.9 through rx0, and rp_filter = 1 there (strict; effective: the larger of all and rx0)
       fix: `ip route add 203.0.113.0/24 dev rx0`, or `sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.rx0.rp_filter=0` (the larger of the two counts)
     Bad: the receive buffer of udp:0.0.0.0:4739
-      why: 212992 bytes, 0 of them in use; 7 datagrams were dropped since the socket was made; net.core.rmem_max = 212992 lets a program ask for at most 425984
+      why: 212,992 bytes, 0 in use; 7 datagrams were dropped since the socket was made; net.core.rmem_max = 212992 lets a program ask for at most 425984
       fix: `sysctl -w net.core.rmem_max=8388608`, and let the application ask for it (SO_RCVBUF), or read faster
     Bad: UDP from 10.44.1.0/24 (such as 10.44.1.1) to 192.0.2.20 port 2055
       why: NO_SOCKET: nothing listens on UDP port 2055; there is udp:0.0.0.0:4739
@@ -388,7 +388,7 @@ fn a_doctor_tells_why() {
     Good: what rx0 dropped so far
       why: nothing
     Good: the packet filter
-      why: no packet filter stands in the way
+      why: no packet filter drops packets
     ");
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::site::Site;
 use super::Finding;
+use crate::cause::Cause;
 use crate::diagnostic::{Problem, Result};
 use crate::outcome::Hook;
 use crate::packet::layers::protocol;
@@ -50,7 +51,9 @@ fn ways(plan: &Plan, rule: &Listener) -> Vec<(IpAddr, IpAddr)> {
     let number = if rule.transport == Transport::Tcp { protocol::TCP } else { protocol::UDP };
     let mut ways: Vec<(IpAddr, IpAddr)> = Vec::new();
     for exact in [true, false] {
-        for fate in plan.fates.iter().filter(|fate| !matches!(fate.end, End::Lost(_))) {
+        // What the ruleset is predicted to drop is the very question.
+        let comes = |end: End| !matches!(end, End::Lost(cause) if cause != Cause::NetfilterDrop);
+        for fate in plan.fates.iter().filter(|fate| comes(fate.end)) {
             let Carried::Ip { source, destination, protocol, port } = fate.key.carried else { continue };
             let is_it = protocol == number && port == Some(rule.port);
             let known = ways.iter().any(|(_, known)| known.is_ipv4() == destination.is_ipv4());

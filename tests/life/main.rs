@@ -4,27 +4,23 @@
 //! This program has its own `main`, since it is the application under test as well. Start reading at [`CASES`].
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test, but without `#[test]`")]
-#![expect(unsafe_code, reason = "a process that forks, and signal handlers")]
 
+mod application;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::libc;
-use nix::unistd::{ForkResult, Uid, fork, setsid};
 
 use common::{User, fresh_folder, is_root, run, stage, users};
 
-/// The first argument of the application; what it does, word by word, comes next: see [`act`].
+/// The first argument of the application; what it does, word by word, comes next: see [`application::act`].
 const VERB: &str = "--application";
 /// Frames in the capture.
 const FRAMES: u64 = 40;
@@ -259,7 +255,7 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if words.first().is_some_and(|word| word == VERB) {
         let words: Vec<&str> = words.iter().skip(1).filter_map(|word| word.to_str()).collect();
-        return act(&words);
+        return application::act(&words);
     }
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = CASES.iter().map(|case| Trial::test(case.name, || check(case))).collect();
@@ -402,111 +398,4 @@ fn privileges_are_given_up() -> Result<(), Failed> {
         return Err("another user sees the folders of root's runs".into());
     }
     Ok(())
-}
-
-/// What a stop signal makes it do: the number of a signal, or an exit status and 1000.
-static AT_STOP: AtomicI32 = AtomicI32::new(0);
-
-extern "C" fn at_stop(_: libc::c_int) {
-    match AT_STOP.load(Ordering::Relaxed) {
-        // SAFETY: both may be called in a signal handler.
-        status @ 1000.. => unsafe { libc::_exit(status - 1000) },
-        signal => unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::kill(libc::getpid(), signal);
-        },
-    }
-}
-
-fn on_stop(what: i32) {
-    AT_STOP.store(what, Ordering::Relaxed);
-    // SAFETY: the handler makes system calls only.
-    unsafe { libc::signal(libc::SIGTERM, at_stop as *const () as libc::sighandler_t) };
-}
-
-/// Is the application: does what the words say, one after the other.
-fn act(words: &[&str]) -> ExitCode {
-    let mut socket = None;
-    let mut listeners = Vec::new();
-    let mut words = words.iter().copied();
-    while let Some(word) = words.next() {
-        let mut number = || words.next().and_then(|word| word.parse::<usize>().ok()).expect("a number");
-        match word {
-            "on-stop-signal" => on_stop(i32::try_from(number()).expect("a signal")),
-            "on-stop-exit" => on_stop(1000 + i32::try_from(number()).expect("a status")),
-            // As daemon(3) does it, and once more.
-            "background" => {
-                for _ in 0..2 {
-                    // SAFETY: this process has one thread.
-                    if let ForkResult::Parent { .. } = unsafe { fork() }.expect("it can fork") {
-                        return ExitCode::SUCCESS;
-                    }
-                    let _ = setsid();
-                }
-                let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("it is there");
-                nix::unistd::dup2_stdin(&null).and_then(|()| nix::unistd::dup2_stdout(&null)).expect("they are open");
-                nix::unistd::dup2_stderr(&null).expect("it is open");
-            }
-            "helper" => {
-                // SAFETY: this process has one thread.
-                if let ForkResult::Child = unsafe { fork() }.expect("it can fork") {
-                    std::thread::sleep(Duration::from_mins(1));
-                }
-            }
-            "bind" => socket = Some(UdpSocket::bind("0.0.0.0:514").expect("the port is free")),
-            "listen" => {
-                listeners.extend([53, 443, 514].map(|port| TcpListener::bind(("0.0.0.0", port)).expect("free")))
-            }
-            "read" | "read-on" => {
-                let count = if word == "read" { number() } else { usize::MAX };
-                let socket = socket.as_ref().expect("it is bound");
-                for _ in 0..count {
-                    socket.recv(&mut [0; 2_048]).expect("a datagram");
-                }
-            }
-            "wait" => std::thread::sleep(Duration::from_millis(number() as u64)),
-            "exit" => return ExitCode::from(u8::try_from(number()).expect("a status")),
-            "kill" => {
-                // SAFETY: kill(2) takes no pointers.
-                unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
-            }
-            "become" => nix::unistd::setuid(Uid::from_raw(u32::try_from(number()).expect("a user"))).expect("root may"),
-            "print" => {
-                let length = number();
-                long(&mut std::io::stdout(), length);
-            }
-            _ => {
-                let text = words.next().expect("a text");
-                match word {
-                    "say" => {
-                        let text = text.replace('_', " ");
-                        print!("{text}");
-                        eprintln!("{text}");
-                    }
-                    "show" => eprintln!("{text}"),
-                    "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),
-                    "write" => {
-                        let length = words.next().and_then(|word| word.parse().ok()).expect("a number");
-                        let mut file = fs::File::create(text).expect("it can be written");
-                        long(&mut file, length);
-                        file.write_all(b"z").expect("it can be written");
-                    }
-                    _ => panic!("`{word}` is no word"),
-                }
-                let _ = std::io::stdout().flush();
-            }
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-/// Writes one line, without its end.
-fn long(to: &mut dyn Write, mut left: usize) {
-    let part = [b'y'; 8_192];
-    while left > 0 {
-        let length = left.min(part.len());
-        to.write_all(&part[..length]).expect("it can be written");
-        left -= length;
-    }
-    to.flush().expect("it can be written");
 }

@@ -1,0 +1,120 @@
+//! The application of these tests: does what the words of its command line say. Start at [`act`].
+
+#![expect(unsafe_code, reason = "a process that forks, and signal handlers")]
+
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::unistd::{ForkResult, Uid, fork, setsid};
+
+/// What a stop signal makes it do: the number of a signal, or an exit status and 1000.
+static AT_STOP: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn at_stop(_: libc::c_int) {
+    match AT_STOP.load(Ordering::Relaxed) {
+        // SAFETY: both may be called in a signal handler.
+        status @ 1000.. => unsafe { libc::_exit(status - 1000) },
+        signal => unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::kill(libc::getpid(), signal);
+        },
+    }
+}
+
+fn on_stop(what: i32) {
+    AT_STOP.store(what, Ordering::Relaxed);
+    // SAFETY: the handler makes system calls only.
+    unsafe { libc::signal(libc::SIGTERM, at_stop as *const () as libc::sighandler_t) };
+}
+
+/// Is the application: does what the words say, one after the other.
+pub(super) fn act(words: &[&str]) -> ExitCode {
+    let mut socket = None;
+    let mut listeners = Vec::new();
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|word| word.parse::<usize>().ok()).expect("a number");
+        match word {
+            "on-stop-signal" => on_stop(i32::try_from(number()).expect("a signal")),
+            "on-stop-exit" => on_stop(1000 + i32::try_from(number()).expect("a status")),
+            // As daemon(3) does it, and once more.
+            "background" => {
+                for _ in 0..2 {
+                    // SAFETY: this process has one thread.
+                    if let ForkResult::Parent { .. } = unsafe { fork() }.expect("it can fork") {
+                        return ExitCode::SUCCESS;
+                    }
+                    let _ = setsid();
+                }
+                let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("it is there");
+                nix::unistd::dup2_stdin(&null).and_then(|()| nix::unistd::dup2_stdout(&null)).expect("they are open");
+                nix::unistd::dup2_stderr(&null).expect("it is open");
+            }
+            "helper" => {
+                // SAFETY: this process has one thread.
+                if let ForkResult::Child = unsafe { fork() }.expect("it can fork") {
+                    std::thread::sleep(Duration::from_mins(1));
+                }
+            }
+            "bind" => socket = Some(UdpSocket::bind("0.0.0.0:514").expect("the port is free")),
+            "listen" => {
+                listeners.extend([53, 443, 514].map(|port| TcpListener::bind(("0.0.0.0", port)).expect("free")))
+            }
+            "read" | "read-on" => {
+                let count = if word == "read" { number() } else { usize::MAX };
+                let socket = socket.as_ref().expect("it is bound");
+                for _ in 0..count {
+                    socket.recv(&mut [0; 2_048]).expect("a datagram");
+                }
+            }
+            "wait" => std::thread::sleep(Duration::from_millis(number() as u64)),
+            "exit" => return ExitCode::from(u8::try_from(number()).expect("a status")),
+            "kill" => {
+                // SAFETY: kill(2) takes no pointers.
+                unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
+            }
+            "become" => nix::unistd::setuid(Uid::from_raw(u32::try_from(number()).expect("a user"))).expect("root may"),
+            "print" => {
+                let length = number();
+                long(&mut std::io::stdout(), length);
+            }
+            _ => {
+                let text = words.next().expect("a text");
+                match word {
+                    "say" => {
+                        let text = text.replace('_', " ");
+                        print!("{text}");
+                        eprintln!("{text}");
+                    }
+                    "show" => eprintln!("{text}"),
+                    "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),
+                    "write" => {
+                        let length = words.next().and_then(|word| word.parse().ok()).expect("a number");
+                        let mut file = fs::File::create(text).expect("it can be written");
+                        long(&mut file, length);
+                        file.write_all(b"z").expect("it can be written");
+                    }
+                    _ => panic!("`{word}` is no word"),
+                }
+                let _ = std::io::stdout().flush();
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Writes one line, without its end.
+fn long(to: &mut dyn Write, mut left: usize) {
+    let part = [b'y'; 8_192];
+    while left > 0 {
+        let length = left.min(part.len());
+        to.write_all(&part[..length]).expect("it can be written");
+        left -= length;
+    }
+    to.flush().expect("it can be written");
+}
