@@ -264,8 +264,8 @@ pub struct ApplicationEnd {
     pub killed_after: Option<Duration>,
     /// Whether it went into the background.
     pub background: bool,
-    /// How it stays in the foreground.
-    pub foreground: String,
+    /// What lets it run until its stop signal, where it ended before.
+    pub remedy: String,
     /// `{work}`, where nothing more can be written to its file system.
     pub full: Option<PathBuf>,
 }

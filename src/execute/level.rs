@@ -114,3 +114,50 @@ impl EvidenceLevel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Capabilities, EvidenceLevel, Layers, MORE_SLOWLY, Tapping, capability};
+
+    fn layers(followed: bool, kernel: bool) -> Layers {
+        Layers {
+            taps: Tapping::Input,
+            taps_why: String::new(),
+            taps_lost: 0,
+            followed,
+            followed_why: String::new(),
+            closer: None,
+            kernel,
+            kernel_why: String::new(),
+            kernel_lost: 0,
+            kernel_missed: 0,
+        }
+    }
+
+    #[test]
+    fn what_brings_more_evidence_is_never_what_is_so_already() {
+        let tracing = 1 << capability::BPF | 1 << capability::PERFMON;
+        let of = Capabilities::of;
+        let cases = [
+            // Without any right, as a user and as one with the two capabilities.
+            (None, of(0, true, false), false, Some("run it as root")),
+            (None, of(tracing, true, false), false, None),
+            (None, of(tracing, true, false), true, Some(MORE_SLOWLY)),
+            // Root of the machine, of a container without the capabilities, of a user namespace.
+            (None, of(u64::MAX, true, true), false, None),
+            (None, of(u64::MAX, true, true), true, Some(MORE_SLOWLY)),
+            (None, of(0, true, true), false, Some("give root CAP_BPF")),
+            (None, of(u64::MAX, false, true), false, Some("give root CAP_BPF")),
+            // Whoever asked for less gets more by not asking.
+            (Some(Tapping::Off), of(u64::MAX, true, true), false, Some("run it without `--evidence`")),
+            (Some(Tapping::Packets), of(u64::MAX, true, true), false, None),
+        ];
+        for (asked, capabilities, kernel, helps) in cases {
+            let level = EvidenceLevel { asked, pps: 1.0, few: true, filtered: false, capabilities, ports: None };
+            let said = level.closer(&layers(false, kernel));
+            let is_right = said.map_or(helps.is_none(), |said| helps.is_some_and(|helps| said.starts_with(helps)));
+            assert!(is_right, "{asked:?}, kernel {kernel}: {said:?} instead of {helps:?}");
+            assert_eq!(level.closer(&layers(true, kernel)), None);
+        }
+    }
+}

@@ -146,7 +146,7 @@ impl Receiver {
             stopped: was_stopped,
             killed_after: stopped.killed.then_some(grace),
             background,
-            foreground: in_the_foreground(command),
+            remedy: how_it_runs_on(command, &stopped.ended),
             full: folder.is_full().then(|| folder.work().to_owned()),
         });
         evidence.application = Some(report(command, &stopped.ended, folder));
@@ -301,12 +301,29 @@ fn not_up(
     let fix = if is_user {
         "an ordinary user can't become another one: start it without the option that changes its user, or run restage as root"
             .to_owned()
-    } else if matches!(ended, Ended::Exited(0)) {
-        in_the_foreground(&report.command)
     } else {
-        "it should run in the foreground, and be able to run as this user with its files in {work}".to_owned()
+        how_it_runs_on(&report.command, ended)
     };
     Failure::blocked(problem(what).why(format!("nothing was sent; {said}")).fix(fix))
+}
+
+/// What lets an application run that ended before its stop signal. A shell and its like (`env`, `timeout`, `setpriv`) end with 127 where
+/// they find no program, with 126 where they may not execute it (POSIX, XCU 2.8.2).
+fn how_it_runs_on(command: &[String], ended: &Ended) -> String {
+    let remedy = match ended {
+        Ended::Exited(0) => return in_the_foreground(command),
+        Ended::Exited(127) => {
+            "a program that the command starts was not found: install it, or write its whole path; \
+             `[require] commands = [\"…\"]` skips the scenario where it is absent"
+        }
+        Ended::Exited(126) => {
+            "a program that the command starts can't be executed: `chmod a+rx` it, or start it by its interpreter"
+        }
+        Ended::Signalled(_) => "start it by hand with the same arguments, and look at its core dump or its output",
+        _ if work::is_root() => "start it by hand, and mend what it complains of; its files belong into {work}",
+        _ => "start it by hand as this user, and mend what it complains of; its files belong into {work}",
+    };
+    remedy.to_owned()
 }
 
 /// How it stays in the foreground.

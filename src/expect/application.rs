@@ -109,10 +109,7 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
                     work.display()
                 ),
                 None if ending.signal.is_some() => how_to_look(ending).to_owned(),
-                None if ending.status == Some(0) => {
-                    format!("it should run until it gets its stop signal: {}", ending.foreground)
-                }
-                None => "it should run until it gets its stop signal: look at its output".to_owned(),
+                None => format!("it should run until it gets its stop signal: {}", ending.remedy),
             });
         return Some(if ending.status == Some(0) { Failing::WithOthers(problem) } else { Failing::Always(problem) });
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::claims::{Claim, Claims, Predicted};
 use super::loss;
 use crate::cause::{Cause, CauseName};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, SocketRecord};
 use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::fate::{End, Fate, Hears, goes_to, hears, why_no_socket};
@@ -65,10 +65,11 @@ pub(super) fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence:
         name_the_filter(loss, plan, evidence);
     }
     if loss.cause == Cause::NoSocket
-        && let Some((why, fix)) = as_seen(plan, evidence)
+        && let Some((why, fix)) = gone(plan, evidence).or_else(|| as_seen(plan, evidence))
     {
         (loss.why, loss.fix) = (why, fix);
     }
+    closed_by_the_end(loss, evidence);
     if loss.cause == Cause::SocketRcvbuff {
         let full: Vec<String> = evidence
             .sockets
@@ -119,6 +120,45 @@ pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, Strin
     })
 }
 
+/// What helps where the application ended too early.
+const RUN_ON: &str = "let the application run until its stop signal";
+
+/// Whether the application ended before its stop signal.
+fn ended(evidence: &Evidence) -> bool {
+    evidence.ending.as_ref().is_some_and(|ending| !ending.stopped)
+}
+
+/// Says of datagrams whose socket was closed that the application's end closed it.
+fn closed_by_the_end(loss: &mut Loss, evidence: &Evidence) {
+    if loss.cause == Cause::SocketClosed && ended(evidence) {
+        "the application ended while the datagram was in its socket's queue".clone_into(&mut loss.why);
+        RUN_ON.clone_into(&mut loss.fix);
+    }
+}
+
+/// Why datagrams find no socket, though the application had one that receives them, or none since it ended: it is gone.
+fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
+    let site = plan.site.as_ref()?;
+    let heard = |record: &&SocketRecord| {
+        plan.fates.iter().any(|fate| match goes_to(&fate.key, site) {
+            Carried::Ip { source, destination, port: Some(port), .. } => {
+                hears(&record.socket, destination, port, Some((source, 0)), &site.interface) == Hears::Yes
+            }
+            _ => false,
+        })
+    };
+    let mut hearing = evidence.sockets.iter().filter(heard).peekable();
+    let had_one = hearing.peek().is_some() || evidence.sockets.is_empty();
+    let (why, fix) = if had_one && evidence.ending.as_ref().is_some_and(|ending| !ending.stopped) {
+        ("the application ended in the middle of the run, and nothing listens after its end", RUN_ON)
+    } else if hearing.any(|record| !record.until_end) {
+        ("the application closed its socket in the middle of the run", "let the application keep its socket open")
+    } else {
+        return None;
+    };
+    Some((why.to_owned(), fix.to_owned()))
+}
+
 pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
     let delivered = plan.fates.iter().filter(|fate| fate.end == End::Delivered);
@@ -149,7 +189,9 @@ pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
     let waiting = evidence.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
     let closed = evidence.sockets.iter().any(|record| !record.until_end);
     if !waiting && closed {
-        return loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
+        let mut loss = loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
+        closed_by_the_end(&mut loss, evidence);
+        return loss;
     }
     let mut loss = loss(Cause::NotRead, packets.clone(), Layer::Stage, None);
     loss.why = why_unread(evidence).unwrap_or(loss.why);
@@ -165,7 +207,7 @@ pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
     let still = duration(evidence.still);
     let limit = match evidence.timed_out {
         Some(_) => "the run's `timeout` passed",
-        None if evidence.ending.as_ref().is_some_and(|end| !end.stopped) => "the application had ended",
+        None if ended(evidence) => "the application had ended",
         None => "the limit is `[receiver] settle`, and 10 s at least",
     };
     (!waiting.is_empty()).then(|| {

@@ -141,12 +141,20 @@ const CASES: &[Case] = &[
         &["keeps it in the foreground"],
     ),
     case(
+        "it does not find a program",
+        "exit 127",
+        "",
+        "blocked",
+        "the application ended before it listened: exit status 127",
+        &["was not found: install it"],
+    ),
+    case(
         "it ends in the middle",
         "bind read 10 exit 0",
         "",
         "fail",
         "the application ended in the middle of the run: exit status 0",
-        &[],
+        &["let the application run until its stop signal"],
     ),
     case(
         "it ends in the background in the middle",
