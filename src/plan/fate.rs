@@ -102,7 +102,7 @@ pub(super) fn end_and_stage(key: &ClassKey, site: &Site) -> (End, Stage) {
     let end = stack::end(key, site);
     let stage = match end {
         End::Delivered | End::Open | End::Kernel => Stage::Consumed,
-        End::Lost(cause) => stack::stage(cause, key),
+        End::Lost(cause) => stack::stage(cause, key, site),
     };
     (end, stage)
 }

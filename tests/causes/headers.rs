@@ -44,6 +44,12 @@ fn options() -> Vec<Row> {
         destination("v6 destination unknown, discarded", &[UDP, 0, 0x9e, 4, 0, 0, 0, 0])
             .loses("UNHANDLED_PROTO", Delivered),
         destination("v6 destination option too long", &[UDP, 0, 0x1e, 9, 0, 0, 0, 0]).loses("IP_INHDR", Delivered),
+        // The addresses are looked at before the options, and both are malformed headers.
+        row(
+            "v6 destination option too long, source of a group",
+            &v6().source("ff02::1").headers(DESTINATION, &[UDP, 0, 0x1e, 9, 0, 0, 0, 0]),
+        )
+        .loses("IP_INHDR", Accepted),
     ]
 }
 

@@ -127,6 +127,7 @@ pub(crate) const NAMES: [&str; 133] = [
     "v6 hop-by-hop jumbo with a length",
     "v6 destination unknown, discarded",
     "v6 destination option too long",
+    "v6 destination option too long, source of a group",
     "v6 routing type 0, none left",
     "v6 routing type 2, 1 left",
     "v6 segment routing, none left",

@@ -126,14 +126,23 @@ fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, site:
         },
         (IpAddr::V6(_), IpAddr::V6(_)) if site.ipv6_disabled => Cause::Ipv6disabled,
         // The addresses are looked at before the length, and hop-by-hop options behind it.
-        (IpAddr::V6(from), IpAddr::V6(to)) => match routing::v6(from, to, key.mac.is_group(), site) {
-            Routed::Lost(cause @ (Cause::IpInhdr | Cause::UnicastInL2Multicast)) => cause,
-            _ if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => Cause::PktTooSmall,
-            _ => refused(key, Stage::Accepted)?,
+        (IpAddr::V6(_), IpAddr::V6(_)) => match refused_addresses(key, site) {
+            Some(cause) => cause,
+            None if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => Cause::PktTooSmall,
+            None => refused(key, Stage::Accepted)?,
         },
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Cause::IpInhdr,
     };
     Some(End::Lost(cause))
+}
+
+/// `ip6_rcv_core`: addresses that no IPv6 packet from a wire has.
+fn refused_addresses(key: &ClassKey, site: &Site) -> Option<Cause> {
+    let Carried::Ip { source: IpAddr::V6(from), destination: IpAddr::V6(to), .. } = key.carried else { return None };
+    match routing::v6(from, to, key.mac.is_group(), site) {
+        Routed::Lost(cause @ (Cause::IpInhdr | Cause::UnicastInL2Multicast)) => Some(cause),
+        _ => None,
+    }
 }
 
 /// What a header that the kernel refuses is lost as, if that is at this stage.
@@ -245,11 +254,12 @@ fn datagram(key: &ClassKey, site: &Site) -> End {
 }
 
 /// The stage that a lost frame does not come to.
-pub(super) fn stage(cause: Cause, key: &ClassKey) -> Stage {
+pub(super) fn stage(cause: Cause, key: &ClassKey, site: &Site) -> Stage {
     let six = matches!(key.carried, Carried::Ip { destination: IpAddr::V6(_), .. });
     match cause {
         _ if let Flaw::Refused(fault) = key.flaw
-            && fault.rule().cause == cause =>
+            && fault.rule().cause == cause
+            && refused_addresses(key, site).is_none() =>
         {
             fault.rule().stage
         }

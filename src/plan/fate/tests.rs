@@ -314,12 +314,12 @@ fn flaws_end_where_the_kernel_finds_them() {
     ];
     for (flaw, cause, in_four, in_six) in flaws {
         let four = ClassKey { flaw, ..datagram("10.9.0.1", "10.9.0.2", 4739) };
-        assert_eq!((end(&four, &site()), stage(cause, &four)), (End::Lost(cause), in_four), "{flaw:?}");
+        assert_eq!((end(&four, &site()), stage(cause, &four, &site())), (End::Lost(cause), in_four), "{flaw:?}");
         if matches!(flaw, Flaw::HeaderSum | Flaw::Header | Flaw::SourceRoute(_)) {
             continue;
         }
         let six = ClassKey { flaw, ..datagram("fd00::1", "fd00::2", 4739) };
-        assert_eq!((end(&six, &site()), stage(cause, &six)), (End::Lost(cause), in_six), "{flaw:?}");
+        assert_eq!((end(&six, &site()), stage(cause, &six, &site())), (End::Lost(cause), in_six), "{flaw:?}");
     }
     for flaw in [Flaw::TcpSum, Flaw::TcpSumOffload] {
         for (source, destination) in [("10.9.0.1", "10.9.0.2"), ("fd00::1", "fd00::2")] {
