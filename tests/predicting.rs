@@ -199,3 +199,16 @@ fn the_lab_waits_for_fragments_as_long_as_they_take() {
     let lost = |frames, packets| fate(frames, "lost: FRAG_REASM_TIMEOUT", packets);
     assert_eq!(fates(&scenario(&fragments(1), fixed)), [lost("1-2", 2), lost("3", 1)]);
 }
+
+#[test]
+fn the_receiver_of_a_plan_for_an_interface_is_that_interface() {
+    let to_the_receiver = "[lab]\naddresses = [\"192.0.2.20\"]\n[rewrite.destination]\nip = \"receiver\"\n";
+    let folder = scenario(&[frame(&[8, 0], &datagram())], to_the_receiver);
+    let plan = |more: &[&str]| {
+        let output = restage(User::Caller).arg("plan").args(more).arg(folder.join("s.toml")).output();
+        both(&output.expect("restage runs"))
+    };
+    let (lab, interface) = (plan(&[]), plan(&["--interface", "lo"]));
+    assert!(lab.contains("> 192.0.2.20 port"), "{lab}");
+    assert!(interface.contains("> 127.0.0.1 port"), "{interface}");
+}

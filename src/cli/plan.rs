@@ -63,12 +63,7 @@ struct Planned {
 fn planned(arguments: &Arguments) -> Result<Planned> {
     let scenario = scenario::read(&arguments.scenario)?;
     Claims::new(scenario.inputs())?;
-    // Nothing is sent, so nobody has to allow the interface; without it the MTU isn't known, and "sender" has no MAC.
-    let named = match &scenario.site {
-        SiteWords::Target { interface } => vec![interface.value.clone()],
-        SiteWords::Lab(_) => Vec::new(),
-    };
-    let target = execute::target_facts(&scenario, &named)?;
+    let target = execute::named_target(&scenario)?;
     let Some(interface) = &arguments.interface else {
         let filter = execute::listed_ruleset(&scenario);
         let mut plan = crate::plan::plan(&scenario, target.as_ref(), filter.clone())?;

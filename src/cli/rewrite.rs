@@ -11,10 +11,11 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::execute;
 use crate::figures::{agree, count, thousands};
 use crate::file::{Claim, Claims, descriptor};
 use crate::lab::signals::leave_no_unfinished_file;
-use crate::plan::{Selector, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
+use crate::plan::{Selector, TargetFacts, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario;
 use crate::scenario::rewrite::LinkLayer;
@@ -58,9 +59,15 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         claims.write(vec![Claim::new(output, "--output")])?;
     }
     leave_no_unfinished_file()?;
+    // A file has no MTU, and needs the interface only where its MAC is written.
+    let is_framed = scenario.rewrite.link_layer == LinkLayer::Ethernet;
+    let target = if is_framed || scenario.rewrite.names_sender() { execute::named_target(&scenario)? } else { None };
+    let target = target.map(|facts| TargetFacts { mtu: u32::MAX, ..facts });
     let (rewriter, framing) = match scenario.rewrite.link_layer {
-        LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(&scenario, None))?, None),
-        LinkLayer::Ethernet => rewriter_and_framing(&scenario).map(|(rewriter, framing)| (rewriter, Some(framing)))?,
+        LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(&scenario, target.as_ref()))?, None),
+        LinkLayer::Ethernet => {
+            rewriter_and_framing(&scenario, target.as_ref()).map(|(rewriter, framing)| (rewriter, Some(framing)))?
+        }
     };
     // A file has no MTU, unless the scenario says so.
     let mtu = match &scenario.site {

@@ -39,7 +39,7 @@ use receiver::Receiver;
 use replay::{Extent, Replay};
 use site::Site;
 
-pub use site::{enter, foreign_macs, listed_ruleset, target_facts};
+pub use site::{enter, foreign_macs, listed_ruleset, named_target, target_facts};
 
 /// Who is told what happens, and who can end it.
 pub struct Session<'a> {

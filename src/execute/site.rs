@@ -98,6 +98,15 @@ pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<Ta
     Ok(Some(TargetFacts { mac, mtu: facts.mtu_bytes }))
 }
 
+/// As [`target_facts`], where nothing is sent, so that nobody has to allow the interface.
+///
+/// # Errors
+/// As [`target_facts`].
+pub fn named_target(scenario: &Scenario) -> Result<Option<TargetFacts>> {
+    let SiteWords::Target { interface } = &scenario.site else { return Ok(None) };
+    target_facts(scenario, std::slice::from_ref(&interface.value))
+}
+
 /// Frames to a target whose destination MAC is none that this machine itself would use: most often still the captured one, which nothing
 /// on this network has. Silent where a scenario gives all frames a MAC.
 ///

@@ -118,6 +118,7 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
     let mut roles = roles(scenario, target);
     if let (Some(site), SiteWords::Lab(_)) = (&receiver, &scenario.site) {
         roles.receiver = Some(site.mac);
+        roles.addresses = Some(site.first_addresses());
     }
     let repeat = scenario.pacing.repeat.value;
     // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
@@ -347,7 +348,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
 pub fn listing(scenario: &Scenario) -> Result<String> {
-    let (rewriter, framing) = rewriter_and_framing(scenario)?;
+    let (rewriter, framing) = rewriter_and_framing(scenario, None)?;
     let medium = Medium { framing, ..medium_of(scenario, None, &Roles::default()) };
     if rewriter.fixes_checksums() {
         learn_fragments(scenario, &rewriter, &medium)?;
@@ -398,13 +399,13 @@ impl Plan {
     }
 }
 
-/// The maps of a run in the lab, and the addresses of the Ethernet headers that it makes.
+/// The maps of a run, and the addresses of the Ethernet headers that it makes.
 ///
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
-pub fn rewriter_and_framing(scenario: &Scenario) -> Result<(Rewriter, Framing)> {
+pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<(Rewriter, Framing)> {
     let passes = Passes { rounds: 1, most: u64::MAX, site: None, reassembly: Reassembly::default() };
-    let (rewriter, medium, _) = survey(scenario, None, roles(scenario, None), &passes)?;
+    let (rewriter, medium, _) = survey(scenario, target, roles(scenario, target), &passes)?;
     Ok((rewriter, medium.framing))
 }
 
@@ -432,7 +433,7 @@ fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles>
     let SiteWords::Lab(LabWords { mac: At { value: LabMac::Captured, .. }, .. }) = &scenario.site else { return None };
     let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
     let captured = lab_site::commonest(survey.macs.iter().filter(|(mac, _)| **mac != placeholder))?.0;
-    Some(Roles { sender: Some(lab_sender_mac(captured)), receiver: Some(captured) })
+    Some(Roles { sender: Some(lab_sender_mac(captured)), receiver: Some(captured), ..*roles })
 }
 
 /// What the sending interface takes.
@@ -459,9 +460,9 @@ pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
                 LabMac::Literal(mac) => mac,
                 LabMac::Captured => LAB_RECEIVER_MAC,
             };
-            Roles { sender: Some(lab_site::sender_mac(receiver)), receiver: Some(receiver) }
+            Roles { sender: Some(lab_site::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
         }
-        SiteWords::Target { .. } => Roles { sender: target.map(|facts| facts.mac), receiver: None },
+        SiteWords::Target { .. } => Roles { sender: target.map(|facts| facts.mac), ..Roles::default() },
     }
 }
 

@@ -279,8 +279,9 @@ impl Compiling {
                 }
             }
             Some(IpMap::Receiver { v4, v6, span }) => {
-                let entry = self.entry(table, Mapping::IpReceiver { v4: *v4, v6: *v6 }, Some(span));
-                for receiver in [*v4, *v6].into_iter().flatten() {
+                let (v4, v6) = self.receiver(*v4, *v6);
+                let entry = self.entry(table, Mapping::IpReceiver { v4, v6 }, Some(span));
+                for receiver in [v4, v6].into_iter().flatten() {
                     let every = match receiver {
                         IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
                         IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
@@ -372,6 +373,24 @@ impl Compiling {
     fn entry(&mut self, table: Table, mapping: Mapping, span: Option<&Range<usize>>) -> usize {
         self.entries.push(Entry { table, mapping, span: span.cloned() });
         self.entries.len() - 1
+    }
+
+    /// The receiver's addresses of the families that the scenario has one of; notes the problem where an interface that stands for the
+    /// receiver has none.
+    fn receiver(&mut self, v4: Option<IpAddr>, v6: Option<IpAddr>) -> (Option<IpAddr>, Option<IpAddr>) {
+        let Some((ours, ours6)) = self.roles.addresses else { return (v4, v6) };
+        for (family, example) in [(v4.filter(|_| ours.is_none()), "IPv4"), (v6.filter(|_| ours6.is_none()), "IPv6")] {
+            let what = format!("the interface has no {example} address for `ip = \"receiver\"`");
+            if let Some(address) = family.filter(|_| !self.problems.iter().any(|problem| problem.what == what)) {
+                let why = "this machine is the receiver here, and `receiver` is the first address of each family that its interface has";
+                let fix = format!(
+                    "give the interface one with `ip addr add`, or write the map: `{{ \"{}\" = \"{address}\" }}`",
+                    if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
+                );
+                self.problems.push(Problem::error(what).why(why).fix(fix));
+            }
+        }
+        (v4.and(ours), v6.and(ours6))
     }
 
     /// The address of a MAC; notes the problem where its role has none.

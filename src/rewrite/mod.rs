@@ -27,6 +27,8 @@ mod port;
 mod prefix;
 mod vlan;
 
+use std::net::IpAddr;
+
 use conversation::Sender;
 
 use crate::packet::MacAddr;
@@ -40,13 +42,15 @@ pub use framing::{Framing, Unframed};
 pub use hits::{EntryHits, Hits, Left, Reshaped, Seen, unused_problems};
 pub use pass::{Pass, Rewritten};
 
-/// The MAC addresses that the words `sender` and `receiver` stand for, where the site knows them.
+/// The addresses that the words `sender` and `receiver` stand for, where the site knows them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Roles {
     /// The sending interface's.
     pub sender: Option<MacAddr>,
     /// The receiving interface's.
     pub receiver: Option<MacAddr>,
+    /// The receiver's first IPv4 and first IPv6 address, where it is another machine's interface than the scenario's own.
+    pub addresses: Option<(Option<IpAddr>, Option<IpAddr>)>,
 }
 
 /// The compiled `[rewrite]` of a scenario.

@@ -200,6 +200,17 @@ pub enum Side {
     Server,
 }
 
+impl Rewrite {
+    /// Whether a `mac` is `"sender"`.
+    pub fn names_sender(&self) -> bool {
+        self.sides.iter().any(|maps| match &maps.mac {
+            None => false,
+            Some(MacMap::All(target)) => target.value == MacTarget::Sender,
+            Some(MacMap::Entries(entries)) => entries.iter().any(|entry| entry.to == MacTarget::Sender),
+        })
+    }
+}
+
 /// A MAC address by its literal value or by the role that the site gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MacTarget {

@@ -65,7 +65,11 @@ fn of(sides: impl IntoIterator<Item = Maps>) -> Rewrite {
 }
 
 fn compile(rewrite: &Rewrite) -> Rewriter {
-    let roles = Roles { sender: Some(MacAddr([2, 0, 0, 0, 0, 1])), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
+    let roles = Roles {
+        sender: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+        receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])),
+        addresses: None,
+    };
     Rewriter::compile(rewrite, &roles).expect("both roles are known")
 }
 

@@ -228,3 +228,13 @@ impl RouteTable {
         self.routes.iter()
     }
 }
+
+impl Site {
+    /// The first IPv4 and the first IPv6 address of the interface; of IPv6, one that is not link-local before one that is.
+    pub fn first_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
+        let of = |v4: bool| self.addresses.iter().map(IpNet::addr).filter(move |address| address.is_ipv4() == v4);
+        let is_link_local =
+            |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        (of(true).next(), of(false).find(|address| !is_link_local(address)).or_else(|| of(false).next()))
+    }
+}
