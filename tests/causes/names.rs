@@ -1,6 +1,6 @@
 //! The cases that were provoked on Linux 6.18, by name: what the rows of this suite have to cover.
 
-pub(crate) const NAMES: [&str; 133] = [
+pub(crate) const NAMES: [&str; 134] = [
     "ok",
     "wrong dst MAC",
     "unicast IP in broadcast MAC",
