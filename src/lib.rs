@@ -19,7 +19,7 @@
 //! |---|---|
 //! | [`figures`] | counts, durations and rates as people read them |
 //! | [`diagnostic`] | one error type: what, where, why, fix; one renderer |
-//! | [`file`] | the user's files: which one a path means, and writing one so that nothing is lost |
+//! | [`file`](mod@file) | the user's files: which one a path means, and writing one so that nothing is lost |
 //! | [`cause`], [`outcome`] | the causes of loss by name; what a run comes to |
 //! | [`packet`] | bytes on the wire: layers, checksums, MAC, the one-line listing |
 //! | [`capture`] | savefiles: read, write, filter |

@@ -22,7 +22,7 @@ const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
 /// How often it looks whether its parent is gone.
 const ORPHAN_WAIT: Duration = Duration::from_millis(100);
 
-/// The job of this worker, as [`Job::input`] says it.
+/// The job of this worker, as [`Job::input`](super::worker::Job::input) says it.
 ///
 /// # Errors
 /// When the parent is gone.

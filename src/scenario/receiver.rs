@@ -19,7 +19,7 @@ pub struct Receiver {
     pub command: Option<At<Vec<String>>>,
     /// Ready when these are bound; `None`: the UDP destinations in the plan.
     pub listens: Option<At<Vec<Listener>>>,
-    /// How long it may take to bind them; `None`: [`READY`].
+    /// How long it may take to bind them; `None`: 10 s.
     pub ready: Option<At<Duration>>,
     /// Queues empty, and counters unmoved, for this long.
     pub settle: Duration,
