@@ -8,6 +8,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::file::{Claim, Claims};
+use crate::lab::program;
 use crate::plan::{Selector, open_capture};
 use crate::scenario::site::{Ruleset, SiteWords};
 use crate::scenario::{self, Scenario};
@@ -31,9 +32,10 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     Claims::new(collected.found.iter().map(|found| Claim::new(&found.path, "the scenario")).collect())?;
     for collect::Found { path, text } in collected.found {
         match text.and_then(|text| scenario::check(&text)).and_then(|scenario| usable(&scenario)) {
-            Ok(()) => {
+            Ok(warnings) => {
                 valid += 1;
                 stdout.write(&format!("valid    {}\n", path.display()));
+                stderr.problems(&warnings);
             }
             Err(failure) => {
                 invalid += 1;
@@ -50,8 +52,9 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     Ok(status.max(stdout.status()).max(stderr.status()))
 }
 
-/// Everything beside the text of a valid scenario that can be known to be wrong: its filter, its captures, the files that it names.
-fn usable(scenario: &Scenario) -> Result<()> {
+/// Everything beside the text of a valid scenario that can be known to be wrong: its filter, its captures, the files that it names. Gives
+/// the warnings: what may be there by the time of a run.
+fn usable(scenario: &Scenario) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     problems.extend(Selector::new(scenario, None).err().into_iter().flat_map(|failure| failure.problems));
     // What is no file, such as a pipe, can be read only once.
@@ -65,7 +68,31 @@ fn usable(scenario: &Scenario) -> Result<()> {
     {
         problems.extend(unreadable("the ruleset", path).map(|problem| problem.at(&scenario.source, span.clone())));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Failure { kind: Kind::Invalid, problems }) }
+    for file in scenario.expected_files() {
+        let problem = unreadable("the expected output", &file.value);
+        problems.extend(problem.map(|problem| problem.at(&scenario.source, file.span.clone())));
+    }
+    let mut warnings = Vec::new();
+    if let Some(At { value: path, span }) = &scenario.expect.rewritten
+        && !path.exists()
+    {
+        let warning = Problem::warning(format!("there is no snapshot `{}` yet", path.display()));
+        let warning = warning.fix("run with `--update-snapshots`, review the file, and check it in");
+        warnings.push(warning.at(&scenario.source, span.clone()));
+    }
+    // Where a required command is absent, a run is skipped.
+    if scenario.require.commands.iter().all(|command| program::find(&command.value).is_some()) {
+        let absent = scenario.programs().filter(|program| program::find(&program.value).is_none());
+        warnings.extend(absent.map(|absent| {
+            let Problem { what, why, fix, .. } = program::missing(&absent.value);
+            Problem { why, fix, ..Problem::warning(what) }.at(&scenario.source, absent.span)
+        }));
+    }
+    if problems.is_empty() {
+        return Ok(warnings);
+    }
+    problems.extend(warnings);
+    Err(Failure { kind: Kind::Invalid, problems })
 }
 
 /// Why a file that the scenario names can't be read.

@@ -1,7 +1,7 @@
 //! The files that a scenario reads and writes, so that nothing that is read is overwritten.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Scenario;
@@ -20,20 +20,38 @@ impl Scenario {
         {
             inputs.extend(self.rules(&ruleset.value));
         }
-        let commands = self.expect.command.iter();
-        let rules = commands.flat_map(|command| [&command.stdout, &command.stderr]);
-        let rules = rules.chain(self.expect.output.iter().map(|output| &output.rule));
-        let expected = rules.filter_map(|rule| rule.equals_file.as_ref());
-        inputs.extend(expected.map(|path| Claim::new(&path.value, "the expected output")));
+        inputs.extend(self.expected_files().map(|path| Claim::new(&path.value, "the expected output")));
         let command = self.receiver.command.iter().map(|command| &command.value);
         for word in command.chain(self.expect.command.iter().map(|check| &check.run.value)).flatten() {
-            let word = replace(word, |name| (name == "scenario").then(|| self.folder.to_string_lossy().into_owned()));
+            let word = self.in_folder(word);
             // The application's own folder is another one, so a relative path is none of the user's.
             if Path::new(&word).is_absolute() && Path::new(&word).is_file() {
                 inputs.push(Claim::new(Path::new(&word), "a file of a command"));
             }
         }
         inputs
+    }
+
+    /// The files that outputs are compared with.
+    pub fn expected_files(&self) -> impl Iterator<Item = &At<PathBuf>> {
+        let commands = self.expect.command.iter();
+        let rules = commands.flat_map(|command| [&command.stdout, &command.stderr]);
+        let rules = rules.chain(self.expect.output.iter().map(|output| &output.rule));
+        rules.filter_map(|rule| rule.equals_file.as_ref())
+    }
+
+    /// The programs that a run starts, as far as they are known before it: `{scenario}` is filled in, and those in `{work}` are left out.
+    pub fn programs(&self) -> impl Iterator<Item = At<String>> {
+        let commands = self.receiver.command.iter().chain(self.expect.command.iter().map(|check| &check.run));
+        let programs = commands.filter_map(|command| {
+            let value = self.in_folder(command.value.first()?);
+            Some(At { value, span: command.span.clone() })
+        });
+        programs.filter(|program| !program.value.contains("{work}"))
+    }
+
+    fn in_folder(&self, word: &str) -> String {
+        replace(word, |name| (name == "scenario").then(|| self.folder.to_string_lossy().into_owned()))
     }
 
     /// The ruleset's file, and the files that it includes.

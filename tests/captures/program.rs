@@ -207,9 +207,14 @@ fn check_reports_the_filter_the_captures_and_the_files_of_every_scenario_at_once
     scenario("b.toml", "file = \"a.toml\"\nfilter = \"(udp\"\n");
     folder.file("plain.pcap", &tagged(&[&[]]));
     scenario("c.toml", "file = \"plain.pcap\"\n");
+    let program = "[receiver]\ncommand = [\"no-such-collector\"]\n";
+    scenario("d.toml", &format!("file = \"plain.pcap\"\n{program}[expect]\nrewritten = \"gone.snap\"\n"));
+    let output = "[[expect.output]]\nfrom = \"stdout\"\nequals-file = \"gone.txt\"\n";
+    scenario("e.toml", &format!("file = \"plain.pcap\"\n{program}{output}"));
     let done = restage(&folder, &["check", "."], &[]);
     assert_eq!(done.status.code(), Some(2));
     let told = String::from_utf8_lossy(&done.stderr).into_owned();
-    let whats: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    let is_what = |line: &&str| line.starts_with("error: ") || line.starts_with("warning: ");
+    let whats: Vec<&str> = told.lines().filter(is_what).collect();
     insta::assert_snapshot!(format!("{}\n{}", String::from_utf8_lossy(&done.stdout), whats.join("\n")));
 }
