@@ -158,7 +158,7 @@ pub struct Disagreement {
 }
 
 /// Every frame at every stage. A stage that cannot be observed is null; one that the evidence leaves open is a range.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
     /// Frames in the file, times `repeat`.
     pub read: u64,

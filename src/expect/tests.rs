@@ -61,13 +61,8 @@ fn ledger(reached: [u64; 4], losses: Vec<Loss>) -> Ledger {
         accepted,
         delivered,
         consumed,
-        foreign: 0,
-        duplicated: 0,
-        reordered: 0,
-        altered: 0,
         losses,
-        layers: None,
-        disagreements: Vec::new(),
+        ..Ledger::default()
     }
 }
 

@@ -179,7 +179,7 @@ pub(crate) fn payload_sum(network: &Network, frame: &[u8], original_length: u32)
 pub(crate) fn computed_transport_sum(network: &Network, frame: &[u8]) -> Option<u16> {
     let field = Field::find(network, frame)?;
     let computed = !field.covered(network, frame, Including::DataAlone)?.fold();
-    Some(if field.zero_means_none && computed == 0 { 0xffff } else { computed })
+    Some(field.written(computed))
 }
 
 /// The value that the header checksum of an IPv4 packet should have.
@@ -230,6 +230,12 @@ pub(crate) struct Field {
 }
 
 impl Field {
+    /// How a computed checksum is written: 0xffff for 0 where 0 means that there is none (RFC 768).
+    #[inline]
+    pub(crate) fn written(&self, computed: u16) -> u16 {
+        if self.zero_means_none && computed == 0 { 0xffff } else { computed }
+    }
+
     /// The checksum of the packet's transport, where it was captured inside the packet. SCTP has none of 16 bits.
     #[inline]
     pub(crate) fn find(network: &Network, frame: &[u8]) -> Option<Self> {

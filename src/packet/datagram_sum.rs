@@ -79,8 +79,7 @@ impl DatagramSum {
         if total == 0xffff {
             return known(Sum::Good);
         }
-        let right = !Accumulator::default().add_word(total).add_word(!self.stored).fold();
-        let right = if self.field.zero_means_none && right == 0 { 0xffff } else { right };
+        let right = self.field.written(!Accumulator::default().add_word(total).add_word(!self.stored).fold());
         let sum = if self.may_be_offload && self.stored == pseudo.fold() { Sum::Offload } else { Sum::Bad };
         Verified { sum, mended_by: Change::word(right, self.stored) }
     }

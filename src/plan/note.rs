@@ -12,6 +12,12 @@ use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
 use crate::scenario::site::SiteWords;
 
+/// "2 frames have this, and are treated so", with the `verb` for one and for several.
+fn frames_are(frames: u64, verb: (&str, &str), this: &str, treated: &str) -> String {
+    let (verb, are) = (agree(frames, verb.0, verb.1), agree(frames, "is", "are"));
+    format!("{} {verb} {this}, and {are} {treated}", count(frames, "frame"))
+}
+
 /// Frames that were captured without an Ethernet header.
 pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
     let Framing { sender, receiver } = medium.framing;
@@ -19,12 +25,7 @@ pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
     if frames == 0 {
         return None;
     }
-    let what = format!(
-        "{} {} captured without an Ethernet header, and {} given one",
-        count(frames, "frame"),
-        agree(frames, "was", "were"),
-        agree(frames, "is", "are")
-    );
+    let what = frames_are(frames, ("was", "were"), "captured without an Ethernet header", "given one");
     Some(Problem::note(what).why(format!(
         "from the captured sender's MAC, or else {sender}, to the captured destination's{receiver}; multicasts and broadcasts to theirs"
     )))
@@ -34,12 +35,7 @@ pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
 pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
     let Framing { sender, receiver } = medium.framing;
     let receiver = receiver.filter(|_| frames > 0)?;
-    let what = format!(
-        "{} {} the destination MAC 00:00:00:00:00:00, and {} given another one",
-        count(frames, "frame"),
-        agree(frames, "has", "have"),
-        agree(frames, "is", "are")
-    );
+    let what = frames_are(frames, ("has", "have"), "the destination MAC 00:00:00:00:00:00", "given another one");
     Some(Problem::note(what).why(format!(
         "no interface but a loopback can have it; they go from {sender} to {receiver}, multicasts and broadcasts to theirs"
     )))
@@ -47,12 +43,7 @@ pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
 
 /// Frames that are out of order by their times.
 pub(super) fn backwards(frames: u64) -> Problem {
-    let what = format!(
-        "{} {} an earlier time than a frame before, and {} sent at once",
-        count(frames, "frame"),
-        agree(frames, "has", "have"),
-        agree(frames, "is", "are")
-    );
+    let what = frames_are(frames, ("has", "have"), "an earlier time than a frame before", "sent at once");
     Problem::note(what)
         .why(
             "frames are sent in the order of the file; each keeps its offset from the first one where that is not past",
@@ -68,7 +59,8 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
     let frames = survey.offload.count();
     Some(
         Problem::note(format!(
-            "the checksum of {} {} left to the capturing host's card",
+            "the {} of {} {} left to the capturing host's card",
+            agree(frames, "checksum", "checksums"),
             count(frames, "frame"),
             agree(frames, "was", "were")
         ))

@@ -29,12 +29,7 @@ pub(super) fn update_transport(network: &Network, pseudo_header: Change, payload
     if field.zero_means_none && old == 0 {
         return Change::NONE;
     }
-    let new = match change.update(old) {
-        0 if field.zero_means_none => 0xffff,
-        new => new,
-    };
-    put(frame, field.at, new.to_be_bytes());
-    Change::word(old, new)
+    write(field.at, field.written(change.update(old)), frame)
 }
 
 /// Updates the checksum of SCTP, which covers the ports, that were `before`, and no address; says what that changed. `None`: it
@@ -75,7 +70,8 @@ pub(super) fn fix(network: &Network, original_length: u32, frame: &mut [u8]) -> 
     }
 }
 
-fn write(at: usize, new: u16, frame: &mut [u8]) -> Change {
+#[inline]
+pub(super) fn write(at: usize, new: u16, frame: &mut [u8]) -> Change {
     let Some(old) = be16(frame, at) else { return Change::NONE };
     put(frame, at, new.to_be_bytes());
     Change::word(old, new)

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 
 use super::Rewriter;
+use super::checksums::write;
 use super::hits::{Hits, Left};
 use super::ip::Place;
 use crate::capture::Frame;
-use crate::packet::bytes::{be16, put};
+use crate::packet::bytes::be16;
 use crate::packet::checksum::{Accumulator, Change, Field, Sum};
 use crate::packet::datagram_sum::DatagramSum;
 use crate::packet::fragments::{Came, Fragments};
@@ -168,12 +169,7 @@ impl Rewriter {
         if mended_by.is_none() {
             return Change::NONE;
         }
-        let right = match mended_by.update(stored) {
-            0 if field.zero_means_none => 0xffff,
-            right => right,
-        };
-        put(frame, field.at, right.to_be_bytes());
-        Change::word(stored, right)
+        write(field.at, field.written(mended_by.update(stored)), frame)
     }
 }
 

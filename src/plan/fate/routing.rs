@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::site::{Route, RouteKind, Site};
 use crate::cause::Cause;
 
@@ -82,7 +84,7 @@ fn group_v4(from: Ipv4Addr, group: Ipv4Addr, igmp: bool, site: &Site) -> Routed 
 fn refused_source(from: Ipv4Addr, site: &Site) -> Option<Cause> {
     let found = site.routes.to(from.into());
     let kind = found.first().map(|route| route.kind);
-    if kind == Some(RouteKind::Local) && !site.accept_local {
+    if kind == Some(RouteKind::Local) && !site.accept_local && !is_loopback_without_address(from, site) {
         return Some(Cause::IpLocalSource);
     }
     if site.rp_filter == 0 {
@@ -95,6 +97,16 @@ fn refused_source(from: Ipv4Addr, site: &Site) -> Option<Cause> {
         }
         Some(RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) | None => Some(Cause::IpRpfilter),
     }
+}
+
+/// Whether a source in 127.0.0.0/8 is not refused as the receiver's own. With `rp_filter` 0 the kernel compares sources with the addresses of
+/// its interfaces, of which 127.0.0.1 is the only one there, and not with the local routes, unless a local route was added by hand.
+fn is_loopback_without_address(from: Ipv4Addr, site: &Site) -> bool {
+    let is_added = |route: &Route| {
+        route.kind == RouteKind::Local
+            && matches!(route.prefix, IpNet::V4(net) if net.prefix_len() < 32 && !net.addr().is_loopback())
+    };
+    site.rp_filter == 0 && from.is_loopback() && from != Ipv4Addr::LOCALHOST && !site.routes.iter().any(is_added)
 }
 
 /// Whether one of the routes leads through the interface.

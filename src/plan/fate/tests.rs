@@ -214,6 +214,10 @@ fn broadcasts_groups_and_ipv6_end_as_they_did_when_provoked() {
         (theirs, "255.255.255.255", plain(), End::Delivered),
         ("0.0.0.0", "255.255.255.255", with(strict(1)), End::Delivered),
         ("203.0.113.9", "255.255.255.255", with(strict(1)), lost(Cause::IpRpfilter)),
+        // Of 127.0.0.0/8 only 127.0.0.1 is an address.
+        ("127.0.0.1", "255.255.255.255", plain(), lost(Cause::IpLocalSource)),
+        ("127.0.0.9", "255.255.255.255", plain(), End::Delivered),
+        ("127.0.0.9", "255.255.255.255", with(strict(1)), lost(Cause::IpLocalSource)),
         (theirs, "239.1.1.1", plain(), lost(Cause::MulticastNotJoined)),
         (theirs, "239.1.1.1", with(|site| site.joined = None), End::Open),
         (theirs, "239.1.1.1", with(|site| site.joined = Some([address("239.1.1.1")].into())), End::Delivered),

@@ -59,7 +59,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
             "the UDP header's length does not fit its packet".to_owned()
         }
         Cause::PktTooSmall if key.flaw == Flaw::TcpLength => {
-            "the TCP header is shorter than 20 bytes, or longer than its segment (RFC 9293 §3.1)".to_owned()
+            "the TCP data offset is below 5 words, the least that a header has (RFC 9293 §3.1)".to_owned()
         }
         Cause::PktTooSmall if key.flaw == Flaw::LengthCaptured => {
             "the IP length field says more bytes than the frame holds: it was cut by the snaplen".to_owned()

@@ -39,7 +39,8 @@ pub enum Flaw {
     UdpSumOffload,
     /// UDP over IPv6 without a checksum.
     UdpSumAbsent,
-    /// The TCP header does not fit the packet.
+    /// The TCP data offset says less than the 20 bytes of a TCP header. The kernel discards a header that is cut short without a count or a
+    /// reason, which is no flaw that anything could show.
     TcpLength,
     /// The TCP checksum is wrong.
     TcpSum,
@@ -84,7 +85,7 @@ pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip, six: Option<&Six>) -> Flaw {
     }
     match ip.protocol {
         protocol::UDP => udp(frame, ip, four),
-        protocol::TCP if !fits_tcp(frame.bytes.get(ip.payload..ip.end).unwrap_or_default()) => Flaw::TcpLength,
+        protocol::TCP if is_short_tcp(frame.bytes.get(ip.payload..ip.end).unwrap_or_default()) => Flaw::TcpLength,
         // With segmentation offload only the length on the wire says what the checksum stands for.
         protocol::TCP => match transport_sum(&frame.layers, frame.bytes, frame.original_length) {
             Sum::Bad => Flaw::TcpSum,
@@ -95,10 +96,9 @@ pub(super) fn flaw(frame: &Prepared<'_>, ip: Ip, six: Option<&Six>) -> Flaw {
     }
 }
 
-/// Whether a TCP header has its 20 bytes or more, and all of them in its segment (RFC 9293 §3.1).
-fn fits_tcp(segment: &[u8]) -> bool {
-    let length = segment.get(12).map_or(0, |units| usize::from(units >> 4) * 4);
-    length >= 20 && length <= segment.len()
+/// Whether a TCP header is there, and its data offset is below the least of 5 words (RFC 9293 §3.1).
+fn is_short_tcp(segment: &[u8]) -> bool {
+    segment.len() >= 20 && segment.get(12).is_some_and(|offset| offset >> 4 < 5)
 }
 
 fn udp(frame: &Prepared<'_>, ip: Ip, four: bool) -> Flaw {
@@ -126,4 +126,18 @@ fn udp(frame: &Prepared<'_>, ip: Ip, four: bool) -> Flaw {
 pub(super) fn is_spent(frame: &Prepared<'_>, ip: Ip) -> bool {
     let at = if matches!(frame.layers.network, Network::Ipv4(_)) { 8 } else { 7 };
     frame.bytes.get(ip.offset + at).is_some_and(|hops| *hops <= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_tcp_header_is_short_by_its_data_offset_alone() {
+        let segment = |length: usize, words: u8| {
+            let mut segment = vec![0; length];
+            segment[12] = words << 4;
+            super::is_short_tcp(&segment)
+        };
+        assert_eq!([segment(20, 0), segment(20, 4), segment(40, 4)], [true; 3]);
+        assert_eq!([segment(20, 5), segment(20, 9), segment(19, 4)], [false; 3]);
+    }
 }

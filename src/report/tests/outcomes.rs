@@ -69,13 +69,8 @@ fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
         accepted: Some(accepted.into()),
         delivered: Some(delivered.into()),
         consumed: Some(consumed.into()),
-        foreign: 0,
-        duplicated: 0,
-        reordered: 0,
-        altered: 0,
         losses,
-        layers: None,
-        disagreements: Vec::new(),
+        ..Ledger::default()
     }
 }
 
