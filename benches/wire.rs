@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use restage::diagnostic::Failure;
-use restage::lab::namespace::enter;
-use restage::lab::network::{Lab, LabPlan, RECEIVER_INTERFACE};
-use restage::lab::polling::poll_in_a_thread;
+use restage::host::namespace::enter;
 use restage::packet::MacAddr;
+use restage::scenario::site::LAB_RECEIVER;
+use restage::testbed::lab::{Lab, LabPlan};
+use restage::testbed::polling::poll_in_a_thread;
 use restage::wire::ring::{DEFAULT_BYTES, Ring, Seen};
 
 use crate::workloads::SOURCE_MAC;
@@ -112,7 +113,7 @@ impl Wire {
     /// # Errors
     /// When the receiver can't capture.
     pub(crate) fn observe<T: Send>(&self, keep: Keep, work: impl FnOnce() -> T + Send) -> io::Result<(T, Arrivals)> {
-        let ring = self.lab.receiver.run(|| Ring::open(RECEIVER_INTERFACE, DEFAULT_BYTES));
+        let ring = self.lab.receiver.run(|| Ring::open(LAB_RECEIVER, DEFAULT_BYTES));
         let ring = ring.flatten().map_err(|failure| told(&failure))?;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::capture::FrameRanges;
 use crate::diagnostic::Problem;
 use crate::outcome::{Application, Find, Hook, Lateness, Layers, TimedBy};
-use crate::plan::FrameRanges;
-use crate::plan::fate::Socket;
+use crate::predict::Socket;
 
 /// What became of the frames on the sending side.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -21,9 +21,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),
     ("schema", &["outcome", "inspect", "scenario"]),
     ("rewrite", &["diagnostic", "file", "packet", "capture", "scenario"]),
+    ("host", &["diagnostic", "file", "packet", "scenario"]),
+    ("predict", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host"]),
     ("plan", ALL_ABOVE),
     ("evidence", ALL_ABOVE),
-    ("ledger", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "plan", "evidence"]),
+    (
+        "ledger",
+        &[
+            "diagnostic",
+            "outcome",
+            "cause",
+            "packet",
+            "capture",
+            "scenario",
+            "rewrite",
+            "host",
+            "predict",
+            "plan",
+            "evidence",
+        ],
+    ),
     (
         "expect",
         &[
@@ -35,15 +52,20 @@ const ROOMS: &[(&str, &[&str])] = &[
             "capture",
             "scenario",
             "rewrite",
+            "host",
+            "predict",
             "plan",
             "evidence",
             "ledger",
         ],
     ),
-    ("lab", &["diagnostic", "file", "outcome", "packet", "scenario"]),
-    ("wire", &["diagnostic", "outcome", "packet", "capture", "scenario"]),
-    ("execute", ALL_ABOVE),
+    ("wire", &["diagnostic", "outcome", "packet", "capture", "scenario", "host"]),
+    ("process", &["diagnostic", "file", "outcome", "packet", "scenario", "host"]),
+    ("testbed", ALL_ABOVE),
+    ("run", ALL_ABOVE),
+    ("doctor", ALL_ABOVE),
     ("report", &["diagnostic", "file", "outcome", "cause", "inspect"]),
+    ("entry", ALL_ABOVE),
     ("cli", ALL_ABOVE),
     // The crate doc and the program.
     ("lib", &[]),
@@ -64,11 +86,11 @@ fn may_use(room: &str, other: &str) -> bool {
 
 /// Crates that have their home in some rooms, and are strangers in all others.
 const HOMES: &[(&str, &[&str])] = &[
-    ("nix", &["lab", "wire"]),
-    ("libc", &["lab", "wire"]),
-    ("netlink_packet_core", &["lab", "wire"]),
-    ("netlink_packet_route", &["lab", "wire"]),
-    ("netlink_sys", &["lab", "wire"]),
+    ("nix", &["host", "wire", "process", "testbed", "doctor"]),
+    ("libc", &["host", "wire", "process", "testbed", "doctor"]),
+    ("netlink_packet_core", &["host", "wire", "process", "testbed", "doctor"]),
+    ("netlink_packet_route", &["host", "wire", "process", "testbed", "doctor"]),
+    ("netlink_sys", &["host", "wire", "process", "testbed", "doctor"]),
     ("pcap", &["capture"]),
     ("toml", &["scenario"]),
     ("annotate_snippets", &["diagnostic"]),
@@ -78,7 +100,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that may hold unsafe code.
-const UNSAFE: &[&str] = &["lab", "wire"];
+const UNSAFE: &[&str] = &["host", "wire", "process", "testbed", "doctor"];
 /// Rooms that may print.
 const PRINTING: &[&str] = &["cli", "report"];
 /// Lines of a file, unless its head gives the reason with these words.
@@ -411,16 +433,19 @@ fn a_use_is_found_however_it_is_written() {
     let found =
         |list: &[(usize, &str)]| list.iter().map(|(line, room)| (*line, (*room).to_owned())).collect::<Vec<_>>();
     assert_eq!(
-        rooms("use crate::lab::network;\nuse crate::{wire, plan::Plan};", 1),
-        found(&[(1, "lab"), (2, "wire"), (2, "plan")])
+        rooms("use crate::host;\nuse crate::{wire, plan::Plan};", 1),
+        found(&[(1, "host"), (2, "wire"), (2, "plan")])
     );
-    assert_eq!(rooms("fn f() {\n  println!(\"{}\", crate::lab::x());\n}", 1), found(&[(2, "lab")]));
-    assert_eq!(rooms("use super::lab;", 1), found(&[(1, "lab")]));
-    assert_eq!(rooms("use super::lab; use super::super::wire;", 2), found(&[(1, "wire")]));
-    assert_eq!(rooms("mod inner { use super::super::lab; use super::own; }", 1), found(&[(1, "lab")]));
-    assert_eq!(rooms("//! [`crate::lab`]\n// crate::lab\nconst A: &str = \"crate::lab\"; pub(crate) struct B;", 1), []);
+    assert_eq!(rooms("fn f() {\n  println!(\"{}\", crate::host::x());\n}", 1), found(&[(2, "host")]));
+    assert_eq!(rooms("use super::host;", 1), found(&[(1, "host")]));
+    assert_eq!(rooms("use super::host; use super::super::wire;", 2), found(&[(1, "wire")]));
+    assert_eq!(rooms("mod inner { use super::super::host; use super::own; }", 1), found(&[(1, "host")]));
     assert_eq!(
-        rooms("#[cfg(test)]\nmod tests { use crate::lab; }\n#[cfg(test)] use crate::lab;\nuse crate::wire;", 1),
+        rooms("//! [`crate::host`]\n// crate::host\nconst A: &str = \"crate::host\"; pub(crate) struct B;", 1),
+        []
+    );
+    assert_eq!(
+        rooms("#[cfg(test)]\nmod tests { use crate::host; }\n#[cfg(test)] use crate::host;\nuse crate::wire;", 1),
         found(&[(4, "wire")])
     );
 }

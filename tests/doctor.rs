@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 use restage::diagnostic::Failure;
-use restage::lab::doctor::{Finding, State, Tried, findings};
-use restage::lab::facts::{Container, Facts, Step, refusal};
+use restage::doctor::{Finding, State, Tried, findings};
+use restage::host::facts::{Container, Facts, Step, refusal};
 
 /// An ordinary user on a machine that forbids nothing.
 fn ordinary() -> Facts {

@@ -24,8 +24,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use restage::diagnostic::Kind;
-use restage::lab::namespace::{self, Privilege};
-use restage::lab::network::{Lab, LabPlan};
+use restage::host::namespace::{self, Privilege};
+use restage::testbed::lab::{Lab, LabPlan};
 
 /// The user `nobody`.
 const ORDINARY_USER: u32 = 65534;
@@ -38,7 +38,7 @@ type Case = (&'static str, fn());
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(status) = restage::lab::hidden_verb(&arguments) {
+    if let Some(status) = restage::entry::hidden_verb(&arguments) {
         return status;
     }
     let cases: Vec<Case> = [network::CASES, machine::CASES, application::CASES, worker::CASES].concat();
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             run();
             return ExitCode::SUCCESS;
         }
-        [verb, rest @ ..] if verb == restage::lab::worker::VERB => return worker::worker_main(rest),
+        [verb, rest @ ..] if verb == restage::process::worker::VERB => return worker::worker_main(rest),
         _ => {}
     }
     let folder = ProgramCopy::make();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::diagnostic::{Failure, Problem, Severity};
 use crate::figures::{agree, duration};
-use crate::lab::worker::WorkerEnd;
 use crate::outcome::{Event, Outcome, Verdict};
+use crate::process::worker::WorkerEnd;
 
 /// One scenario of a run.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::diagnostic::{At, Failure, Kind, Problem, Result};
 use crate::file::{Claim, Claims};
-use crate::lab::program;
+use crate::host::program;
 use crate::plan::{Selector, open_capture};
 use crate::scenario::site::{Ruleset, SiteWords};
 use crate::scenario::{self, Scenario};

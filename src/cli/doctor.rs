@@ -9,8 +9,8 @@ use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::diagnostic::Result;
-use crate::execute::machine::questions::{self, Question};
-use crate::lab::doctor::{Finding, State, probe};
+use crate::doctor::questions::{self, Question};
+use crate::doctor::{Finding, State, probe};
 use crate::scenario::require::Listener;
 
 /// Say whether this machine can make a lab, as this user; or, with `--interface`, what would become of packets that come in there.

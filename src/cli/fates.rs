@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::capture::FrameRanges;
 use crate::figures::{agree, count, numbered};
-use crate::plan::FrameRanges;
-use crate::plan::fate::{End, Fate};
-use crate::plan::survey::Carried;
+use crate::predict::Carried;
+use crate::predict::{End, Fate};
 
 /// How many rows of the table are shown; the JSON form has them all.
 const MOST_ROWS: usize = 20;
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::cause::Cause;
     use crate::packet::MacAddr;
-    use crate::plan::survey::{ClassKey, Flaw, Tags};
+    use crate::predict::{ClassKey, Flaw, Tags};
 
     fn fate(number: u64, end: End, why: &str) -> Fate {
         let mut frames = FrameRanges::default();

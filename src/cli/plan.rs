@@ -10,14 +10,15 @@ use super::status::Status;
 use super::terminal::Terminal;
 use super::{entries, fates};
 use crate::diagnostic::{Problem, Result, Severity};
-use crate::execute::{self, machine};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
-use crate::plan::fate::{End, Filter, Site};
 use crate::plan::{Plan, survey};
+use crate::predict::{End, Filter, Site};
+use crate::run;
 use crate::scenario::pacing::Rate;
 use crate::scenario::site::SiteWords;
 use crate::scenario::{self, Scenario};
+use crate::testbed::machine;
 
 /// Show what a run would do, and what would become of every frame, without sending any.
 ///
@@ -63,11 +64,11 @@ struct Planned {
 fn planned(arguments: &Arguments) -> Result<Planned> {
     let scenario = scenario::read(&arguments.scenario)?;
     Claims::new(scenario.inputs())?;
-    let target = execute::named_target(&scenario)?;
+    let target = run::named_target(&scenario)?;
     let Some(interface) = &arguments.interface else {
-        let filter = execute::listed_ruleset(&scenario);
+        let filter = run::listed_ruleset(&scenario);
         let mut plan = crate::plan::plan(&scenario, target.as_ref(), filter.clone())?;
-        plan.notes.extend(execute::foreign_macs(&scenario, &plan)?);
+        plan.notes.extend(run::foreign_macs(&scenario, &plan)?);
         let filter = match filter {
             Filter::None => None,
             Filter::Rules(_) => {

@@ -9,13 +9,13 @@ use super::status::Status;
 use crate::cause::Cause;
 use crate::diagnostic::{Failure, Kind, Problem, Result};
 use crate::evidence::Evidence;
-use crate::execute::{self, Session};
 use crate::expect::{self, Snapshots};
 use crate::figures::duration;
-use crate::lab::parent::{job, watch_parent};
 use crate::ledger;
 use crate::outcome::{Event, Outcome, Replay, Verdict};
 use crate::plan;
+use crate::process::parent::{job, watch_parent};
+use crate::run::{self, Session};
 use crate::scenario::{self, Scenario, ScenarioText};
 
 /// What the command line of a run says to its workers.
@@ -69,16 +69,16 @@ fn text(job: &str) -> Result<ScenarioText> {
 /// From a legal scenario to its outcome.
 fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
-    let target = execute::target_facts(scenario, &arguments.allow_interface)?;
-    let mut plan = plan::plan(scenario, target.as_ref(), execute::listed_ruleset(scenario))?;
-    plan.notes.extend(execute::foreign_macs(scenario, &plan)?);
+    let target = run::target_facts(scenario, &arguments.allow_interface)?;
+    let mut plan = plan::plan(scenario, target.as_ref(), run::listed_ruleset(scenario))?;
+    plan.notes.extend(run::foreign_macs(scenario, &plan)?);
     tell(Event::Planned {
         frames: plan.frames(),
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
         timeout: plan.timeout.as_secs_f64(),
     });
     // Namespaces first: a process with threads can't enter a user namespace.
-    let capabilities = execute::enter(scenario)?;
+    let capabilities = run::enter(scenario)?;
     let parent = watch_parent()?;
     let mut session = Session {
         tell,
@@ -88,7 +88,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         report_folder: &arguments.report_folder,
         tapping: arguments.evidence.into(),
     };
-    let executed = execute::execute(scenario, &mut plan, &mut session);
+    let executed = run::execute(scenario, &mut plan, &mut session);
     let interrupted = parent.parent_is_gone();
     let evidence = match executed {
         // Whatever it came to: an application that was stopped before it listened did not fail to.

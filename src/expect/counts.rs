@@ -15,7 +15,7 @@ use crate::figures::{agree, count, thousands};
 use crate::ledger::observes_sockets;
 use crate::outcome::{Amount, Check, CheckId, Ledger, Loss, Stage};
 use crate::plan::Plan;
-use crate::plan::survey::Carried;
+use crate::predict::Carried;
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Count, Drop};
 

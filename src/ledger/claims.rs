@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::drops::resolve;
 use super::udp::UdpCounts;
+use crate::capture::FrameRanges;
 use crate::cause::{Cause, CauseName};
 use crate::evidence::{DropKind, Evidence};
 use crate::outcome::{Amount, Hook, Stage};
-use crate::plan::fate::{End, Fate};
-use crate::plan::survey::{Carried, Fault, Flaw, Header};
-use crate::plan::{FrameRanges, Plan};
+use crate::plan::Plan;
+use crate::predict::{Carried, Fault, Flaw, Header};
+use crate::predict::{End, Fate};
 
 /// The stage that the packets don't reach, and the cause. Packets are attributed in this order: by stage, and within a stage as a
 /// packet meets the causes on its way, which is the order of [`crate::cause::TABLE`].

@@ -7,7 +7,7 @@ use crate::cause::Cause;
 use crate::evidence::Evidence;
 use crate::outcome::{Amount, Disagreement, Layer, Loss, Stage};
 use crate::plan::Plan;
-use crate::plan::fate::End;
+use crate::predict::End;
 
 impl Received {
     /// What was predicted and did not happen, or happened and should have been predicted.

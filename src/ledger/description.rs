@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use super::claims::{Claim, Claims, Predicted};
 use super::loss;
+use crate::capture::FrameRanges;
 use crate::cause::{Cause, CauseName};
 use crate::evidence::{Evidence, SocketRecord};
 use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
-use crate::plan::fate::{End, Fate, Hears, goes_to, hears, why_no_socket};
-use crate::plan::survey::Carried;
-use crate::plan::{FrameRanges, Plan};
+use crate::plan::Plan;
+use crate::predict::Carried;
+use crate::predict::{End, Fate, Hears, goes_to, hears, why_no_socket};
 
 /// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
 pub(super) fn named(plan: &Plan, name: &CauseName, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
@@ -221,7 +222,7 @@ mod tests {
 
     use super::why_unread;
     use crate::evidence::{ApplicationEnd, Evidence, SocketRecord};
-    use crate::plan::fate::Socket;
+    use crate::predict::Socket;
     use crate::scenario::require::{Listener, Transport};
 
     #[test]

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::matching::Digest;
+use crate::capture::FrameRanges;
 use crate::evidence::{DropKind, Dropped, Followed};
 use crate::outcome::Hook;
-use crate::plan::FrameRanges;
-use crate::plan::survey::has_source_route;
+use crate::predict::has_source_route;
 
 /// How many frames are followed at once: a packet is through the stack, or lost, long before so many later ones were sent.
 const WINDOW: usize = 1 << 16;

@@ -8,13 +8,14 @@ use super::comparison::is_foretold;
 use super::description::{add_details, all_that_came, by_prediction, name_the_filter, named, unexplained, unread};
 use super::udp::{UdpCounts, in_frames};
 use super::{loss, observes_sockets, tracked};
+use crate::capture::FrameRanges;
 use crate::cause::{Cause, CauseName};
 use crate::evidence::Evidence;
 use crate::outcome::{Amount, Disagreement, Hook, Layer, Loss, Stage};
 use crate::packet::layers::protocol;
-use crate::plan::fate::{End, Fate};
-use crate::plan::survey::Carried;
-use crate::plan::{FrameRanges, Plan};
+use crate::plan::Plan;
+use crate::predict::Carried;
+use crate::predict::{End, Fate};
 use crate::scenario::Scenario;
 
 /// What to do about an unexplained loss where the kernel was asked.

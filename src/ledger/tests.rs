@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{account, contradiction};
+use crate::capture::FrameRanges;
 use crate::evidence::{Arriving, DropKind, Dropped, Evidence, Followed, Sending, Stack, UdpInput};
 use crate::outcome::{Amount, Hook, Layer, Layers, Ledger, Loss, Stage, Tapping};
-use crate::plan::{FrameRanges, Plan};
+use crate::plan::Plan;
 use crate::scenario::{self, Scenario};
 
 /// 8 datagrams to one port, which the prediction delivers.
@@ -25,7 +26,7 @@ fn filtered() -> (Scenario, Plan) {
 fn planned(path: &str) -> (Scenario, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let scenario = scenario::read(&path).expect("a legal scenario");
-    let plan = crate::plan::plan(&scenario, None, crate::plan::fate::Filter::None).expect("a plan");
+    let plan = crate::plan::plan(&scenario, None, crate::predict::Filter::None).expect("a plan");
     (scenario, plan)
 }
 

@@ -8,11 +8,12 @@ use super::description::{add_details, named, why_unread};
 use super::drops::{Meaning, is_told_by_the_frame, meaning};
 use super::loss;
 use super::received::Received;
+use crate::capture::FrameRanges;
 use crate::cause::{Cause, CauseName};
 use crate::evidence::{Ending, Evidence};
 use crate::outcome::{Amount, Layer, Loss, Stage};
-use crate::plan::fate::{End, Fate};
-use crate::plan::{FrameRanges, Plan};
+use crate::plan::Plan;
+use crate::predict::{End, Fate};
 
 /// What became of frames that did not reach a stage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

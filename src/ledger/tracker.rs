@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::capture::FrameRanges;
 use crate::evidence::{DropKind, Ending};
 use crate::packet::layers::protocol;
-use crate::plan::FrameRanges;
 
 /// So many packets may be on their way at once; with more, what became of all of them is not known.
 const MOST_OPEN: usize = 1 << 18;

@@ -7,8 +7,9 @@ use crate::cause::Cause;
 use crate::evidence::{Evidence, SocketRecord};
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::Plan;
-use crate::plan::fate::{End, Fate, Hears, RouteKind, hears};
-use crate::plan::survey::{Carried, is_limited_broadcast};
+use crate::plan::survey::is_limited_broadcast;
+use crate::predict::Carried;
+use crate::predict::{End, Fate, Hears, RouteKind, hears};
 use crate::scenario::Scenario;
 use crate::scenario::site::SiteWords;
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::fate::{Filter, Forwarding, Route, RouteTable, Site, Socket};
 use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
 use crate::diagnostic::Problem;
 use crate::figures::count;
 use crate::packet::MacAddr;
+use crate::predict::{Filter, Forwarding, Route, RouteTable, Site, Socket};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::site::{IPV6_LEAST_MTU, LabMac, LabWords, Routes, SysctlSetting};

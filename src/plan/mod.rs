@@ -3,8 +3,6 @@
 //! What can't be sent as asked is refused here, before the first frame. A predicted loss never blocks. May use everything up to
 //! `rewrite`. Start at [`plan`].
 
-pub mod fate;
-mod frame_ranges;
 mod lab_site;
 mod note;
 mod refuse;
@@ -16,30 +14,26 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use frame_ranges::FrameRanges;
 pub use lab_site::sender_mac as lab_sender_mac;
 pub use note::{behind_tags, group_mac};
 pub use refuse::nothing_selected;
 pub use schedule::{Limiter, Schedule};
-pub use stream::{Counts, LeftOut, Medium, Prepared, Selector, Stream, open_capture, pass};
+pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
 use crate::cause::Cause;
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::packet::MacAddr;
 use crate::packet::listing;
-use crate::rewrite::{Framing, Hits, Learner, Reshaped, Rewriter, Roles, Seen, unused_problems};
+use crate::predict::Class;
+use crate::predict::{self, End, Fate, Filter, Site};
+use crate::rewrite::{Framing, Hits, Learner, Prepared, Reshaped, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
-use crate::scenario::site::{LabMac, LabWords, SiteWords};
-use fate::{End, Fate, Filter, Site};
-use survey::{Class, Reassembly, Survey};
+use crate::scenario::site::{LAB_RECEIVER, LabMac, LabWords, SiteWords};
+use survey::{Reassembly, Survey};
 
-/// The lab's sender: its interface's name.
-pub const LAB_SENDER: &str = "tx0";
-/// The lab's receiver: its interface's name.
-pub const LAB_RECEIVER: &str = "rx0";
 /// The sender's MAC where nothing else is said.
 pub const LAB_SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The receiver's MAC where nothing else is said.
@@ -217,7 +211,7 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
 
 /// What becomes of the frames, with remedies that the scenario does not have yet.
 fn fates(classes: Vec<Class>, site: Option<&Site>, rewriter: &Rewriter) -> Vec<Fate> {
-    let mut fates = site.map(|site| fate::fates(classes, site)).unwrap_or_default();
+    let mut fates = site.map(|site| predict::fates(classes, site)).unwrap_or_default();
     for fate in &mut fates {
         if let End::Lost(cause) = fate.end
             && let Some(fix) = remedy_beyond(cause, rewriter)

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::note::{self, NO_CONNECTION};
 use super::stream::{Counts, LeftOut};
-use super::survey::{Carried, Class, Survey};
+use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::{At, Failure, Problem, Result};
 use crate::figures::{agree, count, duration, numbered, thousands};
 use crate::packet::layers::{LinkType, protocol as ip_protocol};
+use crate::predict::{Carried, Class};
 use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};

@@ -2,13 +2,13 @@
 //!
 //! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
 
-use super::frame_ranges::FrameRanges;
 use super::refuse;
+use crate::capture::FrameRanges;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Failure, Problem, Result};
 use crate::figures::{count, thousands};
 use crate::packet::layers::{Layers, LinkType};
-use crate::rewrite::{Framing, Hits, Pass, Rewriter, Rewritten, Seen, Unframed};
+use crate::rewrite::{Framing, Hits, Pass, Prepared, Rewriter, Rewritten, Seen, Unframed};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
 use crate::scenario::rewrite::{OtherFrames, Oversize};
@@ -21,23 +21,6 @@ pub struct Medium {
     pub mtu: u32,
     /// The addresses of Ethernet headers that are made.
     pub framing: Framing,
-}
-
-/// A frame as it will be sent, borrowed until the next one is read.
-#[derive(Debug)]
-pub struct Prepared<'a> {
-    /// Its number in the capture.
-    pub number: u64,
-    /// Its time in the capture, in nanoseconds since 1970.
-    pub time_ns: u64,
-    /// Its length on the wire when it was captured, with what was put to it and without what was taken off.
-    pub original_length: u32,
-    /// Where its headers are.
-    pub layers: Layers,
-    /// What is sent.
-    pub bytes: &'a [u8],
-    /// Why it has no Ethernet header.
-    pub unframed: Option<Unframed>,
 }
 
 /// How many frames went which way.
@@ -415,7 +398,7 @@ mod tests {
         for (repeat, most, sent) in [(1, 3, 3), (1, 8, 8), (1, 9, 8), (2, 8, 8), (2, 11, 11), (2, 99, 16)] {
             scenario.pacing.repeat = At::default_value(repeat);
             scenario.pacing.limit = Some(At::default_value(Limit::Packets(most)));
-            let plan = crate::plan::plan(&scenario, None, crate::plan::fate::Filter::None).expect("a plan");
+            let plan = crate::plan::plan(&scenario, None, crate::predict::Filter::None).expect("a plan");
             assert_eq!((plan.frames(), plan.counts.selected), (sent, sent), "{most} of {repeat} rounds");
         }
     }

@@ -4,35 +4,26 @@
 //! known. Where there are more classes than [`MOST_CLASSES`], a second pass, which knows the site, puts the frames of the further ones
 //! together by their fate ([`Survey::at`]).
 
-mod class;
-mod flaw;
-mod headers;
 mod open;
 mod reassembly;
-mod tags;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::fate::{self, Site};
-use super::frame_ranges::FrameRanges;
-use super::stream::Prepared;
+use crate::capture::FrameRanges;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::datagram_sum::DatagramSum;
 use crate::packet::fragments::{Came, Fragments};
 use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, protocol as ip_protocol};
+use crate::predict::{
+    self, Carried, Class, ClassKey, Flaw, Merged, Received, Site, Tags, flaw, headers, is_spent, received,
+};
+use crate::rewrite::Prepared;
 use crate::rewrite::Unframed;
-use class::Merged;
-pub use class::{Carried, Class, ClassKey};
-pub use flaw::Flaw;
-use flaw::{flaw, is_spent};
-pub use headers::{Fault, Header, Wrong, has_source_route};
 use open::Open;
 pub use reassembly::Reassembly;
-pub use tags::Tags;
-use tags::{Received, received};
 
 /// How many classes are told apart; frames of further ones are counted together, and said.
 pub const MOST_CLASSES: usize = 16_384;
@@ -387,7 +378,7 @@ impl Survey {
 
     /// The place of the class that a key beyond the limit is put to.
     fn place_by_fate(&mut self, key: ClassKey) -> Option<usize> {
-        let (end, stage) = fate::end_and_stage(&key, self.site.as_ref()?);
+        let (end, stage) = predict::end_and_stage(&key, self.site.as_ref()?);
         let (ip, ethertype) = match key.carried {
             Carried::Ip { destination, protocol, port, .. } => {
                 // Once there are many of these as well, ports are put together, too.

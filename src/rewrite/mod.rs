@@ -177,3 +177,20 @@ impl Rewriter {
         self.allow_unused
     }
 }
+
+/// A frame as it will be sent, borrowed until the next one is read.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    /// Its number in the capture.
+    pub number: u64,
+    /// Its time in the capture, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Its length on the wire when it was captured, with what was put to it and without what was taken off.
+    pub original_length: u32,
+    /// Where its headers are.
+    pub layers: Layers,
+    /// What is sent.
+    pub bytes: &'a [u8],
+    /// Why it has no Ethernet header.
+    pub unframed: Option<Unframed>,
+}

@@ -13,6 +13,11 @@ use super::{address, sysctl, words};
 use crate::diagnostic::{At, Problem};
 use crate::packet::MacAddr;
 
+/// The lab's sender: its interface's name.
+pub const LAB_SENDER: &str = "tx0";
+/// The lab's receiver: its interface's name.
+pub const LAB_RECEIVER: &str = "rx0";
+
 /// The receiver's MAC in the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LabMac {
@@ -88,11 +93,6 @@ pub enum SiteWords {
 pub const LARGEST_MTU: u32 = 65_535;
 /// The smallest MTU with which an interface has IPv6 (RFC 8200, section 5).
 pub const IPV6_LEAST_MTU: u32 = 1280;
-
-/// The receiving interface of the lab.
-pub(super) const LAB_RECEIVER: &str = "rx0";
-/// The sending interface of the lab.
-pub(super) const LAB_SENDER: &str = "tx0";
 
 /// A real interface, instead of the lab. It is used only if the command line allows it by name.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -11,9 +11,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::interface;
-use super::netlink::{Attributes, Channel, u64_at};
 use crate::diagnostic::{Failure, Result};
+use crate::host::interface;
+use crate::host::netlink::{Attributes, Channel, u64_at};
 
 const NETLINK_ROUTE: isize = 0;
 /// One link's statistics and nothing else (Linux 4.7).

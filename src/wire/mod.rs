@@ -5,29 +5,19 @@
 //! and the kernel: nix, libc, netlink.
 //!
 //! Start at [`sender`] for the way out and [`ring`] for the way in; [`receiver`] is what reads where a scenario names no
-//! application. [`counters`], [`sockets`], [`taps`] and [`trace`] are evidence; [`clock`] and [`poll`] wait;
-//! [`interface`] tells what there is, [`machine`] what decides there what becomes of a packet.
+//! application. [`counters`], [`taps`] and [`trace`] are evidence; [`clock`] and [`poll`] wait.
 //!
 //! `unsafe` stands only where a kernel interface has no safe wrapper: `packet_socket` (packet(7), sendmmsg(2)), `mapping` (mmap(2)), `ring`
 //! (blocks of the mapped ring), `sender/xdp` (AF_XDP), `receiver` (recvmmsg(2), multicast options), `trace/syscall` (bpf(2)) and
 //! `trace/records` (records of the mapped BPF ring).
 
-mod addresses;
-mod borrow;
 pub mod clock;
 pub mod counters;
-pub mod firewall;
-pub mod interface;
-pub mod machine;
 mod mapping;
-pub mod neighbours;
-mod netlink;
 mod packet_socket;
 pub mod poll;
 pub mod receiver;
 pub mod ring;
-mod routes;
 pub mod sender;
-pub mod sockets;
 pub mod taps;
 pub mod trace;

@@ -17,8 +17,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
-use super::interface;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::host::interface;
 
 /// How many datagrams one system call reads.
 const BATCH: usize = 64;

@@ -16,12 +16,12 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
-use super::interface;
 use super::mapping::Mapping;
-use super::netlink::{u16_at, u32_at};
 use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
 use super::poll::Waker;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::host::interface;
+use crate::host::netlink::{u16_at, u32_at};
 
 /// What a ring needs where nobody says otherwise. A larger one leaves the cache, and is slower.
 pub const DEFAULT_BYTES: usize = 4 << 20;

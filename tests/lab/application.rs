@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use restage::lab::application::{Application, Ended, Start, Stopped};
-use restage::lab::namespace::Privilege;
-use restage::lab::network::{Lab, LabPlan};
-use restage::lab::program;
-use restage::lab::surroundings::Surroundings;
+use restage::host::namespace::Privilege;
+use restage::host::program;
+use restage::process::application::{Application, Ended, Start, Stopped};
+use restage::process::surroundings::Surroundings;
+use restage::testbed::lab::{Lab, LabPlan};
 
 use crate::{Case, lab};
 

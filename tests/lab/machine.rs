@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 use restage::cause::Cause;
-use restage::execute::machine::questions::{Answer, Beside, Question, answer, ask};
-use restage::execute::machine::{MachineSite, machine_site};
-use restage::lab::doctor::State;
-use restage::lab::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_INTERFACE, SENDER_MAC};
+use restage::doctor::State;
+use restage::doctor::questions::{Answer, Beside, Question, answer, ask};
+use restage::host::firewall::Firewall;
+use restage::host::machine::Machine;
+use restage::host::sockets::UdpSocket as RawSocket;
 use restage::packet::MacAddr;
-use restage::plan::fate::{End, RouteKind, fate};
-use restage::plan::survey::{Carried, Class, ClassKey, Flaw, Tags};
-use restage::wire::firewall::Firewall;
-use restage::wire::machine::Machine;
-use restage::wire::sockets::UdpSocket as RawSocket;
+use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
+use restage::predict::{End, RouteKind, fate};
+use restage::scenario::site::LAB_SENDER;
+use restage::testbed::lab::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
+use restage::testbed::machine::{MachineSite, machine_site};
 
 use crate::{Case, lab};
 
@@ -225,7 +226,7 @@ fn what_is_predicted_comes_true() {
         let before = counted(&lab);
         lab.sender
             .run(|| {
-                let mut wire = pcap::Capture::from_device(SENDER_INTERFACE).unwrap().open().unwrap();
+                let mut wire = pcap::Capture::from_device(LAB_SENDER).unwrap().open().unwrap();
                 for (source, destination, mac, ttl) in questions() {
                     wire.sendpacket(frame(source, destination, mac, ttl)).unwrap();
                 }
@@ -305,7 +306,7 @@ fn a_second_interface() {
         assert_eq!(predicted(&here, question) == End::Delivered, delivered);
         lab.sender
             .run(|| {
-                let mut wire = pcap::Capture::from_device(SENDER_INTERFACE).unwrap().open().unwrap();
+                let mut wire = pcap::Capture::from_device(LAB_SENDER).unwrap().open().unwrap();
                 let (source, destination, mac, ttl) = question;
                 wire.sendpacket(frame(source, destination, mac, ttl)).unwrap();
             })
@@ -394,7 +395,7 @@ fn a_doctor_tells_why() {
 
 fn a_packet_filter_is_seen() {
     let (lab, _) = lab(&plan(&["192.0.2.20/24"], &[], &[]));
-    let look = || lab.receiver.run(restage::wire::firewall::look).unwrap();
+    let look = || lab.receiver.run(restage::host::firewall::look).unwrap();
     assert_eq!(look(), Firewall::None);
     let rules = "add table inet t; add chain inet t c { type filter hook input priority 0; policy accept; }; \
                  add rule inet t c udp dport 9 drop; add rule inet t c accept; add chain inet t unhooked";

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
-use restage::lab::namespace::{self, Privilege};
-use restage::lab::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_INTERFACE, SENDER_MAC};
-use restage::lab::sysctl;
+use restage::host::namespace::{self, Privilege};
+use restage::host::sysctl;
 use restage::packet::MacAddr;
+use restage::scenario::site::LAB_SENDER;
+use restage::testbed::lab::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};
 
@@ -56,7 +57,7 @@ fn frame(source: IpAddr, destination: IpAddr, receiver: MacAddr) -> Vec<u8> {
 fn send(lab: &Lab, frames: &[Vec<u8>]) {
     lab.sender
         .run(|| {
-            let mut wire = pcap::Capture::from_device(SENDER_INTERFACE).unwrap().open().unwrap();
+            let mut wire = pcap::Capture::from_device(LAB_SENDER).unwrap().open().unwrap();
             for frame in frames {
                 wire.sendpacket(frame.as_slice()).unwrap();
             }
@@ -112,9 +113,7 @@ fn a_reply_needs_no_arp() {
     let (lab, _) = lab(&plan(&["192.0.2.20/24", "2001:db8::20/64"]));
     let mut sender = lab
         .sender
-        .run(|| {
-            pcap::Capture::from_device(SENDER_INTERFACE).unwrap().immediate_mode(true).timeout(5000).open().unwrap()
-        })
+        .run(|| pcap::Capture::from_device(LAB_SENDER).unwrap().immediate_mode(true).timeout(5000).open().unwrap())
         .unwrap();
     let mut replies = Vec::new();
     for (own, source) in [

@@ -13,14 +13,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use restage::diagnostic::Kind;
-use restage::lab::application::{Application, Start};
-use restage::lab::namespace;
-use restage::lab::network::{Lab, LabPlan};
-use restage::lab::parent::watch_parent;
-use restage::lab::program;
-use restage::lab::work::{self, WorkFolder};
-use restage::lab::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
+use restage::host::namespace;
+use restage::host::program;
 use restage::outcome::{Event, Outcome, Verdict};
+use restage::process::application::{Application, Start};
+use restage::process::parent::watch_parent;
+use restage::process::work::{self, WorkFolder};
+use restage::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
+use restage::testbed::lab::{Lab, LabPlan};
 
 use crate::{Case, lab};
 

@@ -26,14 +26,14 @@ use std::time::{Duration, Instant};
 
 use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to};
 use restage::diagnostic::Kind;
+use restage::host::interface::{self, InterfaceKind};
+use restage::host::sockets::{SocketTable, serves};
 use restage::scenario::require::{Listener, Transport};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::counters::{Counters, CountersReader};
-use restage::wire::interface::{self, InterfaceKind};
 use restage::wire::receiver::{BuiltIn, Family};
 use restage::wire::ring::{DEFAULT_BYTES, Ring, RingStatistics};
 use restage::wire::sender::{PacketSender, SendResult};
-use restage::wire::sockets::{SocketTable, serves};
 use restage::wire::taps::{Installed, Mode, Taps};
 
 /// Longer than anything takes on a busy machine; only a broken test waits for it.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use restage::diagnostic::Kind;
-use restage::lab::namespace::Namespace;
-use restage::lab::network::{Lab, LabPlan};
+use restage::host::namespace::Namespace;
 use restage::outcome::Hook;
+use restage::testbed::lab::{Lab, LabPlan};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::sender::PacketSender;
 use restage::wire::taps::{Counts, Installed, Mode, RECORD_BYTES, Tally, Taps};

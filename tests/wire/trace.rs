@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use restage::wire::interface;
+use restage::host::interface;
 use restage::wire::sender::PacketSender;
 use restage::wire::trace::{Dropped, Event, Mode, Opened, PacketTrace, functions};
 

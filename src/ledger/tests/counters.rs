@@ -11,7 +11,7 @@ use crate::diagnostic::At;
 use crate::evidence::{Evidence, SocketRecord, UdpInput};
 use crate::outcome::{Amount, Stage};
 use crate::plan::Plan;
-use crate::plan::fate::{End, Socket};
+use crate::predict::{End, Socket};
 use crate::scenario::require::Transport;
 
 fn chain(evidence: &mut Evidence, hook: &str) {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{account, delivered, evidence, filtered, frames, losses};
+use crate::capture::FrameRanges;
 use crate::diagnostic::At;
 use crate::evidence::{DropKind, Ending, Evidence};
 use crate::outcome::{Amount, Ledger, Stage};
-use crate::plan::{FrameRanges, Plan};
+use crate::plan::Plan;
 use crate::scenario::Scenario;
 
 fn dropped(reason: &str, function: &str) -> Ending {

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::class::{Carried, ClassKey};
-use super::flaw::Flaw;
+use crate::capture::FrameRanges;
 use crate::packet::checksum::{Accumulator, Sum};
 use crate::packet::datagram_sum::DatagramSum;
 use crate::packet::fragments::Fragments;
 use crate::packet::layers::protocol as ip_protocol;
-use crate::plan::frame_ranges::FrameRanges;
+use crate::predict::{Carried, ClassKey, Flaw};
 
 /// A datagram of which not all fragments came.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::{Placed, Refusals, SendResult, given_up};
 use crate::diagnostic::{Failure, Result};
-use crate::wire::interface::{self, InterfaceKind, Links};
+use crate::host::interface::{self, InterfaceKind, Links};
 use crate::wire::packet_socket::{BATCH, PacketSocket};
 
 /// How often a frame that is longer than any the interface ever took is offered again before it counts as too long. A queue of

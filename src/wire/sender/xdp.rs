@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{ETHERNET, Placed, Refusals, SendResult, given_up};
 use crate::diagnostic::{Failure, Problem, Result};
-use crate::wire::interface::{self, InterfaceKind, Links};
+use crate::host::interface::{self, InterfaceKind, Links};
 use crate::wire::mapping::Mapping;
 
 /// The longest frame, in bytes: a chunk of memory is a page at most.

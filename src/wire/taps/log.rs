@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use super::super::netlink::{Attributes, Channel, push_attribute};
 use super::{Counts, NETLINK_NETFILTER, RECORD_BYTES, after_header, netfilter_header};
+use crate::host::netlink::{Attributes, Channel, push_attribute};
 use crate::outcome::Hook;
 
 const NFNL_SUBSYS_ULOG: u16 = 4;

@@ -25,9 +25,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use log::Log;
 
-use super::interface;
-use super::netlink::Channel;
 use crate::diagnostic::{Failure, Problem, Result};
+use crate::host::interface;
+use crate::host::netlink::Channel;
 use crate::outcome::Hook;
 
 const NETLINK_NETFILTER: isize = 12;

@@ -15,9 +15,9 @@
 
 use std::io;
 
-use super::super::interface::InterfaceFacts;
-use super::super::netlink::{Attributes, Channel, Refused, Request, push_attribute, push_nested};
 use super::{RECORD_BYTES, Tally, after_header, netfilter_header};
+use crate::host::interface::InterfaceFacts;
+use crate::host::netlink::{Attributes, Channel, Refused, Request, push_attribute, push_nested};
 use crate::outcome::Hook;
 use crate::packet::layers::protocol;
 

@@ -1,0 +1,366 @@
+//! What `restage doctor --interface` finds out: would such packets come to their socket here; if not, what refuses them. Start at [`ask`];
+//! [`answer`] is a pure function of what was seen.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::capture::FrameRanges;
+use crate::diagnostic::Result;
+use crate::doctor::{Finding, State};
+use crate::figures::{agree, count, thousands};
+use crate::host::ethtool;
+use crate::host::firewall::Firewall;
+use crate::host::sockets::serves;
+use crate::host::sysctl;
+use crate::packet::layers::protocol;
+use crate::predict::{self, End, Fate, RouteKind};
+use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
+use crate::scenario::require::{Listener, Offload, Transport};
+use crate::testbed::machine::{MachineSite, dotless, machine_site, of_firewall};
+use crate::wire::counters::Counters;
+
+/// So many addresses of an interface are asked about.
+const MOST_ADDRESSES: usize = 8;
+
+/// What is asked of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The interface.
+    pub interface: String,
+    /// Where something is to listen.
+    pub listens: Vec<Listener>,
+    /// Where packets come from; empty: from the interface's own networks.
+    pub from: Vec<IpNet>,
+}
+
+/// What a machine says beside what decides a packet's fate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// How `rp_filter` comes to its value.
+    pub rp_filter: Option<String>,
+    /// `net.core.rmem_max`, in bytes.
+    pub rmem_max: Option<u64>,
+    /// What the interface counted.
+    pub counters: Counters,
+    /// Whether the card checks checksums, and whether packets are put together on receipt; `None`: its driver doesn't say.
+    pub offloads: [Option<bool>; 2],
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// One thing after the other.
+    pub findings: Vec<Finding>,
+    /// Whether packets that were asked about would not come to their socket.
+    pub loses: bool,
+}
+
+/// Looks at the machine, and answers.
+///
+/// # Errors
+/// As [`machine_site`].
+pub fn ask(question: &Question) -> Result<Answer> {
+    let here = machine_site(&question.interface)?;
+    let interface = question.interface.as_str();
+    let beside = Beside {
+        rp_filter: sysctl::effective(&format!("net.ipv4.conf.{}.rp_filter", dotless(interface)))
+            .ok()
+            .map(|effective| effective.how),
+        rmem_max: fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|text| text.trim().parse().ok()),
+        counters: Counters::read(interface)?,
+        offloads: [Offload::RxChecksum, Offload::GenericReceive].map(|offload| ethtool::is_on(interface, offload).ok()),
+    };
+    Ok(answer(question, &here, &beside))
+}
+
+/// What was seen, and what it means for the packets that are asked about.
+pub fn answer(question: &Question, here: &MachineSite, beside: &Beside) -> Answer {
+    let mut findings = vec![interface(here)];
+    findings.extend(here.notes.iter().filter(|_| here.machine.interface.up).map(|note| {
+        let why = [Some(note.what.clone()), note.why.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        Finding { what: "what is not looked at".to_owned(), state: State::Unknown, why, fix: note.fix.clone() }
+    }));
+    findings.push(addresses(here));
+    let mut loses = !here.machine.interface.up;
+    for listener in &question.listens {
+        match listener.transport {
+            Transport::Udp => {
+                for finding in deliveries(listener, question, here, beside) {
+                    loses |= finding.state == State::Bad;
+                    findings.push(finding);
+                }
+                for buffer in buffers(listener, here, beside) {
+                    // A socket that hears several of them is told once.
+                    if !findings.contains(&buffer) {
+                        findings.push(buffer);
+                    }
+                }
+            }
+            Transport::Tcp => {
+                let finding = tcp(listener, here);
+                loses |= finding.state == State::Bad;
+                findings.push(finding);
+            }
+        }
+    }
+    findings.push(counted(here, beside));
+    findings.extend(offloads(beside));
+    findings.push(filter(here));
+    Answer { findings, loses }
+}
+
+fn finding(what: impl Into<String>, state: State, why: impl Into<String>, fix: Option<String>) -> Finding {
+    Finding { what: what.into(), state, why: why.into(), fix }
+}
+
+fn interface(here: &MachineSite) -> Finding {
+    let facts = &here.machine.interface;
+    let name = &facts.name;
+    let mtu = facts.mtu_bytes;
+    let what = format!("the interface {name}");
+    if !facts.up {
+        return finding(
+            what,
+            State::Bad,
+            "it is down: nothing comes in there",
+            Some(format!("`ip link set {name} up`")),
+        );
+    }
+    if !facts.running && !here.site.loopback {
+        let fix = format!("look at the cable, or at the other end; `ip link show {name}` shows its state");
+        return finding(what, State::Bad, "it is up, and its link isn't (no carrier)", Some(fix));
+    }
+    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.site.mac);
+    finding(what, State::Good, why, None)
+}
+
+fn addresses(here: &MachineSite) -> Finding {
+    let what = "its addresses";
+    let name = &here.machine.interface.name;
+    if here.machine.addresses.is_empty() {
+        let fix = format!("`ip address add ADDRESS/LENGTH dev {name}`");
+        return finding(what, State::Bad, "it has none; other interfaces' addresses are taken there too", Some(fix));
+    }
+    let all: Vec<String> = here.machine.addresses.iter().map(ToString::to_string).collect();
+    finding(what, State::Good, all.join(", "), None)
+}
+
+/// What becomes of datagrams to each address.
+fn deliveries(listener: &Listener, question: &Question, here: &MachineSite, beside: &Beside) -> Vec<Finding> {
+    let site = &here.site;
+    let to: Vec<IpAddr> = match listener.address.filter(|address| !address.is_unspecified()) {
+        Some(address) => vec![address],
+        None => site
+            .addresses
+            .iter()
+            .map(IpNet::addr)
+            .filter(|address| !is_link_local(*address))
+            .take(MOST_ADDRESSES)
+            .collect(),
+    };
+    let own_networks: Vec<IpNet> = site.addresses.iter().map(IpNet::trunc).collect();
+    let from = if question.from.is_empty() { &own_networks } else { &question.from };
+    let mut findings = Vec::new();
+    for destination in to {
+        for network in from.iter().filter(|network| network.addr().is_ipv4() == destination.is_ipv4()) {
+            let source = sample(*network, destination, here, question.from.is_empty());
+            let Some(source) = source else { continue };
+            findings.push(delivery(listener, (*network, source), destination, here, beside));
+        }
+    }
+    if findings.is_empty() {
+        let why = "the interface has no address of a family that packets come from, or none with a network around it";
+        let fix =
+            "say where they come from with `--from`, and to which address they go with `--listen udp:ADDRESS:PORT`";
+        findings.push(finding(listener.to_string(), State::Unknown, why, Some(fix.to_owned())));
+    }
+    findings
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// A sender in a network: one that isn't this machine itself, where there is one. `None` for an address alone that is asked for by nobody.
+fn sample(network: IpNet, destination: IpAddr, here: &MachineSite, by_default: bool) -> Option<IpAddr> {
+    if network.prefix_len() == network.max_prefix_len() {
+        return (!by_default || here.site.loopback).then(|| network.addr());
+    }
+    if here.site.loopback && by_default {
+        return Some(destination);
+    }
+    // The first addresses of a very short prefix are nobody's.
+    let documentation: [IpAddr; 2] =
+        [Ipv4Addr::new(198, 51, 100, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+    if let Some(address) =
+        documentation.into_iter().find(|address| network.prefix_len() < 8 && network.contains(address))
+    {
+        return Some(address);
+    }
+    let other = |host: &IpAddr| !here.site.routes.is_local(*host) && *host != network.network();
+    network.hosts().take(64).find(other).or_else(|| network.hosts().next())
+}
+
+fn delivery(
+    listener: &Listener,
+    (network, source): (IpNet, IpAddr),
+    destination: IpAddr,
+    here: &MachineSite,
+    beside: &Beside,
+) -> Finding {
+    let site = &here.site;
+    let from = if network.prefix_len() == network.max_prefix_len() {
+        source.to_string()
+    } else {
+        format!("{network} (such as {source})")
+    };
+    let what = format!("UDP from {from} to {destination} port {}", listener.port);
+    let fate = of_datagram(source, destination, listener.port, here);
+    let heard = || {
+        let served = here
+            .machine
+            .udp
+            .iter()
+            .filter(|socket| serves(*socket, &Listener { address: Some(destination), ..*listener }));
+        let sockets: Vec<String> = served.map(|socket| format!("{} (uid {})", socket.address, socket.uid)).collect();
+        if sockets.is_empty() {
+            "a connected socket receives from its peer only".to_owned()
+        } else {
+            format!("bound there: {}", sockets.join(", "))
+        }
+    };
+    match fate.end {
+        End::Delivered => {
+            let back = if site.loopback { String::new() } else { format!("{}; ", way_back(source, here, beside)) };
+            finding(what, State::Good, format!("it is delivered: {back}{}", heard()), None)
+        }
+        End::Lost(cause) => finding(what, State::Bad, format!("{}: {}", cause.name(), fate.why), Some(fate.fix)),
+        End::Open if !fate.why.is_empty() => finding(what, State::Unknown, fate.why, None),
+        End::Kernel | End::Open => finding(what, State::Unknown, "it is not known before", None),
+    }
+}
+
+/// The fate of a datagram. On the loopback packets are this machine's own: they come with their route, and only a socket is missing.
+fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &MachineSite) -> Fate {
+    let carried = Carried::Ip { source, destination, protocol: protocol::UDP, port: Some(port) };
+    let key =
+        ClassKey { mac: here.site.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
+    let mut frames = FrameRanges::default();
+    frames.add(1);
+    let mut site = here.site.clone();
+    if site.loopback {
+        (site.rp_filter, site.accept_local, site.route_localnet) = (0, true, true);
+    }
+    predict::fate(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, &site)
+}
+
+/// The route back, and what rp_filter makes of it.
+fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
+    let route = match here.site.routes.to(source).first() {
+        Some(route) if route.kind == RouteKind::Unicast => {
+            format!("the way back to {source} is {} dev {}", route.prefix, route.device)
+        }
+        Some(route) => format!("the way back to {source} is {} {}", route.kind.name(), route.prefix),
+        None => format!("there is no way back to {source}, so that answers can't be sent"),
+    };
+    match &beside.rp_filter {
+        Some(how) if source.is_ipv4() => {
+            let strictness = match here.site.rp_filter {
+                0 => "off",
+                1 => "strict",
+                _ => "loose",
+            };
+            format!("{route}; rp_filter is {strictness} ({how})")
+        }
+        _ => route,
+    }
+}
+
+/// The receive buffers of the sockets that listen there, and what they dropped.
+fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Finding> {
+    here.machine
+        .udp
+        .iter()
+        .filter(|socket| serves(*socket, listener))
+        .map(|socket| {
+            let what = format!(
+                "the receive buffer of udp:{}",
+                Listener { address: Some(socket.address), ..*listener }.to_string().trim_start_matches("udp:")
+            );
+            let most = beside.rmem_max.map_or_else(String::new, |most| {
+                // The kernel doubles what a program asks for: half of it is for its own overhead (socket(7)).
+                format!("; net.core.rmem_max = {most} lets a program ask for at most {}", most.saturating_mul(2))
+            });
+            let why = format!(
+                "{}, {} in use; {} {} dropped since the socket was made{most}",
+                count(socket.receive_buffer_bytes.into(), "byte"),
+                thousands(socket.receive_queue_bytes.into()),
+                count(socket.drops.into(), "datagram"),
+                agree(socket.drops.into(), "was", "were")
+            );
+            if socket.drops == 0 {
+                return finding(what, State::Good, why, None);
+            }
+            let fix =
+                "`sysctl -w net.core.rmem_max=8388608`, and let the application ask for it (SO_RCVBUF), or read faster";
+            finding(what, State::Bad, why, Some(fix.to_owned()))
+        })
+        .collect()
+}
+
+fn tcp(listener: &Listener, here: &MachineSite) -> Finding {
+    let bound: Vec<String> = here
+        .machine
+        .tcp
+        .iter()
+        .filter(|socket| serves(*socket, listener))
+        .map(|socket| format!("{} (uid {})", socket.address, socket.uid))
+        .collect();
+    if bound.is_empty() {
+        let fix = format!("start what is to listen on TCP port {}; `ss -tlnp` shows who listens where", listener.port);
+        return finding(listener.to_string(), State::Bad, "nothing listens there", Some(fix));
+    }
+    finding(listener.to_string(), State::Good, format!("bound there: {}", bound.join(", ")), None)
+}
+
+fn counted(here: &MachineSite, beside: &Beside) -> Finding {
+    let what = format!("what {} dropped so far", here.machine.interface.name);
+    let counters = [
+        ("if.rx.dropped", "rx_dropped", "no handler, no room, or a longer frame than the MTU"),
+        ("if.rx.missed", "rx_missed", "the card had no room: the machine was too slow"),
+        ("if.rx.errors", "rx_errors", "broken on the wire"),
+        ("if.rx.otherhost", "rx_otherhost_dropped", "for another MAC, or with the tag of a VLAN that has no interface"),
+    ];
+    let moved: Vec<String> = counters
+        .iter()
+        .filter_map(|(counter, name, meaning)| {
+            let count = beside.counters.get(counter).filter(|count| *count > 0)?;
+            Some(format!("{name} = {count} ({meaning})"))
+        })
+        .collect();
+    if moved.is_empty() {
+        return finding(what, State::Good, "nothing", None);
+    }
+    let name = &here.machine.interface.name;
+    let fix = format!("look whether they move while packets are lost: `ip -s -s link show {name}`");
+    finding(what, State::Unknown, moved.join("; "), Some(fix))
+}
+
+fn offloads(beside: &Beside) -> Option<Finding> {
+    let word = |on: bool| if on { "on" } else { "off" };
+    let [checksums, receive] = beside.offloads;
+    let said: Vec<String> = [("receive checksums", checksums), ("generic receive offload", receive)]
+        .into_iter()
+        .filter_map(|(name, on)| on.map(|on| format!("{name} {}", word(on))))
+        .collect();
+    let why = format!("{}; packets with wrong checksums are dropped either way", said.join(", "));
+    (!said.is_empty()).then(|| finding("offloads", State::Good, why, None))
+}
+
+fn filter(here: &MachineSite) -> Finding {
+    let (why, fix) = of_firewall(&here.firewall);
+    let state = if here.firewall == Firewall::None { State::Good } else { State::Unknown };
+    finding("the packet filter", state, why, fix)
+}

@@ -1,0 +1,66 @@
+//! What this process may do, and over what: capabilities(7).
+//!
+//! Read it before [`super::namespace::enter`]: inside a user namespace of its own, a process has every capability over what it makes,
+//! and none over the machine. Start at [`Capabilities::read`].
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::facts::{Facts, capability};
+
+/// The inode of the initial user namespace: `PROC_USER_INIT_INO` of the kernel.
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+/// Whether this process is in the initial user namespace.
+pub(crate) fn in_initial_user_namespace() -> bool {
+    fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE)
+}
+
+/// The effective capabilities of this process at the time of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    effective: u64,
+    /// Whether they are over the initial user namespace, and so over the machine.
+    over_machine: bool,
+    root: bool,
+}
+
+/// How one capability stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is effective where the kernel looks for it.
+    Effective,
+    /// It is effective over a user namespace, and the kernel asks for it over the machine.
+    InUserNamespace,
+    /// It is not effective.
+    Absent,
+}
+
+impl Capabilities {
+    /// Those of this process.
+    pub fn read() -> Self {
+        let Facts { capabilities, uid, in_user_namespace, .. } = Facts::read();
+        Self::of(capabilities, !in_user_namespace, uid == 0)
+    }
+
+    /// Of parts: a bit for each effective one, whether they are over the machine, and whether this is root.
+    pub fn of(effective: u64, over_machine: bool, root: bool) -> Self {
+        Self { effective, over_machine, root }
+    }
+
+    /// Whether this is root, of whatever user namespace.
+    pub fn is_root(self) -> bool {
+        self.root
+    }
+
+    /// How the capability with this number stands. BPF programs, tracing and what `CAP_SYS_ADMIN` stands for are allowed by the
+    /// initial user namespace alone.
+    pub fn standing(self, number: u32) -> Standing {
+        let machine_only = matches!(number, capability::SYS_ADMIN | capability::PERFMON | capability::BPF);
+        match self.effective.checked_shr(number).is_some_and(|bits| bits & 1 == 1) {
+            false => Standing::Absent,
+            true if machine_only && !self.over_machine => Standing::InUserNamespace,
+            true => Standing::Effective,
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What this machine says about itself that decides whether a lab can be made, and why the kernel refused one.
+//!
+//! [`Facts::read`] looks; everything else is a pure function of what it saw, so that tests can feed the facts of machines
+//! that aren't there. May use `diagnostic` and nix.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::diagnostic::{Failure, Problem};
+
+/// Numbers of capabilities, see capabilities(7) and `include/uapi/linux/capability.h`.
+pub mod capability {
+    /// Interfaces, addresses, routes, sysctls of a network namespace.
+    pub const NET_ADMIN: u32 = 12;
+    /// Namespaces and mounts.
+    pub const SYS_ADMIN: u32 = 21;
+    /// Tracing with BPF, together with [`BPF`]; Linux 5.8.
+    pub const PERFMON: u32 = 38;
+    /// Loading BPF programs; Linux 5.8.
+    pub const BPF: u32 = 39;
+}
+
+/// What runs a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// Docker, and what behaves like it.
+    Docker,
+    /// Podman.
+    Podman,
+    /// Kubernetes, whatever engine stands below it.
+    Kubernetes,
+}
+
+impl Container {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "Docker",
+            Self::Podman => "Podman",
+            Self::Kubernetes => "Kubernetes",
+        }
+    }
+
+    /// What to do so that a lab can be made in such a container.
+    pub fn way_out(self) -> &'static str {
+        match self {
+            Self::Docker => {
+                "start the container with `--security-opt seccomp=unconfined` (allows namespaces), `--security-opt \
+                 apparmor=unconfined` (allows mounts) and `--security-opt systempaths=unconfined` (makes /proc/sys writable), \
+                 or with `--privileged`, which does all three and more"
+            }
+            Self::Podman => {
+                "start the container with `--security-opt seccomp=unconfined` (allows namespaces), `--security-opt \
+                 label=disable` (allows mounts) and `--security-opt unmask=ALL` (makes /proc/sys writable), or with \
+                 `--privileged`, which does all three and more"
+            }
+            Self::Kubernetes => {
+                "give the container `securityContext: { privileged: true }`, or `procMount: Unmasked` with \
+                 `seccompProfile: { type: Unconfined }` and `appArmorProfile: { type: Unconfined }`"
+            }
+        }
+    }
+}
+
+/// What the machine says. `None` where it doesn't say (the file is absent or can't be read).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The effective user id.
+    pub uid: u32,
+    /// The effective capabilities, one bit each.
+    pub capabilities: u64,
+    /// Whether this is not the initial user namespace: the capabilities are over what belongs to that namespace, not over the machine.
+    pub in_user_namespace: bool,
+    /// `uname -r`.
+    pub kernel: String,
+    /// What runs the container that this runs in, if it does.
+    pub container: Option<Container>,
+    /// Whether a seccomp filter stands over this process.
+    pub seccomp: bool,
+    /// The `AppArmor` profile over this process, such as `docker-default (enforce)`.
+    pub apparmor_profile: Option<String>,
+    /// Whether `/proc/sys` is mounted read-only.
+    pub proc_sys_read_only: bool,
+    /// `user.max_user_namespaces`.
+    pub max_user_namespaces: Option<u64>,
+    /// `user.max_net_namespaces`.
+    pub max_net_namespaces: Option<u64>,
+    /// `user.max_pid_namespaces`.
+    pub max_pid_namespaces: Option<u64>,
+    /// `user.max_mnt_namespaces`.
+    pub max_mnt_namespaces: Option<u64>,
+    /// `user.max_ipc_namespaces`.
+    pub max_ipc_namespaces: Option<u64>,
+    /// `kernel.unprivileged_userns_clone`, which only Debian's and Ubuntu's kernels have.
+    pub unprivileged_userns_clone: Option<u64>,
+    /// `kernel.apparmor_restrict_unprivileged_userns`, which Ubuntu has since 23.10.
+    pub apparmor_restrict_unprivileged_userns: Option<u64>,
+    /// The soft limit `RLIMIT_NOFILE`; `None`: unlimited.
+    pub open_files: Option<u64>,
+    /// The soft limit `RLIMIT_MEMLOCK`, in bytes; `None`: unlimited.
+    pub memlock_bytes: Option<u64>,
+    /// `net.core.rmem_max`, in bytes.
+    pub rmem_max_bytes: Option<u64>,
+    /// Where the program `nft` is.
+    pub nft: Option<PathBuf>,
+    /// Whether the kernel describes its own types, in `/sys/kernel/btf/vmlinux`.
+    pub btf: bool,
+}
+
+impl Facts {
+    /// Looks at this process and this machine. What can't be read is left unknown.
+    pub fn read() -> Self {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        Self {
+            uid: nix::unistd::geteuid().as_raw(),
+            capabilities: status_field(&status, "CapEff")
+                .and_then(|text| u64::from_str_radix(text, 16).ok())
+                .unwrap_or(0),
+            in_user_namespace: !super::capabilities::in_initial_user_namespace(),
+            kernel: kernel_release(),
+            container: container(),
+            seccomp: status_field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
+            apparmor_profile: text_of("/proc/self/attr/apparmor/current")
+                .or_else(|| text_of("/proc/self/attr/current"))
+                .filter(|profile| !profile.is_empty() && profile != "unconfined"),
+            proc_sys_read_only: read_only("/proc/sys"),
+            max_user_namespaces: number_of("/proc/sys/user/max_user_namespaces"),
+            max_net_namespaces: number_of("/proc/sys/user/max_net_namespaces"),
+            max_pid_namespaces: number_of("/proc/sys/user/max_pid_namespaces"),
+            max_mnt_namespaces: number_of("/proc/sys/user/max_mnt_namespaces"),
+            max_ipc_namespaces: number_of("/proc/sys/user/max_ipc_namespaces"),
+            unprivileged_userns_clone: number_of("/proc/sys/kernel/unprivileged_userns_clone"),
+            apparmor_restrict_unprivileged_userns: number_of("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+            open_files: soft_limit(Resource::RLIMIT_NOFILE),
+            memlock_bytes: soft_limit(Resource::RLIMIT_MEMLOCK),
+            rmem_max_bytes: number_of("/proc/sys/net/core/rmem_max"),
+            nft: super::program::find("nft"),
+            btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        }
+    }
+
+    /// Whether the capability with this number is effective.
+    pub fn has(&self, number: u32) -> bool {
+        self.capabilities >> number & 1 == 1
+    }
+
+    /// Whether namespaces and interfaces can be made without a user namespace.
+    pub fn privileged(&self) -> bool {
+        self.has(capability::SYS_ADMIN) && self.has(capability::NET_ADMIN)
+    }
+
+    /// Whether this is version 1 of the Windows Subsystem for Linux: no Linux kernel, but a translation of its system
+    /// calls, without namespaces for the network. Version 2 calls itself `…-microsoft-standard-WSL2`.
+    pub fn wsl1(&self) -> bool {
+        self.kernel.ends_with("-Microsoft")
+    }
+
+    /// Major and minor version of the kernel.
+    pub fn kernel_version(&self) -> Option<(u32, u32)> {
+        let mut parts = self.kernel.split(|c: char| !c.is_ascii_digit());
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+}
+
+/// What was refused on the way into the lab's namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// `unshare(CLONE_NEWUSER)`.
+    UserNamespace,
+    /// The first writes inside it: `setgroups`, `uid_map`, `gid_map`.
+    UserMap,
+    /// `unshare(CLONE_NEWNET)`.
+    NetworkNamespace,
+    /// `unshare(CLONE_NEWPID)`.
+    PidNamespace,
+    /// `unshare(CLONE_NEWIPC)`, `unshare(CLONE_NEWNS)`.
+    Surroundings,
+}
+
+impl Step {
+    fn what(self) -> &'static str {
+        match self {
+            Self::UserNamespace => "can't make a user namespace",
+            Self::UserMap => "can't map the user id into a new user namespace",
+            Self::NetworkNamespace => "can't make a network namespace",
+            Self::PidNamespace => "can't make a pid namespace",
+            Self::Surroundings => "can't make the IPC and the mount namespace of an application",
+        }
+    }
+}
+
+/// Why the kernel refused `step` with `errno`, and the ways out.
+pub fn refusal(step: Step, errno: nix::errno::Errno, facts: &Facts) -> Failure {
+    let (why, fix) = reason(step, errno, facts);
+    Failure::blocked(Problem::error(step.what()).why(why).fix(fix))
+}
+
+fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, String) {
+    use nix::errno::Errno;
+    let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
+    if facts.wsl1() {
+        return wsl1_refuses(facts);
+    }
+    if errno == Errno::ENOSPC {
+        return limit(step, facts);
+    }
+    if matches!(errno, Errno::EINVAL | Errno::ENOSYS) {
+        return (
+            format!("{}: the kernel `{}` was built without this kind of namespace", errno.desc(), facts.kernel),
+            "use a kernel with CONFIG_USER_NS, CONFIG_NET_NS and CONFIG_PID_NS, as all distributions build it".into(),
+        );
+    }
+    if let Some(container) = facts.container.filter(|_| denied && facts.seccomp) {
+        return (
+            format!("{}: the seccomp filter of {} refuses new namespaces", errno.desc(), container.name()),
+            container.way_out().into(),
+        );
+    }
+    if denied && facts.unprivileged_userns_clone == Some(0) {
+        return userns_clone_refuses();
+    }
+    if denied && facts.apparmor_restrict_unprivileged_userns.is_some_and(|value| value != 0) {
+        return apparmor_refuses();
+    }
+    if denied && facts.in_user_namespace && step == Step::UserNamespace {
+        return (
+            format!(
+                "{}: this process is in a user namespace, which must map its user id and its group id to have one below it",
+                errno.desc()
+            ),
+            "map both, as `unshare --map-current-user` does, or run restage outside of it".into(),
+        );
+    }
+    (
+        if facts.seccomp {
+            format!("{}; a seccomp filter applies to this process, and may be what refuses", errno.desc())
+        } else {
+            errno.desc().to_string()
+        },
+        "run restage with sudo; `restage doctor` lists what else this machine needs".into(),
+    )
+}
+
+/// Why and fix where Debian's switch is off.
+pub(crate) fn userns_clone_refuses() -> (String, String) {
+    (
+        "kernel.unprivileged_userns_clone = 0 keeps user namespaces from ordinary users".into(),
+        "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run restage with sudo".into(),
+    )
+}
+
+/// Why and fix where Ubuntu's switch is on.
+pub(crate) fn apparmor_refuses() -> (String, String) {
+    (
+        "kernel.apparmor_restrict_unprivileged_userns = 1: AppArmor lets a program without a profile make a user \
+         namespace, but do nothing in it"
+            .into(),
+        "run restage with sudo, or give it an AppArmor profile with the line `userns,`, or run `sudo sysctl \
+         kernel.apparmor_restrict_unprivileged_userns=0`"
+            .into(),
+    )
+}
+
+/// Why and fix under version 1 of WSL.
+pub(crate) fn wsl1_refuses(facts: &Facts) -> (String, String) {
+    (
+        format!("this is WSL 1 (kernel `{}`): it has no network namespaces", facts.kernel),
+        "move the distribution to WSL 2, in PowerShell: `wsl --set-version DISTRIBUTION 2`".into(),
+    )
+}
+
+fn limit(step: Step, facts: &Facts) -> (String, String) {
+    let (key, value) = match step {
+        Step::UserNamespace | Step::UserMap => ("user.max_user_namespaces", facts.max_user_namespaces),
+        Step::NetworkNamespace => ("user.max_net_namespaces", facts.max_net_namespaces),
+        Step::PidNamespace => ("user.max_pid_namespaces", facts.max_pid_namespaces),
+        Step::Surroundings if facts.max_ipc_namespaces == Some(0) => {
+            ("user.max_ipc_namespaces", facts.max_ipc_namespaces)
+        }
+        Step::Surroundings => ("user.max_mnt_namespaces", facts.max_mnt_namespaces),
+    };
+    match value {
+        Some(0) => {
+            (format!("{key} = 0 allows none"), format!("run `sudo sysctl {key}=15000`, or run restage with sudo"))
+        }
+        Some(value) => (
+            format!("all that {key} = {value} allows are in use, or namespaces are nested more than 32 deep"),
+            format!("end what holds them (`lsns` lists them), or raise the limit with `sudo sysctl {key}=…`"),
+        ),
+        None => (format!("the limit {key} is reached"), format!("raise it with `sudo sysctl {key}=15000`")),
+    }
+}
+
+/// The kernel's release, as `uname -r` shows it; empty where it doesn't say.
+pub fn kernel_release() -> String {
+    text_of("/proc/sys/kernel/osrelease").unwrap_or_default()
+}
+
+/// A soft limit of this process; `None` where it is unlimited or unknown.
+fn soft_limit(of: Resource) -> Option<u64> {
+    getrlimit(of).ok().map(|(soft, _)| soft).filter(|soft| *soft != nix::libc::RLIM_INFINITY)
+}
+
+fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+}
+
+fn text_of(path: &str) -> Option<String> {
+    let text: io::Result<String> = fs::read_to_string(path);
+    text.ok().map(|text| text.trim_matches(['\n', '\0', ' ']).to_string())
+}
+
+fn number_of(path: &str) -> Option<u64> {
+    text_of(path)?.parse().ok()
+}
+
+fn container() -> Option<Container> {
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        Some(Container::Kubernetes)
+    } else if Path::new("/run/.containerenv").exists() {
+        Some(Container::Podman)
+    } else if Path::new("/.dockerenv").exists() {
+        Some(Container::Docker)
+    } else {
+        None
+    }
+}
+
+fn read_only(path: &str) -> bool {
+    nix::sys::statvfs::statvfs(path).is_ok_and(|found| found.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}

@@ -1,0 +1,22 @@
+//! A network namespace of this machine: its interfaces, addresses, routes, sysctls, sockets and packet filter, and what this process may do
+//! there.
+//!
+//! One file for each kernel interface. Nothing here sends a frame. May use `diagnostic`, `packet` and `scenario` (their types), nix, libc and
+//! the netlink crates.
+
+pub mod addresses;
+mod borrow;
+pub mod capabilities;
+pub mod ethtool;
+pub mod facts;
+pub mod firewall;
+pub mod interface;
+pub mod machine;
+pub mod namespace;
+pub mod neighbours;
+pub(crate) mod netlink;
+pub mod program;
+mod routes;
+pub mod ruleset;
+pub mod sockets;
+pub mod sysctl;

@@ -1,0 +1,168 @@
+//! Namespaces: the user namespace that gives an ordinary user a lab, and network namespaces held by descriptor alone.
+//!
+//! A network namespace lives as long as something refers to it: a process in it, a bind mount, or an open descriptor. Only
+//! descriptors are used here, so that nothing is left when the process ends, however it ends. See namespaces(7),
+//! `user_namespaces(7)`, setns(2). Start reading at [`enter`].
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::facts::{Facts, Step, refusal};
+use crate::diagnostic::{Failure, Result};
+
+/// What gives this process the right to make a lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`, as they were found.
+    Root,
+    /// A user namespace of its own, in which it has every capability over what it makes, and its own user and group id.
+    UserNamespace,
+}
+
+/// Gets the right to make a lab: with `CAP_SYS_ADMIN` and `CAP_NET_ADMIN` there is nothing to do (but for a read-only /proc/sys,
+/// which gets a writable one over it, for this process alone), otherwise the process moves into a new user namespace, in which
+/// its user and group id stay what they are.
+///
+/// To be called while the process has one thread only: the kernel refuses to move a process with several.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Blocked`], naming what refuses and the ways out.
+pub fn enter() -> Result<Privilege> {
+    let facts = Facts::read();
+    if facts.privileged() {
+        if facts.proc_sys_read_only {
+            // Where this is refused too, the first sysctl that can't be written tells what to do.
+            let _ = mount_own("proc", "/proc");
+        }
+        return Ok(Privilege::Root);
+    }
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| refusal(Step::UserNamespace, errno, &facts))?;
+    // The files of a program that has file capabilities belong to root: PR_SET_DUMPABLE(2const). Over the machine it has none any more.
+    let _ = nix::sys::prctl::set_dumpable(true);
+    // The group map of an ordinary user is only accepted once setgroups(2) is given up: `user_namespaces(7)`.
+    for (file, text) in [
+        ("/proc/self/setgroups", "deny".to_string()),
+        ("/proc/self/uid_map", format!("{uid} {uid} 1")),
+        ("/proc/self/gid_map", format!("{gid} {gid} 1")),
+    ] {
+        fs::write(file, text).map_err(|error| refusal(Step::UserMap, errno_of(&error), &facts))?;
+    }
+    Ok(Privilege::UserNamespace)
+}
+
+/// Puts a file system of this kind over `path`, in a mount namespace of the calling thread's own: a /proc over one whose `sys` a
+/// container engine made read-only, or a /sys that shows the thread's network namespace. Only with capabilities over what it shows: a
+/// new user namespace gives none over the pid namespace.
+pub(crate) fn mount_own(kind: &str, path: &str) -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some(kind), path, Some(kind), safe, nothing)
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// A network namespace, held by a descriptor: it ends when the last descriptor, socket and process in it are gone.
+#[derive(Debug)]
+pub struct Namespace {
+    descriptor: OwnedFd,
+}
+
+impl Namespace {
+    /// Makes an empty network namespace: a loopback interface that is down, and nothing else.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when the kernel refuses it.
+    pub fn create() -> Result<Self> {
+        scratch(|| {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| refusal(Step::NetworkNamespace, errno, &Facts::read()))?;
+            Self::current()
+        })?
+    }
+
+    /// The namespace of the calling thread.
+    pub fn current() -> Result<Self> {
+        let path = "/proc/thread-self/ns/net";
+        let file = File::open(path).map_err(|error| Failure::system(format!("can't open `{path}`"), &error))?;
+        Ok(Self { descriptor: file.into() })
+    }
+
+    /// The number by which the kernel tells it from others: the inode of `/proc/PID/ns/net` (namespaces(7)).
+    ///
+    /// # Errors
+    /// When the descriptor can't be asked.
+    pub fn inode(&self) -> Result<u64> {
+        let found = nix::sys::stat::fstat(&self.descriptor);
+        found
+            .map(|found| found.st_ino)
+            .map_err(|errno| Failure::system("can't look at a network namespace", &errno.into()))
+    }
+
+    /// Whether the calling thread is in it.
+    ///
+    /// # Errors
+    /// When that can't be asked.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        Ok(Self::current()?.inode()? == self.inode()?)
+    }
+
+    /// Runs `work` inside the namespace, on a thread that ends with it; the caller stays where it is. Sockets opened there
+    /// belong to the namespace for ever, and may be used from anywhere. A panic of `work` goes on in the caller.
+    ///
+    /// # Errors
+    /// When the thread can't be started or can't enter the namespace; `work` has not run then.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        scratch(|| {
+            self.enter_thread()?;
+            Ok(work())
+        })?
+    }
+
+    /// Moves the calling thread into the namespace, for the rest of its life. Where it is there already, that needs no privilege: setns(2)
+    /// asks for `CAP_SYS_ADMIN` also then.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn enter_thread(&self) -> Result<()> {
+        if self.is_current()? {
+            return Ok(());
+        }
+        setns(&self.descriptor, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Failure::system("can't enter a network namespace", &errno.into()))
+    }
+}
+
+impl From<OwnedFd> for Namespace {
+    /// Takes an open descriptor of a network namespace.
+    fn from(descriptor: OwnedFd) -> Self {
+        Self { descriptor }
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Runs `work` on a thread of its own and waits for it.
+fn scratch<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("namespace".into())
+            .spawn_scoped(scope, work)
+            .map_err(|error| Failure::system("can't start a thread", &error))?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}

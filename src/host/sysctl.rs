@@ -1,0 +1,255 @@
+//! Sysctls of the calling thread's network namespace, and what they come to where `all` and an interface both have a say.
+//!
+//! `/proc/sys/net` always shows the namespace of the thread that opens it. May use `diagnostic`. Start at [`effective`].
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Failure, Problem, Result};
+
+const ROOT: &str = "/proc/sys";
+
+/// Reads a sysctl by its dotted key. White space around and between fields becomes single spaces.
+///
+/// A dot inside an interface's name is written `/`, as sysctl(8) does.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] when there is no such key, [`crate::diagnostic::Kind::Blocked`] when it can't be read.
+pub fn read(key: &str) -> Result<String> {
+    let path = path_of(key)?;
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
+        Err(error) if error.kind() == ErrorKind::NotFound || path.is_dir() => Err(unknown(key, &path)),
+        Err(error) => {
+            Err(Failure::blocked(Problem::error(format!("can't read sysctl `{key}`")).why(error.to_string())))
+        }
+    }
+}
+
+/// Writes a sysctl by its dotted key.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] when there is no such key, when the kernel doesn't take the value, or when the key
+/// is the machine's and not the namespace's; [`crate::diagnostic::Kind::Blocked`] when `/proc/sys` is read-only.
+pub fn write(key: &str, value: &str) -> Result<()> {
+    let path = path_of(key)?;
+    let Err(error) = fs::write(&path, value) else { return Ok(()) };
+    let what = format!("can't set sysctl `{key}` to `{value}`");
+    Err(match error.kind() {
+        ErrorKind::NotFound | ErrorKind::IsADirectory => unknown(key, &path),
+        ErrorKind::InvalidInput => Failure::invalid(
+            Problem::error(what)
+                .why(match read(key) {
+                    Ok(current) => format!("the kernel doesn't take this value; now it is `{current}`"),
+                    Err(_) => "the kernel doesn't take this value".into(),
+                })
+                .fix("give a value that the kernel's documentation of this sysctl names"),
+        ),
+        ErrorKind::ReadOnlyFilesystem => Failure::blocked(
+            Problem::error(what)
+                .why("/proc/sys is mounted read-only, as container engines do")
+                .fix("start the container with `--security-opt systempaths=unconfined`, or with `--privileged`"),
+        ),
+        ErrorKind::PermissionDenied => Failure::invalid(
+            Problem::error(what)
+                .why(match read(key) {
+                    Ok(current) => format!("it belongs to the machine, not to a namespace; now it is `{current}`"),
+                    Err(_) => "it belongs to the machine, not to a namespace".into(),
+                })
+                .fix(format!(
+                    "set it on the machine, with `sudo sysctl -w {key}={value}`, and name it in `[require] sysctl`"
+                )),
+        ),
+        _ => Failure::system(what, &error),
+    })
+}
+
+/// Writes a sysctl unless this kernel doesn't have it.
+pub(crate) fn write_if_there(key: &str, value: &str) -> Result<()> {
+    let path = path_of(key)?;
+    if path.exists() { write(key, value) } else { Ok(()) }
+}
+
+/// What a sysctl comes to, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The value that counts.
+    pub value: String,
+    /// The keys that have a say. If all of them have one value, it comes to that.
+    pub keys: Vec<String>,
+    /// Whether the calling thread's network namespace has it for itself; the others are the machine's.
+    pub own: bool,
+    /// Every value that has a say, and the rule.
+    pub how: String,
+}
+
+/// How the kernel joins `net.ipv4.conf.all.NAME` and `net.ipv4.conf.INTERFACE.NAME`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// The larger counts.
+    Larger,
+    /// Either switches it on.
+    Either,
+    /// Only both switch it on.
+    Both,
+}
+
+/// The rule for a name below `net.ipv4.conf.INTERFACE`, from the `IN_DEV_…` macros in the kernel's
+/// `include/linux/inetdevice.h`; `None` where only the interface's own value counts.
+fn rule(name: &str) -> Option<Rule> {
+    match name {
+        "rp_filter" | "arp_accept" | "arp_announce" | "arp_ignore" | "arp_notify" => Some(Rule::Larger),
+        "accept_local"
+        | "arp_filter"
+        | "bc_forwarding"
+        | "drop_unicast_in_l2_multicast"
+        | "log_martians"
+        | "promote_secondaries"
+        | "proxy_arp"
+        | "route_localnet"
+        | "secure_redirects"
+        | "send_redirects"
+        | "shared_media"
+        | "src_valid_mark" => Some(Rule::Either),
+        "accept_source_route" | "arp_evict_nocarrier" | "bootp_relay" => Some(Rule::Both),
+        _ => None,
+    }
+}
+
+/// What `key` comes to: for `net.ipv4.conf.INTERFACE.NAME` what the kernel makes of it and of `net.ipv4.conf.all.NAME`,
+/// for every other key its own value.
+///
+/// # Errors
+/// As [`read`].
+pub fn effective(key: &str) -> Result<Effective> {
+    Ok(Effective { own: belongs_to_namespace(key)?, ..joined(key)? })
+}
+
+/// Whether a sysctl is a network namespace's own. What is the machine's below `net` is read-only in a new one.
+fn belongs_to_namespace(key: &str) -> Result<bool> {
+    let writable = fs::metadata(path_of(key)?).is_ok_and(|file| file.permissions().mode() & 0o222 != 0);
+    Ok(writable && names(key).first().is_some_and(|first| first == "net"))
+}
+
+fn joined(key: &str) -> Result<Effective> {
+    let own = read(key)?;
+    match names(key).iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["net", "ipv4", "conf", interface, name] if !matches!(*interface, "all" | "default") => match rule(name) {
+            Some(rule) => {
+                let all_key = format!("net.ipv4.conf.all.{name}");
+                let all = read(&all_key)?;
+                Ok(join(rule, &all_key, &all, key, &own))
+            }
+            None => Ok(plain(key, own)),
+        },
+        _ => Ok(plain(key, own)),
+    }
+}
+
+fn plain(key: &str, value: String) -> Effective {
+    let how = format!("{key} = {value}");
+    Effective { value, keys: vec![key.to_owned()], own: false, how }
+}
+
+fn join(rule: Rule, all_key: &str, all: &str, own_key: &str, own: &str) -> Effective {
+    let number = |text: &str| text.parse::<i64>().unwrap_or(0);
+    let (value, words) = match rule {
+        Rule::Larger => (number(all).max(number(own)), "the larger counts"),
+        Rule::Either => (i64::from(number(all) != 0 || number(own) != 0), "either switches it on"),
+        Rule::Both => (i64::from(number(all) != 0 && number(own) != 0), "only both switch it on"),
+    };
+    Effective {
+        value: value.to_string(),
+        keys: vec![all_key.to_owned(), own_key.to_owned()],
+        own: false,
+        how: format!("{all_key} = {all}, {own_key} = {own}: {words}"),
+    }
+}
+
+/// The file of a key. A key can't lead out of `/proc/sys`.
+fn path_of(key: &str) -> Result<PathBuf> {
+    let mut path = PathBuf::from(ROOT);
+    for name in names(key) {
+        if matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '\0']) {
+            return Err(Failure::invalid(
+                Problem::error(format!("`{}` is not the key of a sysctl", key.escape_debug()))
+                    .why("a key is names with a dot between them, such as `net.ipv4.conf.all.rp_filter`"),
+            ));
+        }
+        path.push(name);
+    }
+    Ok(path)
+}
+
+/// The names in a key. The first separator decides which one separates, the other one stands for a dot in a name:
+/// `net.ipv4.conf.eth0/100.rp_filter` and `net/ipv4/conf/eth0.100/rp_filter` are the same key.
+fn names(key: &str) -> Vec<String> {
+    match key.find(['.', '/']).and_then(|at| key.as_bytes().get(at)) {
+        Some(b'/') => key.split('/').map(str::to_string).collect(),
+        _ => key.split('.').map(|name| name.replace('/', ".")).collect(),
+    }
+}
+
+fn unknown(key: &str, path: &Path) -> Failure {
+    let problem = Problem::error(format!("no sysctl `{key}`")).why(if path.is_dir() {
+        "this is the name of a group of sysctls".to_string()
+    } else {
+        "this kernel has none of this name, in this network namespace".to_string()
+    });
+    Failure::invalid(match nearest(key, path) {
+        Some(near) => problem.fix(format!("write `{near}`, if that is meant")),
+        None => problem,
+    })
+}
+
+/// The key that exists and differs from `key` by a slip in one name.
+fn nearest(key: &str, path: &Path) -> Option<String> {
+    let wrong = path.ancestors().find(|ancestor| ancestor.parent().is_some_and(Path::is_dir) && !ancestor.exists())?;
+    let (folder, wrong_name) = (wrong.parent()?, wrong.file_name()?.to_str()?);
+    let rest = path.strip_prefix(wrong).ok()?;
+    let exists = |name: &String| if rest.as_os_str().is_empty() { true } else { folder.join(name).join(rest).exists() };
+    let (_, near) = fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(exists)
+        .map(|name| (strsim::osa_distance(wrong_name, &name), name))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()?;
+    let position = wrong.strip_prefix(ROOT).ok()?.iter().count() - 1;
+    let mut fixed = names(key);
+    *fixed.get_mut(position)? = near;
+    Some(fixed.iter().map(|name| name.replace('.', "/")).collect::<Vec<_>>().join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rule, join, names, path_of};
+
+    #[test]
+    fn the_first_separator_separates_and_the_other_stands_for_a_dot() {
+        for key in ["net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"] {
+            assert_eq!(names(key), ["net", "ipv4", "conf", "eth0.100", "rp_filter"]);
+        }
+    }
+
+    #[test]
+    fn no_key_leads_out_of_proc_sys() {
+        for key in ["", ".", "..", "a..b", "/etc/passwd", "a/../../x", "./x", ".//.x", "net.//.x", "a\0b"] {
+            assert!(path_of(key).is_err(), "{key:?} is {:?}", path_of(key));
+        }
+    }
+
+    #[test]
+    fn all_and_the_interface_are_joined_as_the_kernel_does() {
+        let value = |rule, all, own| join(rule, "all", all, "rx0", own).value;
+        for (all, own, larger, either, both) in
+            [("0", "0", "0", "0", "0"), ("1", "0", "1", "1", "0"), ("1", "2", "2", "1", "1"), ("2", "1", "2", "1", "1")]
+        {
+            assert_eq!(value(Rule::Larger, all, own), larger);
+            assert_eq!(value(Rule::Either, all, own), either);
+            assert_eq!(value(Rule::Both, all, own), both);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the receiver's stack will do with each class of frame: from the frame, the addresses, the routes, the sysctls and the sockets.
+//!
+//! The order of the tests is the order of the kernel's; every branch stands on a case that was provoked on Linux 6.18.
+//! `site` is what is known of the receiver, `stack` and `routing` decide, `sockets` tells why nobody hears, `words` and `remedy` say it.
+//! Start at [`fates`].
+
+mod class;
+mod filter;
+mod flaw;
+pub(crate) mod headers;
+mod refused;
+mod remedy;
+mod routing;
+pub mod site;
+mod sockets;
+mod stack;
+mod tags;
+mod words;
+
+pub use filter::{Filter, Ruleset};
+pub use site::{Forwarding, Route, RouteKind, RouteTable, Site, Socket};
+pub use sockets::{Hears, hears, why_no_socket};
+
+use crate::capture::FrameRanges;
+use crate::cause::Cause;
+use crate::outcome::Stage;
+pub(crate) use class::Merged;
+pub use class::{Carried, Class, ClassKey};
+pub use flaw::Flaw;
+pub(crate) use flaw::{flaw, is_spent};
+pub use headers::{Fault, Header, Wrong, has_source_route};
+pub use tags::Tags;
+pub(crate) use tags::{Received, received};
+
+/// What becomes of a frame once it is on the receiver's wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// It comes into a UDP socket's queue.
+    Delivered,
+    /// The kernel itself takes it: ARP, ICMP, TCP and the like.
+    Kernel,
+    /// It is lost.
+    Lost(Cause),
+    /// It depends on what isn't known before the run (what the application joins).
+    Open,
+}
+
+/// A class of frames with its end, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// What they share.
+    pub key: ClassKey,
+    /// The frames.
+    pub frames: FrameRanges,
+    /// UDP datagrams among them.
+    pub datagrams: u64,
+    /// IP packets among them: each whole packet is one, the fragments of one together are one; 0 for what isn't IP.
+    pub packets: u64,
+    /// How many frames the smallest of these packets came in, and the largest; 1 and 1 where none is fragmented.
+    pub fewest_frames: u32,
+    /// See [`Self::fewest_frames`].
+    pub most_frames: u32,
+    /// Whether kinds of packet with the same fate were put together, since there are so many; the key is that of the first.
+    pub merged: bool,
+    /// What becomes of them.
+    pub end: End,
+    /// The stage that they don't come to; for what isn't lost, [`Stage::Consumed`].
+    pub stage: Stage,
+    /// The rule with its values, or why the end is open; empty for what is delivered.
+    pub why: String,
+    /// What to do; empty for what is delivered or open.
+    pub fix: String,
+}
+
+/// The fate of every class.
+pub fn fates(classes: Vec<Class>, site: &Site) -> Vec<Fate> {
+    classes.into_iter().map(|class| fate(class, site)).collect()
+}
+
+/// The fate of a class.
+pub fn fate(class: Class, site: &Site) -> Fate {
+    let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
+    let (mut end, mut stage) = end_and_stage(&key, site);
+    if most_frames > 1 && !matches!(end, End::Lost(_)) && site.filter.sees_fragments(key.is_ipv6()) {
+        (end, stage) = (End::Open, Stage::Consumed);
+    }
+    let told = ClassKey { carried: goes_to(&key, site), ..key };
+    let (why, fix) = match end {
+        End::Delivered => (String::new(), String::new()),
+        End::Open if most_frames > 1 && site.filter.sees_fragments(key.is_ipv6()) => (
+            "the ruleset can't be predicted: its chains see the fragments of a datagram one by one".to_owned(),
+            String::new(),
+        ),
+        End::Open => (words::open(&key, site), String::new()),
+        End::Kernel => {
+            let row = Cause::Kernel.row();
+            (row.why.to_owned(), row.fix.to_owned())
+        }
+        End::Lost(cause @ Cause::NetfilterDrop) => (words::why(cause, &key, site), remedy::fix(cause, &key, site)),
+        End::Lost(cause) => (words::why(cause, &told, site), remedy::fix(cause, &told, site)),
+    };
+    Fate { key, frames, datagrams, packets, fewest_frames, most_frames, merged, end, stage, why, fix }
+}
+
+/// What the packets of a class are behind the rules that translate addresses and ports.
+pub fn goes_to(key: &ClassKey, site: &Site) -> Carried {
+    stack::translated(key, site).map_or(key.carried, |translated| translated.carried)
+}
+
+/// What becomes of the frames of a class, and the stage that they don't come to.
+pub(super) fn end_and_stage(key: &ClassKey, site: &Site) -> (End, Stage) {
+    let end = stack::end(key, site);
+    let stage = match end {
+        End::Delivered | End::Open | End::Kernel => Stage::Consumed,
+        End::Lost(cause) => stack::stage(cause, key, site),
+    };
+    (end, stage)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! A program in the receiver's namespace, with everything that it starts, so that none of it outlives this process.
+//!
+//! The program is the child of a small `init` of ours, which is pid 1 of a pid namespace: when that init ends,
+//! the kernel kills everything in the namespace. The init is killed when the thread that made it ends (`PR_SET_PDEATHSIG`) and
+//! ends by itself when its control socket closes. The two speak in datagrams over that socket: signal numbers go down,
+//! `Report`s come up. See `pid_namespaces(7)`, `unix(7)`. Start reading at [`Application::start`].
+#![expect(unsafe_code, reason = "pre_exec: the child's namespaces are set up between fork and exec")]
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use serde::{Deserialize, Serialize};
+
+use super::init;
+use super::leftover::{Leftover, Registered};
+use super::surroundings::{Surroundings, dies_with_its_maker};
+use crate::diagnostic::{Failure, Result};
+use crate::host::capabilities::{Capabilities, Standing};
+use crate::host::facts::{Facts, Step, capability, refusal};
+use crate::host::namespace::Namespace;
+
+/// A report is at most so long.
+const REPORT_BYTES: usize = 4096;
+
+/// What is to be started, and where.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The program's file, as [`crate::host::program::find`] finds it.
+    pub program: &'a Path,
+    /// Its arguments, without its own name.
+    pub arguments: &'a [String],
+    /// Its working directory.
+    pub folder: &'a Path,
+    /// What it finds there.
+    pub surroundings: Surroundings,
+    /// Its network namespace.
+    pub receiver: &'a Namespace,
+    /// Its standard output.
+    pub stdout: File,
+    /// Its standard error.
+    pub stderr: File,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// It ended itself, with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled(i32),
+    /// It could not be started: the system's words.
+    NotStarted(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exit status {status}"),
+            Self::Signalled(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "signal {number} ({signal})"),
+                Err(_) => write!(f, "signal {number}"),
+            },
+            Self::NotStarted(why) => write!(f, "not started: {why}"),
+        }
+    }
+}
+
+/// What [`Application::stop`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// How the program ended.
+    pub ended: Ended,
+    /// Whether it had to be killed, since it did not end in time.
+    pub killed: bool,
+}
+
+/// What the init tells.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// The program runs. What its surroundings lack.
+    Started(Vec<String>),
+    /// The program ended, and processes that it started go on.
+    ProgramEnded(Ended),
+    /// All has ended, or is to end, and the init ends now.
+    Ended(Ended),
+}
+
+/// A program that was started, with everything that it started. Dropping it kills all of it.
+#[derive(Debug)]
+pub struct Application {
+    init: Child,
+    /// Whether it has no namespaces of its own.
+    is_bare: bool,
+    /// Until the init is killed, and before it is reaped.
+    registered: Option<Registered>,
+    control: OwnedFd,
+    ended: Option<Ended>,
+    /// How the program ended, where processes that it started went on.
+    program: Option<Ended>,
+    notes: Vec<String>,
+    /// Lives as long as the application: the init dies with the thread that made it.
+    keeper: Option<Keeper>,
+}
+
+/// The thread that made an init. It ends when `release` is dropped.
+#[derive(Debug)]
+struct Keeper {
+    release: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Application {
+    /// Starts a program; when this returns, it runs, or [`Application::ended`] tells why it doesn't. Its standard input is
+    /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it is not on the terminal. Like a
+    /// daemon that an ordinary user starts, it has no capabilities where this process isn't root: exec drops them. The bounding
+    /// set is left alone, so that programs with file capabilities (`dumpcap`, `ping`) work as they do elsewhere.
+    ///
+    /// # Errors
+    /// When the init can't be made. That the program itself can't be started is no error here, but [`Ended::NotStarted`].
+    pub fn start(start: &Start<'_>) -> Result<Self> {
+        let (control, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| Failure::system("can't make a socket pair", &errno.into()))?;
+        // A command beside a target, where restage may send and nothing else, gets no namespaces of its own.
+        let is_bare = Capabilities::read().standing(capability::SYS_ADMIN) == Standing::Absent;
+        let command = init_command(start, other, is_bare)?;
+        let receiver = start.receiver.as_fd().try_clone_to_owned();
+        let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
+        let (init, keeper) = keep(command, Namespace::from(receiver), is_bare)?;
+        let registered = Some(Registered::new(Leftover::Init(init.id())));
+        let notes = Vec::new();
+        let mut application =
+            Self { init, is_bare, registered, control, ended: None, program: None, notes, keeper: Some(keeper) };
+        match application.receive(None)? {
+            Some(Report::Started(notes)) => application.notes = notes,
+            Some(Report::Ended(ended)) => application.finish(ended)?,
+            Some(Report::ProgramEnded(_)) | None => {
+                return Err(Failure::system("the application's init says nothing", &io::ErrorKind::TimedOut.into()));
+            }
+        }
+        Ok(application)
+    }
+
+    /// What the program's surroundings lack, in words.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether the program has ended while processes that it started went on. Unless it was told to stop before, it went into the
+    /// background: its status was 0 then.
+    pub fn has_left_others(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// Whether all of it has ended, and how: the end of the program, or, where that went into the background, of the last process that it
+    /// left; of one of those that a signal ended, where that is no stop signal.
+    pub fn ended(&mut self) -> Result<Option<Ended>> {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for the end of all of it, at most for `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<Ended>> {
+        let end = Instant::now() + limit;
+        while self.ended.is_none() && self.wait_for_report(end)? {}
+        Ok(self.ended.clone())
+    }
+
+    /// Waits for the end of the program itself, at most for `limit`, and kills what it left behind.
+    pub fn wait_for_program(&mut self, limit: Duration) -> Result<Option<Ended>> {
+        let end = Instant::now() + limit;
+        while self.ended.is_none() && self.program.is_none() && self.wait_for_report(end)? {}
+        if let (None, Some(ended)) = (&self.ended, self.program.clone()) {
+            self.finish(ended)?;
+        }
+        Ok(self.ended.clone())
+    }
+
+    /// Takes the next report; false when there was none until `end`.
+    fn wait_for_report(&mut self, end: Instant) -> Result<bool> {
+        match self.receive(Some(end.saturating_duration_since(Instant::now())))? {
+            Some(Report::Ended(ended)) => self.finish(ended)?,
+            Some(Report::ProgramEnded(ended)) => self.program = Some(ended),
+            Some(Report::Started(_)) => {}
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Sends the program `signal`, and what it leaves behind too, and waits for the end of all for `grace`, then kills everything.
+    /// Nothing of it is left when this returns.
+    pub fn stop(&mut self, signal: i32, grace: Duration) -> Result<Stopped> {
+        if let Some(ended) = self.wait(Duration::ZERO)? {
+            return Ok(Stopped { ended, killed: false });
+        }
+        match send(self.control.as_raw_fd(), &signal.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL) {
+            // EPIPE: it ended in this moment, and its report waits in the socket.
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
+            Err(errno) => return Err(Failure::system("can't reach the application's init", &errno.into())),
+        }
+        let background = self.program.is_some();
+        if let Some(ended) = self.wait(grace)? {
+            return Ok(Stopped { ended, killed: false });
+        }
+        if let Some(ended) = self.program.clone().filter(|_| !background) {
+            // The program itself ended as it was told; what it left behind did not.
+            self.finish(ended.clone())?;
+            return Ok(Stopped { ended, killed: false });
+        }
+        self.finish(Ended::Signalled(nix::libc::SIGKILL))?;
+        Ok(Stopped { ended: Ended::Signalled(nix::libc::SIGKILL), killed: true })
+    }
+
+    /// The processes in it, as this process sees them; without the init.
+    pub fn pids(&self) -> Vec<u32> {
+        if self.ended.is_some() { Vec::new() } else { descendants(self.init.id()) }
+    }
+
+    /// Waits for the init's next report; `None` for ever.
+    fn receive(&mut self, limit: Option<Duration>) -> Result<Option<Report>> {
+        let unreachable = |errno: Errno| Failure::system("can't reach the application's init", &errno.into());
+        let end = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let left = end.map_or(PollTimeout::NONE, |end| {
+                // Rounded up, so that the last millisecond isn't spent in turning round.
+                let left = end.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
+            match poll(&mut [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)], left) {
+                Ok(0) if end.is_some_and(|end| Instant::now() >= end) => return Ok(None),
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(unreachable(errno)),
+            }
+            let mut bytes = vec![0; REPORT_BYTES];
+            let length = recv(self.control.as_raw_fd(), &mut bytes, MsgFlags::empty()).map_err(unreachable)?;
+            if length == 0 {
+                // The init was killed before it could report.
+                return Ok(Some(Report::Ended(Ended::Signalled(nix::libc::SIGKILL))));
+            }
+            bytes.truncate(length);
+            return serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| Failure::system("can't read a report of the application's init", &error.into()));
+        }
+    }
+
+    /// Kills what is left, waits until it is gone, and ends the keeper.
+    fn finish(&mut self, ended: Ended) -> Result<()> {
+        self.ended = Some(ended);
+        self.registered = None;
+        // Where there is no pid namespace, what it has started outlives its init.
+        if self.is_bare {
+            descendants(self.init.id()).into_iter().for_each(kill_quietly);
+        }
+        let reaped = self.init.kill().and_then(|()| self.init.wait());
+        if let Some(Keeper { release, thread }) = self.keeper.take() {
+            drop(release);
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        reaped.map(drop).map_err(|error| Failure::system("can't end the application's init", &error))
+    }
+}
+
+impl AsFd for Application {
+    /// Readable when the application has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            // Nobody is left to tell; the init dies with this process anyway.
+            let _ = self.finish(Ended::Signalled(nix::libc::SIGKILL));
+        }
+    }
+}
+
+/// The command of the init: this program again, with the control socket as its standard input.
+fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Command> {
+    let copy = |file: &File| file.try_clone().map_err(|error| Failure::system("can't copy a descriptor", &error));
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("restage")
+        .arg(init::VERB)
+        .arg(start.program)
+        .args(start.arguments)
+        .current_dir(start.folder)
+        .stdin(control)
+        .stdout(copy(&start.stdout)?)
+        .stderr(copy(&start.stderr)?);
+    let surroundings = start.surroundings.clone();
+    // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(move || if is_bare { dies_with_its_maker() } else { surroundings.enter() }) };
+    Ok(command)
+}
+
+/// Starts `command` from a thread of its own, in the receiver's namespace and as pid 1 of a new pid namespace. The thread
+/// lives until it is released.
+fn keep(mut command: Command, receiver: Namespace, is_bare: bool) -> Result<(Child, Keeper)> {
+    let (tell, told) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let thread = thread::Builder::new().name("keeper".into()).spawn(move || {
+        let spawned = receiver.enter_thread().and_then(|()| {
+            if !is_bare {
+                unshare(CloneFlags::CLONE_NEWPID)
+                    .map_err(|errno| refusal(Step::PidNamespace, errno, &Facts::read()))?;
+            }
+            command.spawn().map_err(|error| match error.raw_os_error() {
+                // Of what happens there only namespaces have such a limit.
+                Some(nix::libc::ENOSPC) => refusal(Step::Surroundings, Errno::ENOSPC, &Facts::read()),
+                _ => Failure::system("can't start the application's init", &error),
+            })
+        });
+        // The command holds the init's end of the control socket: closed here, so that its end is seen.
+        drop((command, receiver));
+        if tell.send(spawned).is_ok() {
+            // Nothing is ever sent: this ends when the application lets go.
+            let _ = released.recv();
+        }
+    });
+    let thread = thread.map_err(|error| Failure::system("can't start a thread", &error))?;
+    let init = told.recv().unwrap_or_else(|_| Err(Failure::system("the keeper", &io::ErrorKind::BrokenPipe.into())))?;
+    Ok((init, Keeper { release, thread }))
+}
+
+/// Kills a process that may be gone.
+fn kill_quietly(pid: u32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+}
+
+/// All processes below `ancestor`, by the parents that /proc names. What is orphaned in a pid namespace becomes its init's
+/// child, so that nothing gets away.
+fn descendants(ancestor: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // pid (name) state parent …: the name may hold anything, so what counts stands after the last parenthesis.
+            Some((pid, stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut found = vec![ancestor];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, its_parent)| *its_parent == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.remove(0);
+    found
+}

@@ -1,0 +1,163 @@
+//! How closely a run looks into the receiver's stack: as the command line says, else as the rate allows. Start at [`EvidenceLevel`].
+
+use std::collections::BTreeSet;
+
+use crate::figures::{count, pps};
+use crate::host::capabilities::{Capabilities, Standing};
+use crate::host::facts::capability;
+use crate::outcome::{Layers, Tapping};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::scenario::pacing::Rate;
+use crate::scenario::site::SiteWords;
+use crate::wire::trace;
+
+/// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
+/// above, packets are counted there, if the lab has a ruleset that may drop some. Without one counting at the input hook is enough,
+/// and counting at all hooks costs a tenth of the top speed.
+const MOST_TAPPED_PPS: f64 = 20_000.0;
+/// Up to this rate packets are followed, in frames a second.
+const MOST_FOLLOWED_PPS: f64 = 120_000.0;
+/// So few frames are looked at one by one at any rate: their records have room wherever they wait.
+const FEW: u64 = 1_000;
+/// At top speed there are records of so many dropped packets of each reason; all are counted.
+const MOST_RECORDS: u32 = 256;
+/// The most ports of the capture that the receiver's own datagrams are compared with; each port is a rule.
+const MOST_PORTS: usize = 64;
+
+/// What helps where packets come too fast to be followed.
+pub(super) const MORE_SLOWLY: &str = "send more slowly (`[pacing] rate`), so that each packet can be followed";
+
+/// How closely the receiver's stack is looked at.
+pub(super) struct EvidenceLevel {
+    /// What the command line says; `None`: as the rate allows.
+    asked: Option<Tapping>,
+    /// Frames a second; infinite where only the machine sets a limit.
+    pps: f64,
+    /// Whether there are so few frames that their rate doesn't matter.
+    few: bool,
+    /// Whether the lab has a ruleset.
+    filtered: bool,
+    /// What restage may do.
+    capabilities: Capabilities,
+    /// The capture's UDP ports; `None` where they are too many.
+    pub(super) ports: Option<Vec<u16>>,
+}
+
+impl EvidenceLevel {
+    /// As closely as the rate allows, if the command line says nothing else.
+    pub(super) fn choose(
+        scenario: &Scenario,
+        plan: &Plan,
+        rate: Rate,
+        asked: Option<Tapping>,
+        capabilities: Capabilities,
+    ) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
+        let frames = plan.frames() as f64;
+        let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
+        let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
+        Self {
+            asked,
+            pps: if rate == Rate::Find { f64::INFINITY } else { pps },
+            few: plan.frames() <= FEW && rate != Rate::Find,
+            capabilities,
+            filtered: matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some()),
+            ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
+        }
+    }
+
+    /// What the kernel's tracepoints are asked for, or why nothing is.
+    pub(super) fn trace(&self) -> std::result::Result<trace::Mode, String> {
+        match self.asked {
+            Some(Tapping::Off) => Err("the command line says so".to_owned()),
+            Some(Tapping::Input | Tapping::Counters) => Ok(trace::Mode::Drops { most_records: None }),
+            Some(Tapping::Packets) => Ok(trace::Mode::Packets),
+            None if self.few || self.pps <= MOST_FOLLOWED_PPS => Ok(trace::Mode::Packets),
+            // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
+            None => Ok(trace::Mode::Drops { most_records: Some(MOST_RECORDS) }),
+        }
+    }
+
+    /// What to do so that each packet is followed; `None` where each is, or nothing that the user can do now helps.
+    pub(super) fn closer(&self, layers: &Layers) -> Option<&'static str> {
+        let may = |number| self.capabilities.standing(number) == Standing::Effective;
+        let is_allowed = may(capability::SYS_ADMIN) || may(capability::BPF) && may(capability::PERFMON);
+        match self.asked {
+            _ if layers.followed => None,
+            Some(Tapping::Off | Tapping::Input | Tapping::Counters) => Some("run it without `--evidence`"),
+            _ if !is_allowed && self.capabilities.is_root() => Some(
+                "give root CAP_BPF and CAP_PERFMON over the machine (a container: `--cap-add BPF --cap-add PERFMON`, and no user namespace)",
+            ),
+            _ if !is_allowed => Some("run it as root, where the kernel reports what it does with each packet"),
+            _ if layers.kernel => Some(MORE_SLOWLY),
+            _ => None,
+        }
+    }
+
+    /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
+    pub(super) fn taps(&self, followed: bool) -> (Tapping, String) {
+        let above = || format!("more than {}", pps(MOST_TAPPED_PPS));
+        match self.asked {
+            // What passed the input hook is asked in any case: the ledger stands on it.
+            Some(Tapping::Off) => (Tapping::Input, "the command line says so".to_owned()),
+            Some(asked) => (asked, "the command line says so".to_owned()),
+            None if followed => {
+                let closer = self.filtered || self.few || self.pps <= MOST_TAPPED_PPS;
+                let tapping = if closer { Tapping::Counters } else { Tapping::Input };
+                (tapping, "each packet is followed by the kernel's tracepoints".to_owned())
+            }
+            None if self.pps <= MOST_TAPPED_PPS => (Tapping::Packets, format!("at most {}", pps(MOST_TAPPED_PPS))),
+            None if self.few => (Tapping::Packets, format!("at most {}", count(FEW, "frame"))),
+            None if self.filtered => (Tapping::Counters, above()),
+            None => (Tapping::Input, format!("{}, and no ruleset in the lab", above())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Capabilities, EvidenceLevel, Layers, MORE_SLOWLY, Tapping, capability};
+
+    fn layers(followed: bool, kernel: bool) -> Layers {
+        Layers {
+            taps: Tapping::Input,
+            taps_why: String::new(),
+            taps_lost: 0,
+            followed,
+            followed_why: String::new(),
+            closer: None,
+            kernel,
+            kernel_why: String::new(),
+            kernel_lost: 0,
+            kernel_missed: 0,
+        }
+    }
+
+    #[test]
+    fn what_brings_more_evidence_is_never_what_is_so_already() {
+        let tracing = 1 << capability::BPF | 1 << capability::PERFMON;
+        let of = Capabilities::of;
+        let cases = [
+            // Without any right, as a user and as one with the two capabilities.
+            (None, of(0, true, false), false, Some("run it as root")),
+            (None, of(tracing, true, false), false, None),
+            (None, of(tracing, true, false), true, Some(MORE_SLOWLY)),
+            // Root of the machine, of a container without the capabilities, of a user namespace.
+            (None, of(u64::MAX, true, true), false, None),
+            (None, of(u64::MAX, true, true), true, Some(MORE_SLOWLY)),
+            (None, of(0, true, true), false, Some("give root CAP_BPF")),
+            (None, of(u64::MAX, false, true), false, Some("give root CAP_BPF")),
+            // Whoever asked for less gets more by not asking.
+            (Some(Tapping::Off), of(u64::MAX, true, true), false, Some("run it without `--evidence`")),
+            (Some(Tapping::Packets), of(u64::MAX, true, true), false, None),
+        ];
+        for (asked, capabilities, kernel, helps) in cases {
+            let level = EvidenceLevel { asked, pps: 1.0, few: true, filtered: false, capabilities, ports: None };
+            let said = level.closer(&layers(false, kernel));
+            let is_right = said.map_or(helps.is_none(), |said| helps.is_some_and(|helps| said.starts_with(helps)));
+            assert!(is_right, "{asked:?}, kernel {kernel}: {said:?} instead of {helps:?}");
+            assert_eq!(level.closer(&layers(true, kernel)), None);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Interfaces: that they are there, and how they are.
+
+use super::super::site::Site;
+use super::Finding;
+use crate::diagnostic::{At, Problem, Result};
+use crate::host::ethtool;
+use crate::host::interface::{self, InterfaceFacts};
+use crate::host::namespace::Namespace;
+use crate::scenario::Scenario;
+use crate::scenario::require::{InterfaceRule, OffloadRule, Wanted};
+
+/// Where the interface is, for the remedies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Lab,
+    Machine,
+}
+
+pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let home = if site.observed { Home::Lab } else { Home::Machine };
+    for rule in &scenario.require.interface {
+        let namespace = if rule.name == site.sender_interface { &site.sender } else { &site.receiver };
+        let mut found = of_rule(rule, namespace, home)?;
+        for (finding, span) in &mut found {
+            finding.unmet = finding.unmet.take().map(|problem| problem.at(&scenario.source, Some(span.clone())));
+        }
+        findings.extend(found.into_iter().map(|(finding, _)| finding));
+    }
+    Ok(findings)
+}
+
+type Placed = (Finding, std::ops::Range<usize>);
+
+fn of_rule(rule: &InterfaceRule, namespace: &Namespace, home: Home) -> Result<Vec<Placed>> {
+    let name = &rule.name;
+    let (facts, there) = namespace.run(|| -> Result<_> { Ok((interface::facts(name)?, interface::names()?)) })??;
+    let Some(facts) = facts else {
+        let finding =
+            Finding { subject: format!("`{name}`"), seen: "gone".to_owned(), unmet: Some(absent(name, &there)) };
+        return Ok(vec![(finding, rule.span.clone())]);
+    };
+    let mut found =
+        vec![(Finding { subject: format!("`{name}`"), seen: "there".to_owned(), unmet: None }, rule.span.clone())];
+    let span = |written: Option<&std::ops::Range<usize>>| written.unwrap_or(&rule.span).clone();
+    if let Some(wanted) = &rule.up {
+        found.push((link(name, &facts, wanted.value, home), span(wanted.span.as_ref())));
+    }
+    if let Some(wanted) = &rule.mtu {
+        found.push((mtu(name, facts.mtu_bytes, wanted, home), span(wanted.span.as_ref())));
+    }
+    for wanted in &rule.offloads {
+        let on = namespace.run(|| ethtool::is_on(name, wanted.offload))??;
+        found.push((offload(name, wanted, on, home), wanted.span.clone()));
+    }
+    Ok(found)
+}
+
+fn absent(name: &str, there: &[String]) -> Problem {
+    Problem::error(format!("there is no interface `{name}`"))
+        .why(format!("there are: {}", there.join(", ")))
+        .fix("name one of them, or bring the missing one first; `ip -br link` lists them")
+}
+
+fn link(name: &str, facts: &InterfaceFacts, wanted: bool, home: Home) -> Finding {
+    let seen = match (facts.up, facts.running) {
+        (true, true) => "up",
+        (true, false) => "up without a link",
+        (false, _) => "down",
+    };
+    let unmet = (wanted != facts.running).then(|| {
+        let problem = Problem::error(format!("`{name}` is {seen}"));
+        let problem = problem.why(if wanted {
+            "required is that it is up: switched on, and with a link"
+        } else {
+            "required is that it is not up"
+        });
+        problem.fix(match (home, wanted, facts.up) {
+            (Home::Lab, _, _) => "the interfaces of the lab are up: write `up = true`".to_owned(),
+            (Home::Machine, true, true) => "it is switched on: plug in the cable, or bring its other end up".to_owned(),
+            (Home::Machine, true, false) => format!("`ip link set {name} up`"),
+            (Home::Machine, false, _) => format!("`ip link set {name} down`"),
+        })
+    });
+    Finding { subject: format!("`{name}`"), seen: seen.to_owned(), unmet }
+}
+
+fn mtu(name: &str, seen: u32, wanted: &At<Wanted>, home: Home) -> Finding {
+    let seen = seen.to_string();
+    let unmet = (!wanted.value.holds(&seen)).then(|| {
+        let value = wanted.value.example();
+        Problem::error(format!("the MTU of `{name}` is {seen}")).why(format!("required is {}", wanted.value)).fix(
+            match home {
+                Home::Lab if name == "lo" => "the lab leaves its loopback alone: remove `mtu`".to_owned(),
+                Home::Lab => format!("give the lab that MTU: `[lab] mtu = {value}`"),
+                Home::Machine => format!("`ip link set {name} mtu {value}`"),
+            },
+        )
+    });
+    Finding { subject: format!("the MTU of `{name}`"), seen, unmet }
+}
+
+fn offload(name: &str, wanted: &OffloadRule, on: bool, home: Home) -> Finding {
+    let word = |on: bool| if on { "on" } else { "off" };
+    let (feature, seen) = (wanted.offload.name(), word(on));
+    let unmet = (on != wanted.on).then(|| {
+        Problem::error(format!("`{feature}` of `{name}` is {seen}"))
+            .why(format!("required is {}; `ethtool -k` shows it", word(wanted.on)))
+            .fix(match home {
+                Home::Lab => format!("no word of the lab changes it: write `{feature} = {on}`, or remove the entry"),
+                Home::Machine => {
+                    format!("`ethtool -K {name} {} {}`", wanted.offload.ethtool_word(), word(wanted.on))
+                }
+            })
+    });
+    Finding { subject: format!("`{feature}` of `{name}`"), seen: seen.to_owned(), unmet }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Style, render};
+    use crate::host::interface::InterfaceKind;
+    use crate::scenario::require::{Comparison, Offload, Operator};
+
+    fn told(findings: &[Finding]) -> String {
+        let lines = findings.iter().map(|finding| match &finding.unmet {
+            None => format!("{} is {}: met\n\n", finding.subject, finding.seen),
+            Some(problem) => format!("{}\n", render(std::slice::from_ref(problem), Style::Plain)),
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn an_interface_that_is_otherwise_says_what_to_type() {
+        let facts = |up, running| InterfaceFacts {
+            name: "eth0".to_owned(),
+            index: 2,
+            kind: InterfaceKind::Ethernet,
+            up,
+            running,
+            mtu_bytes: 1500,
+            mac: None,
+            xdp: false,
+        };
+        let at_least = At::default_value(Wanted::Compared(Comparison { operator: Operator::AtLeast, than: 9000 }));
+        let gro = |on| OffloadRule { offload: Offload::GenericReceive, on, span: 0..0 };
+        let mut findings = Vec::new();
+        for home in [Home::Machine, Home::Lab] {
+            findings.extend([
+                link("eth0", &facts(false, false), true, home),
+                link("eth0", &facts(true, false), true, home),
+                link("eth0", &facts(true, true), false, home),
+                link("eth0", &facts(true, true), true, home),
+                mtu("eth0", 1500, &at_least, home),
+                mtu("eth0", 9000, &at_least, home),
+                offload("eth0", &gro(false), true, home),
+                offload("eth0", &gro(true), true, home),
+            ]);
+        }
+        let absent = absent("eth9", &["lo".to_owned(), "eth0".to_owned()]);
+        findings.push(Finding { subject: String::new(), seen: String::new(), unmet: Some(absent) });
+        insta::assert_snapshot!(told(&findings));
+    }
+}

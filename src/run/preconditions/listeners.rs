@@ -1,0 +1,39 @@
+//! Sockets that must be bound.
+
+use super::super::site::Site;
+use super::Finding;
+use crate::diagnostic::{Problem, Result};
+use crate::host::sockets::SocketTable;
+use crate::scenario::Scenario;
+use crate::scenario::require::Transport;
+
+pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
+    let rules = &scenario.require.listener;
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let table = site.receiver.run(SocketTable::open)??;
+    let mut findings = Vec::new();
+    for rule in rules {
+        let served = table.first_unserved(std::slice::from_ref(&rule.value))?.is_none();
+        let there: Vec<String> = match rule.value.transport {
+            Transport::Udp => table.udp()?.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
+            Transport::Tcp => {
+                table.tcp_listeners()?.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect()
+            }
+        };
+        let unmet = (!served).then(|| {
+            Problem::error(format!("nothing listens on `{}`", rule.value))
+                .at(&scenario.source, rule.span.clone())
+                .why(if there.is_empty() {
+                    "no such socket is bound".to_owned()
+                } else {
+                    format!("bound are: {}", there.join(", "))
+                })
+                .fix("start the application before the replay, or let restage start it: `[receiver] command`")
+        });
+        let seen = if served { "bound" } else { "not bound" };
+        findings.push(Finding { subject: format!("`{}`", rule.value), seen: seen.to_owned(), unmet });
+    }
+    Ok(findings)
+}

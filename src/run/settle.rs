@@ -1,0 +1,122 @@
+//! When a run is over: everything is accounted for, or nothing moves any more.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::Session;
+use super::observe::{Glance, Moment, Observer, Settled};
+use super::receiver::Receiver;
+use super::replay::TELL;
+use crate::cause::Cause;
+use crate::diagnostic::Result;
+use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
+use crate::ledger;
+use crate::outcome::{Event, Loss};
+use crate::plan::Plan;
+use crate::predict::End;
+use crate::scenario::Scenario;
+use crate::scenario::site::SiteWords;
+
+/// How long is waited, where the run is over, for what was sent last.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+/// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
+const TIMER_SLACK: Duration = Duration::from_millis(500);
+
+/// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
+pub(super) fn settle(
+    scenario: &Scenario,
+    plan: &Plan,
+    sending: Sending,
+    receiver: &mut Receiver,
+    observer: &mut Observer,
+    session: &mut Session<'_>,
+) -> Result<Settled> {
+    let settle = scenario.receiver.settle;
+    let reassembly = plan.reassembly_timeout + TIMER_SLACK;
+    let fragmented = plan.fates.iter().any(|fate| fate.most_frames > 1) || awaits_fragments(plan);
+    let watched = Watched::of(scenario, plan);
+    let begun = Instant::now();
+    let mut moved = Instant::now();
+    let mut told = Instant::now();
+    let mut last = Glance::default();
+    loop {
+        receiver.drain()?;
+        let mut now = observer.glance()?;
+        now.sockets.retain(|record| watched.has(record));
+        if now != last {
+            last = now;
+            moved = Instant::now();
+        }
+        let unread = last.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
+        let patience = if unread && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
+        let quiet = moved.elapsed();
+        let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
+        let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
+        let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
+        // What was sent last is on its way for a moment.
+        let over = session.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
+        if done || over || told.elapsed() >= TELL {
+            told = Instant::now();
+            let arrived = observer.observes().then_some(last.arrived);
+            (session.tell)(Event::Progress { sent: sending.sent, arrived });
+        }
+        if done || over {
+            let timed_out = (!done).then_some(plan.timeout);
+            return Ok(Settled { sending, moment: observer.look()?, still: moved.elapsed(), timed_out });
+        }
+        let pause = if begun.elapsed() < Duration::from_millis(100) {
+            Duration::from_micros(500)
+        } else {
+            Duration::from_millis(5)
+        };
+        std::thread::sleep(pause);
+    }
+}
+
+/// Whether the receiver still has fragments of datagrams that are not whole.
+fn waits_for_fragments(observer: &mut Observer) -> Result<bool> {
+    let counters = observer.look()?.counters;
+    Ok(["FRAG.inuse", "FRAG6.inuse"].iter().any(|name| counters.get(*name).is_some_and(|waiting| *waiting > 0)))
+}
+
+/// The sockets that the capture's datagrams may come to.
+struct Watched {
+    /// Their ports; `None` where a rule may send datagrams to others.
+    ports: Option<BTreeSet<u16>>,
+}
+
+impl Watched {
+    fn of(scenario: &Scenario, plan: &Plan) -> Self {
+        let redirects = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+        let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port);
+        Self { ports: (!redirects).then(|| ports.collect()) }
+    }
+
+    fn has(&self, record: &SocketRecord) -> bool {
+        let only_local = record.socket.address.is_some_and(|address| address.is_loopback());
+        !only_local && self.ports.as_ref().is_none_or(|ports| ports.contains(&record.socket.port))
+    }
+}
+
+fn awaits_fragments(plan: &Plan) -> bool {
+    plan.fates.iter().any(|fate| fate.end == End::Lost(Cause::FragReasmTimeout))
+}
+
+/// Whether every frame is accounted for already, so that nothing can move any more.
+fn is_complete(scenario: &Scenario, plan: &Plan, sending: &Sending, moment: &Moment) -> bool {
+    let expected: u64 = plan.fates.iter().filter(|fate| fate.end == End::Delivered).map(|fate| fate.datagrams).sum();
+    let evidence = Evidence {
+        sending: sending.clone(),
+        arriving: Some(Arriving { arrived: moment.arrived, ..Arriving::default() }),
+        counters: Some(moment.counters.clone()),
+        sockets: moment.sockets.clone(),
+        ..Evidence::default()
+    };
+    let read = evidence.counter("Udp.InDatagrams") + evidence.counter("Udp6InDatagrams");
+    if read < expected * plan.rounds {
+        return false;
+    }
+    let ledger = ledger::account(scenario, plan, &evidence);
+    let is_open = |loss: &Loss| loss.cause == Cause::Unexplained || loss.cause == Cause::NotRead;
+    !ledger.losses.iter().any(is_open)
+}

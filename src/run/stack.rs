@@ -1,0 +1,475 @@
+//! The receiver's stack while frames are sent: taps at its hooks, and the kernel's drop reasons, on a thread of their own.
+//!
+//! Start at [`StackWatch::start`].
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::level::{EvidenceLevel, MORE_SLOWLY};
+use super::site::Site;
+use super::sockets::SocketWatch;
+use crate::diagnostic::{Failure, Problem, Result};
+use crate::evidence::{DropKind, Stack, UdpInput};
+use crate::figures::count;
+use crate::host::firewall::{self, Firewall};
+use crate::ledger::following::{self, Following, head};
+use crate::ledger::matching::{Digest, Digester};
+use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
+use crate::outcome::{Hook, Layers, Tapping};
+use crate::wire::poll::{Waker, await_readable};
+use crate::wire::taps::{self, Counts, Mode, Tally, Taps};
+use crate::wire::trace::{self, Event, PacketTrace};
+
+/// How long the thread blocks at most.
+const BLOCK: Duration = Duration::from_millis(20);
+/// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// What was announced and the thread has not taken yet.
+#[derive(Default)]
+struct Announcements {
+    /// The digest of a packet's head, and the number of its frame.
+    frames: Vec<(Digest, u64)>,
+    /// Positions of frames that were announced, and not sent.
+    withdrawn: Vec<u64>,
+}
+
+/// The sending thread's side.
+#[derive(Clone, Default)]
+pub(super) struct Followers(Option<Arc<Mutex<Announcements>>>);
+
+impl Followers {
+    /// Whether frames are followed through the stack.
+    pub(super) fn follow(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// These frames are about to be sent.
+    pub(super) fn announce(&self, frames: impl Iterator<Item = (Digest, u64)>) {
+        if let Some(board) = &self.0 {
+            lock(board).frames.extend(frames);
+        }
+    }
+
+    /// The frame at this position was not sent.
+    pub(super) fn withdraw(&self, position: u64) {
+        if let Some(board) = &self.0 {
+            lock(board).withdrawn.push(position);
+        }
+    }
+}
+
+fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks into the receiver's stack until it is told to end.
+pub(super) struct StackWatch {
+    pub(super) followers: Followers,
+    finished: Arc<AtomicBool>,
+    waker: Waker,
+    thread: JoinHandle<Result<Stack>>,
+    taps: Option<Arc<Mutex<Taps>>>,
+    /// What the taps had counted when observing began.
+    before: Counts,
+    /// Whether the taps know the capture's ports.
+    counts_ports: bool,
+}
+
+/// What was read, and what the taps counted until then.
+pub(super) struct Steady<T> {
+    pub(super) read: T,
+    /// Since the taps were installed.
+    counts: Counts,
+    pub(super) hooks: Option<BTreeMap<Hook, u64>>,
+    pub(super) udp: Option<UdpInput>,
+}
+
+/// So often counters are read again until nothing of the receiver's own moved meanwhile.
+const STEADY_TRIES: usize = 20;
+
+impl StackWatch {
+    /// Begins to look; everything that is sent after this is seen.
+    pub(super) fn start(
+        site: &Site,
+        digester: Digester,
+        level: EvidenceLevel,
+        sockets: Arc<Mutex<SocketWatch>>,
+    ) -> Result<Self> {
+        let mut layers = Layers {
+            taps: Tapping::Off,
+            taps_why: String::new(),
+            taps_lost: 0,
+            followed: false,
+            followed_why: String::new(),
+            closer: None,
+            kernel: false,
+            kernel_why: String::new(),
+            kernel_lost: 0,
+            kernel_missed: 0,
+        };
+        let traced = level.trace();
+        let monitor = open_trace(site, &traced, &mut layers)?;
+        layers.closer = level.closer(&layers).map(str::to_owned);
+        let (tapping, why) = level.taps(layers.followed);
+        (layers.taps, layers.taps_why) = (tapping, why);
+        let ports = level.ports;
+        let interface = site.receiver_interface.as_str();
+        let mut taps = None;
+        let mode = match tapping {
+            Tapping::Packets => Mode::Packets,
+            Tapping::Counters => Mode::Counters,
+            Tapping::Input | Tapping::Off => Mode::Input,
+        };
+        match site.receiver.run(|| Taps::install(interface, mode, ports.as_deref().unwrap_or_default()))?? {
+            taps::Installed::Taps(installed) => {
+                if let (Tapping::Packets, Some(why)) = (tapping, &installed.no_records) {
+                    (layers.taps, layers.taps_why) = (Tapping::Counters, why.clone());
+                }
+                taps = Some(Arc::new(Mutex::new(installed)));
+            }
+            taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (Tapping::Off, why),
+        }
+        // At top speed reading and matching records would cost more than the rest.
+        let counts_only = matches!(traced, Ok(trace::Mode::Drops { most_records: Some(_) }) | Err(_));
+        let follows = layers.taps == Tapping::Packets || monitor.is_some() && !counts_only;
+        let followers = Followers(follows.then(Arc::default));
+        let finished = Arc::new(AtomicBool::new(false));
+        let waker = Waker::new().map_err(|error| Failure::system("can't make an eventfd", &error))?;
+        let tapped = match taps.as_ref().filter(|_| layers.taps == Tapping::Packets) {
+            Some(taps) => {
+                let clone = lock(taps).as_fd().try_clone_to_owned();
+                Some(clone.map_err(|error| Failure::system("can't wait for copies of packets", &error))?)
+            }
+            None => None,
+        };
+        let watch = Watch {
+            taps: taps.clone(),
+            tapped,
+            sockets,
+            monitor,
+            layers,
+            digester,
+            board: followers.0.clone(),
+            finished: Arc::clone(&finished),
+            waker: waker.clone(),
+            following: Following::default(),
+            tracker: PacketTracker::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("stack".to_owned())
+            .spawn(move || watch.run())
+            .map_err(|error| Failure::system("can't start a thread", &error))?;
+        Ok(Self { followers, finished, waker, thread, taps, before: Counts::default(), counts_ports: ports.is_some() })
+    }
+
+    /// Reads something, and counts from that moment on.
+    pub(super) fn begin<T>(&mut self, read: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+        let begun = self.steady(read)?;
+        self.before = begun.counts;
+        Ok(begun.read)
+    }
+
+    /// Reads something between two looks at the taps, again and again until nothing of the receiver's own passed meanwhile: what is read
+    /// and what the taps counted are of one moment then.
+    pub(super) fn steady<T>(&self, read: &mut dyn FnMut() -> Result<T>) -> Result<Steady<T>> {
+        let Some(taps) = &self.taps else {
+            return Ok(Steady { read: read()?, counts: Counts::default(), hooks: None, udp: None });
+        };
+        let own = |counts: &Counts| (counts.of(Tally::OwnUdp), counts.of(Tally::ClosedPorts));
+        let mut before = lock(taps).counts()?;
+        let mut tries = 0;
+        loop {
+            let read = read()?;
+            let counts = lock(taps).counts()?;
+            tries += 1;
+            let unsteady = own(&before) != own(&counts);
+            if unsteady && tries < STEADY_TRIES {
+                before = counts;
+                continue;
+            }
+            let all = counts;
+            let counts = all.since(&self.before);
+            let udp = UdpInput {
+                captured: counts.of(Tally::Udp),
+                own: counts.of(Tally::OwnUdp),
+                own_looped: counts.of(Tally::OwnUdpLooped),
+                own_to_ports: self.counts_ports.then(|| counts.of(Tally::OwnUdpToPorts)),
+                own_unreachable: counts.of(Tally::ClosedPorts),
+                unsteady,
+            };
+            let hooks = lock(taps).hooks().iter().map(|hook| (*hook, counts.get(*hook))).collect();
+            return Ok(Steady { read, counts: all, hooks: Some(hooks), udp: Some(udp) });
+        }
+    }
+
+    /// Ends looking, and says what was seen.
+    pub(super) fn end(self) -> Result<Stack> {
+        self.finished.store(true, Ordering::Release);
+        self.waker.wake();
+        self.thread.join().unwrap_or_else(|_| {
+            Err(Failure::error(Problem::error("the thread that looks into the receiver's stack ended early")))
+        })
+    }
+}
+
+/// Listens to the kernel's tracepoints as far as `mode` says and the machine allows; `layers` says what came of it.
+fn open_trace(
+    site: &Site,
+    mode: &std::result::Result<trace::Mode, String>,
+    layers: &mut Layers,
+) -> Result<Option<PacketTrace>> {
+    let mode = match mode {
+        Ok(mode) => *mode,
+        Err(why) => {
+            layers.kernel_why.clone_from(why);
+            layers.followed_why.clone_from(why);
+            return Ok(None);
+        }
+    };
+    let interface = site.receiver_interface.as_str();
+    let index = site.receiver.run(|| crate::host::interface::facts(interface))??.map_or(0, |facts| facts.index);
+    match PacketTrace::open(site.receiver.inode()?, index, mode)? {
+        trace::Opened::Listening(trace) => {
+            layers.kernel = true;
+            layers.followed = mode == trace::Mode::Packets && trace.not_followed().is_none();
+            layers.followed_why = match trace.not_followed() {
+                Some(why) => why.to_owned(),
+                None if layers.followed => String::new(),
+                None => "the rate is too high, or the command line says so".to_owned(),
+            };
+            Ok(Some(trace))
+        }
+        trace::Opened::Unavailable(why) => {
+            layers.followed_why.clone_from(&why);
+            layers.kernel_why = why;
+            Ok(None)
+        }
+    }
+}
+
+/// What a record says.
+enum Said {
+    Passed(Digest, Hook),
+    Arrived {
+        position: u64,
+        digest: Digest,
+        packet: Vec<u8>,
+    },
+    /// Where in the kernel's code, too.
+    Dropped {
+        position: Option<u64>,
+        digest: Digest,
+        kind: DropKind,
+        location: u64,
+        clone: bool,
+        is_fragment: bool,
+    },
+    UsedUp {
+        position: u64,
+        location: u64,
+    },
+    Queued {
+        position: Option<u64>,
+        socket: u64,
+    },
+    Read {
+        socket: u64,
+    },
+}
+
+/// The thread.
+struct Watch {
+    taps: Option<Arc<Mutex<Taps>>>,
+    /// Readable when the taps have records; `None` where they make none.
+    tapped: Option<OwnedFd>,
+    sockets: Arc<Mutex<SocketWatch>>,
+    monitor: Option<PacketTrace>,
+    layers: Layers,
+    digester: Digester,
+    board: Option<Arc<Mutex<Announcements>>>,
+    finished: Arc<AtomicBool>,
+    waker: Waker,
+    following: Following,
+    tracker: PacketTracker,
+}
+
+impl Watch {
+    fn run(mut self) -> Result<Stack> {
+        let mut taken = Announcements::default();
+        loop {
+            // Asked before the last look, so that nothing that came until then is left.
+            let last = self.finished.load(Ordering::Acquire);
+            if !last {
+                self.wait();
+                lock(&self.sockets).look_sometimes()?;
+            }
+            while self.look(&mut taken)? > 0 {}
+            if last {
+                self.await_records(&mut taken)?;
+                return self.finish();
+            }
+        }
+    }
+
+    /// Waits until there is something to read.
+    fn wait(&self) {
+        let readable =
+            [Some(self.waker.as_fd()), self.tapped.as_ref().map(AsFd::as_fd), self.monitor.as_ref().map(AsFd::as_fd)];
+        await_readable(&readable.into_iter().flatten().collect::<Vec<_>>(), BLOCK);
+    }
+
+    /// Waits for the records that the kernel still holds.
+    fn await_records(&mut self, taken: &mut Announcements) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < FLUSH && self.unread()? > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            self.look(taken)?;
+        }
+        Ok(())
+    }
+
+    /// Records of packets that were made, and not read.
+    fn unread(&mut self) -> Result<u64> {
+        let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) else { return Ok(0) };
+        let mut taps = lock(taps);
+        let counts = taps.counts()?;
+        let received = taps.received();
+        Ok(Hook::ALL.into_iter().map(|hook| counts.get(hook).saturating_sub(received.get(hook))).sum())
+    }
+
+    /// Reads what is there; how many records.
+    fn look(&mut self, taken: &mut Announcements) -> Result<usize> {
+        let mut records = Vec::new();
+        let digester = &self.digester;
+        if let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) {
+            lock(taps).read(&mut |hook, packet| records.push(Said::Passed(digester.of(head(packet)), hook)))?;
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.read(&mut |event| records.extend(said(event, digester)))?;
+        }
+        // A packet that is seen was announced before it was sent.
+        if let Some(board) = &self.board {
+            std::mem::swap(&mut *lock(board), taken);
+            for (digest, frame) in taken.frames.drain(..) {
+                self.following.announce(digest, frame);
+            }
+            for position in taken.withdrawn.drain(..) {
+                self.following.withdraw(position);
+            }
+        }
+        let count = records.len();
+        for said in records {
+            match said {
+                Said::Passed(digest, hook) => self.following.pass(digest, hook),
+                Said::Arrived { position, digest, packet } => {
+                    let frame = self.following.arrive(digest);
+                    self.tracker.arrive(position, frame, &packet);
+                }
+                Said::Dropped { position, digest, kind, location, clone, is_fragment } => {
+                    if !clone {
+                        self.following.drop_packet(digest, &kind, location);
+                    }
+                    if let Some(position) = position {
+                        self.tracker.drop_packet(position, &PacketDrop { kind: &kind, location, clone, is_fragment });
+                    }
+                }
+                Said::UsedUp { position, location } => self.tracker.use_up(position, location),
+                Said::Queued { position, socket } => self.tracker.queue(position, socket),
+                Said::Read { socket } => self.tracker.read(socket),
+            }
+        }
+        Ok(count)
+    }
+
+    fn finish(mut self) -> Result<Stack> {
+        self.layers.taps_lost = self.unread()?;
+        let mut reasons = None;
+        if let Some(monitor) = &self.monitor {
+            reasons = Some(monitor.counts()?);
+            self.layers.kernel_lost = monitor.lost()?;
+            self.layers.kernel_missed = monitor.missed()?;
+        }
+        if self.layers.taps_lost > 0 {
+            self.layers.taps = Tapping::Counters;
+            self.layers.taps_why = no_room(self.layers.taps_lost);
+        }
+        let complete = self.layers.taps == Tapping::Packets;
+        let talks = match &self.taps {
+            Some(taps) => lock(taps).counts()?.of(Tally::OwnUdp) > 0,
+            None => true,
+        };
+        // The tapping chains have rules, too, and go before that is asked.
+        if let Some(taps) = self.taps.take() {
+            lock(&taps).remove();
+        }
+        let filters = match firewall::look() {
+            Firewall::Chains(chains) => chains,
+            Firewall::None | Firewall::Unseen(_) => Vec::new(),
+        };
+        let mut locations = self.following.locations();
+        locations.extend(self.tracker.locations());
+        let functions = trace::functions(&locations);
+        let mut followed = self.following.finish(complete, &functions);
+        if self.layers.followed {
+            let gone = untraced(self.monitor.as_ref(), &self.layers, self.tracker.is_conclusive());
+            match (gone, self.tracker.finish(&functions, talks)) {
+                (None, Some(ends)) => followed.ends = Some(ends),
+                (gone, _) => {
+                    self.layers.followed = false;
+                    self.layers.closer = Some(MORE_SLOWLY.to_owned());
+                    self.layers.followed_why =
+                        gone.unwrap_or_else(|| "the records of some packets are missing or incomplete".to_owned());
+                }
+            }
+        }
+        Ok(Stack { filters, hooks: None, udp: None, reasons, followed, layers: self.layers })
+    }
+}
+
+fn no_room(records: u64) -> String {
+    format!("{} of packets found no room", count(records, "record"))
+}
+
+/// Why what the tracepoints said is not all that happened; `None` if it is. `is_conclusive`: whether an event that was missed would show, and
+/// none does.
+fn untraced(trace: Option<&PacketTrace>, layers: &Layers, is_conclusive: bool) -> Option<String> {
+    let trace = trace?;
+    if layers.kernel_lost > 0 {
+        Some(no_room(layers.kernel_lost))
+    } else if layers.kernel_missed > 0 && !is_conclusive {
+        Some(format!("{} happened while another one was looked at", count(layers.kernel_missed, "event")))
+    } else if trace.untracked() > 0 {
+        Some(format!("{} found no room in the table of packets", count(trace.untracked(), "packet")))
+    } else {
+        None
+    }
+}
+
+/// What an event of the tracepoints says; the packet's bytes are only valid during the call.
+fn said(event: Event<'_>, digester: &Digester) -> Option<Said> {
+    Some(match event {
+        Event::Arrived(arrived) => {
+            // The kernel takes a VLAN tag off later.
+            let tagged = matches!(arrived.ethertype, 0x8100 | 0x88a8);
+            let packet = arrived.packet.get(if tagged { 4 } else { 0 }..).unwrap_or_default();
+            Said::Arrived { position: arrived.position, digest: digester.of(head(packet)), packet: packet.to_vec() }
+        }
+        Event::Dropped(dropped) => Said::Dropped {
+            position: dropped.position,
+            digest: digester.of(head(dropped.packet)),
+            kind: following::kind(dropped.reason, dropped.packet),
+            location: dropped.location,
+            clone: dropped.clone,
+            is_fragment: tracker::is_fragment(dropped.packet),
+        },
+        Event::Consumed(consumed) if consumed.clone => return None,
+        Event::Consumed(consumed) => Said::UsedUp { position: consumed.position, location: consumed.location },
+        Event::Queued(queued) => Said::Queued { position: queued.position, socket: queued.socket },
+        Event::Read(read) => Said::Read { socket: read.socket },
+    })
+}
