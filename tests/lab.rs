@@ -25,7 +25,7 @@ use std::process::{Command, ExitCode, Stdio};
 use libtest_mimic::{Arguments, Failed, Trial};
 use restage::diagnostic::Kind;
 use restage::host::namespace::{self, Privilege};
-use restage::testbed::lab::{Lab, LabPlan};
+use restage::testbed::network::{Lab, LabPlan};
 
 /// The user `nobody`.
 const ORDINARY_USER: u32 = 65534;

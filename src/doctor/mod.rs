@@ -20,7 +20,7 @@ use crate::host::namespace::{self, Privilege};
 use crate::host::program;
 use crate::process::application::{Application, Ended, Start};
 use crate::process::surroundings::Surroundings;
-use crate::testbed::lab::{Lab, LabPlan};
+use crate::testbed::network::{Lab, LabPlan};
 
 /// The hidden verb that makes a lab and tells how that went.
 pub(crate) const VERB: &str = "__probe-lab";

@@ -23,7 +23,7 @@ use crate::scenario::placeholders::{Places, fill, fill_receiver};
 use crate::scenario::require::Offload;
 use crate::scenario::rewrite::MacMap;
 use crate::scenario::site::{LAB_RECEIVER, LAB_SENDER, Routes, Ruleset, SiteWords};
-use crate::testbed::lab::{Lab, LabPlan, LabRoutes};
+use crate::testbed::network::{Lab, LabPlan, LabRoutes};
 use crate::testbed::polling;
 use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
 

@@ -11,7 +11,7 @@ use restage::host::namespace::Privilege;
 use restage::host::program;
 use restage::process::application::{Application, Ended, Start, Stopped};
 use restage::process::surroundings::Surroundings;
-use restage::testbed::lab::{Lab, LabPlan};
+use restage::testbed::network::{Lab, LabPlan};
 
 use crate::{Case, lab};
 

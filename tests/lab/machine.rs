@@ -17,8 +17,8 @@ use restage::packet::MacAddr;
 use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use restage::predict::{End, RouteKind, fate};
 use restage::scenario::site::LAB_SENDER;
-use restage::testbed::lab::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 use restage::testbed::machine::{MachineSite, machine_site};
+use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};
 

@@ -11,7 +11,7 @@ use restage::host::namespace::{self, Privilege};
 use restage::host::sysctl;
 use restage::packet::MacAddr;
 use restage::scenario::site::LAB_SENDER;
-use restage::testbed::lab::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
+use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};
 

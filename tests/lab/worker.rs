@@ -20,7 +20,7 @@ use restage::process::application::{Application, Start};
 use restage::process::parent::watch_parent;
 use restage::process::work::{self, WorkFolder};
 use restage::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
-use restage::testbed::lab::{Lab, LabPlan};
+use restage::testbed::network::{Lab, LabPlan};
 
 use crate::{Case, lab};
 

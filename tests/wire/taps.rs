@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use restage::diagnostic::Kind;
 use restage::host::namespace::Namespace;
 use restage::outcome::Hook;
-use restage::testbed::lab::{Lab, LabPlan};
+use restage::testbed::network::{Lab, LabPlan};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::sender::PacketSender;
 use restage::wire::taps::{Counts, Installed, Mode, RECORD_BYTES, Tally, Taps};
