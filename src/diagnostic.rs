@@ -1,8 +1,8 @@
 //! The one error type: what is wrong, where, why, and what to do now.
 //!
-//! Every room reports through [`Problem`]; a [`Failure`] is all the problems of one stage together with the
+//! Every room reports through [`Diagnostic`]; a [`Failure`] is all the problems of one stage together with the
 //! exit status that they mean. [`render`] turns them into the text that a terminal shows. May use nothing else of
-//! the crate. Start reading at [`Problem`].
+//! the crate. Start reading at [`Diagnostic`].
 
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -55,7 +55,7 @@ impl<T> At<T> {
     }
 }
 
-/// How bad a [`Problem`] is.
+/// How bad a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -69,7 +69,7 @@ pub enum Severity {
 
 /// One problem: what, where, why, fix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct Diagnostic {
     /// How bad.
     pub severity: Severity,
     /// A lower-case fragment, values in back-ticks.
@@ -84,7 +84,7 @@ pub struct Problem {
     pub fix: Option<String>,
 }
 
-impl Problem {
+impl Diagnostic {
     /// An error that says only what is wrong.
     pub fn error(what: impl Into<String>) -> Self {
         Self { severity: Severity::Error, what: what.into(), place: None, label: None, why: None, fix: None }
@@ -147,29 +147,29 @@ pub struct Failure {
     /// What it means for the run.
     pub kind: Kind,
     /// At least one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 impl Failure {
     /// A scenario, capture or command line that can't be used.
-    pub fn invalid(problem: Problem) -> Self {
+    pub fn invalid(problem: Diagnostic) -> Self {
         Self { kind: Kind::Invalid, problems: vec![problem] }
     }
 
     /// A precondition that is not met, or a permission that is missing.
-    pub fn blocked(problem: Problem) -> Self {
+    pub fn blocked(problem: Diagnostic) -> Self {
         Self { kind: Kind::Blocked, problems: vec![problem] }
     }
 
     /// The system failed.
-    pub fn error(problem: Problem) -> Self {
+    pub fn error(problem: Diagnostic) -> Self {
         Self { kind: Kind::Error, problems: vec![problem] }
     }
 
     /// A system call that failed: `what` names the operation, the operating system's words are the why. Where a limit of the machine or of
     /// the process is the reason, the fix names it. A missing permission is no failure of the system: it blocks.
     pub fn system(what: impl Into<String>, error: &std::io::Error) -> Self {
-        let problem = Problem::error(what).why(error.to_string());
+        let problem = Diagnostic::error(what).why(error.to_string());
         let problem = match limit(error) {
             Some(fix) => problem.fix(fix),
             None => problem,
@@ -219,7 +219,7 @@ pub enum Style {
 /// Without problems it is empty.
 ///
 /// A problem with a place shows the line on which it begins, and a caret under its bytes of that line.
-pub fn render(problems: &[Problem], style: Style) -> String {
+pub fn render(problems: &[Diagnostic], style: Style) -> String {
     let renderer = match style {
         Style::Plain => Renderer::plain(),
         Style::Colour => Renderer::styled(),
@@ -237,7 +237,7 @@ pub fn render(problems: &[Problem], style: Style) -> String {
 
 /// One problem in the words of annotate-snippets. That normalizes the title and the source text itself; the other texts
 /// could carry escape codes, and hold what untrusted files say.
-fn group(problem: &Problem) -> Group<'_> {
+fn group(problem: &Diagnostic) -> Group<'_> {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -277,17 +277,17 @@ fn first_line(place: &Place) -> (&str, Range<usize>) {
 mod tests {
     use super::*;
 
-    fn at(text: &str, span: Range<usize>) -> Problem {
+    fn at(text: &str, span: Range<usize>) -> Diagnostic {
         let source = Arc::new(Source { path: "scenarios/appflow.toml".into(), text: text.to_owned() });
-        Problem::error("source `10.44.1.17` has no route back").at(&source, Some(span))
+        Diagnostic::error("source `10.44.1.17` has no route back").at(&source, Some(span))
     }
 
     #[test]
     fn what_where_why_and_fix_have_their_lines() {
         let text = "format = 1\n\n[rewrite.source]\nip = {}\n";
         let problem = at(text, 12..28).label("no entry maps 10.44.1.17").why("rp_filter is 1").fix("map the source");
-        let plain = Problem::warning("the capture is empty").fix("record another");
-        let note = Problem::note("`tx0` has no address");
+        let plain = Diagnostic::warning("the capture is empty").fix("record another");
+        let note = Diagnostic::note("`tx0` has no address");
         insta::assert_snapshot!(render(&[problem, plain, note], Style::Plain));
     }
 
@@ -317,7 +317,7 @@ mod tests {
     fn control_characters_of_a_file_never_reach_the_terminal() {
         let text = "a = \"\u{1b}[31m\u{202e}\"\n".to_owned();
         let source = Arc::new(Source { path: "\u{1b}[31m.toml".into(), text });
-        let problem = Problem::error("\u{1b}[1m").at(&source, Some(4..10)).label("\u{1b}[1m");
+        let problem = Diagnostic::error("\u{1b}[1m").at(&source, Some(4..10)).label("\u{1b}[1m");
         let problem = problem.why("\u{1b}[2J").fix("\u{7}");
         let text = render(&[problem], Style::Plain);
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::capture::FrameRanges;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::outcome::{Application, Find, Hook, Lateness, Layers, TimedBy};
 use crate::predict::Socket;
 
@@ -294,9 +294,9 @@ pub struct Evidence {
     /// How it ended, as data.
     pub ending: Option<ApplicationEnd>,
     /// What went wrong with the preconditions while it ran; each fails the run.
-    pub incidents: Vec<Problem>,
+    pub incidents: Vec<Diagnostic>,
     /// What is worth knowing and fails nothing.
-    pub notes: Vec<Problem>,
+    pub notes: Vec<Diagnostic>,
     /// What `rate = "find"` tried.
     pub find: Option<Find>,
     /// What each `[[expect.command]]` came to.

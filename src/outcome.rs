@@ -12,7 +12,7 @@ pub use amount::Amount;
 pub use crate::cause::Stage;
 
 use crate::cause::CauseName;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// The result of a scenario. Ordered by exit status; `Skipped` never counts as passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -378,7 +378,7 @@ pub struct Check {
     /// How the failure reads on a terminal, pointing at the line.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(skip)]
-    pub problem: Option<Problem>,
+    pub problem: Option<Diagnostic>,
 }
 
 /// The application under test, as it ended.
@@ -421,7 +421,7 @@ pub struct Outcome {
     /// What is wrong, odd, or was chosen.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     #[schemars(with = "Vec<serde_json::Value>")]
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
     /// Null where nothing was sent.
     pub ledger: Option<Ledger>,
     /// Null where nothing was sent.

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use restage::diagnostic::{Problem, Source, Style, render};
+use restage::diagnostic::{Diagnostic, Source, Style, render};
 use restage::scenario;
 
-fn problems(path: &str, text: &str) -> Vec<Problem> {
+fn problems(path: &str, text: &str) -> Vec<Diagnostic> {
     let source = Arc::new(Source { path: path.into(), text: text.to_owned() });
     scenario::check_text(source).map_or_else(|failure| failure.problems, |_| Vec::new())
 }
@@ -133,7 +133,7 @@ proptest! {
     #[test]
     fn a_place_anywhere_can_be_rendered(text in "[a-zé\t\r\n ]{0,40}", start in 0_usize..60, length in 0_usize..60) {
         let source = Arc::new(Source { path: "any.toml".into(), text });
-        let problem = Problem::error("x").at(&source, Some(start..start + length)).label("é").why("a\nb").fix("c");
+        let problem = Diagnostic::error("x").at(&source, Some(start..start + length)).label("é").why("a\nb").fix("c");
         let text = render(&[problem], Style::Plain);
         prop_assert!(text.starts_with("error: x\n"));
     }

@@ -8,7 +8,7 @@ use pcap::{Capture, Linktype};
 use super::Frame;
 use super::bpf::{Instruction, Program};
 use super::words;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::layers::LinkType;
 
 /// A filter expression, compiled for the link types that occurred so far.
@@ -114,7 +114,7 @@ fn refused(expression: &str, frame: Option<&Frame<'_>>, message: &str) -> Failur
             )
         }
     };
-    Failure::invalid(Problem::error(what).why(format!("libpcap says: {message}")).fix(match frame {
+    Failure::invalid(Diagnostic::error(what).why(format!("libpcap says: {message}")).fix(match frame {
         None => "`tcpdump -d 'EXPRESSION'` tries an expression; its language is pcap-filter(7)",
         Some(_) => "write an expression that fits this link type, or choose frames with `frames`",
     }))

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::compression::Compression;
 use super::{pcapng, savefile};
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// Whether bytes are the beginning of a capture, or of something compressed as captures are.
 pub(crate) fn begins_like_one(start: &[u8]) -> bool {
@@ -20,10 +20,10 @@ pub(crate) fn is_named_capture(path: &Path) -> bool {
 }
 
 /// The problem of a file that begins with `start`, which is neither pcap nor pcapng.
-pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Problem {
+pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Diagnostic {
     let shown = path.display();
     if start.is_empty() {
-        return Problem::error(format!("`{shown}` is empty"))
+        return Diagnostic::error(format!("`{shown}` is empty"))
             .why("a capture has at least a file header")
             .fix("capture or copy it again");
     }
@@ -31,12 +31,12 @@ pub(super) fn not_a_capture(path: &Path, start: &[u8]) -> Problem {
     for (magic, what, unpack) in PACKED {
         if start.starts_with(magic) {
             let plain = name.strip_suffix(unpack.1).unwrap_or(&name);
-            return Problem::error(format!("`{shown}` is compressed with {what}"))
+            return Diagnostic::error(format!("`{shown}` is compressed with {what}"))
                 .why("of compressed captures those of gzip and zstd are read")
                 .fix(format!("unpack it first: `{} {name}`, and name `{plain}`", unpack.0));
         }
     }
-    let problem = Problem::error(format!("`{shown}` is not a capture"));
+    let problem = Diagnostic::error(format!("`{shown}` is not a capture"));
     for (magic, what) in OTHER_FORMATS {
         if start.starts_with(magic) {
             return problem

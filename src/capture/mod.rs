@@ -11,7 +11,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use self::storage::Stored;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// A frame of a capture, borrowed from the reader's buffer until the next one is read.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub fn sha256<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<String> {
     let mut piece = vec![0; 256 << 10];
     for path in paths {
         let unreadable = |error: &io::Error| {
-            Failure::invalid(Problem::error(format!("can't read `{}`", path.display())).why(error.to_string()))
+            Failure::invalid(Diagnostic::error(format!("can't read `{}`", path.display())).why(error.to_string()))
         };
         let mut file = Stored::open(path).map_err(|error| unreadable(&error))?;
         loop {

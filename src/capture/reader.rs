@@ -11,7 +11,7 @@ use super::input::{Fault, Input};
 use super::pcapng::{self, Pcapng, SectionLengths};
 use super::savefile::{self, Savefile};
 use super::storage::{STANDARD_INPUT, Stored};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::count;
 use crate::packet::layers::LinkType;
 
@@ -159,7 +159,8 @@ impl Reader {
         let unreadable = |error: &std::io::Error| unreadable(path, error);
         if file.is_dir().map_err(|error| unreadable(&error))? {
             return Err(Failure::invalid(
-                Problem::error(format!("`{}` is a folder, not a capture", path.display())).fix("name one file in it"),
+                Diagnostic::error(format!("`{}` is a folder, not a capture", path.display()))
+                    .fix("name one file in it"),
             ));
         }
         let start = file.ahead(4).map_err(|error| unreadable(&error))?;
@@ -485,15 +486,17 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
         _ => "capture or copy it again".to_owned(),
     };
     let why = format!("at byte {}{place}: {}{before}", damage.offset, damage.what);
-    Failure::invalid(Problem::error(what).why(why).fix(fix))
+    Failure::invalid(Diagnostic::error(what).why(why).fix(fix))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::invalid(Problem::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()).fix(
-        match error.kind() {
-            ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
-            ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
-            _ => "check the file and its disk, or copy it elsewhere",
-        },
-    ))
+    Failure::invalid(
+        Diagnostic::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()).fix(
+            match error.kind() {
+                ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
+                ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
+                _ => "check the file and its disk, or copy it elsewhere",
+            },
+        ),
+    )
 }

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// Words that say of which protocol, in which direction, before what kind of name.
 const QUALIFIERS: &[&str] = &[
@@ -175,7 +175,7 @@ enum Names {
 }
 
 /// Refuses the first word that libpcap would look up.
-pub(super) fn check(expression: &str) -> Result<(), Problem> {
+pub(super) fn check(expression: &str) -> Result<(), Diagnostic> {
     let mut names = Names::Host;
     let mut after = After::Nothing;
     for word in words(expression) {
@@ -322,24 +322,24 @@ fn is_port_range(word: &str) -> bool {
     })
 }
 
-fn reject(text: &str, names: Names, after: After) -> Problem {
+fn reject(text: &str, names: Names, after: After) -> Diagnostic {
     match (names, after) {
         (Names::Port | Names::PortRange, After::Qualifier) => {
-            let problem = Problem::error(format!("`{text}` is not a port"))
+            let problem = Diagnostic::error(format!("`{text}` is not a port"))
                 .why("a port is a number or a service of /etc/services, a range two of them with `-`");
             match nearest(text, services().iter().map(String::as_str)) {
                 Some(service) => problem.fix(format!("did you mean `{service}`? else write its number")),
                 None => problem.fix("write its number"),
             }
         }
-        (_, After::Qualifier) => Problem::error(format!("`{text}` is not an address in the filter"))
+        (_, After::Qualifier) => Diagnostic::error(format!("`{text}` is not an address in the filter"))
             .why("names are never looked up, so that a scenario means the same everywhere")
             .fix(match nearest(text, keywords()) {
                 Some(keyword) => format!("write an address, or did you mean the word `{keyword}`?"),
                 None => "write its address".to_owned(),
             }),
         _ => {
-            let problem = Problem::error(format!("`{text}` is not a word of the filter language"))
+            let problem = Diagnostic::error(format!("`{text}` is not a word of the filter language"))
                 .why("libpcap would take it for the name of a host, and look it up");
             match nearest(text, keywords()) {
                 Some(keyword) => problem.fix(format!("did you mean `{keyword}`?")),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::diagnostic::{Failure, Problem, Severity};
+use crate::diagnostic::{Diagnostic, Failure, Severity};
 use crate::figures::{agree, duration};
 use crate::outcome::{Event, Outcome, Verdict};
 use crate::process::worker::WorkerEnd;
@@ -78,7 +78,7 @@ impl Board {
         let progress = entry.progress;
         match (entry.outcome.as_mut(), end) {
             (None, WorkerEnd::NotStarted) => {
-                let problem = Problem::error("the run was interrupted before it was this scenario's turn");
+                let problem = Diagnostic::error("the run was interrupted before it was this scenario's turn");
                 let outcome = Outcome { problems: vec![problem], ..self.blank(index, Verdict::NotRun) };
                 self.entries[index].outcome = Some(outcome);
             }
@@ -93,7 +93,7 @@ impl Board {
             (Some(_), WorkerEnd::Finished) => return None,
             // Its verdict stands: what went wrong came after it.
             (Some(outcome), end) => {
-                outcome.problems.push(Problem { severity: Severity::Warning, ..mishap(end) });
+                outcome.problems.push(Diagnostic { severity: Severity::Warning, ..mishap(end) });
                 return None;
             }
         }
@@ -142,23 +142,23 @@ impl Board {
 }
 
 /// What went wrong with a worker that ended like this before it told an outcome.
-fn mishap(end: &WorkerEnd) -> Problem {
+fn mishap(end: &WorkerEnd) -> Diagnostic {
     match end {
-        WorkerEnd::Finished => Problem::error("the worker ended without a verdict")
+        WorkerEnd::Finished => Diagnostic::error("the worker ended without a verdict")
             .why("this is a mistake in restage")
             .fix("report it, with the scenario"),
         WorkerEnd::TimedOut { limit } => {
-            Problem::error(format!("the worker did not end within {}, and was killed", duration(*limit)))
+            Diagnostic::error(format!("the worker did not end within {}, and was killed", duration(*limit)))
                 .why("at `timeout` a worker stops sending and judges what it saw, and this one did not")
                 .fix("make `timeout` longer if the machine was busy; else report it, with the scenario")
         }
         WorkerEnd::NotStarted | WorkerEnd::Interrupted => {
-            Problem::error("interrupted").why("the run was asked to stop before this scenario had ended")
+            Diagnostic::error("interrupted").why("the run was asked to stop before this scenario had ended")
         }
         WorkerEnd::Crashed { how, stderr } => {
             let said = stderr.trim();
             let why = if said.is_empty() { String::new() } else { format!("; it wrote: {said}") };
-            Problem::error(format!("the worker ended by {how}"))
+            Diagnostic::error(format!("the worker ended by {how}"))
                 .why(format!("this is a mistake in restage, or something on this machine killed it{why}"))
                 .fix("see in `dmesg` whether memory ran out; else report it, with the scenario")
         }
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_used_is_named_by_its_stem() {
         let mut board = Board::default();
-        board.unusable(Path::new("a/gone.toml"), Failure::invalid(Problem::error("can't find `a/gone.toml`")));
+        board.unusable(Path::new("a/gone.toml"), Failure::invalid(Diagnostic::error("can't find `a/gone.toml`")));
         let outcome = &board.outcomes()[0];
         assert_eq!((outcome.name.as_str(), outcome.verdict), ("gone", Verdict::Invalid));
     }
@@ -267,7 +267,7 @@ mod tests {
         let mut board = board();
         board.waiting("two", Path::new("two.toml"));
         board.event(0, ended(Verdict::Pass), at(1));
-        board.give_up(&Failure::blocked(Problem::error("no more processes")));
+        board.give_up(&Failure::blocked(Diagnostic::error("no more processes")));
         let verdicts: Vec<_> = board.outcomes().iter().map(|outcome| outcome.verdict).collect();
         assert_eq!(verdicts, [Verdict::Pass, Verdict::Blocked]);
     }

@@ -6,7 +6,7 @@ use super::collect;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::{At, Failure, Kind, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::file::{Claim, Claims};
 use crate::host::program;
 use crate::plan::{Selector, open_capture};
@@ -54,7 +54,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
 
 /// Everything beside the text of a valid scenario that can be known to be wrong: its filter, its captures, the files that it names. Gives
 /// the warnings: what may be there by the time of a run.
-fn usable(scenario: &Scenario) -> Result<Vec<Problem>> {
+fn usable(scenario: &Scenario) -> Result<Vec<Diagnostic>> {
     let mut problems = Vec::new();
     problems.extend(Selector::new(scenario, None).err().into_iter().flat_map(|failure| failure.problems));
     // What is no file, such as a pipe, can be read only once.
@@ -76,7 +76,7 @@ fn usable(scenario: &Scenario) -> Result<Vec<Problem>> {
     if let Some(At { value: path, span }) = &scenario.expect.rewritten
         && !path.exists()
     {
-        let warning = Problem::warning(format!("there is no snapshot `{}` yet", path.display()));
+        let warning = Diagnostic::warning(format!("there is no snapshot `{}` yet", path.display()));
         let warning = warning.fix("run with `--update-snapshots`, review the file, and check it in");
         warnings.push(warning.at(&scenario.source, span.clone()));
     }
@@ -84,8 +84,8 @@ fn usable(scenario: &Scenario) -> Result<Vec<Problem>> {
     if scenario.require.commands.iter().all(|command| program::find(&command.value).is_some()) {
         let absent = scenario.programs().filter(|program| program::find(&program.value).is_none());
         warnings.extend(absent.map(|absent| {
-            let Problem { what, why, fix, .. } = program::missing(&absent.value);
-            Problem { why, fix, ..Problem::warning(what) }.at(&scenario.source, absent.span)
+            let Diagnostic { what, why, fix, .. } = program::missing(&absent.value);
+            Diagnostic { why, fix, ..Diagnostic::warning(what) }.at(&scenario.source, absent.span)
         }));
     }
     if problems.is_empty() {
@@ -96,8 +96,8 @@ fn usable(scenario: &Scenario) -> Result<Vec<Problem>> {
 }
 
 /// Why a file that the scenario names can't be read.
-fn unreadable(what: &str, path: &Path) -> Option<Problem> {
+fn unreadable(what: &str, path: &Path) -> Option<Diagnostic> {
     let error = std::fs::File::open(path).err()?;
-    let problem = Problem::error(format!("can't read {what} `{}`", path.display())).why(error.to_string());
+    let problem = Diagnostic::error(format!("can't read {what} `{}`", path.display())).why(error.to_string());
     Some(problem.fix("check the name, which is relative to the scenario's folder, and the file's permissions"))
 }

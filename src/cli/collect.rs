@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{MOST_BYTES, is_standard_input, read_bytes};
 use crate::scenario::{Looks, ScenarioText};
 
@@ -27,7 +27,7 @@ pub(crate) struct Collected {
     /// In the order of the paths, each once.
     pub(crate) found: Vec<Found>,
     /// Files of folders that may have been meant, and are not taken for scenarios.
-    pub(crate) notes: Vec<Problem>,
+    pub(crate) notes: Vec<Diagnostic>,
     seen: HashSet<PathBuf>,
     /// The real paths of the folders that have been looked at, so that symbolic links neither lead in circles nor to the same scenario
     /// twice.
@@ -50,7 +50,7 @@ pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Collected> {
     }
     if collected.found.is_empty() {
         let named: Vec<_> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
-        let problem = Problem::error(format!("no scenario in {}", named.join(" and ")))
+        let problem = Diagnostic::error(format!("no scenario in {}", named.join(" and ")))
             .why("a folder means every `*.toml` file below it that has the key `format`")
             .fix("name a scenario file, or a folder that holds one");
         let mut failure = Failure::invalid(problem);
@@ -77,7 +77,7 @@ impl Collected {
         let text = if path.to_str().is_some() {
             load(path)
         } else {
-            let problem = Problem::error(format!("the path `{}` is not UTF-8", path.display()))
+            let problem = Diagnostic::error(format!("the path `{}` is not UTF-8", path.display()))
                 .why("reports are UTF-8 text, and name it")
                 .fix("rename it");
             Err(Failure::invalid(problem))
@@ -86,12 +86,12 @@ impl Collected {
     }
 
     fn unusable(&mut self, path: &Path, what: &str, error: &io::Error) {
-        let problem = Problem::error(format!("{what} `{}`", path.display())).why(error.to_string());
+        let problem = Diagnostic::error(format!("{what} `{}`", path.display())).why(error.to_string());
         self.found.push(Found { path: path.to_path_buf(), text: Err(Failure::invalid(problem)) });
     }
 
     fn passed_over(&mut self, path: &Path, why: &str, fix: &str) {
-        self.notes.push(Problem::warning(format!("`{}` is not run", path.display())).why(why).fix(fix));
+        self.notes.push(Diagnostic::warning(format!("`{}` is not run", path.display())).why(why).fix(fix));
     }
 
     /// Everything below a folder, sorted by path.

@@ -6,7 +6,7 @@ use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::cause::Cause;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::report::causes;
 
 /// Explain something: the causes of loss, or a verb.
@@ -31,7 +31,7 @@ pub(super) fn help(arguments: &Arguments, terminal: &Terminal) -> Result<Status>
                 (None, Some(verb)) => verb.clone().bin_name(format!("restage {topic}")).render_help().to_string(),
                 (None, None) => {
                     return Err(Failure::invalid(
-                        Problem::error(format!("there is no help on `{topic}`"))
+                        Diagnostic::error(format!("there is no help on `{topic}`"))
                             .why("there is help on `causes`, on each cause by its name, and on each verb")
                             .fix("write `restage help causes`, or `restage --help`"),
                     ));

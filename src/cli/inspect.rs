@@ -7,7 +7,7 @@ use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Reader;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, Claims};
 use crate::inspect;
 use crate::report::inspection;
@@ -42,12 +42,12 @@ pub(super) fn inspect(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     if arguments.json {
         let json = serde_json::to_string_pretty(&found);
         let json =
-            json.map_err(|error| Failure::error(Problem::error("can't make the JSON").why(error.to_string())))?;
+            json.map_err(|error| Failure::error(Diagnostic::error("can't make the JSON").why(error.to_string())))?;
         stdout.write(&(json + "\n"));
     } else {
         stdout.write(&inspection::text(&found, arguments.top.get(), stdout.look()));
-        let notes = found.notes.iter().map(|note| Problem::note(&note.what).why(&note.why).fix(&note.fix));
-        let notes: Vec<Problem> = notes.collect();
+        let notes = found.notes.iter().map(|note| Diagnostic::note(&note.what).why(&note.why).fix(&note.fix));
+        let notes: Vec<Diagnostic> = notes.collect();
         if !notes.is_empty() {
             stderr.write("\n");
             stderr.problems(&notes);

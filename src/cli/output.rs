@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::report::{Look, text};
 
 /// Which stream.
@@ -51,7 +51,7 @@ impl Output {
     }
 
     /// Writes problems as compilers show them.
-    pub(crate) fn problems(&mut self, problems: &[Problem]) {
+    pub(crate) fn problems(&mut self, problems: &[Diagnostic]) {
         if !problems.is_empty() {
             self.write(&text::problems(problems, self.look));
         }

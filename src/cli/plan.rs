@@ -9,7 +9,7 @@ use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use super::{entries, fates};
-use crate::diagnostic::{Problem, Result, Severity};
+use crate::diagnostic::{Diagnostic, Result, Severity};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
 use crate::plan::{Plan, survey};
@@ -84,7 +84,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     plan.notes.extend(here.notes);
     if plan.survey.longest > mtu {
         plan.notes.push(
-            Problem::warning(format!(
+            Diagnostic::warning(format!(
                 "some frames are longer than the MTU of `{interface}`, which is {}",
                 count(mtu.into(), "byte")
             ))

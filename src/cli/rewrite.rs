@@ -10,7 +10,7 @@ use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Frame;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::{agree, count, thousands};
 use crate::file::{Claim, Claims, descriptor};
 use crate::plan::{Selector, TargetFacts, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
@@ -47,7 +47,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     let to_stdout = arguments.output.as_os_str() == "-" || descriptor(&arguments.output) == Some(1);
     if to_stdout && arguments.json {
         return Err(Failure::invalid(
-            Problem::error("`--json` and `--output -` exclude each other")
+            Diagnostic::error("`--json` and `--output -` exclude each other")
                 .why("both are written to standard output")
                 .fix("write the capture to a file"),
         ));
@@ -115,7 +115,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     let notes = behind_tags(&scenario, &selector.left_out).into_iter().chain(group_mac(&scenario, &summary.hits));
     stderr.problems(&notes.collect::<Vec<_>>());
     if summary.lost_blocks > 0 {
-        stderr.problems(&[Problem::note(format!(
+        stderr.problems(&[Diagnostic::note(format!(
             "{} of the pcapng input {} not in the output",
             count(summary.lost_blocks, "block"),
             agree(summary.lost_blocks, "is", "are")

@@ -15,7 +15,7 @@ use super::evidence::Closeness;
 use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, Claims, is_stream};
 use crate::host::program;
 use crate::outcome::{Outcome, Report, Verdict};
@@ -175,7 +175,7 @@ fn prepare(found: Vec<Found>, arguments: &Arguments, reports: &Reports) -> Resul
 fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
     let Some(file) = scenario.capture.files.standard_input() else { return Ok(scenario) };
     Err(Failure::invalid(
-        Problem::error("a capture on standard input can't be replayed by `restage run`")
+        Diagnostic::error("a capture on standard input can't be replayed by `restage run`")
             .at(&scenario.source, file.span.clone())
             .why("each scenario runs in a process of its own, which reads its capture more than once; `plan` and `rewrite` take `-`")
             .fix("write it to a file, and name that"),
@@ -201,7 +201,7 @@ fn job(index: usize, text: &ScenarioText, folder: &Path, arguments: &Arguments) 
     let input = serde_json::to_string(text);
     let input = input.map_err(|error| {
         let what = format!("can't hand `{}` to a worker", text.path().display());
-        Failure::invalid(Problem::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8"))
+        Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8"))
     })?;
     // Planning a large capture takes its time: only the plan says how long the run may take.
     Ok(Job { index, arguments: words, input, limit: None })
@@ -270,14 +270,14 @@ impl Reports {
         let destination = |path: &Option<PathBuf>| path.as_deref().map(Destination::from);
         let reports = Self { json: destination(&arguments.report_json), junit: destination(&arguments.report_junit) };
         if reports.json == Some(Destination::Stdout) && reports.junit == Some(Destination::Stdout) {
-            let problem = Problem::error("both reports go to standard output").fix("write one of them to a file");
+            let problem = Diagnostic::error("both reports go to standard output").fix("write one of them to a file");
             return Err(Failure::invalid(problem));
         }
         for destination in [&reports.json, &reports.junit].into_iter().flatten() {
             if let Destination::File(path) = destination {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-                    let problem = Problem::error(format!("there is no folder for the report `{}`", path.display()))
+                    let problem = Diagnostic::error(format!("there is no folder for the report `{}`", path.display()))
                         .fix(format!("make it: `mkdir -p {}`", folder.display()));
                     return Err(Failure::invalid(problem));
                 }

@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::output::Output;
 use super::status::Status;
 use super::terminal::{Colour, Terminal};
-use crate::diagnostic::{Problem, Style};
+use crate::diagnostic::{Diagnostic, Style};
 
 /// The colours that a command line asks for which could not be read as a whole.
 pub(super) fn colour(arguments: &[OsString]) -> Colour {
@@ -52,37 +52,37 @@ pub(super) fn answer(error: &clap::Error, terminal: &Terminal) -> Status {
 }
 
 /// The error in our words. What clap can tell only as a sentence stays that sentence.
-fn problem(error: &clap::Error) -> Problem {
+fn problem(error: &clap::Error) -> Diagnostic {
     let text = |kind| error.get(kind).map(plain).filter(|text| !text.is_empty());
     let written = text(ContextKind::InvalidArg).unwrap_or_default();
     let argument = bare(&written);
     let verb = text(ContextKind::InvalidSubcommand).unwrap_or_default();
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let problem = match error.kind() {
-        ErrorKind::UnknownArgument => Problem::error(format!("there is no argument `{argument}` here")),
-        ErrorKind::InvalidSubcommand => Problem::error(format!("there is no verb `{verb}`")),
-        ErrorKind::InvalidValue if value.is_empty() => Problem::error(format!("`{argument}` has no value")),
-        ErrorKind::InvalidValue => Problem::error(format!("`{argument}` can't be `{value}`")),
+        ErrorKind::UnknownArgument => Diagnostic::error(format!("there is no argument `{argument}` here")),
+        ErrorKind::InvalidSubcommand => Diagnostic::error(format!("there is no verb `{verb}`")),
+        ErrorKind::InvalidValue if value.is_empty() => Diagnostic::error(format!("`{argument}` has no value")),
+        ErrorKind::InvalidValue => Diagnostic::error(format!("`{argument}` can't be `{value}`")),
         ErrorKind::ValueValidation => {
-            let problem = Problem::error(format!("`{argument}` can't be `{value}`"));
+            let problem = Diagnostic::error(format!("`{argument}` can't be `{value}`"));
             match std::error::Error::source(error) {
                 Some(source) => problem.why(source.to_string()),
                 None => problem,
             }
         }
-        ErrorKind::MissingRequiredArgument => Problem::error(format!("`{argument}` is missing")),
+        ErrorKind::MissingRequiredArgument => Diagnostic::error(format!("`{argument}` is missing")),
         ErrorKind::ArgumentConflict => {
             let prior = text(ContextKind::PriorArg).unwrap_or_default();
             if prior == argument || prior.is_empty() {
-                Problem::error(format!("`{argument}` is given more than once"))
+                Diagnostic::error(format!("`{argument}` is given more than once"))
             } else {
-                Problem::error(format!("`{argument}` and `{prior}` exclude each other"))
+                Diagnostic::error(format!("`{argument}` and `{prior}` exclude each other"))
             }
         }
         _ => {
             let sentence = error.render().to_string();
             let first = sentence.lines().next().unwrap_or_default();
-            Problem::error(first.strip_prefix("error: ").unwrap_or(first))
+            Diagnostic::error(first.strip_prefix("error: ").unwrap_or(first))
         }
     };
     let problem = match text(ContextKind::ValidValue) {

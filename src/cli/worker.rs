@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::evidence::Closeness;
 use super::status::Status;
 use crate::cause::Cause;
-use crate::diagnostic::{Failure, Kind, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::evidence::Evidence;
 use crate::expect::{self, Snapshots};
 use crate::figures::duration;
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Status {
 /// The scenario that the parent has read.
 fn text(job: &str) -> Result<ScenarioText> {
     serde_json::from_str(job)
-        .map_err(|error| Failure::error(Problem::error("the parent gave no scenario").why(error.to_string())))
+        .map_err(|error| Failure::error(Diagnostic::error("the parent gave no scenario").why(error.to_string())))
 }
 
 /// From a legal scenario to its outcome.
@@ -129,7 +129,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     let verdict = expect::verdict(&checks, &evidence);
     let mut problems = plan.notes;
     problems.extend(evidence.timed_out.map(|limit| {
-        Problem::error(format!("the run exceeded its timeout of {}", duration(limit)))
+        Diagnostic::error(format!("the run exceeded its timeout of {}", duration(limit)))
             .at(&scenario.source, scenario.timeout.as_ref().and_then(|limit| limit.span.clone()))
             .why("what was not sent or not read until then counts as NOT_SENT or NOT_READ")
             .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
@@ -148,14 +148,14 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
     })
 }
 
-fn interruption() -> Problem {
-    Problem::error("interrupted")
+fn interruption() -> Diagnostic {
+    Diagnostic::error("interrupted")
 }
 
 /// A mistake in restage: no verdict can stand on such a ledger.
-fn does_not_add_up(contradiction: &str, evidence: &Evidence) -> Problem {
+fn does_not_add_up(contradiction: &str, evidence: &Evidence) -> Diagnostic {
     let stack = evidence.stack.as_ref();
-    Problem::error(format!("internal error: the ledger does not add up: {contradiction}"))
+    Diagnostic::error(format!("internal error: the ledger does not add up: {contradiction}"))
         .why(format!(
             "this is a mistake in restage, not in the scenario; it saw: counters {:?}; hooks {:?}; UDP {:?}; drop reasons {:?}; sockets \
              {:?}",

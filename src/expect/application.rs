@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::json;
 
 use super::line;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::evidence::{ApplicationEnd, Evidence};
 use crate::outcome::{Application, Check, CheckId};
 use crate::scenario::Scenario;
@@ -68,18 +68,18 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: boo
 }
 
 /// What is worth knowing of how it ended, and fails nothing.
-pub fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> {
+pub fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
     let note = match what_fails(scenario, ending, application) {
         Some(Failing::Always(_)) => return None,
         Some(Failing::WithOthers(_)) => {
-            Problem::note("the application ended before its stop signal, with exit status 0")
+            Diagnostic::note("the application ended before its stop signal, with exit status 0")
                 .why("it may have read all that it wanted")
         }
         None => {
             let status =
                 ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + scenario.receiver.stop)?;
-            Problem::note(format!("the application ended with exit status {status} after its stop signal"))
+            Diagnostic::note(format!("the application ended with exit status {status} after its stop signal"))
                 .why("many programs do so when they are stopped, and its output shows no crash: it fails nothing")
         }
     };
@@ -88,9 +88,9 @@ pub fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> 
 }
 
 enum Failing {
-    Always(Problem),
+    Always(Diagnostic),
     /// Only where something is missing.
-    WithOthers(Problem),
+    WithOthers(Diagnostic),
 }
 
 fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Application) -> Option<Failing> {
@@ -101,7 +101,7 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
         } else {
             "the application ended"
         };
-        let problem = Problem::error(format!("{gone} in the middle of the run: {}", application.ended))
+        let problem = Diagnostic::error(format!("{gone} in the middle of the run: {}", application.ended))
             .why(application.said())
             .fix(match &ending.full {
                 Some(work) => format!(
@@ -114,7 +114,7 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
         return Some(if ending.status == Some(0) { Failing::WithOthers(problem) } else { Failing::Always(problem) });
     }
     if let Some(grace) = ending.killed_after {
-        let problem = Problem::error(format!(
+        let problem = Diagnostic::error(format!(
             "the application did not end within {} s of its stop signal, and was killed",
             grace.as_secs()
         ));
@@ -130,7 +130,7 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
         }
         _ => format!("the application crashed after its stop signal: {crashed}"),
     };
-    Some(Failing::Always(Problem::error(what).why(application.said()).fix(how_to_look(ending))))
+    Some(Failing::Always(Diagnostic::error(what).why(application.said()).fix(how_to_look(ending))))
 }
 
 fn how_to_look(ending: &ApplicationEnd) -> &'static str {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::line;
 use crate::cause::{Cause, CauseName};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::Evidence;
 use crate::figures::{agree, count, thousands};
 use crate::ledger::observes_sockets;
@@ -208,7 +208,7 @@ fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wan
         let problem = match &wanted.actual {
             Some(actual) if met == Some(Met::Open) => undecided(&expected, actual, evidence),
             Some(actual) => {
-                let problem = Problem::error(format!("expected {expected}, {}", amount_words(actual)));
+                let problem = Diagnostic::error(format!("expected {expected}, {}", amount_words(actual)));
                 let before = ledger.losses.iter().filter(|loss| loss.stage <= wanted.stage);
                 explain(problem, before)
             }
@@ -228,8 +228,8 @@ fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wan
 }
 
 /// A stage that could not be seen.
-fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Problem {
-    let problem = Problem::error(format!("expected {expected}, and that could not be observed"));
+fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Diagnostic {
+    let problem = Diagnostic::error(format!("expected {expected}, and that could not be observed"));
     if evidence.xdp {
         return problem
             .why("an XDP program on the receiver's interface takes frames before they can be counted")
@@ -254,7 +254,7 @@ fn drops(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allowed: &Dr
         let problem = if met == Met::Open {
             undecided(&expected, &actual, evidence)
         } else {
-            let problem = Problem::error(format!("expected {expected}, {}", amount_words(&actual)));
+            let problem = Diagnostic::error(format!("expected {expected}, {}", amount_words(&actual)));
             let is_more = actual.high() > least(allowed.count, ledger.selected);
             explain(problem, ledger.losses.iter().filter(|loss| (loss.cause == allowed.cause) == is_more))
         };
@@ -272,7 +272,7 @@ fn drops(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allowed: &Dr
 }
 
 /// Adds the weightiest loss as the reason; those that are expected come last.
-fn explain<'a>(problem: Problem, losses: impl Iterator<Item = &'a Loss>) -> Problem {
+fn explain<'a>(problem: Diagnostic, losses: impl Iterator<Item = &'a Loss>) -> Diagnostic {
     let losses = losses.filter(|loss| loss.cause != Cause::Kernel && loss.packets.high() > 0);
     let Some(loss) = losses.max_by_key(|loss| (!loss.expected, loss.packets.high())) else { return problem };
     let lost = format!("{}: {}; {}", loss.cause, packets(&loss.packets), loss.why);
@@ -284,7 +284,7 @@ fn in_order(scenario: &Scenario, evidence: &Evidence, span: Option<&Range<usize>
     let reordered = arriving.map(|arriving| arriving.reordered);
     let problem = (reordered != Some(0)).then(|| {
         let problem = match arriving {
-            Some(arriving) => Problem::error(format!(
+            Some(arriving) => Diagnostic::error(format!(
                 "expected the frames in the captured order, {} arrived late, the first is frame {}",
                 count(arriving.reordered, "frame"),
                 arriving.first_reordered.unwrap_or_default()
@@ -314,7 +314,7 @@ fn losses(scenario: &Scenario, ledger: &Ledger, judged: &Judged<'_>) -> Option<C
     let span = scenario.expect.drops.first().map(|drop| drop.span.clone());
     let were = agree(worst.packets.high(), "was", "were");
     let problem =
-        Problem::error(format!("{} {were} lost as {}, and nothing allows it", packets(&worst.packets), worst.cause))
+        Diagnostic::error(format!("{} {were} lost as {}, and nothing allows it", packets(&worst.packets), worst.cause))
             .at(&scenario.source, span.clone())
             .why(worst.why.clone())
             .fix(worst.fix.clone());
@@ -355,7 +355,7 @@ fn met(count: Count, actual: &Amount, base: u64) -> Met {
 }
 
 /// The evidence leaves a range that doesn't decide it.
-fn undecided(expected: &str, actual: &Amount, evidence: &Evidence) -> Problem {
+fn undecided(expected: &str, actual: &Amount, evidence: &Evidence) -> Diagnostic {
     let (low, high) = (thousands(actual.low()), thousands(actual.high()));
     let fix = match evidence.stack.as_ref().and_then(|stack| stack.layers.closer.as_ref()) {
         Some(closer) => {
@@ -363,7 +363,7 @@ fn undecided(expected: &str, actual: &Amount, evidence: &Evidence) -> Problem {
         }
         None => format!("expect what the evidence can decide, such as `\">= {}\"`", actual.low()),
     };
-    Problem::error(format!("expected {expected}; can't be decided: the evidence says between {low} and {high}"))
+    Diagnostic::error(format!("expected {expected}; can't be decided: the evidence says between {low} and {high}"))
         .why(actual.why().to_owned())
         .fix(fix)
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::line;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Difference, Evidence, Output, Text};
 use crate::figures::{agree, count, thousands};
 use crate::outcome::{Check, CheckId};
@@ -66,7 +66,7 @@ fn failed(scenario: &Scenario, what: &str, span: Option<&std::ops::Range<usize>>
         passed: false,
         undecided: false,
         line: line(scenario, span),
-        problem: Some(Problem::error(message).at(&scenario.source, span.cloned()).why(why)),
+        problem: Some(Diagnostic::error(message).at(&scenario.source, span.cloned()).why(why)),
     }
 }
 
@@ -83,7 +83,7 @@ fn status(
     let problem = (!passed).then(|| {
         let ended =
             output.status.map_or_else(|| "was ended by a signal".to_owned(), |status| format!("exited with {status}"));
-        let problem = Problem::error(format!("expected exit status {} of `{program}`, it {ended}", expected.value))
+        let problem = Diagnostic::error(format!("expected exit status {} of `{program}`, it {ended}", expected.value))
             .at(&scenario.source, span.clone());
         let said = &output.stderr.head;
         if said.trim().is_empty() { problem } else { problem.why(format!("it said: {}", shorten(said.trim()))) }
@@ -116,7 +116,7 @@ fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text
                 undecided: false,
                 line: line(scenario, span.as_ref()),
                 problem: failure
-                    .map(|(message, why)| Problem::error(message).at(&scenario.source, span.clone()).why(why)),
+                    .map(|(message, why)| Diagnostic::error(message).at(&scenario.source, span.clone()).why(why)),
             });
         };
     if let Some(part) = &rule.contains {

@@ -9,7 +9,7 @@ use serde_json::json;
 use similar::{DiffTag, TextDiff};
 
 use super::line;
-use crate::diagnostic::{Problem, Result};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::figures::{agree, count};
 use crate::file::{Replacement, unwritable};
 use crate::outcome::{Check, CheckId};
@@ -42,16 +42,16 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, snapshots: Snapshots) -> O
         Snapshots::Compare => match std::fs::read_to_string(&path.value) {
             Ok(reviewed) if frames(&reviewed) == listing => None,
             Ok(reviewed) => Some(
-                Problem::error(format!("the rewritten frames are not those of `{shown}`"))
+                Diagnostic::error(format!("the rewritten frames are not those of `{shown}`"))
                     .why(difference(frames(&reviewed), listing, &path.value))
                     .fix("if the new frames are right, run with `--update-snapshots` and review the difference in git"),
             ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
-                Problem::error(format!("there is no snapshot `{shown}` yet"))
+                Diagnostic::error(format!("there is no snapshot `{shown}` yet"))
                     .why("a snapshot is written only when asked for, so that it is reviewed")
                     .fix("run with `--update-snapshots`, review the file, and check it in"),
             ),
-            Err(error) => Some(Problem::error(format!("can't read the snapshot `{shown}`")).why(error.to_string())),
+            Err(error) => Some(Diagnostic::error(format!("can't read the snapshot `{shown}`")).why(error.to_string())),
         },
     }
     .map(|problem| problem.at(&scenario.source, path.span.clone()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Snapshots, examine, judge, rate_not_kept, verdict};
 use crate::cause::Cause;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Arriving, Evidence, Output, Sending};
 use crate::outcome::{Amount, Check, Lateness, Layer, Ledger, Loss, Stage, Verdict};
 use crate::plan::Plan;
@@ -367,6 +367,6 @@ fn a_run_passes_if_every_check_does_and_nothing_went_wrong() {
     assert_eq!(verdict(&[check(false), check(true)], &fine()), Verdict::Fail);
     let late = Evidence { timed_out: Some(Duration::from_secs(1)), ..fine() };
     assert_eq!(verdict(&[check(true)], &late), Verdict::Fail);
-    let ended = Evidence { incidents: vec![Problem::error("the application ended")], ..fine() };
+    let ended = Evidence { incidents: vec![Diagnostic::error("the application ended")], ..fine() };
     assert_eq!(verdict(&[check(true)], &ended), Verdict::Fail);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::line;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Evidence, Sending};
 use crate::figures::{pps, seconds, seconds_apart};
 use crate::outcome::{Check, CheckId, Lateness, TimedBy};
@@ -39,7 +39,7 @@ fn bounded(scenario: &Scenario, what: &str, bound: &Bound, sending: &Sending, me
     let name = format!("{what}.{}", bound.percentile.name());
     let problem = actual.filter(|_| !passed).map(|actual| {
         let (most, actual) = seconds_apart(bound.most.as_secs_f64(), actual / 1e6);
-        Problem::error(format!("expected `{name}` of at most {most}, it was {actual}"))
+        Diagnostic::error(format!("expected `{name}` of at most {most}, it was {actual}"))
             .at(&scenario.source, Some(bound.span.clone()))
             .why(format!("{}, by {}", deviation(what), by(sending.timed_by)))
             .fix("`[pacing] precision = \"spin\"`, a slower rate, or a machine with less to do (`--jobs 1`)")
@@ -71,7 +71,7 @@ fn by(timed_by: TimedBy) -> &'static str {
 }
 
 /// The replay was slower than its schedule: what to tell, where that is more than noise. It fails nothing by itself.
-pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem> {
+pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let sending = &evidence.sending;
     let scheduled = sending.scheduled_seconds.filter(|_| evidence.find.is_none())?;
     if !is_slower(sending.tried, scheduled, sending.seconds) {
@@ -86,7 +86,7 @@ pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Problem
     );
     let (requested, achieved) = (pps(gaps / scheduled), pps(gaps / sending.seconds));
     Some(
-        Problem::warning(format!("the rate was not kept: requested {requested}, achieved {achieved}"))
+        Diagnostic::warning(format!("the rate was not kept: requested {requested}, achieved {achieved}"))
             .at(&scenario.source, scenario.pacing.rate.span.clone())
             .why(why)
             .fix("request a lower rate, or give the machine less to do at the same time (`--jobs 1`)"),
@@ -116,7 +116,7 @@ fn in_time(scenario: &Scenario, within: &At<Duration>, sending: &Sending) -> Che
     let problem = (!passed).then(|| {
         let (most, took) = seconds_apart(within.value.as_secs_f64(), sending.seconds);
         let what = format!("expected at most {most} from the first send to the last, it took {took}");
-        let problem = Problem::error(what).at(&scenario.source, within.span.clone());
+        let problem = Diagnostic::error(what).at(&scenario.source, within.span.clone());
         match sending.scheduled_seconds.filter(|scheduled| *scheduled > within.value.as_secs_f64()) {
             Some(scheduled) => problem
                 .why(format!("the schedule itself takes {}", seconds(scheduled)))

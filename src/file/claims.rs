@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::{Identity, descriptor};
 use super::replacement::Replacement;
-use crate::diagnostic::{Failure, Kind, Place, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Place, Result};
 
 /// A file that is read or written.
 #[derive(Debug, Clone)]
@@ -90,13 +90,15 @@ impl Claims {
             let mut others = self.outputs.iter().chain(outputs.iter().take(index));
             let other = others.find(|other| other.is_the_same_as(output) && !(other.is_open() && output.is_open()));
             let problem = match (input, other) {
-                (Some(input), _) => Problem::error(format!("{} would overwrite {}", output.named(), input.named()))
+                (Some(input), _) => Diagnostic::error(format!("{} would overwrite {}", output.named(), input.named()))
                     .why("they are the same file: what is read from it would be lost"),
-                (None, Some(other)) => Problem::error(format!("{} would overwrite {}", output.named(), other.named()))
-                    .why("they are the same file: only one of the two would be left"),
+                (None, Some(other)) => {
+                    Diagnostic::error(format!("{} would overwrite {}", output.named(), other.named()))
+                        .why("they are the same file: only one of the two would be left")
+                }
                 (None, None) => continue,
             };
-            problems.push(Problem { place: output.place.clone(), ..problem.fix("write to another file") });
+            problems.push(Diagnostic { place: output.place.clone(), ..problem.fix("write to another file") });
         }
         if problems.is_empty() {
             self.outputs.extend(outputs);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::identity::is_standard_input;
-use crate::diagnostic::{Failure, Problem, Result, Source};
+use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 
 /// A text that a user writes is not longer, in bytes: what is, is something else.
 pub const MOST_BYTES: u64 = 16 << 20;
@@ -34,14 +34,14 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", path.display()) };
     match read {
         Err(error) => {
-            let problem = Problem::error(format!("can't read {name}")).why(error.to_string());
+            let problem = Diagnostic::error(format!("can't read {name}")).why(error.to_string());
             Err(Failure::invalid(match error.kind() {
                 io::ErrorKind::PermissionDenied => problem.fix("let this user read it, and enter its folders"),
                 _ => problem,
             }))
         }
         Ok(length) if length as u64 > MOST_BYTES => Err(Failure::invalid(
-            Problem::error(format!("{name} is too long")).why("a text of this kind has at most 16 MiB"),
+            Diagnostic::error(format!("{name} is too long")).why("a text of this kind has at most 16 MiB"),
         )),
         Ok(_) => Ok(bytes),
     }
@@ -58,7 +58,7 @@ pub fn source_of(path: &Path, bytes: Vec<u8>) -> Result<Arc<Source>> {
     match text {
         Ok(text) if !has_zeros => Ok(Arc::new(Source { path: path.to_path_buf(), text })),
         not_text => {
-            let problem = Problem::error(format!("`{}` is not UTF-8 text", path.display()));
+            let problem = Diagnostic::error(format!("`{}` is not UTF-8 text", path.display()));
             let name = path.display();
             Err(Failure::invalid(match not_text {
                 Err(valid) if !starts => problem

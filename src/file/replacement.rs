@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::identity::{descriptor, is_stream, resolved};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// A file name has at most 255 bytes; so many of the target's are in that of the unfinished file.
 const NAME_BYTES: usize = 200;
@@ -39,7 +39,7 @@ impl Replacement {
         }
         let (partial, file) = begin_beside(path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Failure::blocked(
-                Problem::error(format!("another restage is writing `{}`", path.display()))
+                Diagnostic::error(format!("another restage is writing `{}`", path.display()))
                     .why("its unfinished file is locked")
                     .fix("wait until it has ended, or write to another file"),
             ),
@@ -100,13 +100,13 @@ pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let what = format!("can't write `{}`", path.display());
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::blocked(
-            Problem::error(what)
+            Diagnostic::error(what)
                 .why(error.to_string())
                 .fix("write to a folder, and a file, that this user may write to"),
         ),
         // A folder, a block device: no place for a file.
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
-            Failure::invalid(Problem::error(what).why(error.to_string()).fix("name a file"))
+            Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("name a file"))
         }
         _ => Failure::system(what, error),
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::diagnostic::{Failure, Problem};
+use crate::diagnostic::{Diagnostic, Failure};
 
 /// Numbers of capabilities, see capabilities(7) and `include/uapi/linux/capability.h`.
 pub mod capability {
@@ -195,7 +195,7 @@ impl Step {
 /// Why the kernel refused `step` with `errno`, and the ways out.
 pub fn refusal(step: Step, errno: nix::errno::Errno, facts: &Facts) -> Failure {
     let (why, fix) = reason(step, errno, facts);
-    Failure::blocked(Problem::error(step.what()).why(why).fix(fix))
+    Failure::blocked(Diagnostic::error(step.what()).why(why).fix(fix))
 }
 
 fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, String) {

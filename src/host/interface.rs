@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::netlink::{Attributes, Channel, push_attribute, u16_at, u32_at};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::MacAddr;
 
 const NETLINK_ROUTE: isize = 0;
@@ -164,7 +164,7 @@ pub fn existing(name: &str) -> Result<InterfaceFacts> {
     }
     let there: Vec<_> = names()?.iter().map(|name| format!("`{name}`")).collect();
     Err(Failure::invalid(
-        Problem::error(format!("there is no interface `{name}`"))
+        Diagnostic::error(format!("there is no interface `{name}`"))
             .why(format!("this network namespace has {}", there.join(", ")))
             .fix("name one of them"),
     ))

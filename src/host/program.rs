@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// Where `name` is: looked for in `PATH`, then in `/usr/sbin` and `/sbin`. A name with a `/` is taken as it is, relative to
 /// the working directory. `None` if there is no such file that may be executed.
@@ -23,9 +23,9 @@ pub fn find(name: &str) -> Option<PathBuf> {
 }
 
 /// What to say where [`find`] finds none.
-pub fn missing(name: &str) -> Problem {
+pub fn missing(name: &str) -> Diagnostic {
     if Path::new(name).is_file() && name.contains('/') {
-        return Problem::error(format!("`{name}` can't be executed"))
+        return Diagnostic::error(format!("`{name}` can't be executed"))
             .why("this user has no permission to")
             .fix(format!("`chmod a+rx {name}`, or start it by its interpreter: `command = [\"sh\", \"{name}\"]`"));
     }
@@ -34,7 +34,7 @@ pub fn missing(name: &str) -> Problem {
     } else {
         "it was looked for in PATH, then in /usr/sbin and /sbin"
     };
-    Problem::error(format!("there is no program `{name}` here"))
+    Diagnostic::error(format!("there is no program `{name}` here"))
         .why(why)
         .fix(format!("install it; `[require] commands = [\"{name}\"]` skips the scenario where it is absent"))
 }

@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use super::facts::capability;
 use super::namespace::Namespace;
 use super::program;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// Loads a ruleset into `namespace`, on top of what is there. `folder` is where an `include "./…"` of it looks; `name` stands for the text in
 /// what nft says of it.
@@ -28,7 +28,7 @@ use crate::diagnostic::{Failure, Problem, Result};
 pub fn load(namespace: &Namespace, ruleset: &str, name: &str, folder: &Path) -> Result<()> {
     let Some(nft) = program::find("nft") else {
         return Err(Failure::blocked(
-            Problem::error("there is no program `nft` to load the ruleset with")
+            Diagnostic::error("there is no program `nft` to load the ruleset with")
                 .why("it is neither in PATH nor in /usr/sbin or /sbin")
                 .fix("install the package `nftables`; `[require] commands = [\"nft\"]` skips the scenario where it is absent"),
         ));
@@ -54,14 +54,14 @@ fn refused(said: &str, status: ExitStatus, name: &str) -> Failure {
     let said = said.trim_end();
     if said.contains("cache initialization failed: Operation not permitted") {
         return Failure::blocked(
-            Problem::error("`nft` may not touch the rules of the receiver's namespace")
+            Diagnostic::error("`nft` may not touch the rules of the receiver's namespace")
                 .why(said)
                 .fix("run restage with `sudo`; `restage doctor` lists what else this machine needs"),
         );
     }
     let why = if said.is_empty() { format!("it ended with {status}, and said nothing") } else { said.to_owned() };
     Failure::invalid(
-        Problem::error("`nft` refuses the ruleset")
+        Diagnostic::error("`nft` refuses the ruleset")
             .why(why)
             .fix("mend the line that it names; nft(8) describes the language"),
     )

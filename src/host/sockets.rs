@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use super::netlink::{Attributes, Channel, u32_at};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::scenario::require::{Listener, Transport};
 
 const NETLINK_SOCK_DIAG: isize = 4;
@@ -136,7 +136,7 @@ fn unanswered(transport: Transport, error: &io::Error) -> Failure {
     let what = format!("can't list {name} sockets (sock_diag)");
     if error.raw_os_error() == Some(libc::ENOENT) {
         return Failure::blocked(
-            Problem::error(what)
+            Diagnostic::error(what)
                 .why(format!("the kernel has no `{module}`"))
                 .fix(format!("load the module: `modprobe {module}`")),
         );

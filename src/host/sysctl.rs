@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 const ROOT: &str = "/proc/sys";
 
@@ -23,7 +23,7 @@ pub fn read(key: &str) -> Result<String> {
         Ok(text) => Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
         Err(error) if error.kind() == ErrorKind::NotFound || path.is_dir() => Err(unknown(key, &path)),
         Err(error) => {
-            Err(Failure::blocked(Problem::error(format!("can't read sysctl `{key}`")).why(error.to_string())))
+            Err(Failure::blocked(Diagnostic::error(format!("can't read sysctl `{key}`")).why(error.to_string())))
         }
     }
 }
@@ -40,7 +40,7 @@ pub fn write(key: &str, value: &str) -> Result<()> {
     Err(match error.kind() {
         ErrorKind::NotFound | ErrorKind::IsADirectory => unknown(key, &path),
         ErrorKind::InvalidInput => Failure::invalid(
-            Problem::error(what)
+            Diagnostic::error(what)
                 .why(match read(key) {
                     Ok(current) => format!("the kernel doesn't take this value; now it is `{current}`"),
                     Err(_) => "the kernel doesn't take this value".into(),
@@ -48,12 +48,12 @@ pub fn write(key: &str, value: &str) -> Result<()> {
                 .fix("give a value that the kernel's documentation of this sysctl names"),
         ),
         ErrorKind::ReadOnlyFilesystem => Failure::blocked(
-            Problem::error(what)
+            Diagnostic::error(what)
                 .why("/proc/sys is mounted read-only, as container engines do")
                 .fix("start the container with `--security-opt systempaths=unconfined`, or with `--privileged`"),
         ),
         ErrorKind::PermissionDenied => Failure::invalid(
-            Problem::error(what)
+            Diagnostic::error(what)
                 .why(match read(key) {
                     Ok(current) => format!("it belongs to the machine, not to a namespace; now it is `{current}`"),
                     Err(_) => "it belongs to the machine, not to a namespace".into(),
@@ -174,7 +174,7 @@ fn path_of(key: &str) -> Result<PathBuf> {
     for name in names(key) {
         if matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '\0']) {
             return Err(Failure::invalid(
-                Problem::error(format!("`{}` is not the key of a sysctl", key.escape_debug()))
+                Diagnostic::error(format!("`{}` is not the key of a sysctl", key.escape_debug()))
                     .why("a key is names with a dot between them, such as `net.ipv4.conf.all.rp_filter`"),
             ));
         }
@@ -193,7 +193,7 @@ fn names(key: &str) -> Vec<String> {
 }
 
 fn unknown(key: &str, path: &Path) -> Failure {
-    let problem = Problem::error(format!("no sysctl `{key}`")).why(if path.is_dir() {
+    let problem = Diagnostic::error(format!("no sysctl `{key}`")).why(if path.is_dir() {
         "this is the name of a group of sysctls".to_string()
     } else {
         "this kernel has none of this name, in this network namespace".to_string()

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::figures::count;
 use crate::packet::MacAddr;
 use crate::predict::{Filter, Forwarding, Route, RouteTable, Site, Socket};
@@ -17,7 +17,7 @@ use crate::scenario::require::{Listener, Transport};
 use crate::scenario::site::{IPV6_LEAST_MTU, LabMac, LabWords, Routes, SysctlSetting};
 
 /// The lab's receiver.
-pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Problem>) -> Site {
+pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Site {
     let mac = match lab.mac.value {
         LabMac::Literal(mac) => mac,
         LabMac::Captured => captured_mac(survey, notes),
@@ -30,7 +30,7 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
     };
     if lab.addresses.is_none() && survey.destinations_cut {
         notes.push(
-            Problem::warning(format!(
+            Diagnostic::warning(format!(
                 "more than {}: the receiver has only the first",
                 count(survey::MOST_ENDPOINTS as u64, "destination address")
             ))
@@ -84,7 +84,7 @@ pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: 
 
 /// The unicast destinations of the frames; of a family that has none, but packets, an address that is nobody's: programs that look for an
 /// address before they bind or join find one.
-fn captured_addresses(survey: &Survey, ipv6_disabled: bool, notes: &mut Vec<Problem>) -> Vec<IpNet> {
+fn captured_addresses(survey: &Survey, ipv6_disabled: bool, notes: &mut Vec<Diagnostic>) -> Vec<IpNet> {
     let of_family = |six: bool| move |address: &&IpAddr| address.is_ipv6() == six && !address.is_unspecified();
     let sources = survey.sources();
     let mut addresses = Vec::new();
@@ -100,7 +100,7 @@ fn captured_addresses(survey: &Survey, ipv6_disabled: bool, notes: &mut Vec<Prob
         }
         let Some(chosen) = documentation(six).find(|address| !sources.contains(address)) else { continue };
         notes.push(
-            Problem::note(format!(
+            Diagnostic::note(format!(
                 "no {} packet goes to an address that the receiver can have: it has {chosen}",
                 if six { "IPv6" } else { "IPv4" }
             ))
@@ -180,11 +180,11 @@ fn routes(addresses: &[IpNet], ways_back: &Routes, mac: MacAddr, ipv6_disabled: 
 }
 
 /// The destination MAC that the frames share, or the commonest one, with a note.
-fn captured_mac(survey: &Survey, notes: &mut Vec<Problem>) -> MacAddr {
+fn captured_mac(survey: &Survey, notes: &mut Vec<Diagnostic>) -> MacAddr {
     let Some((mac, frames)) = commonest(survey.macs.iter()) else { return LAB_RECEIVER_MAC };
     if survey.macs.len() > 1 {
         notes.push(
-            Problem::note(format!(
+            Diagnostic::note(format!(
                 "the rewritten frames go to {}; the receiver has the commonest, {mac} ({})",
                 count(survey.macs.len() as u64, "MAC address"),
                 count(frames, "frame")

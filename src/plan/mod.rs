@@ -21,7 +21,7 @@ pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
 use crate::cause::Cause;
-use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::packet::MacAddr;
 use crate::packet::listing;
 use crate::predict::Class;
@@ -86,7 +86,7 @@ pub struct Plan {
     /// The rewritten frames as text, where a snapshot is asked for.
     pub listing: Option<String>,
     /// What was chosen or is odd.
-    pub notes: Vec<Problem>,
+    pub notes: Vec<Diagnostic>,
 }
 
 /// Plans a scenario: one pass over its capture.
@@ -462,7 +462,7 @@ pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
 
 /// The run's limit, and what is wrong with the one that is written. Beside the replay, the application may take its time to be ready and to
 /// read what is in its queues; what else a run does takes less than [`REST`].
-fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Problem>) {
+fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Diagnostic>) {
     let receiver = &scenario.receiver;
     let planned = duration.unwrap_or_default();
     let ready = receiver.ready.as_ref().map(|within| within.value).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::stream::{LeftOut, Medium};
 use super::survey::Survey;
 use crate::capture;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::figures::{agree, count, numbered};
 use crate::rewrite::{Framing, Hits, Left};
 use crate::scenario::Scenario;
@@ -19,32 +19,32 @@ fn frames_are(frames: u64, verb: (&str, &str), this: &str, treated: &str) -> Str
 }
 
 /// Frames that were captured without an Ethernet header.
-pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Problem> {
+pub(super) fn framed(frames: u64, medium: &Medium) -> Option<Diagnostic> {
     let Framing { sender, receiver } = medium.framing;
     let receiver = receiver.map(|receiver| format!(", or else {receiver}")).unwrap_or_default();
     if frames == 0 {
         return None;
     }
     let what = frames_are(frames, ("was", "were"), "captured without an Ethernet header", "given one");
-    Some(Problem::note(what).why(format!(
+    Some(Diagnostic::note(what).why(format!(
         "from the captured sender's MAC, or else {sender}, to the captured destination's{receiver}; multicasts and broadcasts to theirs"
     )))
 }
 
 /// Frames that were captured on a device without addresses.
-pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Problem> {
+pub(super) fn addressed(frames: u64, medium: &Medium) -> Option<Diagnostic> {
     let Framing { sender, receiver } = medium.framing;
     let receiver = receiver.filter(|_| frames > 0)?;
     let what = frames_are(frames, ("has", "have"), "the destination MAC 00:00:00:00:00:00", "given another one");
-    Some(Problem::note(what).why(format!(
+    Some(Diagnostic::note(what).why(format!(
         "no interface but a loopback can have it; they go from {sender} to {receiver}, multicasts and broadcasts to theirs"
     )))
 }
 
 /// Frames that are out of order by their times.
-pub(super) fn backwards(frames: u64) -> Problem {
+pub(super) fn backwards(frames: u64) -> Diagnostic {
     let what = frames_are(frames, ("has", "have"), "an earlier time than a frame before", "sent at once");
-    Problem::note(what)
+    Diagnostic::note(what)
         .why(
             "frames are sent in the order of the file; each keeps its offset from the first one where that is not past",
         )
@@ -52,13 +52,13 @@ pub(super) fn backwards(frames: u64) -> Problem {
 }
 
 /// Checksums that the capturing host's card was to make.
-pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
+pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Diagnostic> {
     if survey.offload.is_empty() || scenario.rewrite.checksums == Checksums::Fix {
         return None;
     }
     let frames = survey.offload.count();
     Some(
-        Problem::note(format!(
+        Diagnostic::note(format!(
             "the {} of {} {} left to the capturing host's card",
             agree(frames, "checksum", "checksums"),
             count(frames, "frame"),
@@ -70,7 +70,7 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Problem> {
 }
 
 /// Frames whose group became a single address, and whose MAC is still the group's.
-pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Problem> {
+pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Diagnostic> {
     let mac = hits.first_group_mac()?;
     let left = hits.left(Left::GroupMac);
     let what = match left.frames {
@@ -82,7 +82,7 @@ pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Problem> {
         SiteWords::Target { .. } => ("…", ", with the MAC of the receiver or of the router on the way"),
     };
     Some(
-        Problem::warning(what)
+        Diagnostic::warning(what)
             .why(format!(
                 "the first is frame {}, to {mac}: only an entry changes a MAC, and hosts may drop a unicast packet in such a frame (RFC 1122 §3.3.6); TCP always does",
                 left.first_frame
@@ -92,13 +92,13 @@ pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Problem> {
 }
 
 /// Frames that the filter leaves out, and would take without their VLAN tags.
-pub fn behind_tags(scenario: &Scenario, left_out: &LeftOut) -> Option<Problem> {
+pub fn behind_tags(scenario: &Scenario, left_out: &LeftOut) -> Option<Diagnostic> {
     let (why, fix) = tagged(scenario, left_out)?;
     let tagged = left_out.behind_tags.count();
     let what =
         format!("the filter leaves out {} that {} a VLAN tag", count(tagged, "frame"), agree(tagged, "has", "have"));
     let span = scenario.capture.filter.as_ref().and_then(|filter| filter.span.clone());
-    Some(Problem::note(what).at(&scenario.source, span).why(why).fix(fix))
+    Some(Diagnostic::note(what).at(&scenario.source, span).why(why).fix(fix))
 }
 
 /// Why the filter does not take them, and what to write instead.
@@ -124,11 +124,11 @@ pub(super) const NO_CONNECTION: &str =
     "a replayed TCP stream reaches no application: the receiver's kernel has no such connection";
 
 /// TCP segments where somebody may expect an application to get them: a warning where there is nothing else.
-pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Problem> {
+pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Diagnostic> {
     if survey.tcp_frames == 0 || is_lab && scenario.receiver.command.is_none() {
         return None;
     }
-    let new = if survey.udp_frames.is_empty() { Problem::warning } else { Problem::note };
+    let new = if survey.udp_frames.is_empty() { Diagnostic::warning } else { Diagnostic::note };
     let segments = match survey.tcp_frames {
         1 => "1 TCP segment is".to_owned(),
         more => format!("{more} TCP segments are"),
@@ -143,13 +143,13 @@ pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<
 }
 
 /// With a target, only sending is seen.
-pub(super) fn target(interface: &str, survey: &Survey, source: Option<IpAddr>) -> Problem {
+pub(super) fn target(interface: &str, survey: &Survey, source: Option<IpAddr>) -> Diagnostic {
     let (filter, listen) = match survey.udp_ports.first() {
         Some((port, _)) => (format!(" 'udp port {port}'"), format!("udp:{port}")),
         None => (String::new(), "udp:PORT".to_owned()),
     };
     let from = source.map_or_else(String::new, |source| format!(" --from {source}"));
-    Problem::note(format!("with `[target]` only sending is seen: what becomes of the frames beyond `{interface}` is not known"))
+    Diagnostic::note(format!("with `[target]` only sending is seen: what becomes of the frames beyond `{interface}` is not known"))
         .why("the receiver is elsewhere")
         .fix(format!(
             "on the receiver, `tcpdump -ni INTERFACE{filter}` shows whether they come, and `restage doctor --interface INTERFACE --listen \

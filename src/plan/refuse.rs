@@ -7,7 +7,7 @@ use super::note::{self, NO_CONNECTION};
 use super::stream::{Counts, LeftOut};
 use super::survey::Survey;
 use crate::capture;
-use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::figures::{agree, count, duration, numbered, thousands};
 use crate::packet::layers::{LinkType, protocol as ip_protocol};
 use crate::predict::{Carried, Class};
@@ -30,7 +30,7 @@ pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
         return Ok(());
     }
     Err(Failure::invalid(
-        Problem::error(format!("`{files}` is not the capture that the scenario pins"))
+        Diagnostic::error(format!("`{files}` is not the capture that the scenario pins"))
             .at(&scenario.source, pinned.span.clone())
             .why(format!("expected SHA-256 {}, the file has {actual}", pinned.value))
             .fix("bring the old file back, or look at the new one (`restage plan`) and pin it"),
@@ -43,10 +43,10 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
     let files = &capture.files;
     let chosen = counts.read - left_out.by_frames;
     let (problem, span) = if counts.read == 0 {
-        let problem = Problem::error(format!("`{files}` holds no frames"));
+        let problem = Diagnostic::error(format!("`{files}` holds no frames"));
         (problem.why("there is nothing to replay or rewrite").fix("name a capture that has some"), files.span())
     } else if chosen == 0 {
-        let problem = Problem::error("`frames` names no frame of the capture")
+        let problem = Diagnostic::error("`frames` names no frame of the capture")
             .why(format!("`{files}` has {}", frames(counts.read)))
             .fix(match counts.read {
                 1 => "write \"1\", or leave `frames` out".to_owned(),
@@ -75,7 +75,7 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
         }
         let span = if truncated { capture.truncated.span.clone() } else { scenario.rewrite.oversize.span.clone() };
         let why = format!("of {}, {}", frames(chosen), skipped.join(", and "));
-        (Problem::error("every selected frame is skipped").why(why).fix(fixes.join("; ")), span)
+        (Diagnostic::error("every selected frame is skipped").why(why).fix(fixes.join("; ")), span)
     };
     Failure::invalid(problem.at(&scenario.source, span.or_else(|| files.span())))
 }
@@ -85,9 +85,9 @@ fn frames(number: u64) -> String {
 }
 
 /// The filter takes no frame.
-fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Problem {
+fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Diagnostic {
     let files = &scenario.capture.files;
-    let problem = Problem::error("no frame passes the filter");
+    let problem = Diagnostic::error("no frame passes the filter");
     if let Some((why, fix)) = note::tagged(scenario, left_out) {
         return problem.why(why).fix(fix);
     }
@@ -110,7 +110,7 @@ fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Problem 
 pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) -> Failure {
     let span = scenario.pacing.limit.as_ref().and_then(|limit| limit.span.clone());
     Failure::invalid(
-        Problem::error("the limit leaves no frame")
+        Diagnostic::error("the limit leaves no frame")
             .at(&scenario.source, span)
             .why(format!(
                 "sending ends before the frame that would pass it, and the first one has {}",
@@ -121,16 +121,16 @@ pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) ->
 }
 
 /// A frame that no Ethernet header can be made for.
-pub(super) fn unframed(scenario: &Scenario, frame: u64, link: LinkType, why: Unframed) -> Problem {
+pub(super) fn unframed(scenario: &Scenario, frame: u64, link: LinkType, why: Unframed) -> Diagnostic {
     let link = link.0;
     let problem = match why {
-        Unframed::NoReceiver => Problem::error(format!(
+        Unframed::NoReceiver => Diagnostic::error(format!(
             "frame {frame} was captured without an Ethernet header (link type {link})"
         ))
         .why("one is made for it, and with `[target]` nothing here knows the receiver's MAC")
         .fix("say `[rewrite.destination] mac = \"…\"`: the receiver's, or the router's on the way; `ip neigh` shows both"),
         Unframed::Frame(what) => {
-            Problem::error(format!("frame {frame} of link type {link} can't be sent over Ethernet"))
+            Diagnostic::error(format!("frame {frame} of link type {link} can't be sent over Ethernet"))
                 .why(format!("it is {what}"))
                 .fix("`[rewrite] other-frames = \"skip\"` leaves out such frames")
         }
@@ -142,7 +142,7 @@ pub(super) fn unframed(scenario: &Scenario, frame: u64, link: LinkType, why: Unf
 const CUT: &str = "cut them with \"truncate\", `lengths = \"fix\"` and `checksums = \"fix\"`";
 
 /// Frames above the MTU.
-pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option<Problem> {
+pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option<Diagnostic> {
     if survey.oversize.is_empty() {
         return None;
     }
@@ -166,7 +166,7 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         ),
     };
     Some(
-        Problem::error(format!(
+        Diagnostic::error(format!(
             "{} {} longer than the MTU of {}",
             count(over, "frame"),
             agree(over, "is", "are"),
@@ -183,30 +183,30 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
 }
 
 /// A snapshot of more frames than a person reviews.
-pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Problem {
+pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Diagnostic {
     let span = scenario.expect.rewritten.as_ref().and_then(|path| path.span.clone());
-    Problem::error(format!("a snapshot of {} is too long to review", count(frames, "frame")))
+    Diagnostic::error(format!("a snapshot of {} is too long to review", count(frames, "frame")))
         .at(&scenario.source, span)
         .why(format!("at most {} are listed", count(super::MOST_LISTED, "frame")))
         .fix("choose some with `[capture] frames = \"1-1000\"`")
 }
 
 /// `timeout` is shorter than the planned duration, or than what the application may take before it.
-pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration, ready: Duration) -> Problem {
+pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration, ready: Duration) -> Diagnostic {
     let (takes, shorten) = if limit.value < planned {
         let takes = format!("the replay, which takes {}", duration(planned));
         (takes, "shorten the replay with `[pacing] max-gap` or `rate`")
     } else {
         (format!("what the application may take to be ready, {}", duration(ready)), "lower `[receiver] ready`")
     };
-    Problem::error(format!("the timeout of {} is shorter than {takes}", duration(limit.value)))
+    Diagnostic::error(format!("the timeout of {} is shorter than {takes}", duration(limit.value)))
         .at(&scenario.source, limit.span.clone())
         .why("what is not sent in time is lost as NOT_SENT")
         .fix(format!("raise `timeout`, or {shorten}"))
 }
 
 /// Output that is expected of a TCP server which gets nothing: no UDP is sent, and TCP to a port that it listens on.
-pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, classes: &[Class]) -> Option<Problem> {
+pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, classes: &[Class]) -> Option<Diagnostic> {
     let check = scenario.expect.output.first()?;
     let listens = scenario.receiver.listens.as_ref()?;
     let gets = |listener: &&Listener| {
@@ -218,7 +218,7 @@ pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, class
     };
     let server = listens.value.iter().find(gets).filter(|_| survey.udp_frames.is_empty())?;
     Some(
-        Problem::error(format!("what the server on `{server}` makes of the frames can't be expected: it gets none"))
+        Diagnostic::error(format!("what the server on `{server}` makes of the frames can't be expected: it gets none"))
             .at(&scenario.source, check.from.span.clone())
             .why(NO_CONNECTION)
             .fix("remove `[[expect.output]]` and expect `accepted`, which is how far the segments come; test the server with a client that speaks its protocol"),
@@ -226,7 +226,7 @@ pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, class
 }
 
 /// An expectation on a stage that only UDP datagrams come to, where there are none.
-pub(super) fn stages_without_datagrams(scenario: &Scenario, survey: &Survey) -> Vec<Problem> {
+pub(super) fn stages_without_datagrams(scenario: &Scenario, survey: &Survey) -> Vec<Diagnostic> {
     if !survey.udp_frames.is_empty() {
         return Vec::new();
     }
@@ -235,7 +235,7 @@ pub(super) fn stages_without_datagrams(scenario: &Scenario, survey: &Survey) -> 
         .into_iter()
         .filter_map(|(stage, count)| count.as_ref().map(|count| (stage, count.span.clone())))
         .map(|(stage, span)| {
-            Problem::error(format!("`{stage}` can't be observed: no UDP datagram is selected"))
+            Diagnostic::error(format!("`{stage}` can't be observed: no UDP datagram is selected"))
                 .at(&scenario.source, span)
                 .why(if survey.tcp_frames > 0 {
                     format!("these stages are counted for UDP sockets only, and {NO_CONNECTION}")

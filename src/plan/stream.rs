@@ -5,7 +5,7 @@
 use super::refuse;
 use crate::capture::FrameRanges;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::{count, thousands};
 use crate::packet::layers::{Layers, LinkType};
 use crate::rewrite::{Framing, Hits, Pass, Prepared, Rewriter, Rewritten, Seen, Unframed};
@@ -232,7 +232,7 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
         None => ("refused unless `truncated` says otherwise", scenario.capture.files.span()),
     };
     Failure::invalid(
-        Problem::error(format!(
+        Diagnostic::error(format!(
             "frame {} was cut by the capture's snaplen: {} of {} are there",
             frame.number,
             thousands(frame.bytes.len() as u64),
@@ -251,7 +251,7 @@ fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
         SiteWords::Target { .. } => (u32::MAX, None),
     };
     Failure::invalid(
-        Problem::error(format!("frame {} is longer than the MTU of {}", frame.number, count(mtu.into(), "byte")))
+        Diagnostic::error(format!("frame {} is longer than the MTU of {}", frame.number, count(mtu.into(), "byte")))
             .at(&scenario.source, span)
             .why(format!("it has {} with its Ethernet header", count(frame.bytes.len() as u64, "byte")))
             .fix("raise the MTU, or say `[rewrite] oversize = \"skip\"` or `\"truncate\"`"),
@@ -261,7 +261,7 @@ fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 /// What announces more than any frame has would fill the memory.
 fn too_long_to_pad(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
     Failure::invalid(
-        Problem::error(format!(
+        Diagnostic::error(format!(
             "frame {} can't be padded to its original length of {}",
             frame.number,
             count(frame.original_length.into(), "byte")

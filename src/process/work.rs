@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::leftover::{Leftover, Registered};
 use super::surroundings::{Reach, Surroundings, without_name_servers};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// A scenario's name gives so many bytes of its folder's name.
 const MOST_NAME_BYTES: usize = 64;
@@ -170,7 +170,7 @@ fn lock_base(base: &Path) -> Result<File> {
     };
     if let Some(whose) = whose {
         return Err(Failure::blocked(
-            Problem::error(format!("can't use the folder `{}`", base.display()))
+            Diagnostic::error(format!("can't use the folder `{}`", base.display()))
                 .why(format!("{whose}, and the files of applications must be safe from others"))
                 .fix("remove it, or set `TMPDIR` to a folder of your own"),
         ));

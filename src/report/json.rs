@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::diagnostic::{Failure, Place, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Place, Result};
 use crate::outcome::Report;
 
 /// The report as JSON, indented, with a line end after it.
@@ -15,7 +15,7 @@ use crate::outcome::Report;
 /// [`crate::diagnostic::Kind::Error`] where a path in it is not UTF-8.
 pub fn text(report: &Report) -> Result<String> {
     let mut report = serde_json::to_value(report)
-        .map_err(|error| Failure::error(Problem::error("can't make the JSON report").why(error.to_string())))?;
+        .map_err(|error| Failure::error(Diagnostic::error("can't make the JSON report").why(error.to_string())))?;
     shorten_places(&mut report);
     Ok(format!("{report:#}\n"))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Look, ledger, text as story, word};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::outcome::{Outcome, Report, Verdict};
 
 /// The report as XML. `elapsed`: the whole run, in seconds.
@@ -25,7 +25,7 @@ pub fn text(report: &Report, elapsed: f64) -> Result<String> {
     // The writer leaves out control characters; XML has no place for these two either (XML 1.0 §2.2).
     file.to_string()
         .map(|text| text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
-        .map_err(|error| Failure::error(Problem::error("can't make the JUnit report").why(error.to_string())))
+        .map_err(|error| Failure::error(Diagnostic::error("can't make the JUnit report").why(error.to_string())))
 }
 
 fn case(outcome: &Outcome) -> TestCase {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::words::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
-use crate::diagnostic::{Problem, Severity, render};
+use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::outcome::{Application, Check, CheckId, Find, Ledger, Outcome, Replay, Stage, Verdict};
 
@@ -237,7 +237,7 @@ fn find_line(find: &Find) -> String {
 }
 
 /// The failed expectation as the judge wrote it down, or from its figures.
-fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
+fn problem_of(check: &Check, outcome: &Outcome) -> Diagnostic {
     let has_loss = outcome.ledger.as_ref().is_some_and(|ledger| !ledger::counting(ledger).is_empty());
     if let Some(problem) = &check.problem
         && check.what.is_about_packets()
@@ -245,11 +245,11 @@ fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
         && has_loss
     {
         // The loss behind it is in the ledger above, with why and fix.
-        return Problem { why: None, fix: None, ..problem.clone() };
+        return Diagnostic { why: None, fix: None, ..problem.clone() };
     }
     check.problem.clone().unwrap_or_else(|| {
         let what = format!("expected `{}` = {}, it is {}", check.what, check.expected, check.actual);
-        let problem = Problem::error(what);
+        let problem = Diagnostic::error(what);
         match check.line {
             Some(line) => problem.why(format!("line {line} of {}", outcome.file)),
             None => problem,
@@ -257,12 +257,12 @@ fn problem_of(check: &Check, outcome: &Outcome) -> Problem {
     })
 }
 
-fn of_severity(outcome: &Outcome, wanted: impl Fn(Severity) -> bool) -> Vec<Problem> {
+fn of_severity(outcome: &Outcome, wanted: impl Fn(Severity) -> bool) -> Vec<Diagnostic> {
     outcome.problems.iter().filter(|problem| wanted(problem.severity)).cloned().collect()
 }
 
 /// Problems as compilers show them, with a line end after the last.
-pub fn problems(problems: &[Problem], look: Look) -> String {
+pub fn problems(problems: &[Diagnostic], look: Look) -> String {
     let mut text = render(problems, look.style);
     text.truncate(text.trim_end().len());
     text.push('\n');

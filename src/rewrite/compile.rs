@@ -12,7 +12,7 @@ use super::port::{PortMap, PortRange};
 use super::prefix::{Prefix, PrefixMap};
 use super::vlan::{IdentifierRange, Identifiers, VlanChange};
 use super::{Rewriter, Roles, SideTables, Tables};
-use crate::diagnostic::{At, Failure, Kind, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::packet::MacAddr;
 use crate::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, TagPosition, Ttl,
@@ -244,7 +244,7 @@ impl Rewriter {
 struct Compiling {
     roles: Roles,
     entries: Vec<Entry>,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
     collected: Vec<Collected>,
 }
 
@@ -387,7 +387,7 @@ impl Compiling {
                     "give the interface one with `ip addr add`, or write the map: `{{ \"{}\" = \"{address}\" }}`",
                     if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
                 );
-                self.problems.push(Problem::error(what).why(why).fix(fix));
+                self.problems.push(Diagnostic::error(what).why(why).fix(fix));
             }
         }
         (v4.and(ours), v6.and(ours6))
@@ -404,7 +404,7 @@ impl Compiling {
             let what = format!("the MAC of the {word} is not known here");
             if !self.problems.iter().any(|problem| problem.what == what) {
                 self.problems.push(
-                    Problem::error(what)
+                    Diagnostic::error(what)
                         .why(format!("`{word}` means an interface's address, which is not known here"))
                         .fix("write the address itself, like \"02:00:00:00:00:01\""),
                 );

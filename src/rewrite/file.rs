@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::output::{Ending, buffered};
 use super::{Hits, Learner, Pass, Rewriter, Rewritten, Seen, unused_problems};
 use crate::capture::{Captures, CopiedFcs, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
-use crate::diagnostic::{Failure, Kind, Problem, Result, Source};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Result, Source};
 use crate::file::{Replacement, is_stream, unwritable};
 use crate::packet::layers::{Layers, LinkType};
 use crate::scenario::rewrite::Checksums;
@@ -261,7 +261,7 @@ fn run(
 
 fn too_fine(number: u64) -> Failure {
     Failure::invalid(
-        Problem::error(format!("the time of frame {number} is finer than the output's"))
+        Diagnostic::error(format!("the time of frame {number} is finer than the output's"))
             .why("it is counted finer than in nanoseconds, and files that differ or are merged by time are written in nanoseconds")
             .fix("rewrite the files one by one, or pcapng files with `order = \"sequence\"`: then they are copied"),
     )
@@ -283,7 +283,7 @@ fn pcap_header(
         if *only.get_or_insert(link) != link {
             let first = only.map_or(0, |link| link.0);
             return Err(Failure::invalid(
-                Problem::error("frames of several link types don't fit a .pcap file")
+                Diagnostic::error("frames of several link types don't fit a .pcap file")
                     .why(format!(
                         "the first has link type {first}, frame {number} has {}; pcap has one for all",
                         link.0
@@ -294,7 +294,7 @@ fn pcap_header(
         unit = unit.max(captures.time_unit());
         if unit == TimeUnit::Finer {
             return Err(Failure::invalid(
-                Problem::error(format!("the time of frame {number} doesn't fit a .pcap file"))
+                Diagnostic::error(format!("the time of frame {number} doesn't fit a .pcap file"))
                     .why("it is counted finer than in nanoseconds, which pcap can't say")
                     .fix("name the output .pcapng"),
             ));
@@ -345,7 +345,7 @@ fn refuse_unused(
 fn unconvertible(input: &Path, number: u64, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::InvalidInput {
         let what = format!("frame {number} of `{}` doesn't fit the output's format", input.display());
-        return Failure::invalid(Problem::error(what).why(error.to_string()).fix("name the output .pcapng"));
+        return Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("name the output .pcapng"));
     }
     Failure::system("writing the capture failed", error)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ip::DEEPEST_TUNNEL;
 use super::{Entry, Mapping, Rewriter, Table};
-use crate::diagnostic::{Problem, Source};
+use crate::diagnostic::{Diagnostic, Source};
 use crate::figures::count;
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16};
@@ -428,7 +428,7 @@ fn describe<T: Ord + Copy + Display>([source, destination]: &[Tally<T>; 2], side
 }
 
 /// One error for each entry that matched no frame; none where `allow-unused` is set.
-pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, seen: &Seen) -> Vec<Problem> {
+pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, seen: &Seen) -> Vec<Diagnostic> {
     if rewriter.allow_unused {
         return Vec::new();
     }
@@ -444,7 +444,7 @@ pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, s
             } else {
                 "mend the entry, or take it out, or set `allow-unused = true` in [rewrite]"
             };
-            Problem::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.table))
+            Diagnostic::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.table))
                 .at(source, entry.span.clone())
                 .label("hits nothing")
                 .why(there)

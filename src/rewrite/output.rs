@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::capture::{Compression, Format, Packed};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// What the name of a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Ending {
             Some("pcapng") => Format::Pcapng,
             _ => {
                 return Err(Failure::invalid(
-                    Problem::error(format!("`{}` doesn't say in which format it is to be written", path.display()))
+                    Diagnostic::error(format!("`{}` doesn't say in which format it is to be written", path.display()))
                         .why("the format follows the ending")
                         .fix("end its name in .pcap or .pcapng (each also with .gz or .zst), or write to standard output with `-`"),
                 ));

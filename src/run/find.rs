@@ -16,7 +16,7 @@ use super::receiver::Receiver;
 use super::replay::Extent;
 use super::site::Site;
 use super::{Session, replay_for};
-use crate::diagnostic::{Problem, Result};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::evidence::{Evidence, Sending};
 use crate::expect;
 use crate::figures::{agree, count, pps, seconds};
@@ -133,7 +133,7 @@ pub(super) fn search(
     plan.rounds = shown.rounds;
     let mut evidence = shown.evidence;
     evidence.notes.extend(unfinished.as_ref().map(|why| {
-        Problem::warning("the search for the highest rate did not end")
+        Diagnostic::warning("the search for the highest rate did not end")
             .at(&scenario.source, scenario.pacing.rate.span.clone())
             .why(why.clone())
             .fix("raise `timeout`, or replay fewer frames: `[capture] frames`, `[pacing] repeat`")

@@ -12,7 +12,7 @@ use super::site::Site;
 use super::sockets::SocketWatch;
 use super::stack::{Followers, StackWatch};
 use super::timing::ReceiveTiming;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
 use crate::ledger::following::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
@@ -247,7 +247,7 @@ impl Observer {
         let watched = match lab.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result?,
             Some(Err(_)) | None => {
-                return Err(Failure::error(Problem::error("the thread that reads the receive ring ended early")));
+                return Err(Failure::error(Diagnostic::error("the thread that reads the receive ring ended early")));
             }
         };
         let mut sending = settled.sending;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Session;
 use super::foreground;
 use super::site::Site;
-use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::evidence::{ApplicationEnd, Evidence};
 use crate::figures::duration;
 use crate::host::program;
@@ -153,7 +153,7 @@ impl Receiver {
         if background {
             let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
             let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
-            let note = Problem::note("the application went into the background").at(&scenario.source, span);
+            let note = Diagnostic::note("the application went into the background").at(&scenario.source, span);
             evidence.notes.push(note.why(why).fix(in_the_foreground(command)));
         }
         Ok(())
@@ -193,12 +193,12 @@ fn application(
     session: &mut Session<'_>,
 ) -> Result<Kind> {
     let command: Vec<String> = written.value.iter().map(|word| site.fill(word, folder.work())).collect();
-    let problem = |what: String| Problem::error(what).at(&scenario.source, written.span.clone());
+    let problem = |what: String| Diagnostic::error(what).at(&scenario.source, written.span.clone());
     let (name, arguments) =
         command.split_first().ok_or_else(|| Failure::invalid(problem("`command` is empty".to_owned())))?;
     let Some(path) = program::find(name) else {
-        let Problem { what, why, fix, .. } = program::missing(name);
-        return Err(Failure::blocked(Problem { why, fix, ..problem(what) }));
+        let Diagnostic { what, why, fix, .. } = program::missing(name);
+        return Err(Failure::blocked(Diagnostic { why, fix, ..problem(what) }));
     };
     let table = site.receiver.run(SocketTable::open)??;
     let mut running = Application::start(&Start {
@@ -274,7 +274,7 @@ fn bound(table: &SocketTable) -> Result<String> {
 }
 
 fn not_up(
-    problem: &dyn Fn(String) -> Problem,
+    problem: &dyn Fn(String) -> Diagnostic,
     running: &Application,
     ended: &Ended,
     report: &outcome::Application,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::diagnostic::{At, Failure, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::figures::count;
 use crate::file::read_source;
 use crate::host::capabilities::Capabilities;
@@ -75,7 +75,7 @@ pub fn enter(scenario: &Scenario) -> Result<Capabilities> {
 pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<TargetFacts>> {
     let SiteWords::Target { interface: named } = &scenario.site else { return Ok(None) };
     let name = &named.value;
-    let problem = |what: String| Problem::error(what).at(&scenario.source, named.span.clone());
+    let problem = |what: String| Diagnostic::error(what).at(&scenario.source, named.span.clone());
     if !allowed.contains(name) {
         return Err(Failure::blocked(
             problem(format!("sending on the real interface `{name}` is not allowed"))
@@ -112,7 +112,7 @@ pub fn named_target(scenario: &Scenario) -> Result<Option<TargetFacts>> {
 ///
 /// # Errors
 /// When the kernel doesn't answer.
-pub fn foreign_macs(scenario: &Scenario, plan: &Plan) -> Result<Vec<Problem>> {
+pub fn foreign_macs(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
     let SiteWords::Target { interface } = &scenario.site else { return Ok(Vec::new()) };
     let is_chosen = scenario.rewrite.sides.iter().any(|maps| matches!(maps.mac, Some(MacMap::All(_))));
     if is_chosen {
@@ -134,7 +134,7 @@ pub fn foreign_macs(scenario: &Scenario, plan: &Plan) -> Result<Vec<Problem>> {
             format!("{destination} is behind {}, which has {}", hop.address, hop.mac)
         };
         warnings.push(
-            Problem::warning(format!(
+            Diagnostic::warning(format!(
                 "frames to {destination} go to the MAC {mac}, and this machine knows another one"
             ))
             .at(&scenario.source, interface.span.clone())
@@ -165,7 +165,7 @@ impl Site {
                 });
             }
             (SiteWords::Lab(_), None) => {
-                return Err(Failure::error(Problem::error("the plan of a lab has no receiver")));
+                return Err(Failure::error(Diagnostic::error("the plan of a lab has no receiver")));
             }
         };
         let lab_plan = LabPlan {
@@ -245,7 +245,7 @@ impl Site {
         match choice.value {
             SenderChoice::Packet => Ok(Opened { sender: packet()?, why: "the scenario names it".to_owned() }),
             SenderChoice::Xdp if longest > xdp::LONGEST => Err(at(Failure::blocked(
-                Problem::error("AF_XDP does not send frames as long as these")
+                Diagnostic::error("AF_XDP does not send frames as long as these")
                     .why(format!(
                         "a frame may have {}, and one of these may have {longest}",
                         count(xdp::LONGEST as u64, "byte")

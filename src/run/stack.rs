@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::level::{EvidenceLevel, MORE_SLOWLY};
 use super::site::Site;
 use super::sockets::SocketWatch;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::figures::count;
 use crate::host::firewall::{self, Firewall};
@@ -212,7 +212,7 @@ impl StackWatch {
         self.finished.store(true, Ordering::Release);
         self.waker.wake();
         self.thread.join().unwrap_or_else(|_| {
-            Err(Failure::error(Problem::error("the thread that looks into the receiver's stack ended early")))
+            Err(Failure::error(Diagnostic::error("the thread that looks into the receiver's stack ended early")))
         })
     }
 }

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::quantity::Misread;
+use super::quantity::ParseError;
 
 /// Reads `192.0.2.0/24`, or an address, which is a /32 or /128. Host bits may be set.
-pub(super) fn network(text: &str) -> Result<IpNet, Misread> {
+pub(super) fn network(text: &str) -> Result<IpNet, ParseError> {
     const FORM: &str = "write an address like 192.0.2.20 or 2001:db8::1, or a prefix like 192.0.2.0/24";
-    let refuse = |why: String, fix: String| Err(Misread { why, fix });
+    let refuse = |why: String, fix: String| Err(ParseError { why, fix });
     let (address, length) = match text.split_once('/') {
         None => (text, None),
         Some((address, length)) => (address, Some(length)),
@@ -34,13 +34,13 @@ pub(super) fn network(text: &str) -> Result<IpNet, Misread> {
 }
 
 /// Reads a prefix whose host bits are zero.
-pub(super) fn prefix(text: &str) -> Result<IpNet, Misread> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, ParseError> {
     let net = network(text)?;
     if net == net.trunc() {
         return Ok(net);
     }
     let address = net.addr();
-    Err(Misread {
+    Err(ParseError {
         why: format!("it has bits set beyond its {} bits of prefix", net.prefix_len()),
         fix: format!(
             "write {} for the network, or {address}/{} for the one address",

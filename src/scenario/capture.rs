@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::check::Checker;
 use super::form::Value;
 use crate::capture::{FileOrder, Files, FrameSet, STANDARD_INPUT};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::file::is_standard_input;
 
 /// What happens to frames that the capture's snaplen cut.
@@ -76,7 +76,7 @@ pub(super) struct Form {
 /// The legal values of `[capture]`; `top` is where a file without the table is pointed at.
 pub(super) fn check(form: Option<Value<Form>>, top: Range<usize>, checker: &mut Checker) -> Option<Capture> {
     let Some(form) = form else {
-        let problem = Problem::error("the scenario has no `[capture]`")
+        let problem = Diagnostic::error("the scenario has no `[capture]`")
             .why("it says which capture is replayed")
             .fix("add `[capture]` and, below it, `file = \"…\"`");
         checker.missing("capture", top, problem);
@@ -112,7 +112,7 @@ fn check_files(
             } else {
                 (files.span(), file.span())
             };
-            let problem = Problem::error("`file` and `files` exclude each other")
+            let problem = Diagnostic::error("`file` and `files` exclude each other")
                 .label(format!("it can't be combined with line {}", checker.line(first.start)))
                 .why("either one capture is replayed, or several as one")
                 .fix("keep one of them; `files` can hold all names");
@@ -121,7 +121,7 @@ fn check_files(
         }
         (Some(file), None) if checker.is_standard_input(file) => {
             if is_standard_input(&checker.source.path) {
-                let problem = Problem::error("the scenario and its capture can't both be standard input")
+                let problem = Diagnostic::error("the scenario and its capture can't both be standard input")
                     .why("what is read as the scenario is not there to be read as the capture")
                     .fix("write one of them to a file, and name that");
                 checker.refuse(file.span(), problem);
@@ -132,7 +132,7 @@ fn check_files(
         (Some(file), None) => checker.path("capture.file", file).map(|path| Files::one(path, order)),
         (None, Some(files)) => check_several(files, order, checker),
         (None, None) => {
-            let problem = Problem::error("`[capture]` names no `file`")
+            let problem = Diagnostic::error("`[capture]` names no `file`")
                 .why("it says which capture is replayed")
                 .fix("add `file = \"…\"`, a path relative to the scenario's folder, or `files` with several");
             checker.missing_all("capture", &["file", "files"], table, problem);
@@ -145,7 +145,7 @@ fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &m
     let span = files.span();
     let files = files.into_inner();
     if files.is_empty() {
-        let problem = Problem::error("`capture.files` names no capture");
+        let problem = Diagnostic::error("`capture.files` names no capture");
         checker.refuse(span, problem.fix("write one name or more: `files = [\"a.pcap\", \"b.pcap\"]`"));
         return None;
     }
@@ -153,7 +153,7 @@ fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &m
     let mut all = true;
     for file in &files {
         if checker.is_standard_input(file) {
-            let problem = Problem::error("`capture.files` can't hold standard input")
+            let problem = Diagnostic::error("`capture.files` can't hold standard input")
                 .why("`-` means it only as the one `file`")
                 .fix("write it to a file first, or name it `./-` if it is one");
             checker.refuse(file.span(), problem);
@@ -161,7 +161,7 @@ fn check_several(files: Value<Vec<Value<String>>>, order: FileOrder, checker: &m
             continue;
         }
         if file.get().is_empty() {
-            let problem = Problem::error("`capture.files` holds an empty name");
+            let problem = Diagnostic::error("`capture.files` holds an empty name");
             checker.refuse(file.span(), problem.fix("name a file, relative to the scenario's folder, or remove it"));
             all = false;
             continue;
@@ -180,7 +180,7 @@ fn check_frames(written: &Value<String>, checker: &mut Checker) -> Option<At<Fra
         Err(why) => {
             let what = format!("`capture.frames` can't be \"{}\"", written.get());
             let fix = "write numbers and ranges from 1, like \"1-100,200,300-\"";
-            checker.refuse(written.span(), Problem::error(what).why(why).fix(fix));
+            checker.refuse(written.span(), Diagnostic::error(what).why(why).fix(fix));
             None
         }
     }
@@ -195,7 +195,7 @@ fn check_sum(written: &Value<String>, checker: &mut Checker) -> Option<At<String
         (None, length) => format!("a SHA-256 has 64 hexadecimal digits, this has {length}"),
     };
     let problem =
-        Problem::error("`capture.sha256` is not a SHA-256").why(why).fix("paste what `sha256sum FILE` prints first");
+        Diagnostic::error("`capture.sha256` is not a SHA-256").why(why).fix("paste what `sha256sum FILE` prints first");
     checker.refuse(written.span(), problem);
     None
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::form::Value;
 use super::{placeholders, quantity, words};
-use crate::diagnostic::{At, Problem, Source};
+use crate::diagnostic::{At, Diagnostic, Source};
 use crate::file::is_standard_input;
 
 /// What reading the forms has already complained about, so that nothing is complained about twice.
@@ -43,23 +43,23 @@ pub(super) struct Checker {
     /// What stands before a relative path.
     prefix: PathBuf,
     broken: Broken,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 impl Checker {
-    pub(super) fn new(source: Arc<Source>, prefix: PathBuf, broken: Broken, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(source: Arc<Source>, prefix: PathBuf, broken: Broken, problems: Vec<Diagnostic>) -> Self {
         Self { source, prefix, broken, problems }
     }
 
     /// Reports a problem with what stands at `span`; silent where that is already known to be broken.
-    pub(super) fn refuse(&mut self, span: Range<usize>, problem: Problem) {
+    pub(super) fn refuse(&mut self, span: Range<usize>, problem: Diagnostic) {
         if !self.broken.touches(&span) {
             self.problems.push(problem.at(&self.source, Some(span)));
         }
     }
 
     /// Reports that the key `path` is not there; `span` is the table that misses it. Silent where the key is there but broken.
-    pub(super) fn missing(&mut self, path: &str, span: Range<usize>, problem: Problem) {
+    pub(super) fn missing(&mut self, path: &str, span: Range<usize>, problem: Diagnostic) {
         if self.broken.lines.is_empty() && !self.broken.paths.iter().any(|broken| broken == path) {
             self.problems.push(problem.at(&self.source, Some(span)));
         }
@@ -71,7 +71,7 @@ impl Checker {
         span: Range<usize>,
         cause: Option<&Range<usize>>,
         path: &str,
-        problem: Problem,
+        problem: Diagnostic,
     ) {
         let known = cause.is_some_and(|cause| self.broken.touches(cause) || self.reported_inside(cause));
         if !known && !self.broken.paths.iter().any(|broken| broken == path) {
@@ -86,7 +86,7 @@ impl Checker {
     }
 
     /// Reports that none of the keys of a table is there.
-    pub(super) fn missing_all(&mut self, table: &str, keys: &[&str], span: Range<usize>, problem: Problem) {
+    pub(super) fn missing_all(&mut self, table: &str, keys: &[&str], span: Range<usize>, problem: Diagnostic) {
         let known = |key: &&str| self.broken.paths.contains(&format!("{table}.{key}"));
         if !keys.iter().any(known) && !self.broken.touches(&span) {
             self.missing("", span, problem);
@@ -103,7 +103,7 @@ impl Checker {
     pub(super) fn path(&mut self, key: &str, written: &Value<String>) -> Option<At<PathBuf>> {
         if written.get().is_empty() {
             let what = format!("`{key}` is empty");
-            self.refuse(written.span(), Problem::error(what).fix("name a file, relative to the scenario's folder"));
+            self.refuse(written.span(), Diagnostic::error(what).fix("name a file, relative to the scenario's folder"));
             return None;
         }
         Some(written.with(self.prefix.join(written.get())))
@@ -120,7 +120,7 @@ impl Checker {
             Ok(duration) => Some(written.with(duration)),
             Err(misread) => {
                 let what = format!("`{key}` can't be \"{}\"", written.get());
-                self.refuse(written.span(), Problem::error(what).why(misread.why).fix(misread.fix));
+                self.refuse(written.span(), Diagnostic::error(what).why(misread.why).fix(misread.fix));
                 None
             }
         }
@@ -130,7 +130,7 @@ impl Checker {
     pub(super) fn command(&mut self, key: &str, written: Value<Vec<Value<String>>>) -> At<Vec<String>> {
         let program = written.get().first();
         if program.is_none_or(|program| program.get().trim().is_empty()) {
-            let problem = Problem::error(format!("`{key}` names no program"))
+            let problem = Diagnostic::error(format!("`{key}` names no program"))
                 .why("the first entry of the list is the program, the others are its arguments")
                 .fix(format!(
                     "write it like {key} = [\"nfcapd\", \"-p\", \"4739\"]",
@@ -152,7 +152,7 @@ impl Checker {
                 continue;
             }
             let braced: Vec<_> = known.iter().map(|name| format!("{{{name}}}")).collect();
-            let mut problem = Problem::error(format!("unknown placeholder `{{{name}}}`"))
+            let mut problem = Diagnostic::error(format!("unknown placeholder `{{{name}}}`"))
                 .why(format!("known here: {}", braced.join(", ")));
             problem = match words::nearest(name, known.iter().copied()) {
                 Some(near) => problem.label(format!("did you mean `{{{near}}}`?")).fix(format!("write {{{near}}}")),
@@ -163,7 +163,7 @@ impl Checker {
     }
 
     /// All problems, in the order of the file.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+    pub(super) fn into_problems(mut self) -> Vec<Diagnostic> {
         self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
         self.problems
     }

@@ -19,7 +19,7 @@ use super::receiver::Receiver;
 use super::require::Transport;
 use super::{quantity, words};
 use crate::cause::Cause;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// A count that is expected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -194,7 +194,7 @@ pub(super) fn check(
     let form = form.map(Value::into_inner).unwrap_or_default();
     if lab {
         if let Some(sent) = &form.sent {
-            let problem = Problem::error("`expect.sent` needs `[target]`")
+            let problem = Diagnostic::error("`expect.sent` needs `[target]`")
                 .why("in the lab the receiver's wire is seen too")
                 .fix("expect `arrived` instead");
             checker.refuse(sent.span(), problem);
@@ -209,7 +209,7 @@ pub(super) fn check(
         let counts = counts.map(|(name, count)| (name, count.as_ref().map(Value::span)));
         for (name, span) in counts.into_iter().chain([("order", form.order.as_ref().map(Value::span))]) {
             let Some(span) = span else { continue };
-            let problem = Problem::error(format!("`expect.{name}` needs the lab"))
+            let problem = Diagnostic::error(format!("`expect.{name}` needs the lab"))
                 .why("with `[target]` the receiver is elsewhere: what comes there can't be seen");
             checker.refuse(span, problem.fix("expect `sent` instead"));
         }
@@ -222,7 +222,7 @@ pub(super) fn check(
         for (name, count) in [("delivered", &form.delivered), ("consumed", &form.consumed)] {
             let Some(count) = count else { continue };
             let problem =
-                Problem::error(format!("`expect.{name}` needs a UDP socket, and `[receiver] listens` names none"))
+                Diagnostic::error(format!("`expect.{name}` needs a UDP socket, and `[receiver] listens` names none"))
                     .why("datagrams are counted in the queues of UDP sockets")
                     .fix("expect `arrived` instead, or name the UDP sockets in `listens`");
             checker.refuse_because(count.span(), listens.span.as_ref(), "receiver.listens", problem);
@@ -254,7 +254,7 @@ fn check_count(name: &str, written: &Value<Scalar>, checker: &mut Checker) -> Op
                 Scalar::Integer(number) => number.to_string(),
                 Scalar::Text(text) => format!("\"{text}\""),
             };
-            let problem = Problem::error(format!("`{name}` can't be {value}"));
+            let problem = Diagnostic::error(format!("`{name}` can't be {value}"));
             checker.refuse(written.span(), problem.why(misread.why).fix(misread.fix));
             None
         }
@@ -267,7 +267,7 @@ fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop
         let cause = entry.key.get();
         let known = Cause::by_name(cause).filter(|cause| *cause != Cause::Unexplained);
         if known.is_none() {
-            let problem = Problem::error(format!("unknown cause of loss `{cause}`"))
+            let problem = Diagnostic::error(format!("unknown cause of loss `{cause}`"))
                 .why("a cause is a name of Linux's `enum skb_drop_reason`, or one of restage's own");
             let problem = match words::nearest(cause, Cause::names()) {
                 Some(near) => problem.label(format!("did you mean `{near}`?")).fix(format!("write {near}")),

@@ -34,7 +34,7 @@ pub use self::text::{Looks, ScenarioText};
 
 use self::check::Checker;
 use self::form::Value;
-use crate::diagnostic::{At, Failure, Kind, Problem, Result, Source};
+use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};
 
 /// One scenario, with legal values. What depends on the capture or on the machine is not known yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -178,11 +178,11 @@ fn check_format(format: Option<&Value<i64>>, checker: &mut Checker) {
     const WHY: &str = "a scenario says which version of the language it is written in";
     match format {
         None => {
-            let problem = Problem::error("`format` is missing").why(WHY).fix("write `format = 1` on the first line");
+            let problem = Diagnostic::error("`format` is missing").why(WHY).fix("write `format = 1` on the first line");
             checker.missing("format", 0..0, problem);
         }
         Some(format) if *format.get() != 1 => {
-            let problem = Problem::error(format!("`format` can't be {}", format.get()))
+            let problem = Diagnostic::error(format!("`format` can't be {}", format.get()))
                 .why("this version of restage reads format 1")
                 .fix("write `format = 1`, or use the restage that the file was written for");
             checker.refuse(format.span(), problem);
@@ -193,7 +193,7 @@ fn check_format(format: Option<&Value<i64>>, checker: &mut Checker) {
 
 fn check_summary(summary: Value<String>, checker: &mut Checker) -> String {
     if summary.get().contains('\n') {
-        let problem = Problem::error("`summary` has several lines").why("reports show it on one line");
+        let problem = Diagnostic::error("`summary` has several lines").why("reports show it on one line");
         checker.refuse(summary.span(), problem.fix("write one line, and the rest as a comment"));
     }
     summary.into_inner()
@@ -203,7 +203,7 @@ fn check_tags(tags: Vec<Value<String>>, checker: &mut Checker) -> Vec<String> {
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     for tag in &tags {
         if tag.get().is_empty() || !tag.get().chars().all(legal) {
-            let problem = Problem::error(format!("`tags` can't hold \"{}\"", tag.get()))
+            let problem = Diagnostic::error(format!("`tags` can't hold \"{}\"", tag.get()))
                 .why("scenarios are chosen by expressions like `tag(ipfix) and not tag(slow)`")
                 .fix("write letters, digits, `-`, `_` and `.`");
             checker.refuse(tag.span(), problem);

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::form::Value;
-use super::quantity::{self, Misread};
-use crate::diagnostic::{At, Problem};
+use super::quantity::{self, ParseError};
+use crate::diagnostic::{At, Diagnostic};
 
 /// How fast.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -135,7 +135,7 @@ pub(super) fn check(form: Option<Value<Form>>, is_target: bool, checker: &mut Ch
     let rate = form.rate.and_then(|rate| check_quantity("pacing.rate", &rate, quantity::rate, checker));
     let rate = rate.unwrap_or(At::default_value(Rate::default()));
     if let (Rate::Find, true, Some(span)) = (rate.value, is_target, &rate.span) {
-        let problem = Problem::error("`pacing.rate = \"find\"` needs the lab")
+        let problem = Diagnostic::error("`pacing.rate = \"find\"` needs the lab")
             .why("it looks for the highest rate without loss, and with `[target]` nothing of the receiver is seen")
             .fix("name a rate such as \"10000 pps\", or replace `[target]` by `[lab]`");
         checker.refuse(span.clone(), problem);
@@ -144,7 +144,7 @@ pub(super) fn check(form: Option<Value<Form>>, is_target: bool, checker: &mut Ch
     let burst = form.burst.map(|burst| check_number("pacing.burst", instead, &burst, checker));
     let burst = burst.unwrap_or(At::default_value(1));
     if let (2.., Some(word), Some(span)) = (burst.value, rate.value.without_deadlines(), &burst.span) {
-        let problem = Problem::error(format!("`pacing.burst` can't be {} at rate \"{word}\"", burst.value))
+        let problem = Diagnostic::error(format!("`pacing.burst` can't be {} at rate \"{word}\"", burst.value))
             .why("a burst is sent at the deadline of its first frame, and at this rate no frame has a deadline")
             .fix("leave `burst` out, or name a rate such as \"10000 pps\"");
         checker.refuse(span.clone(), problem);
@@ -166,14 +166,14 @@ pub(super) fn check(form: Option<Value<Form>>, is_target: bool, checker: &mut Ch
 fn check_quantity<T>(
     key: &str,
     written: &Value<String>,
-    read: fn(&str) -> Result<T, Misread>,
+    read: fn(&str) -> Result<T, ParseError>,
     checker: &mut Checker,
 ) -> Option<At<T>> {
     match read(written.get()) {
         Ok(quantity) => Some(written.with(quantity)),
         Err(misread) => {
             let what = format!("`{key}` can't be \"{}\"", written.get());
-            checker.refuse(written.span(), Problem::error(what).why(misread.why).fix(misread.fix));
+            checker.refuse(written.span(), Diagnostic::error(what).why(misread.why).fix(misread.fix));
             None
         }
     }
@@ -184,7 +184,7 @@ fn check_number(key: &str, fix: &str, written: &Value<i64>, checker: &mut Checke
     match u32::try_from(*written.get()) {
         Ok(number) if number > 0 => written.with(number),
         _ => {
-            let problem = Problem::error(format!("`{key}` can't be {}", written.get()))
+            let problem = Diagnostic::error(format!("`{key}` can't be {}", written.get()))
                 .why(format!("it is from 1 to {}", u32::MAX))
                 .fix(fix);
             checker.refuse(written.span(), problem);

@@ -11,13 +11,13 @@ use super::words;
 
 /// Why a text is not the quantity that is wanted, and how to write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Misread {
+pub(super) struct ParseError {
     pub(super) why: String,
     pub(super) fix: String,
 }
 
-fn misread<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, Misread> {
-    Err(Misread { why: why.into(), fix: fix.into() })
+fn misread<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, ParseError> {
+    Err(ParseError { why: why.into(), fix: fix.into() })
 }
 
 /// What [`duration`] reads, for editors; `0s` passes here and not there.
@@ -39,7 +39,7 @@ const LIMIT_FORM: &str = "write it like \"1000 packets\", \"10 MiB\" or \"60s\""
 pub(super) const COUNT_PATTERN: &str = r"^(all|>= ?[0-9]+|[0-9]+(\.[0-9]+)? ?%)$";
 
 /// Reads `250ms`, `1.5s`, `2min`: above 0, exact to the nanosecond.
-pub(super) fn duration(text: &str) -> Result<Duration, Misread> {
+pub(super) fn duration(text: &str) -> Result<Duration, ParseError> {
     let (number, unit) = number_and_unit(text, DURATION_FORM)?;
     let unit_ns: u128 = match unit {
         "ns" => 1,
@@ -67,7 +67,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Misread> {
 }
 
 /// A number times its unit, which must be whole; `parts` is why.
-fn product(number: &str, unit: u128, parts: &str, form: &str) -> Result<u128, Misread> {
+fn product(number: &str, unit: u128, parts: &str, form: &str) -> Result<u128, ParseError> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let Ok(digits) = format!("{whole}{fraction}").parse::<u128>() else {
         return misread("the number is too large", form);
@@ -95,7 +95,7 @@ fn unit_fix(number: &str, unit: &str, form: &str) -> String {
 }
 
 /// Reads a pacing rate.
-pub(super) fn rate(text: &str) -> Result<Rate, Misread> {
+pub(super) fn rate(text: &str) -> Result<Rate, ParseError> {
     match text {
         "captured" => return Ok(Rate::Captured),
         "topspeed" => return Ok(Rate::TopSpeed),
@@ -105,7 +105,9 @@ pub(super) fn rate(text: &str) -> Result<Rate, Misread> {
     if let Some(interval) = text.strip_prefix("every ") {
         return match duration(interval) {
             Ok(interval) => Ok(Rate::Every(interval)),
-            Err(Misread { why, .. }) => misread(why, "write the time from one frame to the next, like \"every 10ms\""),
+            Err(ParseError { why, .. }) => {
+                misread(why, "write the time from one frame to the next, like \"every 10ms\"")
+            }
         };
     }
     if let Some(word) = words::nearest(text, ["captured", "topspeed", "find"]) {
@@ -157,7 +159,7 @@ fn rate_fix(number: &str, unit: &str) -> String {
 }
 
 /// Reads `1000 packets`, `10 MiB`, `60s`: above 0.
-pub(super) fn limit(text: &str) -> Result<Limit, Misread> {
+pub(super) fn limit(text: &str) -> Result<Limit, ParseError> {
     let (number, unit) = number_and_unit(text, LIMIT_FORM)?;
     let (factor, parts, limit): (u128, &str, fn(u64) -> Limit) = match unit {
         "packet" | "packets" => (1, "there is no part of a packet", Limit::Packets),
@@ -200,7 +202,7 @@ fn limit_fix(number: &str, unit: &str) -> String {
 }
 
 /// Splits `10 pps` into `10` and `pps`. The number is digits, or digits, a point and digits.
-fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), Misread> {
+fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), ParseError> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     if text.starts_with(['-', '+']) {
@@ -230,7 +232,7 @@ fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), 
 const COUNT_FORM: &str = "write 5548, \"all\", \">= 5500\" or \"99.9%\"";
 
 /// Reads an expected count.
-pub(super) fn count(written: &Scalar) -> Result<Count, Misread> {
+pub(super) fn count(written: &Scalar) -> Result<Count, ParseError> {
     let text = match written {
         Scalar::Integer(number) => {
             return match u64::try_from(*number) {
@@ -282,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    fn fixes<T: std::fmt::Debug>(read: fn(&str) -> Result<T, Misread>, texts: &[&str]) -> String {
+    fn fixes<T: std::fmt::Debug>(read: fn(&str) -> Result<T, ParseError>, texts: &[&str]) -> String {
         let lines = texts.iter().map(|text| match read(text) {
             Ok(value) => format!("{text:?} = {value:?}\n"),
             Err(misread) => format!("{text:?}: {}; {}\n", misread.why, misread.fix),

@@ -14,13 +14,13 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::check::Broken;
 use super::words::{self, Step, WORDS};
 use super::{Form, later};
-use crate::diagnostic::{Problem, Source};
+use crate::diagnostic::{Diagnostic, Source};
 
 /// After so many problems the rest of a file isn't worth reading: it isn't a scenario.
 const ENOUGH: usize = 64;
 
 /// The form, what is broken in the file, and the problems found so far. `None` where too much is broken to go on.
-pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Problem>) {
+pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diagnostic>) {
     let (mut table, errors) = DeTable::parse_recoverable(&source.text);
     let mut broken = Broken::default();
     let mut problems = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
         };
         let Some(entry) = error.span().and_then(|span| find(table.get_ref(), &span, &mut Vec::new())) else {
             // An error without a place in the table: nothing that could be taken out.
-            let problem = Problem::error("this is not a scenario").why(error.message());
+            let problem = Diagnostic::error("this is not a scenario").why(error.message());
             problems.push(problem.fix("begin with `format = 1` and `[capture] file = \"…\"`").at(source, Some(0..0)));
             return (None, broken, problems);
         };
@@ -55,7 +55,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
         remove(table.get_mut(), &path);
     }
     problems.push(
-        Problem::note("there are more problems than these")
+        Diagnostic::note("there are more problems than these")
             .why("a file with so many is hardly a scenario")
             .fix("mend these first, or begin with `format = 1` and `[capture] file = \"…\"`")
             .at(source, Some(source.text.len()..source.text.len())),
@@ -64,22 +64,22 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Prob
 }
 
 /// What is wrong with the syntax, in toml's words, with ours where they help.
-fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Problem {
+fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Diagnostic {
     let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     let value = text.get(span.clone()).unwrap_or_default().trim();
     if what.starts_with("duplicate key") {
-        let problem = Problem::error(format!("duplicate key `{value}`"));
+        let problem = Diagnostic::error(format!("duplicate key `{value}`"));
         return problem.why("a table has a key only once, and a file has a table only once").fix("keep one of them");
     }
     if what.starts_with("string values must be quoted") || what.starts_with("invalid boolean") {
-        let problem = Problem::error("this is not a TOML value").why("strings have quotes");
+        let problem = Diagnostic::error("this is not a TOML value").why("strings have quotes");
         return if value.is_empty() || value.contains('"') {
             problem.fix("write a value after the `=`, strings in quotes")
         } else {
             problem.fix(format!("write \"{value}\""))
         };
     }
-    let problem = Problem::error(format!("not TOML: {what}"));
+    let problem = Diagnostic::error(format!("not TOML: {what}"));
     if expected.is_empty() {
         problem
     } else {
@@ -171,12 +171,12 @@ impl Found<'_> {
     }
 
     /// What is wrong; `message` is what the reader said, for what the schema doesn't tell.
-    fn explain(&self, message: &str) -> Problem {
+    fn explain(&self, message: &str) -> Diagnostic {
         let name = words::dotted(&self.path);
         if self.key_is_unknown() { self.explain_key(&name) } else { self.explain_value(&name, message) }
     }
 
-    fn explain_key(&self, name: &str) -> Problem {
+    fn explain_key(&self, name: &str) -> Diagnostic {
         let parent = words::dotted(self.parent());
         let keys = WORDS.keys(self.parent()).join(", ");
         let (what, why) = match (parent.is_empty(), self.value.get_ref().is_table()) {
@@ -188,7 +188,7 @@ impl Found<'_> {
                 (format!("unknown key `{}` in `{table}`", self.last_key()), format!("its keys are {keys}"))
             }
         };
-        let problem = Problem::error(what).why(why);
+        let problem = Diagnostic::error(what).why(why);
         if let Some(suggestion) = self.suggestion() {
             return problem.label(format!("did you mean `{suggestion}`?")).fix(format!("write `{suggestion}`"));
         }
@@ -204,7 +204,7 @@ impl Found<'_> {
         }
     }
 
-    fn explain_value(&self, name: &str, message: &str) -> Problem {
+    fn explain_value(&self, name: &str, message: &str) -> Diagnostic {
         let schema = WORDS.at(&self.path).expect("a key without a schema is unknown");
         let allowed = words::allowed(schema);
         let types = words::types(schema);
@@ -218,7 +218,7 @@ impl Found<'_> {
             }
             let quoted: Vec<_> = allowed.iter().map(|word| format!("\"{word}\"")).collect();
             let wanted = words::one_of(&quoted);
-            let problem = Problem::error(format!("`{name}` can't be \"{written}\"")).why(format!("it is {wanted}"));
+            let problem = Diagnostic::error(format!("`{name}` can't be \"{written}\"")).why(format!("it is {wanted}"));
             return match words::nearest(written, allowed.iter().copied()) {
                 Some(word) => problem.label(format!("did you mean \"{word}\"?")).fix(format!("write \"{word}\"")),
                 None => problem.fix(format!("write {wanted}")),
@@ -226,11 +226,11 @@ impl Found<'_> {
         }
         if types.contains(actual) {
             let why = if actual == "integer" { "it doesn't fit into 64 bits" } else { message };
-            return Problem::error(format!("`{name}` can't be read")).why(why).fix(self.fix(name));
+            return Diagnostic::error(format!("`{name}` can't be read")).why(why).fix(self.fix(name));
         }
         let wanted = words::wanted(schema);
         let whose = if matches!(self.path.last(), Some(Step::Index(_))) { "every entry of " } else { "" };
-        let problem = Problem::error(format!("{whose}`{name}` must be {wanted}"))
+        let problem = Diagnostic::error(format!("{whose}`{name}` must be {wanted}"))
             .label(format!("this is {}", words::type_name(actual)));
         problem.fix(self.fix(name))
     }
@@ -258,8 +258,8 @@ impl Found<'_> {
 }
 
 /// A word of the language that comes in a later version.
-pub(super) fn not_there_yet(name: &str, instead: &str) -> Problem {
-    Problem::error(format!("`{name}` is not there yet in this version"))
+pub(super) fn not_there_yet(name: &str, instead: &str) -> Diagnostic {
+    Diagnostic::error(format!("`{name}` is not there yet in this version"))
         .why("the language has it, this version of restage can't do it")
         .fix(instead)
 }

@@ -10,7 +10,7 @@ use super::check::Checker;
 use super::form::Value;
 use super::require::Listener;
 use super::{quantity, require};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// `[receiver]`, with legal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Receiver {
 /// The legal values of `[receiver]`.
 pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Checker) -> Receiver {
     if let Some(form) = form.as_ref().filter(|_| target) {
-        let problem = Problem::error("`[receiver]` needs the lab")
+        let problem = Diagnostic::error("`[receiver]` needs the lab")
             .why("with `[target]` the receiver is elsewhere: restage can't start, watch or stop it")
             .fix("remove `[receiver]`, start the application yourself, and expect `sent`; or replace `[target]` by `[lab]`");
         checker.refuse(form.span(), problem);
@@ -157,6 +157,6 @@ fn check_keep(written: &Value<String>, checker: &mut Checker) -> Option<At<PathB
         ("it is written as pcapng", "name a file that ends in .pcapng, like \"arrived.pcapng\"")
     };
     let what = format!("`receiver.keep` can't be \"{}\"", written.get());
-    checker.refuse(written.span(), Problem::error(what).why(why).fix(fix));
+    checker.refuse(written.span(), Diagnostic::error(what).why(why).fix(fix));
     None
 }

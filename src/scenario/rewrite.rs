@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::check::Checker;
 use super::form::{Entries, Value, WordOr};
 use super::site::LabWords;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
 
 /// What happens to checksums.
@@ -454,7 +454,7 @@ fn number<N: TryFrom<i64>>(name: &str, written: &Value<i64>, legal: &Legal, chec
     let number = *written.get();
     let read = N::try_from(number).ok().filter(|_| (0..=legal.greatest).contains(&number));
     if read.is_none() {
-        let problem = Problem::error(format!("`{name}` can't be {number}")).why(legal.why).fix(legal.fix);
+        let problem = Diagnostic::error(format!("`{name}` can't be {number}")).why(legal.why).fix(legal.fix);
         checker.refuse(written.span(), problem);
     }
     read
@@ -463,7 +463,7 @@ fn number<N: TryFrom<i64>>(name: &str, written: &Value<i64>, legal: &Legal, chec
 /// Reports that two tables say something about the same `what`.
 fn ambiguous(what: &str, one: (Side, &Range<usize>), other: (Side, &Range<usize>), checker: &mut Checker) {
     let (first, later) = if one.1.start < other.1.start { (one, other) } else { (other, one) };
-    let problem = Problem::error(format!("{what} is mapped by `[{}]` and by `[{}]`", first.0, later.0))
+    let problem = Diagnostic::error(format!("{what} is mapped by `[{}]` and by `[{}]`", first.0, later.0))
         .label(format!("line {} maps it too", checker.line(first.1.start)))
         .why("order never matters, so neither of two equal entries can win")
         .fix("keep one of the two entries");
@@ -472,7 +472,7 @@ fn ambiguous(what: &str, one: (Side, &Range<usize>), other: (Side, &Range<usize>
 
 /// Reports that one map has two entries for the same `what`.
 fn duplicate(what: &str, first: &Range<usize>, later: &Range<usize>, checker: &mut Checker) {
-    let problem = Problem::error(format!("{what} is mapped twice"))
+    let problem = Diagnostic::error(format!("{what} is mapped twice"))
         .label(format!("line {} maps it too", checker.line(first.start)))
         .why("order never matters, so neither of two equal entries can win")
         .fix("keep one of the two entries");

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::check::Checker;
 use super::form::{Entries, Fields, Scalar, Value, WordOr};
 use super::{address, sysctl, words};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
 
 /// The lab's sender: its interface's name.
@@ -157,7 +157,7 @@ pub(super) fn check(
 }
 
 fn exclude_each_other(first: Range<usize>, later: Range<usize>, name: &str, checker: &mut Checker) {
-    let problem = Problem::error("`[lab]` and `[target]` exclude each other")
+    let problem = Diagnostic::error("`[lab]` and `[target]` exclude each other")
         .label(format!("`{name}` can't be combined with line {}", checker.line(first.start)))
         .why("frames go either into the lab or out of a real interface")
         .fix("keep one of the two tables");
@@ -167,7 +167,7 @@ fn exclude_each_other(first: Range<usize>, later: Range<usize>, name: &str, chec
 fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<SiteWords> {
     let table = form.span();
     let Some(interface) = form.into_inner().interface else {
-        let problem = Problem::error("`[target]` names no `interface`");
+        let problem = Diagnostic::error("`[target]` names no `interface`");
         let problem = problem.fix("add `interface = \"…\"`; `ip -br link` lists them");
         checker.missing("target.interface", table, problem);
         return None;
@@ -176,7 +176,7 @@ fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<SiteWo
     let Some(why) = why_no_interface(name) else {
         return Some(SiteWords::Target { interface: interface.into_at() });
     };
-    let problem = Problem::error(format!("`{name}` is not an interface")).why(why);
+    let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
     checker.refuse(interface.span(), problem.fix("write a name that `ip -br link` lists"));
     None
 }
@@ -211,7 +211,7 @@ fn check_ruleset(written: Value<WordOr<Fields<RulesetForm>>>, checker: &mut Chec
     let span = written.span();
     let ruleset = match written.into_inner() {
         WordOr::Word(text) if text.trim().is_empty() => {
-            let problem = Problem::error("`lab.ruleset` is empty").why("without a ruleset the lab drops nothing");
+            let problem = Diagnostic::error("`lab.ruleset` is empty").why("without a ruleset the lab drops nothing");
             checker.refuse(span, problem.fix("write what `nft -f` would be given, or remove the entry"));
             return None;
         }
@@ -220,7 +220,7 @@ fn check_ruleset(written: Value<WordOr<Fields<RulesetForm>>>, checker: &mut Chec
             Ruleset::File(checker.path("lab.ruleset.file", &file)?.value)
         }
         WordOr::Other(Fields(RulesetForm { file: None })) => {
-            let problem = Problem::error("`lab.ruleset` names no `file`");
+            let problem = Diagnostic::error("`lab.ruleset` names no `file`");
             let problem = problem.fix("write { file = \"rules.nft\" }, or the ruleset itself as a string");
             checker.missing("lab.ruleset.file", span, problem);
             return None;
@@ -233,7 +233,7 @@ fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
     if let Ok(mtu @ 68..=LARGEST_MTU) = u32::try_from(*written.get()) {
         return written.with(mtu);
     }
-    let problem = Problem::error(format!("`lab.mtu` can't be {}", written.get()))
+    let problem = Diagnostic::error(format!("`lab.mtu` can't be {}", written.get()))
         .why("it is from 68 (RFC 791) to 65535 bytes")
         .fix("write 1500, or 9000 for jumbo frames");
     checker.refuse(written.span(), problem);
@@ -244,7 +244,7 @@ fn check_addresses(written: Value<Vec<Value<String>>>, mtu: u32, checker: &mut C
     let span = written.span();
     let mut addresses: Vec<IpNet> = Vec::new();
     for text in written.into_inner() {
-        let problem = Problem::error(format!("`lab.addresses` can't hold \"{}\"", text.get()));
+        let problem = Diagnostic::error(format!("`lab.addresses` can't hold \"{}\"", text.get()));
         let problem = match address::network(text.get()) {
             Err(misread) => problem.why(misread.why).fix(misread.fix),
             Ok(net) if address::is_group(&net) || net.addr().is_multicast() => problem
@@ -274,7 +274,7 @@ fn check_mac(written: &Value<String>, checker: &mut Checker) -> Option<At<LabMac
     if text == "captured" {
         return Some(written.with(LabMac::Captured));
     }
-    let problem = Problem::error(format!("`lab.mac` can't be \"{text}\""));
+    let problem = Diagnostic::error(format!("`lab.mac` can't be \"{text}\""));
     let fix = "write \"captured\", or an address like \"02:00:00:00:00:02\"";
     let problem = match text.parse::<crate::packet::MacAddr>() {
         Ok(mac) if mac.is_group() => problem.why("a group address can't be an interface's own").fix(fix),
@@ -294,7 +294,7 @@ fn check_routes(written: Value<WordOr<Vec<Value<String>>>>, checker: &mut Checke
     let list = match written.into_inner() {
         WordOr::Word(word) if word == "sources" => return Some(At { value: Routes::Sources, span: Some(span) }),
         WordOr::Word(word) => {
-            let problem = Problem::error(format!("`lab.routes` can't be \"{word}\""))
+            let problem = Diagnostic::error(format!("`lab.routes` can't be \"{word}\""))
                 .why("it is \"sources\" or a list of prefixes")
                 .fix("write \"sources\", [\"192.0.2.0/24\"], or [] for no way back");
             checker.refuse(span, problem);
@@ -307,7 +307,7 @@ fn check_routes(written: Value<WordOr<Vec<Value<String>>>>, checker: &mut Checke
         match address::prefix(text.get()) {
             Ok(prefix) => prefixes.push(prefix),
             Err(misread) => {
-                let problem = Problem::error(format!("`lab.routes` can't hold \"{}\"", text.get()));
+                let problem = Diagnostic::error(format!("`lab.routes` can't hold \"{}\"", text.get()));
                 checker.refuse(text.span(), problem.why(misread.why).fix(misread.fix));
             }
         }
@@ -322,7 +322,7 @@ fn check_sysctl(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Sys
         let value = sysctl::value(&entry.value, checker);
         let Some(key) = sysctl::key(&entry.key, LAB_RECEIVER, checker) else { continue };
         if !key.starts_with("net.") {
-            let problem = Problem::error(format!("the lab can't set `{key}`"))
+            let problem = Diagnostic::error(format!("the lab can't set `{key}`"))
                 .why("only net.* belongs to a network namespace; this one is the whole machine's")
                 .fix("set it yourself, and check it by `[require] sysctl`");
             checker.refuse(span, problem);

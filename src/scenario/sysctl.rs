@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::check::Checker;
 use super::form::{Scalar, Value};
 use super::placeholders;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// Reads a key in dotted form and puts the interface into `{receiver}`. A dot inside an interface name is written `/`, as
 /// sysctl(8) does; no key leaves /proc/sys.
@@ -26,7 +26,7 @@ pub(super) fn key(written: &Value<String>, receiver: &str, checker: &mut Checker
     } else {
         "a key has several names with dots between them"
     };
-    let problem = Problem::error(format!("`{}` is not a sysctl", written.get())).why(why);
+    let problem = Diagnostic::error(format!("`{}` is not a sysctl", written.get())).why(why);
     checker.refuse(written.span(), problem.fix("write it like \"net.ipv4.conf.{receiver}.rp_filter\""));
     None
 }
@@ -35,7 +35,7 @@ pub(super) fn key(written: &Value<String>, receiver: &str, checker: &mut Checker
 pub(super) fn value(written: &Value<Scalar>, checker: &mut Checker) -> String {
     let text = written.get().to_string();
     if text.trim().is_empty() || text.contains(['\n', '\0']) {
-        let problem = Problem::error("this is not a value of a sysctl").why("it is one line of text, or a number");
+        let problem = Diagnostic::error("this is not a value of a sysctl").why("it is one line of text, or a number");
         checker.refuse(written.span(), problem.fix("write what `sysctl -w` would be given"));
     }
     text
@@ -49,7 +49,7 @@ pub(super) fn is_new<'a>(
     checker: &mut Checker,
 ) -> bool {
     let Some((_, first)) = before.find(|(other, _)| *other == key) else { return true };
-    let problem = Problem::error(format!("`{key}` is written twice"))
+    let problem = Diagnostic::error(format!("`{key}` is written twice"))
         .why(format!("line {} names it too", checker.line(first.start)))
         .fix("keep one of them");
     checker.refuse(span.clone(), problem);

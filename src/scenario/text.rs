@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use super::words::{WORDS, nearest};
 use crate::capture;
-use crate::diagnostic::{Failure, Problem, Result, Source};
+use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 use crate::file::{descriptor, is_standard_input, is_stream, read_bytes, source_of};
 
 /// What a scenario file says, as it was read.
@@ -72,7 +72,7 @@ impl ScenarioText {
         let folder = if prefix.as_os_str().is_empty() { Path::new(".") } else { prefix };
         let folder = std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder)).map_err(|error| {
             Failure::invalid(
-                Problem::error("there is no current folder").why(error.to_string()).fix("`cd` to one that is there"),
+                Diagnostic::error("there is no current folder").why(error.to_string()).fix("`cd` to one that is there"),
             )
         })?;
         Ok(Self { name, prefix: prefix.to_path_buf(), folder, source })
@@ -88,7 +88,7 @@ impl ScenarioText {
 fn a_capture(path: &Path) -> Failure {
     let shown = path.display();
     Failure::invalid(
-        Problem::error(format!("`{shown}` is a capture, not a scenario"))
+        Diagnostic::error(format!("`{shown}` is a capture, not a scenario"))
             .why("a scenario is a TOML file that names the capture: `[capture] file = \"…\"`")
             .fix(format!("`restage inspect {shown}` shows what is in it")),
     )

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::firewall::{self, Firewall};
 use crate::host::machine::{Machine, MachineRoute, RouteType};
 use crate::host::sockets::UdpSocket;
@@ -22,7 +22,7 @@ pub struct MachineSite {
     /// What could be seen of the packet filter, which the prediction doesn't look at.
     pub firewall: Firewall,
     /// What else the prediction doesn't look at, or is odd.
-    pub notes: Vec<Problem>,
+    pub notes: Vec<Diagnostic>,
 }
 
 /// The interface of this name in the calling thread's network namespace, with all that decides what becomes of frames there.
@@ -34,7 +34,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
     let machine = Machine::read(interface)?;
     let Some(mac) = machine.interface.mac else {
         return Err(Failure::invalid(
-            Problem::error(format!("`{interface}` is not an Ethernet interface"))
+            Diagnostic::error(format!("`{interface}` is not an Ethernet interface"))
                 .why("its frames have no MAC addresses, and captures of Ethernet don't come in there")
                 .fix("name one that `ip -br link` lists with a MAC address"),
         ));
@@ -137,19 +137,19 @@ pub(crate) fn seen(socket: &UdpSocket, names: &HashMap<u32, String>) -> Socket {
     }
 }
 
-fn notes(machine: &Machine) -> Vec<Problem> {
+fn notes(machine: &Machine) -> Vec<Diagnostic> {
     let name = &machine.interface.name;
     let mut notes = Vec::new();
     if !machine.interface.up {
         notes.push(
-            Problem::warning(format!("`{name}` is down: nothing comes in there"))
+            Diagnostic::warning(format!("`{name}` is down: nothing comes in there"))
                 .why("the prediction takes it for up")
                 .fix(format!("`ip link set {name} up`")),
         );
     }
     if let Some(master) = &machine.relations.master {
         notes.push(
-            Problem::warning(format!("`{name}` belongs to `{master}`, which takes its frames"))
+            Diagnostic::warning(format!("`{name}` belongs to `{master}`, which takes its frames"))
                 .why("a bridge, bond or VRF is not looked at: the prediction takes the interface for itself")
                 .fix(format!("ask about `{master}`")),
         );
@@ -160,13 +160,13 @@ fn notes(machine: &Machine) -> Vec<Problem> {
             more => format!("{more} policy rules are"),
         };
         notes.push(
-            Problem::note(format!("{rules} not looked at"))
+            Diagnostic::note(format!("{rules} not looked at"))
                 .why("only the tables local, main and default are")
                 .fix("`ip rule` and `ip -6 rule` list them"),
         );
     }
     if !machine.relations.vlans.is_empty() {
-        notes.push(Problem::note(format!(
+        notes.push(Diagnostic::note(format!(
             "tagged frames go to {}, if their tag is theirs: what becomes of them there is not looked at",
             machine.relations.vlans.join(", ")
         )));

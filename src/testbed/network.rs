@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::link::{End, RouteSocket};
-use crate::diagnostic::{Failure, Kind, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::host::ethtool;
 use crate::host::namespace::Namespace;
 use crate::host::sysctl;
@@ -236,7 +236,7 @@ impl<'a> Receiver<'a> {
         match wanted.filter(|_| !ipv6) {
             None => Ok(Self { plan, netlink, ipv6, index: 0, next_hops: next_hops(plan) }),
             Some(address) if kernel_has_ipv6 => Err(Failure::invalid(
-                Problem::error(format!("the receiver can't have the address `{}`", address.addr()))
+                Diagnostic::error(format!("the receiver can't have the address `{}`", address.addr()))
                     .why(format!(
                         "IPv6 needs an MTU of {IPV6_LEAST_MTU} or more (RFC 8200), and the MTU is {}",
                         plan.mtu
@@ -244,7 +244,7 @@ impl<'a> Receiver<'a> {
                     .fix(format!("set `[lab] mtu` to {IPV6_LEAST_MTU} or more")),
             )),
             Some(address) => Err(Failure::blocked(
-                Problem::error(format!("the receiver can't have the address `{}`", address.addr()))
+                Diagnostic::error(format!("the receiver can't have the address `{}`", address.addr()))
                     .why("this kernel runs without IPv6")
                     .fix(
                         "boot it without `ipv6.disable=1`, or choose the IPv4 packets with `[capture] filter = \"ip\"`",
@@ -313,7 +313,7 @@ impl<'a> Receiver<'a> {
             );
             match error.raw_os_error() {
                 Some(nix::libc::EOPNOTSUPP) => Failure::blocked(
-                    Problem::error(what)
+                    Diagnostic::error(what)
                         .why("the kernel's module `veth` is not loaded, and can't be loaded from here")
                         .fix("run `sudo modprobe veth`"),
                 ),
@@ -440,7 +440,7 @@ fn is_default(key: &str) -> bool {
 
 fn outside(key: &str) -> Failure {
     Failure::invalid(
-        Problem::error(format!("the lab can't set sysctl `{}`", key.escape_debug()))
+        Diagnostic::error(format!("the lab can't set sysctl `{}`", key.escape_debug()))
             .why("only the sysctls below `net.` belong to a namespace; this one would change the machine")
             .fix("set it on the machine, and name it in `[require] sysctl`"),
     )

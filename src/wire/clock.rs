@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::prctl;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::scenario::pacing::Precision;
 
 /// How long before the deadline sleeping ends and spinning begins, for [`Precision::Balanced`]. A sleep ends 50 to 100 µs late on an
@@ -125,7 +125,7 @@ impl WallClock {
     }
 
     /// What to tell, where the time of day was set meanwhile.
-    pub fn stepped(&self) -> Option<Problem> {
+    pub fn stepped(&self) -> Option<Diagnostic> {
         Self::note(Self::ahead() - self.ahead)
     }
 
@@ -154,11 +154,11 @@ impl WallClock {
         (0..COMPARISONS).map(compare).min_by_key(|(took, _)| *took).map_or(0, |(_, ahead)| ahead)
     }
 
-    fn note(step_ns: i128) -> Option<Problem> {
+    fn note(step_ns: i128) -> Option<Diagnostic> {
         (step_ns.unsigned_abs() > STEP.as_nanos()).then(|| {
             #[expect(clippy::cast_precision_loss, reason = "shown in milliseconds")]
             let milliseconds = step_ns as f64 / 1e6;
-            Problem::warning(format!("the machine's time of day was set by {milliseconds:+.0} ms during the replay"))
+            Diagnostic::warning(format!("the machine's time of day was set by {milliseconds:+.0} ms during the replay"))
                 .why("frames were sent by CLOCK_MONOTONIC, which no step moves; the times of what arrived, where it is kept, have the step in them")
                 .fix("compare times of kept frames only on one side of it")
         })

@@ -11,7 +11,7 @@ use std::ptr;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// How many frames go into one system call. Above 64 nothing is gained.
 pub(super) const BATCH: usize = 64;
@@ -60,7 +60,7 @@ impl PacketSocket {
         match socket(AddressFamily::Packet, form, SockFlag::SOCK_CLOEXEC, None) {
             Ok(descriptor) => Ok(Self { descriptor, keeps_heads_whole: false }),
             Err(errno) => {
-                let problem = Problem::error(format!("can't open a packet socket on `{interface}`"));
+                let problem = Diagnostic::error(format!("can't open a packet socket on `{interface}`"));
                 Err(match errno {
                     nix::Error::EPERM | nix::Error::EACCES => Failure::blocked(
                         problem

@@ -17,7 +17,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface;
 
 /// How many datagrams one system call reads.
@@ -109,7 +109,7 @@ impl BuiltIn {
         for group in groups {
             receiver.join(group, facts.index).map_err(|error| {
                 Failure::blocked(
-                    Problem::error(format!("the built-in receiver can't join the group `{group}` on `{interface}`"))
+                    Diagnostic::error(format!("the built-in receiver can't join the group `{group}` on `{interface}`"))
                         .why(error.to_string())
                         .fix("filter these packets out with `[capture] filter`, or name a `[receiver] command`"),
                 )
@@ -262,7 +262,7 @@ fn allow_descriptors(wanted: usize) {
 }
 
 fn refused(address: SocketAddr, errno: nix::Error) -> Failure {
-    let problem = Problem::error(format!("the built-in receiver can't listen at `udp:{address}`")).why(errno.desc());
+    let problem = Diagnostic::error(format!("the built-in receiver can't listen at `udp:{address}`")).why(errno.desc());
     Failure::blocked(match errno {
         nix::Error::EADDRINUSE => problem.fix("stop what listens there: `ss -ulnp` names it"),
         nix::Error::EACCES => {

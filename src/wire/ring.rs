@@ -19,7 +19,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use super::mapping::Mapping;
 use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
 use super::poll::Waker;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface;
 use crate::host::netlink::{u16_at, u32_at};
 
@@ -307,7 +307,7 @@ impl Ring {
         self.next.store((next + 1) % self.block_count, Ordering::Release);
         match whole {
             Some(()) => Ok(count),
-            None => Err(Failure::error(Problem::error(
+            None => Err(Failure::error(Diagnostic::error(
                 "the kernel handed over a block of frames that is no TPACKET_V3 block",
             ))),
         }
@@ -316,7 +316,7 @@ impl Ring {
 
 fn refused(interface: &str, bytes: usize, error: &io::Error) -> Failure {
     Failure::blocked(
-        Problem::error(format!("the kernel grants no receive ring of {} KiB on `{interface}`", bytes >> 10))
+        Diagnostic::error(format!("the kernel grants no receive ring of {} KiB on `{interface}`", bytes >> 10))
             .why(error.to_string())
             .fix("free memory, or raise the memory limit of the container or cgroup"),
     )

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::diagnostic::{Problem, Source};
+use crate::diagnostic::{Diagnostic, Source};
 use crate::outcome::{
     Amount, Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy, Verdict,
 };
@@ -51,7 +51,7 @@ fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
     }
 }
 
-fn in_scenario(problem: Problem, name: &str, words: &str) -> Problem {
+fn in_scenario(problem: Diagnostic, name: &str, words: &str) -> Diagnostic {
     let source = Arc::new(Source { path: PathBuf::from(format!("scenarios/{name}.toml")), text: SCENARIO.to_owned() });
     let start = SCENARIO.find(words).expect("the words stand in the scenario");
     problem.at(&source, Some(start..start + words.len()))
@@ -106,7 +106,7 @@ fn check(what: &str, expected: &str, actual: u64) -> Check {
 
 fn consumed_check(name: &str, actual: u64, of: u64) -> Check {
     let what = format!("expected all {of} frames consumed, {actual} were");
-    let problem = in_scenario(Problem::error(what).label("not met"), name, "consumed = \"all\"");
+    let problem = in_scenario(Diagnostic::error(what).label("not met"), name, "consumed = \"all\"");
     Check { line: Some(7), problem: Some(problem), ..check("consumed", "all", actual) }
 }
 
@@ -138,8 +138,8 @@ pub(super) fn pass_with_a_loss() -> Outcome {
     Outcome {
         ledger: Some(ledger([12, 12, 12, 7, 7], vec![expected(loss(Stage::Delivered, "NO_SOCKET", 5, Some("1-5")))])),
         problems: vec![
-            Problem::warning("2 timestamps go back"),
-            Problem::note("the receiver's MAC is 02:00:00:00:00:02"),
+            Diagnostic::warning("2 timestamps go back"),
+            Diagnostic::note("the receiver's MAC is 02:00:00:00:00:02"),
         ],
         ..outcome("dns", Verdict::Pass, 12.3)
     }
@@ -283,7 +283,7 @@ pub(super) fn not_accepted() -> Outcome {
 
 /// All losses are expected, and the application's output is not.
 pub(super) fn wrong_output() -> Outcome {
-    let problem = Problem::error("expected 1,401 lines of what `nfdump` printed, there are 1,400");
+    let problem = Diagnostic::error("expected 1,401 lines of what `nfdump` printed, there are 1,400");
     let check = Check { problem: Some(problem), ..check("command nfdump stdout lines", "1401", 1400) };
     Outcome {
         ledger: Some(ledger([20, 20, 20, 19, 19], vec![expected(loss(Stage::Delivered, "NO_SOCKET", 1, Some("7")))])),
@@ -296,7 +296,7 @@ pub(super) fn wrong_output() -> Outcome {
 pub(super) fn not_decided() -> Outcome {
     let lost =
         Loss { packets: Amount::between(0, 20, "copies are counted"), ..loss(Stage::Delivered, "NO_SOCKET", 0, None) };
-    let problem = Problem::error(
+    let problem = Diagnostic::error(
         "expected all 100 frames to be delivered; can't be decided: the evidence says between 80 and 100",
     );
     let check =
@@ -313,7 +313,7 @@ pub(super) fn not_decided() -> Outcome {
 /// The application ended, and so packets were lost: its end is first.
 pub(super) fn ended_early() -> Outcome {
     Outcome {
-        problems: vec![Problem::error("the application ended in the middle of the run: signal 11 (SIGSEGV)")],
+        problems: vec![Diagnostic::error("the application ended in the middle of the run: signal 11 (SIGSEGV)")],
         ..rp_filter()
     }
 }
@@ -321,7 +321,7 @@ pub(super) fn ended_early() -> Outcome {
 pub(super) fn application_died() -> Outcome {
     let lines: Vec<_> = (1..=25).map(|line| format!("line {line}")).collect();
     Outcome {
-        problems: vec![Problem::error("`nfcapd` ended before its sockets were bound").fix("see what it wrote")],
+        problems: vec![Diagnostic::error("`nfcapd` ended before its sockets were bound").fix("see what it wrote")],
         application: Some(Application {
             command: ["nfcapd", "-p", "4739"].map(str::to_owned).to_vec(),
             ended: "exit status 255".to_owned(),
@@ -337,7 +337,7 @@ pub(super) fn does_not_stop() -> Outcome {
     Outcome {
         ledger: Some(ledger([5; 5], Vec::new())),
         problems: vec![
-            Problem::error("`nfcapd` did not end within 5 s of SIGTERM")
+            Diagnostic::error("`nfcapd` did not end within 5 s of SIGTERM")
                 .fix("handle the signal, or name another one in `stop`"),
         ],
         ..outcome("does-not-stop", Verdict::Fail, 5.2)
@@ -353,16 +353,16 @@ pub(super) fn silent_application() -> Outcome {
 
 pub(super) fn invalid() -> Outcome {
     let problems = vec![
-        in_scenario(Problem::error("unknown key `fil`").label("not a key of `[capture]`"), "broken", "file")
+        in_scenario(Diagnostic::error("unknown key `fil`").label("not a key of `[capture]`"), "broken", "file")
             .why("a key that restage does not know would do nothing, silently")
             .fix("did you mean `file`?"),
-        in_scenario(Problem::error("`consumed` can't be observed"), "broken", "consumed").fix("use `arrived`"),
+        in_scenario(Diagnostic::error("`consumed` can't be observed"), "broken", "consumed").fix("use `arrived`"),
     ];
     Outcome { problems, ..outcome("broken", Verdict::Invalid, 0.0) }
 }
 
 pub(super) fn blocked() -> Outcome {
-    let problem = Problem::error("a user namespace was refused")
+    let problem = Diagnostic::error("a user namespace was refused")
         .why("kernel.apparmor_restrict_unprivileged_userns = 1, and restage has no AppArmor profile")
         .fix("run it as root, or set the sysctl to 0");
     Outcome { problems: vec![problem], ..outcome("no-lab", Verdict::Blocked, 0.01) }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::super::site::Site;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::sockets::SocketTable;
 use crate::plan::Plan;
 
@@ -72,7 +72,7 @@ impl Backlog {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(drained)) => drained,
             Some(Err(_)) | None => {
-                Err(Failure::error(Problem::error("the thread that watches the queues ended early")))
+                Err(Failure::error(Diagnostic::error("the thread that watches the queues ended early")))
             }
         }
     }

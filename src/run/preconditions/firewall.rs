@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::site::Site;
 use super::Finding;
 use crate::cause::Cause;
-use crate::diagnostic::{Problem, Result};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::outcome::Hook;
 use crate::packet::layers::protocol;
 use crate::packet::probe::Probe;
@@ -75,7 +75,7 @@ fn refused(
     listener: Listener,
     source: IpAddr,
     destination: IpAddr,
-) -> Result<Option<Problem>> {
+) -> Result<Option<Diagnostic>> {
     let (from, to) = (SocketAddr::new(source, SOURCE_PORT), SocketAddr::new(destination, listener.port));
     let receiver = plan.site.as_ref().map_or(LAB_RECEIVER_MAC, |site| site.mac);
     let probe = Probe {
@@ -90,7 +90,7 @@ fn refused(
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {
             return Ok(Some(
-                Problem::error(format!("whether packets to `{listener}` are let through can't be found out"))
+                Diagnostic::error(format!("whether packets to `{listener}` are let through can't be found out"))
                     .why(why)
                     .fix("use a kernel with nf_tables, or leave `firewall` out"),
             ));
@@ -108,7 +108,7 @@ fn refused(
     };
     let Some(place) = stopped(&counts) else { return Ok(None) };
     Ok(Some(
-        Problem::error(format!("the packet filter does not let packets to `{listener}` through"))
+        Diagnostic::error(format!("the packet filter does not let packets to `{listener}` through"))
             .why(format!("a probe from {from} to {to} came {place}"))
             .fix(format!(
                 "accept it in `[lab] ruleset`: `{} dport {} accept`",

@@ -2,7 +2,7 @@
 
 use super::super::site::Site;
 use super::Finding;
-use crate::diagnostic::{At, Problem, Result};
+use crate::diagnostic::{At, Diagnostic, Result};
 use crate::host::ethtool;
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
@@ -56,8 +56,8 @@ fn of_rule(rule: &InterfaceRule, namespace: &Namespace, home: Home) -> Result<Ve
     Ok(found)
 }
 
-fn absent(name: &str, there: &[String]) -> Problem {
-    Problem::error(format!("there is no interface `{name}`"))
+fn absent(name: &str, there: &[String]) -> Diagnostic {
+    Diagnostic::error(format!("there is no interface `{name}`"))
         .why(format!("there are: {}", there.join(", ")))
         .fix("name one of them, or bring the missing one first; `ip -br link` lists them")
 }
@@ -69,7 +69,7 @@ fn link(name: &str, facts: &InterfaceFacts, wanted: bool, home: Home) -> Finding
         (false, _) => "down",
     };
     let unmet = (wanted != facts.running).then(|| {
-        let problem = Problem::error(format!("`{name}` is {seen}"));
+        let problem = Diagnostic::error(format!("`{name}` is {seen}"));
         let problem = problem.why(if wanted {
             "required is that it is up: switched on, and with a link"
         } else {
@@ -89,7 +89,7 @@ fn mtu(name: &str, seen: u32, wanted: &At<Wanted>, home: Home) -> Finding {
     let seen = seen.to_string();
     let unmet = (!wanted.value.holds(&seen)).then(|| {
         let value = wanted.value.example();
-        Problem::error(format!("the MTU of `{name}` is {seen}")).why(format!("required is {}", wanted.value)).fix(
+        Diagnostic::error(format!("the MTU of `{name}` is {seen}")).why(format!("required is {}", wanted.value)).fix(
             match home {
                 Home::Lab if name == "lo" => "the lab leaves its loopback alone: remove `mtu`".to_owned(),
                 Home::Lab => format!("give the lab that MTU: `[lab] mtu = {value}`"),
@@ -104,7 +104,7 @@ fn offload(name: &str, wanted: &OffloadRule, on: bool, home: Home) -> Finding {
     let word = |on: bool| if on { "on" } else { "off" };
     let (feature, seen) = (wanted.offload.name(), word(on));
     let unmet = (on != wanted.on).then(|| {
-        Problem::error(format!("`{feature}` of `{name}` is {seen}"))
+        Diagnostic::error(format!("`{feature}` of `{name}` is {seen}"))
             .why(format!("required is {}; `ethtool -k` shows it", word(wanted.on)))
             .fix(match home {
                 Home::Lab => format!("no word of the lab changes it: write `{feature} = {on}`, or remove the entry"),

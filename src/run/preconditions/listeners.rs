@@ -2,7 +2,7 @@
 
 use super::super::site::Site;
 use super::Finding;
-use crate::diagnostic::{Problem, Result};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::host::sockets::SocketTable;
 use crate::scenario::Scenario;
 use crate::scenario::require::Transport;
@@ -23,7 +23,7 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
             }
         };
         let unmet = (!served).then(|| {
-            Problem::error(format!("nothing listens on `{}`", rule.value))
+            Diagnostic::error(format!("nothing listens on `{}`", rule.value))
                 .at(&scenario.source, rule.span.clone())
                 .why(if there.is_empty() {
                     "no such socket is bound".to_owned()

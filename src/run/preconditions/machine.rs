@@ -1,7 +1,7 @@
 //! The kernel's version and the capabilities of this process.
 
 use super::Finding;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::host::capabilities::{Capabilities, Standing};
 use crate::host::facts::kernel_release;
 use crate::scenario::Scenario;
@@ -24,8 +24,8 @@ pub(super) fn find(scenario: &Scenario, capabilities: Capabilities) -> Vec<Findi
     findings
 }
 
-fn kernel(rule: &KernelRule, release: &str) -> Option<Problem> {
-    let problem = Problem::error(format!("the kernel is `{release}`"));
+fn kernel(rule: &KernelRule, release: &str) -> Option<Diagnostic> {
+    let problem = Diagnostic::error(format!("the kernel is `{release}`"));
     let fix = format!("run it on a machine with a kernel {rule}");
     match rule.holds(release) {
         Some(true) => None,
@@ -34,9 +34,9 @@ fn kernel(rule: &KernelRule, release: &str) -> Option<Problem> {
     }
 }
 
-fn capability(wanted: Capability, capabilities: Capabilities) -> Option<Problem> {
+fn capability(wanted: Capability, capabilities: Capabilities) -> Option<Diagnostic> {
     let name = wanted.name;
-    let problem = Problem::error(format!("restage does not have `{name}`"));
+    let problem = Diagnostic::error(format!("restage does not have `{name}`"));
     let short = name.strip_prefix("CAP_").unwrap_or(name);
     match capabilities.standing(wanted.number) {
         Standing::Effective => None,

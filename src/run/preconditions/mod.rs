@@ -10,7 +10,7 @@ mod machine;
 mod sysctls;
 
 use super::site::Site;
-use crate::diagnostic::{Failure, Kind, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::host::capabilities::Capabilities;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -23,7 +23,7 @@ struct Finding {
     /// How it was found.
     seen: String,
     /// What is wrong with that.
-    unmet: Option<Problem>,
+    unmet: Option<Diagnostic>,
 }
 
 /// What the preconditions were found to be before the replay.
@@ -61,14 +61,14 @@ impl Preconditions {
     }
 
     /// What held before the replay and does not hold after it.
-    pub(super) fn drift(&self, scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Vec<Problem> {
+    pub(super) fn drift(&self, scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Vec<Diagnostic> {
         let after = [settings(scenario, site, capabilities), listeners::find(scenario, site)];
         let before = [&self.settings, &self.listeners];
         before.into_iter().zip(after).flat_map(|(before, after)| changes(before, after)).collect()
     }
 
     /// Whether the packet filter lets as much through as before; once the application has stopped, which would get the probes.
-    pub(super) fn drift_of_firewall(&self, scenario: &Scenario, plan: &Plan, site: &Site) -> Vec<Problem> {
+    pub(super) fn drift_of_firewall(&self, scenario: &Scenario, plan: &Plan, site: &Site) -> Vec<Diagnostic> {
         changes(&self.firewall, firewall::find(scenario, plan, site))
     }
 }
@@ -81,12 +81,12 @@ fn settings(scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Res
 }
 
 fn blocked<'a>(findings: impl Iterator<Item = &'a Finding>) -> Result<()> {
-    let problems: Vec<Problem> = findings.filter_map(|finding| finding.unmet.clone()).collect();
+    let problems: Vec<Diagnostic> = findings.filter_map(|finding| finding.unmet.clone()).collect();
     if problems.is_empty() { Ok(()) } else { Err(Failure { kind: Kind::Blocked, problems }) }
 }
 
 /// The problems of what does not hold any more, with its value before and after.
-fn changes(before: &[Finding], after: Result<Vec<Finding>>) -> Vec<Problem> {
+fn changes(before: &[Finding], after: Result<Vec<Finding>>) -> Vec<Diagnostic> {
     match after {
         Ok(after) => before.iter().zip(after).filter_map(|(before, after)| change(before, after)).collect(),
         Err(failure) => failure
@@ -94,17 +94,17 @@ fn changes(before: &[Finding], after: Result<Vec<Finding>>) -> Vec<Problem> {
             .into_iter()
             .map(|problem| {
                 let what = format!("a precondition can't be checked again after the replay: {}", problem.what);
-                Problem { what, ..problem }
+                Diagnostic { what, ..problem }
             })
             .collect(),
     }
 }
 
-fn change(before: &Finding, after: Finding) -> Option<Problem> {
+fn change(before: &Finding, after: Finding) -> Option<Diagnostic> {
     let problem = after.unmet?;
     let what = format!("{} was {} before the replay and is {} after it", after.subject, before.seen, after.seen);
     let fix = "find what changed it while the scenario ran: the application, or another program on the machine";
-    Some(Problem { what, ..problem.fix(fix) })
+    Some(Diagnostic { what, ..problem.fix(fix) })
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn finding(seen: &str, unmet: bool) -> Finding {
-        let unmet = unmet.then(|| Problem::error("`net.a` is 1").why("required is 0").fix("`sysctl -w net.a=0`"));
+        let unmet = unmet.then(|| Diagnostic::error("`net.a` is 1").why("required is 0").fix("`sysctl -w net.a=0`"));
         Finding { subject: "`net.a`".to_owned(), seen: seen.to_owned(), unmet }
     }
 

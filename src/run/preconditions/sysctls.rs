@@ -2,7 +2,7 @@
 
 use super::super::site::Site;
 use super::Finding;
-use crate::diagnostic::{Problem, Result};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::host::sysctl::{self, Effective};
 use crate::scenario::Scenario;
 use crate::scenario::require::{SysctlRule, Wanted, any_of};
@@ -15,7 +15,7 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
     let read = site.receiver.run(|| rules.iter().map(|rule| sysctl::effective(&rule.key)).collect::<Vec<_>>())?;
     let mut findings = Vec::new();
     for (rule, effective) in rules.iter().zip(read) {
-        let at = |problem: Problem| problem.at(&scenario.source, Some(rule.span.clone()));
+        let at = |problem: Diagnostic| problem.at(&scenario.source, Some(rule.span.clone()));
         let subject = format!("`{}`", rule.key);
         match effective {
             Err(failure) => findings.extend(failure.problems.into_iter().map(|problem| Finding {
@@ -33,7 +33,7 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
 }
 
 /// What is wrong with a value, if anything is.
-fn problem(rule: &SysctlRule, effective: &Effective, lab: bool) -> Option<Problem> {
+fn problem(rule: &SysctlRule, effective: &Effective, lab: bool) -> Option<Diagnostic> {
     if rule.wanted.iter().any(|wanted| wanted.holds(&effective.value)) {
         return None;
     }
@@ -50,7 +50,7 @@ fn problem(rule: &SysctlRule, effective: &Effective, lab: bool) -> Option<Proble
         let entries: Vec<_> = effective.keys.iter().map(|key| format!("{quote}{key}={value}{quote}")).collect();
         format!("`sysctl -w {}`", entries.join(" "))
     };
-    Some(Problem::error(what).why(why).fix(fix))
+    Some(Diagnostic::error(what).why(why).fix(fix))
 }
 
 #[cfg(test)]

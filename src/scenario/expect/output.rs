@@ -11,7 +11,7 @@ use super::super::form::Value;
 use super::super::placeholders;
 use super::super::receiver::Receiver;
 use super::{CommandCheck, OutputCheck, OutputFrom, TextRule};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// A check of what the application made of it, in the receiver's namespace, after it has stopped.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -81,7 +81,7 @@ pub(super) fn check_commands(forms: Vec<Value<CommandForm>>, checker: &mut Check
         let table = form.span();
         let form = form.into_inner();
         let Some(run) = form.run else {
-            let problem = Problem::error("`[[expect.command]]` has nothing to `run`");
+            let problem = Diagnostic::error("`[[expect.command]]` has nothing to `run`");
             let problem = problem.fix("add `run = [\"PROGRAM\", \"ARGUMENT\"]`");
             checker.missing(&format!("expect.command.{index}.run"), table, problem);
             continue;
@@ -98,7 +98,7 @@ pub(super) fn check_commands(forms: Vec<Value<CommandForm>>, checker: &mut Check
 
 fn check_status(written: &Value<i64>, checker: &mut Checker) -> At<i32> {
     let Ok(status) = u8::try_from(*written.get()) else {
-        let problem = Problem::error(format!("`expect.command.status` can't be {}", written.get()));
+        let problem = Diagnostic::error(format!("`expect.command.status` can't be {}", written.get()));
         checker.refuse(written.span(), problem.why("an exit status is from 0 to 255").fix("write 0 for success"));
         return written.with(0);
     };
@@ -116,7 +116,7 @@ pub(super) fn check_outputs(
     for (index, form) in forms.into_iter().enumerate() {
         let table = form.span();
         if receiver.command.is_none() {
-            let problem = Problem::error("`[[expect.output]]` needs an application")
+            let problem = Diagnostic::error("`[[expect.output]]` needs an application")
                 .why("it is about what `[receiver] command` writes, and there is none")
                 .fix(if lab {
                     "add `[receiver] command`, or check by `[[expect.command]]`"
@@ -135,7 +135,7 @@ pub(super) fn check_outputs(
         let path = format!("expect.output.{index}");
         let rule = rule.check(&path, table.clone(), "`[[expect.output]]`", checker);
         let Some(from) = form.from else {
-            let problem = Problem::error("`[[expect.output]]` doesn't say `from` where");
+            let problem = Diagnostic::error("`[[expect.output]]` doesn't say `from` where");
             let problem = problem.fix("add `from = \"stdout\"`, \"stderr\" or a file like \"{work}/flows.csv\"");
             checker.missing(&format!("{path}.from"), table, problem);
             continue;
@@ -145,7 +145,7 @@ pub(super) fn check_outputs(
             "stdout" => OutputFrom::Stdout,
             "stderr" => OutputFrom::Stderr,
             "" => {
-                let problem = Problem::error("`expect.output.from` is empty");
+                let problem = Diagnostic::error("`expect.output.from` is empty");
                 checker.refuse(
                     from.span(),
                     problem.fix("write \"stdout\", \"stderr\" or a file like \"{work}/flows.csv\""),
@@ -169,7 +169,7 @@ impl RuleForm {
     fn check(self, path: &str, table: Range<usize>, name: &str, checker: &mut Checker) -> TextRule {
         let keys = [self.contains.is_some(), self.matches.is_some(), self.lines.is_some(), self.equals_file.is_some()];
         if keys == [false; 4] {
-            let problem = Problem::error(format!("{name} checks nothing"))
+            let problem = Diagnostic::error(format!("{name} checks nothing"))
                 .fix("add `contains`, `matches`, `lines` or `equals-file`");
             checker.missing_all(path, &["contains", "matches", "lines", "equals-file"], table, problem);
         }
@@ -185,7 +185,7 @@ impl RuleForm {
 fn check_lines(written: &Value<i64>, checker: &mut Checker) -> Option<At<u64>> {
     let lines = u64::try_from(*written.get()).ok();
     if lines.is_none() {
-        let problem = Problem::error(format!("`lines` can't be {}", written.get()));
+        let problem = Diagnostic::error(format!("`lines` can't be {}", written.get()));
         checker.refuse(written.span(), problem.why("a text has 0 lines or more").fix("write how many lines it has"));
     }
     lines.map(|lines| written.with(lines))
@@ -196,7 +196,7 @@ fn check_regex(written: Value<String>, checker: &mut Checker) -> Option<At<Strin
     // The crate's message is several lines, with a caret of its own; the last one says what is wrong.
     let message = error.to_string();
     let why = message.lines().last().unwrap_or_default();
-    let problem = Problem::error("this is not a regular expression").why(why.trim_start_matches("error: "));
+    let problem = Diagnostic::error("this is not a regular expression").why(why.trim_start_matches("error: "));
     let fix = "mend it; its syntax is https://docs.rs/regex/latest/regex/#syntax, and 'single quotes' keep backslashes";
     checker.refuse(written.span(), problem.fix(fix));
     None

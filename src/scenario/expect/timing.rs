@@ -10,7 +10,7 @@ use super::super::check::Checker;
 use super::super::form::Value;
 use super::super::pacing::Rate;
 use super::super::quantity;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// A share of all sends, those nearest to the schedule first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(super) fn check(path: &str, form: Option<Value<Form>>, rate: &At<Rate>, chec
     let Some(form) = form else { return Vec::new() };
     let table = form.span();
     if let Some(word) = rate.value.without_deadlines() {
-        let problem = Problem::error(format!("`{path}` needs a schedule"))
+        let problem = Diagnostic::error(format!("`{path}` needs a schedule"))
             .why(format!("at rate \"{word}\" no frame has a time at which it is due"))
             .fix("name a rate such as \"10000 pps\" in `[pacing]`, or expect `within`");
         checker.refuse_because(table.clone(), rate.span.as_ref(), "pacing.rate", problem);
@@ -112,7 +112,7 @@ pub(super) fn check(path: &str, form: Option<Value<Form>>, rate: &At<Rate>, chec
     ];
     if written.iter().all(|(_, most)| most.is_none()) {
         let key = path.rsplit('.').next().unwrap_or(path);
-        let problem = Problem::error(format!("`{path}` is empty"))
+        let problem = Diagnostic::error(format!("`{path}` is empty"))
             .why("it says how far sends may be off: at `p50`, `p90`, `p99`, `p999` or `max`")
             .fix(format!("write it like {key} = {{ p99 = \"100us\" }}, or leave it out"));
         checker.missing_all(path, &written.each_ref().map(|(percentile, _)| percentile.name()), table, problem);

@@ -3,7 +3,7 @@
 use super::super::check::Checker;
 use super::super::form::Value;
 use super::super::words;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// A capability, by its number and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(super) fn check(written: Vec<Value<String>>, checker: &mut Checker) -> Vec<A
             continue;
         }
         let name = text.get();
-        let problem = Problem::error(format!("there is no capability `{name}`"))
+        let problem = Diagnostic::error(format!("there is no capability `{name}`"))
             .why("they are named as in capabilities(7), in capital letters, beginning with CAP_");
         let whole = if name.to_uppercase().starts_with("CAP_") { name.clone() } else { format!("CAP_{name}") };
         let near = words::nearest(&whole, NAMES).filter(|_| !name.trim().is_empty());

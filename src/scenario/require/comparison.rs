@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::super::form::Scalar;
-use super::super::quantity::Misread;
+use super::super::quantity::ParseError;
 
 /// How a value compares with another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Wanted {
     }
 
     /// Reads a value or a comparison.
-    pub(super) fn read(written: &Scalar) -> Result<Self, Misread> {
+    pub(super) fn read(written: &Scalar) -> Result<Self, ParseError> {
         let text = match written {
             Scalar::Text(text) if text.trim_start().starts_with(['<', '>', '!', '=']) => text.trim(),
             Scalar::Text(_) | Scalar::Integer(_) => return Ok(Self::Value(written.to_string())),
@@ -118,7 +118,7 @@ impl Wanted {
         match Operator::split(text) {
             Some((operator, number)) => match number.parse() {
                 Ok(than) => Ok(Self::Compared(Comparison { operator, than })),
-                Err(_) => Err(Misread { why: format!("`{number}` is not a whole number"), fix: form.to_owned() }),
+                Err(_) => Err(ParseError { why: format!("`{number}` is not a whole number"), fix: form.to_owned() }),
             },
             None => {
                 let number = text.trim_start_matches(['=', '>', '<', '!']).trim();
@@ -134,7 +134,7 @@ impl Wanted {
                     (Ok(number), Some(meant)) => format!("write \"{meant}{number}\""),
                     (Ok(_), None) | (Err(_), _) => form.to_owned(),
                 };
-                Err(Misread { why, fix })
+                Err(ParseError { why, fix })
             }
         }
     }

@@ -12,7 +12,7 @@ use super::super::site::why_no_interface;
 use super::super::{placeholders, words};
 use super::Interfaces;
 use super::comparison::Wanted;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// An interface that must be there. Only what is named is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +176,7 @@ pub(super) fn check(
         TableOrList::One(form) => vec![rule(form, span, interfaces, checker)],
         TableOrList::List(forms) => {
             if forms.is_empty() {
-                let problem = Problem::error("`require.interface` names no interface");
+                let problem = Diagnostic::error("`require.interface` names no interface");
                 checker.refuse(span, problem.fix("write it like [{ name = \"{receiver}\", up = true }], or remove it"));
             }
             let rules = forms.into_iter().map(|form| {
@@ -210,10 +210,10 @@ fn check_name(written: &Value<String>, interfaces: &Interfaces<'_>, checker: &mu
     if !placeholders::find(&name).is_empty() {
         // Already told.
     } else if let Some(why) = why_no_interface(&name) {
-        let problem = Problem::error(format!("`{name}` is not an interface")).why(why);
+        let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
         checker.refuse(written.span(), problem.fix("write \"{receiver}\", or a name that `ip -br link` lists"));
     } else if lab && name != receiver && name != sender && name != "lo" {
-        let problem = Problem::error(format!("the lab has no interface `{name}`"))
+        let problem = Diagnostic::error(format!("the lab has no interface `{name}`"))
             .why(format!(
                 "its interfaces are `{receiver}`, which is {{receiver}}, `{sender}`, which is {{sender}}, and `lo`"
             ))
@@ -225,7 +225,7 @@ fn check_name(written: &Value<String>, interfaces: &Interfaces<'_>, checker: &mu
 
 fn check_mtu(written: &Value<Scalar>, checker: &mut Checker) -> Option<At<Wanted>> {
     const FIX: &str = "write 1500, or a comparison like \">= 1500\"";
-    let problem = |text: String| Problem::error(format!("`require.interface.mtu` can't be {text}"));
+    let problem = |text: String| Diagnostic::error(format!("`require.interface.mtu` can't be {text}"));
     let problem = match (written.get(), Wanted::read(written.get())) {
         (Scalar::Integer(number), Ok(wanted)) if *number > 0 => return Some(written.with(wanted)),
         (Scalar::Integer(number), _) => problem(number.to_string()).why("an MTU is 1 or more").fix(FIX),
@@ -248,7 +248,7 @@ fn check_offloads(entries: Entries<bool>, checker: &mut Checker) -> Vec<OffloadR
         let (name, span) = (entry.key.get(), entry.span());
         let Some(offload) = Offload::named(name) else {
             let names = Offload::ALL.map(Offload::name);
-            let problem = Problem::error(format!("`require.interface.offloads` has no `{name}`"))
+            let problem = Diagnostic::error(format!("`require.interface.offloads` has no `{name}`"))
                 .why(format!("its keys are {}", names.join(", ")));
             let known = names.into_iter().chain(Offload::ALL.map(Offload::short));
             let problem = match Offload::ALL.into_iter().find(|offload| offload.ethtool_word() == name) {
@@ -262,7 +262,7 @@ fn check_offloads(entries: Entries<bool>, checker: &mut Checker) -> Vec<OffloadR
             continue;
         };
         if let Some(first) = rules.iter().find(|rule| rule.offload == offload) {
-            let problem = Problem::error(format!("`{}` is written twice", offload.name()))
+            let problem = Diagnostic::error(format!("`{}` is written twice", offload.name()))
                 .why(format!("line {} names it too", checker.line(first.span.start)))
                 .fix("keep one of them");
             checker.refuse(span, problem);

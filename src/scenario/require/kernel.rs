@@ -5,7 +5,7 @@ use std::fmt;
 use super::super::check::Checker;
 use super::super::form::Value;
 use super::comparison::Operator;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// What [`check`] takes, for editors.
 pub(super) const PATTERN: &str = r"^(<|<=|>=|>|!=) ?[0-9]+\.[0-9]+(\.[0-9]+)?$";
@@ -42,7 +42,7 @@ impl fmt::Display for KernelRule {
 
 pub(super) fn check(written: &Value<String>, checker: &mut Checker) -> Option<At<KernelRule>> {
     let text = written.get().trim();
-    let problem = Problem::error(format!("`require.kernel` can't be \"{}\"", written.get()));
+    let problem = Diagnostic::error(format!("`require.kernel` can't be \"{}\"", written.get()));
     let problem = match (Operator::split(text), version(text)) {
         (Some((operator, rest)), _) => match version(rest) {
             Some(version) => return Some(written.with(KernelRule { operator, version })),

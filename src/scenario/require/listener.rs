@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::super::check::Checker;
 use super::super::form::Value;
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// A UDP or TCP socket that must be bound: `udp:4739`, `udp:192.0.2.20:4739`, `udp:[2001:db8::1]:4739`, `tcp:…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +86,7 @@ pub(in crate::scenario) fn listeners(
         match text.get().parse() {
             Ok(socket) => sockets.push(text.with(socket)),
             Err(why) => {
-                let problem = Problem::error(format!("`{key}` can't hold \"{}\"", text.get())).why(why).fix(
+                let problem = Diagnostic::error(format!("`{key}` can't hold \"{}\"", text.get())).why(why).fix(
                     "write \"udp:4739\", \"udp:192.0.2.20:4739\" or \"udp:[2001:db8::1]:4739\", or the same with tcp",
                 );
                 checker.refuse(text.span(), problem);

@@ -22,7 +22,7 @@ pub use self::sysctl::SysctlRule;
 use super::check::Checker;
 use super::form::{Entries, ScalarOrList, TableOrList, Value};
 use super::site::{LAB_RECEIVER, LAB_SENDER, SiteWords};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// `[require]`, with legal values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,13 +95,13 @@ pub(super) fn check(
     };
     let commands = form.commands.unwrap_or_default();
     for command in commands.iter().filter(|command| command.get().trim().is_empty()) {
-        let problem = Problem::error("`require.commands` has an empty entry");
+        let problem = Diagnostic::error("`require.commands` has an empty entry");
         checker.refuse(command.span(), problem.fix("name a program, as you would type it, or remove the entry"));
     }
     let elsewhere = [("listener", &form.listener, "sockets"), ("firewall", &form.firewall, "ruleset")];
     for (key, written, whose) in elsewhere {
         if let Some(written) = written.as_ref().filter(|_| target) {
-            let problem = Problem::error(format!("`require.{key}` needs the lab"))
+            let problem = Diagnostic::error(format!("`require.{key}` needs the lab"))
                 .why(format!("with `[target]` the receiver is elsewhere: restage can't see its {whose}"))
                 .fix("remove it; or replace `[target]` by `[lab]`");
             checker.refuse(written.span(), problem);

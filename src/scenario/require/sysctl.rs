@@ -6,7 +6,7 @@ use super::super::check::Checker;
 use super::super::form::{Entries, ScalarOrList};
 use super::super::sysctl;
 use super::comparison::Wanted;
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// One `sysctl` whose effective value must be one of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +28,13 @@ pub(super) fn check(form: Option<Entries<ScalarOrList>>, receiver: &str, checker
             match Wanted::read(written) {
                 Ok(value) => wanted.push(value),
                 Err(misread) => {
-                    let problem = Problem::error(format!("`{}` can't be \"{written}\"", entry.key.get()));
+                    let problem = Diagnostic::error(format!("`{}` can't be \"{written}\"", entry.key.get()));
                     checker.refuse(entry.value.span(), problem.why(misread.why).fix(misread.fix));
                 }
             }
         }
         if entry.value.get().0.is_empty() {
-            let problem = Problem::error(format!("no value is allowed for `{}`", entry.key.get()));
+            let problem = Diagnostic::error(format!("no value is allowed for `{}`", entry.key.get()));
             checker
                 .refuse(span.clone(), problem.fix("write the values that will do, like [0, 2]; or remove the entry"));
         }

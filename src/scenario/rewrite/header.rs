@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::super::check::Checker;
 use super::super::form::{Scalar, Value};
 use super::{HeaderFields, Legal, Ttl, number};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 
 /// What fields of the IP header become, in the headers that `layers` names.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,7 +61,7 @@ pub(super) fn check(written: Value<Form>, checker: &mut Checker) -> HeaderFields
     let form = written.into_inner();
     let numbers = [&form.tos, &form.traffic_class, &form.dscp, &form.flow_label];
     if form.ttl.is_none() && numbers.iter().all(|number| number.is_none()) {
-        let problem = Problem::error("`[rewrite.header]` changes nothing")
+        let problem = Diagnostic::error("`[rewrite.header]` changes nothing")
             .why("its keys are ttl, tos, traffic-class, dscp, flow-label")
             .fix("write one of them, like `ttl = 64`, or leave the table out");
         let keys = ["ttl", "tos", "traffic-class", "dscp", "flow-label"];
@@ -95,7 +95,7 @@ fn field<N: TryFrom<i64>>(
 fn overlap(dscp: &Value<i64>, whole: (&str, &Value<i64>), checker: &mut Checker) {
     let (dscp, name, whole) = (dscp.span(), whole.0, whole.1.span());
     let (first, later, other) = if dscp.start < whole.start { (dscp, whole, "dscp") } else { (whole, dscp, name) };
-    let problem = Problem::error(format!("`dscp` and `{name}` of `[rewrite.header]` exclude each other"))
+    let problem = Diagnostic::error(format!("`dscp` and `{name}` of `[rewrite.header]` exclude each other"))
         .label(format!("line {} has `{other}`", checker.line(first.start)))
         .why(format!("the code point is the upper six bits of what `{name}` sets (RFC 2474)"))
         .fix(format!("keep `{name}` for all eight bits, or `dscp`, which leaves ECN as it is"));
@@ -121,7 +121,7 @@ fn ttl(written: &Value<Scalar>, checker: &mut Checker) -> Option<At<Ttl>> {
                 Scalar::Integer(number) => number.to_string(),
                 Scalar::Text(text) => format!("\"{text}\""),
             };
-            let problem = Problem::error(format!("`rewrite.header.ttl` can't be {shown}")).why(why).fix(fix);
+            let problem = Diagnostic::error(format!("`rewrite.header.ttl` can't be {shown}")).why(why).fix(fix);
             checker.refuse(span, problem);
             None
         }
@@ -129,9 +129,9 @@ fn ttl(written: &Value<Scalar>, checker: &mut Checker) -> Option<At<Ttl>> {
 }
 
 /// Why a text is no TTL, and what to write.
-type Misread = (String, String);
+type ParseError = (String, String);
 
-fn set(number: i64) -> Result<Ttl, Misread> {
+fn set(number: i64) -> Result<Ttl, ParseError> {
     u8::try_from(number).map(Ttl::Set).map_err(|_| match number {
         -255..=-1 => (
             "without quotes it is a number, and a TTL is from 0 to 255 (RFC 791)".to_owned(),
@@ -141,7 +141,7 @@ fn set(number: i64) -> Result<Ttl, Misread> {
     })
 }
 
-fn change(text: &str) -> Result<Ttl, Misread> {
+fn change(text: &str) -> Result<Ttl, ParseError> {
     let refuse = |why: &str, fix: String| Err((why.to_owned(), fix));
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_digits(text) {

@@ -7,11 +7,11 @@ use ipnet::IpNet;
 
 use super::super::check::Checker;
 use super::super::form::{Entries, Entry, Value, WordOr};
-use super::super::quantity::Misread;
+use super::super::quantity::ParseError;
 use super::super::site::LabWords;
 use super::super::{address, words};
 use super::{IpEntry, IpMap, Side, SideMaps, ambiguous, duplicate};
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// An example, for editors and messages.
 pub(super) fn example() -> serde_json::Value {
@@ -29,7 +29,7 @@ pub(super) fn check(
     match written.into_inner() {
         WordOr::Word(word) if word == "receiver" => receiver(span, side, lab, checker),
         WordOr::Word(word) => {
-            let problem = Problem::error(format!("`{side}.ip` can't be \"{word}\""))
+            let problem = Diagnostic::error(format!("`{side}.ip` can't be \"{word}\""))
                 .why("it is a map of addresses, or \"receiver\" for the first address of `[lab]`");
             let problem = match words::nearest(&word, ["receiver"]) {
                 _ if word.parse::<IpAddr>().is_ok() => {
@@ -57,7 +57,7 @@ pub(super) fn check(
 }
 
 fn receiver(span: Range<usize>, side: Side, lab: Option<&LabWords>, checker: &mut Checker) -> Option<IpMap> {
-    let problem = Problem::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
+    let problem = Diagnostic::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
     let Some(lab) = lab else {
         let problem = problem
             .why("with `[target]` nothing here knows the receiver's address")
@@ -87,11 +87,11 @@ fn check_entry(entry: &Entry<String>, side: Side, checker: &mut Checker) -> Opti
     let arrow = format!("`{}` can't become `{}`", entry.key.get(), entry.value.get());
     let families = from.addr().is_ipv4() == to.addr().is_ipv4();
     let problem = if !families {
-        Problem::error(arrow)
+        Diagnostic::error(arrow)
             .why("one is IPv4, the other IPv6: a map keeps the family")
             .fix("write a prefix of the same family")
     } else if to.prefix_len() < from.prefix_len() {
-        Problem::error(arrow)
+        Diagnostic::error(arrow)
             .why(format!(
                 "the new prefix has {} bits, the old one {}: bits of the host would be lost",
                 to.prefix_len(),
@@ -99,11 +99,11 @@ fn check_entry(entry: &Entry<String>, side: Side, checker: &mut Checker) -> Opti
             ))
             .fix(longer(&to, from.prefix_len()))
     } else if address::is_group(&to) && matches!(side, Side::Source | Side::Client) {
-        Problem::error(arrow)
+        Diagnostic::error(arrow)
             .why("a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)")
             .fix("write the address of one host")
     } else if address::is_group(&to) && !address::is_group(&from) && side != Side::Destination {
-        Problem::error(arrow)
+        Diagnostic::error(arrow)
             .why(format!(
                 "`{}` maps sources too, and a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)",
                 side.word()
@@ -127,8 +127,8 @@ fn longer(to: &IpNet, length: u8) -> String {
 fn read(written: &Value<String>, what: &str, checker: &mut Checker) -> Option<IpNet> {
     match address::prefix(written.get()) {
         Ok(prefix) => Some(prefix),
-        Err(Misread { why, fix }) => {
-            let problem = Problem::error(format!("`{}` {what}", written.get()));
+        Err(ParseError { why, fix }) => {
+            let problem = Diagnostic::error(format!("`{}` {what}", written.get()));
             checker.refuse(written.span(), problem.why(why).fix(fix));
             None
         }

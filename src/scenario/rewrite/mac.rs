@@ -7,7 +7,7 @@ use super::super::form::{Entries, Value, WordOr};
 use super::super::site::LabWords;
 use super::super::{later, reading, words};
 use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
-use crate::diagnostic::{At, Problem};
+use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
 
 /// The legal values; `None` where a single one can't be read.
@@ -45,7 +45,7 @@ const FORM: &str = "write \"sender\", \"receiver\", or an address like \"02:00:0
 fn check_old(written: &Value<String>, checker: &mut Checker) -> Option<MacAddr> {
     let mac = written.get().parse().ok();
     if mac.is_none() {
-        let problem = Problem::error(format!("`{}` is no MAC to map from", written.get()))
+        let problem = Diagnostic::error(format!("`{}` is no MAC to map from", written.get()))
             .why("a MAC is six two-digit hexadecimal bytes with `:` or `-` between them")
             .fix("write an address of the capture, like \"00:1b:21:0a:0b:0c\"");
         checker.refuse(written.span(), problem);
@@ -64,11 +64,11 @@ fn check_new(
     let problem = match (word, word.parse::<MacAddr>()) {
         ("sender", _) => return Some(MacTarget::Sender),
         ("receiver", _) if lab.is_some() => return Some(MacTarget::Receiver),
-        ("receiver", _) => Problem::error(format!("`{name}` has no address to take"))
+        ("receiver", _) => Diagnostic::error(format!("`{name}` has no address to take"))
             .why("with `[target]` nothing here knows the receiver's MAC")
             .fix("write its MAC, or that of the router on the way; `ip neigh` shows both"),
         (_, Ok(mac)) if mac.is_group() && side != Side::Destination => {
-            Problem::error(format!("`{name}` would make a group the source"))
+            Diagnostic::error(format!("`{name}` would make a group the source"))
                 .why("the group bit of a source MAC is 0 (IEEE 802.3 §3.2.3)")
                 .fix(if matches!(side, Side::Both | Side::Server) {
                     "move it to `[rewrite.destination]`"
@@ -77,13 +77,13 @@ fn check_new(
                 })
         }
         (_, Ok(mac)) if mac == MacAddr::default() && side != Side::Source => {
-            Problem::error(format!("`{name}` is an address that no receiver has"))
+            Diagnostic::error(format!("`{name}` is an address that no receiver has"))
                 .why("no interface but a loopback can have the MAC of zeros")
                 .fix(FORM)
         }
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
-            let problem = Problem::error(format!("`{side}.mac` can't be \"{word}\""));
+            let problem = Diagnostic::error(format!("`{side}.mac` can't be \"{word}\""));
             match (later::word_comes_later("rewrite.mac", word), words::nearest(word, ["sender", "receiver"])) {
                 (Some(instead), _) => reading::not_there_yet(&name, instead),
                 (None, Some(near)) => {

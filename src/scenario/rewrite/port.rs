@@ -3,7 +3,7 @@
 use super::super::check::Checker;
 use super::super::form::{Entries, Entry};
 use super::{PortEntry, Side, SideMaps, ambiguous, duplicate};
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 
 /// An example, for editors and messages.
 pub(super) fn example() -> serde_json::Value {
@@ -25,12 +25,12 @@ pub(super) fn check(written: Entries<i64>, side: Side, checker: &mut Checker) ->
 
 fn check_entry(entry: &Entry<i64>, side: Side, checker: &mut Checker) -> Option<PortEntry> {
     let range = old(entry.key.get()).map_err(|why| {
-        let problem = Problem::error(format!("`{}` is no port to map from", entry.key.get())).why(why);
+        let problem = Diagnostic::error(format!("`{}` is no port to map from", entry.key.get())).why(why);
         let fix = "write a port like 2055, or a range like \"8000-8099\"; a list is several entries";
         checker.refuse(entry.key.span(), problem.fix(fix));
     });
     let to = u16::try_from(*entry.value.get()).map_err(|_| {
-        let problem = Problem::error(format!("`{side}.port` can't map to {}", entry.value.get()));
+        let problem = Diagnostic::error(format!("`{side}.port` can't map to {}", entry.value.get()));
         checker
             .refuse(entry.value.span(), problem.why("a port is from 0 to 65535").fix("write the new port, like 4739"));
     });

@@ -9,7 +9,7 @@ use super::super::check::Checker;
 use super::super::form::{BoolOrWord, Entries, Fields, Scalar, TableOrList, Value};
 use super::super::words::{self, Step};
 use super::{Legal, NewTag, TagPosition, Vlan, VlanEntry, duplicate, number};
-use crate::diagnostic::Problem;
+use crate::diagnostic::Diagnostic;
 use crate::packet::layers::is_vlan_tag;
 
 /// What happens to the VLAN tags of Ethernet and Linux "cooked" frames: one of `pop`, `push` and `map`.
@@ -86,14 +86,14 @@ pub(super) fn check(written: Value<Form>, checker: &mut Checker) -> Option<Vlan>
     .collect();
     named.sort_by_key(|(_, span)| span.start);
     let Some(((first, begin), others)) = named.split_first() else {
-        let problem = Problem::error("`[rewrite.vlan]` changes nothing")
+        let problem = Diagnostic::error("`[rewrite.vlan]` changes nothing")
             .why("it says what happens to VLAN tags: `pop`, `push` or `map`")
             .fix("write one of them, like `pop = true`, or leave the table out");
         checker.missing_all("rewrite.vlan", &["pop", "push", "map"], table, problem);
         return None;
     };
     for (other, span) in others {
-        let problem = Problem::error(format!("`{first}` and `{other}` of `[rewrite.vlan]` exclude each other"))
+        let problem = Diagnostic::error(format!("`{first}` and `{other}` of `[rewrite.vlan]` exclude each other"))
             .label(format!("line {} has `{first}`", checker.line(begin.start)))
             .why("order never matters, so nothing says which of the two comes first")
             .fix("keep one of the two");
@@ -123,7 +123,7 @@ fn check_tag(written: &Value<Scalar>, checker: &mut Checker) -> Option<TagPositi
         Scalar::Integer(number) => number.to_string(),
         Scalar::Text(word) => format!("\"{word}\""),
     };
-    let mut problem = Problem::error(format!("`rewrite.vlan.tag` can't be {shown}")).why(why);
+    let mut problem = Diagnostic::error(format!("`rewrite.vlan.tag` can't be {shown}")).why(why);
     problem = match words::nearest(&written.get().to_string(), ["outer", "inner"]) {
         Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
         None => problem.fix(fix),
@@ -143,7 +143,7 @@ fn check_pop(
         BoolOrWord::Bool(true) => return Some(Vlan::Pop { tag: Some(position?), span }),
         BoolOrWord::Word(word) if word == "all" => {
             if let Some(tag) = tag {
-                let problem = Problem::error("`tag` and `pop = \"all\"` of `[rewrite.vlan]` exclude each other")
+                let problem = Diagnostic::error("`tag` and `pop = \"all\"` of `[rewrite.vlan]` exclude each other")
                     .why("`tag` names one tag, and `\"all\"` takes every one off")
                     .fix("leave `tag` out, or write `pop = true` to take that one off");
                 checker.refuse(tag.span(), problem);
@@ -153,7 +153,7 @@ fn check_pop(
         BoolOrWord::Bool(false) => ("false".to_owned(), "tags stay as they are where nothing is written"),
         BoolOrWord::Word(word) => (format!("`{word}`"), "it is `true` for one tag (`tag` says which), or `\"all\"`"),
     };
-    let problem = Problem::error(format!("`rewrite.vlan.pop` can't be {shown}"))
+    let problem = Diagnostic::error(format!("`rewrite.vlan.pop` can't be {shown}"))
         .why(why)
         .fix("leave `pop` out, or write `pop = true` to take the outermost tag off");
     checker.refuse(span, problem);
@@ -169,7 +169,7 @@ fn check_push(
     let tags: Vec<Option<NewTag>> = match written.into_inner() {
         TableOrList::One(form) => vec![check_new_tag(form, span, "rewrite.vlan.push", checker)],
         TableOrList::List(forms) if forms.is_empty() => {
-            let problem = Problem::error("`rewrite.vlan.push` has no tag")
+            let problem = Diagnostic::error("`rewrite.vlan.push` has no tag")
                 .why("a list holds the tags that are inserted, the outermost first")
                 .fix("write it like push = [{ id = 100, tpid = 0x88a8 }, { id = 10 }], or leave it out");
             checker.refuse(span, problem);
@@ -194,7 +194,7 @@ fn check_new_tag(form: PushForm, span: std::ops::Range<usize>, path: &str, check
         form.priority.map_or(Some(0), |written| number("rewrite.vlan.push.priority", &written, &PRIORITY, checker));
     let tpid = form.tpid.map_or(Some(0x8100), |written| check_tpid(&written, checker));
     let Some(id) = form.id else {
-        let problem = Problem::error("`rewrite.vlan.push` has no `id`")
+        let problem = Diagnostic::error("`rewrite.vlan.push` has no `id`")
             .why("a tag names its VLAN")
             .fix("write it like push = { id = 100 }");
         checker.missing(&format!("{path}.id"), span, problem);
@@ -207,7 +207,7 @@ fn check_new_tag(form: PushForm, span: std::ops::Range<usize>, path: &str, check
 fn check_tpid(written: &Value<i64>, checker: &mut Checker) -> Option<u16> {
     let tpid = u16::try_from(*written.get()).ok().filter(|tpid| is_vlan_tag(*tpid));
     if tpid.is_none() {
-        let problem = Problem::error(format!("`rewrite.vlan.push.tpid` can't be {:#06x}", written.get()))
+        let problem = Diagnostic::error(format!("`rewrite.vlan.push.tpid` can't be {:#06x}", written.get()))
             .why("a VLAN tag begins with 0x8100 (802.1Q) or 0x88a8 (802.1ad), or, before 802.1ad, with 0x9100, 0x9200 or 0x9300")
             .fix("write 0x8100 or 0x88a8");
         checker.refuse(written.span(), problem);
@@ -219,7 +219,7 @@ fn check_map(written: Value<Entries<Scalar>>, position: Option<TagPosition>, che
     let span = written.span();
     let written = written.into_inner().0;
     if written.is_empty() {
-        let problem = Problem::error("`rewrite.vlan.map` has no entry")
+        let problem = Diagnostic::error("`rewrite.vlan.map` has no entry")
             .why("it says which identifier becomes which")
             .fix("write it like map = { 10 = 20 }, or leave it out");
         checker.refuse(span, problem);
@@ -279,7 +279,7 @@ fn identifiers(text: &str) -> Result<RangeInclusive<u16>, (&'static str, String)
 }
 
 /// The identifiers that a key says; `None` for `*`.
-fn old(text: &str) -> Result<Option<RangeInclusive<u16>>, Problem> {
+fn old(text: &str) -> Result<Option<RangeInclusive<u16>>, Diagnostic> {
     if text == "*" {
         return Ok(None);
     }
@@ -291,7 +291,7 @@ fn old(text: &str) -> Result<Option<RangeInclusive<u16>>, Problem> {
             }
             _ => fix,
         };
-        Problem::error(format!("`{text}` is no VLAN to map from")).why(why).fix(fix)
+        Diagnostic::error(format!("`{text}` is no VLAN to map from")).why(why).fix(fix)
     })
 }
 
@@ -308,14 +308,14 @@ fn new(
         Scalar::Integer(number) => {
             let id = u16::try_from(*number).ok().filter(|id| i64::from(*id) <= GREATEST_ID);
             if id.is_none() {
-                let problem = Problem::error(format!("`{name}` can't be {number}")).why(ID.why).fix(ID.fix);
+                let problem = Diagnostic::error(format!("`{name}` can't be {number}")).why(ID.why).fix(ID.fix);
                 checker.refuse(written.span(), problem);
             }
             return id.map(|id| id..=id);
         }
         Scalar::Text(text) => text,
     };
-    let problem = Problem::error(format!("`{name}` can't be \"{text}\""));
+    let problem = Diagnostic::error(format!("`{name}` can't be \"{text}\""));
     let problem = match identifiers(text) {
         Err((why, fix)) => problem.why(why).fix(fix),
         Ok(to) if to.start() == to.end() => {

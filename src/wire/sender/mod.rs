@@ -10,7 +10,7 @@ pub mod xdp;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 pub use packet::PacketSender;
 pub use xdp::XdpSender;
@@ -96,7 +96,7 @@ impl Sender {
 /// `interface` has refused a frame for too long, or for a reason that isn't the frame's.
 fn given_up(interface: &str, error: &std::io::Error) -> Failure {
     Failure::error(
-        Problem::error(format!("`{interface}` takes no more frames"))
+        Diagnostic::error(format!("`{interface}` takes no more frames"))
             .why(error.to_string())
             .fix("look at the interface with `ip -s link`, or send more slowly: `[pacing] rate`"),
     )

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{ETHERNET, Placed, Refusals, SendResult, given_up};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface::{self, InterfaceKind, Links};
 use crate::wire::mapping::Mapping;
 
@@ -83,7 +83,7 @@ impl XdpSender {
         let facts = interface::existing(interface)?;
         let blocked = |step: &str, error: &io::Error| {
             let problem =
-                Problem::error(format!("AF_XDP does not work on `{interface}`: {step}")).why(error.to_string());
+                Diagnostic::error(format!("AF_XDP does not work on `{interface}`: {step}")).why(error.to_string());
             Failure::blocked(match error.raw_os_error() {
                 Some(libc::ENOBUFS | libc::ENOMEM) => problem
                     .why(format!(

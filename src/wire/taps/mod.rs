@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use log::Log;
 
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface;
 use crate::host::netlink::Channel;
 use crate::outcome::Hook;
@@ -220,7 +220,7 @@ impl Taps {
             return Ok(counts);
         }
         Err(Failure::error(
-            Problem::error(format!("our nftables chains {} are gone", missing.join(", ")))
+            Diagnostic::error(format!("our nftables chains {} are gone", missing.join(", ")))
                 .why(format!(
                     "another program removed them from the tables `{}`, as `nft flush ruleset` does",
                     self.table

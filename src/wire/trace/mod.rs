@@ -60,7 +60,7 @@ use self::opening::{DROPS_RING_BYTES, PACKETS_RING_BYTES, Refusal};
 use self::records::{NoRecord, Records};
 use self::writer::{CELL_BYTES, Kept, Target, VALUE_BYTES};
 use super::mapping::{Access, Mapping};
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// Two for each packet that waits somewhere in the kernel; what isn't used for long makes room.
 const TABLE_ENTRIES: u32 = 1 << 17;
@@ -150,7 +150,7 @@ impl PacketTrace {
             .map_err(|error| Failure::system("can't map the counters of dropped packets", &error))?;
         let target = Target {
             namespace: u32::try_from(namespace).map_err(|_| {
-                Failure::error(Problem::error(format!("no namespace has the inode number {namespace}")))
+                Failure::error(Diagnostic::error(format!("no namespace has the inode number {namespace}")))
             })?,
             interface,
             process: opening::this_process(),
@@ -191,7 +191,7 @@ impl PacketTrace {
     /// # Errors
     /// When the kernel hands over a record that is none.
     pub fn read(&mut self, see: &mut dyn FnMut(Event<'_>)) -> Result<usize> {
-        let none = || Failure::error(Problem::error("the kernel handed over a record of a packet that is none"));
+        let none = || Failure::error(Diagnostic::error("the kernel handed over a record of a packet that is none"));
         let reasons = &self.reasons;
         let mut whole = true;
         let read = self.records.read(&mut |record| match event(record, reasons) {

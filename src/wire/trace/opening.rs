@@ -14,7 +14,7 @@ use super::btf::Fault;
 use super::records::Records;
 use super::syscall;
 use super::writer::Process;
-use crate::diagnostic::{Failure, Problem, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// Room for some 80,000 of the smallest packets, or 40,000 of those that are cut.
 pub(super) const DROPS_RING_BYTES: u32 = 8 << 20;
@@ -87,7 +87,7 @@ pub(super) fn permitted() -> std::result::Result<(), Refusal> {
 }
 
 fn assembled(program: Option<Vec<Instruction>>) -> Result<Vec<Instruction>> {
-    program.ok_or_else(|| Failure::error(Problem::error("a program that listens to packets has a jump to nowhere")))
+    program.ok_or_else(|| Failure::error(Diagnostic::error("a program that listens to packets has a jump to nowhere")))
 }
 
 /// What bpf(2) says where it is not for us, apart from what should not be.
@@ -126,7 +126,7 @@ pub(super) fn types() -> std::result::Result<Vec<u8>, Refusal> {
 
 pub(super) fn page_bytes() -> Result<usize> {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| usize::try_from(bytes).ok());
-    page.ok_or_else(|| Failure::error(Problem::error("the system does not report its page size")))
+    page.ok_or_else(|| Failure::error(Diagnostic::error("the system does not report its page size")))
 }
 
 /// The largest ring that there is memory for, of at most so many bytes, a power of two.
