@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use restage::diagnostic::Failure;
 use restage::host::namespace::enter;
 use restage::packet::MacAddr;
-use restage::scenario::site::LAB_RECEIVER;
+use restage::scenario::topology::LAB_RECEIVER;
 use restage::testbed::network::{Lab, LabPlan};
 use restage::testbed::polling::poll_in_a_thread;
 use restage::wire::ring::{DEFAULT_BYTES, Ring, Seen};

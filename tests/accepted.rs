@@ -15,7 +15,7 @@ use restage::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize, Side,
     TagPosition, Ttl, TunnelLayers, Vlan,
 };
-use restage::scenario::site::{LabMac, LabWords, Routes, Ruleset, SiteWords};
+use restage::scenario::topology::{LabMac, LabTopology, Routes, Ruleset, Topology};
 use restage::scenario::{self, Scenario};
 
 fn folder() -> PathBuf {
@@ -26,10 +26,10 @@ fn read(name: &str) -> Scenario {
     scenario::read(&folder().join(name)).unwrap_or_else(|failure| panic!("{}", render(&failure.problems, Style::Plain)))
 }
 
-fn lab(scenario: &Scenario) -> &LabWords {
-    match &scenario.site {
-        SiteWords::Lab(lab) => lab,
-        SiteWords::Target { .. } => panic!("a target"),
+fn lab(scenario: &Scenario) -> &LabTopology {
+    match &scenario.topology {
+        Topology::Lab(lab) => lab,
+        Topology::Target { .. } => panic!("a target"),
     }
 }
 
@@ -334,7 +334,7 @@ fn what_is_not_written_has_the_default_of_the_language() {
 #[test]
 fn a_target_has_its_own_words() {
     let scenario = read("target.toml");
-    assert!(matches!(&scenario.site, SiteWords::Target { interface } if interface.value == "eth0.100"));
+    assert!(matches!(&scenario.topology, Topology::Target { interface } if interface.value == "eth0.100"));
     assert_eq!(scenario.capture.files.paths().collect::<Vec<_>>(), [Path::new("/captures/a.pcap")]);
     assert_eq!(scenario.pacing.rate.value, Rate::Every(Duration::from_millis(10)));
     // sysctl(8) writes the dot of an interface's name as a slash.

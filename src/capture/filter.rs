@@ -7,7 +7,7 @@ use pcap::{Capture, Linktype};
 
 use super::Frame;
 use super::bpf::{Instruction, Program};
-use super::words;
+use super::filter_words;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::layers::LinkType;
 
@@ -26,8 +26,8 @@ impl Filter {
     /// # Errors
     /// [`crate::diagnostic::Kind::Invalid`] with libpcap's message, or for a word that libpcap would look up in the name service.
     pub fn compile(expression: &str) -> Result<Self> {
-        words::check(expression).map_err(Failure::invalid)?;
-        let says_vlan = words::says(expression, "vlan");
+        filter_words::check(expression).map_err(Failure::invalid)?;
+        let says_vlan = filter_words::says(expression, "vlan");
         let mut filter = Self { expression: expression.to_owned(), says_vlan, programs: Vec::new() };
         // An expression about another link type only (`wlan …`) does not compile for Ethernet; that shows when frames come.
         match compile(expression, LinkType::ETHERNET) {

@@ -37,18 +37,18 @@ mod compression;
 mod fcs;
 mod files;
 mod filter;
+mod filter_words;
 mod frame_ranges;
 mod frame_set;
 mod input;
-mod looks;
 mod pcapng;
 mod reader;
 mod savefile;
+mod sniff;
 mod sorted;
 mod storage;
 #[cfg(test)]
 mod tests;
-mod words;
 mod writer;
 
 pub use captures::Captures;
@@ -59,10 +59,10 @@ pub use files::{FileOrder, Files};
 pub use filter::{Filter, behind_tags};
 pub use frame_ranges::FrameRanges;
 pub use frame_set::FrameSet;
-pub(crate) use looks::{begins_like_one, is_named_capture};
 pub(crate) use pcapng::SectionLengths;
 pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};
+pub(crate) use sniff::{begins_like_one, is_named_capture};
 pub use storage::STANDARD_INPUT;
 pub use writer::Writer;
 

@@ -181,7 +181,7 @@ impl Reader {
         } else if pcapng::begins(input.ahead()) {
             Body::Pcapng(Pcapng::default())
         } else {
-            return Err(Failure::invalid(super::looks::not_a_capture(path, input.ahead())));
+            return Err(Failure::invalid(super::sniff::not_a_capture(path, input.ahead())));
         };
         Ok(Self {
             path: path.to_path_buf(),

@@ -16,7 +16,7 @@ use crate::plan::{Plan, survey};
 use crate::predict::{End, Filter, Site};
 use crate::run;
 use crate::scenario::pacing::Rate;
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 use crate::scenario::{self, Scenario};
 use crate::testbed::machine;
 
@@ -123,7 +123,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
         line("rewrite", &entry);
     }
-    match (&scenario.site, &plan.site) {
+    match (&scenario.topology, &plan.site) {
         (_, Some(site)) if site.real => {
             let sockets = match site.sockets.len() {
                 1 => "1 UDP socket is".to_owned(),
@@ -132,10 +132,10 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
             let who = format!("{} of this machine, {} with {}", site.interface, site.mac, addresses(site));
             line("receiver", &format!("{who}; {sockets} bound"));
         }
-        (SiteWords::Target { interface }, _) => {
+        (Topology::Target { interface }, _) => {
             line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu));
         }
-        (SiteWords::Lab(_), Some(site)) => {
+        (Topology::Lab(_), Some(site)) => {
             line("lab", &format!("receiver {} with {}, MTU {}", site.mac, addresses(site), plan.medium.mtu));
             let listens: Vec<String> = site.listens.iter().map(ToString::to_string).collect();
             let who = scenario
@@ -152,7 +152,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
                 ),
             );
         }
-        (SiteWords::Lab(_), None) => {}
+        (Topology::Lab(_), None) => {}
     }
     if let Some(filter) = filter {
         line("filter", filter);

@@ -19,7 +19,7 @@ use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::run;
 use crate::scenario;
 use crate::scenario::rewrite::LinkLayer;
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,9 +70,9 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
         }
     };
     // A file has no MTU, unless the scenario says so.
-    let mtu = match &scenario.site {
-        SiteWords::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
-        SiteWords::Target { .. } => None,
+    let mtu = match &scenario.topology {
+        Topology::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
+        Topology::Target { .. } => None,
     };
     let mut selector = Selector::new(&scenario, mtu)?.refusing_at_once();
     let mut pass = pass(&scenario, &rewriter, mtu);

@@ -11,7 +11,7 @@ use crate::plan::survey::is_limited_broadcast;
 use crate::predict::Carried;
 use crate::predict::{End, Fate, Hears, RouteKind, hears};
 use crate::scenario::Scenario;
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 
 /// Why a number is not known exactly.
 const OWN: &str =
@@ -101,7 +101,7 @@ impl<'a> Receivers<'a> {
 
 /// Whether a rule may send a datagram to another port than its own.
 fn may_redirect(scenario: &Scenario, evidence: &Evidence) -> bool {
-    let has_ruleset = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+    let has_ruleset = matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some());
     has_ruleset || evidence.stack.as_ref().is_some_and(|stack| !stack.filters.is_empty())
 }
 

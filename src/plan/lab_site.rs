@@ -14,10 +14,10 @@ use crate::packet::MacAddr;
 use crate::predict::{Filter, Forwarding, Route, RouteTable, Site, Socket};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
-use crate::scenario::site::{IPV6_LEAST_MTU, LabMac, LabWords, Routes, SysctlSetting};
+use crate::scenario::topology::{IPV6_LEAST_MTU, LabMac, LabTopology, Routes, SysctlSetting};
 
 /// The lab's receiver.
-pub(super) fn site(scenario: &Scenario, lab: &LabWords, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Site {
+pub(super) fn site(scenario: &Scenario, lab: &LabTopology, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Site {
     let mac = match lab.mac.value {
         LabMac::Literal(mac) => mac,
         LabMac::Captured => captured_mac(survey, notes),
@@ -125,7 +125,7 @@ pub fn sender_mac(receiver: MacAddr) -> MacAddr {
 }
 
 /// The timeouts of the lab's reassembly: `needed`, where `[lab] sysctl` doesn't set them.
-pub(super) fn reassembly(lab: &LabWords, needed: Duration) -> Reassembly {
+pub(super) fn reassembly(lab: &LabTopology, needed: Duration) -> Reassembly {
     let of = |key: &str| {
         let setting = lab.sysctl.iter().rev().find(|setting| setting.key == key);
         setting.and_then(|setting| setting.value.trim().parse().ok()).map_or(needed, Duration::from_secs)

@@ -31,7 +31,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
-use crate::scenario::site::{LAB_RECEIVER, LabMac, LabWords, SiteWords};
+use crate::scenario::topology::{LAB_RECEIVER, LabMac, LabTopology, Topology};
 use survey::{Reassembly, Survey};
 
 /// The sender's MAC where nothing else is said.
@@ -110,7 +110,7 @@ pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Site
 fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Site>, filter: Filter) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
     let mut roles = roles(scenario, target);
-    if let (Some(site), SiteWords::Lab(_)) = (&receiver, &scenario.site) {
+    if let (Some(site), Topology::Lab(_)) = (&receiver, &scenario.topology) {
         roles.receiver = Some(site.mac);
         roles.addresses = Some(site.first_addresses());
     }
@@ -149,13 +149,13 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
     }
     let mut notes = Vec::new();
-    let site = match (&scenario.site, receiver) {
+    let site = match (&scenario.topology, receiver) {
         (_, Some(receiver)) => Some(receiver),
-        (SiteWords::Lab(lab), None) => Some(Site { filter, ..lab_site::site(scenario, lab, &survey, &mut notes) }),
-        (SiteWords::Target { .. }, None) => None,
+        (Topology::Lab(lab), None) => Some(Site { filter, ..lab_site::site(scenario, lab, &survey, &mut notes) }),
+        (Topology::Target { .. }, None) => None,
     };
     let lab_reassembly = survey.reassembly().needed();
-    if let (SiteWords::Lab(lab), Some(Site { real: false, .. })) = (&scenario.site, &site) {
+    if let (Topology::Lab(lab), Some(Site { real: false, .. })) = (&scenario.topology, &site) {
         passes.reassembly = lab_site::reassembly(lab, lab_reassembly);
     }
     // A second pass, where the first one could not know enough.
@@ -176,7 +176,7 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
     let is_lab = site.as_ref().is_some_and(|site| !site.real);
     notes.extend(note::tcp(scenario, &survey, is_lab));
     let mut sent_to = BTreeSet::new();
-    if let (SiteWords::Target { interface }, None) = (&scenario.site, &site) {
+    if let (Topology::Target { interface }, None) = (&scenario.topology, &site) {
         sent_to = classes.iter().filter_map(|class| class.key.destination()).collect();
         let source = classes.iter().find_map(|class| class.key.source());
         notes.push(note::target(&interface.value, &survey, source));
@@ -424,7 +424,9 @@ fn survey(
 /// The roles where some frames go to the MAC that stands for the receiver and others to MACs that were captured: the receiver will have
 /// the commonest of these, and what is made or mapped for it goes there as well.
 fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles> {
-    let SiteWords::Lab(LabWords { mac: At { value: LabMac::Captured, .. }, .. }) = &scenario.site else { return None };
+    let Topology::Lab(LabTopology { mac: At { value: LabMac::Captured, .. }, .. }) = &scenario.topology else {
+        return None;
+    };
     let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
     let captured = lab_site::commonest(survey.macs.iter().filter(|(mac, _)| **mac != placeholder))?.0;
     Some(Roles { sender: Some(lab_sender_mac(captured)), receiver: Some(captured), ..*roles })
@@ -432,9 +434,9 @@ fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles>
 
 /// What the sending interface takes.
 fn medium_of(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> Medium {
-    let mtu = match (&scenario.site, target) {
-        (SiteWords::Lab(lab), _) => lab.mtu.value,
-        (SiteWords::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
+    let mtu = match (&scenario.topology, target) {
+        (Topology::Lab(lab), _) => lab.mtu.value,
+        (Topology::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
     };
     // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
     let named = scenario.rewrite.sides.iter().rev().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
@@ -448,15 +450,15 @@ fn medium_of(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -
 
 /// What "sender" and "receiver" stand for as MACs.
 pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
-    match &scenario.site {
-        SiteWords::Lab(lab) => {
+    match &scenario.topology {
+        Topology::Lab(lab) => {
             let receiver = match lab.mac.value {
                 LabMac::Literal(mac) => mac,
                 LabMac::Captured => LAB_RECEIVER_MAC,
             };
             Roles { sender: Some(lab_site::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
         }
-        SiteWords::Target { .. } => Roles { sender: target.map(|facts| facts.mac), ..Roles::default() },
+        Topology::Target { .. } => Roles { sender: target.map(|facts| facts.mac), ..Roles::default() },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::figures::{agree, count, numbered};
 use crate::rewrite::{Framing, Hits, Left};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 
 /// "2 frames have this, and are treated so", with the `verb` for one and for several.
 fn frames_are(frames: u64, verb: (&str, &str), this: &str, treated: &str) -> String {
@@ -77,9 +77,9 @@ pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Diagnostic> {
         1 => "1 frame goes to one host now, and its destination MAC is still that of its group".to_owned(),
         frames => format!("{frames} frames go to one host now, and their destination MAC is still that of their group"),
     };
-    let (new, whose) = match &scenario.site {
-        SiteWords::Lab(_) => ("receiver", ""),
-        SiteWords::Target { .. } => ("…", ", with the MAC of the receiver or of the router on the way"),
+    let (new, whose) = match &scenario.topology {
+        Topology::Lab(_) => ("receiver", ""),
+        Topology::Target { .. } => ("…", ", with the MAC of the receiver or of the router on the way"),
     };
     Some(
         Diagnostic::warning(what)

@@ -14,7 +14,7 @@ use crate::predict::{Carried, Class};
 use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
-use crate::scenario::site::{LARGEST_MTU, SiteWords};
+use crate::scenario::topology::{LARGEST_MTU, Topology};
 
 /// `[capture] sha256` is not the file's.
 pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
@@ -149,15 +149,15 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
     let over = survey.oversize.count();
     // No interface takes more.
     let raise = |how: String| if survey.longest > LARGEST_MTU { String::new() } else { format!("`{how}`, or ") };
-    let (span, fix) = match &scenario.site {
-        SiteWords::Lab(lab) => (
+    let (span, fix) = match &scenario.topology {
+        Topology::Lab(lab) => (
             lab.mtu.span.clone().or_else(|| scenario.capture.files.span()),
             format!(
                 "{}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}",
                 raise(format!("[lab] mtu = {}", survey.longest))
             ),
         ),
-        SiteWords::Target { interface } => (
+        Topology::Target { interface } => (
             interface.span.clone(),
             format!(
                 "{}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}",

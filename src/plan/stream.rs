@@ -12,7 +12,7 @@ use crate::rewrite::{Framing, Hits, Pass, Prepared, Rewriter, Rewritten, Seen, U
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
 use crate::scenario::rewrite::{OtherFrames, Oversize};
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 
 /// What the sending interface takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,9 +246,9 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 }
 
 fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
-    let (mtu, span) = match &scenario.site {
-        SiteWords::Lab(lab) => (lab.mtu.value, lab.mtu.span.clone()),
-        SiteWords::Target { .. } => (u32::MAX, None),
+    let (mtu, span) = match &scenario.topology {
+        Topology::Lab(lab) => (lab.mtu.value, lab.mtu.span.clone()),
+        Topology::Target { .. } => (u32::MAX, None),
     };
     Failure::invalid(
         Diagnostic::error(format!("frame {} is longer than the MTU of {}", frame.number, count(mtu.into(), "byte")))

@@ -188,7 +188,7 @@ fn in_a_scenario(
             ),
             _ => "let the application listen with a socket that isn't connected".to_owned(),
         },
-        Some((reason, socket)) => let_it(reason, socket, crate::scenario::site::LAB_RECEIVER),
+        Some((reason, socket)) => let_it(reason, socket, crate::scenario::topology::LAB_RECEIVER),
         None => match others(sockets).next() {
             Some(other) if port == 0 => format!("`[rewrite.destination] port = {{ 0 = {} }}`", other.port),
             None if port == 0 => {

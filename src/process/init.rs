@@ -22,7 +22,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::application::{Ended, Report};
-use crate::scenario::site::LAB_RECEIVER;
+use crate::scenario::topology::LAB_RECEIVER;
 
 /// The hidden verb that this runs as.
 pub(crate) const VERB: &str = "__init";

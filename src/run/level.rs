@@ -9,7 +9,7 @@ use crate::outcome::{Layers, Tapping};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 use crate::wire::trace;
 
 /// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
@@ -62,7 +62,7 @@ impl EvidenceLevel {
             pps: if rate == Rate::Find { f64::INFINITY } else { pps },
             few: plan.frames() <= FEW && rate != Rate::Find,
             capabilities,
-            filtered: matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some()),
+            filtered: matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some()),
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
         }
     }

@@ -15,7 +15,7 @@ use crate::outcome::{Event, Loss};
 use crate::plan::Plan;
 use crate::predict::End;
 use crate::scenario::Scenario;
-use crate::scenario::site::SiteWords;
+use crate::scenario::topology::Topology;
 
 /// How long is waited, where the run is over, for what was sent last.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
@@ -87,7 +87,7 @@ struct Watched {
 
 impl Watched {
     fn of(scenario: &Scenario, plan: &Plan) -> Self {
-        let redirects = matches!(&scenario.site, SiteWords::Lab(lab) if lab.ruleset.is_some());
+        let redirects = matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some());
         let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port);
         Self { ports: (!redirects).then(|| ports.collect()) }
     }

@@ -22,7 +22,7 @@ use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill, fill_receiver};
 use crate::scenario::require::Offload;
 use crate::scenario::rewrite::MacMap;
-use crate::scenario::site::{LAB_RECEIVER, LAB_SENDER, Routes, Ruleset, SiteWords};
+use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, Routes, Ruleset, Topology};
 use crate::testbed::network::{Lab, LabPlan, LabRoutes};
 use crate::testbed::polling;
 use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
@@ -61,9 +61,9 @@ pub(super) struct Opened {
 /// [`crate::diagnostic::Kind::Blocked`], naming what refuses.
 pub fn enter(scenario: &Scenario) -> Result<Capabilities> {
     let capabilities = Capabilities::read();
-    match scenario.site {
-        SiteWords::Lab(_) => namespace::enter().map(|_| capabilities),
-        SiteWords::Target { .. } => Ok(capabilities),
+    match scenario.topology {
+        Topology::Lab(_) => namespace::enter().map(|_| capabilities),
+        Topology::Target { .. } => Ok(capabilities),
     }
 }
 
@@ -73,7 +73,7 @@ pub fn enter(scenario: &Scenario) -> Result<Capabilities> {
 /// [`crate::diagnostic::Kind::Invalid`] for an interface that isn't there or can't carry Ethernet,
 /// [`crate::diagnostic::Kind::Blocked`] for one that the command line does not allow or that is down.
 pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<TargetFacts>> {
-    let SiteWords::Target { interface: named } = &scenario.site else { return Ok(None) };
+    let Topology::Target { interface: named } = &scenario.topology else { return Ok(None) };
     let name = &named.value;
     let problem = |what: String| Diagnostic::error(what).at(&scenario.source, named.span.clone());
     if !allowed.contains(name) {
@@ -103,7 +103,7 @@ pub fn target_facts(scenario: &Scenario, allowed: &[String]) -> Result<Option<Ta
 /// # Errors
 /// As [`target_facts`].
 pub fn named_target(scenario: &Scenario) -> Result<Option<TargetFacts>> {
-    let SiteWords::Target { interface } = &scenario.site else { return Ok(None) };
+    let Topology::Target { interface } = &scenario.topology else { return Ok(None) };
     target_facts(scenario, std::slice::from_ref(&interface.value))
 }
 
@@ -113,7 +113,7 @@ pub fn named_target(scenario: &Scenario) -> Result<Option<TargetFacts>> {
 /// # Errors
 /// When the kernel doesn't answer.
 pub fn foreign_macs(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
-    let SiteWords::Target { interface } = &scenario.site else { return Ok(Vec::new()) };
+    let Topology::Target { interface } = &scenario.topology else { return Ok(Vec::new()) };
     let is_chosen = scenario.rewrite.sides.iter().any(|maps| matches!(maps.mac, Some(MacMap::All(_))));
     if is_chosen {
         return Ok(Vec::new());
@@ -152,9 +152,9 @@ impl Site {
     /// Brings the lab up, or opens the machine's own namespace.
     pub(super) fn up(scenario: &Scenario, plan: &Plan) -> Result<Self> {
         let scenario_folder = std::path::absolute(&scenario.folder).unwrap_or_else(|_| scenario.folder.clone());
-        let (lab, site) = match (&scenario.site, &plan.site) {
-            (SiteWords::Lab(lab), Some(site)) => (lab, site),
-            (SiteWords::Target { interface }, _) => {
+        let (lab, site) = match (&scenario.topology, &plan.site) {
+            (Topology::Lab(lab), Some(site)) => (lab, site),
+            (Topology::Target { interface }, _) => {
                 return Ok(Self {
                     sender: Namespace::current()?,
                     receiver: Namespace::current()?,
@@ -164,7 +164,7 @@ impl Site {
                     scenario_folder,
                 });
             }
-            (SiteWords::Lab(_), None) => {
+            (Topology::Lab(_), None) => {
                 return Err(Failure::error(Diagnostic::error("the plan of a lab has no receiver")));
             }
         };
@@ -330,7 +330,7 @@ fn ruleset_text(ruleset: &Ruleset) -> Result<(String, String)> {
 
 /// The rules that the receiver of a scenario's lab will have, as the kernel shows them: they are loaded into a namespace of their own.
 pub fn listed_ruleset(scenario: &Scenario) -> Filter {
-    let SiteWords::Lab(lab) = &scenario.site else { return Filter::None };
+    let Topology::Lab(lab) = &scenario.topology else { return Filter::None };
     let Some(ruleset) = &lab.ruleset else { return Filter::None };
     let Ok((text, _)) = ruleset_text(&ruleset.value) else {
         return Filter::Unseen("the file can't be read".to_owned());

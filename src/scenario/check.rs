@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::form::Value;
-use super::{placeholders, quantity, words};
+use super::{placeholders, quantity, vocabulary};
 use crate::diagnostic::{At, Diagnostic, Source};
 use crate::file::is_standard_input;
 
@@ -154,7 +154,7 @@ impl Checker {
             let braced: Vec<_> = known.iter().map(|name| format!("{{{name}}}")).collect();
             let mut problem = Diagnostic::error(format!("unknown placeholder `{{{name}}}`"))
                 .why(format!("known here: {}", braced.join(", ")));
-            problem = match words::nearest(name, known.iter().copied()) {
+            problem = match vocabulary::nearest(name, known.iter().copied()) {
                 Some(near) => problem.label(format!("did you mean `{{{near}}}`?")).fix(format!("write {{{near}}}")),
                 None => problem.fix("use one of these, or remove it"),
             };

@@ -17,7 +17,7 @@ use super::form::{Entries, Scalar, Value};
 use super::pacing::Rate;
 use super::receiver::Receiver;
 use super::require::Transport;
-use super::{quantity, words};
+use super::{quantity, vocabulary};
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic};
 
@@ -269,7 +269,7 @@ fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop
         if known.is_none() {
             let problem = Diagnostic::error(format!("unknown cause of loss `{cause}`"))
                 .why("a cause is a name of Linux's `enum skb_drop_reason`, or one of restage's own");
-            let problem = match words::nearest(cause, Cause::names()) {
+            let problem = match vocabulary::nearest(cause, Cause::names()) {
                 Some(near) => problem.label(format!("did you mean `{near}`?")).fix(format!("write {near}")),
                 None => problem.fix(format!("write one of {}", Cause::names().collect::<Vec<_>>().join(", "))),
             };

@@ -1,4 +1,4 @@
-//! Words of the language that this version knows but can't do yet: refused by name, never as unknown, never ignored.
+//! Vocabulary of the language that this version knows but can't do yet: refused by name, never as unknown, never ignored.
 //!
 //! When one of them is built, its row goes, and it moves into the form of its table.
 
@@ -21,14 +21,14 @@ pub(super) fn word_comes_later(path: &str, written: &str) -> Option<&'static str
 
 #[cfg(test)]
 mod tests {
-    use super::super::words::{Step, WORDS, allowed};
+    use super::super::vocabulary::{Step, VOCABULARY, allowed};
     use super::*;
 
     #[test]
     fn a_word_that_comes_later_is_not_in_the_forms() {
         for later in LATER {
             let path: Vec<_> = later.path.split('.').map(|key| Step::Key(key.to_owned())).collect();
-            match WORDS.at(&path) {
+            match VOCABULARY.at(&path) {
                 Some(schema) => assert!(!allowed(schema).contains(&later.word), "{} is in a form", later.word),
                 // `rewrite.mac` stands for the `mac` of each side.
                 None => assert_eq!(later.path, "rewrite.mac"),

@@ -10,18 +10,18 @@ pub mod placeholders;
 pub mod receiver;
 pub mod require;
 pub mod rewrite;
-pub mod site;
+pub mod topology;
 
 mod address;
 mod check;
-mod claims;
 mod form;
 mod later;
+mod named_files;
 mod quantity;
 mod reading;
 mod sysctl;
 mod text;
-mod words;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Scenario {
     pub folder: PathBuf,
     /// One line of text.
     pub summary: Option<String>,
-    /// Words to choose by.
+    /// Vocabulary to choose by.
     pub tags: Vec<String>,
     /// The whole run's limit; `None`: planned duration + 30 s.
     pub timeout: Option<At<Duration>>,
@@ -57,7 +57,7 @@ pub struct Scenario {
     /// What changes.
     pub rewrite: rewrite::Rewrite,
     /// Where it goes.
-    pub site: site::SiteWords,
+    pub topology: topology::Topology,
     /// When.
     pub pacing: pacing::Pacing,
     /// What must hold.
@@ -81,7 +81,7 @@ struct Form {
     /// One line of text.
     #[schemars(example = &"AppFlow, captured in production, reaches the lab collector")]
     summary: Option<Value<String>>,
-    /// Words to choose scenarios by.
+    /// Vocabulary to choose scenarios by.
     #[schemars(example = ["ipfix", "smoke"])]
     tags: Option<Vec<Value<String>>>,
     /// The limit of the whole run. Default: the planned duration and 30 s.
@@ -91,8 +91,8 @@ struct Form {
     #[schemars(required)]
     capture: Option<Value<capture::Form>>,
     rewrite: Option<Value<rewrite::Form>>,
-    target: Option<Value<site::TargetForm>>,
-    lab: Option<Value<site::LabForm>>,
+    target: Option<Value<topology::TargetForm>>,
+    lab: Option<Value<topology::LabForm>>,
     pacing: Option<Value<pacing::Form>>,
     require: Option<Value<require::Form>>,
     receiver: Option<Value<receiver::Form>>,
@@ -101,7 +101,7 @@ struct Form {
 
 /// The JSON schema (draft 7) of a scenario file.
 pub fn schema() -> serde_json::Value {
-    words::schema::<Form>()
+    vocabulary::schema::<Form>()
 }
 
 /// Reads and checks a scenario file; `-` is standard input.
@@ -143,16 +143,16 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     // With both, which is an error, nothing else is judged by the target.
     let is_target = form.target.is_some() && form.lab.is_none();
     let capture = capture::check(form.capture, top, checker);
-    let site = site::check(form.lab, form.target, checker);
-    let lab = match &site {
-        Some(site::SiteWords::Lab(lab)) => Some(lab),
-        Some(site::SiteWords::Target { .. }) | None => None,
+    let topology = topology::check(form.lab, form.target, checker);
+    let lab = match &topology {
+        Some(topology::Topology::Lab(lab)) => Some(lab),
+        Some(topology::Topology::Target { .. }) | None => None,
     };
     let rewrite = rewrite::check(form.rewrite, lab, checker);
     let receiver = receiver::check(form.receiver, is_target, checker);
     let pacing = pacing::check(form.pacing, is_target, checker);
     let expect = expect::check(form.expect, lab.is_some(), &receiver, &pacing.rate, checker);
-    let require = require::check(form.require, site.as_ref(), is_target, checker);
+    let require = require::check(form.require, topology.as_ref(), is_target, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
     let tags = check_tags(form.tags.unwrap_or_default(), checker);
     let timeout = form.timeout.and_then(|timeout| checker.duration("timeout", &timeout));
@@ -166,7 +166,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
         timeout,
         capture: capture?,
         rewrite,
-        site: site?,
+        topology: topology?,
         pacing,
         require,
         receiver,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::expect::Count;
 use super::form::Scalar;
 use super::pacing::{Limit, Rate};
-use super::words;
+use super::vocabulary;
 
 /// Why a text is not the quantity that is wanted, and how to write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, ParseError> {
             }
         };
     }
-    if let Some(word) = words::nearest(text, ["captured", "topspeed", "find"]) {
+    if let Some(word) = vocabulary::nearest(text, ["captured", "topspeed", "find"]) {
         return misread(format!("`{text}` is not a rate"), format!("write \"{word}\""));
     }
     let (number, unit) = number_and_unit(text, RATE_FORM)?;

@@ -1,7 +1,7 @@
 //! From text to the root form, with every problem of the file at once.
 //!
 //! toml's recovering parser gives all syntax errors. The table is then read into the form; where that fails, the problem is
-//! told in the language's own words ([`super::words`]), the innermost entry that holds the error is taken out, and the
+//! told in the language's own words ([`super::vocabulary`]), the innermost entry that holds the error is taken out, and the
 //! rest is read again. Start at [`read_form`].
 
 use std::ops::Range;
@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::check::Broken;
-use super::words::{self, Step, WORDS};
+use super::vocabulary::{self, Step, VOCABULARY};
 use super::{Form, later};
 use crate::diagnostic::{Diagnostic, Source};
 
@@ -45,7 +45,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diag
         };
         let problem = entry.explain(error.message());
         let span = clip(&source.text, entry.span());
-        broken.paths.push(words::numbered(&entry.path));
+        broken.paths.push(vocabulary::numbered(&entry.path));
         broken.paths.extend(entry.meant());
         if !broken.on_bad_line(&span) {
             problems.push(problem.at(source, Some(span.clone())));
@@ -138,7 +138,7 @@ fn find_among<'t>(
 impl Found<'_> {
     /// Whether the key itself is what is wrong: no table of the language has it here.
     fn key_is_unknown(&self) -> bool {
-        WORDS.at(&self.path).is_none()
+        VOCABULARY.at(&self.path).is_none()
     }
 
     /// The bytes that a caret belongs under.
@@ -159,26 +159,26 @@ impl Found<'_> {
 
     /// The key that a mistyped one was meant to be.
     fn suggestion(&self) -> Option<&'static str> {
-        let words: &'static words::Words = &WORDS;
-        if self.key_is_unknown() { words::nearest(self.last_key(), words.keys(self.parent())) } else { None }
+        let vocabulary: &'static vocabulary::Vocabulary = &VOCABULARY;
+        if self.key_is_unknown() { vocabulary::nearest(self.last_key(), vocabulary.keys(self.parent())) } else { None }
     }
 
     /// Its path, so that nobody says it is missing.
     fn meant(&self) -> Option<String> {
         let mut path = self.parent().to_vec();
         path.push(Step::Key(self.suggestion()?.to_owned()));
-        Some(words::numbered(&path))
+        Some(vocabulary::numbered(&path))
     }
 
     /// What is wrong; `message` is what the reader said, for what the schema doesn't tell.
     fn explain(&self, message: &str) -> Diagnostic {
-        let name = words::dotted(&self.path);
+        let name = vocabulary::dotted(&self.path);
         if self.key_is_unknown() { self.explain_key(&name) } else { self.explain_value(&name, message) }
     }
 
     fn explain_key(&self, name: &str) -> Diagnostic {
-        let parent = words::dotted(self.parent());
-        let keys = WORDS.keys(self.parent()).join(", ");
+        let parent = vocabulary::dotted(self.parent());
+        let keys = VOCABULARY.keys(self.parent()).join(", ");
         let (what, why) = match (parent.is_empty(), self.value.get_ref().is_table()) {
             (true, true) => (format!("unknown table `[{}]`", self.last_key()), format!("a scenario has {keys}")),
             (true, false) => (format!("unknown key `{name}` at the top of the file"), format!("a scenario has {keys}")),
@@ -192,7 +192,7 @@ impl Found<'_> {
         if let Some(suggestion) = self.suggestion() {
             return problem.label(format!("did you mean `{suggestion}`?")).fix(format!("write `{suggestion}`"));
         }
-        let elsewhere: Vec<_> = WORDS
+        let elsewhere: Vec<_> = VOCABULARY
             .tables_with(self.last_key())
             .into_iter()
             .map(|table| if table.is_empty() { "the top of the file".to_owned() } else { format!("`[{table}]`") })
@@ -200,14 +200,14 @@ impl Found<'_> {
         if elsewhere.is_empty() {
             problem.fix("remove it")
         } else {
-            problem.fix(format!("move it to {}", words::one_of(&elsewhere)))
+            problem.fix(format!("move it to {}", vocabulary::one_of(&elsewhere)))
         }
     }
 
     fn explain_value(&self, name: &str, message: &str) -> Diagnostic {
-        let schema = WORDS.at(&self.path).expect("a key without a schema is unknown");
-        let allowed = words::allowed(schema);
-        let types = words::types(schema);
+        let schema = VOCABULARY.at(&self.path).expect("a key without a schema is unknown");
+        let allowed = vocabulary::allowed(schema);
+        let types = vocabulary::types(schema);
         let actual = match self.value.get_ref().type_str() {
             "table" => "object",
             other => other,
@@ -217,9 +217,9 @@ impl Found<'_> {
                 return not_there_yet(&format!("{name} = \"{written}\""), instead);
             }
             let quoted: Vec<_> = allowed.iter().map(|word| format!("\"{word}\"")).collect();
-            let wanted = words::one_of(&quoted);
+            let wanted = vocabulary::one_of(&quoted);
             let problem = Diagnostic::error(format!("`{name}` can't be \"{written}\"")).why(format!("it is {wanted}"));
-            return match words::nearest(written, allowed.iter().copied()) {
+            return match vocabulary::nearest(written, allowed.iter().copied()) {
                 Some(word) => problem.label(format!("did you mean \"{word}\"?")).fix(format!("write \"{word}\"")),
                 None => problem.fix(format!("write {wanted}")),
             };
@@ -228,10 +228,10 @@ impl Found<'_> {
             let why = if actual == "integer" { "it doesn't fit into 64 bits" } else { message };
             return Diagnostic::error(format!("`{name}` can't be read")).why(why).fix(self.fix(name));
         }
-        let wanted = words::wanted(schema);
+        let wanted = vocabulary::wanted(schema);
         let whose = if matches!(self.path.last(), Some(Step::Index(_))) { "every entry of " } else { "" };
         let problem = Diagnostic::error(format!("{whose}`{name}` must be {wanted}"))
-            .label(format!("this is {}", words::type_name(actual)));
+            .label(format!("this is {}", vocabulary::type_name(actual)));
         problem.fix(self.fix(name))
     }
 
@@ -242,15 +242,15 @@ impl Found<'_> {
         }
         for length in (1..=self.path.len()).rev() {
             let path = self.path.get(..length).unwrap_or_default();
-            let (Some(Step::Key(key)), Some(schema)) = (path.last(), WORDS.at(path)) else { continue };
-            if let Some(example) = words::example(schema) {
+            let (Some(Step::Key(key)), Some(schema)) = (path.last(), VOCABULARY.at(path)) else { continue };
+            if let Some(example) = vocabulary::example(schema) {
                 return format!("write it like {key} = {example}");
             }
             if schema.get("properties").is_some() {
-                return format!("begin a table with `[{}]`, its keys on the lines below", words::dotted(path));
+                return format!("begin a table with `[{}]`, its keys on the lines below", vocabulary::dotted(path));
             }
             if schema.get("items").is_some() {
-                return format!("begin each with `[[{}]]`, its keys on the lines below", words::dotted(path));
+                return format!("begin each with `[[{}]]`, its keys on the lines below", vocabulary::dotted(path));
             }
         }
         format!("remove `{name}`")

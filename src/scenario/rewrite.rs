@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::form::{Entries, Value, WordOr};
-use super::site::LabWords;
+use super::topology::LabTopology;
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
 
@@ -394,7 +394,7 @@ impl fmt::Display for Side {
 }
 
 /// The legal values of `[rewrite]`; `"receiver"` needs the lab, which is `None` with `[target]`.
-pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabWords>, checker: &mut Checker) -> Rewrite {
+pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabTopology>, checker: &mut Checker) -> Rewrite {
     let form = form.map(Value::into_inner).unwrap_or_default();
     let written = [
         (Side::Source, form.source),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
-use super::words::{WORDS, nearest};
+use super::vocabulary::{VOCABULARY, nearest};
 use crate::capture;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 use crate::file::{descriptor, is_standard_input, is_stream, read_bytes, source_of};
@@ -106,7 +106,7 @@ impl Looks {
         if !errors.is_empty() {
             keys.extend(keys_by_line(text));
         }
-        let known = WORDS.keys(&[]);
+        let known = VOCABULARY.keys(&[]);
         let has = |word: &str| keys.iter().any(|key| key == word);
         let may_be = |word: &str| keys.iter().any(|key| nearest(key, [word]).is_some());
         if has("format") {

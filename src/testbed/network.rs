@@ -19,7 +19,7 @@ use crate::host::ethtool;
 use crate::host::namespace::Namespace;
 use crate::host::sysctl;
 use crate::packet::MacAddr;
-use crate::scenario::site::{LAB_RECEIVER, LAB_SENDER};
+use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER};
 
 /// The sender's MAC address, where nothing else is said.
 pub const SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);

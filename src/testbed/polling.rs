@@ -10,7 +10,7 @@ use std::fs;
 use crate::diagnostic::Result;
 use crate::host::ethtool::{self, Feature, Switch};
 use crate::host::namespace::{Namespace, mount_own};
-use crate::scenario::site::{LAB_RECEIVER, LAB_SENDER};
+use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER};
 
 /// Lets a kernel thread poll the receiver's interface. Says whether it does; where it can't be had, all is as before.
 ///

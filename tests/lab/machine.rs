@@ -16,7 +16,7 @@ use restage::host::sockets::UdpSocket as RawSocket;
 use restage::packet::MacAddr;
 use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use restage::predict::{End, RouteKind, fate};
-use restage::scenario::site::LAB_SENDER;
+use restage::scenario::topology::LAB_SENDER;
 use restage::testbed::machine::{MachineSite, machine_site};
 use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 

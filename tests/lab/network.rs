@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use restage::host::namespace::{self, Privilege};
 use restage::host::sysctl;
 use restage::packet::MacAddr;
-use restage::scenario::site::LAB_SENDER;
+use restage::scenario::topology::LAB_SENDER;
 use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};

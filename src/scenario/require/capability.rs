@@ -2,7 +2,7 @@
 
 use super::super::check::Checker;
 use super::super::form::Value;
-use super::super::words;
+use super::super::vocabulary;
 use crate::diagnostic::{At, Diagnostic};
 
 /// A capability, by its number and name.
@@ -76,7 +76,7 @@ pub(super) fn check(written: Vec<Value<String>>, checker: &mut Checker) -> Vec<A
         let problem = Diagnostic::error(format!("there is no capability `{name}`"))
             .why("they are named as in capabilities(7), in capital letters, beginning with CAP_");
         let whole = if name.to_uppercase().starts_with("CAP_") { name.clone() } else { format!("CAP_{name}") };
-        let near = words::nearest(&whole, NAMES).filter(|_| !name.trim().is_empty());
+        let near = vocabulary::nearest(&whole, NAMES).filter(|_| !name.trim().is_empty());
         let problem = match near {
             Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
             None => problem.fix("write a name like \"CAP_BPF\"; capabilities(7) lists them"),

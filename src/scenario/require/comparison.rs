@@ -151,7 +151,7 @@ impl fmt::Display for Wanted {
 
 /// `0, 2 or > 5`.
 pub fn any_of(wanted: &[Wanted]) -> String {
-    super::super::words::one_of(&wanted.iter().map(Wanted::to_string).collect::<Vec<_>>())
+    super::super::vocabulary::one_of(&wanted.iter().map(Wanted::to_string).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

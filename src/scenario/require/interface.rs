@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::super::check::Checker;
 use super::super::form::{Entries, Fields, Scalar, TableOrList, Value};
-use super::super::site::why_no_interface;
-use super::super::{placeholders, words};
+use super::super::topology::why_no_interface;
+use super::super::{placeholders, vocabulary};
 use super::Interfaces;
 use super::comparison::Wanted;
 use crate::diagnostic::{At, Diagnostic};
@@ -253,7 +253,7 @@ fn check_offloads(entries: Entries<bool>, checker: &mut Checker) -> Vec<OffloadR
             let known = names.into_iter().chain(Offload::ALL.map(Offload::short));
             let problem = match Offload::ALL.into_iter().find(|offload| offload.ethtool_word() == name) {
                 Some(offload) => problem.fix(format!("write `{}`", offload.name())),
-                None => match words::nearest(name, known) {
+                None => match vocabulary::nearest(name, known) {
                     Some(near) => problem.label(format!("did you mean `{near}`?")).fix(format!("write `{near}`")),
                     None => problem.fix("remove it"),
                 },

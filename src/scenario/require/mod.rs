@@ -21,7 +21,7 @@ pub use self::listener::{Listener, Transport};
 pub use self::sysctl::SysctlRule;
 use super::check::Checker;
 use super::form::{Entries, ScalarOrList, TableOrList, Value};
-use super::site::{LAB_RECEIVER, LAB_SENDER, SiteWords};
+use super::topology::{LAB_RECEIVER, LAB_SENDER, Topology};
 use crate::diagnostic::{At, Diagnostic};
 
 /// `[require]`, with legal values.
@@ -71,7 +71,7 @@ pub(super) struct Form {
     firewall: Option<Value<Vec<Value<String>>>>,
 }
 
-/// The interfaces of a site by their placeholders.
+/// The interfaces of a topology by their placeholders.
 struct Interfaces<'a> {
     receiver: &'a str,
     sender: &'a str,
@@ -79,19 +79,19 @@ struct Interfaces<'a> {
     lab: bool,
 }
 
-/// The legal values of `[require]`; `site` is `None` for a target without an interface.
+/// The legal values of `[require]`; `topology` is `None` for a target without an interface.
 pub(super) fn check(
     form: Option<Value<Form>>,
-    site: Option<&SiteWords>,
+    topology: Option<&Topology>,
     target: bool,
     checker: &mut Checker,
 ) -> Require {
     let form = form.map(Value::into_inner).unwrap_or_default();
-    let interfaces = match site {
-        Some(SiteWords::Target { interface }) => {
+    let interfaces = match topology {
+        Some(Topology::Target { interface }) => {
             Interfaces { receiver: &interface.value, sender: &interface.value, lab: false }
         }
-        Some(SiteWords::Lab(_)) | None => Interfaces { receiver: LAB_RECEIVER, sender: LAB_SENDER, lab: !target },
+        Some(Topology::Lab(_)) | None => Interfaces { receiver: LAB_RECEIVER, sender: LAB_SENDER, lab: !target },
     };
     let commands = form.commands.unwrap_or_default();
     for command in commands.iter().filter(|command| command.get().trim().is_empty()) {

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::super::check::Checker;
 use super::super::form::{Entries, Entry, Value, WordOr};
 use super::super::quantity::ParseError;
-use super::super::site::LabWords;
-use super::super::{address, words};
+use super::super::topology::LabTopology;
+use super::super::{address, vocabulary};
 use super::{IpEntry, IpMap, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::Diagnostic;
 
@@ -22,7 +22,7 @@ pub(super) fn example() -> serde_json::Value {
 pub(super) fn check(
     written: Value<WordOr<Entries<String>>>,
     side: Side,
-    lab: Option<&LabWords>,
+    lab: Option<&LabTopology>,
     checker: &mut Checker,
 ) -> Option<IpMap> {
     let span = written.span();
@@ -31,7 +31,7 @@ pub(super) fn check(
         WordOr::Word(word) => {
             let problem = Diagnostic::error(format!("`{side}.ip` can't be \"{word}\""))
                 .why("it is a map of addresses, or \"receiver\" for the first address of `[lab]`");
-            let problem = match words::nearest(&word, ["receiver"]) {
+            let problem = match vocabulary::nearest(&word, ["receiver"]) {
                 _ if word.parse::<IpAddr>().is_ok() => {
                     let all = if word.contains(':') { "::/0" } else { "0.0.0.0/0" };
                     problem.fix(format!("write {{ \"{all}\" = \"{word}\" }}, which maps every address of this family"))
@@ -56,7 +56,7 @@ pub(super) fn check(
     }
 }
 
-fn receiver(span: Range<usize>, side: Side, lab: Option<&LabWords>, checker: &mut Checker) -> Option<IpMap> {
+fn receiver(span: Range<usize>, side: Side, lab: Option<&LabTopology>, checker: &mut Checker) -> Option<IpMap> {
     let problem = Diagnostic::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
     let Some(lab) = lab else {
         let problem = problem

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::super::check::Checker;
 use super::super::form::{Entries, Value, WordOr};
-use super::super::site::LabWords;
-use super::super::{later, reading, words};
+use super::super::topology::LabTopology;
+use super::super::{later, reading, vocabulary};
 use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -14,7 +14,7 @@ use crate::packet::MacAddr;
 pub(super) fn check(
     written: Value<WordOr<Entries<String>>>,
     side: Side,
-    lab: Option<&LabWords>,
+    lab: Option<&LabTopology>,
     checker: &mut Checker,
 ) -> Option<MacMap> {
     let span = written.span();
@@ -57,7 +57,7 @@ fn check_new(
     word: &str,
     span: Range<usize>,
     side: Side,
-    lab: Option<&LabWords>,
+    lab: Option<&LabTopology>,
     checker: &mut Checker,
 ) -> Option<MacTarget> {
     let name = format!("{side}.mac = \"{word}\"");
@@ -84,7 +84,7 @@ fn check_new(
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
             let problem = Diagnostic::error(format!("`{side}.mac` can't be \"{word}\""));
-            match (later::word_comes_later("rewrite.mac", word), words::nearest(word, ["sender", "receiver"])) {
+            match (later::word_comes_later("rewrite.mac", word), vocabulary::nearest(word, ["sender", "receiver"])) {
                 (Some(instead), _) => reading::not_there_yet(&name, instead),
                 (None, Some(near)) => {
                     problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\""))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::check::Checker;
 use super::super::form::{BoolOrWord, Entries, Fields, Scalar, TableOrList, Value};
-use super::super::words::{self, Step};
+use super::super::vocabulary::{self, Step};
 use super::{Legal, NewTag, TagPosition, Vlan, VlanEntry, duplicate, number};
 use crate::diagnostic::Diagnostic;
 use crate::packet::layers::is_vlan_tag;
@@ -124,7 +124,7 @@ fn check_tag(written: &Value<Scalar>, checker: &mut Checker) -> Option<TagPositi
         Scalar::Text(word) => format!("\"{word}\""),
     };
     let mut problem = Diagnostic::error(format!("`rewrite.vlan.tag` can't be {shown}")).why(why);
-    problem = match words::nearest(&written.get().to_string(), ["outer", "inner"]) {
+    problem = match vocabulary::nearest(&written.get().to_string(), ["outer", "inner"]) {
         Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
         None => problem.fix(fix),
     };
@@ -302,7 +302,7 @@ fn new(
     from: Option<&RangeInclusive<u16>>,
     checker: &mut Checker,
 ) -> Option<RangeInclusive<u16>> {
-    let path = words::dotted(&[Step::Key(key.get().clone())]);
+    let path = vocabulary::dotted(&[Step::Key(key.get().clone())]);
     let name = format!("rewrite.vlan.map.{path}");
     let text = match written.get() {
         Scalar::Integer(number) => {

@@ -54,12 +54,12 @@ fn drop_null_branch(schema: &mut Schema) {
 
 /// The language as the schema of its root form tells it.
 #[derive(Debug)]
-pub(super) struct Words(Json);
+pub(super) struct Vocabulary(Json);
 
 /// The words of the whole scenario.
-pub(super) static WORDS: LazyLock<Words> = LazyLock::new(|| Words(super::schema()));
+pub(super) static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| Vocabulary(super::schema()));
 
-impl Words {
+impl Vocabulary {
     /// The schema of the value at `path`; `None` where the language has no such key.
     pub(super) fn at(&self, path: &[Step]) -> Option<&Json> {
         path.iter().try_fold(&self.0, |schema, step| child(schema, step))

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::check::Checker;
 use super::form::{Entries, Fields, Scalar, Value, WordOr};
-use super::{address, sysctl, words};
+use super::{address, sysctl, vocabulary};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
 
@@ -61,7 +61,7 @@ pub enum Ruleset {
 
 /// `[lab]`, with legal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabWords {
+pub struct LabTopology {
     /// Largest layer 3 packet of both interfaces, in bytes; 68 to 65,535.
     pub mtu: At<u32>,
     /// The receiver's addresses with their prefix lengths (an address alone is a /32 or /128); `None`: every
@@ -79,9 +79,9 @@ pub struct LabWords {
 
 /// Where the frames go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SiteWords {
+pub enum Topology {
     /// `[lab]`, or neither table.
-    Lab(LabWords),
+    Lab(LabTopology),
     /// `[target] interface`.
     Target {
         /// The real interface.
@@ -141,7 +141,7 @@ pub(super) fn check(
     lab: Option<Value<LabForm>>,
     target: Option<Value<TargetForm>>,
     checker: &mut Checker,
-) -> Option<SiteWords> {
+) -> Option<Topology> {
     if let (Some(lab), Some(target)) = (&lab, &target) {
         let (first, later, name) = if lab.span().start < target.span().start {
             (lab.span(), target.span(), "[target]")
@@ -152,7 +152,7 @@ pub(super) fn check(
     }
     match target {
         Some(target) if lab.is_none() => check_target(target, checker),
-        _ => Some(SiteWords::Lab(check_lab(lab.map(Value::into_inner).unwrap_or_default(), checker))),
+        _ => Some(Topology::Lab(check_lab(lab.map(Value::into_inner).unwrap_or_default(), checker))),
     }
 }
 
@@ -164,7 +164,7 @@ fn exclude_each_other(first: Range<usize>, later: Range<usize>, name: &str, chec
     checker.refuse(later, problem);
 }
 
-fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<SiteWords> {
+fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<Topology> {
     let table = form.span();
     let Some(interface) = form.into_inner().interface else {
         let problem = Diagnostic::error("`[target]` names no `interface`");
@@ -174,7 +174,7 @@ fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<SiteWo
     };
     let name = interface.get();
     let Some(why) = why_no_interface(name) else {
-        return Some(SiteWords::Target { interface: interface.into_at() });
+        return Some(Topology::Target { interface: interface.into_at() });
     };
     let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
     checker.refuse(interface.span(), problem.fix("write a name that `ip -br link` lists"));
@@ -192,9 +192,9 @@ pub(super) fn why_no_interface(name: &str) -> Option<String> {
     }
 }
 
-fn check_lab(form: LabForm, checker: &mut Checker) -> LabWords {
+fn check_lab(form: LabForm, checker: &mut Checker) -> LabTopology {
     let mtu = form.mtu.map_or(At::default_value(1500), |mtu| check_mtu(&mtu, checker));
-    LabWords {
+    LabTopology {
         addresses: form.addresses.map(|addresses| check_addresses(addresses, mtu.value, checker)),
         mtu,
         mac: form.mac.and_then(|mac| check_mac(&mac, checker)).unwrap_or(At::default_value(LabMac::default())),
@@ -280,7 +280,7 @@ fn check_mac(written: &Value<String>, checker: &mut Checker) -> Option<At<LabMac
         Ok(mac) if mac.is_group() => problem.why("a group address can't be an interface's own").fix(fix),
         Ok(mac) if mac.0 == [0; 6] => problem.why("the kernel refuses the zero address").fix(fix),
         Ok(mac) => return Some(written.with(LabMac::Literal(mac))),
-        Err(why) => match words::nearest(text, ["captured"]) {
+        Err(why) => match vocabulary::nearest(text, ["captured"]) {
             Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
             None => problem.why(why).fix(fix),
         },

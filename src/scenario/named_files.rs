@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Scenario;
 use super::placeholders::replace;
-use super::site::{Ruleset, SiteWords};
+use super::topology::{Ruleset, Topology};
 use crate::diagnostic::{At, Place};
 use crate::file::Claim;
 
@@ -15,7 +15,7 @@ impl Scenario {
     pub fn inputs(&self) -> Vec<Claim> {
         let mut inputs = vec![Claim::new(&self.source.path, "the scenario")];
         inputs.extend(self.capture.files.paths().map(|path| Claim::new(path, "the capture")));
-        if let SiteWords::Lab(lab) = &self.site
+        if let Topology::Lab(lab) = &self.topology
             && let Some(ruleset) = &lab.ruleset
         {
             inputs.extend(self.rules(&ruleset.value));
