@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
+use crate::host::Socket;
 use crate::outcome::{Application, Find, Hook, Lateness, Layers, TimedBy};
-use crate::predict::Socket;
 
 /// What became of the frames on the sending side.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use super::{entries, fates};
+use super::{entries, predictions};
 use crate::diagnostic::{Diagnostic, Result, Severity};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
+use crate::host::{Filter, Host};
 use crate::plan::{Plan, survey};
-use crate::predict::{End, Filter, Site};
+use crate::predict::Disposition;
 use crate::run;
 use crate::scenario::pacing::Rate;
 use crate::scenario::topology::Topology;
@@ -48,7 +49,7 @@ pub(super) fn plan(arguments: &Arguments, terminal: &Terminal) -> Result<Status>
         stdout.write(&as_text(&scenario, &plan, filter.as_deref()));
     }
     stderr.problems(&plan.notes);
-    let lost = plan.fates.iter().any(|fate| matches!(fate.end, End::Lost(_)));
+    let lost = plan.predictions.iter().any(|prediction| matches!(prediction.disposition, Disposition::Lost(_)));
     let status = if arguments.fail_on_loss && lost { Status::Fail } else { Status::Pass };
     Ok(status.max(stdout.status()).max(stderr.status()))
 }
@@ -80,7 +81,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     };
     let here = machine::machine_site(interface)?;
     let mtu = here.machine.interface.mtu_bytes;
-    let mut plan = crate::plan::plan_at(&scenario, target.as_ref(), here.site)?;
+    let mut plan = crate::plan::plan_at(&scenario, target.as_ref(), here.host)?;
     plan.notes.extend(here.notes);
     if plan.survey.longest > mtu {
         plan.notes.push(
@@ -123,21 +124,21 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
         line("rewrite", &entry);
     }
-    match (&scenario.topology, &plan.site) {
-        (_, Some(site)) if site.real => {
-            let sockets = match site.sockets.len() {
+    match (&scenario.topology, &plan.host) {
+        (_, Some(host)) if host.real => {
+            let sockets = match host.sockets.len() {
                 1 => "1 UDP socket is".to_owned(),
                 more => format!("{more} UDP sockets are"),
             };
-            let who = format!("{} of this machine, {} with {}", site.interface, site.mac, addresses(site));
+            let who = format!("{} of this machine, {} with {}", host.interface, host.mac, addresses(host));
             line("receiver", &format!("{who}; {sockets} bound"));
         }
         (Topology::Target { interface }, _) => {
             line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu));
         }
-        (Topology::Lab(_), Some(site)) => {
-            line("lab", &format!("receiver {} with {}, MTU {}", site.mac, addresses(site), plan.medium.mtu));
-            let listens: Vec<String> = site.listens.iter().map(ToString::to_string).collect();
+        (Topology::Lab(_), Some(host)) => {
+            line("lab", &format!("receiver {} with {}, MTU {}", host.mac, addresses(host), plan.medium.mtu));
+            let listens: Vec<String> = host.listens.iter().map(ToString::to_string).collect();
             let who = scenario
                 .receiver
                 .command
@@ -164,9 +165,9 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
         Some(duration) => format!("{} in {}", rate(scenario.pacing.rate.value), figures::duration(duration)),
     };
     line("pacing", &format!("{pace}{times}; judged after {} at the latest", figures::duration(plan.timeout)));
-    if !plan.fates.is_empty() {
+    if !plan.predictions.is_empty() {
         text.push_str("\nwhat the receiver would do with the frames\n");
-        text.push_str(&fates::as_text(&plan.fates));
+        text.push_str(&predictions::as_text(&plan.predictions));
         if !plan.survey.unclassed.is_empty() {
             let _infallible = writeln!(
                 text,
@@ -191,9 +192,9 @@ fn rate(rate: Rate) -> String {
     }
 }
 
-fn addresses(site: &Site) -> String {
-    let first: Vec<String> = site.addresses.iter().take(4).map(ToString::to_string).collect();
-    match (site.addresses.len(), site.addresses.len().saturating_sub(4)) {
+fn addresses(host: &Host) -> String {
+    let first: Vec<String> = host.addresses.iter().take(4).map(ToString::to_string).collect();
+    match (host.addresses.len(), host.addresses.len().saturating_sub(4)) {
         (0, _) => "no address".to_owned(),
         (_, 0) => first.join(", "),
         (_, more) => format!("{} and {more} more", first.join(", ")),
@@ -214,12 +215,12 @@ fn as_json(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> Value {
         "timeout": plan.timeout.as_secs_f64(),
         "mtu": plan.medium.mtu,
         "rewrite": entries::as_json(&plan.rewriter, &plan.hits),
-        "addresses": plan.site.as_ref().map(|site| &site.addresses),
-        "mac": plan.site.as_ref().map(|site| site.mac),
+        "addresses": plan.host.as_ref().map(|host| &host.addresses),
+        "mac": plan.host.as_ref().map(|host| host.mac),
         "listens": plan.listens().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "interface": plan.site.as_ref().filter(|site| site.real).map(|site| &site.interface),
+        "interface": plan.host.as_ref().filter(|host| host.real).map(|host| &host.interface),
         "filter": filter,
-        "fates": fates::as_json(&plan.fates),
+        "fates": predictions::as_json(&plan.predictions),
         "notes": plan.notes.iter().filter(|note| note.severity != Severity::Error).map(|note| &note.what).collect::<Vec<_>>(),
     })
 }

@@ -10,12 +10,13 @@ use crate::capture::FrameRanges;
 use crate::diagnostic::Result;
 use crate::doctor::{Finding, State};
 use crate::figures::{agree, count, thousands};
+use crate::host::RouteKind;
 use crate::host::ethtool;
 use crate::host::firewall::Firewall;
 use crate::host::sockets::serves;
 use crate::host::sysctl;
 use crate::packet::layers::protocol;
-use crate::predict::{self, End, Fate, RouteKind};
+use crate::predict::{self, Disposition, Prediction};
 use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use crate::scenario::require::{Listener, Offload, Transport};
 use crate::testbed::machine::{MachineSite, dotless, machine_site, of_firewall};
@@ -128,11 +129,11 @@ fn interface(here: &MachineSite) -> Finding {
             Some(format!("`ip link set {name} up`")),
         );
     }
-    if !facts.running && !here.site.loopback {
+    if !facts.running && !here.host.loopback {
         let fix = format!("look at the cable, or at the other end; `ip link show {name}` shows its state");
         return finding(what, State::Bad, "it is up, and its link isn't (no carrier)", Some(fix));
     }
-    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.site.mac);
+    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.host.mac);
     finding(what, State::Good, why, None)
 }
 
@@ -149,10 +150,10 @@ fn addresses(here: &MachineSite) -> Finding {
 
 /// What becomes of datagrams to each address.
 fn deliveries(listener: &Listener, question: &Question, here: &MachineSite, beside: &Beside) -> Vec<Finding> {
-    let site = &here.site;
+    let host = &here.host;
     let to: Vec<IpAddr> = match listener.address.filter(|address| !address.is_unspecified()) {
         Some(address) => vec![address],
-        None => site
+        None => host
             .addresses
             .iter()
             .map(IpNet::addr)
@@ -160,7 +161,7 @@ fn deliveries(listener: &Listener, question: &Question, here: &MachineSite, besi
             .take(MOST_ADDRESSES)
             .collect(),
     };
-    let own_networks: Vec<IpNet> = site.addresses.iter().map(IpNet::trunc).collect();
+    let own_networks: Vec<IpNet> = host.addresses.iter().map(IpNet::trunc).collect();
     let from = if question.from.is_empty() { &own_networks } else { &question.from };
     let mut findings = Vec::new();
     for destination in to {
@@ -186,9 +187,9 @@ fn is_link_local(address: IpAddr) -> bool {
 /// A sender in a network: one that isn't this machine itself, where there is one. `None` for an address alone that is asked for by nobody.
 fn sample(network: IpNet, destination: IpAddr, here: &MachineSite, by_default: bool) -> Option<IpAddr> {
     if network.prefix_len() == network.max_prefix_len() {
-        return (!by_default || here.site.loopback).then(|| network.addr());
+        return (!by_default || here.host.loopback).then(|| network.addr());
     }
-    if here.site.loopback && by_default {
+    if here.host.loopback && by_default {
         return Some(destination);
     }
     // The first addresses of a very short prefix are nobody's.
@@ -199,7 +200,7 @@ fn sample(network: IpNet, destination: IpAddr, here: &MachineSite, by_default: b
     {
         return Some(address);
     }
-    let other = |host: &IpAddr| !here.site.routes.is_local(*host) && *host != network.network();
+    let other = |host: &IpAddr| !here.host.routes.is_local(*host) && *host != network.network();
     network.hosts().take(64).find(other).or_else(|| network.hosts().next())
 }
 
@@ -210,14 +211,14 @@ fn delivery(
     here: &MachineSite,
     beside: &Beside,
 ) -> Finding {
-    let site = &here.site;
+    let host = &here.host;
     let from = if network.prefix_len() == network.max_prefix_len() {
         source.to_string()
     } else {
         format!("{network} (such as {source})")
     };
     let what = format!("UDP from {from} to {destination} port {}", listener.port);
-    let fate = of_datagram(source, destination, listener.port, here);
+    let prediction = of_datagram(source, destination, listener.port, here);
     let heard = || {
         let served = here
             .machine
@@ -231,34 +232,36 @@ fn delivery(
             format!("bound there: {}", sockets.join(", "))
         }
     };
-    match fate.end {
-        End::Delivered => {
-            let back = if site.loopback { String::new() } else { format!("{}; ", way_back(source, here, beside)) };
+    match prediction.disposition {
+        Disposition::Delivered => {
+            let back = if host.loopback { String::new() } else { format!("{}; ", way_back(source, here, beside)) };
             finding(what, State::Good, format!("it is delivered: {back}{}", heard()), None)
         }
-        End::Lost(cause) => finding(what, State::Bad, format!("{}: {}", cause.name(), fate.why), Some(fate.fix)),
-        End::Open if !fate.why.is_empty() => finding(what, State::Unknown, fate.why, None),
-        End::Kernel | End::Open => finding(what, State::Unknown, "it is not known before", None),
+        Disposition::Lost(cause) => {
+            finding(what, State::Bad, format!("{}: {}", cause.name(), prediction.why), Some(prediction.fix))
+        }
+        Disposition::Open if !prediction.why.is_empty() => finding(what, State::Unknown, prediction.why, None),
+        Disposition::Kernel | Disposition::Open => finding(what, State::Unknown, "it is not known before", None),
     }
 }
 
 /// The fate of a datagram. On the loopback packets are this machine's own: they come with their route, and only a socket is missing.
-fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &MachineSite) -> Fate {
+fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &MachineSite) -> Prediction {
     let carried = Carried::Ip { source, destination, protocol: protocol::UDP, port: Some(port) };
     let key =
-        ClassKey { mac: here.site.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
+        ClassKey { mac: here.host.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
     let mut frames = FrameRanges::default();
     frames.add(1);
-    let mut site = here.site.clone();
-    if site.loopback {
-        (site.rp_filter, site.accept_local, site.route_localnet) = (0, true, true);
+    let mut host = here.host.clone();
+    if host.loopback {
+        (host.rp_filter, host.accept_local, host.route_localnet) = (0, true, true);
     }
-    predict::fate(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, &site)
+    predict::prediction(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, &host)
 }
 
 /// The route back, and what rp_filter makes of it.
 fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
-    let route = match here.site.routes.to(source).first() {
+    let route = match here.host.routes.to(source).first() {
         Some(route) if route.kind == RouteKind::Unicast => {
             format!("the way back to {source} is {} dev {}", route.prefix, route.device)
         }
@@ -267,7 +270,7 @@ fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
     };
     match &beside.rp_filter {
         Some(how) if source.is_ipv4() => {
-            let strictness = match here.site.rp_filter {
+            let strictness = match here.host.rp_filter {
                 0 => "off",
                 1 => "strict",
                 _ => "loose",

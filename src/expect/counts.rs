@@ -183,7 +183,7 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     if !written.is_empty() || !expect.drops.is_empty() {
         return written;
     }
-    if plan.site.is_none() {
+    if plan.host.is_none() {
         return vec![of(Stage::Sent, Count::All, None)];
     }
     let mut default = vec![of(Stage::Arrived, Count::All, None)];
@@ -195,8 +195,8 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
 
 /// Frames that carry IP: nothing else passes routing.
 fn ip_frames(plan: &Plan) -> u64 {
-    let ip = plan.fates.iter().filter(|fate| matches!(fate.key.carried, Carried::Ip { .. }));
-    (ip.map(|fate| fate.frames.count()).sum::<u64>() + plan.survey.unclassed.count()) * plan.rounds
+    let ip = plan.predictions.iter().filter(|prediction| matches!(prediction.key.carried, Carried::Ip { .. }));
+    (ip.map(|prediction| prediction.frames.count()).sum::<u64>() + plan.survey.unclassed.count()) * plan.rounds
 }
 
 fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wanted) -> Check {

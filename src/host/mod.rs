@@ -9,9 +9,11 @@ mod borrow;
 pub mod capabilities;
 pub mod ethtool;
 pub mod facts;
+pub mod filter;
 pub mod firewall;
 pub mod interface;
 pub mod machine;
+pub mod model;
 pub mod namespace;
 pub mod neighbours;
 pub(crate) mod netlink;
@@ -20,3 +22,6 @@ mod routes;
 pub mod ruleset;
 pub mod sockets;
 pub mod sysctl;
+
+pub use filter::{Filter, Ruleset};
+pub use model::{Forwarding, Host, Route, RouteKind, RouteTable, Socket};

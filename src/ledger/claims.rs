@@ -12,7 +12,7 @@ use crate::evidence::{DropKind, Evidence};
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::Plan;
 use crate::predict::{Carried, Fault, Flaw, Header};
-use crate::predict::{End, Fate};
+use crate::predict::{Disposition, Prediction};
 
 /// The stage that the packets don't reach, and the cause. Packets are attributed in this order: by stage, and within a stage as a
 /// packet meets the causes on its way, which is the order of [`crate::cause::TABLE`].
@@ -42,18 +42,22 @@ pub(super) struct Claim {
 pub(super) struct Predicted<'a> {
     pub(super) frames: FrameRanges,
     pub(super) packets: u64,
-    pub(super) first: Option<&'a Fate>,
+    pub(super) first: Option<&'a Prediction>,
     pub(super) kinds: usize,
 }
 
 /// What is predicted of this cause, at this stage.
 pub(super) fn predicted<'a>(plan: &'a Plan, cause: Cause, stage: Stage) -> Predicted<'a> {
-    let fates = || plan.fates.iter().filter(|fate| fate.end == End::Lost(cause) && fate.stage == stage);
+    let predictions = || {
+        plan.predictions
+            .iter()
+            .filter(|prediction| prediction.disposition == Disposition::Lost(cause) && prediction.stage == stage)
+    };
     Predicted {
-        frames: FrameRanges::union(fates().map(|fate| &fate.frames)),
-        packets: fates().map(|fate| fate.packets).sum(),
-        first: fates().next(),
-        kinds: fates().count(),
+        frames: FrameRanges::union(predictions().map(|prediction| &prediction.frames)),
+        packets: predictions().map(|prediction| prediction.packets).sum(),
+        first: predictions().next(),
+        kinds: predictions().count(),
     }
 }
 
@@ -208,45 +212,45 @@ fn uncounted_pieces(plan: &Plan, evidence: &Evidence) -> u64 {
     if evidence.counter("Ip6ReasmReqds") > 0 {
         return 0;
     }
-    let fragmented = plan.fates.iter().filter(|fate| is_ipv6(fate));
-    fragmented.map(|fate| fate.frames.count().saturating_sub(fate.packets) * plan.rounds).sum()
+    let fragmented = plan.predictions.iter().filter(|prediction| is_ipv6(prediction));
+    fragmented.map(|prediction| prediction.frames.count().saturating_sub(prediction.packets) * plan.rounds).sum()
 }
 
 /// Frames that come to no chain for IP: ARP, and what has no handler.
 fn not_ip(plan: &Plan) -> u64 {
-    let other = |fate: &&Fate| {
-        let hop_by_hop = matches!(fate.key.flaw, Flaw::Refused(Fault { header: Header::HopByHop, .. }));
-        hop_by_hop || matches!(fate.key.carried, Carried::Other { .. })
+    let other = |prediction: &&Prediction| {
+        let hop_by_hop = matches!(prediction.key.flaw, Flaw::Refused(Fault { header: Header::HopByHop, .. }));
+        hop_by_hop || matches!(prediction.key.carried, Carried::Other { .. })
     };
-    let ends = [End::Kernel, End::Lost(Cause::UnhandledProto), End::Lost(Cause::Ipv6BadExthdr)];
-    let fates = plan.fates.iter().filter(other).filter(|fate| ends.contains(&fate.end));
-    fates.map(|fate| fate.frames.count() * plan.rounds).sum()
+    let ends = [Disposition::Kernel, Disposition::Lost(Cause::UnhandledProto), Disposition::Lost(Cause::Ipv6BadExthdr)];
+    let predictions = plan.predictions.iter().filter(other).filter(|prediction| ends.contains(&prediction.disposition));
+    predictions.map(|prediction| prediction.frames.count() * plan.rounds).sum()
 }
 
-fn is_ipv6(fate: &Fate) -> bool {
-    matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6())
+fn is_ipv6(prediction: &Prediction) -> bool {
+    matches!(prediction.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6())
 }
 
 /// The packets of causes other than its own that move a counter, and what is left of it for its own.
 fn shared(plan: &Plan, counter: &str, moved: u64) -> (BTreeMap<(Cause, Stage), u64>, u64) {
     let mut left = moved;
     let mut shares = BTreeMap::new();
-    for fate in &plan.fates {
-        let is_share = match (fate.end, fate.key.flaw) {
+    for prediction in &plan.predictions {
+        let is_share = match (prediction.disposition, prediction.key.flaw) {
             // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
-            (End::Lost(Cause::UnicastInL2Multicast), _) => is_ipv6(fate) && counter == "Ip6InHdrErrors",
-            (End::Lost(Cause::UnhandledProto), Flaw::Version) => counter == "Ip6InHdrErrors",
-            (End::Lost(cause), Flaw::Refused(fault)) => {
+            (Disposition::Lost(Cause::UnicastInL2Multicast), _) => is_ipv6(prediction) && counter == "Ip6InHdrErrors",
+            (Disposition::Lost(Cause::UnhandledProto), Flaw::Version) => counter == "Ip6InHdrErrors",
+            (Disposition::Lost(cause), Flaw::Refused(fault)) => {
                 let rule = fault.rule();
                 let own = (Cause::IpInhdr, Stage::Accepted);
-                rule.cause == cause && rule.counter == Some(counter) && (cause, fate.stage) != own
+                rule.cause == cause && rule.counter == Some(counter) && (cause, prediction.stage) != own
             }
             _ => false,
         };
-        if let (true, End::Lost(cause)) = (is_share, fate.end) {
-            let packets = (fate.packets * plan.rounds).min(left);
+        if let (true, Disposition::Lost(cause)) = (is_share, prediction.disposition) {
+            let packets = (prediction.packets * plan.rounds).min(left);
             left -= packets;
-            *shares.entry((cause, fate.stage)).or_default() += packets;
+            *shares.entry((cause, prediction.stage)).or_default() += packets;
         }
     }
     (shares, left)
@@ -266,15 +270,18 @@ fn counted(plan: &Plan, evidence: &Evidence) -> Vec<(Cause, Stage, Amount)> {
     let (routes, addresses_six) = shared(plan, "Ip6InAddrErrors", counter("Ip6InAddrErrors"));
     let share = |cause: Cause, stage: Stage| shares.get(&(cause, stage)).copied().unwrap_or(0);
     let headers = (counter("Ip.InHdrErrors") + headers_six).saturating_sub(header_sums);
-    let short_segments =
-        plan.fates.iter().filter(|fate| fate.key.flaw == Flaw::TcpLength && fate.stage == Stage::Delivered);
-    let short_segments = short_segments.map(|fate| fate.packets * plan.rounds).sum::<u64>();
+    let short_segments = plan
+        .predictions
+        .iter()
+        .filter(|prediction| prediction.key.flaw == Flaw::TcpLength && prediction.stage == Stage::Delivered);
+    let short_segments = short_segments.map(|prediction| prediction.packets * plan.rounds).sum::<u64>();
     let short_segments = short_segments.min(counter("Tcp.InErrs").saturating_sub(counter("Tcp.InCsumErrors")));
     let row = |cause: Cause, count| (cause, cause.row().stage, Amount::exact(count));
     // Where a switch decides, no counter moves, and the prediction alone tells.
-    let is_switched = |fate: &Fate| matches!(fate.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
+    let is_switched =
+        |prediction: &Prediction| matches!(prediction.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
     let refused = share(Cause::Ipv6BadExthdr, Stage::Delivered) + routes.values().sum::<u64>();
-    let refused = (!plan.fates.iter().any(is_switched)).then_some(refused);
+    let refused = (!plan.predictions.iter().any(is_switched)).then_some(refused);
     let refused = refused.map(|refused| (Cause::Ipv6BadExthdr, Stage::Delivered, Amount::exact(refused)));
     let counts = [
         (Cause::Ipv6BadExthdr, Stage::Accepted, Amount::exact(share(Cause::Ipv6BadExthdr, Stage::Accepted))),

@@ -7,7 +7,7 @@ use crate::cause::Cause;
 use crate::evidence::Evidence;
 use crate::outcome::{Amount, Disagreement, Layer, Loss, Stage};
 use crate::plan::Plan;
-use crate::predict::End;
+use crate::predict::Disposition;
 
 impl Received {
     /// What was predicted and did not happen, or happened and should have been predicted.
@@ -18,8 +18,8 @@ impl Received {
             return;
         }
         let filtered = self.has(Cause::NetfilterDrop, Cause::NetfilterDrop.row().stage);
-        let open = plan.fates.iter().filter(|fate| fate.end == End::Open);
-        let open: u64 = open.map(|fate| fate.frames.count() * plan.rounds).sum();
+        let open = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Open);
+        let open: u64 = open.map(|prediction| prediction.frames.count() * plan.rounds).sum();
         for row in crate::cause::TABLE.iter().filter(|row| is_foretold(row.cause)) {
             for stage in [Stage::Accepted, Stage::Delivered] {
                 let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;

@@ -11,7 +11,7 @@ use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::Plan;
 use crate::predict::Carried;
-use crate::predict::{End, Fate, Hears, goes_to, hears, why_no_socket};
+use crate::predict::{Disposition, Hears, Prediction, goes_to, hears, why_no_socket};
 
 /// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
 pub(super) fn named(plan: &Plan, name: &CauseName, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
@@ -26,24 +26,24 @@ pub(super) fn named(plan: &Plan, name: &CauseName, frames: Amount, layer: Layer,
 
 /// The frames of a loss, where all that the prediction lets come to the stage before were lost.
 pub(super) fn all_that_came(plan: &Plan, stage: Stage, lost: u64) -> Option<String> {
-    let comes = |fate: &&Fate| {
-        let is_ip = matches!(fate.key.carried, Carried::Ip { .. });
-        let stopped_before = matches!(fate.end, End::Lost(_)) && fate.stage < stage;
+    let comes = |prediction: &&Prediction| {
+        let is_ip = matches!(prediction.key.carried, Carried::Ip { .. });
+        let stopped_before = matches!(prediction.disposition, Disposition::Lost(_)) && prediction.stage < stage;
         stage == Stage::Accepted || is_ip && !stopped_before
     };
-    let came = FrameRanges::union(plan.fates.iter().filter(comes).map(|fate| &fate.frames));
+    let came = FrameRanges::union(plan.predictions.iter().filter(comes).map(|prediction| &prediction.frames));
     (came.count() * plan.rounds == lost).then(|| came.to_string())
 }
 
 pub(super) fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, predicted: &Predicted<'_>) -> Loss {
     let mut loss = loss(cause, packets, evidence, Some(predicted.frames.to_string()));
-    if let Some(fate) = predicted.first {
-        loss.why.clone_from(&fate.why);
+    if let Some(prediction) = predicted.first {
+        loss.why.clone_from(&prediction.why);
         if predicted.kinds > 1 {
             let _infallible =
                 write!(loss.why, " (and {} of packet)", count(predicted.kinds as u64 - 1, "more such kind"));
         }
-        loss.fix.clone_from(&fate.fix);
+        loss.fix.clone_from(&prediction.fix);
     }
     loss
 }
@@ -94,8 +94,8 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
     if !filters.is_empty() {
         let _infallible = write!(loss.why, "; there is {}", filters.join(", "));
     }
-    let port = plan.fates.iter().find_map(|fate| match fate.key.carried {
-        Carried::Ip { port: Some(port), .. } if fate.datagrams > 0 => Some(port),
+    let port = plan.predictions.iter().find_map(|prediction| match prediction.key.carried {
+        Carried::Ip { port: Some(port), .. } if prediction.datagrams > 0 => Some(port),
         _ => None,
     });
     // The prediction's words have the rule already.
@@ -106,11 +106,15 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
 
 /// Why the sockets that were there do not receive the datagrams that were to be delivered or found no socket.
 pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
-    let site = plan.site.as_ref()?;
-    plan.fates.iter().find_map(|fate| {
-        let carried = goes_to(&fate.key, site);
+    let site = plan.host.as_ref()?;
+    plan.predictions.iter().find_map(|prediction| {
+        let carried = goes_to(&prediction.key, site);
         let Carried::Ip { source, destination, port: Some(port), .. } = carried else { return None };
-        let is_it = fate.datagrams > 0 && matches!(fate.end, End::Delivered | End::Open | End::Lost(Cause::NoSocket));
+        let is_it = prediction.datagrams > 0
+            && matches!(
+                prediction.disposition,
+                Disposition::Delivered | Disposition::Open | Disposition::Lost(Cause::NoSocket)
+            );
         // Of a source port only a connected socket asks.
         let from = Some((source, 0));
         let sockets: Vec<_> = evidence.sockets.iter().map(|record| record.socket.clone()).collect();
@@ -139,9 +143,9 @@ fn closed_by_the_end(loss: &mut Loss, evidence: &Evidence) {
 
 /// Why datagrams find no socket, though the application had one that receives them, or none since it ended: it is gone.
 fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
-    let site = plan.site.as_ref()?;
+    let site = plan.host.as_ref()?;
     let heard = |record: &&SocketRecord| {
-        plan.fates.iter().any(|fate| match goes_to(&fate.key, site) {
+        plan.predictions.iter().any(|prediction| match goes_to(&prediction.key, site) {
             Carried::Ip { source, destination, port: Some(port), .. } => {
                 hears(&record.socket, destination, port, Some((source, 0)), &site.interface) == Hears::Yes
             }
@@ -162,8 +166,8 @@ fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
 
 pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
-    let delivered = plan.fates.iter().filter(|fate| fate.end == End::Delivered);
-    let delivered = FrameRanges::union(delivered.map(|fate| &fate.frames));
+    let delivered = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Delivered);
+    let delivered = FrameRanges::union(delivered.map(|prediction| &prediction.frames));
     if Some(delivered.count()) == loss.packets.known() {
         loss.frames = Some(delivered.to_string());
     }
@@ -222,7 +226,7 @@ mod tests {
 
     use super::why_unread;
     use crate::evidence::{ApplicationEnd, Evidence, SocketRecord};
-    use crate::predict::Socket;
+    use crate::host::Socket;
     use crate::scenario::require::{Listener, Transport};
 
     #[test]

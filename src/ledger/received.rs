@@ -15,7 +15,7 @@ use crate::outcome::{Amount, Disagreement, Hook, Layer, Loss, Stage};
 use crate::packet::layers::protocol;
 use crate::plan::Plan;
 use crate::predict::Carried;
-use crate::predict::{End, Fate};
+use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
 
 /// What to do about an unexplained loss where the kernel was asked.
@@ -163,23 +163,23 @@ fn past_the_filter(plan: &Plan, evidence: &Evidence, arrived: u64) -> Option<Amo
         Amount::exact,
     );
     let in_pieces = at_input.is_some() && counter("Ip6ReasmReqds") > 0;
-    let passes = |fate: &&Fate| {
-        let stopped = matches!(fate.end, End::Lost(_)) && fate.stage <= Stage::Accepted;
-        matches!(fate.key.carried, Carried::Ip { .. }) && !stopped
+    let passes = |prediction: &&Prediction| {
+        let stopped = matches!(prediction.disposition, Disposition::Lost(_)) && prediction.stage <= Stage::Accepted;
+        matches!(prediction.key.carried, Carried::Ip { .. }) && !stopped
     };
-    let passing = || plan.fates.iter().filter(passes);
-    let whole = |fate: &Fate| match fate.key.carried {
-        Carried::Ip { destination, .. } if destination.is_ipv6() && in_pieces => fate.frames.count(),
-        _ => fate.packets,
+    let passing = || plan.predictions.iter().filter(passes);
+    let whole = |prediction: &Prediction| match prediction.key.carried {
+        Carried::Ip { destination, .. } if destination.is_ipv6() && in_pieces => prediction.frames.count(),
+        _ => prediction.packets,
     };
-    let expected: u64 = passing().map(|fate| whole(fate) * plan.rounds).sum();
-    let frames: u64 = passing().map(|fate| fate.frames.count() * plan.rounds).sum();
+    let expected: u64 = passing().map(|prediction| whole(prediction) * plan.rounds).sum();
+    let frames: u64 = passing().map(|prediction| prediction.frames.count() * plan.rounds).sum();
     let accepted = if packets.known() == Some(expected) {
         Amount::exact(frames)
     } else if expected == frames {
         packets
     } else {
-        let most = passing().map(|fate| u64::from(fate.most_frames)).max().unwrap_or(1);
+        let most = passing().map(|prediction| u64::from(prediction.most_frames)).max().unwrap_or(1);
         let why = "fragments are reassembled before the end of the input hook, and it counts packets";
         Amount::between(packets.low(), packets.high().saturating_mul(most).min(frames), why)
     };
@@ -259,8 +259,8 @@ impl Received {
     /// What no counter and no drop reason shows: martians, source routes, groups that no socket joined. The frame shows it.
     fn by_prediction(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
         let mut seen: Vec<(Cause, Stage)> = Vec::new();
-        for fate in &plan.fates {
-            let (End::Lost(cause), stage) = (fate.end, fate.stage) else { continue };
+        for prediction in &plan.predictions {
+            let (Disposition::Lost(cause), stage) = (prediction.disposition, prediction.stage) else { continue };
             let is_fragment = matches!(cause, Cause::FragReasmTimeout | Cause::DupFrag);
             if seen.contains(&(cause, stage)) || self.has(cause, stage) || has_its_own_counter(cause) {
                 continue;
@@ -294,9 +294,8 @@ impl Received {
 
     /// IPv6 fragments that connection tracking holds, since a rule dropped others of their datagrams: no counter shows them.
     fn held_by_tracking(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
-        let is_six =
-            |fate: &&Fate| matches!(fate.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6());
-        let fragmented = plan.fates.iter().filter(is_six).any(|fate| fate.most_frames > 1);
+        let is_six = |prediction: &&Prediction| matches!(prediction.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6());
+        let fragmented = plan.predictions.iter().filter(is_six).any(|prediction| prediction.most_frames > 1);
         let tracked = fragmented && evidence.counter("Ip6ReasmReqds") == 0;
         if !tracked || !self.has(Cause::NetfilterDrop, Stage::Accepted) {
             return;
@@ -312,12 +311,16 @@ impl Received {
 
     /// What the receiver's kernel keeps for itself, and what nothing explains.
     fn rest(&mut self, plan: &Plan, evidence: &Evidence, claims: &Claims, open: &mut Open) {
-        let kernels = || plan.fates.iter().filter(|fate| is_kernels(fate));
+        let kernels = || plan.predictions.iter().filter(|prediction| is_kernels(prediction));
         let other = FrameRanges::union(
-            kernels().filter(|fate| !matches!(fate.key.carried, Carried::Ip { .. })).map(|fate| &fate.frames),
+            kernels()
+                .filter(|prediction| !matches!(prediction.key.carried, Carried::Ip { .. }))
+                .map(|prediction| &prediction.frames),
         );
         let ip = FrameRanges::union(
-            kernels().filter(|fate| matches!(fate.key.carried, Carried::Ip { .. })).map(|fate| &fate.frames),
+            kernels()
+                .filter(|prediction| matches!(prediction.key.carried, Carried::Ip { .. }))
+                .map(|prediction| &prediction.frames),
         );
         for (stage, frames) in
             [(Stage::Accepted, &other), (Stage::Accepted, &unjoined(plan, false)), (Stage::Delivered, &ip)]
@@ -372,7 +375,7 @@ fn incomplete(plan: &Plan, datagrams: &Amount, foretold: &Predicted<'_>) -> Amou
     if datagrams.known() == Some(foretold.packets * plan.rounds) {
         return Amount::exact(foretold.frames.count() * plan.rounds);
     }
-    let most = plan.fates.iter().map(|fate| u64::from(fate.most_frames)).max().unwrap_or(1);
+    let most = plan.predictions.iter().map(|prediction| u64::from(prediction.most_frames)).max().unwrap_or(1);
     let why = "the kernel counts datagrams that it gave up, and not their fragments";
     Amount::between(datagrams.low(), datagrams.high() * most.saturating_sub(1).max(1), why)
 }
@@ -409,17 +412,20 @@ fn has_its_own_counter(cause: Cause) -> bool {
 }
 
 /// Frames that the kernel itself takes.
-fn is_kernels(fate: &Fate) -> bool {
-    fate.end == End::Kernel || fate.end == End::Open && fate.datagrams == 0
+fn is_kernels(prediction: &Prediction) -> bool {
+    prediction.disposition == Disposition::Kernel
+        || prediction.disposition == Disposition::Open && prediction.datagrams == 0
 }
 
 /// Packets to groups of which isn't known before the run whether anybody joins them: datagrams, or those of other protocols.
 pub(super) fn unjoined(plan: &Plan, datagrams: bool) -> FrameRanges {
-    let is_one = |fate: &&Fate| {
-        let Carried::Ip { destination, protocol, .. } = fate.key.carried else { return false };
+    let is_one = |prediction: &&Prediction| {
+        let Carried::Ip { destination, protocol, .. } = prediction.key.carried else { return false };
         destination.is_multicast() && (protocol == protocol::UDP) == datagrams
     };
     // What the kernel takes itself (IGMP, MLD) it takes only of groups that this host is in.
-    let is_open = |fate: &&Fate| fate.end == End::Open || !datagrams && fate.end == End::Kernel;
-    FrameRanges::union(plan.fates.iter().filter(is_open).filter(is_one).map(|fate| &fate.frames))
+    let is_open = |prediction: &&Prediction| {
+        prediction.disposition == Disposition::Open || !datagrams && prediction.disposition == Disposition::Kernel
+    };
+    FrameRanges::union(plan.predictions.iter().filter(is_open).filter(is_one).map(|prediction| &prediction.frames))
 }

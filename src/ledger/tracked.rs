@@ -13,7 +13,7 @@ use crate::cause::{Cause, CauseName};
 use crate::evidence::{Ending, Evidence};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::Plan;
-use crate::predict::{End, Fate};
+use crate::predict::{Disposition, Prediction};
 
 /// What became of frames that did not reach a stage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,13 +83,13 @@ fn by_their_bytes(plan: &Plan, ending: &Ending, row: Row, frames: &FrameRanges) 
     };
     let mut rest = frames.clone();
     let mut rows = Vec::new();
-    for fate in &plan.fates {
-        if let End::Lost(cause) = fate.end
+    for prediction in &plan.predictions {
+        if let Disposition::Lost(cause) = prediction.disposition
             && fits(cause)
-            && let Some((inside, outside)) = rest.split(&fate.frames)
+            && let Some((inside, outside)) = rest.split(&prediction.frames)
             && !inside.is_empty()
         {
-            rows.push((Row::Lost(fate.stage, CauseName::Known(cause)), inside));
+            rows.push((Row::Lost(prediction.stage, CauseName::Known(cause)), inside));
             rest = outside;
         }
     }
@@ -142,7 +142,7 @@ fn row(plan: &Plan, evidence: &Evidence, ending: &Ending, sockets: bool) -> Opti
 
 /// Whether the receiver sends packets on.
 fn forwards(plan: &Plan) -> bool {
-    plan.fates.iter().any(|fate| fate.end == End::Lost(Cause::Forwarded))
+    plan.predictions.iter().any(|prediction| prediction.disposition == Disposition::Lost(Cause::Forwarded))
 }
 
 fn described(plan: &Plan, evidence: &Evidence, row: &Row, frames: &FrameRanges, stage: Stage, claim: &Claim) -> Loss {
@@ -192,8 +192,9 @@ fn compare(
             continue;
         }
         let frames = rows.get(&Row::Lost(*stage, name.clone())).map_or(0, FrameRanges::count);
-        let is_fragmented = |fate: &Fate| fate.most_frames > 1 || fate.frames.count() != fate.packets;
-        if plan.fates.iter().any(|fate| fate.packets > 0 && is_fragmented(fate)) {
+        let is_fragmented =
+            |prediction: &Prediction| prediction.most_frames > 1 || prediction.frames.count() != prediction.packets;
+        if plan.predictions.iter().any(|prediction| prediction.packets > 0 && is_fragmented(prediction)) {
             continue;
         }
         received.disagree(name, frames, counted);

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use crate::cause::Cause;
 use crate::evidence::{Evidence, SocketRecord};
+use crate::host::RouteKind;
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::Plan;
 use crate::plan::survey::is_limited_broadcast;
 use crate::predict::Carried;
-use crate::predict::{End, Fate, Hears, RouteKind, hears};
+use crate::predict::{Disposition, Hears, Prediction, hears};
 use crate::scenario::Scenario;
 use crate::scenario::topology::Topology;
 
@@ -56,7 +57,7 @@ struct Receivers<'a> {
 
 impl<'a> Receivers<'a> {
     fn of(scenario: &Scenario, plan: &Plan, evidence: &'a Evidence) -> Self {
-        let interface = plan.site.as_ref().map_or("", |site| site.interface.as_str());
+        let interface = plan.host.as_ref().map_or("", |site| site.interface.as_str());
         let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
         let redirected = may_redirect(scenario, evidence);
         let is_one = |record: &&SocketRecord| {
@@ -64,8 +65,8 @@ impl<'a> Receivers<'a> {
             !only_local && (redirected || ports.contains(&record.socket.port))
         };
         let (sockets, others): (Vec<_>, Vec<_>) = evidence.sockets.iter().partition(is_one);
-        let to_groups = plan.fates.iter().filter_map(|fate| match fate.key.carried {
-            Carried::Ip { destination, port: Some(port), source, .. } if goes_to_many(plan, fate) => {
+        let to_groups = plan.predictions.iter().filter_map(|prediction| match prediction.key.carried {
+            Carried::Ip { destination, port: Some(port), source, .. } if goes_to_many(plan, prediction) => {
                 Some((source, destination, port))
             }
             _ => None,
@@ -80,10 +81,10 @@ impl<'a> Receivers<'a> {
         Self {
             copies: copies.max().unwrap_or(1).max(1),
             unicast: plan
-                .fates
+                .predictions
                 .iter()
-                .filter(|fate| fate.datagrams > 0 && !goes_to_many(plan, fate))
-                .map(|fate| fate.datagrams * plan.rounds)
+                .filter(|prediction| prediction.datagrams > 0 && !goes_to_many(plan, prediction))
+                .map(|prediction| prediction.datagrams * plan.rounds)
                 .sum(),
             other_drops: others.iter().map(|record| u64::from(record.drops)).sum(),
             others_closed: others.iter().any(|record| !record.until_end),
@@ -106,14 +107,14 @@ fn may_redirect(scenario: &Scenario, evidence: &Evidence) -> bool {
 }
 
 /// Whether more than one socket may get such a datagram: it goes to a multicast group or a broadcast address.
-fn goes_to_many(plan: &Plan, fate: &Fate) -> bool {
-    let Carried::Ip { destination, .. } = fate.key.carried else { return false };
-    let routes = plan.site.as_ref().map(|site| &site.routes);
+fn goes_to_many(plan: &Plan, prediction: &Prediction) -> bool {
+    let Carried::Ip { destination, .. } = prediction.key.carried else { return false };
+    let routes = plan.host.as_ref().map(|site| &site.routes);
     let is_broadcast = || {
         let route = routes.and_then(|routes| routes.to(destination).first().map(|route| route.kind));
         is_limited_broadcast(destination) || route == Some(RouteKind::Broadcast)
     };
-    fate.datagrams > 0 && (destination.is_multicast() || is_broadcast())
+    prediction.datagrams > 0 && (destination.is_multicast() || is_broadcast())
 }
 
 /// How many UDP datagrams the receiver sent to itself: all, and those that may have come to the capture's sockets.
@@ -155,8 +156,12 @@ impl UdpCounts {
         let both = |four: &str, six: &str| counter(four) + counter(six);
         let receivers = Receivers::of(scenario, plan, evidence);
         let own = Own::of(evidence);
-        let to_many: u64 =
-            plan.fates.iter().filter(|fate| goes_to_many(plan, fate)).map(|fate| fate.datagrams * plan.rounds).sum();
+        let to_many: u64 = plan
+            .predictions
+            .iter()
+            .filter(|prediction| goes_to_many(plan, prediction))
+            .map(|prediction| prediction.datagrams * plan.rounds)
+            .sum();
 
         // Own datagrams have no wrong checksums: the kernel doesn't compute any for them.
         let sums = Amount::exact(both("Udp.InCsumErrors", "Udp6InCsumErrors"));
@@ -166,10 +171,12 @@ impl UdpCounts {
         let others = errors.saturating_sub(full + memory);
         // A UDP length that doesn't fit moves the same counter as a socket's filter; the frame decides.
         let short: u64 = plan
-            .fates
+            .predictions
             .iter()
-            .filter(|fate| fate.end == End::Lost(Cause::PktTooSmall) && fate.stage == Stage::Delivered)
-            .map(|fate| fate.packets * plan.rounds)
+            .filter(|prediction| {
+                prediction.disposition == Disposition::Lost(Cause::PktTooSmall) && prediction.stage == Stage::Delivered
+            })
+            .map(|prediction| prediction.packets * plan.rounds)
             .sum();
         let short = short.min(others);
         let own_drops = own_drops(&own, &receivers, errors - short);
@@ -277,17 +284,19 @@ fn at_transport(evidence: &Evidence) -> Option<Amount> {
 /// Datagrams as frames: an unfragmented one is one frame, a fragmented one several.
 pub(super) fn in_frames(plan: &Plan, datagrams: &Amount) -> Amount {
     // What is never whole doesn't come to UDP.
-    let never_whole = |fate: &Fate| {
-        matches!(fate.end, End::Lost(Cause::FragReasmTimeout | Cause::DupFrag)) || fate.stage <= Stage::Accepted
+    let never_whole = |prediction: &Prediction| {
+        matches!(prediction.disposition, Disposition::Lost(Cause::FragReasmTimeout | Cause::DupFrag))
+            || prediction.stage <= Stage::Accepted
     };
-    let fates = || plan.fates.iter().filter(|fate| fate.datagrams > 0 && !never_whole(fate));
-    if plan.fates.iter().all(|fate| fate.most_frames <= 1) {
+    let predictions =
+        || plan.predictions.iter().filter(|prediction| prediction.datagrams > 0 && !never_whole(prediction));
+    if plan.predictions.iter().all(|prediction| prediction.most_frames <= 1) {
         return datagrams.clone();
     }
-    let all: u64 = fates().map(|fate| fate.datagrams * plan.rounds).sum();
-    let frames: u64 = fates().map(|fate| fate.frames.count() * plan.rounds).sum();
-    let fewest = fates().map(|fate| frames_each(fate).0).min().unwrap_or(1);
-    let most = fates().map(|fate| frames_each(fate).1).max().unwrap_or(1);
+    let all: u64 = predictions().map(|prediction| prediction.datagrams * plan.rounds).sum();
+    let frames: u64 = predictions().map(|prediction| prediction.frames.count() * plan.rounds).sum();
+    let fewest = predictions().map(|prediction| frames_each(prediction).0).min().unwrap_or(1);
+    let most = predictions().map(|prediction| frames_each(prediction).1).max().unwrap_or(1);
     let rest = |count: u64, each: u64| frames.saturating_sub(all.saturating_sub(count) * each);
     if datagrams.low() > all {
         return datagrams.clone();
@@ -298,8 +307,8 @@ pub(super) fn in_frames(plan: &Plan, datagrams: &Amount) -> Amount {
 }
 
 /// The fewest and the most frames of one of its datagrams.
-fn frames_each(fate: &Fate) -> (u64, u64) {
-    (u64::from(fate.fewest_frames).max(1), u64::from(fate.most_frames).max(1))
+fn frames_each(prediction: &Prediction) -> (u64, u64) {
+    (u64::from(prediction.fewest_frames).max(1), u64::from(prediction.most_frames).max(1))
 }
 
 const FRAGMENTED: &str = "datagrams have different numbers of fragments, and the kernel counts datagrams";

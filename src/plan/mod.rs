@@ -3,7 +3,7 @@
 //! What can't be sent as asked is refused here, before the first frame. A predicted loss never blocks. May use everything up to
 //! `rewrite`. Start at [`plan`].
 
-mod lab_site;
+mod lab_host;
 mod note;
 mod refuse;
 mod schedule;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use lab_site::sender_mac as lab_sender_mac;
+pub use lab_host::sender_mac as lab_sender_mac;
 pub use note::{behind_tags, group_mac};
 pub use refuse::nothing_selected;
 pub use schedule::{Limiter, Schedule};
@@ -22,10 +22,11 @@ pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
+use crate::host::{Filter, Host};
 use crate::packet::MacAddr;
 use crate::packet::listing;
 use crate::predict::Class;
-use crate::predict::{self, End, Fate, Filter, Site};
+use crate::predict::{self, Disposition, Prediction};
 use crate::rewrite::{Framing, Hits, Learner, Prepared, Reshaped, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
@@ -68,9 +69,9 @@ pub struct Plan {
     /// What the rewritten frames are.
     pub survey: Survey,
     /// The receiver; `None` with a target, where it is elsewhere, unless a plan is made for one.
-    pub site: Option<Site>,
+    pub host: Option<Host>,
     /// What becomes of the frames there.
-    pub fates: Vec<Fate>,
+    pub predictions: Vec<Prediction>,
     /// With a target, the unicast destinations with the MACs that frames to them have; as many as are told apart.
     pub sent_to: BTreeSet<(IpAddr, MacAddr)>,
     /// What the sending interface takes.
@@ -103,16 +104,16 @@ pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>, filter: Filter) -
 ///
 /// # Errors
 /// As [`plan`].
-pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Site) -> Result<Plan> {
+pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Host) -> Result<Plan> {
     planned(scenario, target, Some(receiver), Filter::None)
 }
 
-fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Site>, filter: Filter) -> Result<Plan> {
+fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Host>, filter: Filter) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
     let mut roles = roles(scenario, target);
-    if let (Some(site), Topology::Lab(_)) = (&receiver, &scenario.topology) {
-        roles.receiver = Some(site.mac);
-        roles.addresses = Some(site.first_addresses());
+    if let (Some(host), Topology::Lab(_)) = (&receiver, &scenario.topology) {
+        roles.receiver = Some(host.mac);
+        roles.addresses = Some(host.first_addresses());
     }
     let repeat = scenario.pacing.repeat.value;
     // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
@@ -124,7 +125,7 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
     };
     let (at_once, mut rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
     let mut passes =
-        Passes { rounds: at_once, most: u64::MAX, site: receiver.clone(), reassembly: Reassembly::default() };
+        Passes { rounds: at_once, most: u64::MAX, host: receiver.clone(), reassembly: Reassembly::default() };
     let (rewriter, medium, surveyed) = survey(scenario, target, roles, &passes)?;
     let mtu = medium.mtu;
     let Surveyed { mut survey, mut schedule, mut counts, left_out, hits, seen, listing, cut } = surveyed;
@@ -149,20 +150,20 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
     }
     let mut notes = Vec::new();
-    let site = match (&scenario.topology, receiver) {
+    let host = match (&scenario.topology, receiver) {
         (_, Some(receiver)) => Some(receiver),
-        (Topology::Lab(lab), None) => Some(Site { filter, ..lab_site::site(scenario, lab, &survey, &mut notes) }),
+        (Topology::Lab(lab), None) => Some(Host { filter, ..lab_host::host(scenario, lab, &survey, &mut notes) }),
         (Topology::Target { .. }, None) => None,
     };
     let lab_reassembly = survey.reassembly().needed();
-    if let (Topology::Lab(lab), Some(Site { real: false, .. })) = (&scenario.topology, &site) {
-        passes.reassembly = lab_site::reassembly(lab, lab_reassembly);
+    if let (Topology::Lab(lab), Some(Host { real: false, .. })) = (&scenario.topology, &host) {
+        passes.reassembly = lab_host::reassembly(lab, lab_reassembly);
     }
     // A second pass, where the first one could not know enough.
     let in_rounds = rounds > 1 && survey.awaits_fragments();
-    let crowded = site.is_some() && !survey.unclassed.is_empty();
+    let crowded = host.is_some() && !survey.unclassed.is_empty();
     if in_rounds || crowded || !survey.reassembly().is_the_same_with(&passes.reassembly) {
-        passes.site.clone_from(&site);
+        passes.host.clone_from(&host);
         if in_rounds {
             // A fragment of the next round may complete a datagram, or be there already.
             (passes.rounds, rounds) = (repeat, 1);
@@ -173,15 +174,15 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
     if let Some(problem) = refuse::output_of_a_tcp_server(scenario, &survey, &classes) {
         return Err(Failure::invalid(problem));
     }
-    let is_lab = site.as_ref().is_some_and(|site| !site.real);
+    let is_lab = host.as_ref().is_some_and(|host| !host.real);
     notes.extend(note::tcp(scenario, &survey, is_lab));
     let mut sent_to = BTreeSet::new();
-    if let (Topology::Target { interface }, None) = (&scenario.topology, &site) {
+    if let (Topology::Target { interface }, None) = (&scenario.topology, &host) {
         sent_to = classes.iter().filter_map(|class| class.key.destination()).collect();
         let source = classes.iter().find_map(|class| class.key.source());
         notes.push(note::target(&interface.value, &survey, source));
     }
-    let fates = fates(classes, site.as_ref(), &rewriter);
+    let predictions = predictions(classes, host.as_ref(), &rewriter);
     notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
@@ -196,8 +197,8 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
         counts,
         rounds: u64::from(rounds),
         survey,
-        site,
-        fates,
+        host,
+        predictions,
         sent_to,
         medium,
         lab_reassembly,
@@ -210,16 +211,16 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<S
 }
 
 /// What becomes of the frames, with remedies that the scenario does not have yet.
-fn fates(classes: Vec<Class>, site: Option<&Site>, rewriter: &Rewriter) -> Vec<Fate> {
-    let mut fates = site.map(|site| predict::fates(classes, site)).unwrap_or_default();
-    for fate in &mut fates {
-        if let End::Lost(cause) = fate.end
+fn predictions(classes: Vec<Class>, host: Option<&Host>, rewriter: &Rewriter) -> Vec<Prediction> {
+    let mut predictions = host.map(|host| predict::predictions(classes, host)).unwrap_or_default();
+    for prediction in &mut predictions {
+        if let Disposition::Lost(cause) = prediction.disposition
             && let Some(fix) = remedy_beyond(cause, rewriter)
         {
-            fix.clone_into(&mut fate.fix);
+            fix.clone_into(&mut prediction.fix);
         }
     }
-    fates
+    predictions
 }
 
 /// What to do where the scenario has the cause's own remedy already.
@@ -280,7 +281,7 @@ struct Passes {
     /// So many frames end it.
     most: u64,
     /// The receiver, where it is known.
-    site: Option<Site>,
+    host: Option<Host>,
     /// The timeouts of its reassembly.
     reassembly: Reassembly,
 }
@@ -291,7 +292,7 @@ const AT_TOP_SPEED: Duration = Duration::from_micros(10);
 /// Surveys the frames as they will be sent, until the rounds, `[pacing] limit` or the most frames end it.
 fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, passes: &Passes) -> Result<Surveyed> {
     let mut surveyed = Surveyed {
-        survey: Survey::at(passes.site.clone(), passes.reassembly),
+        survey: Survey::at(passes.host.clone(), passes.reassembly),
         schedule: Schedule::new(&scenario.pacing),
         counts: Counts::default(),
         left_out: LeftOut::default(),
@@ -379,17 +380,17 @@ impl Plan {
     /// When the capture can't be read any more.
     pub fn cut_to(&mut self, scenario: &Scenario, frames: u64) -> Result<()> {
         let rounds = scenario.pacing.repeat.value;
-        let passes = Passes { rounds, most: frames, site: self.site.clone(), reassembly: *self.survey.reassembly() };
+        let passes = Passes { rounds, most: frames, host: self.host.clone(), reassembly: *self.survey.reassembly() };
         let surveyed = survey_frames(scenario, &self.rewriter, &self.medium, &passes)?;
         (self.survey, self.counts, self.rounds) = (surveyed.survey, surveyed.counts, 1);
         let classes = self.survey.finish();
-        self.fates = fates(classes, self.site.as_ref(), &self.rewriter);
+        self.predictions = predictions(classes, self.host.as_ref(), &self.rewriter);
         Ok(())
     }
 
     /// UDP sockets that make the receiver ready.
     pub fn listens(&self) -> &[Listener] {
-        self.site.as_ref().map(|site| site.listens.as_slice()).unwrap_or_default()
+        self.host.as_ref().map(|host| host.listens.as_slice()).unwrap_or_default()
     }
 }
 
@@ -398,7 +399,7 @@ impl Plan {
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
 pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<(Rewriter, Framing)> {
-    let passes = Passes { rounds: 1, most: u64::MAX, site: None, reassembly: Reassembly::default() };
+    let passes = Passes { rounds: 1, most: u64::MAX, host: None, reassembly: Reassembly::default() };
     let (rewriter, medium, _) = survey(scenario, target, roles(scenario, target), &passes)?;
     Ok((rewriter, medium.framing))
 }
@@ -414,7 +415,7 @@ fn survey(
         let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
         let medium = medium_of(scenario, target, &roles);
         let surveyed = survey_with_fragments(scenario, &rewriter, &medium, passes)?;
-        match settled(scenario, &roles, &surveyed.survey).filter(|_| passes.site.is_none()) {
+        match settled(scenario, &roles, &surveyed.survey).filter(|_| passes.host.is_none()) {
             Some(settled) => roles = settled,
             None => return Ok((rewriter, medium, surveyed)),
         }
@@ -428,7 +429,7 @@ fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles>
         return None;
     };
     let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
-    let captured = lab_site::commonest(survey.macs.iter().filter(|(mac, _)| **mac != placeholder))?.0;
+    let captured = lab_host::commonest(survey.macs.iter().filter(|(mac, _)| **mac != placeholder))?.0;
     Some(Roles { sender: Some(lab_sender_mac(captured)), receiver: Some(captured), ..*roles })
 }
 
@@ -456,7 +457,7 @@ pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
                 LabMac::Literal(mac) => mac,
                 LabMac::Captured => LAB_RECEIVER_MAC,
             };
-            Roles { sender: Some(lab_site::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
+            Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
         }
         Topology::Target { .. } => Roles { sender: target.map(|facts| facts.mac), ..Roles::default() },
     }

@@ -12,14 +12,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::capture::FrameRanges;
+use crate::host::Host;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::datagram_sum::DatagramSum;
 use crate::packet::fragments::{Came, Fragments};
 use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, protocol as ip_protocol};
-use crate::predict::{
-    self, Carried, Class, ClassKey, Flaw, Merged, Received, Site, Tags, flaw, headers, is_spent, received,
-};
+use crate::predict::{self, Carried, Class, ClassKey, Flaw, Merged, Received, Tags, flaw, headers, is_spent, received};
 use crate::rewrite::Prepared;
 use crate::rewrite::Unframed;
 use open::Open;
@@ -42,7 +41,7 @@ pub struct Survey {
     /// Places of classes that occurred lately, by a few bits of their keys: most frames find theirs without hashing.
     recent: [usize; RECENT],
     /// The receiver, where it is known.
-    site: Option<Site>,
+    host: Option<Host>,
     /// Places of the classes that others were put together in.
     merged: BTreeMap<Merged, usize>,
     /// Frames of classes beyond [`MOST_CLASSES`], where the site isn't known.
@@ -103,7 +102,7 @@ impl Default for Survey {
             classes: Vec::new(),
             places: HashMap::new(),
             recent: [usize::MAX; RECENT],
-            site: None,
+            host: None,
             merged: BTreeMap::new(),
             unclassed: FrameRanges::default(),
             destinations: BTreeSet::new(),
@@ -129,8 +128,8 @@ impl Default for Survey {
 
 impl Survey {
     /// A survey for a receiver that is known, where it is, with this timeout of its reassembly.
-    pub fn at(site: Option<Site>, reassembly: Reassembly) -> Self {
-        Self { site, reassembly, ..Self::default() }
+    pub fn at(host: Option<Host>, reassembly: Reassembly) -> Self {
+        Self { host, reassembly, ..Self::default() }
     }
 
     /// Adds a frame as it will be sent over an interface of this MTU, so long after the first one.
@@ -378,7 +377,7 @@ impl Survey {
 
     /// The place of the class that a key beyond the limit is put to.
     fn place_by_fate(&mut self, key: ClassKey) -> Option<usize> {
-        let (end, stage) = predict::end_and_stage(&key, self.site.as_ref()?);
+        let (disposition, stage) = predict::disposition(&key, self.host.as_ref()?);
         let (ip, ethertype) = match key.carried {
             Carried::Ip { destination, protocol, port, .. } => {
                 // Once there are many of these as well, ports are put together, too.
@@ -387,7 +386,7 @@ impl Survey {
             }
             Carried::Other { ethertype } => (None, ethertype),
         };
-        let merged = Merged { end, stage, flaw: key.flaw, tags: key.tags, ip, ethertype };
+        let merged = Merged { disposition, stage, flaw: key.flaw, tags: key.tags, ip, ethertype };
         Some(*self.merged.entry(merged).or_insert_with(|| {
             self.classes.push(Class { fewest_frames: u32::MAX, most_frames: 0, merged: true, ..Class::new(key) });
             self.classes.len() - 1

@@ -8,7 +8,7 @@ use crate::capture::FrameRanges;
 use crate::outcome::Stage;
 use crate::packet::MacAddr;
 use crate::packet::layers::protocol as ip_protocol;
-use crate::predict::End;
+use crate::predict::Disposition;
 
 /// What layer 3 is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,7 +125,7 @@ impl Class {
 /// What classes have in common that are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Merged {
-    pub(crate) end: End,
+    pub(crate) disposition: Disposition,
     pub(crate) stage: Stage,
     pub(crate) flaw: Flaw,
     pub(crate) tags: Tags,

@@ -1,7 +1,7 @@
 //! What a packet filter does with a packet: the rules of nftables walked as `nft -j list ruleset` shows them (libnftables-json(5)).
 //!
 //! What isn't known of a packet before the run (marks, rates, whether its connection is established) is tried in every way: where the ends
-//! differ, or a rule says something that is not known here, the end is open, with the reason. Start at [`Ruleset::read`].
+//! differ, or a rule says something that is not known here, the end is open, with the reason. Start at [`Filter::walk`].
 
 mod matches;
 
@@ -10,20 +10,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use crate::host::filter::{Chain, Filter, Place, Ruleset};
 use crate::packet::layers::protocol;
 use crate::predict::{Carried, ClassKey, Flaw};
-
-/// The packet filter of a receiver.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Filter {
-    /// There is none.
-    #[default]
-    None,
-    /// Its rules.
-    Rules(Ruleset),
-    /// There is one whose rules are not known, and why.
-    Unseen(String),
-}
 
 /// Where in the stack chains are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,68 +34,6 @@ pub(super) enum Walked {
     Dropped(String),
     /// It is not known, and why.
     Open(String),
-}
-
-/// The chains and sets of nftables.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ruleset {
-    chains: Vec<Chain>,
-    sets: Vec<(Place, Value)>,
-}
-
-/// Family, table and name.
-type Place = (String, String, String);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Chain {
-    place: Place,
-    base: Option<Base>,
-    rules: Vec<Value>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Base {
-    hook: String,
-    priority: i64,
-    drops: bool,
-    device: Option<String>,
-}
-
-impl Ruleset {
-    /// Reads what `nft -j list ruleset` printed; `None` for something else.
-    pub fn read(json: &str) -> Option<Self> {
-        let listed: Value = serde_json::from_str(json).ok()?;
-        let mut ruleset = Self::default();
-        for object in listed.get("nftables")?.as_array()? {
-            let (kind, content) = object.as_object()?.iter().next()?;
-            let text = |key: &str| content.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let place = |name: &str| (text("family"), text("table"), text(name));
-            match kind.as_str() {
-                "chain" => {
-                    let base = content.get("hook").map(|_| Base {
-                        hook: text("hook"),
-                        priority: content.get("prio").and_then(Value::as_i64).unwrap_or(0),
-                        drops: text("policy") == "drop",
-                        device: content.get("dev").and_then(Value::as_str).map(str::to_owned),
-                    });
-                    ruleset.chains.push(Chain { place: place("name"), base, rules: Vec::new() });
-                }
-                "set" | "map" => ruleset.sets.push((place("name"), content.clone())),
-                "rule" => {
-                    let of = place("chain");
-                    let rule = content.get("expr").cloned().unwrap_or_default();
-                    ruleset
-                        .chains
-                        .iter_mut()
-                        .filter(|chain| chain.place == of)
-                        .for_each(|chain| chain.rules.push(rule.clone()));
-                }
-                _ => {}
-            }
-        }
-        ruleset.chains.sort_by_key(|chain| chain.base.as_ref().map(|base| base.priority));
-        Some(ruleset)
-    }
 }
 
 impl Ruleset {
@@ -184,7 +111,7 @@ enum Flow {
     Accept,
     Drop(String),
     /// The chain ended without a verdict.
-    End,
+    Disposition,
     Open(String),
 }
 
@@ -250,8 +177,8 @@ impl Walk<'_> {
             self.drops = base.drops;
             match self.chain(&chain.rules, &chain.place, packet, 0) {
                 Flow::Accept => {}
-                Flow::End if !base.drops => {}
-                Flow::End => {
+                Flow::Disposition if !base.drops => {}
+                Flow::Disposition => {
                     return Walked::Dropped(format!("the policy of chain {} {} is drop", chain.place.1, chain.place.2));
                 }
                 Flow::Drop(why) => return Walked::Dropped(why),
@@ -262,13 +189,13 @@ impl Walk<'_> {
     }
 
     fn chain(&mut self, rules: &[Value], place: &Place, packet: &mut Packet, depth: u32) -> Flow {
-        let Some((rule, rest)) = rules.split_first() else { return Flow::End };
+        let Some((rule, rest)) = rules.split_first() else { return Flow::Disposition };
         if depth > DEEPEST {
             return Flow::Open("chains jump into each other too deeply".to_owned());
         }
         let statements = rule.as_array().map_or(&[][..], Vec::as_slice);
         match self.rule(statements, place, packet, depth) {
-            Some(Flow::End) => Flow::End,
+            Some(Flow::Disposition) => Flow::Disposition,
             Some(Flow::Open(why)) if why.starts_with(FORK) => {
                 self.forks += 1;
                 if self.forks > MOST_FORKS {
@@ -284,7 +211,7 @@ impl Walk<'_> {
                 let matched_end = self.chain(&with, place, &mut matched, depth);
                 // The policy is the base chain's end.
                 let end = |flow: &Flow| {
-                    if depth == 0 && *flow == Flow::End && !self.drops { Flow::Accept } else { flow.clone() }
+                    if depth == 0 && *flow == Flow::Disposition && !self.drops { Flow::Accept } else { flow.clone() }
                 };
                 if (end(&unmatched), other) == (end(&matched_end), matched) {
                     *packet = other;
@@ -337,7 +264,7 @@ impl Walk<'_> {
                 "drop" | "reject" => {
                     return Some(Flow::Drop(format!("a rule of chain {} {} says {name}", place.1, place.2)));
                 }
-                "return" => return Some(Flow::End),
+                "return" => return Some(Flow::Disposition),
                 "continue" | "counter" | "log" | "set" | "flow" | "comment" => {}
                 "jump" | "goto" => {
                     let to = content.get("target").and_then(Value::as_str).unwrap_or_default();
@@ -346,8 +273,8 @@ impl Walk<'_> {
                     let target = ruleset.chains.iter().find(|chain| chain.place == to);
                     let Some(target) = target else { return Some(Flow::Open(format!("there is no chain {}", to.2))) };
                     match self.chain(&target.rules, &to, packet, depth + 1) {
-                        Flow::End if name == "goto" => return Some(Flow::End),
-                        Flow::End => {}
+                        Flow::Disposition if name == "goto" => return Some(Flow::Disposition),
+                        Flow::Disposition => {}
                         flow => return Some(flow),
                     }
                 }

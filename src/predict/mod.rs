@@ -5,24 +5,22 @@
 //! Start at [`fates`].
 
 mod class;
+mod explain;
 mod filter;
 mod flaw;
 pub(crate) mod headers;
 mod refused;
 mod remedy;
 mod routing;
-pub mod site;
 mod sockets;
 mod stack;
 mod tags;
-mod words;
 
-pub use filter::{Filter, Ruleset};
-pub use site::{Forwarding, Route, RouteKind, RouteTable, Site, Socket};
 pub use sockets::{Hears, hears, why_no_socket};
 
 use crate::capture::FrameRanges;
 use crate::cause::Cause;
+use crate::host::Host;
 use crate::outcome::Stage;
 pub(crate) use class::Merged;
 pub use class::{Carried, Class, ClassKey};
@@ -34,7 +32,7 @@ pub(crate) use tags::{Received, received};
 
 /// What becomes of a frame once it is on the receiver's wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
+pub enum Disposition {
     /// It comes into a UDP socket's queue.
     Delivered,
     /// The kernel itself takes it: ARP, ICMP, TCP and the like.
@@ -47,7 +45,7 @@ pub enum End {
 
 /// A class of frames with its end, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
+pub struct Prediction {
     /// What they share.
     pub key: ClassKey,
     /// The frames.
@@ -63,7 +61,7 @@ pub struct Fate {
     /// Whether kinds of packet with the same fate were put together, since there are so many; the key is that of the first.
     pub merged: bool,
     /// What becomes of them.
-    pub end: End,
+    pub disposition: Disposition,
     /// The stage that they don't come to; for what isn't lost, [`Stage::Consumed`].
     pub stage: Stage,
     /// The rule with its values, or why the end is open; empty for what is delivered.
@@ -73,48 +71,50 @@ pub struct Fate {
 }
 
 /// The fate of every class.
-pub fn fates(classes: Vec<Class>, site: &Site) -> Vec<Fate> {
-    classes.into_iter().map(|class| fate(class, site)).collect()
+pub fn predictions(classes: Vec<Class>, host: &Host) -> Vec<Prediction> {
+    classes.into_iter().map(|class| prediction(class, host)).collect()
 }
 
 /// The fate of a class.
-pub fn fate(class: Class, site: &Site) -> Fate {
+pub fn prediction(class: Class, host: &Host) -> Prediction {
     let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
-    let (mut end, mut stage) = end_and_stage(&key, site);
-    if most_frames > 1 && !matches!(end, End::Lost(_)) && site.filter.sees_fragments(key.is_ipv6()) {
-        (end, stage) = (End::Open, Stage::Consumed);
+    let (mut disposition, mut stage) = disposition(&key, host);
+    if most_frames > 1 && !matches!(disposition, Disposition::Lost(_)) && host.filter.sees_fragments(key.is_ipv6()) {
+        (disposition, stage) = (Disposition::Open, Stage::Consumed);
     }
-    let told = ClassKey { carried: goes_to(&key, site), ..key };
-    let (why, fix) = match end {
-        End::Delivered => (String::new(), String::new()),
-        End::Open if most_frames > 1 && site.filter.sees_fragments(key.is_ipv6()) => (
+    let told = ClassKey { carried: goes_to(&key, host), ..key };
+    let (why, fix) = match disposition {
+        Disposition::Delivered => (String::new(), String::new()),
+        Disposition::Open if most_frames > 1 && host.filter.sees_fragments(key.is_ipv6()) => (
             "the ruleset can't be predicted: its chains see the fragments of a datagram one by one".to_owned(),
             String::new(),
         ),
-        End::Open => (words::open(&key, site), String::new()),
-        End::Kernel => {
+        Disposition::Open => (explain::open(&key, host), String::new()),
+        Disposition::Kernel => {
             let row = Cause::Kernel.row();
             (row.why.to_owned(), row.fix.to_owned())
         }
-        End::Lost(cause @ Cause::NetfilterDrop) => (words::why(cause, &key, site), remedy::fix(cause, &key, site)),
-        End::Lost(cause) => (words::why(cause, &told, site), remedy::fix(cause, &told, site)),
+        Disposition::Lost(cause @ Cause::NetfilterDrop) => {
+            (explain::why(cause, &key, host), remedy::fix(cause, &key, host))
+        }
+        Disposition::Lost(cause) => (explain::why(cause, &told, host), remedy::fix(cause, &told, host)),
     };
-    Fate { key, frames, datagrams, packets, fewest_frames, most_frames, merged, end, stage, why, fix }
+    Prediction { key, frames, datagrams, packets, fewest_frames, most_frames, merged, disposition, stage, why, fix }
 }
 
 /// What the packets of a class are behind the rules that translate addresses and ports.
-pub fn goes_to(key: &ClassKey, site: &Site) -> Carried {
-    stack::translated(key, site).map_or(key.carried, |translated| translated.carried)
+pub fn goes_to(key: &ClassKey, host: &Host) -> Carried {
+    stack::translated(key, host).map_or(key.carried, |translated| translated.carried)
 }
 
 /// What becomes of the frames of a class, and the stage that they don't come to.
-pub(super) fn end_and_stage(key: &ClassKey, site: &Site) -> (End, Stage) {
-    let end = stack::end(key, site);
-    let stage = match end {
-        End::Delivered | End::Open | End::Kernel => Stage::Consumed,
-        End::Lost(cause) => stack::stage(cause, key, site),
+pub(super) fn disposition(key: &ClassKey, host: &Host) -> (Disposition, Stage) {
+    let disposition = stack::disposition(key, host);
+    let stage = match disposition {
+        Disposition::Delivered | Disposition::Open | Disposition::Kernel => Stage::Consumed,
+        Disposition::Lost(cause) => stack::stage(cause, key, host),
     };
-    (end, stage)
+    (disposition, stage)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::explain::{drops_in_group, no_socket};
 use super::refused;
-use super::site::{RouteKind, Site};
-use super::words::{drops_in_group, no_socket};
 use crate::cause::Cause;
+use crate::host::{Host, RouteKind};
 use crate::packet::MacAddr;
 use crate::packet::layers::is_vlan_tag;
 use crate::predict::{Carried, ClassKey, Flaw, Tags};
@@ -17,14 +17,14 @@ use crate::predict::{Carried, ClassKey, Flaw, Tags};
 const MOST_WRITTEN: usize = 8;
 
 /// What to do.
-pub(super) fn fix(cause: Cause, key: &ClassKey, site: &Site) -> String {
+pub(super) fn fix(cause: Cause, key: &ClassKey, host: &Host) -> String {
     if let (Cause::NoSocket, Carried::Ip { source, destination, port: Some(port), .. }) = (cause, key.carried) {
-        return no_socket(source, destination, port, site).1;
+        return no_socket(source, destination, port, host).1;
     }
-    if site.real { on_the_machine(cause, key, site) } else { in_the_scenario(cause, key, site) }
+    if host.real { on_the_machine(cause, key, host) } else { in_the_scenario(cause, key, host) }
 }
 
-fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
+fn in_the_scenario(cause: Cause, key: &ClassKey, host: &Host) -> String {
     let plain = || cause.row().fix.to_owned();
     match key.tags {
         // Where one tag is popped already, that is not enough.
@@ -41,12 +41,12 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
     }
     let Carried::Ip { source, destination, protocol, port } = key.carried else { return plain() };
     let map_source = || {
-        let free = free_source(source, site);
+        let free = free_source(source, host);
         format!("`[rewrite.source] ip = {{ \"{source}\" = \"{free}\" }}`")
     };
     // Between loopback addresses both sides have to change.
     let map_destination = || {
-        let map = to_the_receiver(destination, site);
+        let map = to_the_receiver(destination, host);
         if source.is_loopback() { format!("{map} and {}", map_source()) } else { map }
     };
     match cause {
@@ -54,7 +54,7 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
             Some(port) => format!("{}: `udp dport {port} accept`", cause.row().fix),
             None => plain(),
         },
-        Cause::UnicastInL2Multicast if drops_in_group(destination, site) => {
+        Cause::UnicastInL2Multicast if drops_in_group(destination, host) => {
             format!(
                 "`[rewrite.destination] mac = {{ \"{}\" = \"receiver\" }}`, or take drop_unicast_in_l2_multicast out of `[lab] sysctl`",
                 key.mac
@@ -73,8 +73,8 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::IpInhdr => match (source, destination) {
             (_, IpAddr::V6(to)) if to.is_loopback() => map_destination(),
             (IpAddr::V6(from), _) if from.is_loopback() || from.is_multicast() => map_source(),
-            (_, IpAddr::V6(to)) if to.is_multicast() => to_the_receiver(destination, site),
-            _ => format!("{}, or raise the TTL: `[rewrite.header] ttl = 64`", to_the_receiver(destination, site)),
+            (_, IpAddr::V6(to)) if to.is_multicast() => to_the_receiver(destination, host),
+            _ => format!("{}, or raise the TTL: `[rewrite.header] ttl = 64`", to_the_receiver(destination, host)),
         },
         Cause::IpInvalidSource => map_source(),
         Cause::IpLocalnet if destination.is_loopback() => map_destination(),
@@ -87,16 +87,16 @@ fn in_the_scenario(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::IpRpfilter => format!(
             "`[lab] routes = {}` (\"sources\" for all of them), or {}, or `[lab] sysctl = {{ \"net.ipv4.conf.all.rp_filter\" = 0, \
              \"net.ipv4.conf.{{receiver}}.rp_filter\" = 0 }}`",
-            list(ways_back(site).into_iter().chain([around(source)])),
+            list(ways_back(host).into_iter().chain([around(source)])),
             map_source()
         ),
-        Cause::IpInvalidDest => to_the_receiver(destination, site),
+        Cause::IpInvalidDest => to_the_receiver(destination, host),
         // Of IPv6 it is counted as any other.
-        Cause::IpInaddrerrors if destination.is_unspecified() => to_the_receiver(destination, site),
+        Cause::IpInaddrerrors if destination.is_unspecified() => to_the_receiver(destination, host),
         Cause::IpInaddrerrors | Cause::IpInnoroutes | Cause::Forwarded => {
-            let all = list(site.addresses.iter().copied().chain([destination.into()]));
-            let map = to_the_receiver(destination, site);
-            let add = if site.addresses.len() < MOST_WRITTEN {
+            let all = list(host.addresses.iter().copied().chain([destination.into()]));
+            let map = to_the_receiver(destination, host);
+            let add = if host.addresses.len() < MOST_WRITTEN {
                 format!("`[lab] addresses = {all}`")
             } else {
                 format!("add \"{destination}\" to `[lab] addresses`")
@@ -118,8 +118,8 @@ fn is_tagged_behind(key: &ClassKey) -> bool {
 }
 
 /// Sends what goes to `destination` to an address of the receiver.
-fn to_the_receiver(destination: IpAddr, site: &Site) -> String {
-    let own = site.addresses.iter().find(|net| net.addr().is_ipv4() == destination.is_ipv4());
+fn to_the_receiver(destination: IpAddr, host: &Host) -> String {
+    let own = host.addresses.iter().find(|net| net.addr().is_ipv4() == destination.is_ipv4());
     match own {
         Some(own) => format!("`[rewrite.destination] ip = {{ \"{destination}\" = \"{}\" }}`", own.addr()),
         None => "map the destination to an address of the receiver (`[rewrite.destination] ip`)".to_owned(),
@@ -133,12 +133,12 @@ fn list(networks: impl Iterator<Item = IpNet>) -> String {
 }
 
 /// The ways back that `[lab] routes` names now, where they are few.
-fn ways_back(site: &Site) -> Vec<IpNet> {
-    let networks: Vec<IpNet> = site.addresses.iter().map(IpNet::trunc).collect();
+fn ways_back(host: &Host) -> Vec<IpNet> {
+    let networks: Vec<IpNet> = host.addresses.iter().map(IpNet::trunc).collect();
     let written = |prefix: &IpNet| !networks.contains(prefix) && !is_link_local(prefix);
-    site.routes
+    host.routes
         .iter()
-        .filter(|route| route.kind == RouteKind::Unicast && route.device == site.interface)
+        .filter(|route| route.kind == RouteKind::Unicast && route.device == host.interface)
         .map(|route| route.prefix)
         .filter(written)
         .take(MOST_WRITTEN)
@@ -156,8 +156,8 @@ fn around(address: IpAddr) -> IpNet {
 }
 
 /// An address that a sender may have here: in the receiver's network, or one for documentation (RFC 5737, RFC 3849).
-fn free_source(source: IpAddr, site: &Site) -> IpAddr {
-    let near = site.addresses.iter().filter(|net| net.addr().is_ipv4() == source.is_ipv4());
+fn free_source(source: IpAddr, host: &Host) -> IpAddr {
+    let near = host.addresses.iter().filter(|net| net.addr().is_ipv4() == source.is_ipv4());
     let near = near.filter_map(|net| net.hosts().find(|host| *host != net.addr() && *host != net.network()));
     let documentation: [IpAddr; 3] = if source.is_ipv4() {
         [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(203, 0, 113, 1)].map(IpAddr::V4)
@@ -165,46 +165,46 @@ fn free_source(source: IpAddr, site: &Site) -> IpAddr {
         [1, 2, 3].map(|host| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)))
     };
     let [first, ..] = documentation;
-    near.chain(documentation).find(|address| !site.routes.is_local(*address)).unwrap_or(first)
+    near.chain(documentation).find(|address| !host.routes.is_local(*address)).unwrap_or(first)
 }
 
-fn on_the_machine(cause: Cause, key: &ClassKey, site: &Site) -> String {
+fn on_the_machine(cause: Cause, key: &ClassKey, host: &Host) -> String {
     let row = cause.row().machine;
     if cause == Cause::Otherhost && key.in_vlan {
         return filled(
             "`ip link add link IFACE name IFACE.ID type vlan id ID`, with the tag's number for ID",
             None,
-            site,
+            host,
         );
     }
     if cause == Cause::Otherhost {
-        return format!("send to {}{}", site.mac, in_a_scenario_too(key.mac));
+        return format!("send to {}{}", host.mac, in_a_scenario_too(key.mac));
     }
     if let Flaw::Refused(fault) = key.flaw
         && fault.rule().cause == cause
     {
-        return refused::on_the_machine(fault, &site.interface);
+        return refused::on_the_machine(fault, &host.interface);
     }
-    let Carried::Ip { source, destination, .. } = key.carried else { return filled(row, None, site) };
+    let Carried::Ip { source, destination, .. } = key.carried else { return filled(row, None, host) };
     match cause {
-        Cause::IpRpfilter => filled(row, Some(source), site),
+        Cause::IpRpfilter => filled(row, Some(source), host),
         Cause::IpLocalnet if source.is_loopback() => filled(
             "`sysctl -w net.ipv4.conf.IFACE.route_localnet=1 net.ipv4.conf.IFACE.accept_local=1`, or send from another address",
             Some(source),
-            site,
+            host,
         ),
         Cause::IpLocalnet => {
-            filled("`sysctl -w net.ipv4.conf.IFACE.route_localnet=1`, or send to another address", Some(source), site)
+            filled("`sysctl -w net.ipv4.conf.IFACE.route_localnet=1`, or send to another address", Some(source), host)
         }
-        Cause::UnicastInL2Multicast if !drops_in_group(destination, site) => format!("send to {}", site.mac),
+        Cause::UnicastInL2Multicast if !drops_in_group(destination, host) => format!("send to {}", host.mac),
         Cause::PktTooSmall if key.flaw == Flaw::UdpLength => "send a UDP length that fits its packet".to_owned(),
         Cause::PktTooSmall if key.flaw == Flaw::TcpLength => "send a TCP header that fits its segment".to_owned(),
         Cause::IpInhdr if key.flaw == Flaw::None && !key.spent => {
             "send from and to addresses that a host may have".to_owned()
         }
         Cause::IpInaddrerrors if destination.is_unspecified() => "send to an address that a host may have".to_owned(),
-        _ if destination.is_ipv6() => filled(&of_ipv6(row), Some(destination), site),
-        _ => filled(row, Some(destination), site),
+        _ if destination.is_ipv6() => filled(&of_ipv6(row), Some(destination), host),
+        _ => filled(row, Some(destination), host),
     }
 }
 
@@ -218,8 +218,8 @@ fn of_ipv6(row: &str) -> String {
 }
 
 /// The command with interface, address and prefix in their places.
-fn filled(command: &str, address: Option<IpAddr>, site: &Site) -> String {
-    let interface = &site.interface;
+fn filled(command: &str, address: Option<IpAddr>, host: &Host) -> String {
+    let interface = &host.interface;
     // sysctl(8): a dot inside a name is written as a slash.
     let text = command.replace("conf.IFACE.", &format!("conf.{}.", interface.replace('.', "/")));
     let text = text.replace("IFACE", interface);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::site::Socket;
+use crate::host::Socket;
 use crate::scenario::require::Transport;
 
 /// Whether a UDP socket hears a datagram (`compute_score`, `__udp_is_mcast_sock`).

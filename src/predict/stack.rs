@@ -1,65 +1,65 @@
 //! The way of a frame through the receiver's stack: `__netif_receive_skb_core`, `ip_rcv_core`, routing, `ip_forward`, `ip_defrag`, the
-//! transport protocol, and their IPv6 counterparts. Start at [`end`].
+//! transport protocol, and their IPv6 counterparts. Start at [`disposition`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::filter::{At, Walked};
 use super::routing::{self, Routed};
-use super::site::{Site, Socket};
-use super::{End, sockets};
+use super::{Disposition, sockets};
 use crate::cause::Cause;
+use crate::host::{Host, Socket};
 use crate::outcome::Stage;
 use crate::packet::layers::protocol;
 use crate::predict::{Carried, ClassKey, Fault, Flaw, Wrong};
 
 /// What becomes of the frames of a class.
-pub(super) fn end(key: &ClassKey, site: &Site) -> End {
-    let lost = End::Lost;
+pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
+    let lost = Disposition::Lost;
     if key.flaw == Flaw::NoEthernetHeader {
         return lost(Cause::Unsendable);
     }
-    if key.in_vlan && site.vlans {
-        return End::Open;
+    if key.in_vlan && host.vlans {
+        return Disposition::Open;
     }
-    match asked(At::Ingress, key, site) {
+    match asked(At::Ingress, key, host) {
         Walked::Passed(_) => {}
         Walked::Dropped(_) => return lost(Cause::NetfilterDrop),
-        Walked::Open(_) => return End::Open,
+        Walked::Open(_) => return Disposition::Open,
     }
     let (source, destination, protocol) = match key.carried {
         Carried::Other { ethertype } => {
             return match ethertype {
-                Some(0x0800 | 0x86dd) if other_host(key, site) => lost(Cause::Otherhost),
-                Some(0x86dd) if site.ipv6_disabled => lost(Cause::Ipv6disabled),
+                Some(0x0800 | 0x86dd) if other_host(key, host) => lost(Cause::Otherhost),
+                Some(0x86dd) if host.ipv6_disabled => lost(Cause::Ipv6disabled),
                 // The kernel has no handler for another version.
                 Some(0x86dd) if key.flaw == Flaw::Version => lost(Cause::UnhandledProto),
                 Some(0x0800 | 0x86dd) => lost(Cause::IpInhdr),
-                Some(0x0806) => End::Kernel,
+                Some(0x0806) => Disposition::Kernel,
                 _ => lost(Cause::UnhandledProto),
             };
         }
         Carried::Ip { source, destination, protocol, .. } => (source, destination, protocol),
     };
-    if other_host(key, site) {
+    if other_host(key, host) {
         return lost(Cause::Otherhost);
     }
-    if let Some(end) = refused_on_arrival(key, source, destination, site) {
+    if let Some(end) = refused_on_arrival(key, source, destination, host) {
         return end;
     }
-    let key = &match translated(key, site) {
+    let key = &match translated(key, host) {
         Ok(translated) => translated,
         Err(end) => return end,
     };
-    let Carried::Ip { destination, .. } = key.carried else { return End::Open };
+    let Carried::Ip { destination, .. } = key.carried else { return Disposition::Open };
     let routed = match (source, destination) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => routing::v4(from, to, protocol == protocol::IGMP, site),
-        (IpAddr::V6(from), IpAddr::V6(to)) => routing::v6(from, to, key.mac.is_group(), site),
+        (IpAddr::V4(from), IpAddr::V4(to)) => routing::v4(from, to, protocol == protocol::IGMP, host),
+        (IpAddr::V6(from), IpAddr::V6(to)) => routing::v6(from, to, key.mac.is_group(), host),
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return lost(Cause::IpInhdr),
     };
     if let Routed::Lost(cause) = routed {
         // Other protocols' packets to a group (OSPF, VRRP, MLD) are for hosts that are in it.
         if cause == Cause::MulticastNotJoined && protocol != protocol::UDP {
-            return End::Kernel;
+            return Disposition::Kernel;
         }
         return lost(cause);
     }
@@ -67,30 +67,30 @@ pub(super) fn end(key: &ClassKey, site: &Site) -> End {
         return lost(cause);
     }
     if let (Flaw::SourceRoute(next), IpAddr::V4(from)) = (key.flaw, source)
-        && let Some(cause) = source_route(from, next, key, site)
+        && let Some(cause) = source_route(from, next, key, host)
     {
         return lost(cause);
     }
     let to_everybody = matches!(routed, Routed::Everybody | Routed::Open);
-    if key.mac.is_group() && !to_everybody && destination.is_ipv4() && site.drop_unicast_in_group {
+    if key.mac.is_group() && !to_everybody && destination.is_ipv4() && host.drop_unicast_in_group {
         return lost(Cause::UnicastInL2Multicast);
     }
     match routed {
         Routed::Lost(cause) | Routed::Nowhere(cause) => lost(cause),
         Routed::On => lost(forward(key)),
-        Routed::Open => End::Open,
-        Routed::Local | Routed::Everybody => deliver(key, destination, protocol, site),
+        Routed::Open => Disposition::Open,
+        Routed::Local | Routed::Everybody => deliver(key, destination, protocol, host),
     }
 }
 
 /// What the chains of a hook do with it.
-fn asked(at: At, key: &ClassKey, site: &Site) -> Walked {
-    site.filter.walk(at, key, &site.interface, &site.addresses)
+fn asked(at: At, key: &ClassKey, host: &Host) -> Walked {
+    host.filter.walk(at, key, &host.interface, &host.addresses)
 }
 
 /// The class behind the prerouting hook: what is translated has another destination there.
-pub(super) fn translated(key: &ClassKey, site: &Site) -> Result<ClassKey, End> {
-    match asked(At::Prerouting, key, site) {
+pub(super) fn translated(key: &ClassKey, host: &Host) -> Result<ClassKey, Disposition> {
+    match asked(At::Prerouting, key, host) {
         Walked::Passed(None) => Ok(*key),
         Walked::Passed(Some((to, to_port))) => {
             let mut translated = *key;
@@ -99,16 +99,16 @@ pub(super) fn translated(key: &ClassKey, site: &Site) -> Result<ClassKey, End> {
             }
             Ok(translated)
         }
-        Walked::Dropped(_) => Err(End::Lost(Cause::NetfilterDrop)),
-        Walked::Open(_) => Err(End::Open),
+        Walked::Dropped(_) => Err(Disposition::Lost(Cause::NetfilterDrop)),
+        Walked::Open(_) => Err(Disposition::Open),
     }
 }
 
 /// What the packet filter does with it, wherever it does: the reason of a drop, or why that is open.
-pub(super) fn filtered(key: &ClassKey, site: &Site) -> Option<String> {
-    let behind = translated(key, site).unwrap_or(*key);
+pub(super) fn filtered(key: &ClassKey, host: &Host) -> Option<String> {
+    let behind = translated(key, host).unwrap_or(*key);
     [(At::Ingress, key), (At::Prerouting, key), (At::Input, &behind)].into_iter().find_map(|(at, key)| {
-        match asked(at, key, site) {
+        match asked(at, key, host) {
             Walked::Passed(_) => None,
             Walked::Dropped(why) | Walked::Open(why) => Some(why),
         }
@@ -116,7 +116,7 @@ pub(super) fn filtered(key: &ClassKey, site: &Site) -> Option<String> {
 }
 
 /// `ip_rcv_core`, `ip6_rcv_core`: before the hooks of IP.
-fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, site: &Site) -> Option<End> {
+fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, host: &Host) -> Option<Disposition> {
     let cause = match (source, destination) {
         (IpAddr::V4(_), IpAddr::V4(_)) => match key.flaw {
             Flaw::HeaderSum => Cause::IpCsum,
@@ -124,22 +124,22 @@ fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, site:
             Flaw::Header => Cause::IpInhdr,
             _ => return None,
         },
-        (IpAddr::V6(_), IpAddr::V6(_)) if site.ipv6_disabled => Cause::Ipv6disabled,
+        (IpAddr::V6(_), IpAddr::V6(_)) if host.ipv6_disabled => Cause::Ipv6disabled,
         // The addresses are looked at before the length, and hop-by-hop options behind it.
-        (IpAddr::V6(_), IpAddr::V6(_)) => match refused_addresses(key, site) {
+        (IpAddr::V6(_), IpAddr::V6(_)) => match refused_addresses(key, host) {
             Some(cause) => cause,
             None if matches!(key.flaw, Flaw::Length | Flaw::LengthCaptured) => Cause::PktTooSmall,
             None => refused(key, Stage::Accepted)?,
         },
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Cause::IpInhdr,
     };
-    Some(End::Lost(cause))
+    Some(Disposition::Lost(cause))
 }
 
 /// `ip6_rcv_core`: addresses that no IPv6 packet from a wire has.
-fn refused_addresses(key: &ClassKey, site: &Site) -> Option<Cause> {
+fn refused_addresses(key: &ClassKey, host: &Host) -> Option<Cause> {
     let Carried::Ip { source: IpAddr::V6(from), destination: IpAddr::V6(to), .. } = key.carried else { return None };
-    match routing::v6(from, to, key.mac.is_group(), site) {
+    match routing::v6(from, to, key.mac.is_group(), host) {
         Routed::Lost(cause @ (Cause::IpInhdr | Cause::UnicastInL2Multicast)) => Some(cause),
         _ => None,
     }
@@ -152,12 +152,12 @@ fn refused(key: &ClassKey, stage: Stage) -> Option<Cause> {
 }
 
 /// `ip_rcv_options` and `ip_options_rcv_srr`: a source route is followed where that is accepted. `next`: the address that is next.
-fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, site: &Site) -> Option<Cause> {
+fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, host: &Host) -> Option<Cause> {
     let refused = Some(Cause::SourceRoute);
-    if !site.accept_source_route || key.mac.is_group() {
+    if !host.accept_source_route || key.mac.is_group() {
         return refused;
     }
-    match next.map(|next| routing::v4(from, next, false, site)) {
+    match next.map(|next| routing::v4(from, next, false, host)) {
         None | Some(Routed::Local) => None,
         Some(Routed::On) => Some(forward(key)),
         Some(_) => refused,
@@ -165,8 +165,8 @@ fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, site: &S
 }
 
 /// `eth_type_trans`, and for a VLAN that the interface doesn't have `__netif_receive_skb_core`: `PACKET_OTHERHOST`.
-fn other_host(key: &ClassKey, site: &Site) -> bool {
-    key.in_vlan || !key.mac.is_group() && key.mac != site.mac
+fn other_host(key: &ClassKey, host: &Host) -> bool {
+    key.in_vlan || !key.mac.is_group() && key.mac != host.mac
 }
 
 /// `ip_forward`, `ip6_forward`. That the packet is for another host is what the run calls a loss.
@@ -182,19 +182,19 @@ fn forward(key: &ClassKey) -> Cause {
 }
 
 /// `ip_local_deliver`, `ip6_input`.
-fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> End {
-    let lost = End::Lost;
+fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, host: &Host) -> Disposition {
+    let lost = Disposition::Lost;
     // IPv6 puts fragments together behind the input hook, IPv4 before it.
     let in_pieces = matches!(key.flaw, Flaw::FragmentMissing | Flaw::FragmentRepeated | Flaw::FragmentOverlaps);
     if !in_pieces {
-        match asked(At::Input, key, site) {
+        match asked(At::Input, key, host) {
             Walked::Passed(_) => {}
             Walked::Dropped(_) => return lost(Cause::NetfilterDrop),
-            Walked::Open(_) => return End::Open,
+            Walked::Open(_) => return Disposition::Open,
         }
     }
-    if matches!(key.flaw, Flaw::Refused(Fault { wrong: Wrong::SwitchedOff { .. }, .. })) && site.segment_routing {
-        return End::Open;
+    if matches!(key.flaw, Flaw::Refused(Fault { wrong: Wrong::SwitchedOff { .. }, .. })) && host.segment_routing {
+        return Disposition::Open;
     }
     if let Some(cause) = refused(key, Stage::Delivered) {
         return lost(cause);
@@ -205,18 +205,18 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, site: &Site) -> En
         _ => {}
     }
     match (protocol, destination.is_ipv4()) {
-        (protocol::UDP, _) => datagram(key, site),
+        (protocol::UDP, _) => datagram(key, host),
         // A segment to a group or in a group's frame is nobody's.
-        (protocol::TCP, _) if key.mac.is_group() => End::Kernel,
+        (protocol::TCP, _) if key.mac.is_group() => Disposition::Kernel,
         (protocol::TCP, _) if key.flaw == Flaw::TcpLength => lost(Cause::PktTooSmall),
         (protocol::TCP, _) if matches!(key.flaw, Flaw::TcpSum | Flaw::TcpSumOffload) => lost(Cause::TcpCsum),
         // The kernel has handlers of its own. It looks at checksums of ICMP and IGMP too, and tells nobody but its counters.
         (protocol::ICMP | protocol::IGMP, true) | (protocol::ICMPV6 | NO_NEXT_HEADER, false) | (protocol::TCP, _) => {
-            End::Kernel
+            Disposition::Kernel
         }
         // Tunnels, IPsec, SCTP and the like have a handler where a module is loaded, EIGRP, OSPF, PIM, VRRP and their like where a program
         // has a raw socket, and UDP-Lite has sockets of its own: not known before the run.
-        (protocol, _) if may_have_a_handler(protocol) => End::Open,
+        (protocol, _) if may_have_a_handler(protocol) => Disposition::Open,
         _ => lost(Cause::IpNoproto),
     }
 }
@@ -231,35 +231,35 @@ fn may_have_a_handler(protocol: u8) -> bool {
 const NO_NEXT_HEADER: u8 = 59;
 
 /// `__udp4_lib_rcv`, `__udp6_lib_rcv`: length, checksum, socket.
-fn datagram(key: &ClassKey, site: &Site) -> End {
+fn datagram(key: &ClassKey, host: &Host) -> Disposition {
     match key.flaw {
-        Flaw::UdpLength => return End::Lost(Cause::PktTooSmall),
-        Flaw::UdpSum | Flaw::UdpSumOffload | Flaw::UdpSumAbsent => return End::Lost(Cause::UdpCsum),
+        Flaw::UdpLength => return Disposition::Lost(Cause::PktTooSmall),
+        Flaw::UdpSum | Flaw::UdpSumOffload | Flaw::UdpSumAbsent => return Disposition::Lost(Cause::UdpCsum),
         _ => {}
     }
-    let Carried::Ip { source, destination, port: Some(port), .. } = key.carried else { return End::Delivered };
-    let mut heard = site.sockets.iter().filter(|socket| {
+    let Carried::Ip { source, destination, port: Some(port), .. } = key.carried else { return Disposition::Delivered };
+    let mut heard = host.sockets.iter().filter(|socket| {
         // Of which port a datagram comes is not part of its class: a connected socket is taken to hear its peer's address.
         let from = (source, socket.peer.map_or(0, |(_, port)| port));
-        sockets::hears(socket, destination, port, Some(from), &site.interface) == sockets::Hears::Yes
+        sockets::hears(socket, destination, port, Some(from), &host.interface) == sockets::Hears::Yes
     });
     // An IPv6 socket hears an IPv4 group only if it has joined it itself (IP_MULTICAST_ALL is off there), which the kernel doesn't tell.
-    let uncertain = |socket: &Socket| site.real && socket.address.is_none_or(|address| address.is_ipv6());
+    let uncertain = |socket: &Socket| host.real && socket.address.is_none_or(|address| address.is_ipv6());
     let group_v4 = matches!(destination, IpAddr::V4(group) if group.is_multicast());
     match heard.next() {
-        None => End::Lost(Cause::NoSocket),
-        Some(first) if group_v4 && uncertain(first) && heard.all(uncertain) => End::Open,
-        Some(_) => End::Delivered,
+        None => Disposition::Lost(Cause::NoSocket),
+        Some(first) if group_v4 && uncertain(first) && heard.all(uncertain) => Disposition::Open,
+        Some(_) => Disposition::Delivered,
     }
 }
 
 /// The stage that a lost frame does not come to.
-pub(super) fn stage(cause: Cause, key: &ClassKey, site: &Site) -> Stage {
+pub(super) fn stage(cause: Cause, key: &ClassKey, host: &Host) -> Stage {
     let six = matches!(key.carried, Carried::Ip { destination: IpAddr::V6(_), .. });
     match cause {
         _ if let Flaw::Refused(fault) = key.flaw
             && fault.rule().cause == cause
-            && refused_addresses(key, site).is_none() =>
+            && refused_addresses(key, host).is_none() =>
         {
             fault.rule().stage
         }

@@ -2,18 +2,18 @@
 //!
 //! `words` has what is said of them.
 
+mod explain;
 mod filter;
-mod words;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::site::{Forwarding, Route, RouteKind, RouteTable, Site, Socket};
-use super::stack::{end, stage};
-use super::{End, Fate};
+use super::stack::{disposition, stage};
+use super::{Disposition, Prediction};
 use crate::capture::FrameRanges;
 use crate::cause::Cause;
+use crate::host::{Forwarding, Host, Route, RouteKind, RouteTable, Socket};
 use crate::outcome::Stage;
 use crate::packet::MacAddr;
 use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
@@ -30,10 +30,10 @@ fn address(text: &str) -> IpAddr {
 }
 
 /// The receiver of the table: 10.9.0.2/24 and fd00::2/64, and routes to nowhere else.
-fn site() -> Site {
+fn host() -> Host {
     let addresses = ["10.9.0.2/24", "fd00::2/64"].map(net).to_vec();
     let listener = Listener { transport: Transport::Udp, address: None, port: 4739 };
-    Site {
+    Host {
         interface: "rx0".to_owned(),
         real: false,
         loopback: false,
@@ -52,34 +52,34 @@ fn site() -> Site {
         ipv6_disabled: false,
         sockets: vec![listener.into()],
         listens: vec![listener],
-        filter: super::Filter::None,
+        filter: crate::host::Filter::None,
         joined: Some(std::collections::BTreeSet::new()),
     }
 }
 
 /// With more routes.
-fn routed(site: &mut Site, routes: impl IntoIterator<Item = Route>) {
-    site.routes = site.routes.iter().cloned().chain(routes).collect();
+fn routed(host: &mut Host, routes: impl IntoIterator<Item = Route>) {
+    host.routes = host.routes.iter().cloned().chain(routes).collect();
 }
 
-fn default_routes(site: &mut Site) {
-    routed(site, ["0.0.0.0/0", "::/0"].map(|prefix| Route::out(net(prefix), "rx0")));
+fn default_routes(host: &mut Host) {
+    routed(host, ["0.0.0.0/0", "::/0"].map(|prefix| Route::out(net(prefix), "rx0")));
 }
 
 /// 203.0.113.0/24 is behind another interface.
-fn elsewhere(site: &mut Site) {
-    routed(site, [Route::out(net("203.0.113.0/24"), "eth7")]);
+fn elsewhere(host: &mut Host) {
+    routed(host, [Route::out(net("203.0.113.0/24"), "eth7")]);
 }
 
-fn refusing(site: &mut Site, kind: RouteKind) {
+fn refusing(host: &mut Host, kind: RouteKind) {
     let prefix = net("203.0.113.0/24");
-    routed(site, [Route { prefix, device: String::new(), kind, metric: 0 }]);
+    routed(host, [Route { prefix, device: String::new(), kind, metric: 0 }]);
 }
 
-fn with(change: impl Fn(&mut Site)) -> Site {
-    let mut site = site();
-    change(&mut site);
-    site
+fn with(change: impl Fn(&mut Host)) -> Host {
+    let mut host = host();
+    change(&mut host);
+    host
 }
 
 fn datagram(source: &str, destination: &str, port: u16) -> ClassKey {
@@ -99,102 +99,102 @@ fn of_protocol(key: ClassKey, of: u8) -> ClassKey {
 /// The rows of the table of provoked cases that need no more than addresses, routes and sysctls.
 #[test]
 fn sources_and_destinations_end_as_they_did_when_provoked() {
-    let lost = End::Lost;
-    let strict = |rp_filter| move |site: &mut Site| site.rp_filter = rp_filter;
+    let (lost, delivered) = (Disposition::Lost, Disposition::Delivered);
+    let strict = |rp_filter| move |host: &mut Host| host.rp_filter = rp_filter;
     let plain = || with(|_| ());
     let (ours, theirs) = ("10.9.0.2", "10.9.0.1");
-    let cases: Vec<(&str, &str, Site, End)> = vec![
-        (theirs, ours, plain(), End::Delivered),
+    let cases: Vec<(&str, &str, Host, Disposition)> = vec![
+        (theirs, ours, plain(), delivered),
         // Destinations that aren't local.
         (theirs, "10.9.0.77", plain(), lost(Cause::IpInaddrerrors)),
         (theirs, "10.77.0.1", plain(), lost(Cause::IpInaddrerrors)),
         (theirs, "10.77.0.1", with(default_routes), lost(Cause::IpInaddrerrors)),
-        (theirs, "10.77.0.1", with(|site| site.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
-        (theirs, "10.9.0.77", with(|site| site.forwarding.v4 = true), lost(Cause::Forwarded)),
-        (theirs, ours, with(|site| site.forwarding.v4 = true), End::Delivered),
+        (theirs, "10.77.0.1", with(|host| host.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
+        (theirs, "10.9.0.77", with(|host| host.forwarding.v4 = true), lost(Cause::Forwarded)),
+        (theirs, ours, with(|host| host.forwarding.v4 = true), delivered),
         (
             theirs,
             "203.0.113.9",
-            with(|site| {
-                site.forwarding.v4 = true;
-                refusing(site, RouteKind::Unreachable);
+            with(|host| {
+                host.forwarding.v4 = true;
+                refusing(host, RouteKind::Unreachable);
             }),
             lost(Cause::IpInnoroutes),
         ),
         (
             "203.0.113.9",
             "10.9.0.77",
-            with(|site| (site.forwarding.v4, site.rp_filter) = (true, 1)),
+            with(|host| (host.forwarding.v4, host.rp_filter) = (true, 1)),
             lost(Cause::IpRpfilter),
         ),
         (theirs, "0.0.0.0", plain(), lost(Cause::IpInvalidDest)),
-        (theirs, "0.0.0.9", with(|site| site.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
+        (theirs, "0.0.0.9", with(|host| host.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
         (
             theirs,
             ours,
-            with(|site| {
-                site.addresses.clear();
-                site.routes = RouteTable::of_loopback().collect();
+            with(|host| {
+                host.addresses.clear();
+                host.routes = RouteTable::of_loopback().collect();
             }),
             lost(Cause::IpInaddrerrors),
         ),
         // Loopback.
         ("127.0.0.1", ours, plain(), lost(Cause::IpLocalnet)),
-        ("127.0.0.1", ours, with(|site| site.route_localnet = true), lost(Cause::IpLocalSource)),
-        ("127.0.0.1", ours, with(|site| (site.route_localnet, site.accept_local) = (true, true)), End::Delivered),
+        ("127.0.0.1", ours, with(|host| host.route_localnet = true), lost(Cause::IpLocalSource)),
+        ("127.0.0.1", ours, with(|host| (host.route_localnet, host.accept_local) = (true, true)), delivered),
         (theirs, "127.0.0.1", plain(), lost(Cause::IpLocalnet)),
-        (theirs, "127.0.0.1", with(|site| site.route_localnet = true), End::Delivered),
+        (theirs, "127.0.0.1", with(|host| host.route_localnet = true), delivered),
         // The receiver's own.
         (ours, ours, plain(), lost(Cause::IpLocalSource)),
-        (ours, ours, with(|site| site.accept_local = true), End::Delivered),
-        (ours, ours, with(|site| (site.accept_local, site.rp_filter) = (true, 1)), End::Delivered),
+        (ours, ours, with(|host| host.accept_local = true), delivered),
+        (ours, ours, with(|host| (host.accept_local, host.rp_filter) = (true, 1)), delivered),
         // Martians, and what isn't one.
         ("255.255.255.255", ours, plain(), lost(Cause::IpInvalidSource)),
-        ("10.9.0.255", ours, plain(), End::Delivered),
-        ("10.9.0.0", ours, plain(), End::Delivered),
+        ("10.9.0.255", ours, plain(), delivered),
+        ("10.9.0.0", ours, plain(), delivered),
         ("0.0.0.0", ours, plain(), lost(Cause::IpInvalidSource)),
-        ("0.0.0.9", ours, plain(), End::Delivered),
+        ("0.0.0.9", ours, plain(), delivered),
         ("224.0.0.1", ours, plain(), lost(Cause::IpInvalidSource)),
-        ("240.0.0.1", ours, plain(), End::Delivered),
+        ("240.0.0.1", ours, plain(), delivered),
         // Reverse path filtering.
-        ("203.0.113.9", ours, plain(), End::Delivered),
+        ("203.0.113.9", ours, plain(), delivered),
         ("203.0.113.9", ours, with(strict(1)), lost(Cause::IpRpfilter)),
         ("203.0.113.9", ours, with(strict(2)), lost(Cause::IpRpfilter)),
-        (theirs, ours, with(strict(1)), End::Delivered),
+        (theirs, ours, with(strict(1)), delivered),
         (
             "203.0.113.9",
             ours,
-            with(|site| {
-                site.rp_filter = 1;
-                elsewhere(site);
+            with(|host| {
+                host.rp_filter = 1;
+                elsewhere(host);
             }),
             lost(Cause::IpRpfilter),
         ),
         (
             "203.0.113.9",
             ours,
-            with(|site| {
-                site.rp_filter = 2;
-                elsewhere(site);
+            with(|host| {
+                host.rp_filter = 2;
+                elsewhere(host);
             }),
-            End::Delivered,
+            delivered,
         ),
         (
             "203.0.113.9",
             ours,
-            with(|site| {
-                site.rp_filter = 1;
-                default_routes(site);
+            with(|host| {
+                host.rp_filter = 1;
+                default_routes(host);
             }),
-            End::Delivered,
+            delivered,
         ),
         (
             "203.0.113.9",
             ours,
-            with(|site| {
-                site.rp_filter = 2;
-                default_routes(site);
-                refusing(site, RouteKind::Blackhole);
+            with(|host| {
+                host.rp_filter = 2;
+                default_routes(host);
+                refusing(host, RouteKind::Blackhole);
             }),
             lost(Cause::IpRpfilter),
         ),
@@ -205,62 +205,66 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
 /// The rows of broadcasts, groups and IPv6.
 #[test]
 fn broadcasts_groups_and_ipv6_end_as_they_did_when_provoked() {
-    let lost = End::Lost;
-    let strict = |rp_filter| move |site: &mut Site| site.rp_filter = rp_filter;
+    let lost = Disposition::Lost;
+    let strict = |rp_filter| move |host: &mut Host| host.rp_filter = rp_filter;
     let plain = || with(|_| ());
     let (ours, theirs) = ("10.9.0.2", "10.9.0.1");
-    let cases: Vec<(&str, &str, Site, End)> = vec![
-        (theirs, "10.9.0.255", plain(), End::Delivered),
-        (theirs, "255.255.255.255", plain(), End::Delivered),
-        ("0.0.0.0", "255.255.255.255", with(strict(1)), End::Delivered),
+    let cases: Vec<(&str, &str, Host, Disposition)> = vec![
+        (theirs, "10.9.0.255", plain(), Disposition::Delivered),
+        (theirs, "255.255.255.255", plain(), Disposition::Delivered),
+        ("0.0.0.0", "255.255.255.255", with(strict(1)), Disposition::Delivered),
         ("203.0.113.9", "255.255.255.255", with(strict(1)), lost(Cause::IpRpfilter)),
         // Of 127.0.0.0/8 only 127.0.0.1 is an address.
         ("127.0.0.1", "255.255.255.255", plain(), lost(Cause::IpLocalSource)),
-        ("127.0.0.9", "255.255.255.255", plain(), End::Delivered),
+        ("127.0.0.9", "255.255.255.255", plain(), Disposition::Delivered),
         ("127.0.0.9", "255.255.255.255", with(strict(1)), lost(Cause::IpLocalSource)),
         (theirs, "239.1.1.1", plain(), lost(Cause::MulticastNotJoined)),
-        (theirs, "239.1.1.1", with(|site| site.joined = None), End::Open),
-        (theirs, "239.1.1.1", with(|site| site.joined = Some([address("239.1.1.1")].into())), End::Delivered),
+        (theirs, "239.1.1.1", with(|host| host.joined = None), Disposition::Open),
+        (theirs, "239.1.1.1", with(|host| host.joined = Some([address("239.1.1.1")].into())), Disposition::Delivered),
         (ours, "224.0.0.1", plain(), lost(Cause::IpLocalSource)),
         ("127.0.0.1", "224.0.0.1", plain(), lost(Cause::IpLocalnet)),
         // IPv6.
-        ("fd00::1", "fd00::2", plain(), End::Delivered),
+        ("fd00::1", "fd00::2", plain(), Disposition::Delivered),
         ("fd00::1", "fd00::77", plain(), lost(Cause::IpInaddrerrors)),
         ("fd00::1", "2001:db8::1", plain(), lost(Cause::IpInnoroutes)),
         ("fd00::1", "2001:db8::1", with(default_routes), lost(Cause::IpInaddrerrors)),
-        ("fd00::1", "2001:db8::1", with(|site| site.forwarding.v6 = true), lost(Cause::IpInnoroutes)),
-        ("fd00::1", "fd00::77", with(|site| site.forwarding.v6 = true), lost(Cause::Forwarded)),
-        ("fe80::9", "fd00::77", with(|site| site.forwarding.v6 = true), lost(Cause::IpInaddrerrors)),
+        ("fd00::1", "2001:db8::1", with(|host| host.forwarding.v6 = true), lost(Cause::IpInnoroutes)),
+        ("fd00::1", "fd00::77", with(|host| host.forwarding.v6 = true), lost(Cause::Forwarded)),
+        ("fe80::9", "fd00::77", with(|host| host.forwarding.v6 = true), lost(Cause::IpInaddrerrors)),
         ("::1", "fd00::2", plain(), lost(Cause::IpInhdr)),
         ("fd00::1", "::1", plain(), lost(Cause::IpInhdr)),
-        ("::1", "::1", with(|site| site.loopback = true), End::Delivered),
+        ("::1", "::1", with(|host| host.loopback = true), Disposition::Delivered),
         ("ff02::1", "fd00::2", plain(), lost(Cause::IpInhdr)),
-        ("fd00::2", "fd00::2", plain(), End::Delivered),
-        ("::", "fd00::2", plain(), End::Delivered),
-        ("::ffff:10.9.0.1", "fd00::2", plain(), End::Delivered),
-        ("2001:db8::9", "fd00::2", with(strict(1)), End::Delivered),
+        ("fd00::2", "fd00::2", plain(), Disposition::Delivered),
+        ("::", "fd00::2", plain(), Disposition::Delivered),
+        ("::ffff:10.9.0.1", "fd00::2", plain(), Disposition::Delivered),
+        ("2001:db8::9", "fd00::2", with(strict(1)), Disposition::Delivered),
         ("fd00::1", "ff05::9", plain(), lost(Cause::MulticastNotJoined)),
-        ("fd00::1", "ff02::1", plain(), End::Delivered),
+        ("fd00::1", "ff02::1", plain(), Disposition::Delivered),
         ("fd00::1", "ff01::1", plain(), lost(Cause::IpInhdr)),
-        ("fd00::1", "fd00::2", with(|site| site.ipv6_disabled = true), lost(Cause::Ipv6disabled)),
+        ("fd00::1", "fd00::2", with(|host| host.ipv6_disabled = true), lost(Cause::Ipv6disabled)),
     ];
     as_provoked(cases);
 }
 
-fn as_provoked(cases: Vec<(&str, &str, Site, End)>) {
-    for (source, destination, site, expected) in cases {
-        assert_eq!(end(&datagram(source, destination, 4739), &site), expected, "{source} > {destination} at {site:?}");
+fn as_provoked(cases: Vec<(&str, &str, Host, Disposition)>) {
+    for (source, destination, host, expected) in cases {
+        assert_eq!(
+            disposition(&datagram(source, destination, 4739), &host),
+            expected,
+            "{source} > {destination} at {host:?}"
+        );
     }
 }
 
 #[test]
 fn a_ttl_of_one_ends_where_it_would_be_sent_on_and_nowhere_else() {
-    let forwards = with(|site| site.forwarding = Forwarding { v4: true, v6: true });
+    let forwards = with(|host| host.forwarding = Forwarding { v4: true, v6: true });
     for (source, own, other) in [("10.9.0.1", "10.9.0.2", "10.9.0.77"), ("fd00::1", "fd00::2", "fd00::77")] {
         let spent = |to| ClassKey { spent: true, ..datagram(source, to, 4739) };
-        assert_eq!(end(&spent(own), &forwards), End::Delivered);
-        assert_eq!(end(&spent(other), &forwards), End::Lost(Cause::IpInhdr));
-        assert_eq!(end(&spent(other), &site()), End::Lost(Cause::IpInaddrerrors));
+        assert_eq!(disposition(&spent(own), &forwards), Disposition::Delivered);
+        assert_eq!(disposition(&spent(other), &forwards), Disposition::Lost(Cause::IpInhdr));
+        assert_eq!(disposition(&spent(other), &host()), Disposition::Lost(Cause::IpInaddrerrors));
     }
 }
 
@@ -268,11 +272,11 @@ fn a_ttl_of_one_ends_where_it_would_be_sent_on_and_nowhere_else() {
 fn a_foreign_mac_and_a_tag_come_before_everything_in_the_packet() {
     let mut key = datagram("127.0.0.1", "10.9.0.77", 4739);
     key.mac = MacAddr([2, 0, 0, 0, 0, 9]);
-    assert_eq!(end(&key, &site()), End::Lost(Cause::Otherhost));
+    assert_eq!(disposition(&key, &host()), Disposition::Lost(Cause::Otherhost));
     key.mac = MacAddr::BROADCAST;
     (key.tags, key.in_vlan) = (Tags::One, true);
-    assert_eq!(end(&key, &site()), End::Lost(Cause::Otherhost));
-    assert_eq!(end(&key, &with(|site| site.vlans = true)), End::Open);
+    assert_eq!(disposition(&key, &host()), Disposition::Lost(Cause::Otherhost));
+    assert_eq!(disposition(&key, &with(|host| host.vlans = true)), Disposition::Open);
 }
 
 #[test]
@@ -281,24 +285,24 @@ fn unicast_in_a_group_mac_is_delivered_unless_a_sysctl_forbids_it() {
     let four = ClassKey { mac: group, ..datagram("10.9.0.1", "10.9.0.2", 4739) };
     let six = ClassKey { mac: MacAddr::BROADCAST, ..datagram("fd00::1", "fd00::2", 4739) };
     let (drops_four, drops_six) =
-        (with(|site| site.drop_unicast_in_group = true), with(|site| site.drop_unicast_in_group_v6 = true));
-    let dropped = End::Lost(Cause::UnicastInL2Multicast);
+        (with(|host| host.drop_unicast_in_group = true), with(|host| host.drop_unicast_in_group_v6 = true));
+    let dropped = Disposition::Lost(Cause::UnicastInL2Multicast);
     assert_eq!(
-        [&site(), &drops_four, &drops_six].map(|site| end(&four, site)),
-        [End::Delivered, dropped, End::Delivered]
+        [&host(), &drops_four, &drops_six].map(|host| disposition(&four, host)),
+        [Disposition::Delivered, dropped, Disposition::Delivered]
     );
     assert_eq!(
-        [&site(), &drops_four, &drops_six].map(|site| end(&six, site)),
-        [End::Delivered, End::Delivered, dropped]
+        [&host(), &drops_four, &drops_six].map(|host| disposition(&six, host)),
+        [Disposition::Delivered, Disposition::Delivered, dropped]
     );
     // It comes before the destination is found to be nobody's, and behind martians.
     let for_nobody = ClassKey { mac: group, ..datagram("10.9.0.1", "10.9.0.77", 4739) };
-    assert_eq!(end(&for_nobody, &drops_four), dropped);
+    assert_eq!(disposition(&for_nobody, &drops_four), dropped);
     let martian = ClassKey { mac: group, ..datagram("127.0.0.1", "10.9.0.2", 4739) };
-    assert_eq!(end(&martian, &drops_four), End::Lost(Cause::IpLocalnet));
+    assert_eq!(disposition(&martian, &drops_four), Disposition::Lost(Cause::IpLocalnet));
     // A broadcast is a broadcast.
     let broadcast = ClassKey { mac: MacAddr::BROADCAST, ..datagram("10.9.0.1", "10.9.0.255", 4739) };
-    assert_eq!(end(&broadcast, &drops_four), End::Delivered);
+    assert_eq!(disposition(&broadcast, &drops_four), Disposition::Delivered);
 }
 
 #[test]
@@ -318,17 +322,25 @@ fn flaws_end_where_the_kernel_finds_them() {
     ];
     for (flaw, cause, in_four, in_six) in flaws {
         let four = ClassKey { flaw, ..datagram("10.9.0.1", "10.9.0.2", 4739) };
-        assert_eq!((end(&four, &site()), stage(cause, &four, &site())), (End::Lost(cause), in_four), "{flaw:?}");
+        assert_eq!(
+            (disposition(&four, &host()), stage(cause, &four, &host())),
+            (Disposition::Lost(cause), in_four),
+            "{flaw:?}"
+        );
         if matches!(flaw, Flaw::HeaderSum | Flaw::Header | Flaw::SourceRoute(_)) {
             continue;
         }
         let six = ClassKey { flaw, ..datagram("fd00::1", "fd00::2", 4739) };
-        assert_eq!((end(&six, &site()), stage(cause, &six, &site())), (End::Lost(cause), in_six), "{flaw:?}");
+        assert_eq!(
+            (disposition(&six, &host()), stage(cause, &six, &host())),
+            (Disposition::Lost(cause), in_six),
+            "{flaw:?}"
+        );
     }
     for flaw in [Flaw::TcpSum, Flaw::TcpSumOffload] {
         for (source, destination) in [("10.9.0.1", "10.9.0.2"), ("fd00::1", "fd00::2")] {
             let key = ClassKey { flaw, ..of_protocol(datagram(source, destination, 80), 6) };
-            assert_eq!(end(&key, &site()), End::Lost(Cause::TcpCsum));
+            assert_eq!(disposition(&key, &host()), Disposition::Lost(Cause::TcpCsum));
         }
     }
 }
@@ -346,38 +358,42 @@ fn of_two_flaws_the_one_counts_that_the_kernel_meets_first() {
     ];
     for (source, destination, flaw, cause) in cases {
         let key = ClassKey { flaw, ..datagram(source, destination, 4739) };
-        assert_eq!(end(&key, &site()), End::Lost(cause), "{source} > {destination} {flaw:?}");
+        assert_eq!(disposition(&key, &host()), Disposition::Lost(cause), "{source} > {destination} {flaw:?}");
     }
-    let accepts = with(|site| site.accept_source_route = true);
+    let accepts = with(|host| host.accept_source_route = true);
     let key = ClassKey { flaw: Flaw::SourceRoute(None), ..datagram("10.9.0.1", "10.9.0.2", 4739) };
-    assert_eq!(end(&key, &accepts), End::Delivered);
+    assert_eq!(disposition(&key, &accepts), Disposition::Delivered);
     let next = |next: [u8; 4]| ClassKey { flaw: Flaw::SourceRoute(Some(next.into())), ..key };
-    assert_eq!(end(&next([10, 9, 0, 2]), &accepts), End::Delivered);
-    assert_eq!(end(&next([10, 9, 0, 77]), &accepts), End::Lost(Cause::SourceRoute));
-    assert_eq!(end(&ClassKey { mac: MacAddr::BROADCAST, ..key }, &accepts), End::Lost(Cause::SourceRoute));
+    assert_eq!(disposition(&next([10, 9, 0, 2]), &accepts), Disposition::Delivered);
+    assert_eq!(disposition(&next([10, 9, 0, 77]), &accepts), Disposition::Lost(Cause::SourceRoute));
+    assert_eq!(
+        disposition(&ClassKey { mac: MacAddr::BROADCAST, ..key }, &accepts),
+        Disposition::Lost(Cause::SourceRoute)
+    );
 }
 
 #[test]
 fn ports_and_protocols_need_somebody_who_takes_them() {
-    assert_eq!(end(&datagram("10.9.0.1", "10.9.0.2", 9), &site()), End::Lost(Cause::NoSocket));
-    assert_eq!(end(&datagram("fd00::1", "fd00::2", 9), &site()), End::Lost(Cause::NoSocket));
-    let nobody = End::Lost(Cause::IpNoproto);
+    assert_eq!(disposition(&datagram("10.9.0.1", "10.9.0.2", 9), &host()), Disposition::Lost(Cause::NoSocket));
+    assert_eq!(disposition(&datagram("fd00::1", "fd00::2", 9), &host()), Disposition::Lost(Cause::NoSocket));
+    let nobody = Disposition::Lost(Cause::IpNoproto);
     let protocols = [
-        (1, End::Kernel, nobody),
-        (2, End::Kernel, nobody),
-        (6, End::Kernel, End::Kernel),
+        (1, Disposition::Kernel, nobody),
+        (2, Disposition::Kernel, nobody),
+        (6, Disposition::Kernel, Disposition::Kernel),
         (44, nobody, nobody),
-        (47, End::Open, End::Open),
-        (58, nobody, End::Kernel),
-        (59, nobody, End::Kernel),
-        (89, End::Open, End::Open),
-        (112, End::Open, End::Open),
-        (136, End::Open, End::Open),
+        (47, Disposition::Open, Disposition::Open),
+        (58, nobody, Disposition::Kernel),
+        (59, nobody, Disposition::Kernel),
+        (89, Disposition::Open, Disposition::Open),
+        (112, Disposition::Open, Disposition::Open),
+        (136, Disposition::Open, Disposition::Open),
         (253, nobody, nobody),
     ];
     for (protocol, in_four, in_six) in protocols {
-        let ends = [("10.9.0.1", "10.9.0.2"), ("fd00::1", "fd00::2")]
-            .map(|(source, destination)| end(&of_protocol(datagram(source, destination, 9), protocol), &site()));
+        let ends = [("10.9.0.1", "10.9.0.2"), ("fd00::1", "fd00::2")].map(|(source, destination)| {
+            disposition(&of_protocol(datagram(source, destination, 9), protocol), &host())
+        });
         assert_eq!(ends, [in_four, in_six], "protocol {protocol}");
     }
 }
@@ -392,18 +408,25 @@ fn other_ethertypes_are_the_kernels_or_nobodys() {
         spent: false,
         flaw: Flaw::None,
     };
-    assert_eq!(end(&key(Some(0x0806)), &site()), End::Kernel);
-    assert_eq!(end(&key(Some(0x9999)), &site()), End::Lost(Cause::UnhandledProto));
-    assert_eq!(end(&key(None), &site()), End::Lost(Cause::UnhandledProto));
+    assert_eq!(disposition(&key(Some(0x0806)), &host()), Disposition::Kernel);
+    assert_eq!(disposition(&key(Some(0x9999)), &host()), Disposition::Lost(Cause::UnhandledProto));
+    assert_eq!(disposition(&key(None), &host()), Disposition::Lost(Cause::UnhandledProto));
     for ethertype in [0x8847, 0x8848, 0x8863, 0x8864, 0x8100, 0x88a8, 0x9100, 0x88cc] {
-        assert_eq!(end(&key(Some(ethertype)), &site()), End::Lost(Cause::UnhandledProto), "{ethertype:#06x}");
+        assert_eq!(
+            disposition(&key(Some(ethertype)), &host()),
+            Disposition::Lost(Cause::UnhandledProto),
+            "{ethertype:#06x}"
+        );
     }
     // ARP of another host, or of a VLAN, is left alone without a drop.
     let arp_in_vlan = ClassKey { in_vlan: true, tags: Tags::One, ..key(Some(0x0806)) };
-    assert_eq!(end(&arp_in_vlan, &site()), End::Kernel);
+    assert_eq!(disposition(&arp_in_vlan, &host()), Disposition::Kernel);
     // Too short for an IP header, or of IP version 5.
-    assert_eq!(end(&key(Some(0x0800)), &site()), End::Lost(Cause::IpInhdr));
-    assert_eq!(end(&key(Some(0x86dd)), &with(|site| site.ipv6_disabled = true)), End::Lost(Cause::Ipv6disabled));
+    assert_eq!(disposition(&key(Some(0x0800)), &host()), Disposition::Lost(Cause::IpInhdr));
+    assert_eq!(
+        disposition(&key(Some(0x86dd)), &with(|host| host.ipv6_disabled = true)),
+        Disposition::Lost(Cause::Ipv6disabled)
+    );
 }
 
 #[test]
@@ -430,18 +453,18 @@ fn of_routes_the_longest_prefix_counts_and_then_the_lowest_metric() {
 }
 
 /// The fate of one class of one frame.
-fn fate(key: ClassKey, site: &Site) -> Fate {
+fn prediction(key: ClassKey, host: &Host) -> Prediction {
     let mut frames = FrameRanges::default();
     frames.add(1);
-    super::fate(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, site)
+    super::prediction(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, host)
 }
 
 #[test]
 fn what_is_lost_has_a_stage_and_words_and_what_is_delivered_has_none() {
-    let delivered = fate(datagram("10.9.0.1", "10.9.0.2", 4739), &site());
+    let delivered = prediction(datagram("10.9.0.1", "10.9.0.2", 4739), &host());
     assert_eq!((delivered.stage, delivered.why.as_str(), delivered.packets), (Stage::Consumed, "", 1));
-    let lost = fate(datagram("10.9.0.1", "10.9.0.2", 9), &site());
-    assert_eq!((lost.stage, lost.end), (Stage::Delivered, End::Lost(Cause::NoSocket)));
+    let lost = prediction(datagram("10.9.0.1", "10.9.0.2", 9), &host());
+    assert_eq!((lost.stage, lost.disposition), (Stage::Delivered, Disposition::Lost(Cause::NoSocket)));
 }
 
 /// A socket like the site's, changed.

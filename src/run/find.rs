@@ -23,7 +23,7 @@ use crate::figures::{agree, count, pps, seconds};
 use crate::ledger;
 use crate::outcome::{Find, Loss, Trial};
 use crate::plan::Plan;
-use crate::predict::{End, Fate};
+use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use backlog::{Backlog, Drained};
@@ -279,7 +279,8 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 
 /// Whether the plan says of so many frames that they are lost by this cause.
 fn is_foreseen(plan: &Plan, loss: &Loss) -> bool {
-    let by_it = |fate: &&Fate| matches!(fate.end, End::Lost(cause) if loss.cause == cause);
-    let foreseen: u64 = plan.fates.iter().filter(by_it).map(|fate| fate.frames.count()).sum();
+    let by_it =
+        |prediction: &&Prediction| matches!(prediction.disposition, Disposition::Lost(cause) if loss.cause == cause);
+    let foreseen: u64 = plan.predictions.iter().filter(by_it).map(|prediction| prediction.frames.count()).sum();
     foreseen * plan.rounds >= loss.packets.high()
 }

@@ -13,7 +13,7 @@ use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
 use crate::ledger;
 use crate::outcome::{Event, Loss};
 use crate::plan::Plan;
-use crate::predict::End;
+use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::topology::Topology;
 
@@ -33,7 +33,7 @@ pub(super) fn settle(
 ) -> Result<Settled> {
     let settle = scenario.receiver.settle;
     let reassembly = plan.reassembly_timeout + TIMER_SLACK;
-    let fragmented = plan.fates.iter().any(|fate| fate.most_frames > 1) || awaits_fragments(plan);
+    let fragmented = plan.predictions.iter().any(|prediction| prediction.most_frames > 1) || awaits_fragments(plan);
     let watched = Watched::of(scenario, plan);
     let begun = Instant::now();
     let mut moved = Instant::now();
@@ -99,12 +99,17 @@ impl Watched {
 }
 
 fn awaits_fragments(plan: &Plan) -> bool {
-    plan.fates.iter().any(|fate| fate.end == End::Lost(Cause::FragReasmTimeout))
+    plan.predictions.iter().any(|prediction| prediction.disposition == Disposition::Lost(Cause::FragReasmTimeout))
 }
 
 /// Whether every frame is accounted for already, so that nothing can move any more.
 fn is_complete(scenario: &Scenario, plan: &Plan, sending: &Sending, moment: &Moment) -> bool {
-    let expected: u64 = plan.fates.iter().filter(|fate| fate.end == End::Delivered).map(|fate| fate.datagrams).sum();
+    let expected: u64 = plan
+        .predictions
+        .iter()
+        .filter(|prediction| prediction.disposition == Disposition::Delivered)
+        .map(|prediction| prediction.datagrams)
+        .sum();
     let evidence = Evidence {
         sending: sending.clone(),
         arriving: Some(Arriving { arrived: moment.arrived, ..Arriving::default() }),

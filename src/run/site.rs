@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::figures::count;
 use crate::file::read_source;
+use crate::host::Filter;
 use crate::host::capabilities::Capabilities;
 use crate::host::namespace::{self, Namespace};
 use crate::host::ruleset;
@@ -16,7 +17,6 @@ use crate::host::{interface, neighbours};
 use crate::packet::layers::protocol;
 use crate::plan::{Plan, TargetFacts, lab_sender_mac};
 use crate::predict::Carried;
-use crate::predict::{self, Filter};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill, fill_receiver};
@@ -152,7 +152,7 @@ impl Site {
     /// Brings the lab up, or opens the machine's own namespace.
     pub(super) fn up(scenario: &Scenario, plan: &Plan) -> Result<Self> {
         let scenario_folder = std::path::absolute(&scenario.folder).unwrap_or_else(|_| scenario.folder.clone());
-        let (lab, site) = match (&scenario.topology, &plan.site) {
+        let (lab, site) = match (&scenario.topology, &plan.host) {
             (Topology::Lab(lab), Some(site)) => (lab, site),
             (Topology::Target { interface }, _) => {
                 return Ok(Self {
@@ -284,8 +284,10 @@ impl Site {
     /// segments the kernel would merge, and not where the scenario requires offloads that it changes. What to say of it.
     pub(super) fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
         let merges = |protocol| matches!(protocol, protocol::TCP | protocol::GRE | protocol::IPV4 | protocol::IPV6);
-        let may_merge =
-            plan.fates.iter().any(|fate| matches!(fate.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
+        let may_merge = plan
+            .predictions
+            .iter()
+            .any(|prediction| matches!(prediction.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
         // What a polled interface needs: receive offload here, and segmentation left alone there.
         let may_not = scenario.require.interface.iter().any(|rule| {
             let refuses = |offload, on| rule.offloads.iter().any(|wanted| wanted.offload == offload && wanted.on == on);
@@ -337,7 +339,7 @@ pub fn listed_ruleset(scenario: &Scenario) -> Filter {
     };
     let folder = scenario.source.path.parent().unwrap_or(std::path::Path::new("."));
     match ruleset::list(&fill_receiver(&text, LAB_RECEIVER), folder, LAB_RECEIVER) {
-        Ok(json) => match predict::Ruleset::read(&json) {
+        Ok(json) => match crate::host::Ruleset::read(&json) {
             Some(rules) => Filter::Rules(rules),
             None => Filter::Unseen("`nft` lists it in a form that is not known".to_owned()),
         },

@@ -8,15 +8,15 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::firewall::{self, Firewall};
 use crate::host::machine::{Machine, MachineRoute, RouteType};
 use crate::host::sockets::UdpSocket;
+use crate::host::{Filter, Forwarding, Host, Route, RouteKind, RouteTable, Ruleset, Socket};
 use crate::host::{ruleset, sysctl};
-use crate::predict::{Filter, Forwarding, Route, RouteKind, RouteTable, Ruleset, Site, Socket};
 use crate::scenario::require::Transport;
 
 /// A real interface, as the prediction sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineSite {
     /// What decides a frame's fate.
-    pub site: Site,
+    pub host: Host,
     /// Where that was read.
     pub machine: Machine,
     /// What could be seen of the packet filter, which the prediction doesn't look at.
@@ -41,7 +41,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
     };
     let firewall = firewall::look();
     let four = |name: &str| effective("ipv4", interface, name);
-    let site = Site {
+    let host = Host {
         interface: interface.to_owned(),
         real: true,
         loopback: machine.interface.kind == crate::host::interface::InterfaceKind::Loopback,
@@ -67,7 +67,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
         filter: filter(&firewall),
         joined: Some(machine.groups.clone()),
     };
-    Ok(MachineSite { notes: notes(&machine), firewall, site, machine })
+    Ok(MachineSite { notes: notes(&machine), firewall, host, machine })
 }
 
 /// The rules of this machine, where there are some and they can be seen.

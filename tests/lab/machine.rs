@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use restage::cause::Cause;
 use restage::doctor::State;
 use restage::doctor::questions::{Answer, Beside, Question, answer, ask};
+use restage::host::RouteKind;
 use restage::host::firewall::Firewall;
 use restage::host::machine::Machine;
 use restage::host::sockets::UdpSocket as RawSocket;
 use restage::packet::MacAddr;
 use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
-use restage::predict::{End, RouteKind, fate};
+use restage::predict::{Disposition, prediction};
 use restage::scenario::topology::LAB_SENDER;
 use restage::testbed::machine::{MachineSite, machine_site};
 use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
@@ -52,8 +53,8 @@ fn here(lab: &Lab) -> MachineSite {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         let here = lab.receiver.run(|| machine_site("rx0")).unwrap().unwrap();
-        let local = |address: &IpNet| here.site.routes.is_local(address.addr());
-        if here.site.addresses.iter().all(local) || Instant::now() > end {
+        let local = |address: &IpNet| here.host.routes.is_local(address.addr());
+        if here.host.addresses.iter().all(local) || Instant::now() > end {
             return here;
         }
         std::thread::yield_now();
@@ -82,19 +83,19 @@ fn a_machine_is_read() {
             vec![group, connected, UdpSocket::bind("[::]:4741").unwrap()]
         })
         .unwrap();
-    let MachineSite { site, machine, notes, .. } = here(&lab);
-    assert_eq!((site.mac, site.interface.as_str(), site.real, site.loopback), (RECEIVER_MAC, "rx0", true, false));
+    let MachineSite { host, machine, notes, .. } = here(&lab);
+    assert_eq!((host.mac, host.interface.as_str(), host.real, host.loopback), (RECEIVER_MAC, "rx0", true, false));
     assert!(machine.interface.up && machine.interface.running);
     assert_eq!(machine.interface.mtu_bytes, 1500);
     for address in ["192.0.2.20/24", "2001:db8::20/64"] {
         // The lab gives addresses their length by a route, so that replies need no ARP.
-        assert!(site.addresses.iter().any(|own| own.addr() == net(address).addr()), "{:?}", site.addresses);
-        assert!(site.routes.is_local(net(address).addr()), "{address}");
+        assert!(host.addresses.iter().any(|own| own.addr() == net(address).addr()), "{:?}", host.addresses);
+        assert!(host.routes.is_local(net(address).addr()), "{address}");
     }
-    assert_eq!((site.rp_filter, site.accept_local, site.route_localnet), (2, true, false));
-    assert!(site.forwarding.v4 && !site.forwarding.v6 && !site.ipv6_disabled);
+    assert_eq!((host.rp_filter, host.accept_local, host.route_localnet), (2, true, false));
+    assert!(host.forwarding.v4 && !host.forwarding.v6 && !host.ipv6_disabled);
     let kinds = ["127.0.0.1", "10.44.1.7", "192.0.2.9", "203.0.113.1"]
-        .map(|to| site.routes.to(ip(to)).first().map(|route| (route.kind, route.device.clone())));
+        .map(|to| host.routes.to(ip(to)).first().map(|route| (route.kind, route.device.clone())));
     assert_eq!(
         kinds,
         [
@@ -104,9 +105,9 @@ fn a_machine_is_read() {
             None
         ]
     );
-    let joined = site.joined.unwrap();
+    let joined = host.joined.unwrap();
     assert!(joined.contains(&ip("239.1.1.1")) && joined.contains(&ip("224.0.0.1")), "{joined:?}");
-    let seen: Vec<String> = site.sockets.iter().map(ToString::to_string).collect();
+    let seen: Vec<String> = host.sockets.iter().map(ToString::to_string).collect();
     assert_eq!(
         seen.into_iter().collect::<BTreeSet<_>>(),
         ["udp:0.0.0.0:4739", "udp:192.0.2.20:4740 connected to 10.44.1.9 port 5000", "udp:4741"]
@@ -178,10 +179,10 @@ fn frame(source: IpAddr, destination: IpAddr, mac: MacAddr, ttl: u8) -> Vec<u8> 
     bytes
 }
 
-fn predicted(here: &MachineSite, (source, destination, mac, ttl): Asked) -> End {
+fn predicted(here: &MachineSite, (source, destination, mac, ttl): Asked) -> Disposition {
     let carried = Carried::Ip { source, destination, protocol: 17, port: Some(4739) };
     let key = ClassKey { mac, tags: Tags::None, in_vlan: false, carried, spent: ttl <= 1, flaw: Flaw::None };
-    fate(Class { datagrams: 1, packets: 1, ..Class::new(key) }, &here.site).end
+    prediction(Class { datagrams: 1, packets: 1, ..Class::new(key) }, &here.host).disposition
 }
 
 /// How far a counter of the receiver moved, for each cause that has one.
@@ -240,18 +241,21 @@ fn what_is_predicted_comes_true() {
             }
         }
         let ends: Vec<_> = questions().into_iter().map(|question| (question, predicted(&here, question))).collect();
-        let expected: BTreeSet<String> =
-            ends.iter().filter(|(_, end)| *end == End::Delivered).map(|(question, _)| question.0.to_string()).collect();
+        let expected: BTreeSet<String> = ends
+            .iter()
+            .filter(|(_, end)| *end == Disposition::Delivered)
+            .map(|(question, _)| question.0.to_string())
+            .collect();
         assert_eq!(heard, expected, "with {sysctl:?}: {ends:#?}");
         let after = counted(&lab);
         let moved = |names: &[&str]| names.iter().map(|name| after(name) - before(name)).sum::<u64>();
         let foreseen = |name: &str| {
-            let by_it = |end: &End| matches!(end, End::Lost(cause) if cause.name() == name);
+            let by_it = |end: &Disposition| matches!(end, Disposition::Lost(cause) if cause.name() == name);
             ends.iter().filter(|(_, end)| by_it(end)).count() as u64
         };
         // IPv6 counts a unicast packet in a group's frame as a wrong header, IPv4 doesn't count it.
-        let in_group = |(question, end): &&(Asked, End)| {
-            question.0.is_ipv6() && matches!(end, End::Lost(Cause::UnicastInL2Multicast))
+        let in_group = |(question, end): &&(Asked, Disposition)| {
+            question.0.is_ipv6() && matches!(end, Disposition::Lost(Cause::UnicastInL2Multicast))
         };
         let in_group = ends.iter().filter(in_group).count() as u64;
         for (name, counters) in [
@@ -296,14 +300,14 @@ fn a_second_interface() {
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let here = here(&lab);
         // The other interface's address is local here too.
-        assert!(here.site.routes.is_local(ip("203.0.113.20")));
-        assert_eq!(here.site.routes.to(ip("203.0.113.9"))[0].device, "other0");
-        assert_eq!(here.site.routes.to(ip("198.51.100.1"))[0].kind, RouteKind::Unreachable);
-        assert_eq!(here.site.vlans, vlan);
+        assert!(here.host.routes.is_local(ip("203.0.113.20")));
+        assert_eq!(here.host.routes.to(ip("203.0.113.9"))[0].device, "other0");
+        assert_eq!(here.host.routes.to(ip("198.51.100.1"))[0].kind, RouteKind::Unreachable);
+        assert_eq!(here.host.vlans, vlan);
         assert_eq!(here.machine.further_rules, 1);
         assert_eq!(here.notes.len(), 1 + usize::from(vlan), "{:?}", here.notes);
         let question = (ip("203.0.113.9"), ip("203.0.113.20"), RECEIVER_MAC, 64);
-        assert_eq!(predicted(&here, question) == End::Delivered, delivered);
+        assert_eq!(predicted(&here, question) == Disposition::Delivered, delivered);
         lab.sender
             .run(|| {
                 let mut wire = pcap::Capture::from_device(LAB_SENDER).unwrap().open().unwrap();

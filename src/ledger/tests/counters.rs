@@ -9,9 +9,10 @@ use super::{account, delivered, evidence, filtered, losses, told};
 use crate::cause::Cause;
 use crate::diagnostic::At;
 use crate::evidence::{Evidence, SocketRecord, UdpInput};
+use crate::host::Socket;
 use crate::outcome::{Amount, Stage};
 use crate::plan::Plan;
-use crate::predict::{End, Socket};
+use crate::predict::Disposition;
 use crate::scenario::require::Transport;
 
 fn chain(evidence: &mut Evidence, hook: &str) {
@@ -158,11 +159,11 @@ fn all_frames_that_came_to_a_stage_are_named_where_so_many_were_lost() {
 /// Six datagrams, of which some come in fragments.
 fn fragmented(fewest: u32, most: u32, frames: u64) -> Plan {
     let (_, mut plan) = delivered();
-    plan.fates.truncate(1);
-    let fate = &mut plan.fates[0];
-    assert_eq!(fate.end, End::Delivered);
-    (fate.datagrams, fate.packets, fate.fewest_frames, fate.most_frames) = (6, 6, fewest, most);
-    fate.frames = super::frames(1..=frames);
+    plan.predictions.truncate(1);
+    let prediction = &mut plan.predictions[0];
+    assert_eq!(prediction.disposition, Disposition::Delivered);
+    (prediction.datagrams, prediction.packets, prediction.fewest_frames, prediction.most_frames) = (6, 6, fewest, most);
+    prediction.frames = super::frames(1..=frames);
     plan
 }
 

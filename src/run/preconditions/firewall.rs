@@ -14,7 +14,7 @@ use crate::packet::layers::protocol;
 use crate::packet::probe::Probe;
 use crate::plan::{LAB_RECEIVER_MAC, Plan, lab_sender_mac};
 use crate::predict::Carried;
-use crate::predict::End;
+use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::wire::sender::PacketSender;
@@ -52,9 +52,9 @@ fn ways(plan: &Plan, rule: &Listener) -> Vec<(IpAddr, IpAddr)> {
     let mut ways: Vec<(IpAddr, IpAddr)> = Vec::new();
     for exact in [true, false] {
         // What the ruleset is predicted to drop is the very question.
-        let comes = |end: End| !matches!(end, End::Lost(cause) if cause != Cause::NetfilterDrop);
-        for fate in plan.fates.iter().filter(|fate| comes(fate.end)) {
-            let Carried::Ip { source, destination, protocol, port } = fate.key.carried else { continue };
+        let comes = |end: Disposition| !matches!(end, Disposition::Lost(cause) if cause != Cause::NetfilterDrop);
+        for prediction in plan.predictions.iter().filter(|prediction| comes(prediction.disposition)) {
+            let Carried::Ip { source, destination, protocol, port } = prediction.key.carried else { continue };
             let is_it = protocol == number && port == Some(rule.port);
             let known = ways.iter().any(|(_, known)| known.is_ipv4() == destination.is_ipv4());
             let wanted = rule.address.is_none_or(|address| address == destination);
@@ -77,7 +77,7 @@ fn refused(
     destination: IpAddr,
 ) -> Result<Option<Diagnostic>> {
     let (from, to) = (SocketAddr::new(source, SOURCE_PORT), SocketAddr::new(destination, listener.port));
-    let receiver = plan.site.as_ref().map_or(LAB_RECEIVER_MAC, |site| site.mac);
+    let receiver = plan.host.as_ref().map_or(LAB_RECEIVER_MAC, |site| site.mac);
     let probe = Probe {
         macs: (lab_sender_mac(receiver), receiver),
         source: from,

@@ -19,11 +19,11 @@ fn why_no_socket_hears_it_is_told_from_the_sockets_that_there_are() {
     ];
     let mut text = String::new();
     for (name, sockets) in there {
-        let site = with(|site| site.sockets.clone_from(&sockets));
+        let host = with(|host| host.sockets.clone_from(&sockets));
         let key = datagram("10.9.0.1", "10.9.0.2", 4739);
-        assert_eq!(end(&key, &site), End::Lost(Cause::NoSocket), "{name}");
+        assert_eq!(disposition(&key, &host), Disposition::Lost(Cause::NoSocket), "{name}");
         let (why, fix) = why_no_socket(address("10.9.0.2"), 4739, Some((address("10.9.0.1"), 9)), &sockets, "rx0");
-        let real = fate(key, &with(|site| (site.real, site.sockets) = (true, sockets.clone())));
+        let real = prediction(key, &with(|host| (host.real, host.sockets) = (true, sockets.clone())));
         assert_eq!(real.why, why, "{name}");
         writeln!(text, "{name}\n  why: {why}\n  fix: {fix}\n  here: {}", real.fix).unwrap();
     }
@@ -45,35 +45,38 @@ fn a_socket_hears_what_is_meant_for_it() {
         socket(|socket| socket.device = Some("rx0".to_owned())),
     ];
     for socket in heard {
-        let site = with(|site| site.sockets = vec![socket.clone()]);
-        assert_eq!(end(&datagram("10.9.0.1", "10.9.0.2", 4739), &site), End::Delivered, "{socket}");
+        let host = with(|host| host.sockets = vec![socket.clone()]);
+        assert_eq!(disposition(&datagram("10.9.0.1", "10.9.0.2", 4739), &host), Disposition::Delivered, "{socket}");
     }
     // An IPv6 socket hears an IPv4 group that it has joined itself, which nobody tells.
     let groups = |address: Option<&str>| {
         let address = address.map(self::address);
-        with(|site| {
-            (site.real, site.joined) = (true, Some([self::address("239.1.1.1")].into()));
-            site.sockets = vec![socket(|socket| socket.address = address)];
+        with(|host| {
+            (host.real, host.joined) = (true, Some([self::address("239.1.1.1")].into()));
+            host.sockets = vec![socket(|socket| socket.address = address)];
         })
     };
     let to_group = datagram("10.9.0.1", "239.1.1.1", 4739);
-    assert_eq!([None, Some("0.0.0.0")].map(|address| end(&to_group, &groups(address))), [End::Open, End::Delivered]);
+    assert_eq!(
+        [None, Some("0.0.0.0")].map(|address| disposition(&to_group, &groups(address))),
+        [Disposition::Open, Disposition::Delivered]
+    );
     // A broadcast is heard by who is bound to no address, or to it.
-    let bound = with(|site| site.sockets = vec![socket(|socket| socket.address = Some(address("10.9.0.2")))]);
-    assert_eq!(end(&datagram("10.9.0.1", "255.255.255.255", 4739), &bound), End::Lost(Cause::NoSocket));
+    let bound = with(|host| host.sockets = vec![socket(|socket| socket.address = Some(address("10.9.0.2")))]);
+    assert_eq!(disposition(&datagram("10.9.0.1", "255.255.255.255", 4739), &bound), Disposition::Lost(Cause::NoSocket));
 }
 
 /// What a case changes at the site.
-type Change = Box<dyn Fn(&mut Site)>;
+type Change = Box<dyn Fn(&mut Host)>;
 
 #[test]
 fn every_loss_has_its_values_and_something_to_paste() {
     let plain = || datagram("10.9.0.1", "10.9.0.2", 4739);
     let other = |ethertype| ClassKey { carried: Carried::Other { ethertype }, ..plain() };
     let flawed = |flaw| ClassKey { flaw, ..plain() };
-    let strict = |site: &mut Site| site.rp_filter = 1;
-    let forwards = |site: &mut Site| site.forwarding = Forwarding { v4: true, v6: true };
-    let no_change = |_: &mut Site| ();
+    let strict = |host: &mut Host| host.rp_filter = 1;
+    let forwards = |host: &mut Host| host.forwarding = Forwarding { v4: true, v6: true };
+    let no_change = |_: &mut Host| ();
     let cases: Vec<(ClassKey, Change)> = vec![
         (ClassKey { mac: MacAddr([2, 0, 0, 0, 0, 9]), ..plain() }, Box::new(no_change)),
         (ClassKey { tags: Tags::One, in_vlan: true, ..plain() }, Box::new(no_change)),
@@ -85,11 +88,11 @@ fn every_loss_has_its_values_and_something_to_paste() {
         (other(None), Box::new(no_change)),
         (
             ClassKey { mac: MacAddr::BROADCAST, ..plain() },
-            Box::new(|site| (site.drop_unicast_in_group, site.drop_unicast_in_group_v6) = (true, true)),
+            Box::new(|host| (host.drop_unicast_in_group, host.drop_unicast_in_group_v6) = (true, true)),
         ),
         (
             ClassKey { mac: MacAddr::BROADCAST, ..datagram("fd00::1", "fd00::2", 4739) },
-            Box::new(|site| (site.drop_unicast_in_group, site.drop_unicast_in_group_v6) = (true, true)),
+            Box::new(|host| (host.drop_unicast_in_group, host.drop_unicast_in_group_v6) = (true, true)),
         ),
         (ClassKey { mac: MacAddr::BROADCAST, ..datagram("10.9.0.1", "10.9.0.77", 9) }, Box::new(forwards)),
         (flawed(Flaw::Length), Box::new(no_change)),
@@ -108,9 +111,9 @@ fn every_loss_has_its_values_and_something_to_paste() {
         (datagram("10.44.1.13", "10.9.0.2", 4739), Box::new(strict)),
         (
             datagram("203.0.113.9", "10.9.0.2", 4739),
-            Box::new(|site| {
-                site.rp_filter = 1;
-                elsewhere(site);
+            Box::new(|host| {
+                host.rp_filter = 1;
+                elsewhere(host);
             }),
         ),
         (datagram("10.9.0.1", "192.0.2.20", 4739), Box::new(no_change)),
@@ -131,16 +134,16 @@ fn every_loss_has_its_values_and_something_to_paste() {
     ];
     let mut text = String::new();
     for (key, change) in cases {
-        let in_the_lab = fate(key, &with(&change));
-        let here = fate(
+        let in_the_lab = prediction(key, &with(&change));
+        let here = prediction(
             key,
-            &with(|site| {
-                change(site);
-                (site.real, site.interface) = (true, "enp0s8".to_owned());
+            &with(|host| {
+                change(host);
+                (host.real, host.interface) = (true, "enp0s8".to_owned());
             }),
         );
-        let End::Lost(cause) = in_the_lab.end else { panic!("{key:?}: {:?}", in_the_lab.end) };
-        assert_eq!(here.end, in_the_lab.end, "{key:?}");
+        let Disposition::Lost(cause) = in_the_lab.disposition else { panic!("{key:?}: {:?}", in_the_lab.disposition) };
+        assert_eq!(here.disposition, in_the_lab.disposition, "{key:?}");
         writeln!(text, "{}\n  why: {}\n  fix: {}\n  here: {}", cause.name(), in_the_lab.why, in_the_lab.fix, here.fix)
             .unwrap();
     }

@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use crate::capture::FrameRanges;
 use crate::figures::{agree, count, numbered};
 use crate::predict::Carried;
-use crate::predict::{End, Fate};
+use crate::predict::{Disposition, Prediction};
 
 /// How many rows of the table are shown; the JSON form has them all.
 const MOST_ROWS: usize = 20;
 /// Kinds of packet, or reasons, with the same end that get a row each; more share rows.
-const MOST_OF_AN_END: usize = 4;
+const MOST_OF_A_DISPOSITION: usize = 4;
 
 /// Fates that share a row.
 struct Row<'a> {
-    first: &'a Fate,
+    first: &'a Prediction,
     frames: FrameRanges,
     kinds: usize,
     /// Of the kinds, how many have another reason than the first.
@@ -26,37 +26,37 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn new(fate: &'a Fate) -> Self {
-        Self { first: fate, frames: fate.frames.clone(), kinds: 1, others: 0, merged: fate.merged }
+    fn new(prediction: &'a Prediction) -> Self {
+        Self { first: prediction, frames: prediction.frames.clone(), kinds: 1, others: 0, merged: prediction.merged }
     }
 
-    fn add(&mut self, fate: &Fate) {
-        self.frames.merge(&fate.frames);
+    fn add(&mut self, prediction: &Prediction) {
+        self.frames.merge(&prediction.frames);
         self.kinds += 1;
-        self.merged |= fate.merged;
-        self.others += usize::from(fate.why != self.first.why);
+        self.merged |= prediction.merged;
+        self.others += usize::from(prediction.why != self.first.why);
     }
 }
 
 /// The rows: one for each kind of packet that isn't lost, where they are few; else one for each end and reason, where those are few; else one for
 /// each end.
-fn rows(fates: &[Fate]) -> Vec<Row<'_>> {
-    let mut ends: Vec<End> = Vec::new();
-    for fate in fates {
-        if !ends.contains(&fate.end) {
-            ends.push(fate.end);
+fn rows(predictions: &[Prediction]) -> Vec<Row<'_>> {
+    let mut dispositions: Vec<Disposition> = Vec::new();
+    for prediction in predictions {
+        if !dispositions.contains(&prediction.disposition) {
+            dispositions.push(prediction.disposition);
         }
     }
     let mut rows = Vec::new();
-    for end in ends {
-        let same = || fates.iter().filter(|fate| fate.end == end);
-        if same().count() <= MOST_OF_AN_END && !matches!(end, End::Lost(_)) {
+    for disposition in dispositions {
+        let same = || predictions.iter().filter(|prediction| prediction.disposition == disposition);
+        if same().count() <= MOST_OF_A_DISPOSITION && !matches!(disposition, Disposition::Lost(_)) {
             rows.extend(same().map(Row::new));
             continue;
         }
-        let by_reason = shared(same(), |row, fate| row.first.why == fate.why);
+        let by_reason = shared(same(), |row, prediction| row.first.why == prediction.why);
         match by_reason.len() {
-            0..=MOST_OF_AN_END => rows.extend(by_reason),
+            0..=MOST_OF_A_DISPOSITION => rows.extend(by_reason),
             _ => rows.extend(shared(same(), |_, _| true)),
         }
     }
@@ -65,25 +65,28 @@ fn rows(fates: &[Fate]) -> Vec<Row<'_>> {
 }
 
 /// Rows of fates that belong together, at most one more than are shown.
-fn shared<'a>(fates: impl Iterator<Item = &'a Fate>, together: impl Fn(&Row<'_>, &Fate) -> bool) -> Vec<Row<'a>> {
+fn shared<'a>(
+    predictions: impl Iterator<Item = &'a Prediction>,
+    together: impl Fn(&Row<'_>, &Prediction) -> bool,
+) -> Vec<Row<'a>> {
     let mut rows: Vec<Row<'a>> = Vec::new();
-    for fate in fates {
-        if let Some(row) = rows.iter_mut().find(|row| together(row, fate)) {
-            row.add(fate);
+    for prediction in predictions {
+        if let Some(row) = rows.iter_mut().find(|row| together(row, prediction)) {
+            row.add(prediction);
             continue;
         }
-        if rows.len() > MOST_OF_AN_END {
+        if rows.len() > MOST_OF_A_DISPOSITION {
             break;
         }
-        rows.push(Row::new(fate));
+        rows.push(Row::new(prediction));
     }
     rows
 }
 
 /// The table.
-pub(super) fn as_text(fates: &[Fate]) -> String {
+pub(super) fn as_text(predictions: &[Prediction]) -> String {
     let mut text = String::new();
-    let rows = rows(fates);
+    let rows = rows(predictions);
     for Row { first, frames, kinds, others, merged } in rows.iter().take(MOST_ROWS) {
         let more = match kinds - 1 {
             0 if *merged => " and other addresses".to_owned(),
@@ -91,12 +94,13 @@ pub(super) fn as_text(fates: &[Fate]) -> String {
             0 => String::new(),
             more => format!(" and {}", more_kinds(more)),
         };
-        let _infallible = writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), end(first), describe(first));
+        let _infallible =
+            writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), disposition(first), describe(first));
         let _infallible = writeln!(text, "             {}", numbered("frame", &frames.shown()));
-        if first.end == End::Open && !first.why.is_empty() {
+        if first.disposition == Disposition::Open && !first.why.is_empty() {
             let _infallible = writeln!(text, "             why: {}", first.why);
         }
-        if matches!(first.end, End::Lost(_)) {
+        if matches!(first.disposition, Disposition::Lost(_)) {
             let such = if *others > 0 {
                 format!(
                     " (the first of them; {} {} other values)",
@@ -121,33 +125,33 @@ fn more_kinds(kinds: usize) -> String {
 }
 
 /// Every fate.
-pub(super) fn as_json(fates: &[Fate]) -> Vec<Value> {
-    fates
+pub(super) fn as_json(predictions: &[Prediction]) -> Vec<Value> {
+    predictions
         .iter()
-        .map(|fate| {
-            let lost = match fate.end {
-                End::Lost(cause) => Some(cause.name()),
-                End::Delivered | End::Kernel | End::Open => None,
+        .map(|prediction| {
+            let lost = match prediction.disposition {
+                Disposition::Lost(cause) => Some(cause.name()),
+                Disposition::Delivered | Disposition::Kernel | Disposition::Open => None,
             };
             json!({
-                "packets": fate.frames.count(), "frames": fate.frames.to_string(), "end": end(fate), "cause": lost,
-                "stage": lost.map(|_| fate.stage), "what": describe(fate), "why": fate.why, "fix": fate.fix,
+                "packets": prediction.frames.count(), "frames": prediction.frames.to_string(), "end": disposition(prediction), "cause": lost,
+                "stage": lost.map(|_| prediction.stage), "what": describe(prediction), "why": prediction.why, "fix": prediction.fix,
             })
         })
         .collect()
 }
 
-fn end(fate: &Fate) -> String {
-    match fate.end {
-        End::Delivered => "delivered".to_owned(),
-        End::Kernel => "kernel".to_owned(),
-        End::Open => "open".to_owned(),
-        End::Lost(cause) => format!("lost: {}", cause.name()),
+fn disposition(prediction: &Prediction) -> String {
+    match prediction.disposition {
+        Disposition::Delivered => "delivered".to_owned(),
+        Disposition::Kernel => "kernel".to_owned(),
+        Disposition::Open => "open".to_owned(),
+        Disposition::Lost(cause) => format!("lost: {}", cause.name()),
     }
 }
 
-fn describe(fate: &Fate) -> String {
-    match fate.key.carried {
+fn describe(prediction: &Prediction) -> String {
+    match prediction.key.carried {
         Carried::Ip { source, destination, protocol, port } => {
             let name = match protocol {
                 1 => "ICMP".to_owned(),
@@ -168,8 +172,10 @@ fn describe(fate: &Fate) -> String {
             format!("{name} {source} > {destination}{port}")
         }
         Carried::Other { ethertype: Some(0x0806) } => "ARP".to_owned(),
-        Carried::Other { ethertype: Some(ethertype) } => format!("EtherType 0x{ethertype:04x} to {}", fate.key.mac),
-        Carried::Other { ethertype: None } => format!("802.3 to {}", fate.key.mac),
+        Carried::Other { ethertype: Some(ethertype) } => {
+            format!("EtherType 0x{ethertype:04x} to {}", prediction.key.mac)
+        }
+        Carried::Other { ethertype: None } => format!("802.3 to {}", prediction.key.mac),
     }
 }
 
@@ -180,7 +186,7 @@ mod tests {
     use crate::packet::MacAddr;
     use crate::predict::{ClassKey, Flaw, Tags};
 
-    fn fate(number: u64, end: End, why: &str) -> Fate {
+    fn prediction(number: u64, disposition: Disposition, why: &str) -> Prediction {
         let mut frames = FrameRanges::default();
         frames.add(number);
         let host = u8::try_from(number).unwrap();
@@ -199,7 +205,7 @@ mod tests {
             flaw: Flaw::None,
         };
         let stage = crate::outcome::Stage::Accepted;
-        Fate {
+        Prediction {
             key,
             frames,
             datagrams: 1,
@@ -207,7 +213,7 @@ mod tests {
             fewest_frames: 1,
             most_frames: 1,
             merged: false,
-            end,
+            disposition,
             stage,
             why: why.to_owned(),
             fix: "do this".to_owned(),
@@ -216,14 +222,14 @@ mod tests {
 
     #[test]
     fn many_kinds_of_packet_with_the_same_end_share_rows() {
-        let filtered = End::Lost(Cause::IpRpfilter);
-        let nobody = End::Lost(Cause::NoSocket);
-        let fates: Vec<Fate> = (1..=6)
-            .map(|number| fate(number, End::Delivered, ""))
-            .chain((7..=12).map(|number| fate(number, filtered, &format!("no route back to 10.9.0.{number}"))))
-            .chain((13..=18).map(|number| fate(number, nobody, if number < 15 { "port 9" } else { "port 10" })))
-            .chain((19..=20).map(|number| fate(number, End::Kernel, "")))
+        let filtered = Disposition::Lost(Cause::IpRpfilter);
+        let nobody = Disposition::Lost(Cause::NoSocket);
+        let predictions: Vec<Prediction> = (1..=6)
+            .map(|number| prediction(number, Disposition::Delivered, ""))
+            .chain((7..=12).map(|number| prediction(number, filtered, &format!("no route back to 10.9.0.{number}"))))
+            .chain((13..=18).map(|number| prediction(number, nobody, if number < 15 { "port 9" } else { "port 10" })))
+            .chain((19..=20).map(|number| prediction(number, Disposition::Kernel, "")))
             .collect();
-        insta::assert_snapshot!(as_text(&fates));
+        insta::assert_snapshot!(as_text(&predictions));
     }
 }

@@ -10,14 +10,14 @@ use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
 use crate::diagnostic::Diagnostic;
 use crate::figures::count;
+use crate::host::{Filter, Forwarding, Host, Route, RouteTable, Socket};
 use crate::packet::MacAddr;
-use crate::predict::{Filter, Forwarding, Route, RouteTable, Site, Socket};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::topology::{IPV6_LEAST_MTU, LabMac, LabTopology, Routes, SysctlSetting};
 
 /// The lab's receiver.
-pub(super) fn site(scenario: &Scenario, lab: &LabTopology, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Site {
+pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Host {
     let mac = match lab.mac.value {
         LabMac::Literal(mac) => mac,
         LabMac::Captured => captured_mac(survey, notes),
@@ -53,7 +53,7 @@ pub(super) fn site(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
         if survey.udp_ports.is_empty() { BTreeSet::new() } else { survey.groups.clone() }
     });
     let either = |name, default| sysctls.all(name) != 0 || sysctls.interface("ipv4", name, default) != 0;
-    Site {
+    Host {
         interface: LAB_RECEIVER.to_owned(),
         real: false,
         loopback: false,

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::site::{RouteKind, Site};
 use super::{refused, sockets, stack};
 use crate::cause::Cause;
+use crate::host::{Host, RouteKind};
 use crate::packet::layers::{is_vlan_tag, protocol};
 use crate::predict::{Carried, ClassKey, Flaw};
 
 /// The rule with its values.
-pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
+pub(super) fn why(cause: Cause, key: &ClassKey, host: &Host) -> String {
     let plain = || cause.row().why.to_owned();
     let Carried::Ip { source, destination, protocol, port } = key.carried else {
         return match (cause, key.carried) {
@@ -26,7 +26,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
             (Cause::IpInhdr, _) => {
                 "the IP header is cut short, or its version is none that the kernel knows".to_owned()
             }
-            (Cause::Otherhost, _) => other_host(key, site),
+            (Cause::Otherhost, _) => other_host(key, host),
             _ => plain(),
         };
     };
@@ -35,15 +35,15 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
     {
         return refused::why(fault);
     }
-    let interface = &site.interface;
+    let interface = &host.interface;
     match cause {
-        Cause::NetfilterDrop => match stack::filtered(key, site) {
+        Cause::NetfilterDrop => match stack::filtered(key, host) {
             Some(why) => why,
             None => plain(),
         },
-        Cause::Otherhost => other_host(key, site),
+        Cause::Otherhost => other_host(key, host),
         Cause::UnicastInL2Multicast => {
-            if drops_in_group(destination, site) {
+            if drops_in_group(destination, host) {
                 format!(
                     "the frame goes to {}, its packet to the unicast address {destination}, and drop_unicast_in_l2_multicast is set",
                     key.mac
@@ -66,9 +66,9 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         }
         Cause::PktTooSmall => "the IP length field says more bytes than the frame has".to_owned(),
         Cause::IpInhdr => header(key, source, destination),
-        Cause::IpInvalidSource if broadcast_source(source, site) => format!(
+        Cause::IpInvalidSource if broadcast_source(source, host) => format!(
             "the source {source} is a broadcast address of the receiver's, which rp_filter = {} finds out",
-            site.rp_filter
+            host.rp_filter
         ),
         Cause::IpInvalidSource => {
             format!("no host may send from {source} (RFC 1812 §5.3.7): the receiver takes it for a martian")
@@ -83,12 +83,12 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::IpLocalSource => {
             format!("the source {source} is one of the receiver's own addresses (accept_local = 0)")
         }
-        Cause::IpRpfilter => reverse_path(source, site),
-        Cause::IpInaddrerrors | Cause::IpInnoroutes => nowhere(cause, source, destination, site),
+        Cause::IpRpfilter => reverse_path(source, host),
+        Cause::IpInaddrerrors | Cause::IpInnoroutes => nowhere(cause, source, destination, host),
         Cause::Forwarded => format!(
             "{destination} is no address of the receiver ({}), which forwards: it has a route {}, and sends it on",
-            addresses(site),
-            way(destination, site)
+            addresses(host),
+            way(destination, host)
         ),
         Cause::MulticastNotJoined => format!("no socket of the receiver has joined {destination} on {interface}"),
         Cause::DupFrag if key.flaw == Flaw::FragmentOverlaps => {
@@ -99,7 +99,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
         Cause::IpNoproto => format!("no handler for IP protocol {protocol} is registered in the kernel"),
         Cause::UdpCsum | Cause::TcpCsum => checksum(key.flaw),
         Cause::NoSocket => match port {
-            Some(port) => no_socket(source, destination, port, site).0,
+            Some(port) => no_socket(source, destination, port, host).0,
             None => plain(),
         },
         _ => plain(),
@@ -107,10 +107,10 @@ pub(super) fn why(cause: Cause, key: &ClassKey, site: &Site) -> String {
 }
 
 /// Why it is not known before the run what becomes of it.
-pub(super) fn open(key: &ClassKey, site: &Site) -> String {
-    let interface = &site.interface;
+pub(super) fn open(key: &ClassKey, host: &Host) -> String {
+    let interface = &host.interface;
     match key.carried {
-        _ if let Some(why) = stack::filtered(key, site) => why,
+        _ if let Some(why) = stack::filtered(key, host) => why,
         _ if key.in_vlan => format!("a VLAN interface on {interface} may take the frame"),
         _ if matches!(key.flaw, Flaw::Refused(_)) => {
             "segment routing is switched on, and where it sends the packet is not followed".to_owned()
@@ -126,19 +126,19 @@ pub(super) fn open(key: &ClassKey, site: &Site) -> String {
 }
 
 /// Why no socket hears it, and what to do.
-pub(super) fn no_socket(source: IpAddr, destination: IpAddr, port: u16, site: &Site) -> (String, String) {
+pub(super) fn no_socket(source: IpAddr, destination: IpAddr, port: u16, host: &Host) -> (String, String) {
     // The port that a class comes from is not known: 0 is nobody's, so that a connected socket of that peer is named, too.
     let source = Some((source, 0));
-    if site.real {
-        sockets::why_no_socket_here(destination, port, source, &site.sockets, &site.interface)
+    if host.real {
+        sockets::why_no_socket_here(destination, port, source, &host.sockets, &host.interface)
     } else {
-        sockets::why_no_socket(destination, port, source, &site.sockets, &site.interface)
+        sockets::why_no_socket(destination, port, source, &host.sockets, &host.interface)
     }
 }
 
 /// Whether drop_unicast_in_l2_multicast of the address's family counts.
-pub(super) fn drops_in_group(destination: IpAddr, site: &Site) -> bool {
-    if destination.is_ipv4() { site.drop_unicast_in_group } else { site.drop_unicast_in_group_v6 }
+pub(super) fn drops_in_group(destination: IpAddr, host: &Host) -> bool {
+    if destination.is_ipv4() { host.drop_unicast_in_group } else { host.drop_unicast_in_group_v6 }
 }
 
 /// No handler for an EtherType: its name where it has a common one, and that a tag was taken off before.
@@ -159,14 +159,14 @@ fn unhandled(ethertype: u16, key: &ClassKey) -> String {
     format!("no handler for EtherType 0x{ethertype:04x}{name}{behind} is registered in the kernel")
 }
 
-fn other_host(key: &ClassKey, site: &Site) -> String {
+fn other_host(key: &ClassKey, host: &Host) -> String {
     if key.in_vlan {
         format!(
             "the frame carries a VLAN tag, and {} has no such VLAN: the stack leaves it to some other host",
-            site.interface
+            host.interface
         )
     } else {
-        format!("the frame's destination MAC is {}, {} has {}", key.mac, site.interface, site.mac)
+        format!("the frame's destination MAC is {}, {} has {}", key.mac, host.interface, host.mac)
     }
 }
 
@@ -187,16 +187,16 @@ fn header(key: &ClassKey, source: IpAddr, destination: IpAddr) -> String {
     }
 }
 
-fn broadcast_source(source: IpAddr, site: &Site) -> bool {
-    site.routes.to(source).first().is_some_and(|route| route.kind == RouteKind::Broadcast)
+fn broadcast_source(source: IpAddr, host: &Host) -> bool {
+    host.routes.to(source).first().is_some_and(|route| route.kind == RouteKind::Broadcast)
 }
 
-fn reverse_path(source: IpAddr, site: &Site) -> String {
-    let interface = &site.interface;
-    let strictness = if site.rp_filter == 1 { "strict" } else { "loose" };
+fn reverse_path(source: IpAddr, host: &Host) -> String {
+    let interface = &host.interface;
+    let strictness = if host.rp_filter == 1 { "strict" } else { "loose" };
     let rule =
-        format!("rp_filter = {} there ({strictness}; effective: the larger of all and {interface})", site.rp_filter);
-    match site.routes.to(source).first() {
+        format!("rp_filter = {} there ({strictness}; effective: the larger of all and {interface})", host.rp_filter);
+    match host.routes.to(source).first() {
         Some(route) if matches!(route.kind, RouteKind::Unicast | RouteKind::Local) => {
             format!(
                 "the route back to {source} is {} dev {}, not through {interface}, and {rule}",
@@ -208,10 +208,10 @@ fn reverse_path(source: IpAddr, site: &Site) -> String {
     }
 }
 
-fn nowhere(cause: Cause, source: IpAddr, destination: IpAddr, site: &Site) -> String {
-    let who = format!("{destination} is no address of the receiver ({})", addresses(site));
-    let forwards = if destination.is_ipv4() { site.forwarding.v4 } else { site.forwarding.v6 };
-    let route = site.routes.to(destination).first();
+fn nowhere(cause: Cause, source: IpAddr, destination: IpAddr, host: &Host) -> String {
+    let who = format!("{destination} is no address of the receiver ({})", addresses(host));
+    let forwards = if destination.is_ipv4() { host.forwarding.v4 } else { host.forwarding.v6 };
+    let route = host.routes.to(destination).first();
     match (cause, route) {
         (Cause::IpInaddrerrors, _) if forwards => {
             format!("{who}, and nothing is sent on from the source {source}")
@@ -222,8 +222,8 @@ fn nowhere(cause: Cause, source: IpAddr, destination: IpAddr, site: &Site) -> St
     }
 }
 
-fn way(destination: IpAddr, site: &Site) -> String {
-    match site.routes.to(destination).first() {
+fn way(destination: IpAddr, host: &Host) -> String {
+    match host.routes.to(destination).first() {
         Some(route) => format!("to {} through {}", route.prefix, route.device),
         None => "to it".to_owned(),
     }
@@ -244,9 +244,9 @@ fn checksum(flaw: Flaw) -> String {
     }
 }
 
-fn addresses(site: &Site) -> String {
-    match site.addresses.as_slice() {
-        [] => format!("{} has none", site.interface),
+fn addresses(host: &Host) -> String {
+    match host.addresses.as_slice() {
+        [] => format!("{} has none", host.interface),
         [first] => format!("it has {}", first.addr()),
         [first, rest @ ..] => format!("it has {} and {} more", first.addr(), rest.len()),
     }

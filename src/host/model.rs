@@ -12,7 +12,7 @@ use crate::scenario::require::{Listener, Transport};
 
 /// What is known of the receiver before anything is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
+pub struct Host {
     /// Its interface's name.
     pub interface: String,
     /// Whether it is an interface of this machine, and not the lab's.
@@ -229,7 +229,7 @@ impl RouteTable {
     }
 }
 
-impl Site {
+impl Host {
     /// The first IPv4 and the first IPv6 address of the interface; of IPv6, one that is not link-local before one that is.
     pub fn first_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
         let of = |v4: bool| self.addresses.iter().map(IpNet::addr).filter(move |address| address.is_ipv4() == v4);
