@@ -102,16 +102,16 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// How closely the taps look into the receiver's stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Tapping {
+pub enum EvidenceLevel {
     /// Not at all.
     Off,
-    /// How many packets passed the input hook.
+    /// Count the packets that pass the input hook.
     Input,
-    /// How many packets passed each hook.
+    /// Count the packets that pass each hook.
     Counters,
-    /// Each packet at each hook.
+    /// Record each packet at each hook.
     Packets,
 }
 
@@ -120,7 +120,7 @@ pub enum Tapping {
 #[serde(rename_all = "kebab-case")]
 pub struct Layers {
     /// How closely the taps looked.
-    pub taps: Tapping,
+    pub taps: EvidenceLevel,
     /// Why so.
     pub taps_why: String,
     /// Records of packets at the taps that found no room; then the counters alone are believed.

@@ -8,7 +8,6 @@ mod check;
 mod collect;
 mod doctor;
 mod entries;
-mod evidence;
 mod help;
 mod inspect;
 mod output;

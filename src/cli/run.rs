@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::board::Board;
 use super::collect::{self, Found};
-use super::evidence::Closeness;
 use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, Claims, is_stream};
 use crate::host::program;
-use crate::outcome::{Outcome, Report, Verdict};
+use crate::outcome::{EvidenceLevel, Outcome, Report, Verdict};
 use crate::process::signals::await_status_requests;
 use crate::process::work;
 use crate::process::worker::{Job, News, Next, Notice, supervise};
@@ -61,12 +62,30 @@ pub(super) struct Arguments {
     update_snapshots: bool,
     /// How closely the receiver's stack is looked at: packets (each at each hook), counters, off (no drop reasons either), or auto:
     /// packets where the rate allows it.
-    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true)]
-    evidence: Closeness,
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = evidence_level(), hide_possible_values = true)]
+    evidence: std::option::Option<EvidenceLevel>,
 }
 
 fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
+}
+
+/// What `--evidence` may be, in the order in which the help lists it; `None`: as closely as the rate allows.
+const EVIDENCE: [(&str, Option<EvidenceLevel>); 4] = [
+    ("auto", None),
+    ("packets", Some(EvidenceLevel::Packets)),
+    ("counters", Some(EvidenceLevel::Counters)),
+    ("off", Some(EvidenceLevel::Off)),
+];
+
+/// Reads `--evidence`.
+pub(super) fn evidence_level() -> impl TypedValueParser<Value = Option<EvidenceLevel>> {
+    let level = |word: String| EVIDENCE.into_iter().find(|(known, _)| *known == word).and_then(|(_, level)| level);
+    PossibleValuesParser::new(EVIDENCE.map(|(word, _)| word)).map(level)
+}
+
+fn word_of(level: Option<EvidenceLevel>) -> &'static str {
+    EVIDENCE.into_iter().find(|(_, known)| *known == level).map_or("auto", |(word, _)| word)
 }
 
 /// Runs everything and reports it.
@@ -197,7 +216,7 @@ fn job(index: usize, text: &ScenarioText, folder: &Path, arguments: &Arguments) 
     if arguments.update_snapshots {
         words.push(OsString::from("--update-snapshots"));
     }
-    words.extend([OsString::from("--evidence"), OsString::from(arguments.evidence.word())]);
+    words.extend([OsString::from("--evidence"), OsString::from(word_of(arguments.evidence))]);
     let input = serde_json::to_string(text);
     let input = input.map_err(|error| {
         let what = format!("can't hand `{}` to a worker", text.path().display());

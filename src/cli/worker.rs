@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use super::evidence::Closeness;
+use super::run::evidence_level;
 use super::status::Status;
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
@@ -12,7 +12,7 @@ use crate::evidence::Evidence;
 use crate::expect::{self, Snapshots};
 use crate::figures::duration;
 use crate::ledger;
-use crate::outcome::{Event, Outcome, Replay, Verdict};
+use crate::outcome::{Event, EvidenceLevel, Outcome, Replay, Verdict};
 use crate::plan;
 use crate::process::parent::{job, watch_parent};
 use crate::run::{self, Session};
@@ -31,8 +31,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     update_snapshots: bool,
     /// How closely the receiver's stack is looked at.
-    #[arg(long, value_enum, default_value_t)]
-    evidence: Closeness,
+    #[arg(long, default_value = "auto", value_parser = evidence_level())]
+    evidence: std::option::Option<EvidenceLevel>,
 }
 
 /// Runs one scenario.
@@ -86,7 +86,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         capabilities,
         limit: begun + plan.timeout,
         report_folder: &arguments.report_folder,
-        tapping: arguments.evidence.into(),
+        level: arguments.evidence,
     };
     let executed = run::execute(scenario, &mut plan, &mut session);
     let interrupted = parent.parent_is_gone();

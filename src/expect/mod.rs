@@ -5,8 +5,8 @@
 mod application;
 mod counts;
 mod examine;
-mod output;
 mod snapshot;
+mod text_rules;
 mod timing;
 
 use crate::evidence::Evidence;
@@ -32,7 +32,7 @@ pub fn judge(
     let mut checks = counts::judge(scenario, plan, evidence, ledger);
     checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
-    checks.extend(output::judge(scenario, evidence));
+    checks.extend(text_rules::judge(scenario, evidence));
     let ending = application::judge(scenario, evidence, verdict(&checks, evidence) == Verdict::Fail);
     ending.into_iter().chain(checks).collect()
 }

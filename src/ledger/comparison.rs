@@ -1,7 +1,7 @@
 //! What came to pass against what was predicted: where they differ, the ledger shows both. Start at
 //! [`Received::compare_with_prediction`].
 
-use super::claims::predicted;
+use super::cause_evidence::predicted;
 use super::received::{Received, unjoined};
 use crate::cause::Cause;
 use crate::evidence::Evidence;

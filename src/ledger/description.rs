@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::claims::{Claim, Claims, Predicted};
+use super::cause_evidence::{CauseEvidence, CauseEvidences, Predicted};
 use super::loss;
 use crate::capture::FrameRanges;
 use crate::cause::{Cause, CauseName};
@@ -58,7 +58,7 @@ pub(super) fn of_another_kernel(name: &str, packets: Amount) -> Loss {
 }
 
 /// What only the run knows: which hook, which function.
-pub(super) fn add_details(loss: &mut Loss, claim: &Claim, plan: &Plan, evidence: &Evidence) {
+pub(super) fn add_details(loss: &mut Loss, claim: &CauseEvidence, plan: &Plan, evidence: &Evidence) {
     if let Some(detail) = &claim.detail {
         let _infallible = write!(loss.why, ": {detail}");
     }
@@ -164,7 +164,7 @@ fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     Some((why.to_owned(), fix.to_owned()))
 }
 
-pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &Claims, packets: Amount) -> Loss {
+pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &CauseEvidences, packets: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
     let delivered = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Delivered);
     let delivered = FrameRanges::union(delivered.map(|prediction| &prediction.frames));

@@ -1,6 +1,6 @@
 //! What a packet's drop means for the ledger: which stage it did not reach, and why. Start at [`meaning`].
 
-use super::claims::{Key, predicted};
+use super::cause_evidence::{Key, predicted};
 use crate::cause::{Cause, CauseName};
 use crate::evidence::DropKind;
 use crate::outcome::Stage;

@@ -2,13 +2,13 @@
 //!
 //! The unit is the frame of the capture, times `repeat`. Counters and drop reasons count packets; what that means in frames is told by
 //! the survey. `passed` counts what came to each stage behind the wire, `claims` is what each layer of evidence says of the rest,
-//! `received` makes one answer of it; [`matching`] tells what arrived, [`following`] how far it came. Start at [`account`].
+//! `received` makes one answer of it; [`matching`] tells what arrived, [`hook_tracker`] how far it came. Start at [`account`].
 
-mod claims;
+mod cause_evidence;
 mod comparison;
 mod description;
 mod drops;
-pub mod following;
+pub mod hook_tracker;
 pub mod matching;
 mod received;
 mod tracked;

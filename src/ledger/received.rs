@@ -3,7 +3,7 @@
 //! Where packets were followed one by one, `tracked` answers. Else this does: of one cause the kernel's word goes first, then counters
 //! and taps, then the prediction; where two say different things, both are reported. Start at [`account`].
 
-use super::claims::{Claim, Claims, Predicted, predicted};
+use super::cause_evidence::{CauseEvidence, CauseEvidences, Predicted, predicted};
 use super::comparison::is_foretold;
 use super::description::{add_details, all_that_came, by_prediction, name_the_filter, named, unexplained, unread};
 use super::udp::{UdpCounts, in_frames};
@@ -63,7 +63,7 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
         return Received::default();
     }
     let udp = observes_sockets(scenario, plan).then(|| UdpCounts::of(scenario, plan, evidence));
-    let claims = Claims::of(plan, evidence, arrived, udp.as_ref());
+    let claims = CauseEvidences::of(plan, evidence, arrived, udp.as_ref());
     let followed = evidence.stack.as_ref().and_then(|stack| stack.followed.ends.as_ref());
     let mut received = match followed {
         Some(ends) => tracked::account(plan, evidence, ends, &claims, udp.is_some()),
@@ -93,7 +93,7 @@ fn counted(
     evidence: &Evidence,
     arrived: Option<u64>,
     udp: Option<&UdpCounts>,
-    claims: &Claims,
+    claims: &CauseEvidences,
 ) -> Received {
     let mut accepted = arrived.and_then(|arrived| past_the_filter(plan, evidence, arrived));
     if let (Some(accepted), Some(udp)) = (&mut accepted, udp) {
@@ -194,7 +194,7 @@ impl Received {
         evidence: &Evidence,
         name: &CauseName,
         stage: Stage,
-        claim: &Claim,
+        claim: &CauseEvidence,
         open: &mut Open,
     ) {
         let (packets, layer) = match (claim.kernel, &claim.stage) {
@@ -310,7 +310,7 @@ impl Received {
     }
 
     /// What the receiver's kernel keeps for itself, and what nothing explains.
-    fn rest(&mut self, plan: &Plan, evidence: &Evidence, claims: &Claims, open: &mut Open) {
+    fn rest(&mut self, plan: &Plan, evidence: &Evidence, claims: &CauseEvidences, open: &mut Open) {
         let kernels = || plan.predictions.iter().filter(|prediction| is_kernels(prediction));
         let other = FrameRanges::union(
             kernels()

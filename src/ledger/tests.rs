@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{account, contradiction};
 use crate::capture::FrameRanges;
 use crate::evidence::{Arriving, DropKind, Dropped, Evidence, Followed, Sending, Stack, UdpInput};
-use crate::outcome::{Amount, Hook, Layer, Layers, Ledger, Loss, Stage, Tapping};
+use crate::outcome::{Amount, EvidenceLevel, Hook, Layer, Layers, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::scenario::{self, Scenario};
 
@@ -39,7 +39,7 @@ fn frames(numbers: impl IntoIterator<Item = u64>) -> FrameRanges {
 /// Everything arrived; `counters` moved, and so many packets passed the hooks from ingress to the end of input.
 fn evidence(plan: &Plan, counters: &[(&str, u64)], hooks: Option<[u64; 5]>) -> Evidence {
     let layers = Layers {
-        taps: Tapping::Packets,
+        taps: EvidenceLevel::Packets,
         taps_why: String::new(),
         taps_lost: 0,
         followed: false,

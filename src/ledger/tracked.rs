@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::{Claim, Claims, Predicted, predicted};
+use super::cause_evidence::{CauseEvidence, CauseEvidences, Predicted, predicted};
 use super::description::{add_details, named, why_unread};
 use super::drops::{Meaning, is_told_by_the_frame, meaning};
 use super::loss;
@@ -27,11 +27,11 @@ pub(super) fn account(
     plan: &Plan,
     evidence: &Evidence,
     ends: &BTreeMap<Ending, FrameRanges>,
-    claims: &Claims,
+    claims: &CauseEvidences,
     sockets: bool,
 ) -> Received {
     let mut rows: BTreeMap<Row, FrameRanges> = BTreeMap::new();
-    let mut functions: BTreeMap<Row, Claim> = BTreeMap::new();
+    let mut functions: BTreeMap<Row, CauseEvidence> = BTreeMap::new();
     let mut consumed = 0;
     for (ending, frames) in ends {
         let Some(row) = row(plan, evidence, ending, sockets) else {
@@ -68,7 +68,7 @@ pub(super) fn account(
         if !sockets && (stage == Stage::Consumed || *row == Row::Kernel(Stage::Delivered)) {
             continue;
         }
-        let none = Claim::default();
+        let none = CauseEvidence::default();
         received.losses.push(described(plan, evidence, row, frames, stage, functions.get(row).unwrap_or(&none)));
     }
     compare(&mut received, plan, evidence, claims, &rows);
@@ -145,7 +145,14 @@ fn forwards(plan: &Plan) -> bool {
     plan.predictions.iter().any(|prediction| prediction.disposition == Disposition::Lost(Cause::Forwarded))
 }
 
-fn described(plan: &Plan, evidence: &Evidence, row: &Row, frames: &FrameRanges, stage: Stage, claim: &Claim) -> Loss {
+fn described(
+    plan: &Plan,
+    evidence: &Evidence,
+    row: &Row,
+    frames: &FrameRanges,
+    stage: Stage,
+    claim: &CauseEvidence,
+) -> Loss {
     let amount = Amount::exact(frames.count());
     let mut described = match row {
         Row::Kernel(_) => loss(Cause::Kernel, amount, Layer::Kernel, None),
@@ -178,7 +185,7 @@ fn compare(
     received: &mut Received,
     plan: &Plan,
     evidence: &Evidence,
-    claims: &Claims,
+    claims: &CauseEvidences,
     rows: &BTreeMap<Row, FrameRanges>,
 ) {
     // A run that ended early leaves counters behind the packets that were seen.

@@ -411,7 +411,7 @@ pub fn is_fragment(packet: &[u8]) -> bool {
 fn class(packet: &[u8]) -> Class {
     match packet.first().map(|first| first >> 4) {
         Some(4) => Class { ip: true, udp: packet.get(9) == Some(&protocol::UDP) },
-        Some(6) => Class { ip: true, udp: super::following::upper_protocol(packet) == protocol::UDP },
+        Some(6) => Class { ip: true, udp: super::hook_tracker::upper_protocol(packet) == protocol::UDP },
         _ => Class { ip: false, udp: false },
     }
 }

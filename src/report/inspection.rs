@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::words::{padded, visible};
+use super::layout::{padded, visible};
 use super::{Look, Role, paint};
 use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::inspect::{

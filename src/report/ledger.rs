@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use super::words::{visible, wrap};
+use super::layout::{visible, wrap};
 use super::{Look, Role, paint_lines};
 use crate::cause::Cause;
 use crate::figures::{numbered, plural, thousands};

@@ -10,13 +10,13 @@ pub mod github;
 pub mod inspection;
 pub mod json;
 pub mod junit;
+mod layout;
 mod ledger;
 pub mod progress;
 mod save;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod words;
 
 pub use save::{Destination, save};
 

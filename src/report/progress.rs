@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{padded, visible};
+use super::layout::{padded, visible};
 use crate::figures::{scaled, thousands};
 use crate::outcome::Event;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::words::{padded, shortened, visible};
+use super::layout::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
 use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};

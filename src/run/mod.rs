@@ -2,10 +2,10 @@
 //!
 //! Nothing is judged here: the way ends in [`Evidence`]. May use `lab`, `wire` and `plan`. Start at [`execute`].
 
+mod evidence_plan;
 mod find;
 mod foreground;
 mod keep;
-mod level;
 mod observe;
 mod output;
 mod preconditions;
@@ -23,15 +23,15 @@ use std::time::{Duration, Instant};
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
 use crate::host::capabilities::Capabilities;
-use crate::outcome::{Event, Tapping};
+use crate::outcome::{Event, EvidenceLevel};
 use crate::plan::Plan;
 use crate::process::parent::ParentWatch;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
+use evidence_plan::EvidencePlan;
 use keep::Keeper;
-use level::EvidenceLevel;
 use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
@@ -53,7 +53,7 @@ pub struct Session<'a> {
     /// Where what is kept goes.
     pub report_folder: &'a Path,
     /// How level the receiver's stack is to be looked at; `None`: as the rate allows.
-    pub tapping: Option<Tapping>,
+    pub level: Option<EvidenceLevel>,
 }
 
 impl Session<'_> {
@@ -124,8 +124,7 @@ fn replay_for(
         None => None,
     };
     let clock = WallClock::start();
-    let level =
-        EvidenceLevel::choose(scenario, plan, scenario.pacing.rate.value, session.tapping, session.capabilities);
+    let level = EvidencePlan::choose(scenario, plan, scenario.pacing.rate.value, session.level, session.capabilities);
     let mut observer = Observer::start(site, plan, rate, keeper, level, clock, &receiver.pids())?;
     session.phase("replay");
     let (sending, times) = Replay::new(scenario, plan, rate, site, opened, &observer).run(extent, receiver, session)?;

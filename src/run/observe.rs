@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::evidence_plan::EvidencePlan;
 use super::keep::Keeper;
-use super::level::EvidenceLevel;
 use super::site::Site;
 use super::sockets::SocketWatch;
 use super::stack::{Followers, StackWatch};
 use super::timing::ReceiveTiming;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
-use crate::ledger::following::{head, packet_of};
+use crate::ledger::hook_tracker::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::Plan;
@@ -170,7 +170,7 @@ impl Observer {
         plan: &Plan,
         rate: Rate,
         keeper: Option<Keeper>,
-        level: EvidenceLevel,
+        level: EvidencePlan,
         clock: WallClock,
         pids: &[u32],
     ) -> Result<Self> {

@@ -9,19 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::level::{EvidenceLevel, MORE_SLOWLY};
+use super::evidence_plan::{EvidencePlan, MORE_SLOWLY};
 use super::site::Site;
 use super::sockets::SocketWatch;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::figures::count;
 use crate::host::firewall::{self, Firewall};
-use crate::ledger::following::{self, Following, head};
+use crate::ledger::hook_tracker::{self, HookTracker, head};
 use crate::ledger::matching::{Digest, Digester};
 use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
-use crate::outcome::{Hook, Layers, Tapping};
+use crate::outcome::{EvidenceLevel, Hook, Layers};
 use crate::wire::poll::{Waker, await_readable};
-use crate::wire::taps::{self, Counts, Mode, Tally, Taps};
+use crate::wire::taps::{self, Counts, Tally, Taps};
 use crate::wire::trace::{self, Event, PacketTrace};
 
 /// How long the thread blocks at most.
@@ -97,11 +97,11 @@ impl StackWatch {
     pub(super) fn start(
         site: &Site,
         digester: Digester,
-        level: EvidenceLevel,
+        level: EvidencePlan,
         sockets: Arc<Mutex<SocketWatch>>,
     ) -> Result<Self> {
         let mut layers = Layers {
-            taps: Tapping::Off,
+            taps: EvidenceLevel::Off,
             taps_why: String::new(),
             taps_lost: 0,
             followed: false,
@@ -120,27 +120,22 @@ impl StackWatch {
         let ports = level.ports;
         let interface = site.receiver_interface.as_str();
         let mut taps = None;
-        let mode = match tapping {
-            Tapping::Packets => Mode::Packets,
-            Tapping::Counters => Mode::Counters,
-            Tapping::Input | Tapping::Off => Mode::Input,
-        };
-        match site.receiver.run(|| Taps::install(interface, mode, ports.as_deref().unwrap_or_default()))?? {
+        match site.receiver.run(|| Taps::install(interface, tapping, ports.as_deref().unwrap_or_default()))?? {
             taps::Installed::Taps(installed) => {
-                if let (Tapping::Packets, Some(why)) = (tapping, &installed.no_records) {
-                    (layers.taps, layers.taps_why) = (Tapping::Counters, why.clone());
+                if let (EvidenceLevel::Packets, Some(why)) = (tapping, &installed.no_records) {
+                    (layers.taps, layers.taps_why) = (EvidenceLevel::Counters, why.clone());
                 }
                 taps = Some(Arc::new(Mutex::new(installed)));
             }
-            taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (Tapping::Off, why),
+            taps::Installed::Absent(why) => (layers.taps, layers.taps_why) = (EvidenceLevel::Off, why),
         }
         // At top speed reading and matching records would cost more than the rest.
         let counts_only = matches!(traced, Ok(trace::Mode::Drops { most_records: Some(_) }) | Err(_));
-        let follows = layers.taps == Tapping::Packets || monitor.is_some() && !counts_only;
+        let follows = layers.taps == EvidenceLevel::Packets || monitor.is_some() && !counts_only;
         let followers = Followers(follows.then(Arc::default));
         let finished = Arc::new(AtomicBool::new(false));
         let waker = Waker::new().map_err(|error| Failure::system("can't make an eventfd", &error))?;
-        let tapped = match taps.as_ref().filter(|_| layers.taps == Tapping::Packets) {
+        let tapped = match taps.as_ref().filter(|_| layers.taps == EvidenceLevel::Packets) {
             Some(taps) => {
                 let clone = lock(taps).as_fd().try_clone_to_owned();
                 Some(clone.map_err(|error| Failure::system("can't wait for copies of packets", &error))?)
@@ -157,7 +152,7 @@ impl StackWatch {
             board: followers.0.clone(),
             finished: Arc::clone(&finished),
             waker: waker.clone(),
-            following: Following::default(),
+            following: HookTracker::default(),
             tracker: PacketTracker::default(),
         };
         let thread = std::thread::Builder::new()
@@ -294,7 +289,7 @@ struct Watch {
     board: Option<Arc<Mutex<Announcements>>>,
     finished: Arc<AtomicBool>,
     waker: Waker,
-    following: Following,
+    following: HookTracker,
     tracker: PacketTracker,
 }
 
@@ -335,7 +330,9 @@ impl Watch {
 
     /// Records of packets that were made, and not read.
     fn unread(&mut self) -> Result<u64> {
-        let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) else { return Ok(0) };
+        let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == EvidenceLevel::Packets) else {
+            return Ok(0);
+        };
         let mut taps = lock(taps);
         let counts = taps.counts()?;
         let received = taps.received();
@@ -346,7 +343,7 @@ impl Watch {
     fn look(&mut self, taken: &mut Announcements) -> Result<usize> {
         let mut records = Vec::new();
         let digester = &self.digester;
-        if let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == Tapping::Packets) {
+        if let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == EvidenceLevel::Packets) {
             lock(taps).read(&mut |hook, packet| records.push(Said::Passed(digester.of(head(packet)), hook)))?;
         }
         if let Some(monitor) = &mut self.monitor {
@@ -395,10 +392,10 @@ impl Watch {
             self.layers.kernel_missed = monitor.missed()?;
         }
         if self.layers.taps_lost > 0 {
-            self.layers.taps = Tapping::Counters;
+            self.layers.taps = EvidenceLevel::Counters;
             self.layers.taps_why = no_room(self.layers.taps_lost);
         }
-        let complete = self.layers.taps == Tapping::Packets;
+        let complete = self.layers.taps == EvidenceLevel::Packets;
         let talks = match &self.taps {
             Some(taps) => lock(taps).counts()?.of(Tally::OwnUdp) > 0,
             None => true,
@@ -462,7 +459,7 @@ fn said(event: Event<'_>, digester: &Digester) -> Option<Said> {
         Event::Dropped(dropped) => Said::Dropped {
             position: dropped.position,
             digest: digester.of(head(dropped.packet)),
-            kind: following::kind(dropped.reason, dropped.packet),
+            kind: hook_tracker::kind(dropped.reason, dropped.packet),
             location: dropped.location,
             clone: dropped.clone,
             is_fragment: tracker::is_fragment(dropped.packet),

@@ -28,13 +28,14 @@ use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, 
 use restage::diagnostic::Kind;
 use restage::host::interface::{self, InterfaceKind};
 use restage::host::sockets::{SocketTable, serves};
+use restage::outcome::EvidenceLevel;
 use restage::scenario::require::{Listener, Transport};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::counters::{Counters, CountersReader};
 use restage::wire::receiver::{BuiltIn, Family};
 use restage::wire::ring::{DEFAULT_BYTES, Ring, RingStatistics};
 use restage::wire::sender::{PacketSender, SendResult};
-use restage::wire::taps::{Installed, Mode, Taps};
+use restage::wire::taps::{Installed, Taps};
 
 /// Longer than anything takes on a busy machine; only a broken test waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -490,7 +491,7 @@ fn without_privilege_it_is_said_what_is_missing() {
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
         trace::without_capabilities_it_is_said_what_is_missing();
-        let Ok(Installed::Absent(reason)) = Taps::install("lo", Mode::Packets, &[]) else {
+        let Ok(Installed::Absent(reason)) = Taps::install("lo", EvidenceLevel::Packets, &[]) else {
             panic!("taps without privilege")
         };
         println!("<<{failure:#?}\n{reason}>>");

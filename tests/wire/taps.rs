@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use restage::diagnostic::Kind;
 use restage::host::namespace::Namespace;
+use restage::outcome::EvidenceLevel;
 use restage::outcome::Hook;
 use restage::testbed::network::{Lab, LabPlan};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::sender::PacketSender;
-use restage::wire::taps::{Counts, Installed, Mode, RECORD_BYTES, Tally, Taps};
+use restage::wire::taps::{Counts, Installed, RECORD_BYTES, Tally, Taps};
 
 use crate::namespaces::{RECEIVER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to, wait_for_local};
 use crate::{LIMIT, send_all};
@@ -31,7 +32,7 @@ fn lab() -> Option<Lab> {
 }
 
 /// Taps on rx0; `None`, said, where the kernel has none.
-fn install(lab: &Lab, mode: Mode) -> Option<Taps> {
+fn install(lab: &Lab, mode: EvidenceLevel) -> Option<Taps> {
     match lab.receiver.run(|| Taps::install("rx0", mode, &[4739])).unwrap().unwrap() {
         Installed::Taps(taps) if taps.no_records.is_some() => {
             skip(&format!("no records: {:?}", taps.no_records));
@@ -103,7 +104,7 @@ fn from(source: [u8; 4], mut frame: Vec<u8>) -> Vec<u8> {
 #[test]
 fn taps_see_the_head_of_every_packet_at_every_hook_in_order() {
     let Some(lab) = lab() else { return };
-    let Some(mut taps) = install(&lab, Mode::Packets) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Packets) else { return };
     let mut frames: Vec<_> = (0..300).map(|number| udp_frame(number, 4739, 4 + number as usize * 4)).collect();
     frames.push(udp6_frame_to("fd00:9::2".parse().unwrap(), RECEIVER_MAC, 4739));
     send_all(&mut sender(&lab), &frames);
@@ -125,7 +126,7 @@ fn taps_see_the_head_of_every_packet_at_every_hook_in_order() {
 #[test]
 fn own_datagrams_are_counted_apart() {
     let Some(lab) = lab() else { return };
-    let Some(mut taps) = install(&lab, Mode::Counters) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Counters) else { return };
     let own = lab
         .receiver
         .run(|| {
@@ -152,7 +153,7 @@ fn own_datagrams_are_counted_apart() {
 #[test]
 fn taps_count_the_same_without_sending_copies() {
     let Some(lab) = lab() else { return };
-    let Some(mut taps) = install(&lab, Mode::Counters) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Counters) else { return };
     send_all(&mut sender(&lab), &[udp_frame(0, 4739, 10), udp_frame(1, 4739, 10)]);
     let before = taps.counts().unwrap();
     assert_eq!(counted(&before), [2, 2, 2, 2, 2, 0]);
@@ -165,7 +166,7 @@ fn taps_count_the_same_without_sending_copies() {
 #[test]
 fn taps_tell_how_far_each_packet_came() {
     let Some(lab) = lab() else { return };
-    let Some(mut taps) = install(&lab, Mode::Packets) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Packets) else { return };
     let mut sender = sender(&lab);
     let mut bad_sum = udp_frame(5, 9, 100);
     bad_sum[24] ^= 0x55;
@@ -190,7 +191,7 @@ fn taps_tell_how_far_each_packet_came() {
 #[test]
 fn taps_see_what_is_forwarded() {
     let Some(lab) = lab() else { return };
-    let Some(mut taps) = install(&lab, Mode::Packets) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Packets) else { return };
     lab.receiver.run(|| std::fs::write("/proc/sys/net/ipv4/conf/all/forwarding", "1").unwrap()).unwrap();
     let frame = udp_frame_to([10, 77, 0, 2], RECEIVER_MAC, 3, 9, 100);
     send_all(&mut sender(&lab), &[frame]);
@@ -216,7 +217,7 @@ fn taps_stand_before_and_after_every_rule_of_the_application() {
     if nft(&lab.receiver, &before).is_none() {
         return;
     }
-    let Some(mut taps) = install(&lab, Mode::Counters) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Counters) else { return };
     nft(&lab.receiver, &after).unwrap();
     let mut sender = sender(&lab);
     for (port, expected) in [
@@ -237,14 +238,14 @@ fn taps_stand_before_and_after_every_rule_of_the_application() {
 #[test]
 fn taps_leave_nothing_behind_and_survive_a_flush() {
     let Some(lab) = lab() else { return };
-    for mode in [Mode::Packets, Mode::Counters, Mode::Packets] {
+    for mode in [EvidenceLevel::Packets, EvidenceLevel::Counters, EvidenceLevel::Packets] {
         let Some(mut taps) = install(&lab, mode) else { return };
         let Some(mut second) = install(&lab, mode) else { return };
         nft(&lab.receiver, "flush ruleset\n");
         send_all(&mut sender(&lab), &[udp_frame(0, 9, 10)]);
         for taps in [&mut taps, &mut second] {
             assert_eq!(counted(&taps.counts().unwrap()), [1, 1, 1, 1, 1, 0]);
-            assert_eq!(read_all(taps).len(), if mode == Mode::Packets { 5 } else { 0 });
+            assert_eq!(read_all(taps).len(), if mode == EvidenceLevel::Packets { 5 } else { 0 });
         }
         drop((taps, second));
         if let Some(tables) = nft(&lab.receiver, "list tables\n") {
@@ -256,14 +257,14 @@ fn taps_leave_nothing_behind_and_survive_a_flush() {
 #[test]
 fn taps_need_an_interface() {
     let Some(lab) = lab() else { return };
-    let failure = lab.receiver.run(|| Taps::install("eth7", Mode::Counters, &[])).unwrap().unwrap_err();
+    let failure = lab.receiver.run(|| Taps::install("eth7", EvidenceLevel::Counters, &[])).unwrap().unwrap_err();
     assert_eq!(failure.kind, Kind::Invalid);
 }
 
 #[test]
 fn taps_account_for_every_one_of_100_000_packets() {
     let Some(lab) = lab() else { return };
-    let Some(mut taps) = install(&lab, Mode::Packets) else { return };
+    let Some(mut taps) = install(&lab, EvidenceLevel::Packets) else { return };
     let mut sender = sender(&lab);
     let frames: Vec<_> = (0..100_000).map(|number| udp_frame(number, 4739, 200)).collect();
     // Nobody reads while most of them are sent: more than a buffer holds.
@@ -310,7 +311,7 @@ fn taps_figures() {
     let mut sender = sender(&lab);
     for _ in 0..3 {
         let mut costs = Vec::new();
-        for mode in [None, Some(Mode::Counters)] {
+        for mode in [None, Some(EvidenceLevel::Counters)] {
             let _taps = mode.map(|mode| install(&lab, mode));
             let begin = Instant::now();
             send_all(&mut sender, &frames);
@@ -319,7 +320,7 @@ fn taps_figures() {
         println!("ns a frame: {:.0} without chains, {:.0} counting", costs[0], costs[1]);
     }
     for kpps in [20, 100, 1_000] {
-        let Some(mut taps) = install(&lab, Mode::Packets) else { return };
+        let Some(mut taps) = install(&lab, EvidenceLevel::Packets) else { return };
         let begin = Instant::now();
         let mut sent = Duration::ZERO;
         let mut clock = Monotonic::new();

@@ -1,6 +1,6 @@
 //! What counters, hooks and sockets mean, each on its own.
 
-use super::super::claims::Claims;
+use super::super::cause_evidence::CauseEvidences;
 use super::super::description::{all_that_came, unread};
 use super::super::matching::{Announced, Digester, Matching, Sighting};
 use super::super::udp::in_frames;
@@ -82,7 +82,7 @@ fn a_chain_drops_what_reaches_the_beginning_of_its_hook_alone() {
 fn datagrams_that_are_given_up_are_at_most_those_that_failed() {
     let (_, plan) = delivered();
     let given_up = |counters: &[(&str, u64)], stage| {
-        let claims = Claims::of(&plan, &evidence(&plan, counters, None), Some(8), None);
+        let claims = CauseEvidences::of(&plan, &evidence(&plan, counters, None), Some(8), None);
         let key = (stage, Cause::FragReasmTimeout.into());
         claims.0.get(&key).and_then(|claim| claim.stage.as_ref()?.known())
     };
@@ -99,19 +99,19 @@ fn a_counter_that_did_not_move_says_something_only_where_the_kernel_does() {
     let (_, plan) = delivered();
     let key = (Stage::Accepted, Cause::IpRpfilter.into());
     let mut evidence = evidence(&plan, &[], Some([8; 5]));
-    assert!(!Claims::of(&plan, &evidence, Some(8), None).0.contains_key(&key));
+    assert!(!CauseEvidences::of(&plan, &evidence, Some(8), None).0.contains_key(&key));
     told(&mut evidence, "IP_RPFILTER", "ip_rcv_finish_core", 2, 1..=2);
-    let claims = Claims::of(&plan, &evidence, Some(8), None);
+    let claims = CauseEvidences::of(&plan, &evidence, Some(8), None);
     assert_eq!((claims.0[&key].kernel, claims.0[&key].stage.clone()), (Some(2), Some(Amount::exact(0))));
     // What is forwarded is no drop, so that the kernel says nothing of it.
     evidence.counters.get_or_insert_default().insert("Ip.ForwDatagrams".to_owned(), 3);
     evidence.counters.get_or_insert_default().insert("IpExt.InNoRoutes".to_owned(), 3);
-    let claims = Claims::of(&plan, &evidence, Some(8), None);
+    let claims = CauseEvidences::of(&plan, &evidence, Some(8), None);
     let kernel = |cause: Cause| claims.0[&(Stage::Accepted, cause.into())].kernel;
     assert_eq!((kernel(Cause::Forwarded), kernel(Cause::IpInnoroutes)), (None, Some(0)));
     evidence.stack.as_mut().expect("a lab").reasons = None;
     evidence.stack.as_mut().expect("a lab").followed.drops.clear();
-    let claims = Claims::of(&plan, &evidence, Some(8), None);
+    let claims = CauseEvidences::of(&plan, &evidence, Some(8), None);
     assert_eq!(claims.0[&(Stage::Accepted, Cause::IpInnoroutes.into())].kernel, None);
 }
 

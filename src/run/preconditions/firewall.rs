@@ -9,7 +9,7 @@ use super::super::site::Site;
 use super::Finding;
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Result};
-use crate::outcome::Hook;
+use crate::outcome::{EvidenceLevel, Hook};
 use crate::packet::layers::protocol;
 use crate::packet::probe::Probe;
 use crate::plan::{LAB_RECEIVER_MAC, Plan, lab_sender_mac};
@@ -18,7 +18,7 @@ use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::wire::sender::PacketSender;
-use crate::wire::taps::{Counts, Installed, Mode, Taps};
+use crate::wire::taps::{Counts, Installed, Taps};
 
 /// A probe is through in microseconds; on a busy machine it may take longer.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -85,7 +85,7 @@ fn refused(
         tcp: listener.transport == Transport::Tcp,
     };
     let Some(frame) = probe.frame() else { return Ok(None) };
-    let taps = site.receiver.run(|| Taps::install(&site.receiver_interface, Mode::Counters, &[]))??;
+    let taps = site.receiver.run(|| Taps::install(&site.receiver_interface, EvidenceLevel::Counters, &[]))??;
     let mut taps = match taps {
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {

@@ -28,7 +28,7 @@ use log::Log;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface;
 use crate::host::netlink::Channel;
-use crate::outcome::Hook;
+use crate::outcome::{EvidenceLevel, Hook};
 
 const NETLINK_NETFILTER: isize = 12;
 /// Bytes of a packet, from its network header on, that a record holds at most.
@@ -115,17 +115,6 @@ impl Counts {
     }
 }
 
-/// What the chains do with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Count it at [`Hook::InputLast`] only, which costs a fast sender little.
-    Input,
-    /// Count it.
-    Counters,
-    /// Count it, and send a copy of its head.
-    Packets,
-}
-
 /// What [`Taps::install`] came to.
 #[derive(Debug)]
 pub enum Installed {
@@ -149,7 +138,8 @@ pub struct Taps {
 
 impl Taps {
     /// Puts the chains into the calling thread's network namespace. What came in from outside is counted apart from what the receiver
-    /// sent to itself; only the ingress hook is that of `interface` alone. `ports` are for [`Tally::OwnUdpToPorts`].
+    /// sent to itself; only the ingress hook is that of `interface` alone. Below [`EvidenceLevel::Counters`] there is a chain at
+    /// [`Hook::InputLast`] only, which costs a fast sender little. `ports` are for [`Tally::OwnUdpToPorts`].
     ///
     /// Each installation has tables of its own, named `restage-` and a number. From Linux 5.12 on they belong to our socket
     /// (`NFT_TABLE_F_OWNER`): `nft flush ruleset` leaves them alone, and they go when this process ends, however it ends. Before,
@@ -158,9 +148,9 @@ impl Taps {
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel refuses chains that it knows.
-    pub fn install(interface: &str, mode: Mode, ports: &[u16]) -> Result<Installed> {
+    pub fn install(interface: &str, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
         let device = interface::existing(interface)?;
-        let hooks = if mode == Mode::Input { vec![Hook::InputLast] } else { Hook::ALL.to_vec() };
+        let hooks = if level < EvidenceLevel::Counters { vec![Hook::InputLast] } else { Hook::ALL.to_vec() };
         let mut channel = match Channel::open(NETLINK_NETFILTER) {
             Ok(channel) => channel,
             Err(error) => return absent_or_failed(&ruleset::Unloaded { what: "be reached".to_owned(), error }),
@@ -169,7 +159,7 @@ impl Taps {
         let failed = |error: io::Error| Failure::system("can't wait for copies of packets (epoll)", &error);
         let mut log = Log::none().map_err(failed)?;
         let mut no_records = None;
-        if mode == Mode::Packets {
+        if level == EvidenceLevel::Packets {
             match log.bind_all() {
                 Ok(()) => {}
                 Err(error) => {
@@ -230,7 +220,7 @@ impl Taps {
     }
 
     /// Reads what has come, without waiting: `see` gets the hook and the packet's first bytes from its network header on, at most
-    /// [`RECORD_BYTES`] of them. Returns how many; 0 when there is nothing more for now, and always in [`Mode::Counters`].
+    /// [`RECORD_BYTES`] of them. Returns how many; 0 when there is nothing more for now, and always in [`EvidenceLevel::Counters`].
     ///
     /// The order is that of the packets at each hook, not from hook to hook. The kernel gathers up to 64 records of a hook, for at most
     /// 10 ms or one tick: after the last packet, poll for 20 ms.

@@ -1,7 +1,7 @@
 //! How far each sent frame was seen in the receiver's stack, and which of them the kernel says that it dropped; in flat memory.
 //!
 //! The sending side announces the head of each packet before it is sent; taps and drop reasons show the heads of packets. Equal
-//! ones are matched in the order in which they were sent. Start at [`Following`].
+//! ones are matched in the order in which they were sent. Start at [`HookTracker`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -97,7 +97,7 @@ struct Equals {
 
 /// The sent frames, as the receiver's stack shows them.
 #[derive(Debug, Default)]
-pub struct Following {
+pub struct HookTracker {
     slots: VecDeque<Slot>,
     first: u64,
     /// Positions by digest; made up to `indexed` when it is needed.
@@ -111,7 +111,7 @@ pub struct Following {
     drops: Vec<Dropped>,
 }
 
-impl Following {
+impl HookTracker {
     /// A frame is about to be sent. Its position is one more than that of the one before, from 0 on.
     pub fn announce(&mut self, digest: Digest, frame: u64) {
         self.slots.push_back(Slot { digest, frame, last: None, dropped: None, withdrawn: false });
@@ -249,7 +249,7 @@ mod tests {
     fn equal_packets_are_followed_in_the_order_of_sending() {
         let digester = Digester::default();
         let (a, b) = (digester.of(b"a"), digester.of(b"b"));
-        let mut following = Following::default();
+        let mut following = HookTracker::default();
         for (digest, frame) in [(a, 1), (a, 2), (b, 3), (a, 4)] {
             following.announce(digest, frame);
         }
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn memory_stays_flat_and_old_frames_keep_what_was_seen_of_them() {
         let digester = Digester::default();
-        let mut following = Following::default();
+        let mut following = HookTracker::default();
         let frames = WINDOW as u64 + 1000;
         for frame in 1..=frames {
             let digest = digester.of(&frame.to_be_bytes());

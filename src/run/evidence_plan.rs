@@ -1,11 +1,11 @@
-//! How closely a run looks into the receiver's stack: as the command line says, else as the rate allows. Start at [`EvidenceLevel`].
+//! How closely a run looks into the receiver's stack: as the command line says, else as the rate allows. Start at [`EvidencePlan`].
 
 use std::collections::BTreeSet;
 
 use crate::figures::{count, pps};
 use crate::host::capabilities::{Capabilities, Standing};
 use crate::host::facts::capability;
-use crate::outcome::{Layers, Tapping};
+use crate::outcome::{EvidenceLevel, Layers};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
@@ -29,9 +29,9 @@ const MOST_PORTS: usize = 64;
 pub(super) const MORE_SLOWLY: &str = "send more slowly (`[pacing] rate`), so that each packet can be followed";
 
 /// How closely the receiver's stack is looked at.
-pub(super) struct EvidenceLevel {
+pub(super) struct EvidencePlan {
     /// What the command line says; `None`: as the rate allows.
-    asked: Option<Tapping>,
+    asked: Option<EvidenceLevel>,
     /// Frames a second; infinite where only the machine sets a limit.
     pps: f64,
     /// Whether there are so few frames that their rate doesn't matter.
@@ -44,13 +44,13 @@ pub(super) struct EvidenceLevel {
     pub(super) ports: Option<Vec<u16>>,
 }
 
-impl EvidenceLevel {
+impl EvidencePlan {
     /// As closely as the rate allows, if the command line says nothing else.
     pub(super) fn choose(
         scenario: &Scenario,
         plan: &Plan,
         rate: Rate,
-        asked: Option<Tapping>,
+        asked: Option<EvidenceLevel>,
         capabilities: Capabilities,
     ) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
@@ -70,9 +70,9 @@ impl EvidenceLevel {
     /// What the kernel's tracepoints are asked for, or why nothing is.
     pub(super) fn trace(&self) -> std::result::Result<trace::Mode, String> {
         match self.asked {
-            Some(Tapping::Off) => Err("the command line says so".to_owned()),
-            Some(Tapping::Input | Tapping::Counters) => Ok(trace::Mode::Drops { most_records: None }),
-            Some(Tapping::Packets) => Ok(trace::Mode::Packets),
+            Some(EvidenceLevel::Off) => Err("the command line says so".to_owned()),
+            Some(EvidenceLevel::Input | EvidenceLevel::Counters) => Ok(trace::Mode::Drops { most_records: None }),
+            Some(EvidenceLevel::Packets) => Ok(trace::Mode::Packets),
             None if self.few || self.pps <= MOST_FOLLOWED_PPS => Ok(trace::Mode::Packets),
             // At top speed a record costs as much as the rest of the loss: there are enough to name the places.
             None => Ok(trace::Mode::Drops { most_records: Some(MOST_RECORDS) }),
@@ -85,7 +85,9 @@ impl EvidenceLevel {
         let is_allowed = may(capability::SYS_ADMIN) || may(capability::BPF) && may(capability::PERFMON);
         match self.asked {
             _ if layers.followed => None,
-            Some(Tapping::Off | Tapping::Input | Tapping::Counters) => Some("run it without `--evidence`"),
+            Some(EvidenceLevel::Off | EvidenceLevel::Input | EvidenceLevel::Counters) => {
+                Some("run it without `--evidence`")
+            }
             _ if !is_allowed && self.capabilities.is_root() => Some(
                 "give root CAP_BPF and CAP_PERFMON over the machine (a container: `--cap-add BPF --cap-add PERFMON`, and no user namespace)",
             ),
@@ -96,32 +98,34 @@ impl EvidenceLevel {
     }
 
     /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
-    pub(super) fn taps(&self, followed: bool) -> (Tapping, String) {
+    pub(super) fn taps(&self, followed: bool) -> (EvidenceLevel, String) {
         let above = || format!("more than {}", pps(MOST_TAPPED_PPS));
         match self.asked {
             // What passed the input hook is asked in any case: the ledger stands on it.
-            Some(Tapping::Off) => (Tapping::Input, "the command line says so".to_owned()),
+            Some(EvidenceLevel::Off) => (EvidenceLevel::Input, "the command line says so".to_owned()),
             Some(asked) => (asked, "the command line says so".to_owned()),
             None if followed => {
                 let closer = self.filtered || self.few || self.pps <= MOST_TAPPED_PPS;
-                let tapping = if closer { Tapping::Counters } else { Tapping::Input };
+                let tapping = if closer { EvidenceLevel::Counters } else { EvidenceLevel::Input };
                 (tapping, "each packet is followed by the kernel's tracepoints".to_owned())
             }
-            None if self.pps <= MOST_TAPPED_PPS => (Tapping::Packets, format!("at most {}", pps(MOST_TAPPED_PPS))),
-            None if self.few => (Tapping::Packets, format!("at most {}", count(FEW, "frame"))),
-            None if self.filtered => (Tapping::Counters, above()),
-            None => (Tapping::Input, format!("{}, and no ruleset in the lab", above())),
+            None if self.pps <= MOST_TAPPED_PPS => {
+                (EvidenceLevel::Packets, format!("at most {}", pps(MOST_TAPPED_PPS)))
+            }
+            None if self.few => (EvidenceLevel::Packets, format!("at most {}", count(FEW, "frame"))),
+            None if self.filtered => (EvidenceLevel::Counters, above()),
+            None => (EvidenceLevel::Input, format!("{}, and no ruleset in the lab", above())),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Capabilities, EvidenceLevel, Layers, MORE_SLOWLY, Tapping, capability};
+    use super::{Capabilities, EvidenceLevel, EvidencePlan, Layers, MORE_SLOWLY, capability};
 
     fn layers(followed: bool, kernel: bool) -> Layers {
         Layers {
-            taps: Tapping::Input,
+            taps: EvidenceLevel::Input,
             taps_why: String::new(),
             taps_lost: 0,
             followed,
@@ -149,11 +153,11 @@ mod tests {
             (None, of(0, true, true), false, Some("give root CAP_BPF")),
             (None, of(u64::MAX, false, true), false, Some("give root CAP_BPF")),
             // Whoever asked for less gets more by not asking.
-            (Some(Tapping::Off), of(u64::MAX, true, true), false, Some("run it without `--evidence`")),
-            (Some(Tapping::Packets), of(u64::MAX, true, true), false, None),
+            (Some(EvidenceLevel::Off), of(u64::MAX, true, true), false, Some("run it without `--evidence`")),
+            (Some(EvidenceLevel::Packets), of(u64::MAX, true, true), false, None),
         ];
         for (asked, capabilities, kernel, helps) in cases {
-            let level = EvidenceLevel { asked, pps: 1.0, few: true, filtered: false, capabilities, ports: None };
+            let level = EvidencePlan { asked, pps: 1.0, few: true, filtered: false, capabilities, ports: None };
             let said = level.closer(&layers(false, kernel));
             let is_right = said.map_or(helps.is_none(), |said| helps.is_some_and(|helps| said.starts_with(helps)));
             assert!(is_right, "{asked:?}, kernel {kernel}: {said:?} instead of {helps:?}");

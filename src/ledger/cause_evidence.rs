@@ -1,6 +1,6 @@
 //! What each layer of evidence says of each cause: the kernel's drop reasons, counters and taps, the prediction.
 //!
-//! A claim counts packets, as its source does; what that means in frames is told by the prediction. Start at [`Claims::of`].
+//! A claim counts packets, as its source does; what that means in frames is told by the prediction. Start at [`CauseEvidences::of`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(super) type Key = (Stage, CauseName);
 
 /// What the layers say of one cause.
 #[derive(Debug, Default)]
-pub(super) struct Claim {
+pub(super) struct CauseEvidence {
     /// Packets by the kernel's reasons; `None` where they don't tell.
     pub(super) kernel: Option<u64>,
     /// Packets by counters and taps; `None` where they don't tell.
@@ -63,9 +63,9 @@ pub(super) fn predicted<'a>(plan: &'a Plan, cause: Cause, stage: Stage) -> Predi
 
 /// What kernel, counters and taps say.
 #[derive(Debug, Default)]
-pub(super) struct Claims(pub(super) BTreeMap<Key, Claim>);
+pub(super) struct CauseEvidences(pub(super) BTreeMap<Key, CauseEvidence>);
 
-impl Claims {
+impl CauseEvidences {
     /// Everything that was said. `udp`: what the counters say of datagrams, where they go into sockets of the receiver.
     pub(super) fn of(plan: &Plan, evidence: &Evidence, arrived: Option<u64>, udp: Option<&UdpCounts>) -> Self {
         let mut claims = Self::default();
@@ -75,7 +75,7 @@ impl Claims {
         claims
     }
 
-    fn claim(&mut self, name: CauseName, stage: Stage) -> &mut Claim {
+    fn claim(&mut self, name: CauseName, stage: Stage) -> &mut CauseEvidence {
         self.0.entry((stage, name)).or_default()
     }
 
