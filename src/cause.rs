@@ -77,7 +77,7 @@ pub struct Row {
 }
 
 impl Cause {
-    /// The name that the ledger and `[expect] drops` use.
+    /// The name that the ledger and [expect] losses use.
     pub fn name(self) -> &'static str {
         self.row().name
     }
@@ -161,7 +161,7 @@ pub const TABLE: [Row; 42] = [
         stage: Stage::Accepted,
         why: "an XDP program on the interface took the frame before the stack saw it: it dropped, sent back or redirected it",
         signs: "`ip link show IFACE` lists a program; reason XDP",
-        fix: "where the application reads by XDP, expect `drops = { XDP = \"all\" }` and judge what it made of the packets: `[[expect.output]]`",
+        fix: "where the application reads by XDP, expect `losses = { XDP = \"all\" }` and judge what it made of the packets: `[[expect.output]]`",
         machine: "`ip link set IFACE xdp off` removes the program",
     },
     Row {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
-use crate::outcome::{Application, Find, Hook, Lateness, Layers, TimedBy};
+use crate::outcome::{Application, Hook, Lateness, Layers, RateSearch, TimedBy};
 
 /// What became of the frames on the sending side.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -297,8 +297,8 @@ pub struct Evidence {
     pub incidents: Vec<Diagnostic>,
     /// What is worth knowing and fails nothing.
     pub notes: Vec<Diagnostic>,
-    /// What `rate = "find"` tried.
-    pub find: Option<Find>,
+    /// What `rate = "max-lossless"` tried.
+    pub max_lossless: Option<RateSearch>,
     /// What each `[[expect.command]]` came to.
     pub commands: Vec<Output>,
     /// What each `[[expect.output]]` looks at.

@@ -245,15 +245,15 @@ pub struct Replay {
     pub lateness_from_first_us: Option<Lateness>,
     /// Of the gaps between consecutive sends from those of the schedule.
     pub gap_error_us: Option<Lateness>,
-    /// What `rate = "find"` tried; absent for other rates.
+    /// What `rate = "max-lossless"` tried; absent for other rates.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub find: Option<Find>,
+    pub max_lossless: Option<RateSearch>,
 }
 
 /// The search for the highest rate without loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub struct Find {
+pub struct RateSearch {
     /// The highest rate at which nothing was lost and no queue grew, in frames per second: what the receiver read per second, until its
     /// queues were empty; null where there was none.
     pub pps: Option<f64>,
@@ -304,8 +304,8 @@ pub struct Trial {
 pub enum CheckId {
     /// How many frames reached a stage: `consumed`.
     Reached(Stage),
-    /// How many frames were lost by a cause: `drops.IP_RPFILTER`.
-    Drops(CauseName),
+    /// How many frames were lost by a cause: `losses.IP_RPFILTER`.
+    Loss(CauseName),
     /// The losses that nothing allows: `losses`.
     Losses,
     /// How the application ended: `application`. It is the first check, and there only where it fails.
@@ -325,7 +325,7 @@ impl fmt::Display for CheckId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reached(stage) => write!(f, "{stage}"),
-            Self::Drops(cause) => write!(f, "drops.{cause}"),
+            Self::Loss(cause) => write!(f, "losses.{cause}"),
             Self::Losses => f.write_str("losses"),
             Self::Application => f.write_str("application"),
             Self::Other(name) => f.write_str(name),
@@ -344,8 +344,8 @@ impl From<String> for CheckId {
         if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.name() == name) {
             return Self::Reached(stage);
         }
-        match name.strip_prefix("drops.") {
-            Some(cause) => Self::Drops(cause.into()),
+        match name.strip_prefix("losses.") {
+            Some(cause) => Self::Loss(cause.into()),
             None if name == "losses" => Self::Losses,
             None if name == "application" => Self::Application,
             None => Self::Other(name),
@@ -362,7 +362,7 @@ impl From<&str> for CheckId {
 /// One expectation, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
-    /// `application`, `arrived`, `delivered`, `drops.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
+    /// `application`, `arrived`, `delivered`, `losses.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
     pub what: CheckId,
     /// What the scenario says.
     pub expected: serde_json::Value,

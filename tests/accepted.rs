@@ -174,7 +174,7 @@ fn the_lab_the_pacing_and_the_preconditions_are_read() {
     assert_eq!(rules[0], ("net.ipv4.conf.rx0.rp_filter", "0 or 2".to_owned()));
     assert_eq!(rules[1], ("net.ipv4.conf.all.log_martians", "1".to_owned()));
     assert_eq!(rules[2], ("net.core.rmem_max", "0 or >= 212992".to_owned()));
-    let sockets: Vec<_> = scenario.require.listener.iter().map(|at| at.value.to_string()).collect();
+    let sockets: Vec<_> = scenario.require.listens.iter().map(|at| at.value.to_string()).collect();
     assert_eq!(sockets, ["udp:4739", "tcp:[2001:db8::20]:80"]);
 }
 
@@ -239,7 +239,7 @@ fn bursts_limits_and_senders_are_read() {
     assert_eq!(text(&scenario, pacing.limit.as_ref().unwrap().span.as_ref().unwrap()), "\"10 MiB\"");
     assert_eq!(text(&scenario, pacing.sender.span.as_ref().unwrap()), "\"xdp\"");
     let pacing = read("the_other_words.toml").pacing;
-    assert_eq!((pacing.rate.value, pacing.limit.unwrap().value), (Rate::Find, Limit::Packets(1)));
+    assert_eq!((pacing.rate.value, pacing.limit.unwrap().value), (Rate::MaxLossless, Limit::Packets(1)));
     assert_eq!((pacing.precision, pacing.sender.value), (Precision::Frugal, SenderChoice::Auto));
     let pacing = read("target.toml").pacing;
     assert_eq!(pacing.limit.unwrap().value, Limit::Duration(Duration::from_mins(1)));
@@ -284,7 +284,7 @@ fn the_receiver_and_the_expectations_are_read() {
     assert_eq!((receiver.settle, receiver.stop), (Duration::from_millis(300), 2));
     assert_eq!(receiver.ready_within(), Duration::from_mins(1));
     // It goes to the report's folder, not to the scenario's.
-    assert_eq!(receiver.keep.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
+    assert_eq!(receiver.save_capture.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
     let expect = &scenario.expect;
     assert!(expect.written);
     assert_eq!(expect.arrived.as_ref().unwrap().value, Count::All);
@@ -292,8 +292,8 @@ fn the_receiver_and_the_expectations_are_read() {
     assert_eq!(expect.delivered.as_ref().unwrap().value, Count::AtLeast(5500));
     assert_eq!(expect.consumed.as_ref().unwrap().value, Count::Percent(99.9));
     assert!(expect.order.is_some());
-    let drops: Vec<_> = expect.drops.iter().map(|drop| (drop.cause.name(), drop.count)).collect();
-    assert_eq!(drops, [("SOCKET_RCVBUFF", Count::Exactly(0)), ("IP_RPFILTER", Count::All)]);
+    let losses: Vec<_> = expect.losses.iter().map(|loss| (loss.cause.name(), loss.count)).collect();
+    assert_eq!(losses, [("SOCKET_RCVBUFF", Count::Exactly(0)), ("IP_RPFILTER", Count::All)]);
     assert_eq!(expect.rewritten.as_ref().unwrap().value, folder().join("snapshots/flows.snap"));
     let command = &expect.command[0];
     assert_eq!(command.run.value, ["nfdump", "-R", "{work}"]);
@@ -327,7 +327,7 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
     assert_eq!((scenario.receiver.settle, scenario.receiver.stop), (Duration::from_millis(50), 15));
     assert_eq!(scenario.receiver.ready_within(), Duration::from_secs(10));
-    assert_eq!(scenario.receiver.keep, None);
+    assert_eq!(scenario.receiver.save_capture, None);
     assert_eq!(scenario.expect, scenario::expect::Expect::default());
 }
 

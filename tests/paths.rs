@@ -22,7 +22,7 @@ file = "in.pcap"
 [lab]
 ruleset = { file = "rules.nft" }
 [receiver]
-keep = "kept.pcapng"
+save-capture = "kept.pcapng"
 [expect]
 rewritten = "s.snap"
 [[expect.command]]
@@ -108,7 +108,7 @@ fn a_snapshot_and_what_is_kept_are_outputs_too() {
         return;
     }
     let folder = folder();
-    let other = SCENARIO.replace("s.snap", "in.pcap").replace("keep = \"kept.pcapng\"\n", "");
+    let other = SCENARIO.replace("s.snap", "in.pcap").replace("save-capture = \"kept.pcapng\"\n", "");
     fs::write(folder.join("t.toml"), other).expect("it can be written");
     let before = fs::read(folder.join("in.pcap")).expect("it is there");
     let said = output(User::Caller, &folder, &["run", "t.toml", "--update-snapshots"]);

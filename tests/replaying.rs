@@ -92,9 +92,9 @@ fn both_senders_work_for_every_user_and_say_why_they_were_taken() {
 fn the_search_ends_with_a_rate_and_the_ledger_of_a_trial_without_loss() {
     let folder = fresh_folder("find");
     for user in users() {
-        let (outcome, text) = replay(*user, &folder, "find", "[pacing]\nrate = \"find\"\nrepeat = 3\n");
+        let (outcome, text) = replay(*user, &folder, "find", "[pacing]\nrate = \"max-lossless\"\nrepeat = 3\n");
         assert_eq!(outcome["verdict"], "pass", "{text}");
-        let find = &outcome["replay"]["find"];
+        let find = &outcome["replay"]["max-lossless"];
         assert!(find["pps"].as_f64().is_some_and(|pps| pps > 0.0), "{text}");
         assert!(find["trials"].as_array().is_some_and(|trials| trials.len() > 1), "{text}");
         // A trial repeats the whole until it has taken a second.
@@ -128,13 +128,13 @@ fn a_receiver_that_only_queues_does_not_keep_up() {
     fs::copy(std::env::current_exe().expect("this program"), &program).expect("it can be copied");
     for user in users() {
         let lines = format!(
-            "frames = \"1-100\"\n[pacing]\nrate = \"find\"\n[receiver]\nlistens = [\"udp:0.0.0.0:4739\"]\n\
+            "frames = \"1-100\"\n[pacing]\nrate = \"max-lossless\"\n[receiver]\nlistens = [\"udp:0.0.0.0:4739\"]\n\
              command = [\"{}\", \"--ignored\", \"--exact\", \"slow_receiver\"]\n",
             program.display()
         );
         let (outcome, text) = replay(*user, &folder, "find", &lines);
         assert_eq!(outcome["verdict"], "pass", "{text}");
-        let find = &outcome["replay"]["find"];
+        let find = &outcome["replay"]["max-lossless"];
         let pps = find["pps"].as_f64().expect("a rate");
         assert!((400.0..600.0).contains(&pps), "{pps}: {text}");
         // All 100 frames fit into its receive buffer, at any rate.
@@ -190,10 +190,10 @@ fn deviations_are_those_of_the_receive_times_where_frames_have_deadlines() {
 fn a_receiver_that_loses_at_any_rate_ends_the_search_with_its_cause() {
     let Some(user) = users().first().copied() else { return };
     let folder = fresh_folder("find-nothing");
-    let lines = "[rewrite.source]\nip = { \"10.44.1.0/24\" = \"127.0.0.0/24\" }\n[pacing]\nrate = \"find\"\n";
+    let lines = "[rewrite.source]\nip = { \"10.44.1.0/24\" = \"127.0.0.0/24\" }\n[pacing]\nrate = \"max-lossless\"\n";
     let (outcome, text) = replay(user, &folder, "find", lines);
     assert_eq!(outcome["verdict"], "fail", "{text}");
-    let find = &outcome["replay"]["find"];
+    let find = &outcome["replay"]["max-lossless"];
     assert!(find["pps"].is_null(), "{text}");
     assert_eq!(find["limit"]["cause"], "IP_LOCALNET", "{text}");
     remove(&folder);

@@ -490,13 +490,11 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::invalid(
-        Diagnostic::error(format!("can't read the capture `{}`", path.display())).why(error.to_string()).fix(
-            match error.kind() {
-                ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
-                ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
-                _ => "check the file and its disk, or copy it elsewhere",
-            },
-        ),
-    )
+    let fix = match error.kind() {
+        ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
+        ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
+        _ => "check the file and its disk, or copy it elsewhere",
+    };
+    let what = format!("can't read the capture `{}`", path.display());
+    Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix(fix))
 }

@@ -188,7 +188,7 @@ fn rate(rate: Rate) -> String {
         Rate::BitsPerSecond(rate) => format!("at {}", figures::scaled(rate, "bps")),
         Rate::Every(interval) => format!("one every {}", figures::duration(interval)),
         Rate::TopSpeed => "as fast as possible".to_owned(),
-        Rate::Find => "at the highest rate without loss".to_owned(),
+        Rate::MaxLossless => "at the highest rate without loss".to_owned(),
     }
 }
 

@@ -109,7 +109,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         return Ok(Outcome {
             problems: vec![interruption().why(why)],
             // A search that was cut short has found nothing.
-            replay: Some(Replay { find: None, ..figures(&evidence) }),
+            replay: Some(Replay { max_lossless: None, ..figures(&evidence) }),
             ledger: Some(ledger),
             application: evidence.application,
             ..outcome(&scenario.name, &scenario.source.path, Verdict::Error)
@@ -184,7 +184,7 @@ fn figures(evidence: &Evidence) -> Replay {
         lateness_us: sending.lateness,
         lateness_from_first_us: sending.lateness_from_first,
         gap_error_us: sending.gap_error,
-        find: evidence.find.clone(),
+        max_lossless: evidence.max_lossless.clone(),
     }
 }
 

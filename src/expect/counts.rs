@@ -1,4 +1,4 @@
-//! `arrived`, `accepted`, `delivered`, `consumed`, `sent`, `order`, `drops`, and the losses that nothing allows.
+//! `arrived`, `accepted`, `delivered`, `consumed`, `sent`, `order`, `losses`, and the losses that nothing allows.
 //!
 //! Which losses count is decided here and nowhere else: [`Judged`] has those that a scenario judges, [`mark`] says of each whether it made a
 //! check fail; all others are expected. Reports and the search for a rate follow it.
@@ -17,7 +17,7 @@ use crate::outcome::{Amount, Check, CheckId, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::predict::Carried;
 use crate::scenario::Scenario;
-use crate::scenario::expect::{Count, Drop};
+use crate::scenario::expect::{AllowedLoss, Count};
 
 /// A count that a stage must reach.
 struct Wanted {
@@ -57,7 +57,7 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledge
     mark(scenario, ledger, &wanted);
     let mut checks: Vec<Check> = wanted.iter().map(|wanted| stage(scenario, evidence, ledger, wanted)).collect();
     checks.extend(scenario.expect.order.iter().map(|order| in_order(scenario, evidence, order.span.as_ref())));
-    checks.extend(scenario.expect.drops.iter().map(|allowed| drops(scenario, evidence, ledger, allowed)));
+    checks.extend(scenario.expect.losses.iter().map(|allowed| allowed_loss(scenario, evidence, ledger, allowed)));
     // Where a count fails, its check names the loss already.
     if !checks.iter().any(|check| !check.passed && check.what.is_about_packets()) {
         checks.extend(losses(scenario, ledger, &Judged::of(scenario, ledger, &wanted)));
@@ -65,7 +65,7 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, ledge
     checks
 }
 
-/// The losses of a ledger that a scenario judges: of stages that it expects something of, and by causes that no `drops` allows.
+/// The losses of a ledger that a scenario judges: of stages that it expects something of, and by causes that no `losses` allows.
 pub(crate) fn judged(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Loss> {
     Judged::of(scenario, ledger, &wanted(scenario, plan, ledger)).losses.into_iter().cloned().collect()
 }
@@ -78,7 +78,7 @@ struct Judged<'a> {
 }
 
 impl<'a> Judged<'a> {
-    /// Losses up to the last stage that is judged, which no `drops` allows.
+    /// Losses up to the last stage that is judged, which no `losses` allows.
     fn of(scenario: &Scenario, ledger: &'a Ledger, wanted: &[Wanted]) -> Self {
         let last = wanted
             .iter()
@@ -110,9 +110,9 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// The entry of `drops` that allows a loss.
-fn allowed<'a>(scenario: &'a Scenario, loss: &Loss) -> Option<&'a Drop> {
-    scenario.expect.drops.iter().find(|drop| loss.cause == drop.cause)
+/// The entry of `losses` that allows a loss.
+fn allowed<'a>(scenario: &'a Scenario, loss: &Loss) -> Option<&'a AllowedLoss> {
+    scenario.expect.losses.iter().find(|drop| loss.cause == drop.cause)
 }
 
 /// Whether a loss is one of what is counted at `stage`. Delivered and consumed are about datagrams: what only other protocols can be lost
@@ -156,7 +156,7 @@ fn lost_as(ledger: &Ledger, cause: Cause) -> Amount {
 /// What the scenario expects of each stage; the language's own expectation where it says nothing of any.
 fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     // Datagrams that are expected to be lost in their encapsulation are no datagrams to the receiver.
-    let is_expected = scenario.expect.drops.iter().any(|drop| drop.cause == Cause::UnhandledProto);
+    let is_expected = scenario.expect.losses.iter().any(|drop| drop.cause == Cause::UnhandledProto);
     let hidden = if is_expected { plan.survey.hidden_udp_frames.count() } else { 0 };
     let datagrams = (plan.survey.udp_frames.count() - hidden) * plan.rounds;
     let of = |stage, count: Count, span| {
@@ -180,7 +180,7 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     .into_iter()
     .filter_map(|(stage, count)| count.as_ref().map(|At { value, span }| of(stage, *value, span.clone())))
     .collect();
-    if !written.is_empty() || !expect.drops.is_empty() {
+    if !written.is_empty() || !expect.losses.is_empty() {
         return written;
     }
     if plan.host.is_none() {
@@ -245,7 +245,7 @@ fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Diagnostic {
     }
 }
 
-fn drops(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allowed: &Drop) -> Check {
+fn allowed_loss(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allowed: &AllowedLoss) -> Check {
     let actual = lost_as(ledger, allowed.cause);
     let met = met(allowed.count, &actual, ledger.selected);
     let problem = (met != Met::Yes).then(|| {
@@ -261,7 +261,7 @@ fn drops(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allowed: &Dr
         problem.at(&scenario.source, Some(allowed.span.clone()))
     });
     Check {
-        what: CheckId::Drops(allowed.cause.into()),
+        what: CheckId::Loss(allowed.cause.into()),
         expected: value(allowed.count),
         actual: json!(actual),
         passed: met == Met::Yes,
@@ -304,14 +304,14 @@ fn in_order(scenario: &Scenario, evidence: &Evidence, span: Option<&Range<usize>
     }
 }
 
-/// The losses that neither a count nor `drops` allows.
+/// The losses that neither a count nor `losses` allows.
 fn losses(scenario: &Scenario, ledger: &Ledger, judged: &Judged<'_>) -> Option<Check> {
     if !judged.exceeds() {
         return None;
     }
     let weight = |loss: &&&Loss| (loss.cause == Cause::Unexplained, loss.packets.high());
     let worst = ledger.losses.iter().filter(|loss| judged.losses.contains(loss)).max_by_key(|loss| weight(&loss))?;
-    let span = scenario.expect.drops.first().map(|drop| drop.span.clone());
+    let span = scenario.expect.losses.first().map(|drop| drop.span.clone());
     let were = agree(worst.packets.high(), "was", "were");
     let problem =
         Diagnostic::error(format!("{} {were} lost as {}, and nothing allows it", packets(&worst.packets), worst.cause))

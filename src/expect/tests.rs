@@ -9,7 +9,7 @@ use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Arriving, Evidence, Output, Sending};
 use crate::outcome::{Amount, Check, Lateness, Layer, Ledger, Loss, Stage, Verdict};
 use crate::plan::Plan;
-use crate::scenario::expect::{Bound, CommandCheck, Count, Drop, Expect, Percentile, TextRule};
+use crate::scenario::expect::{AllowedLoss, Bound, CommandCheck, Count, Expect, Percentile, TextRule};
 use crate::scenario::{self, Scenario};
 
 /// 8 UDP datagrams; the scenario expects `expect` and nothing else.
@@ -26,8 +26,8 @@ fn count(count: Count) -> Option<At<Count>> {
     At::default_value(count).into()
 }
 
-fn drop(cause: Cause, count: Count) -> Drop {
-    Drop { cause, count, span: 0..1 }
+fn drop(cause: Cause, count: Count) -> AllowedLoss {
+    AllowedLoss { cause, count, span: 0..1 }
 }
 
 fn loss(cause: Cause, stage: Stage, packets: impl Into<Amount>) -> Loss {
@@ -176,16 +176,16 @@ fn datagrams_are_not_lost_by_what_only_other_protocols_meet() {
 
 #[test]
 fn drops_are_required_to_be_that_many() {
-    let allows_2 = || Expect { drops: vec![drop(Cause::NoSocket, Count::Exactly(2))], ..Expect::default() };
+    let allows_2 = || Expect { losses: vec![drop(Cause::NoSocket, Count::Exactly(2))], ..Expect::default() };
     let of = |amount: Amount| loss(Cause::NoSocket, Stage::Delivered, amount);
     for (losses, failed, counting) in [
         (vec![of(2.into())], "", ""),
-        (vec![of(3.into())], "drops.NO_SOCKET", "NO_SOCKET"),
-        (vec![of(1.into())], "drops.NO_SOCKET", ""),
-        (vec![], "drops.NO_SOCKET", ""),
-        (vec![of(range(1, 3))], "drops.NO_SOCKET?", "NO_SOCKET"),
+        (vec![of(3.into())], "losses.NO_SOCKET", "NO_SOCKET"),
+        (vec![of(1.into())], "losses.NO_SOCKET", ""),
+        (vec![], "losses.NO_SOCKET", ""),
+        (vec![of(range(1, 3))], "losses.NO_SOCKET?", "NO_SOCKET"),
         (vec![of(2.into()), loss(Cause::IpCsum, Stage::Accepted, 1)], "losses", "IP_CSUM"),
-        (vec![of(1.into()), loss(Cause::IpCsum, Stage::Accepted, 1)], "drops.NO_SOCKET", "IP_CSUM"),
+        (vec![of(1.into()), loss(Cause::IpCsum, Stage::Accepted, 1)], "losses.NO_SOCKET", "IP_CSUM"),
         // Nothing is expected of consumed.
         (vec![of(2.into()), loss(Cause::NotRead, Stage::Consumed, 1)], "", ""),
     ] {
@@ -246,7 +246,7 @@ fn all_is_what_can_reach_a_stage_in_all_rounds() {
     assert_eq!(judged_of(&hidden, seen(), &in_order()), is("consumed", "UNHANDLED_PROTO"));
     let expected = with(Stage::Consumed, |scenario, plan| {
         plan.survey.hidden_udp_frames.add(1);
-        scenario.expect.drops = vec![drop(Cause::UnhandledProto, Count::Exactly(1))];
+        scenario.expect.losses = vec![drop(Cause::UnhandledProto, Count::Exactly(1))];
     });
     assert_eq!(judged_of(&expected, seen(), &in_order()), is("", ""));
 }
@@ -309,12 +309,13 @@ fn a_rate_that_is_not_kept_is_named_with_what_was_achieved() {
     let (scenario, _) = planned(Expect::default());
     let sending = |tried| Sending { tried, seconds: 0.019, scheduled_seconds: Some(0.009_5), ..Sending::default() };
     let told = |tried, find| {
-        let evidence = Evidence { sending: sending(tried), find, ..Evidence::default() };
+        let evidence = Evidence { sending: sending(tried), max_lossless: find, ..Evidence::default() };
         rate_not_kept(&scenario, &evidence).map(|problem| problem.what)
     };
     let twenty = "the rate was not kept: requested 2 kpps, achieved 1 kpps";
     assert_eq!([19, 20].map(|tried| told(tried, None)), [None, Some(twenty.to_owned())]);
-    let find = crate::outcome::Find { pps: None, limit: None, queued: None, unfinished: None, trials: Vec::new() };
+    let find =
+        crate::outcome::RateSearch { pps: None, limit: None, queued: None, unfinished: None, trials: Vec::new() };
     assert_eq!(told(20, Some(find)), None, "a search has no schedule");
 }
 

@@ -73,7 +73,7 @@ fn by(timed_by: TimedBy) -> &'static str {
 /// The replay was slower than its schedule: what to tell, where that is more than noise. It fails nothing by itself.
 pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let sending = &evidence.sending;
-    let scheduled = sending.scheduled_seconds.filter(|_| evidence.find.is_none())?;
+    let scheduled = sending.scheduled_seconds.filter(|_| evidence.max_lossless.is_none())?;
     if !is_slower(sending.tried, scheduled, sending.seconds) {
         return None;
     }

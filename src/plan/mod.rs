@@ -117,7 +117,7 @@ fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<H
     }
     let repeat = scenario.pacing.repeat.value;
     // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
-    let has_deadlines = !matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::Find);
+    let has_deadlines = !matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless);
     let may_differ = match scenario.pacing.limit.as_ref().map(|limit| limit.value) {
         Some(Limit::Duration(_)) => has_deadlines,
         Some(Limit::Packets(_) | Limit::Bytes(_)) => true,
@@ -470,7 +470,7 @@ fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option
     let planned = duration.unwrap_or_default();
     let ready = receiver.ready.as_ref().map(|within| within.value).unwrap_or_default();
     match &scenario.timeout {
-        None if scenario.pacing.rate.value == Rate::Find => (SEARCH.saturating_add(ready), None),
+        None if scenario.pacing.rate.value == Rate::MaxLossless => (SEARCH.saturating_add(ready), None),
         None => {
             let waits = receiver.ready_within().saturating_add(receiver.unread_for());
             (planned.saturating_add(waits).saturating_add(REST), None)

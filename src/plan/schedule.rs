@@ -66,7 +66,7 @@ impl Schedule {
         self.position_ns += u128::from(self.max_gap_ns.map_or(gap, |most| gap.min(most)));
         let continues_burst = !self.frames.is_multiple_of(self.burst);
         let deadline = match self.rate {
-            Rate::TopSpeed | Rate::Find => return None,
+            Rate::TopSpeed | Rate::MaxLossless => return None,
             _ if continues_burst => self.last,
             Rate::Captured => nanoseconds(self.position_ns),
             Rate::Speed(factor) => seconds(precise(self.position_ns) / factor / 1e9),
@@ -92,7 +92,7 @@ impl Schedule {
 
     /// The deadline of the last frame; `None` where there are none.
     pub fn duration(&self) -> Option<Duration> {
-        (!matches!(self.rate, Rate::TopSpeed | Rate::Find)).then_some(self.last)
+        (!matches!(self.rate, Rate::TopSpeed | Rate::MaxLossless)).then_some(self.last)
     }
 }
 
@@ -223,7 +223,10 @@ mod tests {
         assert_eq!(deadlines(Rate::Every(Duration::from_millis(10)), None, &[0, 0, 0]).0[2], Some(20_000));
         assert_eq!(deadlines(Rate::TopSpeed, None, &[0, 9]).0, [None, None]);
         let duration = |rate| Schedule::new(&pacing(rate)).duration();
-        assert_eq!([Rate::TopSpeed, Rate::Find, Rate::Captured].map(duration), [None, None, Some(Duration::ZERO)]);
+        assert_eq!(
+            [Rate::TopSpeed, Rate::MaxLossless, Rate::Captured].map(duration),
+            [None, None, Some(Duration::ZERO)]
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::layout::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
 use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
-use crate::outcome::{Application, Check, CheckId, Find, Ledger, Outcome, Replay, Stage, Verdict};
+use crate::outcome::{Application, Check, CheckId, Ledger, Outcome, RateSearch, Replay, Stage, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
 const MARGIN: usize = 9;
@@ -38,7 +38,7 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
             text.push_str(&ledger::losses(ledger, look, MARGIN));
             text.push_str(&ledger::disagreements(ledger, look, MARGIN));
         }
-        if let Some(find) = outcome.replay.as_ref().and_then(|replay| replay.find.as_ref()) {
+        if let Some(find) = outcome.replay.as_ref().and_then(|replay| replay.max_lossless.as_ref()) {
             text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
         }
         // With a target nothing behind the wire was seen, which a pass must not hide.
@@ -66,7 +66,7 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
     if let Some(replay) = &outcome.replay {
         let lines = ledger::hang(&" ".repeat(MARGIN), &replay_line(replay), look.width);
         text.push_str(&paint_lines(look.style, Role::Faint, &lines));
-        if let Some(find) = &replay.find {
+        if let Some(find) = &replay.max_lossless {
             text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
         }
     }
@@ -212,7 +212,7 @@ fn replay_line(replay: &Replay) -> String {
 }
 
 /// What the search for the highest rate found, and what ends it.
-fn find_line(find: &Find) -> String {
+fn find_line(find: &RateSearch) -> String {
     let trials = count(u64::try_from(find.trials.len()).unwrap_or(u64::MAX), "trial");
     let found = match find.pps {
         Some(pps) => format!("{} without loss, found in {trials}", scaled(pps, "pps")),

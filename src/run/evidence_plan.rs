@@ -59,8 +59,8 @@ impl EvidencePlan {
         let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
         Self {
             asked,
-            pps: if rate == Rate::Find { f64::INFINITY } else { pps },
-            few: plan.frames() <= FEW && rate != Rate::Find,
+            pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
+            few: plan.frames() <= FEW && rate != Rate::MaxLossless,
             capabilities,
             filtered: matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some()),
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),

@@ -1,4 +1,4 @@
-//! `rate = "find"`: the highest rate that the receiver keeps up with, by repeated trials (RFC 2544 §26.1 in spirit).
+//! `rate = "max-lossless"`: the highest rate that the receiver keeps up with, by repeated trials (RFC 2544 §26.1 in spirit).
 //!
 //! A trial keeps up if nothing was lost and the receiver's queues are read soon after the last send. [`decision`] chooses the rates and
 //! counts the trials; [`backlog`] watches the queues; [`disturbance`] measures what other load took. Each trial is observed and settled like
@@ -21,7 +21,7 @@ use crate::evidence::{Evidence, Sending};
 use crate::expect;
 use crate::figures::{agree, count, pps, seconds};
 use crate::ledger;
-use crate::outcome::{Find, Loss, Trial};
+use crate::outcome::{Loss, RateSearch, Trial};
 use crate::plan::Plan;
 use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
@@ -138,7 +138,7 @@ pub(super) fn search(
             .why(why.clone())
             .fix("raise `timeout`, or replay fewer frames: `[capture] frames`, `[pacing] repeat`")
     }));
-    evidence.find = Some(Find { pps, limit, queued, unfinished, trials });
+    evidence.max_lossless = Some(RateSearch { pps, limit, queued, unfinished, trials });
     Ok(evidence)
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Nothing is judged here: the way ends in [`Evidence`]. May use `lab`, `wire` and `plan`. Start at [`execute`].
 
+mod arrival_writer;
 mod evidence_plan;
 mod find;
 mod foreground;
-mod keep;
 mod observe;
 mod output;
 mod preconditions;
@@ -30,8 +30,8 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
+use arrival_writer::ArrivalWriter;
 use evidence_plan::EvidencePlan;
-use keep::Keeper;
 use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
@@ -72,7 +72,7 @@ impl Session<'_> {
     }
 }
 
-/// Executes a plan. `rate = "find"` changes how often the plan's frames are sent: its rounds are then those of the trial that the evidence is
+/// Executes a plan. `rate = "max-lossless"` changes how often the plan's frames are sent: its rounds are then those of the trial that the evidence is
 /// of.
 ///
 /// # Errors
@@ -88,7 +88,7 @@ pub fn execute(scenario: &Scenario, plan: &mut Plan, session: &mut Session<'_>) 
     let mut receiver = Receiver::start(scenario, plan, &site, session)?;
     preconditions.before_frames(scenario, &site)?;
     let mut evidence = match scenario.pacing.rate.value {
-        Rate::Find => find::search(scenario, plan, &site, &mut receiver, session)?,
+        Rate::MaxLossless => find::search(scenario, plan, &site, &mut receiver, session)?,
         rate => replay_for(scenario, plan, rate, &Extent::default(), &|| {}, &site, &mut receiver, session)?,
     };
     evidence.incidents.extend(preconditions.drift(scenario, &site, session.capabilities));
@@ -119,8 +119,8 @@ fn replay_for(
     if matches!(opened.sender, Sender::Xdp(_)) && rate == Rate::TopSpeed && receiver.is_built_in() {
         opened.why.push_str(site.receive_elsewhere(scenario, plan)?);
     }
-    let keeper = match &scenario.receiver.keep {
-        Some(path) => Some(Keeper::create(&session.report_folder.join(&path.value))?),
+    let keeper = match &scenario.receiver.save_capture {
+        Some(path) => Some(ArrivalWriter::create(&session.report_folder.join(&path.value))?),
         None => None,
     };
     let clock = WallClock::start();

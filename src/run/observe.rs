@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::arrival_writer::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
-use super::keep::Keeper;
 use super::site::Site;
 use super::sockets::SocketWatch;
 use super::stack::{Followers, StackWatch};
@@ -169,7 +169,7 @@ impl Observer {
         site: &Site,
         plan: &Plan,
         rate: Rate,
-        keeper: Option<Keeper>,
+        keeper: Option<ArrivalWriter>,
         level: EvidencePlan,
         clock: WallClock,
         pids: &[u32],
@@ -312,7 +312,7 @@ struct Watch {
     matching: Matching,
     /// Only where frames have deadlines.
     timing: Option<ReceiveTiming>,
-    keeper: Option<Keeper>,
+    keeper: Option<ArrivalWriter>,
     finished: Arc<AtomicBool>,
     /// Swapped with the board's, so that neither side waits for the other's work.
     announced: Announcements,

@@ -36,7 +36,7 @@ pub enum Count {
 
 /// A cause of loss that is allowed, with its count.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Drop {
+pub struct AllowedLoss {
     /// The cause; all but `unexplained`.
     pub cause: Cause,
     /// How many.
@@ -110,7 +110,7 @@ pub struct Expect {
     /// `order = "captured"`: frames arrive in the order in which they were sent.
     pub order: Option<At<()>>,
     /// Causes that are allowed.
-    pub drops: Vec<Drop>,
+    pub losses: Vec<AllowedLoss>,
     /// The snapshot of the rewritten frames.
     pub rewritten: Option<At<PathBuf>>,
     /// How far from the schedule, aligned to the median, sends may be.
@@ -148,8 +148,8 @@ pub(super) struct Form {
     #[schemars(example = &"captured")]
     order: Option<Value<Order>>,
     /// Causes of loss that are allowed, each with its count.
-    #[schemars(example = example_drops(), extend("propertyNames" = { "enum": Cause::names().collect::<Vec<_>>() }))]
-    drops: Option<Entries<Scalar>>,
+    #[schemars(example = example_losses(), extend("propertyNames" = { "enum": Cause::names().collect::<Vec<_>>() }))]
+    losses: Option<Entries<Scalar>>,
     /// The rewritten frames as reviewed text; written only by --update-snapshots.
     #[schemars(example = &"snapshots/appflow.snap")]
     rewritten: Option<Value<String>>,
@@ -177,7 +177,7 @@ enum Order {
     Captured,
 }
 
-fn example_drops() -> serde_json::Value {
+fn example_losses() -> serde_json::Value {
     serde_json::json!({ "SOCKET_RCVBUFF": 0 })
 }
 
@@ -236,7 +236,7 @@ pub(super) fn check(
         delivered: form.delivered.and_then(|count| check_count("expect.delivered", &count, checker)),
         consumed: form.consumed.and_then(|count| check_count("expect.consumed", &count, checker)),
         order: form.order.map(|order| order.with(())),
-        drops: check_drops(form.drops, checker),
+        losses: check_losses(form.losses, checker),
         rewritten: form.rewritten.and_then(|path| checker.path("expect.rewritten", &path)),
         lateness: timing::check("expect.lateness", form.lateness, rate, checker),
         gap_error: timing::check("expect.gap-error", form.gap_error, rate, checker),
@@ -261,8 +261,8 @@ fn check_count(name: &str, written: &Value<Scalar>, checker: &mut Checker) -> Op
     }
 }
 
-fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop> {
-    let mut drops = Vec::new();
+fn check_losses(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<AllowedLoss> {
+    let mut losses = Vec::new();
     for entry in form.map_or(Vec::new(), |entries| entries.0) {
         let cause = entry.key.get();
         let known = Cause::by_name(cause).filter(|cause| *cause != Cause::Unexplained);
@@ -275,10 +275,10 @@ fn check_drops(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<Drop
             };
             checker.refuse(entry.key.span(), problem);
         }
-        let count = check_count(&format!("expect.drops.{cause}"), &entry.value, checker);
+        let count = check_count(&format!("expect.losses.{cause}"), &entry.value, checker);
         if let (Some(cause), Some(count)) = (known, count) {
-            drops.push(Drop { cause, count: count.value, span: entry.span() });
+            losses.push(AllowedLoss { cause, count: count.value, span: entry.span() });
         }
     }
-    drops
+    losses
 }

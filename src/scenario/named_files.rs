@@ -78,7 +78,7 @@ impl Scenario {
 
     /// What is kept of the run, in the folder of the reports.
     pub fn kept(&self, reports: &Path) -> Option<Claim> {
-        let path = self.receiver.keep.as_ref()?;
+        let path = self.receiver.save_capture.as_ref()?;
         let kept = Claim::new(&reports.join(&path.value), format!("what `{}` keeps", self.name));
         Some(kept.at(self.place(path)))
     }

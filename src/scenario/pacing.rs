@@ -27,7 +27,7 @@ pub enum Rate {
     /// As fast as the interface takes them.
     TopSpeed,
     /// The highest that the receiver takes without loss.
-    Find,
+    MaxLossless,
 }
 
 impl Rate {
@@ -35,7 +35,7 @@ impl Rate {
     pub(super) fn without_deadlines(self) -> Option<&'static str> {
         match self {
             Self::TopSpeed => Some("topspeed"),
-            Self::Find => Some("find"),
+            Self::MaxLossless => Some("max-lossless"),
             Self::Captured | Self::Speed(_) | Self::PacketsPerSecond(_) | Self::BitsPerSecond(_) | Self::Every(_) => {
                 None
             }
@@ -103,7 +103,7 @@ pub struct Pacing {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Form {
-    /// `captured` (default), `4x`, `10000 pps`, `250 Mbps`, `every 10ms`, `topspeed` or `find`.
+    /// `captured` (default), `4x`, `10000 pps`, `250 Mbps`, `every 10ms`, `topspeed` or `max-lossless`.
     #[schemars(regex(pattern = quantity::RATE_PATTERN))]
     #[schemars(example = &"10000 pps")]
     rate: Option<Value<String>>,
@@ -134,8 +134,8 @@ pub(super) fn check(form: Option<Value<Form>>, is_target: bool, checker: &mut Ch
     let form = form.map(Value::into_inner).unwrap_or_default();
     let rate = form.rate.and_then(|rate| check_quantity("pacing.rate", &rate, quantity::rate, checker));
     let rate = rate.unwrap_or(At::default_value(Rate::default()));
-    if let (Rate::Find, true, Some(span)) = (rate.value, is_target, &rate.span) {
-        let problem = Diagnostic::error("`pacing.rate = \"find\"` needs the lab")
+    if let (Rate::MaxLossless, true, Some(span)) = (rate.value, is_target, &rate.span) {
+        let problem = Diagnostic::error("`pacing.rate = \"max-lossless\"` needs the lab")
             .why("it looks for the highest rate without loss, and with `[target]` nothing of the receiver is seen")
             .fix("name a rate such as \"10000 pps\", or replace `[target]` by `[lab]`");
         checker.refuse(span.clone(), problem);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::expect::Count;
 use super::form::Scalar;
 use super::pacing::{Limit, Rate};
-use super::vocabulary;
+use super::{refused_words, vocabulary};
 
 /// Why a text is not the quantity that is wanted, and how to write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +24,14 @@ fn misread<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, Parse
 pub(super) const DURATION_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h)$";
 
 /// What [`rate`] reads, for editors.
-pub(super) const RATE_PATTERN: &str =
-    r"^(captured|topspeed|find|[0-9]+(\.[0-9]+)? ?(x|[kM]?pps|[kMG]?bps)|every [0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h))$";
+pub(super) const RATE_PATTERN: &str = r"^(captured|topspeed|max-lossless|[0-9]+(\.[0-9]+)? ?(x|[kM]?pps|[kMG]?bps)|every [0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h))$";
 
 /// What [`limit`] reads, for editors; 0, and parts of a byte or a packet, pass here and not there.
 pub(super) const LIMIT_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(packets?|B|kB|MB|GB|KiB|MiB|GiB|ns|us|ms|s|min|h)$";
 
 const DURATION_FORM: &str = "write a number and one of ns, us, ms, s, min, h, like \"250ms\"";
 const RATE_FORM: &str =
-    "write \"captured\", \"4x\", \"10000 pps\", \"250 Mbps\", \"every 10ms\", \"topspeed\" or \"find\"";
+    "write \"captured\", \"4x\", \"10000 pps\", \"250 Mbps\", \"every 10ms\", \"topspeed\" or \"max-lossless\"";
 const LIMIT_FORM: &str = "write it like \"1000 packets\", \"10 MiB\" or \"60s\"";
 
 /// What [`count`] reads as a string, for editors.
@@ -99,8 +98,11 @@ pub(super) fn rate(text: &str) -> Result<Rate, ParseError> {
     match text {
         "captured" => return Ok(Rate::Captured),
         "topspeed" => return Ok(Rate::TopSpeed),
-        "find" => return Ok(Rate::Find),
+        "max-lossless" => return Ok(Rate::MaxLossless),
         _ => {}
+    }
+    if let Some(new) = refused_words::renamed("pacing.rate", text) {
+        return misread(format!("`{text}` is an old name, the rate is called `{new}` now"), format!("write \"{new}\""));
     }
     if let Some(interval) = text.strip_prefix("every ") {
         return match duration(interval) {
@@ -110,7 +112,7 @@ pub(super) fn rate(text: &str) -> Result<Rate, ParseError> {
             }
         };
     }
-    if let Some(word) = vocabulary::nearest(text, ["captured", "topspeed", "find"]) {
+    if let Some(word) = vocabulary::nearest(text, ["captured", "topspeed", "max-lossless"]) {
         return misread(format!("`{text}` is not a rate"), format!("write \"{word}\""));
     }
     let (number, unit) = number_and_unit(text, RATE_FORM)?;
@@ -333,7 +335,7 @@ mod tests {
         let texts = [
             "captured",
             "topspeed",
-            "find",
+            "max-lossless",
             "4x",
             "0.5x",
             "10000 pps",
@@ -354,7 +356,8 @@ mod tests {
             "",
             "fast",
             "Captured",
-            "Find",
+            "Max-lossless",
+            "find",
             "10000",
             "10,000 pps",
             "10 PPS",

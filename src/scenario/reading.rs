@@ -13,7 +13,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::check::Broken;
 use super::vocabulary::{self, Step, VOCABULARY};
-use super::{Form, later};
+use super::{Form, refused_words};
 use crate::diagnostic::{Diagnostic, Source};
 
 /// After so many problems the rest of a file isn't worth reading: it isn't a scenario.
@@ -157,8 +157,16 @@ impl Found<'_> {
         }
     }
 
-    /// The key that a mistyped one was meant to be.
+    /// What an old key is called now.
+    fn renamed(&self) -> Option<&'static str> {
+        refused_words::renamed(&vocabulary::dotted(self.parent()), self.last_key())
+    }
+
+    /// The key that a mistyped or an old one was meant to be.
     fn suggestion(&self) -> Option<&'static str> {
+        if let Some(new) = self.renamed() {
+            return Some(new);
+        }
         let vocabulary: &'static vocabulary::Vocabulary = &VOCABULARY;
         if self.key_is_unknown() { vocabulary::nearest(self.last_key(), vocabulary.keys(self.parent())) } else { None }
     }
@@ -188,6 +196,10 @@ impl Found<'_> {
                 (format!("unknown key `{}` in `{table}`", self.last_key()), format!("its keys are {keys}"))
             }
         };
+        if let Some(new) = self.renamed() {
+            let problem = Diagnostic::error(format!("`{}` in `[{parent}]` is an old name", self.last_key()));
+            return problem.why(format!("the key is called `{new}` now")).fix(format!("write `{new}`"));
+        }
         let problem = Diagnostic::error(what).why(why);
         if let Some(suggestion) = self.suggestion() {
             return problem.label(format!("did you mean `{suggestion}`?")).fix(format!("write `{suggestion}`"));
@@ -213,7 +225,7 @@ impl Found<'_> {
             other => other,
         };
         if let (DeValue::String(written), false) = (self.value.get_ref(), allowed.is_empty()) {
-            if let Some(instead) = later::word_comes_later(name, written) {
+            if let Some(instead) = refused_words::comes_later(name, written) {
                 return not_there_yet(&format!("{name} = \"{written}\""), instead);
             }
             let quoted: Vec<_> = allowed.iter().map(|word| format!("\"{word}\"")).collect();

@@ -26,7 +26,7 @@ pub struct Receiver {
     /// The signal number that stops it (`SIGTERM` …).
     pub stop: i32,
     /// What arrived is kept in this file: a relative path that ends in `.pcapng` and stays in the report's folder.
-    pub keep: Option<At<PathBuf>>,
+    pub save_capture: Option<At<PathBuf>>,
 }
 
 /// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
@@ -51,7 +51,7 @@ pub(super) struct Form {
     /// What arrived is kept in this pcapng, in the folder of `--report-json`.
     #[schemars(regex(pattern = r"\.pcapng$"))]
     #[schemars(example = &"arrived.pcapng")]
-    keep: Option<Value<String>>,
+    save_capture: Option<Value<String>>,
 }
 
 /// When the application is ready.
@@ -138,12 +138,12 @@ pub(super) fn check(form: Option<Value<Form>>, target: bool, checker: &mut Check
             .and_then(|settle| checker.duration("receiver.settle", &settle))
             .map_or(SETTLE, |at| at.value),
         stop: form.stop.map(Value::into_inner).unwrap_or_default().number(),
-        keep: form.keep.and_then(|keep| check_keep(&keep, checker)),
+        save_capture: form.save_capture.and_then(|path| check_save_capture(&path, checker)),
     }
 }
 
 /// A file below the report's folder; not joined with the scenario's.
-fn check_keep(written: &Value<String>, checker: &mut Checker) -> Option<At<PathBuf>> {
+fn check_save_capture(written: &Value<String>, checker: &mut Checker) -> Option<At<PathBuf>> {
     let path = Path::new(written.get());
     let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
     let stem = written.get().strip_suffix(".pcapng");
@@ -156,7 +156,7 @@ fn check_keep(written: &Value<String>, checker: &mut Checker) -> Option<At<PathB
     } else {
         ("it is written as pcapng", "name a file that ends in .pcapng, like \"arrived.pcapng\"")
     };
-    let what = format!("`receiver.keep` can't be \"{}\"", written.get());
+    let what = format!("`receiver.save-capture` can't be \"{}\"", written.get());
     checker.refuse(written.span(), Diagnostic::error(what).why(why).fix(fix));
     None
 }

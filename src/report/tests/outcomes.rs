@@ -122,7 +122,7 @@ fn replay() -> Replay {
         gap_error_us: None,
         scheduled_seconds: None,
         timed_by: TimedBy::Sender,
-        find: None,
+        max_lossless: None,
     }
 }
 
@@ -192,7 +192,7 @@ pub(super) fn several_losses() -> Outcome {
             ..counts
         }),
         replay: Some(Replay { pps: None, bits_per_second: None, lateness_us: None, ..replay() }),
-        checks: vec![consumed_check("several", 999_940, 2_000_000), check("drops.OTHERHOST", "0", 20)],
+        checks: vec![consumed_check("several", 999_940, 2_000_000), check("losses.OTHERHOST", "0", 20)],
         ..outcome("several", Verdict::Fail, 204.4)
     }
 }
@@ -266,7 +266,7 @@ pub(super) fn bare_check() -> Outcome {
     }
 }
 
-/// A loss that `drops` allows is larger than the one that fails the run, and no reason for it.
+/// A loss that `losses` allows is larger than the one that fails the run, and no reason for it.
 pub(super) fn not_accepted() -> Outcome {
     let losses = vec![
         expected(loss(Stage::Accepted, "OTHERHOST", 30, Some("1-30"))),

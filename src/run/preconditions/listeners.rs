@@ -8,7 +8,7 @@ use crate::scenario::Scenario;
 use crate::scenario::require::Transport;
 
 pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
-    let rules = &scenario.require.listener;
+    let rules = &scenario.require.listens;
     if rules.is_empty() {
         return Ok(Vec::new());
     }

@@ -1,4 +1,4 @@
-//! `listener` and `firewall`: sockets, as `udp:4739`.
+//! `listens` and `firewall`: sockets, as `udp:4739`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

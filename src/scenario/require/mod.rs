@@ -38,7 +38,7 @@ pub struct Require {
     /// Capabilities that this process must have.
     pub capabilities: Vec<At<Capability>>,
     /// Sockets that must be bound.
-    pub listener: Vec<At<Listener>>,
+    pub listens: Vec<At<Listener>>,
     /// Sockets whose packets the receiver's ruleset must not drop.
     pub firewall: Vec<At<Listener>>,
 }
@@ -65,8 +65,8 @@ pub(super) struct Form {
     capabilities: Option<Vec<Value<String>>>,
     /// Sockets that must be bound: `udp:4739`, `udp:192.0.2.20:4739`, `tcp:[2001:db8::20]:80`.
     #[schemars(example = ["udp:4739"])]
-    listener: Option<Value<Vec<Value<String>>>>,
-    /// Sockets, written as for `listener`, whose packets the receiver's ruleset must not drop.
+    listens: Option<Value<Vec<Value<String>>>>,
+    /// Sockets, written as for `listens`, whose packets the receiver's ruleset must not drop.
     #[schemars(example = ["udp:4739"])]
     firewall: Option<Value<Vec<Value<String>>>>,
 }
@@ -98,7 +98,7 @@ pub(super) fn check(
         let problem = Diagnostic::error("`require.commands` has an empty entry");
         checker.refuse(command.span(), problem.fix("name a program, as you would type it, or remove the entry"));
     }
-    let elsewhere = [("listener", &form.listener, "sockets"), ("firewall", &form.firewall, "ruleset")];
+    let elsewhere = [("listens", &form.listens, "sockets"), ("firewall", &form.firewall, "ruleset")];
     for (key, written, whose) in elsewhere {
         if let Some(written) = written.as_ref().filter(|_| target) {
             let problem = Diagnostic::error(format!("`require.{key}` needs the lab"))
@@ -110,7 +110,7 @@ pub(super) fn check(
     let mut sockets = |key: &str, written: Option<Value<Vec<Value<String>>>>| {
         listeners(key, written.map(Value::into_inner).unwrap_or_default(), checker)
     };
-    let listener = sockets("require.listener", form.listener);
+    let listens = sockets("require.listens", form.listens);
     let firewall = sockets("require.firewall", form.firewall);
     Require {
         commands: commands.into_iter().map(Value::into_at).collect(),
@@ -118,7 +118,7 @@ pub(super) fn check(
         interface: form.interface.map_or(Vec::new(), |written| interface::check(written, &interfaces, checker)),
         kernel: form.kernel.and_then(|written| kernel::check(&written, checker)),
         capabilities: capability::check(form.capabilities.unwrap_or_default(), checker),
-        listener,
+        listens,
         firewall,
     }
 }

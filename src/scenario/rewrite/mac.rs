@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::check::Checker;
 use super::super::form::{Entries, Value, WordOr};
 use super::super::topology::LabTopology;
-use super::super::{later, reading, vocabulary};
+use super::super::{reading, refused_words, vocabulary};
 use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -84,7 +84,7 @@ fn check_new(
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
             let problem = Diagnostic::error(format!("`{side}.mac` can't be \"{word}\""));
-            match (later::word_comes_later("rewrite.mac", word), vocabulary::nearest(word, ["sender", "receiver"])) {
+            match (refused_words::comes_later("rewrite.mac", word), vocabulary::nearest(word, ["sender", "receiver"])) {
                 (Some(instead), _) => reading::not_there_yet(&name, instead),
                 (None, Some(near)) => {
                     problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\""))

@@ -12,7 +12,7 @@ use crate::packet::layers::LinkType;
 use crate::wire::ring::Seen;
 
 /// Writes frames into the file that is wanted, which is there when all are written.
-pub(super) struct Keeper {
+pub(super) struct ArrivalWriter {
     writer: Writer<BufWriter<File>>,
     replacement: Replacement,
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(super) struct Keeper {
     failure: Option<io::Error>,
 }
 
-impl Keeper {
+impl ArrivalWriter {
     /// Begins the file; the folders above it are made.
     ///
     /// # Errors
