@@ -203,7 +203,8 @@ fn a_receiver_that_loses_at_any_rate_ends_the_search_with_its_cause() {
 fn what_arrived_is_kept_with_the_numbers_of_the_sent_frames() {
     let Some(user) = users().first().copied() else { return };
     let folder = fresh_folder("keep");
-    let lines = "frames = \"11-20\"\n[pacing]\nrate = \"every 1ms\"\n[receiver]\nkeep = \"kept/arrived.pcapng\"\n";
+    let lines =
+        "frames = \"11-20\"\n[pacing]\nrate = \"every 1ms\"\n[receiver]\nsave-capture = \"kept/arrived.pcapng\"\n";
     let (outcome, text) = replay(user, &folder, "keep", lines);
     assert_eq!(outcome["verdict"], "pass", "{text}");
     let path = folder.join("kept/arrived.pcapng");

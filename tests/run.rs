@@ -188,7 +188,7 @@ fn keeping(user: User, folder: &Path, reports: &Path) -> (i32, String) {
 #[test]
 fn an_unfinished_file_of_a_dead_run_is_replaced_and_one_of_a_living_run_is_not() {
     for user in users() {
-        let folder = scenario(&capture(&datagrams(3), 10), "[receiver]\nkeep = \"kept.pcapng\"\n");
+        let folder = scenario(&capture(&datagrams(3), 10), "[receiver]\nsave-capture = \"kept.pcapng\"\n");
         let reports = fresh_folder("kept");
         let unfinished = reports.join(".kept.pcapng.restage-partial");
         fs::write(&unfinished, "what a killed run left").expect("it can be written");
