@@ -180,28 +180,20 @@ pub struct UdpInput {
 /// A UDP socket of the receiver, as it was seen during the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketRecord {
-    /// What it receives.
+    /// The socket when it was last seen; its drops are those during the run.
     pub socket: Socket,
     /// Whether it was there before the first frame was sent.
     pub from_start: bool,
     /// Whether it was still there at the end.
     pub until_end: bool,
-    /// Whether it has an inode: those without belong to the kernel (VXLAN, L2TP, WireGuard).
-    pub of_a_process: bool,
     /// Whether the kernel takes datagrams out of it (`UDP_ENCAP`), as far as its process could be asked.
     pub encapsulates: bool,
-    /// Bytes in its queue, with the kernel's own overhead, when it was last seen.
-    pub unread_bytes: u32,
-    /// What its queue may hold, in the same bytes.
-    pub buffer_bytes: u32,
-    /// Datagrams that it dropped during the run, as far as it was seen.
-    pub drops: u32,
 }
 
 impl SocketRecord {
     /// Whether the kernel takes what comes in, or may take some of it.
     pub fn takes_for_the_kernel(&self) -> bool {
-        self.encapsulates || !self.of_a_process
+        self.encapsulates || self.socket.inode == 0
     }
 }
 

@@ -17,6 +17,7 @@ use crate::plan::{Plan, survey};
 use crate::predict::Disposition;
 use crate::run;
 use crate::scenario::pacing::Rate;
+use crate::scenario::require::Transport;
 use crate::scenario::topology::Topology;
 use crate::scenario::{self, Scenario};
 use crate::testbed::machine;
@@ -126,7 +127,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     }
     match (&scenario.topology, &plan.host) {
         (_, Some(host)) if host.real => {
-            let sockets = match host.sockets.len() {
+            let sockets = match host.sockets.iter().filter(|socket| socket.transport == Transport::Udp).count() {
                 1 => "1 UDP socket is".to_owned(),
                 more => format!("{more} UDP sockets are"),
             };

@@ -13,7 +13,6 @@ use crate::figures::{agree, count, thousands};
 use crate::host::RouteKind;
 use crate::host::ethtool;
 use crate::host::firewall::Firewall;
-use crate::host::sockets::serves;
 use crate::host::sysctl;
 use crate::packet::layers::protocol;
 use crate::predict::{self, Disposition, Prediction};
@@ -220,12 +219,7 @@ fn delivery(
     let what = format!("UDP from {from} to {destination} port {}", listener.port);
     let prediction = of_datagram(source, destination, listener.port, here);
     let heard = || {
-        let served = here
-            .machine
-            .udp
-            .iter()
-            .filter(|socket| serves(*socket, &Listener { address: Some(destination), ..*listener }));
-        let sockets: Vec<String> = served.map(|socket| format!("{} (uid {})", socket.address, socket.uid)).collect();
+        let sockets = bound(&Listener { address: Some(destination), ..*listener }, here);
         if sockets.is_empty() {
             "a connected socket receives from its peer only".to_owned()
         } else {
@@ -283,10 +277,10 @@ fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
 
 /// The receive buffers of the sockets that listen there, and what they dropped.
 fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Finding> {
-    here.machine
-        .udp
+    here.host
+        .sockets
         .iter()
-        .filter(|socket| serves(*socket, listener))
+        .filter(|socket| socket.serves(listener))
         .map(|socket| {
             let what = format!(
                 "the receive buffer of udp:{}",
@@ -298,8 +292,8 @@ fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Find
             });
             let why = format!(
                 "{}, {} in use; {} {} dropped since the socket was made{most}",
-                count(socket.receive_buffer_bytes.into(), "byte"),
-                thousands(socket.receive_queue_bytes.into()),
+                count(socket.buffer_bytes.into(), "byte"),
+                thousands(socket.unread_bytes.into()),
                 count(socket.drops.into(), "datagram"),
                 agree(socket.drops.into(), "was", "were")
             );
@@ -313,14 +307,14 @@ fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Find
         .collect()
 }
 
+/// The sockets that serve a listener, with their users.
+fn bound(listener: &Listener, here: &MachineSite) -> Vec<String> {
+    let serving = here.host.sockets.iter().filter(|socket| socket.serves(listener));
+    serving.map(|socket| format!("{} (uid {})", socket.address, socket.uid)).collect()
+}
+
 fn tcp(listener: &Listener, here: &MachineSite) -> Finding {
-    let bound: Vec<String> = here
-        .machine
-        .tcp
-        .iter()
-        .filter(|socket| serves(*socket, listener))
-        .map(|socket| format!("{} (uid {})", socket.address, socket.uid))
-        .collect();
+    let bound = bound(listener, here);
     if bound.is_empty() {
         let fix = format!("start what is to listen on TCP port {}; `ss -tlnp` shows who listens where", listener.port);
         return finding(listener.to_string(), State::Bad, "nothing listens there", Some(fix));

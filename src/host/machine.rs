@@ -1,7 +1,7 @@
 //! What decides on a real machine what becomes of a packet: interface, addresses, routes, groups, sockets of the calling thread's network
 //! namespace. No privilege. Start at [`Machine::read`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,9 +12,10 @@ pub use super::routes::{RouteType, Table};
 
 use super::interface::{self, InterfaceFacts, Relations};
 use super::netlink::Channel;
-use super::sockets::{SocketTable, TcpListener, UdpSocket};
+use super::sockets::{Socket, SocketTable};
 use super::{addresses, routes};
 use crate::diagnostic::{Failure, Result};
+use crate::scenario::require::Transport;
 
 const NETLINK_ROUTE: isize = 0;
 
@@ -48,12 +49,8 @@ pub struct Machine {
     pub further_rules: usize,
     /// Groups that are joined on the interface.
     pub groups: BTreeSet<IpAddr>,
-    /// Every UDP socket.
-    pub udp: Vec<UdpSocket>,
-    /// Every TCP socket that listens.
-    pub tcp: Vec<TcpListener>,
-    /// The interfaces' names by index.
-    pub names: HashMap<u32, String>,
+    /// Every UDP socket, and every TCP socket that listens.
+    pub sockets: Vec<Socket>,
 }
 
 impl Machine {
@@ -89,10 +86,8 @@ impl Machine {
                 .collect(),
             further_rules,
             groups: groups(&interface),
-            udp: sockets.udp()?,
-            tcp: sockets.tcp_listeners()?,
+            sockets: [sockets.list(Transport::Udp)?, sockets.list(Transport::Tcp)?].concat(),
             interface,
-            names,
         })
     }
 }

@@ -24,4 +24,5 @@ pub mod sockets;
 pub mod sysctl;
 
 pub use filter::{Filter, Ruleset};
-pub use model::{Forwarding, Host, Route, RouteKind, RouteTable, Socket};
+pub use model::{Forwarding, Host, Route, RouteKind, RouteTable};
+pub use sockets::{Arrival, Mismatch, Socket, SocketTable};

@@ -1,12 +1,12 @@
 //! What is known of a receiver before anything is sent: its interface, addresses, routes, sysctls and sockets. Start at [`Site`].
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::filter::Filter;
+use super::sockets::{Arrival, Socket};
 use crate::packet::MacAddr;
 use crate::scenario::require::{Listener, Transport};
 
@@ -62,48 +62,6 @@ pub struct Forwarding {
     pub v4: bool,
     /// net.ipv6.conf.all.forwarding.
     pub v6: bool,
-}
-
-/// A bound socket, as far as it decides what it hears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Socket {
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// The address that it is bound to; `None`: any, of both families unless `v6only`.
-    pub address: Option<IpAddr>,
-    /// Its port.
-    pub port: u16,
-    /// Whether it leaves IPv4 alone.
-    pub v6only: bool,
-    /// The only peer that it hears.
-    pub peer: Option<(IpAddr, u16)>,
-    /// The only interface that it hears.
-    pub device: Option<String>,
-}
-
-impl From<Listener> for Socket {
-    /// The socket that a listener in a scenario stands for.
-    fn from(listener: Listener) -> Self {
-        let Listener { transport, address, port } = listener;
-        let address = address.filter(|address| !address.is_unspecified());
-        Self { transport, address, port, v6only: false, peer: None, device: None }
-    }
-}
-
-impl fmt::Display for Socket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Listener { transport: self.transport, address: self.address, port: self.port })?;
-        if self.v6only && self.address.is_none() {
-            f.write_str(" (IPv6 only)")?;
-        }
-        if let Some((address, port)) = self.peer {
-            write!(f, " connected to {address} port {port}")?;
-        }
-        match &self.device {
-            Some(device) => write!(f, " on {device}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What a route does with a packet; those of the local table come first.
@@ -230,6 +188,11 @@ impl RouteTable {
 }
 
 impl Host {
+    /// A UDP datagram that arrives on the interface. Without a source port, it may come from any port of its source.
+    pub fn arrival(&self, source: (IpAddr, Option<u16>), destination: IpAddr, port: u16) -> Arrival<'_> {
+        Arrival { transport: Transport::Udp, source: Some(source), destination, port, interface: Some(&self.interface) }
+    }
+
     /// The first IPv4 and the first IPv6 address of the interface; of IPv6, one that is not link-local before one that is.
     pub fn first_addresses(&self) -> (Option<IpAddr>, Option<IpAddr>) {
         let of = |v4: bool| self.addresses.iter().map(IpNet::addr).filter(move |address| address.is_ipv4() == v4);

@@ -1,12 +1,15 @@
-//! The UDP sockets and TCP listeners of a network namespace, with their queues and drops (`sock_diag`).
+//! The UDP sockets and TCP listeners of a network namespace, with their queues and drops (`sock_diag`), and which packets a socket receives.
 //!
-//! No privilege. Start at [`SocketTable::udp`] and [`serves`].
+//! No privilege. Start at [`SocketTable::list`] and [`Socket::mismatch`].
 
+use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
+use super::interface::Links;
 use super::netlink::{Attributes, Channel, u32_at};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::scenario::require::{Listener, Transport};
@@ -25,50 +28,151 @@ const INET_DIAG_SKV6ONLY: u16 = 11;
 /// `TCP_LISTEN`.
 const STATE_LISTEN: u32 = 10;
 
-/// A UDP socket.
+/// A bound UDP socket or a TCP listener, seen or expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UdpSocket {
-    /// The address that it is bound to; `0.0.0.0` or `::` for any.
+pub struct Socket {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The address that it is bound to; `0.0.0.0` is any IPv4 address, `::` any of both families, unless `v6only`.
     pub address: IpAddr,
-    /// The port.
+    /// Its port.
     pub port: u16,
-    /// The only peer that it hears, where it is connected.
+    /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`).
+    pub v6only: bool,
+    /// The only peer that it receives from.
     pub peer: Option<(IpAddr, u16)>,
-    /// The index of the only interface that it hears; 0 for any.
-    pub interface: u32,
-    /// Whether an IPv6 socket leaves IPv4 alone; `None` for IPv4 sockets, and where it is connected.
-    pub v6only: Option<bool>,
-    /// Names the socket in `/proc/PID/fd`.
+    /// The only interface that it receives on.
+    pub device: Option<String>,
+    /// Its inode, which names it in `/proc/PID/fd`; 0 for the kernel's own sockets (VXLAN, L2TP, WireGuard), and for expected ones.
     pub inode: u32,
-    /// Who made it.
+    /// The user who made it.
     pub uid: u32,
-    /// What waits to be read, with the kernel's own overhead.
-    pub receive_queue_bytes: u32,
-    /// The limit of that.
-    pub receive_buffer_bytes: u32,
-    /// Datagrams dropped since the socket was made: no room, its filter, or a wrong checksum found while reading.
+    /// Unread bytes in its queue, with the kernel's own overhead.
+    pub unread_bytes: u32,
+    /// The limit of [`Self::unread_bytes`].
+    pub buffer_bytes: u32,
+    /// Datagrams that it dropped: no room, its filter, or a wrong checksum found while reading.
     pub drops: u32,
 }
 
-/// A TCP socket that listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcpListener {
-    /// The address that it is bound to; `0.0.0.0` or `::` for any.
-    pub address: IpAddr,
-    /// The port.
+/// A packet at a host, as far as it decides which sockets receive it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival<'a> {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Its source address, and its source port where that is known; `None`: any peer, so that no connected socket receives it.
+    pub source: Option<(IpAddr, Option<u16>)>,
+    /// Its destination address.
+    pub destination: IpAddr,
+    /// Its destination port.
     pub port: u16,
-    /// The index of the only interface that it hears; 0 for any.
-    pub interface: u32,
-    /// Whether an IPv6 socket leaves IPv4 alone; `None` for IPv4 sockets.
-    pub v6only: Option<bool>,
-    /// Names the socket in `/proc/PID/fd`.
-    pub inode: u32,
-    /// Who made it.
-    pub uid: u32,
+    /// The interface on which it arrives; `None`: any, so that sockets bound to an interface may receive it.
+    pub interface: Option<&'a str>,
 }
 
-/// The sockets of one network namespace, asked again and again, from any thread.
-pub struct SocketTable(Mutex<Channel>);
+/// Why a socket doesn't receive a packet (`compute_score`, `__udp_is_mcast_sock`); the nearest to receiving it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mismatch {
+    /// It is connected to another peer.
+    Peer,
+    /// It is bound to another interface.
+    Device,
+    /// It is bound to another address.
+    Address,
+    /// It is an IPv6 socket that refuses IPv4.
+    V6Only,
+    /// It is an IPv4 socket, and the packet is IPv6.
+    V4Only,
+    /// It is bound to another port, or has another transport.
+    Port,
+}
+
+impl Socket {
+    /// What keeps the socket from receiving a packet; `None`: it receives it.
+    pub fn mismatch(&self, arrival: &Arrival<'_>) -> Option<Mismatch> {
+        if (self.transport, self.port) != (arrival.transport, arrival.port) {
+            return Some(Mismatch::Port);
+        }
+        // An IPv6 socket bound to ::ffff:192.0.2.1 is an IPv4 socket in all but name (RFC 4291 §2.5.5.2).
+        match (self.address.to_canonical(), arrival.destination.to_canonical()) {
+            (own, destination) if own == destination => {}
+            (IpAddr::V4(own), IpAddr::V6(_)) if own.is_unspecified() => return Some(Mismatch::V4Only),
+            (IpAddr::V6(own), IpAddr::V4(_)) if own.is_unspecified() && self.v6only => return Some(Mismatch::V6Only),
+            (own, _) if own.is_unspecified() => {}
+            _ => return Some(Mismatch::Address),
+        }
+        if let (Some(own), Some(interface)) = (&self.device, arrival.interface)
+            && own != interface
+        {
+            return Some(Mismatch::Device);
+        }
+        let (address, port) = self.peer?;
+        let is_peer = arrival.source.is_some_and(|(source, source_port)| {
+            source.to_canonical() == address.to_canonical() && source_port.is_none_or(|source_port| source_port == port)
+        });
+        (!is_peer).then_some(Mismatch::Peer)
+    }
+
+    /// Whether the socket receives a packet.
+    pub fn receives(&self, arrival: &Arrival<'_>) -> bool {
+        self.mismatch(arrival).is_none()
+    }
+
+    /// Whether the socket receives from any peer what is sent to the listener's address and port. A listener without an address may be bound
+    /// to any.
+    pub fn serves(&self, listener: &Listener) -> bool {
+        let Listener { transport, address, port } = *listener;
+        let destination = address.unwrap_or(self.address);
+        self.receives(&Arrival { transport, source: None, destination, port, interface: None })
+    }
+}
+
+impl From<Listener> for Socket {
+    /// The socket that a listener in a scenario expects.
+    fn from(Listener { transport, address, port }: Listener) -> Self {
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        Self {
+            transport,
+            address: address.filter(|address| !address.is_unspecified()).unwrap_or(any),
+            port,
+            v6only: false,
+            peer: None,
+            device: None,
+            inode: 0,
+            uid: 0,
+            unread_bytes: 0,
+            buffer_bytes: 0,
+            drops: 0,
+        }
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = Some(self.address).filter(|address| *address != IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        write!(f, "{}", Listener { transport: self.transport, address, port: self.port })?;
+        if self.v6only && address.is_none() {
+            f.write_str(" (IPv6 only)")?;
+        }
+        if let Some((address, port)) = self.peer {
+            write!(f, " connected to {address} port {port}")?;
+        }
+        match &self.device {
+            Some(device) => write!(f, " on {device}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The sockets of one network namespace, listed again and again, from any thread.
+pub struct SocketTable(Mutex<Table>);
+
+struct Table {
+    sockets: Channel,
+    links: Links,
+    /// Interfaces that sockets are bound to, by index.
+    devices: HashMap<u32, String>,
+}
 
 impl SocketTable {
     /// Opens the table of the calling thread's network namespace.
@@ -76,55 +180,58 @@ impl SocketTable {
     /// # Errors
     /// When the kernel gives no netlink socket.
     pub fn open() -> Result<Self> {
-        match Channel::open(NETLINK_SOCK_DIAG) {
-            Ok(channel) => Ok(Self(Mutex::new(channel))),
-            Err(error) => Err(Failure::system("can't ask for sockets (sock_diag)", &error)),
-        }
+        let open = || -> io::Result<Table> {
+            let (sockets, links) = (Channel::open(NETLINK_SOCK_DIAG)?, Links::open()?);
+            Ok(Table { sockets, links, devices: HashMap::new() })
+        };
+        let table = open().map_err(|error| Failure::system("can't ask for sockets (sock_diag)", &error))?;
+        Ok(Self(Mutex::new(table)))
     }
 
-    /// Every UDP socket, IPv4 and IPv6. A dual-stack socket is an IPv6 one.
+    /// Every UDP socket, or every TCP socket that listens, of IPv4 and IPv6. A dual-stack socket is an IPv6 one.
     ///
     /// # Errors
-    /// When the kernel doesn't answer, or can't (`udp_diag` is a module).
-    pub fn udp(&self) -> Result<Vec<UdpSocket>> {
-        self.both_families(Transport::Udp, u32::MAX).map(|entries| entries.into_iter().map(Entry::into_udp).collect())
-    }
-
-    /// The first of these listeners that no socket serves; see [`serves`].
-    ///
-    /// # Errors
-    /// As [`Self::udp`].
-    pub fn first_unserved<'a>(&self, listeners: &'a [Listener]) -> Result<Option<&'a Listener>> {
-        if listeners.is_empty() {
-            return Ok(None);
-        }
-        let (udp, tcp) = (self.udp()?, self.tcp_listeners()?);
-        Ok(listeners.iter().find(|listener| {
-            !udp.iter().any(|socket| serves(socket, listener)) && !tcp.iter().any(|socket| serves(socket, listener))
-        }))
-    }
-
-    /// Every TCP socket that listens, IPv4 and IPv6.
-    ///
-    /// # Errors
-    /// As [`Self::udp`].
-    pub fn tcp_listeners(&self) -> Result<Vec<TcpListener>> {
-        self.both_families(Transport::Tcp, 1 << STATE_LISTEN)
-            .map(|entries| entries.into_iter().map(Entry::into_tcp).collect())
-    }
-
-    fn both_families(&self, transport: Transport, states: u32) -> Result<Vec<Entry>> {
-        let mut channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = Vec::new();
+    /// When the kernel doesn't answer, or can't (`udp_diag` and `tcp_diag` are modules).
+    pub fn list(&self, transport: Transport) -> Result<Vec<Socket>> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
-            match channel.dump(SOCK_DIAG_BY_FAMILY, &request(family, transport, states), &read) {
-                Ok(found) => entries.extend(found),
+            let question = request(family, transport);
+            match table.sockets.dump(SOCK_DIAG_BY_FAMILY, &question, &|kind, message| read(kind, message, transport)) {
+                Ok(sockets) => found.extend(sockets),
                 // A kernel without IPv6 has no handler for it, but one with it has both.
                 Err(error) if family == libc::AF_INET6 && error.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(error) => return Err(unanswered(transport, &error)),
             }
         }
-        Ok(entries)
+        Ok(found
+            .into_iter()
+            .map(|(socket, device)| Socket { device: (device != 0).then(|| table.device(device)), ..socket })
+            .collect())
+    }
+
+    /// The first of these listeners that no socket serves; see [`Socket::serves`].
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn first_unserved<'a>(&self, listeners: &'a [Listener]) -> Result<Option<&'a Listener>> {
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        let sockets = [self.list(Transport::Udp)?, self.list(Transport::Tcp)?].concat();
+        Ok(listeners.iter().find(|listener| !sockets.iter().any(|socket| socket.serves(listener))))
+    }
+}
+
+impl Table {
+    /// The name of an interface; `#INDEX` where it is gone.
+    fn device(&mut self, index: u32) -> String {
+        let links = &mut self.links;
+        let name = || {
+            let link = links.by_index(index).ok().flatten();
+            link.map_or_else(|| format!("#{index}"), |link| link.name)
+        };
+        self.devices.entry(index).or_insert_with(name).clone()
     }
 }
 
@@ -145,58 +252,21 @@ fn unanswered(transport: Transport, error: &io::Error) -> Failure {
 }
 
 /// `struct inet_diag_req_v2`: family u8, protocol u8, extensions u8, pad u8, states u32, `struct inet_diag_sockid` (48 bytes, 0: any).
-fn request(family: i32, transport: Transport, states: u32) -> [u8; 56] {
+fn request(family: i32, transport: Transport) -> [u8; 56] {
     let mut body = [0; 56];
     body[0] = u8::try_from(family).expect("2 or 10");
-    body[1] = match transport {
-        Transport::Udp => 17,
-        Transport::Tcp => 6,
+    let (protocol, states) = match transport {
+        Transport::Udp => (17, u32::MAX),
+        Transport::Tcp => (6, 1 << STATE_LISTEN),
     };
+    body[1] = protocol;
     body[2] = 1 << (INET_DIAG_SKMEMINFO - 1);
     body[4..8].copy_from_slice(&states.to_ne_bytes());
     body
 }
 
-/// What a socket of either transport has.
-struct Entry {
-    address: IpAddr,
-    port: u16,
-    peer: Option<(IpAddr, u16)>,
-    interface: u32,
-    v6only: Option<bool>,
-    inode: u32,
-    uid: u32,
-    receive_queue_bytes: u32,
-    receive_buffer_bytes: u32,
-    drops: u32,
-}
-
-impl Entry {
-    fn into_udp(self) -> UdpSocket {
-        let Self { address, port, peer, interface, v6only, inode, uid, .. } = self;
-        let Self { receive_queue_bytes, receive_buffer_bytes, drops, .. } = self;
-        UdpSocket {
-            address,
-            port,
-            peer,
-            interface,
-            v6only,
-            inode,
-            uid,
-            receive_queue_bytes,
-            receive_buffer_bytes,
-            drops,
-        }
-    }
-
-    fn into_tcp(self) -> TcpListener {
-        let Self { address, port, interface, v6only, inode, uid, .. } = self;
-        TcpListener { address, port, interface, v6only, inode, uid }
-    }
-}
-
-/// Reads one `struct inet_diag_msg` with its attributes; `None` when it isn't one.
-fn read(kind: u16, message: &[u8]) -> Option<Entry> {
+/// Reads one `struct inet_diag_msg` with its attributes, and the index of its interface; `None` when it isn't one.
+fn read(kind: u16, message: &[u8], transport: Transport) -> Option<(Socket, u32)> {
     if kind != SOCK_DIAG_BY_FAMILY {
         return None;
     }
@@ -210,79 +280,32 @@ fn read(kind: u16, message: &[u8]) -> Option<Entry> {
         })
     };
     let peer_port = port(6)?;
-    let mut entry = Entry {
+    let mut socket = Socket {
+        transport,
         address: address(8)?,
         port: port(4)?,
         peer: address(24).filter(|_| peer_port != 0).map(|address| (address, peer_port)),
-        interface: u32_at(message, 40)?,
-        v6only: None,
+        device: None,
+        v6only: false,
         inode: u32_at(message, 68)?,
         uid: u32_at(message, 64)?,
-        receive_queue_bytes: u32_at(message, 56)?,
-        receive_buffer_bytes: 0,
+        unread_bytes: u32_at(message, 56)?,
+        buffer_bytes: 0,
         drops: 0,
     };
     for (kind, content) in Attributes(message.get(INET_DIAG_MSG..)?) {
         match kind {
             INET_DIAG_SKMEMINFO => {
-                entry.receive_buffer_bytes = u32_at(content, 4 * SKMEMINFO_RECEIVE_BUFFER).unwrap_or(0);
-                entry.drops = u32_at(content, 4 * SKMEMINFO_DROPS).unwrap_or(0);
+                socket.buffer_bytes = u32_at(content, 4 * SKMEMINFO_RECEIVE_BUFFER).unwrap_or(0);
+                socket.drops = u32_at(content, 4 * SKMEMINFO_DROPS).unwrap_or(0);
             }
-            INET_DIAG_SKV6ONLY if family == libc::AF_INET6 => entry.v6only = content.first().map(|byte| *byte != 0),
+            INET_DIAG_SKV6ONLY if family == libc::AF_INET6 => {
+                socket.v6only = content.first().is_some_and(|byte| *byte != 0)
+            }
             _ => {}
         }
     }
-    Some(entry)
-}
-
-/// Where a socket hears; what [`serves`] looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// `0.0.0.0` or `::` for any.
-    pub address: IpAddr,
-    /// The port.
-    pub port: u16,
-    /// Hears one peer only.
-    pub connected: bool,
-    /// As in [`UdpSocket::v6only`]; `None` on an IPv6 socket counts as false, the kernel's default.
-    pub v6only: Option<bool>,
-}
-
-impl From<&UdpSocket> for Bound {
-    fn from(socket: &UdpSocket) -> Self {
-        let UdpSocket { address, port, v6only, .. } = *socket;
-        Self { transport: Transport::Udp, address, port, connected: socket.peer.is_some(), v6only }
-    }
-}
-
-impl From<&TcpListener> for Bound {
-    fn from(socket: &TcpListener) -> Self {
-        let TcpListener { address, port, v6only, .. } = *socket;
-        Self { transport: Transport::Tcp, address, port, connected: false, v6only }
-    }
-}
-
-/// Whether the socket hears what is sent to the listener's address and port: `::` serves IPv4 too, unless it is IPv6 only; a connected
-/// socket serves its peer alone, and so nobody. A listener without an address is served by any. The socket's interface isn't
-/// looked at.
-pub fn serves<'a, Socket>(socket: &'a Socket, listener: &Listener) -> bool
-where
-    Bound: From<&'a Socket>,
-{
-    let bound = Bound::from(socket);
-    if bound.transport != listener.transport || bound.port != listener.port || bound.connected {
-        return false;
-    }
-    let Some(wanted) = listener.address else { return true };
-    // An IPv6 socket bound to ::ffff:192.0.2.1 is an IPv4 socket in all but name (RFC 4291 §2.5.5.2).
-    match (bound.address.to_canonical(), wanted.to_canonical()) {
-        (IpAddr::V4(own), IpAddr::V4(wanted)) => own.is_unspecified() || own == wanted,
-        (IpAddr::V6(own), IpAddr::V6(wanted)) => own.is_unspecified() || own == wanted,
-        (IpAddr::V6(own), IpAddr::V4(_)) => own.is_unspecified() && bound.v6only != Some(true),
-        (IpAddr::V4(_), IpAddr::V6(_)) => false,
-    }
+    Some((socket, u32_at(message, 40)?))
 }
 
 /// Whether a process's UDP socket, named by its inode, is an encapsulation socket (`UDP_ENCAP`, udp(7)): the kernel takes datagrams out of
@@ -306,65 +329,51 @@ mod tests {
 
     use super::*;
 
-    fn udp(address: &str, v6only: Option<bool>) -> UdpSocket {
-        UdpSocket {
-            address: address.parse().unwrap(),
-            port: 4739,
-            peer: None,
-            interface: 0,
-            v6only,
-            inode: 1,
-            uid: 0,
-            receive_queue_bytes: 0,
-            receive_buffer_bytes: 0,
-            drops: 0,
-        }
+    fn socket(transport: Transport, address: &str, v6only: bool) -> Socket {
+        let listener = Listener { transport, address: None, port: 4739 };
+        Socket { address: address.parse().unwrap(), v6only, ..listener.into() }
     }
 
     #[test]
     fn a_socket_serves_what_the_kernel_would_give_it() {
+        let udp = |address, v6only| socket(Transport::Udp, address, v6only);
         let sockets = [
-            udp("0.0.0.0", None),
-            udp("192.0.2.20", None),
-            udp("127.0.0.1", None),
-            udp("::", Some(false)),
-            udp("::", Some(true)),
-            udp("::ffff:192.0.2.20", Some(false)),
-            udp("2001:db8::1", Some(false)),
-            UdpSocket { peer: Some(("192.0.2.1".parse().unwrap(), 9)), ..udp("0.0.0.0", None) },
+            udp("0.0.0.0", false),
+            udp("192.0.2.20", false),
+            udp("127.0.0.1", false),
+            udp("::", false),
+            udp("::", true),
+            udp("::ffff:192.0.2.20", false),
+            udp("2001:db8::1", false),
+            Socket { peer: Some(("192.0.2.1".parse().unwrap(), 9)), ..udp("0.0.0.0", false) },
+            socket(Transport::Tcp, "::", false),
         ];
         let wanted = ["any", "192.0.2.20", "0.0.0.0", "2001:db8::1", "::", "::ffff:192.0.2.20"];
         let mut table = String::new();
         for socket in &sockets {
-            let UdpSocket { address, v6only, peer, .. } = socket;
-            write!(table, "{address} v6only={v6only:?} connected={}:", peer.is_some()).unwrap();
+            write!(table, "{socket} (address {}):", socket.address).unwrap();
+            let (transport, other) = match socket.transport {
+                Transport::Udp => (Transport::Udp, Transport::Tcp),
+                Transport::Tcp => (Transport::Tcp, Transport::Udp),
+            };
             for wanted in wanted {
-                let listener = Listener { transport: Transport::Udp, address: wanted.parse().ok(), port: 4739 };
-                if serves(socket, &listener) {
+                let listener = Listener { transport, address: wanted.parse().ok(), port: 4739 };
+                if socket.serves(&listener) {
                     write!(table, " {wanted}").unwrap();
                 }
-                assert!(!serves(socket, &Listener { port: 4740, ..listener }), "another port");
-                assert!(!serves(socket, &Listener { transport: Transport::Tcp, ..listener }), "another transport");
+                assert!(!socket.serves(&Listener { port: 4740, ..listener }), "another port");
+                assert!(!socket.serves(&Listener { transport: other, ..listener }), "another transport");
             }
             table += "\n";
         }
         insta::assert_snapshot!(table);
     }
 
-    #[test]
-    fn a_tcp_listener_serves_tcp() {
-        let UdpSocket { address, port, v6only, .. } = udp("::", Some(false));
-        let socket = TcpListener { address, port, interface: 0, v6only, inode: 1, uid: 0 };
-        let listener = Listener { transport: Transport::Tcp, address: Some("192.0.2.1".parse().unwrap()), port };
-        assert!(serves(&socket, &listener));
-        assert!(!serves(&socket, &Listener { transport: Transport::Udp, ..listener }));
-    }
-
     proptest! {
         #[test]
         fn no_message_makes_the_reader_panic(message in proptest::collection::vec(any::<u8>(), 0..200)) {
             let whole = message.len() >= INET_DIAG_MSG;
-            prop_assert_eq!(read(SOCK_DIAG_BY_FAMILY, &message).is_some(), whole);
+            prop_assert_eq!(read(SOCK_DIAG_BY_FAMILY, &message, Transport::Udp).is_some(), whole);
         }
     }
 }

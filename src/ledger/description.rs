@@ -11,7 +11,7 @@ use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::Plan;
 use crate::predict::Carried;
-use crate::predict::{Disposition, Hears, Prediction, goes_to, hears, why_no_socket};
+use crate::predict::{Disposition, Prediction, goes_to, why_no_socket};
 
 /// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
 pub(super) fn named(plan: &Plan, name: &CauseName, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
@@ -75,8 +75,10 @@ pub(super) fn add_details(loss: &mut Loss, claim: &CauseEvidence, plan: &Plan, e
         let full: Vec<String> = evidence
             .sockets
             .iter()
-            .filter(|record| record.drops > 0)
-            .map(|record| format!("udp:{} has {}", record.socket.port, count(record.buffer_bytes.into(), "byte")))
+            .filter(|record| record.socket.drops > 0)
+            .map(|record| {
+                format!("udp:{} has {}", record.socket.port, count(record.socket.buffer_bytes.into(), "byte"))
+            })
             .collect();
         if !full.is_empty() {
             let _infallible = write!(loss.why, " ({})", full.join(", "));
@@ -106,22 +108,20 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
 
 /// Why the sockets that were there do not receive the datagrams that were to be delivered or found no socket.
 pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
-    let site = plan.host.as_ref()?;
+    let host = plan.host.as_ref()?;
     plan.predictions.iter().find_map(|prediction| {
-        let carried = goes_to(&prediction.key, site);
+        let carried = goes_to(&prediction.key, host);
         let Carried::Ip { source, destination, port: Some(port), .. } = carried else { return None };
         let is_it = prediction.datagrams > 0
             && matches!(
                 prediction.disposition,
                 Disposition::Delivered | Disposition::Open | Disposition::Lost(Cause::NoSocket)
             );
-        // Of a source port only a connected socket asks.
-        let from = Some((source, 0));
+        // Only a connected socket depends on the source port, and no peer has port 0.
+        let arrival = host.arrival((source, Some(0)), destination, port);
         let sockets: Vec<_> = evidence.sockets.iter().map(|record| record.socket.clone()).collect();
-        let heard = sockets.iter().any(|socket| {
-            socket.peer.is_none() && hears(socket, destination, port, from, &site.interface) == Hears::Yes
-        });
-        (is_it && !heard).then(|| why_no_socket(destination, port, from, &sockets, &site.interface))
+        let is_received = sockets.iter().any(|socket| socket.receives(&arrival));
+        (is_it && !is_received).then(|| why_no_socket(&arrival, &sockets, host.real))
     })
 }
 
@@ -143,20 +143,20 @@ fn closed_by_the_end(loss: &mut Loss, evidence: &Evidence) {
 
 /// Why datagrams find no socket, though the application had one that receives them, or none since it ended: it is gone.
 fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
-    let site = plan.host.as_ref()?;
-    let heard = |record: &&SocketRecord| {
-        plan.predictions.iter().any(|prediction| match goes_to(&prediction.key, site) {
+    let host = plan.host.as_ref()?;
+    let receives = |record: &&SocketRecord| {
+        plan.predictions.iter().any(|prediction| match goes_to(&prediction.key, host) {
             Carried::Ip { source, destination, port: Some(port), .. } => {
-                hears(&record.socket, destination, port, Some((source, 0)), &site.interface) == Hears::Yes
+                record.socket.receives(&host.arrival((source, Some(0)), destination, port))
             }
             _ => false,
         })
     };
-    let mut hearing = evidence.sockets.iter().filter(heard).peekable();
-    let had_one = hearing.peek().is_some() || evidence.sockets.is_empty();
+    let mut receiving = evidence.sockets.iter().filter(receives).peekable();
+    let had_one = receiving.peek().is_some() || evidence.sockets.is_empty();
     let (why, fix) = if had_one && evidence.ending.as_ref().is_some_and(|ending| !ending.stopped) {
         ("the application ended in the middle of the run, and nothing listens after its end", RUN_ON)
-    } else if hearing.any(|record| !record.until_end) {
+    } else if receiving.any(|record| !record.until_end) {
         ("the application closed its socket in the middle of the run", "let the application keep its socket open")
     } else {
         return None;
@@ -191,7 +191,7 @@ pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &CauseEviden
 
 /// What was delivered and not read: the socket was closed, or the datagrams are still in its queue.
 pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
-    let waiting = evidence.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
+    let waiting = evidence.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
     let closed = evidence.sockets.iter().any(|record| !record.until_end);
     if !waiting && closed {
         let mut loss = loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
@@ -205,9 +205,9 @@ pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
 
 /// Which queues were not empty at the end, and which limit ended the wait for them; `None` where none is known.
 pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
-    let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.unread_bytes > 0);
+    let waiting = evidence.sockets.iter().filter(|record| record.until_end && record.socket.unread_bytes > 0);
     let waiting: Vec<String> = waiting
-        .map(|record| format!("udp:{} holds {}", record.socket.port, count(record.unread_bytes.into(), "byte")))
+        .map(|record| format!("udp:{} holds {}", record.socket.port, count(record.socket.unread_bytes.into(), "byte")))
         .collect();
     let still = duration(evidence.still);
     let limit = match evidence.timed_out {
@@ -233,14 +233,10 @@ mod tests {
     fn what_is_not_read_names_the_limit_that_ended_the_wait() {
         let listener = Listener { transport: Transport::Udp, address: None, port: 514 };
         let waiting = SocketRecord {
-            socket: Socket::from(listener),
+            socket: Socket { inode: 1, unread_bytes: 768, ..Socket::from(listener) },
             from_start: true,
             until_end: true,
-            of_a_process: true,
             encapsulates: false,
-            unread_bytes: 768,
-            buffer_bytes: 212_992,
-            drops: 0,
         };
         let stopped = ApplicationEnd { stopped: true, ..ApplicationEnd::default() };
         let still = Duration::from_millis(10_040);

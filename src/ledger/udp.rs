@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use crate::cause::Cause;
 use crate::evidence::{Evidence, SocketRecord};
-use crate::host::RouteKind;
+use crate::host::{Arrival, RouteKind};
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::Plan;
 use crate::plan::survey::is_limited_broadcast;
 use crate::predict::Carried;
-use crate::predict::{Disposition, Hears, Prediction, hears};
+use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
+use crate::scenario::require::Transport;
 use crate::scenario::topology::Topology;
 
 /// Why a number is not known exactly.
@@ -57,11 +58,11 @@ struct Receivers<'a> {
 
 impl<'a> Receivers<'a> {
     fn of(scenario: &Scenario, plan: &Plan, evidence: &'a Evidence) -> Self {
-        let interface = plan.host.as_ref().map_or("", |site| site.interface.as_str());
+        let interface = plan.host.as_ref().map(|host| host.interface.as_str());
         let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
         let redirected = may_redirect(scenario, evidence);
         let is_one = |record: &&SocketRecord| {
-            let only_local = record.socket.address.is_some_and(|address| address.is_loopback());
+            let only_local = record.socket.address.is_loopback();
             !only_local && (redirected || ports.contains(&record.socket.port))
         };
         let (sockets, others): (Vec<_>, Vec<_>) = evidence.sockets.iter().partition(is_one);
@@ -72,11 +73,9 @@ impl<'a> Receivers<'a> {
             _ => None,
         });
         let copies = to_groups.map(|(source, destination, port)| {
-            let gets = |record: &&&SocketRecord| {
-                let from = Some((source, record.socket.peer.map_or(0, |(_, port)| port)));
-                hears(&record.socket, destination, port, from, interface) == Hears::Yes
-            };
-            sockets.iter().filter(gets).count() as u64
+            let source = Some((source, None));
+            let arrival = Arrival { transport: Transport::Udp, source, destination, port, interface };
+            sockets.iter().filter(|record| record.socket.receives(&arrival)).count() as u64
         });
         Self {
             copies: copies.max().unwrap_or(1).max(1),
@@ -86,9 +85,9 @@ impl<'a> Receivers<'a> {
                 .filter(|prediction| prediction.datagrams > 0 && !goes_to_many(plan, prediction))
                 .map(|prediction| prediction.datagrams * plan.rounds)
                 .sum(),
-            other_drops: others.iter().map(|record| u64::from(record.drops)).sum(),
+            other_drops: others.iter().map(|record| u64::from(record.socket.drops)).sum(),
             others_closed: others.iter().any(|record| !record.until_end),
-            others_read: others.iter().all(|record| record.unread_bytes == 0),
+            others_read: others.iter().all(|record| record.socket.unread_bytes == 0),
             others: others.len() as u64,
             sockets,
         }
@@ -96,7 +95,7 @@ impl<'a> Receivers<'a> {
 
     /// Whether every socket was there all the time, and has nothing in its queue.
     fn all_read(&self) -> bool {
-        self.sockets.iter().all(|record| record.until_end && record.unread_bytes == 0)
+        self.sockets.iter().all(|record| record.until_end && record.socket.unread_bytes == 0)
     }
 }
 
@@ -109,7 +108,7 @@ fn may_redirect(scenario: &Scenario, evidence: &Evidence) -> bool {
 /// Whether more than one socket may get such a datagram: it goes to a multicast group or a broadcast address.
 fn goes_to_many(plan: &Plan, prediction: &Prediction) -> bool {
     let Carried::Ip { destination, .. } = prediction.key.carried else { return false };
-    let routes = plan.host.as_ref().map(|site| &site.routes);
+    let routes = plan.host.as_ref().map(|host| &host.routes);
     let is_broadcast = || {
         let route = routes.and_then(|routes| routes.to(destination).first().map(|route| route.kind));
         is_limited_broadcast(destination) || route == Some(RouteKind::Broadcast)
@@ -213,14 +212,14 @@ impl UdpCounts {
         let read = Amount::exact(both("Udp.InDatagrams", "Udp6InDatagrams")).minus(&own_read);
         let encapsulated = receivers.sockets.iter().any(|record| record.takes_for_the_kernel());
         let come = at_transport(evidence).unwrap_or_else(|| {
-            let unread = receivers.sockets.iter().map(|record| u64::from(record.unread_bytes)).sum::<u64>();
+            let unread = receivers.sockets.iter().map(|record| u64::from(record.socket.unread_bytes)).sum::<u64>();
             let least = read.plus(&lost);
             Amount::between(least.low(), least.high() + unread.div_ceil(LEAST_TRUESIZE), UNREAD)
         });
         let delivered = come.minus(&lost);
         // What was delivered was read, or is in a queue, or was closed with it.
         let waiting: u64 =
-            receivers.sockets.iter().map(|record| u64::from(record.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
+            receivers.sockets.iter().map(|record| u64::from(record.socket.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
         let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
         let accountable = if has_closed { u64::MAX } else { read.high() + waiting };
         let delivered = delivered.at_most(accountable);
@@ -234,10 +233,9 @@ impl UdpCounts {
             read.and(&Amount::between(0, delivered.high(), OWN))
         } else {
             let why = if has_closed { CLOSED } else { COPIES };
-            let one_read_all = receivers
-                .sockets
-                .iter()
-                .any(|record| record.from_start && record.until_end && record.unread_bytes == 0 && record.drops == 0);
+            let one_read_all = receivers.sockets.iter().any(|record| {
+                record.from_start && record.until_end && record.socket.unread_bytes == 0 && record.socket.drops == 0
+            });
             let least = if one_read_all { delivered.low() } else { read.low().div_ceil(receivers.copies) };
             Amount::between(least.min(delivered.high()), read.high().min(delivered.high()), why)
         };
@@ -264,7 +262,7 @@ fn copies(refused: Amount, receivers: &Receivers<'_>, to_many: u64) -> Amount {
     if receivers.copies == 1 || refused.is_zero() {
         return refused;
     }
-    let fewest = receivers.sockets.iter().map(|record| u64::from(record.drops)).min().unwrap_or(0);
+    let fewest = receivers.sockets.iter().map(|record| u64::from(record.socket.drops)).min().unwrap_or(0);
     let known = receivers.sockets.iter().all(|record| record.from_start && record.until_end);
     // A unicast datagram goes to one socket alone.
     let most = if known { (fewest + receivers.unicast).min(refused.high()) } else { refused.high() };

@@ -125,15 +125,11 @@ pub(super) fn open(key: &ClassKey, host: &Host) -> String {
     }
 }
 
-/// Why no socket hears it, and what to do.
+/// Why no socket receives it, and what to do.
 pub(super) fn no_socket(source: IpAddr, destination: IpAddr, port: u16, host: &Host) -> (String, String) {
-    // The port that a class comes from is not known: 0 is nobody's, so that a connected socket of that peer is named, too.
-    let source = Some((source, 0));
-    if host.real {
-        sockets::why_no_socket_here(destination, port, source, &host.sockets, &host.interface)
-    } else {
-        sockets::why_no_socket(destination, port, source, &host.sockets, &host.interface)
-    }
+    // No peer has source port 0, so that a socket connected to another port of this source is named.
+    let arrival = host.arrival((source, Some(0)), destination, port);
+    sockets::why_no_socket(&arrival, &host.sockets, host.real)
 }
 
 /// Whether drop_unicast_in_l2_multicast of the address's family counts.

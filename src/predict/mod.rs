@@ -1,8 +1,8 @@
 //! What the receiver's stack will do with each class of frame: from the frame, the addresses, the routes, the sysctls and the sockets.
 //!
 //! The order of the tests is the order of the kernel's; every branch stands on a case that was provoked on Linux 6.18.
-//! `site` is what is known of the receiver, `stack` and `routing` decide, `sockets` tells why nobody hears, `words` and `remedy` say it.
-//! Start at [`fates`].
+//! `stack` and `routing` decide, `sockets` says why no socket receives a datagram, `explain` and `remedy` say why and what to do.
+//! Start at [`predictions`].
 
 mod class;
 mod explain;
@@ -16,7 +16,7 @@ mod sockets;
 mod stack;
 mod tags;
 
-pub use sockets::{Hears, hears, why_no_socket};
+pub use sockets::why_no_socket;
 
 use crate::capture::FrameRanges;
 use crate::cause::Cause;

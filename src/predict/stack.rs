@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::Disposition;
 use super::filter::{At, Walked};
 use super::routing::{self, Routed};
-use super::{Disposition, sockets};
 use crate::cause::Cause;
 use crate::host::{Host, Socket};
 use crate::outcome::Stage;
@@ -238,17 +238,15 @@ fn datagram(key: &ClassKey, host: &Host) -> Disposition {
         _ => {}
     }
     let Carried::Ip { source, destination, port: Some(port), .. } = key.carried else { return Disposition::Delivered };
-    let mut heard = host.sockets.iter().filter(|socket| {
-        // Of which port a datagram comes is not part of its class: a connected socket is taken to hear its peer's address.
-        let from = (source, socket.peer.map_or(0, |(_, port)| port));
-        sockets::hears(socket, destination, port, Some(from), &host.interface) == sockets::Hears::Yes
-    });
-    // An IPv6 socket hears an IPv4 group only if it has joined it itself (IP_MULTICAST_ALL is off there), which the kernel doesn't tell.
-    let uncertain = |socket: &Socket| host.real && socket.address.is_none_or(|address| address.is_ipv6());
+    // The source port is not part of a class: a connected socket is taken to receive from any port of its peer.
+    let arrival = host.arrival((source, None), destination, port);
+    let mut receiving = host.sockets.iter().filter(|socket| socket.receives(&arrival));
+    // An IPv6 socket receives an IPv4 group only if it has joined it itself (IP_MULTICAST_ALL is off there), which the kernel doesn't tell.
+    let uncertain = |socket: &Socket| host.real && socket.address.is_ipv6();
     let group_v4 = matches!(destination, IpAddr::V4(group) if group.is_multicast());
-    match heard.next() {
+    match receiving.next() {
         None => Disposition::Lost(Cause::NoSocket),
-        Some(first) if group_v4 && uncertain(first) && heard.all(uncertain) => Disposition::Open,
+        Some(first) if group_v4 && uncertain(first) && receiving.all(uncertain) => Disposition::Open,
         Some(_) => Disposition::Delivered,
     }
 }

@@ -469,8 +469,7 @@ fn what_is_lost_has_a_stage_and_words_and_what_is_delivered_has_none() {
 
 /// A socket like the site's, changed.
 fn socket(change: impl Fn(&mut Socket)) -> Socket {
-    let mut socket =
-        Socket { transport: Transport::Udp, address: None, port: 4739, v6only: false, peer: None, device: None };
+    let mut socket = Socket::from(Listener { transport: Transport::Udp, address: None, port: 4739 });
     change(&mut socket);
     socket
 }

@@ -263,8 +263,8 @@ fn application(
 
 /// What it has bound, in words.
 fn bound(table: &SocketTable) -> Result<String> {
-    let udp = table.udp()?.into_iter().map(|socket| format!("udp:{}:{}", socket.address, socket.port));
-    let tcp = table.tcp_listeners()?.into_iter().map(|socket| format!("tcp:{}:{}", socket.address, socket.port));
+    let udp = table.list(Transport::Udp)?.into_iter().map(|socket| format!("udp:{}:{}", socket.address, socket.port));
+    let tcp = table.list(Transport::Tcp)?.into_iter().map(|socket| format!("tcp:{}:{}", socket.address, socket.port));
     let there: Vec<String> = udp.chain(tcp).collect();
     Ok(if there.is_empty() {
         "it has bound no socket".to_owned()

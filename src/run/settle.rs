@@ -47,7 +47,7 @@ pub(super) fn settle(
             last = now;
             moved = Instant::now();
         }
-        let unread = last.sockets.iter().any(|record| record.until_end && record.unread_bytes > 0);
+        let unread = last.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
         let patience = if unread && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
         let quiet = moved.elapsed();
         let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
@@ -93,7 +93,7 @@ impl Watched {
     }
 
     fn has(&self, record: &SocketRecord) -> bool {
-        let only_local = record.socket.address.is_some_and(|address| address.is_loopback());
+        let only_local = record.socket.address.is_loopback();
         !only_local && self.ports.as_ref().is_none_or(|ports| ports.contains(&record.socket.port))
     }
 }

@@ -7,21 +7,18 @@ use std::time::{Duration, Instant};
 use super::site::Site;
 use crate::diagnostic::Result;
 use crate::evidence::SocketRecord;
-use crate::host::interface;
-use crate::host::sockets::{SocketTable, UdpSocket, encapsulates};
-use crate::testbed::machine::seen;
+use crate::host::sockets::{Socket, SocketTable, encapsulates};
+use crate::scenario::require::Transport;
 
 /// Sockets are looked at no more often than this while frames are sent.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Names a socket: its inode; for the kernel's own, which have none, what it is bound to.
-type Identity = (u32, std::net::IpAddr, u16, u32);
+/// What tells a socket from others: its inode; for the kernel's own, which have none, what it is bound to.
+type Identity = (u32, std::net::IpAddr, u16, Option<String>);
 
 /// Watches the sockets of one namespace.
 pub(super) struct SocketWatch {
     table: SocketTable,
-    /// The receiver's interfaces by their indices.
-    names: HashMap<u32, String>,
     records: Vec<(Identity, SocketRecord)>,
     /// The drops that a socket had before the run.
     drops_before: HashMap<Identity, u32>,
@@ -32,10 +29,8 @@ impl SocketWatch {
     /// Begins with the sockets that are there now. `pids`: the processes of the application, as this process sees them.
     pub(super) fn start(site: &Site, pids: &[u32]) -> Result<Self> {
         let table = site.receiver.run(SocketTable::open)??;
-        let names = site.receiver.run(interface::by_index)??;
-        let mut watch =
-            Self { table, names, records: Vec::new(), drops_before: HashMap::new(), looked: Instant::now() };
-        for socket in watch.table.udp()? {
+        let mut watch = Self { table, records: Vec::new(), drops_before: HashMap::new(), looked: Instant::now() };
+        for socket in watch.table.list(Transport::Udp)? {
             watch.drops_before.insert(identity(&socket), socket.drops);
             let mut record = watch.record(&socket);
             record.from_start = true;
@@ -53,7 +48,7 @@ impl SocketWatch {
     /// Looks again: every socket that was seen so far.
     pub(super) fn look(&mut self) -> Result<Vec<SocketRecord>> {
         self.looked = Instant::now();
-        let sockets = self.table.udp()?;
+        let sockets = self.table.list(Transport::Udp)?;
         for (_, record) in &mut self.records {
             record.until_end = false;
         }
@@ -71,21 +66,13 @@ impl SocketWatch {
         Ok(self.records.iter().map(|(_, record)| record.clone()).collect())
     }
 
-    fn record(&self, socket: &UdpSocket) -> SocketRecord {
+    fn record(&self, socket: &Socket) -> SocketRecord {
         let before = self.drops_before.get(&identity(socket)).copied().unwrap_or(0);
-        SocketRecord {
-            socket: seen(socket, &self.names),
-            from_start: false,
-            until_end: true,
-            of_a_process: socket.inode != 0,
-            encapsulates: false,
-            unread_bytes: socket.receive_queue_bytes,
-            buffer_bytes: socket.receive_buffer_bytes,
-            drops: socket.drops.wrapping_sub(before),
-        }
+        let socket = Socket { drops: socket.drops.wrapping_sub(before), ..socket.clone() };
+        SocketRecord { socket, from_start: false, until_end: true, encapsulates: false }
     }
 }
 
-fn identity(socket: &UdpSocket) -> Identity {
-    (socket.inode, socket.address, socket.port, socket.interface)
+fn identity(socket: &Socket) -> Identity {
+    (socket.inode, socket.address, socket.port, socket.device.clone())
 }

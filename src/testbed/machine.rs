@@ -1,16 +1,13 @@
 //! A real interface of this machine as the receiver: what its stack would do with frames that came in there. Nothing is sent, and nothing
 //! needs a privilege. Start at [`machine_site`]; `questions` is what `restage doctor --interface` asks of it.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::firewall::{self, Firewall};
 use crate::host::machine::{Machine, MachineRoute, RouteType};
-use crate::host::sockets::UdpSocket;
-use crate::host::{Filter, Forwarding, Host, Route, RouteKind, RouteTable, Ruleset, Socket};
+use crate::host::{Filter, Forwarding, Host, Route, RouteKind, RouteTable, Ruleset};
 use crate::host::{ruleset, sysctl};
-use crate::scenario::require::Transport;
 
 /// A real interface, as the prediction sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +59,7 @@ pub fn machine_site(interface: &str) -> Result<MachineSite> {
         },
         // An interface without IPv6 has no such sysctl.
         ipv6_disabled: number(&format!("net.ipv6.conf.{}.disable_ipv6", dotless(interface))).unwrap_or(1) != 0,
-        sockets: machine.udp.iter().map(|socket| seen(socket, &machine.names)).collect(),
+        sockets: machine.sockets.clone(),
         listens: Vec::new(),
         filter: filter(&firewall),
         joined: Some(machine.groups.clone()),
@@ -120,21 +117,6 @@ fn routes(machine: &Machine) -> RouteTable {
         metric: route.metric,
     };
     machine.routes.iter().filter(here).map(as_planned).collect()
-}
-
-/// A socket that was seen, as the prediction wants it; `names`: the namespace's interfaces by their indices.
-pub(crate) fn seen(socket: &UdpSocket, names: &HashMap<u32, String>) -> Socket {
-    // `::` hears both families unless it says otherwise, 0.0.0.0 IPv4 alone.
-    let any_of_both = socket.address.is_ipv6() && socket.address.is_unspecified();
-    Socket {
-        transport: Transport::Udp,
-        address: (!any_of_both).then_some(socket.address),
-        port: socket.port,
-        v6only: socket.v6only == Some(true),
-        peer: socket.peer,
-        device: (socket.interface != 0)
-            .then(|| names.get(&socket.interface).cloned().unwrap_or_else(|| format!("#{}", socket.interface))),
-    }
 }
 
 fn notes(machine: &Machine) -> Vec<Diagnostic> {

@@ -10,13 +10,12 @@ use ipnet::IpNet;
 use restage::cause::Cause;
 use restage::doctor::State;
 use restage::doctor::questions::{Answer, Beside, Question, answer, ask};
-use restage::host::RouteKind;
 use restage::host::firewall::Firewall;
-use restage::host::machine::Machine;
-use restage::host::sockets::UdpSocket as RawSocket;
+use restage::host::{Host, RouteKind, Socket};
 use restage::packet::MacAddr;
 use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use restage::predict::{Disposition, prediction};
+use restage::scenario::require::{Listener, Transport};
 use restage::scenario::topology::LAB_SENDER;
 use restage::testbed::machine::{MachineSite, machine_site};
 use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
@@ -343,19 +342,9 @@ fn a_doctor_tells_why() {
     assert!(!good.loses, "{}", listing(&good));
     // What depends on the machine and the time is left out of the snapshot.
     let here = MachineSite { firewall: Firewall::None, ..here(&lab) };
-    let socket = RawSocket {
-        address: ip("0.0.0.0"),
-        port: 4739,
-        peer: None,
-        interface: 0,
-        v6only: None,
-        inode: 1,
-        uid: 1000,
-        receive_queue_bytes: 0,
-        receive_buffer_bytes: 212_992,
-        drops: 7,
-    };
-    let here = MachineSite { machine: Machine { udp: vec![socket], ..here.machine }, ..here };
+    let listener = Listener { transport: Transport::Udp, address: Some(ip("0.0.0.0")), port: 4739 };
+    let socket = Socket { address: ip("0.0.0.0"), uid: 1000, buffer_bytes: 212_992, drops: 7, ..listener.into() };
+    let here = MachineSite { host: Host { sockets: vec![socket], ..here.host }, ..here };
     let all = question(&["udp:4739", "udp:2055", "udp:192.0.2.77:4739", "tcp:80"], &["10.44.1.0/24", "203.0.113.9/32"]);
     let found = answer(&all, &here, &Beside { rmem_max: Some(212_992), ..Beside::default() });
     assert!(found.loses);

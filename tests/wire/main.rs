@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to};
 use restage::diagnostic::Kind;
+use restage::host::SocketTable;
 use restage::host::interface::{self, InterfaceKind};
-use restage::host::sockets::{SocketTable, serves};
 use restage::outcome::EvidenceLevel;
 use restage::scenario::require::{Listener, Transport};
 use restage::wire::clock::{Clock, Monotonic};
@@ -351,30 +351,30 @@ fn sock_diag_shows_queue_and_drops_of_a_socket_that_nobody_reads() {
     }
     assert_eq!(read_frames(&mut ring, 2_000).len(), 2_000);
 
-    let sockets = table.udp().unwrap();
+    let sockets = table.list(Transport::Udp).unwrap();
     let at = |port| sockets.iter().find(|socket| socket.port == port).unwrap();
     let full = at(4739);
     assert_eq!(full.address, IpAddr::from([10, 9, 0, 2]));
-    assert!(full.receive_queue_bytes > 50_000 && full.receive_buffer_bytes > 50_000 && full.drops > 100, "{full:?}");
+    assert!(full.unread_bytes > 50_000 && full.buffer_bytes > 50_000 && full.drops > 100, "{full:?}");
     silent.set_nonblocking(true).unwrap();
     let mut queued = 0;
     while silent.recv(&mut [0]).is_ok() {
         queued += 1;
     }
     assert_eq!(full.drops + queued, count);
-    let drained = table.udp().unwrap().into_iter().find(|socket| socket.port == 4739).unwrap();
-    assert_eq!((drained.receive_queue_bytes, drained.drops), (0, full.drops));
+    let drained = table.list(Transport::Udp).unwrap().into_iter().find(|socket| socket.port == 4739).unwrap();
+    assert_eq!((drained.unread_bytes, drained.drops), (0, full.drops));
 
     assert_eq!(at(5001).peer, Some(([127, 0, 0, 1].into(), 5002)));
-    assert_eq!(at(5003).v6only, Some(false));
+    assert!(at(5003).address.is_ipv6() && !at(5003).v6only);
     let listener = |transport, port| Listener { transport, address: Some([10, 9, 0, 2].into()), port };
-    assert!(serves(at(5003), &listener(Transport::Udp, 5003)));
-    assert!(!serves(at(5001), &Listener { address: None, ..listener(Transport::Udp, 5001) }));
-    let listeners = table.tcp_listeners().unwrap();
+    assert!(at(5003).serves(&listener(Transport::Udp, 5003)));
+    assert!(!at(5001).serves(&Listener { address: None, ..listener(Transport::Udp, 5001) }));
+    let listeners = table.list(Transport::Tcp).unwrap();
     assert_eq!(listeners.len(), 1);
-    assert!(serves(&listeners[0], &listener(Transport::Tcp, 5004)));
+    assert!(listeners[0].serves(&listener(Transport::Tcp, 5004)));
     drop((connected, dual, tcp));
-    assert!(table.tcp_listeners().unwrap().is_empty());
+    assert!(table.list(Transport::Tcp).unwrap().is_empty());
 }
 
 #[test]
@@ -384,9 +384,9 @@ fn hundreds_of_sockets_are_all_listed() {
     let receiver = pair.rx.enter(|| BuiltIn::bind(&ports, &[], "rx0")).unwrap();
     let table = pair.rx.enter(SocketTable::open).unwrap();
     let listed: BTreeSet<_> =
-        table.udp().unwrap().iter().map(|socket| (socket.port, Family::from(socket.address))).collect();
+        table.list(Transport::Udp).unwrap().iter().map(|socket| (socket.port, Family::from(socket.address))).collect();
     assert!(listed == ports.into_iter().collect(), "{} listed, {receiver:?}", listed.len());
-    assert!(table.udp().unwrap().iter().all(|socket| socket.v6only != Some(false)));
+    assert!(table.list(Transport::Udp).unwrap().iter().all(|socket| socket.address.is_ipv4() || socket.v6only));
 }
 
 #[test]
@@ -524,7 +524,7 @@ fn figures() {
     let table = pair.rx.enter(SocketTable::open).unwrap();
     let begin = Instant::now();
     for _ in 0..1_000 {
-        table.udp().unwrap();
+        table.list(Transport::Udp).unwrap();
     }
     println!("sockets: {:?} a look at none", begin.elapsed() / 1_000);
 

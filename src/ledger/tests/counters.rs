@@ -13,7 +13,7 @@ use crate::host::Socket;
 use crate::outcome::{Amount, Stage};
 use crate::plan::Plan;
 use crate::predict::Disposition;
-use crate::scenario::require::Transport;
+use crate::scenario::require::{Listener, Transport};
 
 fn chain(evidence: &mut Evidence, hook: &str) {
     let chain = format!("filter guard (hook {hook}, 1 rule, policy accept)");
@@ -116,17 +116,14 @@ fn a_counter_that_did_not_move_says_something_only_where_the_kernel_does() {
 }
 
 fn socket(port: u16) -> SocketRecord {
-    let socket = Socket { transport: Transport::Udp, address: None, port, v6only: false, peer: None, device: None };
-    SocketRecord {
-        socket,
-        from_start: true,
-        until_end: true,
-        of_a_process: true,
-        encapsulates: false,
-        unread_bytes: 0,
-        buffer_bytes: 212_992,
-        drops: 0,
-    }
+    let listener = Listener { transport: Transport::Udp, address: None, port };
+    let socket = Socket { inode: 1, buffer_bytes: 212_992, ..listener.into() };
+    SocketRecord { socket, from_start: true, until_end: true, encapsulates: false }
+}
+
+fn unread_socket(port: u16, unread_bytes: u32) -> SocketRecord {
+    let SocketRecord { socket, .. } = socket(port);
+    SocketRecord { socket: Socket { unread_bytes, ..socket }, from_start: true, until_end: true, encapsulates: false }
 }
 
 #[test]
@@ -136,7 +133,7 @@ fn what_is_unread_was_closed_or_is_in_a_queue() {
         let loss = unread(&evidence, &Amount::exact(3));
         (loss.cause.to_string(), loss.why.contains("udp:4740 holds 900 bytes"))
     };
-    let waiting = || SocketRecord { unread_bytes: 900, ..socket(4740) };
+    let waiting = || unread_socket(4740, 900);
     let closed = || SocketRecord { until_end: false, ..waiting() };
     let found = |cause: &str, holds| (cause.to_owned(), holds);
     assert_eq!(cause(vec![waiting()]), found("NOT_READ", true));
@@ -212,9 +209,9 @@ fn each_counter_of_udp_is_one_cause() {
 
 #[test]
 fn only_sockets_that_the_capture_may_reach_hold_its_datagrams() {
-    let waiting = |port| SocketRecord { unread_bytes: 512, ..socket(port) };
+    let waiting = |port| unread_socket(port, 512);
     let loopback = |mut record: SocketRecord| {
-        record.socket.address = Some([127, 0, 0, 1].into());
+        record.socket.address = [127, 0, 0, 1].into();
         record
     };
     let seven = [("Udp.InDatagrams", 7)];

@@ -4,15 +4,22 @@ use std::fmt::Write as _;
 
 use super::super::why_no_socket;
 use super::*;
+use crate::host::Arrival;
+
+fn arrival(source: &str, destination: &str) -> Arrival<'static> {
+    let source = Some((address(source), Some(9)));
+    let (destination, port, interface) = (address(destination), 4739, Some("rx0"));
+    Arrival { transport: Transport::Udp, source, destination, port, interface }
+}
 
 #[test]
-fn why_no_socket_hears_it_is_told_from_the_sockets_that_there_are() {
+fn why_no_socket_receives_it_is_said_of_the_sockets_that_there_are() {
     let there = [
         ("nobody", vec![]),
         ("another port", vec![socket(|socket| socket.port = 2055)]),
         ("TCP", vec![socket(|socket| socket.transport = Transport::Tcp)]),
-        ("another address", vec![socket(|socket| socket.address = Some(address("10.9.0.3")))]),
-        ("loopback", vec![socket(|socket| socket.address = Some(address("127.0.0.1")))]),
+        ("another address", vec![socket(|socket| socket.address = address("10.9.0.3"))]),
+        ("loopback", vec![socket(|socket| socket.address = address("127.0.0.1"))]),
         ("IPv6 only", vec![socket(|socket| socket.v6only = true)]),
         ("connected", vec![socket(|socket| socket.peer = Some((address("10.9.0.5"), 9)))]),
         ("another interface", vec![socket(|socket| socket.device = Some("lo".to_owned()))]),
@@ -22,13 +29,13 @@ fn why_no_socket_hears_it_is_told_from_the_sockets_that_there_are() {
         let host = with(|host| host.sockets.clone_from(&sockets));
         let key = datagram("10.9.0.1", "10.9.0.2", 4739);
         assert_eq!(disposition(&key, &host), Disposition::Lost(Cause::NoSocket), "{name}");
-        let (why, fix) = why_no_socket(address("10.9.0.2"), 4739, Some((address("10.9.0.1"), 9)), &sockets, "rx0");
+        let (why, fix) = why_no_socket(&arrival("10.9.0.1", "10.9.0.2"), &sockets, false);
         let real = prediction(key, &with(|host| (host.real, host.sockets) = (true, sockets.clone())));
         assert_eq!(real.why, why, "{name}");
         writeln!(text, "{name}\n  why: {why}\n  fix: {fix}\n  here: {}", real.fix).unwrap();
     }
-    let four = [socket(|socket| socket.address = Some(address("0.0.0.0")))];
-    let (why, fix) = why_no_socket(address("fd00::2"), 4739, None, &four, "rx0");
+    let four = [socket(|socket| socket.address = address("0.0.0.0"))];
+    let (why, fix) = why_no_socket(&arrival("fd00::1", "fd00::2"), &four, false);
     writeln!(text, "IPv4 alone\n  why: {why}\n  fix: {fix}").unwrap();
     insta::assert_snapshot!(text);
 }
@@ -37,10 +44,10 @@ fn why_no_socket_hears_it_is_told_from_the_sockets_that_there_are() {
 fn a_socket_hears_what_is_meant_for_it() {
     let heard = [
         socket(|_| ()),
-        socket(|socket| socket.address = Some(address("10.9.0.2"))),
-        socket(|socket| socket.address = Some(address("0.0.0.0"))),
-        socket(|socket| socket.address = Some(address("::"))),
-        socket(|socket| socket.address = Some(address("::ffff:10.9.0.2"))),
+        socket(|socket| socket.address = address("10.9.0.2")),
+        socket(|socket| socket.address = address("0.0.0.0")),
+        socket(|socket| socket.address = address("::")),
+        socket(|socket| socket.address = address("::ffff:10.9.0.2")),
         socket(|socket| socket.peer = Some((address("10.9.0.1"), 9))),
         socket(|socket| socket.device = Some("rx0".to_owned())),
     ];
@@ -49,20 +56,19 @@ fn a_socket_hears_what_is_meant_for_it() {
         assert_eq!(disposition(&datagram("10.9.0.1", "10.9.0.2", 4739), &host), Disposition::Delivered, "{socket}");
     }
     // An IPv6 socket hears an IPv4 group that it has joined itself, which nobody tells.
-    let groups = |address: Option<&str>| {
-        let address = address.map(self::address);
+    let groups = |address: &str| {
         with(|host| {
             (host.real, host.joined) = (true, Some([self::address("239.1.1.1")].into()));
-            host.sockets = vec![socket(|socket| socket.address = address)];
+            host.sockets = vec![socket(|socket| socket.address = self::address(address))];
         })
     };
     let to_group = datagram("10.9.0.1", "239.1.1.1", 4739);
     assert_eq!(
-        [None, Some("0.0.0.0")].map(|address| disposition(&to_group, &groups(address))),
+        ["::", "0.0.0.0"].map(|address| disposition(&to_group, &groups(address))),
         [Disposition::Open, Disposition::Delivered]
     );
     // A broadcast is heard by who is bound to no address, or to it.
-    let bound = with(|host| host.sockets = vec![socket(|socket| socket.address = Some(address("10.9.0.2")))]);
+    let bound = with(|host| host.sockets = vec![socket(|socket| socket.address = address("10.9.0.2"))]);
     assert_eq!(disposition(&datagram("10.9.0.1", "255.255.255.255", 4739), &bound), Disposition::Lost(Cause::NoSocket));
 }
 

@@ -12,6 +12,7 @@ use super::super::site::Site;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::sockets::SocketTable;
 use crate::plan::Plan;
+use crate::scenario::require::Transport;
 
 /// The time between two looks at the sockets.
 const LOOK: Duration = Duration::from_millis(5);
@@ -91,10 +92,10 @@ fn watch(table: &SocketTable, ports: &BTreeSet<u16>, state: &State) -> Result<Dr
         let over = state.over.load(Ordering::Acquire);
         let now = nanoseconds(state.begun.elapsed());
         let (mut unread, mut dropped) = (0, 0);
-        for socket in table.udp()?.iter().filter(|socket| ports.contains(&socket.port)) {
-            unread += u64::from(socket.receive_queue_bytes);
+        for socket in table.list(Transport::Udp)?.iter().filter(|socket| ports.contains(&socket.port)) {
+            unread += u64::from(socket.unread_bytes);
             dropped += u64::from(socket.drops);
-            let buffer = u64::from(socket.receive_buffer_bytes);
+            let buffer = u64::from(socket.buffer_bytes);
             drained.buffer_bytes = if drained.buffer_bytes == 0 { buffer } else { drained.buffer_bytes.min(buffer) };
         }
         if dropped > *dropped_before.get_or_insert(dropped) {

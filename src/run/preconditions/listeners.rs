@@ -5,7 +5,6 @@ use super::Finding;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::host::sockets::SocketTable;
 use crate::scenario::Scenario;
-use crate::scenario::require::Transport;
 
 pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
     let rules = &scenario.require.listens;
@@ -15,13 +14,9 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
     let table = site.receiver.run(SocketTable::open)??;
     let mut findings = Vec::new();
     for rule in rules {
-        let served = table.first_unserved(std::slice::from_ref(&rule.value))?.is_none();
-        let there: Vec<String> = match rule.value.transport {
-            Transport::Udp => table.udp()?.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect(),
-            Transport::Tcp => {
-                table.tcp_listeners()?.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect()
-            }
-        };
+        let sockets = table.list(rule.value.transport)?;
+        let served = sockets.iter().any(|socket| socket.serves(&rule.value));
+        let there: Vec<String> = sockets.iter().map(|socket| format!("{}:{}", socket.address, socket.port)).collect();
         let unmet = (!served).then(|| {
             Diagnostic::error(format!("nothing listens on `{}`", rule.value))
                 .at(&scenario.source, rule.span.clone())
