@@ -16,7 +16,7 @@ use restage::diagnostic::Failure;
 use restage::host::namespace::enter;
 use restage::packet::MacAddr;
 use restage::scenario::topology::LAB_RECEIVER;
-use restage::testbed::network::{Lab, LabPlan};
+use restage::testbed::network::{LabNetwork, LabPlan};
 use restage::testbed::polling::poll_in_a_thread;
 use restage::wire::ring::{DEFAULT_BYTES, Ring, Seen};
 
@@ -51,7 +51,7 @@ pub(crate) fn prepare() -> io::Result<()> {
 /// A lab that is up.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    lab: Lab,
+    lab: LabNetwork,
 }
 
 /// Two labs.
@@ -104,7 +104,7 @@ impl Wire {
     /// When the kernel refuses.
     pub(crate) fn make() -> io::Result<Self> {
         let plan = LabPlan { receiver_mac: RECEIVER_MAC, ..LabPlan::default() };
-        let lab = Lab::up(&plan).map_err(|not_up| told(&not_up.failure))?;
+        let lab = LabNetwork::up(&plan).map_err(|not_up| told(&not_up.failure))?;
         Ok(Self { lab })
     }
 

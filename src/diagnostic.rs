@@ -166,6 +166,15 @@ impl Failure {
         Self { kind: Kind::Error, problems: vec![problem] }
     }
 
+    /// The same, about this place; a problem that has one keeps it.
+    #[must_use]
+    pub fn at(mut self, source: &Arc<Source>, span: Option<&Range<usize>>) -> Self {
+        for problem in self.problems.iter_mut().filter(|problem| problem.place.is_none()) {
+            *problem = problem.clone().at(source, span.cloned());
+        }
+        self
+    }
+
     /// A system call that failed: `what` names the operation, the operating system's words are the why. Where a limit of the machine or of
     /// the process is the reason, the fix names it. A missing permission is no failure of the system: it blocks.
     pub fn system(what: impl Into<String>, error: &std::io::Error) -> Self {

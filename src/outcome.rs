@@ -12,7 +12,7 @@ pub use amount::Amount;
 pub use crate::cause::Stage;
 
 use crate::cause::CauseName;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 
 /// The result of a scenario. Ordered by exit status; `Skipped` never counts as passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,16 @@ pub enum Verdict {
     NotRun,
     /// The system failed while running, or the run was interrupted.
     Error,
+}
+
+impl From<Kind> for Verdict {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Invalid => Self::Invalid,
+            Kind::Blocked => Self::Blocked,
+            Kind::Error => Self::Error,
+        }
+    }
 }
 
 /// Where our taps look into the receiver's stack, in the order of a packet's way.

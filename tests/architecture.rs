@@ -100,7 +100,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that may hold unsafe code.
-const UNSAFE: &[&str] = &["host", "wire", "process", "testbed", "doctor"];
+const UNSAFE: &[&str] = &["host", "wire", "process", "testbed", "doctor", "entry"];
 /// Rooms that may print.
 const PRINTING: &[&str] = &["cli", "report"];
 /// Lines of a file, unless its head gives the reason with these words.

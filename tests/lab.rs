@@ -25,7 +25,7 @@ use std::process::{Command, ExitCode, Stdio};
 use libtest_mimic::{Arguments, Failed, Trial};
 use restage::diagnostic::Kind;
 use restage::host::namespace::{self, Privilege};
-use restage::testbed::network::{Lab, LabPlan};
+use restage::testbed::network::{LabNetwork, LabPlan};
 
 /// The user `nobody`.
 const ORDINARY_USER: u32 = 65534;
@@ -38,9 +38,6 @@ type Case = (&'static str, fn());
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(status) = restage::entry::hidden_verb(&arguments) {
-        return status;
-    }
     let cases: Vec<Case> = [network::CASES, machine::CASES, application::CASES, worker::CASES].concat();
     match arguments.as_slice() {
         [verb, name] if verb == "__case" => {
@@ -119,7 +116,7 @@ fn enter() -> Privilege {
 }
 
 /// Enters, and makes a lab.
-fn lab(plan: &LabPlan) -> (Lab, Privilege) {
+fn lab(plan: &LabPlan) -> (LabNetwork, Privilege) {
     let privilege = enter();
-    (Lab::up(plan).unwrap(), privilege)
+    (LabNetwork::up(plan).unwrap(), privilege)
 }

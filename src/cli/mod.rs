@@ -3,7 +3,6 @@
 //! May use every room. `collect` finds scenarios, `terminal` knows who reads, `output` writes, `usage` says what is wrong
 //! with a command line. Start reading at [`main`], and for a run at `run`.
 
-mod board;
 mod check;
 mod collect;
 mod doctor;
@@ -19,7 +18,6 @@ mod schema;
 mod status;
 mod terminal;
 mod usage;
-mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -74,9 +72,6 @@ enum Verb {
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
     Help(help::Arguments),
-    /// One scenario, for `run`.
-    #[command(name = "__worker", hide = true)]
-    Worker(worker::Arguments),
 }
 
 /// Does what the command line says. `arguments`: the program's name first.
@@ -98,7 +93,6 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Rewrite(arguments) => rewrite::rewrite(arguments, &terminal),
         Verb::Inspect(arguments) => inspect::inspect(arguments, &terminal),
         Verb::Doctor(arguments) => doctor::doctor(arguments, &terminal),
-        Verb::Worker(arguments) => Ok(worker::run(arguments)),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };

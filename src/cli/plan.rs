@@ -13,14 +13,13 @@ use crate::diagnostic::{Diagnostic, Result, Severity};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
 use crate::host::{Filter, Host};
-use crate::plan::{Plan, survey};
+use crate::plan::{Facts, Plan, survey};
 use crate::predict::Disposition;
-use crate::run;
 use crate::scenario::pacing::Rate;
 use crate::scenario::require::Transport;
 use crate::scenario::topology::Topology;
 use crate::scenario::{self, Scenario};
-use crate::testbed::machine;
+use crate::testbed::{Testbed, machine};
 
 /// Show what a run would do, and what would become of every frame, without sending any.
 ///
@@ -66,11 +65,11 @@ struct Planned {
 fn planned(arguments: &Arguments) -> Result<Planned> {
     let scenario = scenario::read(&arguments.scenario)?;
     Claims::new(scenario.inputs())?;
-    let target = run::named_target(&scenario)?;
+    let facts = Testbed::facts(&scenario)?;
     let Some(interface) = &arguments.interface else {
-        let filter = run::listed_ruleset(&scenario);
-        let mut plan = crate::plan::plan(&scenario, target.as_ref(), filter.clone())?;
-        plan.notes.extend(run::foreign_macs(&scenario, &plan)?);
+        let filter = facts.filter.clone();
+        let mut plan = crate::plan::plan(&scenario, facts)?;
+        plan.notes.extend(Testbed::warnings(&scenario, &plan)?);
         let filter = match filter {
             Filter::None => None,
             Filter::Rules(_) => {
@@ -82,7 +81,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     };
     let here = machine::machine_site(interface)?;
     let mtu = here.machine.interface.mtu_bytes;
-    let mut plan = crate::plan::plan_at(&scenario, target.as_ref(), here.host)?;
+    let mut plan = crate::plan::plan(&scenario, Facts { receiver: Some(here.host), ..facts })?;
     plan.notes.extend(here.notes);
     if plan.survey.longest > mtu {
         plan.notes.push(

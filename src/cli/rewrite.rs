@@ -13,13 +13,13 @@ use crate::capture::Frame;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::{agree, count, thousands};
 use crate::file::{Claim, Claims, descriptor};
-use crate::plan::{Selector, TargetFacts, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
+use crate::plan::{LinkFacts, Selector, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles};
 use crate::process::signals::leave_no_unfinished_file;
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
-use crate::run;
 use crate::scenario;
 use crate::scenario::rewrite::LinkLayer;
 use crate::scenario::topology::Topology;
+use crate::testbed::Testbed;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,8 +61,8 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     leave_no_unfinished_file()?;
     // A file has no MTU, and needs the interface only where its MAC is written.
     let is_framed = scenario.rewrite.link_layer == LinkLayer::Ethernet;
-    let target = if is_framed || scenario.rewrite.names_sender() { run::named_target(&scenario)? } else { None };
-    let target = target.map(|facts| TargetFacts { mtu: u32::MAX, ..facts });
+    let target = if is_framed || scenario.rewrite.names_sender() { Testbed::facts(&scenario)?.sender } else { None };
+    let target = target.map(|facts| LinkFacts { mtu: u32::MAX, ..facts });
     let (rewriter, framing) = match scenario.rewrite.link_layer {
         LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(&scenario, target.as_ref()))?, None),
         LinkLayer::Ethernet => {

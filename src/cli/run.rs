@@ -3,7 +3,6 @@
 //! Results are printed as they come in; the stories of what did not pass stand at the end, in the order in which the
 //! scenarios were given, and the summary last, where a reader looks first.
 
-use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -11,21 +10,20 @@ use std::time::Instant;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::board::Board;
 use super::collect::{self, Found};
 use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::file::{Claim, Claims, is_stream};
-use crate::host::program;
+use crate::file::{Claim, is_stream};
 use crate::outcome::{EvidenceLevel, Outcome, Report, Verdict};
 use crate::process::signals::await_status_requests;
 use crate::process::work;
-use crate::process::worker::{Job, News, Next, Notice, supervise};
 use crate::report::progress::Progress;
 use crate::report::{Destination, github, json, junit, save, text};
-use crate::scenario::{self, Scenario, ScenarioText};
+use crate::run::Options;
+use crate::run::batch::{Batch, Update};
+use crate::scenario;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,26 +64,30 @@ pub(super) struct Arguments {
     evidence: std::option::Option<EvidenceLevel>,
 }
 
+/// Reads `--evidence`; `None`: as closely as the rate allows.
+fn evidence_level() -> impl TypedValueParser<Value = Option<EvidenceLevel>> {
+    let level = |word: String| match word.as_str() {
+        "packets" => Some(EvidenceLevel::Packets),
+        "counters" => Some(EvidenceLevel::Counters),
+        "off" => Some(EvidenceLevel::Off),
+        _ => None,
+    };
+    PossibleValuesParser::new(["auto", "packets", "counters", "off"]).map(level)
+}
+
+impl Arguments {
+    fn options(&self, reports: &Reports) -> Options {
+        let mut options = Options::default();
+        options.allow_interfaces.clone_from(&self.allow_interface);
+        options.update_snapshots = self.update_snapshots;
+        options.evidence = self.evidence;
+        options.report_folder = reports.folder().to_owned();
+        options
+    }
+}
+
 fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
-}
-
-/// What `--evidence` may be, in the order in which the help lists it; `None`: as closely as the rate allows.
-const EVIDENCE: [(&str, Option<EvidenceLevel>); 4] = [
-    ("auto", None),
-    ("packets", Some(EvidenceLevel::Packets)),
-    ("counters", Some(EvidenceLevel::Counters)),
-    ("off", Some(EvidenceLevel::Off)),
-];
-
-/// Reads `--evidence`.
-pub(super) fn evidence_level() -> impl TypedValueParser<Value = Option<EvidenceLevel>> {
-    let level = |word: String| EVIDENCE.into_iter().find(|(known, _)| *known == word).and_then(|(_, level)| level);
-    PossibleValuesParser::new(EVIDENCE.map(|(word, _)| word)).map(level)
-}
-
-fn word_of(level: Option<EvidenceLevel>) -> &'static str {
-    EVIDENCE.into_iter().find(|(_, known)| *known == level).map_or("auto", |(word, _)| word)
 }
 
 /// Runs everything and reports it.
@@ -95,42 +97,24 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     work::sweep()?;
     let began = Instant::now();
     let collected = collect::scenarios(&arguments.paths)?;
-    let (mut board, jobs) = prepare(collected.found, arguments, &reports)?;
-    let mut show = Show::new(&board, &reports, terminal);
+    let scenarios =
+        collected.found.into_iter().map(|Found { path, text }| (path, text.and_then(|text| scenario::check(&text))));
+    let batch = Batch::new(scenarios.collect(), &arguments.options(&reports), &reports.claims())?;
+    let mut show = Show::new(&batch, &reports, terminal);
     show.errors.problems(&collected.notes);
-    for outcome in board.outcomes() {
+    for outcome in batch.outcomes() {
         show.ended(&outcome);
     }
     let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let ends = supervise(jobs, at_once.get(), &mut |notice| {
-        let known = match notice {
-            Notice::StatusAsked => {
-                show.status();
-                None
-            }
-            Notice::Job(index, News::Started) => {
-                show.progress.started(index);
-                None
-            }
-            Notice::Job(index, News::Event(event)) => {
-                show.progress.event(index, &event);
-                board.event(index, event, began.elapsed())
-            }
-            Notice::Job(index, News::Ended(end)) => {
-                show.progress.over(index);
-                board.end(index, &end)
-            }
-        };
-        if let Some(outcome) = known {
-            show.ended(outcome);
-        }
-        Next::GoOn
+    let outcomes = batch.run(at_once, &mut |update| match update {
+        Update::Started(index) => show.progress.started(index),
+        Update::Event(index, event) => show.progress.event(index, event),
+        Update::Ended(index) => show.progress.over(index),
+        Update::Outcome(outcome) => show.ended(outcome),
+        Update::StatusAsked => show.status(),
     });
     show.progress.end();
-    if let Err(failure) = ends {
-        board.give_up(&failure);
-    }
-    let (outcomes, elapsed) = (board.outcomes(), began.elapsed().as_secs_f64());
+    let elapsed = began.elapsed().as_secs_f64();
     show.output.write(&conclusion(&outcomes, elapsed, show.output.look()));
     if terminal.annotations() {
         show.output.write(&github::annotations(&outcomes));
@@ -139,91 +123,6 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     let status = Status::of(&outcomes, skipped).max(show.output.status());
     reports.save(outcomes, elapsed)?;
     Ok(status)
-}
-
-/// Checks the scenarios: those that a worker shall run become jobs, the others have their outcome already.
-///
-/// # Errors
-/// A report can't be written, or would overwrite something that is read.
-fn prepare(found: Vec<Found>, arguments: &Arguments, reports: &Reports) -> Result<(Board, Vec<Job>)> {
-    let checked: Vec<_> = found
-        .into_iter()
-        .map(|Found { path, text }| {
-            let checked = text.and_then(|text| Ok((refuse_standard_input(scenario::check(&text)?)?, text)));
-            (path, checked)
-        })
-        .collect();
-    let scenarios = || checked.iter().filter_map(|(_, checked)| Some(&checked.as_ref().ok()?.0));
-    let mut inputs: Vec<_> = checked.iter().map(|(path, _)| Claim::new(path, "the scenario")).collect();
-    inputs.extend(scenarios().flat_map(Scenario::inputs));
-    if !arguments.update_snapshots {
-        inputs.extend(scenarios().filter_map(Scenario::snapshot));
-    }
-    let mut claims = Claims::new(inputs)?;
-    let outputs = reports.claims();
-    claims.write(outputs.clone())?;
-    outputs.iter().try_for_each(Claim::try_out)?;
-    let folder = reports.folder();
-    let mut board = Board::default();
-    let mut jobs = Vec::new();
-    for (path, checked) in checked {
-        let checked = checked.and_then(|(scenario, text)| {
-            let snapshot = scenario.snapshot().filter(|_| arguments.update_snapshots);
-            let outputs: Vec<_> = snapshot.into_iter().chain(scenario.kept(folder)).collect();
-            claims.write(outputs.clone())?;
-            outputs.iter().try_for_each(Claim::try_out)?;
-            Ok((scenario, text))
-        });
-        match checked {
-            Err(failure) => board.unusable(&path, failure),
-            Ok((scenario, text)) => {
-                let absent = absent(&scenario);
-                if absent.is_empty() {
-                    let index = board.waiting(&scenario.name, &path);
-                    jobs.push(job(index, &text, folder, arguments)?);
-                } else {
-                    board.skipped(&scenario.name, &path, &absent);
-                }
-            }
-        }
-    }
-    Ok((board, jobs))
-}
-
-/// Standard input is nobody's file: the worker, a process of its own, reads the capture, and more than once.
-fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
-    let Some(file) = scenario.capture.files.standard_input() else { return Ok(scenario) };
-    Err(Failure::invalid(
-        Diagnostic::error("a capture on standard input can't be replayed by `restage run`")
-            .at(&scenario.source, file.span.clone())
-            .why("each scenario runs in a process of its own, which reads its capture more than once; `plan` and `rewrite` take `-`")
-            .fix("write it to a file, and name that"),
-    ))
-}
-
-/// The programs that the scenario requires and this machine lacks.
-fn absent(scenario: &Scenario) -> Vec<&str> {
-    let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
-    commands.filter(|command| program::find(command).is_none()).collect()
-}
-
-fn job(index: usize, text: &ScenarioText, folder: &Path, arguments: &Arguments) -> Result<Job> {
-    let mut words = Vec::new();
-    for interface in &arguments.allow_interface {
-        words.extend([OsString::from("--allow-interface"), OsString::from(interface)]);
-    }
-    words.extend([OsString::from("--report-folder"), folder.as_os_str().to_owned()]);
-    if arguments.update_snapshots {
-        words.push(OsString::from("--update-snapshots"));
-    }
-    words.extend([OsString::from("--evidence"), OsString::from(word_of(arguments.evidence))]);
-    let input = serde_json::to_string(text);
-    let input = input.map_err(|error| {
-        let what = format!("can't hand `{}` to a worker", text.path().display());
-        Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8"))
-    })?;
-    // Planning a large capture takes its time: only the plan says how long the run may take.
-    Ok(Job { index, arguments: words, input, limit: None })
 }
 
 /// What the terminal shows while workers run.
@@ -236,9 +135,9 @@ struct Show {
 }
 
 impl Show {
-    fn new(board: &Board, reports: &Reports, terminal: &Terminal) -> Self {
-        let names: Vec<_> = board.names().map(str::to_owned).collect();
-        let name_width = text::name_width(board.names());
+    fn new(batch: &Batch, reports: &Reports, terminal: &Terminal) -> Self {
+        let names: Vec<_> = batch.names().map(str::to_owned).collect();
+        let name_width = text::name_width(batch.names());
         // A report on standard output has it for itself.
         let output = if reports.on_stdout() { Output::stderr(terminal) } else { Output::stdout(terminal) };
         let many = names.len() > 1;

@@ -68,16 +68,6 @@ impl From<Kind> for Status {
     }
 }
 
-impl From<Kind> for Verdict {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Invalid => Self::Invalid,
-            Kind::Blocked => Self::Blocked,
-            Kind::Error => Self::Error,
-        }
-    }
-}
-
 impl From<Status> for std::process::ExitCode {
     fn from(status: Status) -> Self {
         Self::from(match status {

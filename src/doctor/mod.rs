@@ -6,8 +6,9 @@ pub mod questions;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,7 +21,7 @@ use crate::host::namespace::{self, Privilege};
 use crate::host::program;
 use crate::process::application::{Application, Ended, Start};
 use crate::process::surroundings::Surroundings;
-use crate::testbed::network::{Lab, LabPlan};
+use crate::testbed::network::{LabNetwork, LabPlan};
 
 /// The hidden verb that makes a lab and tells how that went.
 pub(crate) const VERB: &str = "__probe-lab";
@@ -340,6 +341,7 @@ fn try_lab() -> Tried {
 
 fn run_probe() -> io::Result<Tried> {
     let mut child = Command::new("/proc/self/exe")
+        .arg0(crate::process::NAME)
         .arg(VERB)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -371,28 +373,30 @@ fn run_probe() -> io::Result<Tried> {
 }
 
 /// The hidden verb [`VERB`]: makes a lab, runs a program in it, writes a [`Tried`] to standard output.
-pub(crate) fn probe_main() -> ExitCode {
+pub(crate) fn probe_main() -> i32 {
     let tried = make_lab().unwrap_or_else(Tried::Refused);
     let written = serde_json::to_vec(&tried).map_err(io::Error::from).and_then(|json| io::stdout().write_all(&json));
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    i32::from(written.is_err())
 }
 
 fn make_lab() -> Result<Tried> {
     let privilege = namespace::enter()?;
-    let lab = Lab::up(&LabPlan::default())?;
+    let lab = LabNetwork::up(&LabPlan::default())?;
     let start = Instant::now();
     let null = || {
         File::options().write(true).open("/dev/null").map_err(|error| Failure::system("can't open /dev/null", &error))
     };
-    let mut application = Application::start(&Start {
-        program: &program::find("true").unwrap_or_else(|| "/bin/true".into()),
-        arguments: &[],
-        folder: Path::new("/"),
-        surroundings: Surroundings::default(),
-        receiver: &lab.receiver,
-        stdout: null()?,
-        stderr: null()?,
-    })?;
+    let mut application = Application::start(
+        &Start {
+            program: &program::find("true").unwrap_or_else(|| "/bin/true".into()),
+            arguments: &[],
+            folder: Path::new("/"),
+            surroundings: Surroundings::default(),
+            stdout: null()?,
+            stderr: null()?,
+        },
+        &lab.receiver,
+    )?;
     let lacks = application.notes().to_vec();
     let ended = application.wait(PROBE_LIMIT)?;
     if ended != Some(Ended::Exited(0)) {

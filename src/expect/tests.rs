@@ -16,7 +16,7 @@ use crate::scenario::{self, Scenario};
 fn planned(expect: Expect) -> (Scenario, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/the-rewritten-frames-are-as-reviewed.toml");
     let mut scenario = scenario::read(&path).expect("a legal scenario");
-    let plan = crate::plan::plan(&scenario, None, crate::host::Filter::None).expect("a plan");
+    let plan = crate::plan::plan(&scenario, crate::plan::Facts::default()).expect("a plan");
     scenario.expect = expect;
     (scenario, plan)
 }

@@ -26,7 +26,7 @@ fn filtered() -> (Scenario, Plan) {
 fn planned(path: &str) -> (Scenario, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let scenario = scenario::read(&path).expect("a legal scenario");
-    let plan = crate::plan::plan(&scenario, None, crate::host::Filter::None).expect("a plan");
+    let plan = crate::plan::plan(&scenario, crate::plan::Facts::default()).expect("a plan");
     (scenario, plan)
 }
 

@@ -13,7 +13,6 @@ use crate::predict::Carried;
 use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
 use crate::scenario::require::Transport;
-use crate::scenario::topology::Topology;
 
 /// Why a number is not known exactly.
 const OWN: &str =
@@ -101,7 +100,7 @@ impl<'a> Receivers<'a> {
 
 /// Whether a rule may send a datagram to another port than its own.
 fn may_redirect(scenario: &Scenario, evidence: &Evidence) -> bool {
-    let has_ruleset = matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some());
+    let has_ruleset = scenario.has_ruleset();
     has_ruleset || evidence.stack.as_ref().is_some_and(|stack| !stack.filters.is_empty())
 }
 

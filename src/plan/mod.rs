@@ -46,9 +46,20 @@ const REST: Duration = Duration::from_secs(10);
 /// How many frames a snapshot may list.
 const MOST_LISTED: u64 = 100_000;
 
-/// What is known of a real interface before the plan is made.
+/// What is known of the place where a scenario runs, before it is planned.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The sending interface, where it is there already.
+    pub sender: Option<LinkFacts>,
+    /// The packet filter of the receiver that the scenario describes.
+    pub filter: Filter,
+    /// A host that stands for what the scenario calls the receiver.
+    pub receiver: Option<Host>,
+}
+
+/// What is known of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetFacts {
+pub struct LinkFacts {
     /// Its MAC.
     pub mac: MacAddr,
     /// Its MTU in bytes.
@@ -94,21 +105,9 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see `refuse`.
-///
-/// `filter`: the packet filter of the lab's receiver.
-pub fn plan(scenario: &Scenario, target: Option<&TargetFacts>, filter: Filter) -> Result<Plan> {
-    planned(scenario, target, None, filter)
-}
-
-/// Plans a scenario as if its frames came to `receiver`: it stands for what the scenario calls the receiver.
-///
-/// # Errors
-/// As [`plan`].
-pub fn plan_at(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Host) -> Result<Plan> {
-    planned(scenario, target, Some(receiver), Filter::None)
-}
-
-fn planned(scenario: &Scenario, target: Option<&TargetFacts>, receiver: Option<Host>, filter: Filter) -> Result<Plan> {
+pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
+    let Facts { sender, filter, receiver } = facts;
+    let target = sender.as_ref();
     refuse::wrong_digest(scenario)?;
     let mut roles = roles(scenario, target);
     if let (Some(host), Topology::Lab(_)) = (&receiver, &scenario.topology) {
@@ -398,7 +397,7 @@ impl Plan {
 ///
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
-pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&TargetFacts>) -> Result<(Rewriter, Framing)> {
+pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&LinkFacts>) -> Result<(Rewriter, Framing)> {
     let passes = Passes { rounds: 1, most: u64::MAX, host: None, reassembly: Reassembly::default() };
     let (rewriter, medium, _) = survey(scenario, target, roles(scenario, target), &passes)?;
     Ok((rewriter, medium.framing))
@@ -407,7 +406,7 @@ pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&TargetFacts>) -
 /// Surveys the frames, once more where they tell which MAC the receiver has.
 fn survey(
     scenario: &Scenario,
-    target: Option<&TargetFacts>,
+    target: Option<&LinkFacts>,
     mut roles: Roles,
     passes: &Passes,
 ) -> Result<(Rewriter, Medium, Surveyed)> {
@@ -434,7 +433,7 @@ fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles>
 }
 
 /// What the sending interface takes.
-fn medium_of(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -> Medium {
+fn medium_of(scenario: &Scenario, target: Option<&LinkFacts>, roles: &Roles) -> Medium {
     let mtu = match (&scenario.topology, target) {
         (Topology::Lab(lab), _) => lab.mtu.value,
         (Topology::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
@@ -450,7 +449,7 @@ fn medium_of(scenario: &Scenario, target: Option<&TargetFacts>, roles: &Roles) -
 }
 
 /// What "sender" and "receiver" stand for as MACs.
-pub fn roles(scenario: &Scenario, target: Option<&TargetFacts>) -> Roles {
+pub fn roles(scenario: &Scenario, target: Option<&LinkFacts>) -> Roles {
     match &scenario.topology {
         Topology::Lab(lab) => {
             let receiver = match lab.mac.value {

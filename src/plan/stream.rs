@@ -398,7 +398,7 @@ mod tests {
         for (repeat, most, sent) in [(1, 3, 3), (1, 8, 8), (1, 9, 8), (2, 8, 8), (2, 11, 11), (2, 99, 16)] {
             scenario.pacing.repeat = At::default_value(repeat);
             scenario.pacing.limit = Some(At::default_value(Limit::Packets(most)));
-            let plan = crate::plan::plan(&scenario, None, crate::host::Filter::None).expect("a plan");
+            let plan = crate::plan::plan(&scenario, crate::plan::Facts::default()).expect("a plan");
             assert_eq!((plan.frames(), plan.counts.selected), (sent, sent), "{most} of {repeat} rounds");
         }
     }

@@ -24,9 +24,9 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
-use super::init;
 use super::leftover::{Leftover, Registered};
 use super::surroundings::{Surroundings, dies_with_its_maker};
+use super::{NAME, init};
 use crate::diagnostic::{Failure, Result};
 use crate::host::capabilities::{Capabilities, Standing};
 use crate::host::facts::{Facts, Step, capability, refusal};
@@ -46,8 +46,6 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// What it finds there.
     pub surroundings: Surroundings,
-    /// Its network namespace.
-    pub receiver: &'a Namespace,
     /// Its standard output.
     pub stdout: File,
     /// Its standard error.
@@ -123,20 +121,20 @@ struct Keeper {
 }
 
 impl Application {
-    /// Starts a program; when this returns, it runs, or [`Application::ended`] tells why it doesn't. Its standard input is
+    /// Starts a program in this network namespace; when this returns, it runs, or [`Application::ended`] tells why it doesn't. Its standard input is
     /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it is not on the terminal. Like a
     /// daemon that an ordinary user starts, it has no capabilities where this process isn't root: exec drops them. The bounding
     /// set is left alone, so that programs with file capabilities (`dumpcap`, `ping`) work as they do elsewhere.
     ///
     /// # Errors
     /// When the init can't be made. That the program itself can't be started is no error here, but [`Ended::NotStarted`].
-    pub fn start(start: &Start<'_>) -> Result<Self> {
+    pub fn start(start: &Start<'_>, namespace: &Namespace) -> Result<Self> {
         let (control, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
             .map_err(|errno| Failure::system("can't make a socket pair", &errno.into()))?;
         // A command beside a target, where restage may send and nothing else, gets no namespaces of its own.
         let is_bare = Capabilities::read().standing(capability::SYS_ADMIN) == Standing::Absent;
         let command = init_command(start, other, is_bare)?;
-        let receiver = start.receiver.as_fd().try_clone_to_owned();
+        let receiver = namespace.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
         let (init, keeper) = keep(command, Namespace::from(receiver), is_bare)?;
         let registered = Some(Registered::new(Leftover::Init(init.id())));
@@ -294,7 +292,7 @@ fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Co
     let copy = |file: &File| file.try_clone().map_err(|error| Failure::system("can't copy a descriptor", &error));
     let mut command = Command::new("/proc/self/exe");
     command
-        .arg0("restage")
+        .arg0(NAME)
         .arg(init::VERB)
         .arg(start.program)
         .args(start.arguments)

@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -29,11 +29,11 @@ pub(crate) const VERB: &str = "__init";
 
 /// Runs the program that `arguments` name, with the control socket as standard input. Only
 /// [`super::application::Application::start`] calls it, in a pid namespace of its own.
-pub(crate) fn init_main(arguments: &[OsString]) -> ExitCode {
+pub(crate) fn main(arguments: &[OsString]) -> i32 {
     match Init::new().and_then(|mut init| init.run(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         // The control socket is closed or broken: who made this is gone.
-        Err(_) => ExitCode::FAILURE,
+        Err(_) => 1,
     }
 }
 

@@ -12,3 +12,6 @@ pub mod signals;
 pub mod surroundings;
 pub mod work;
 pub mod worker;
+
+/// What a further process of a run calls itself (its `argv[0]`); the verb after it says what it is for: see [`crate::entry`].
+pub(crate) const NAME: &str = "restage";

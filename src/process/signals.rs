@@ -1,11 +1,12 @@
 //! The signals that a run takes: those that end it, the one that asks how far it is, and the ends of its workers; and what is removed
 //! before a signal ends another verb.
+#![expect(unsafe_code, reason = "signal(2)")]
 
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::diagnostic::{Failure, Result};
@@ -45,6 +46,12 @@ pub fn leave_no_unfinished_file() -> Result<()> {
         }
     });
     waiting.map(drop).map_err(|error| Failure::system("can't start a thread", &error))
+}
+
+/// Lets writes to a pipe without a reader fail, instead of ending this process: as Rust's runtime does before `main`.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: no handler of ours is installed.
+    let _cannot_fail = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
 }
 
 /// Keeps SIGUSR1, which would end this process, waiting until [`super::worker::supervise`] takes it, or for ever.

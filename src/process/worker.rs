@@ -18,6 +18,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 
+use super::NAME;
 use super::application::Ended;
 use super::signals::{self, Signals};
 use crate::diagnostic::{Failure, Result};
@@ -295,7 +296,7 @@ impl Running {
         // SAFETY: the closure makes one system call, and allocates nothing.
         unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
         let mut child = command
-            .arg0("restage")
+            .arg0(NAME)
             .arg(VERB)
             .args(&job.arguments)
             .stdin(Stdio::piped())

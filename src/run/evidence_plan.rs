@@ -9,7 +9,6 @@ use crate::outcome::{EvidenceLevel, Layers};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
-use crate::scenario::topology::Topology;
 use crate::wire::trace;
 
 /// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
@@ -62,7 +61,7 @@ impl EvidencePlan {
             pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
             few: plan.frames() <= FEW && rate != Rate::MaxLossless,
             capabilities,
-            filtered: matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some()),
+            filtered: scenario.has_ruleset(),
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
         }
     }

@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::Run;
 use super::receiver::Receiver;
 use super::replay::Extent;
-use super::site::Site;
-use super::{Session, replay_for};
 use crate::diagnostic::{Diagnostic, Result};
 use crate::evidence::{Evidence, Sending};
 use crate::expect;
@@ -24,7 +23,6 @@ use crate::ledger;
 use crate::outcome::{Loss, RateSearch, Trial};
 use crate::plan::Plan;
 use crate::predict::{Disposition, Prediction};
-use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use backlog::{Backlog, Drained};
 use decision::{Ask, Search, Tried};
@@ -61,152 +59,146 @@ struct Tested {
     is_foreseen: bool,
 }
 
-/// Searches; the evidence is that of the fastest trial that kept up or, where there is none, of the slowest. The plan's rounds become those
-/// of this trial.
-pub(super) fn search(
-    scenario: &Scenario,
-    plan: &mut Plan,
-    site: &Site,
-    receiver: &mut Receiver,
-    session: &mut Session<'_>,
-) -> Result<Evidence> {
-    let rounds = plan.rounds;
-    let frames = per_second(plan.frames(), 1.0);
-    let longest = SLOWEST_SECONDS.min(session.left().as_secs_f64() * SLOWEST_PART);
-    let mut search = Search::new(frames / longest);
-    let mut trials = Vec::new();
-    // Those that kept up, and those that did not: which of them count is known at the end.
-    let (mut kept, mut lost): (Vec<Tested>, Vec<Tested>) = (Vec::new(), Vec::new());
-    let mut unfinished = None;
-    while let Some(ask) = search.next() {
-        if let Ask::Rate(rate) = ask
-            && let needed = Duration::from_secs_f64((frames / rate).max(TRIAL.as_secs_f64())) + BESIDE
-            && session.left() < needed
-        {
-            unfinished = Some(format!("the next trial, at {}, did not fit into the run's time", pps(rate)));
-            break;
+impl Run<'_> {
+    /// Searches; the evidence is that of the fastest trial that kept up or, where there is none, of the slowest. The plan's rounds become those
+    /// of this trial.
+    pub(super) fn search(&mut self) -> Result<Evidence> {
+        let rounds = self.plan.rounds;
+        let frames = per_second(self.plan.frames(), 1.0);
+        let longest = SLOWEST_SECONDS.min(self.control.left().as_secs_f64() * SLOWEST_PART);
+        let mut search = Search::new(frames / longest);
+        let mut trials = Vec::new();
+        // Those that kept up, and those that did not: which of them count is known at the end.
+        let (mut kept, mut lost): (Vec<Tested>, Vec<Tested>) = (Vec::new(), Vec::new());
+        let mut unfinished = None;
+        while let Some(ask) = search.next() {
+            if let Ask::Rate(rate) = ask
+                && let needed = Duration::from_secs_f64((frames / rate).max(TRIAL.as_secs_f64())) + BESIDE
+                && self.control.left() < needed
+            {
+                unfinished = Some(format!("the next trial, at {}, did not fit into the run's time", pps(rate)));
+                break;
+            }
+            self.plan.rounds = rounds;
+            let tested = self.trial(ask)?;
+            trials.push(tested.trial.clone());
+            let timed_out = tested.evidence.timed_out.is_some() || self.control.is_over();
+            // A trial that was cut short says nothing of its rate.
+            if !timed_out && tested.evidence.sending.not_sent.is_empty() {
+                search.tell(tested.tried);
+            }
+            let is_foreseen = tested.is_foreseen;
+            if tested.tried.kept_up {
+                kept.push(tested);
+            } else {
+                lost.push(tested);
+            }
+            if timed_out {
+                unfinished = Some("the run's time ended".to_owned());
+                break;
+            }
+            if is_foreseen || self.receiver.has_ended()? {
+                break;
+            }
         }
-        plan.rounds = rounds;
-        let tested = trial(scenario, plan, ask, site, receiver, session)?;
-        trials.push(tested.trial.clone());
-        let timed_out = tested.evidence.timed_out.is_some() || session.is_over();
-        // A trial that was cut short says nothing of its rate.
-        if !timed_out && tested.evidence.sending.not_sent.is_empty() {
-            search.tell(tested.tried);
+        if !search.is_over() && unfinished.is_none() && search.next().is_none() {
+            unfinished = Some("too many trials gave no clear answer".to_owned());
         }
-        let is_foreseen = tested.is_foreseen;
-        if tested.tried.kept_up {
-            kept.push(tested);
-        } else {
-            lost.push(tested);
-        }
-        if timed_out {
-            unfinished = Some("the run's time ended".to_owned());
-            break;
-        }
-        if is_foreseen || receiver.has_ended()? {
-            break;
-        }
+        let unfinished = unfinished.map(|why| format!("{why}; {}", between(&search)));
+        let is_kept = |tested: &Tested| search.kept().is_some_and(|kept| tested.tried.pps <= kept * 1.01);
+        let best = kept.into_iter().filter(is_kept).max_by(|one, other| one.tried.pps.total_cmp(&other.tried.pps));
+        // A trial that was outvoted is slower than the lowest rate that was decided to be too high.
+        let is_too_high = |tested: &&Tested| search.lost().is_none_or(|lost| tested.tried.pps >= lost * 0.99);
+        let slowest = |one: &&Tested, other: &&Tested| one.tried.pps.total_cmp(&other.tried.pps);
+        let slowest_lost = lost.iter().filter(is_too_high).min_by(slowest);
+        let (queued, limit) = match slowest_lost {
+            Some(tested) if search.lost().is_some() || best.is_none() => (queued(tested), tested.worst.clone()),
+            _ => (None, None),
+        };
+        // What was still queued at the end is no part of what the receiver takes.
+        let pps = best.as_ref().map(|best| {
+            let queued = best.drained.time.saturating_sub(READ).as_secs_f64();
+            best.tried.pps * best.trial.seconds / (best.trial.seconds + queued).max(1e-9)
+        });
+        let slowest_lost = slowest_lost.map(|tested| tested.trial.pps);
+        let lost = lost.into_iter().find(|tested| slowest_lost.is_some_and(|pps| tested.trial.pps <= pps));
+        let Some(shown) = best.or(lost) else { return Ok(Evidence::default()) };
+        self.plan.rounds = shown.rounds;
+        let mut evidence = shown.evidence;
+        evidence.notes.extend(unfinished.as_ref().map(|why| {
+            Diagnostic::warning("the search for the highest rate did not end")
+                .at(&self.scenario.source, self.scenario.pacing.rate.span.clone())
+                .why(why.clone())
+                .fix("raise `timeout`, or replay fewer frames: `[capture] frames`, `[pacing] repeat`")
+        }));
+        evidence.max_lossless = Some(RateSearch { pps, limit, queued, unfinished, trials });
+        Ok(evidence)
     }
-    if !search.is_over() && unfinished.is_none() && search.next().is_none() {
-        unfinished = Some("too many trials gave no clear answer".to_owned());
-    }
-    let unfinished = unfinished.map(|why| format!("{why}; {}", between(&search)));
-    let is_kept = |tested: &Tested| search.kept().is_some_and(|kept| tested.tried.pps <= kept * 1.01);
-    let best = kept.into_iter().filter(is_kept).max_by(|one, other| one.tried.pps.total_cmp(&other.tried.pps));
-    // A trial that was outvoted is slower than the lowest rate that was decided to be too high.
-    let is_too_high = |tested: &&Tested| search.lost().is_none_or(|lost| tested.tried.pps >= lost * 0.99);
-    let slowest = |one: &&Tested, other: &&Tested| one.tried.pps.total_cmp(&other.tried.pps);
-    let slowest_lost = lost.iter().filter(is_too_high).min_by(slowest);
-    let (queued, limit) = match slowest_lost {
-        Some(tested) if search.lost().is_some() || best.is_none() => (queued(tested), tested.worst.clone()),
-        _ => (None, None),
-    };
-    // What was still queued at the end is no part of what the receiver takes.
-    let pps = best.as_ref().map(|best| {
-        let queued = best.drained.time.saturating_sub(READ).as_secs_f64();
-        best.tried.pps * best.trial.seconds / (best.trial.seconds + queued).max(1e-9)
-    });
-    let slowest_lost = slowest_lost.map(|tested| tested.trial.pps);
-    let lost = lost.into_iter().find(|tested| slowest_lost.is_some_and(|pps| tested.trial.pps <= pps));
-    let Some(shown) = best.or(lost) else { return Ok(Evidence::default()) };
-    plan.rounds = shown.rounds;
-    let mut evidence = shown.evidence;
-    evidence.notes.extend(unfinished.as_ref().map(|why| {
-        Diagnostic::warning("the search for the highest rate did not end")
-            .at(&scenario.source, scenario.pacing.rate.span.clone())
-            .why(why.clone())
-            .fix("raise `timeout`, or replay fewer frames: `[capture] frames`, `[pacing] repeat`")
-    }));
-    evidence.max_lossless = Some(RateSearch { pps, limit, queued, unfinished, trials });
-    Ok(evidence)
-}
 
-/// Sends and judges one trial.
-fn trial(
-    scenario: &Scenario,
-    plan: &mut Plan,
-    ask: Ask,
-    site: &Site,
-    receiver: &mut Receiver,
-    session: &mut Session<'_>,
-) -> Result<Tested> {
-    let (rate, least) = match ask {
-        Ask::Probe => (Rate::TopSpeed, Duration::ZERO),
-        Ask::TopSpeed => (Rate::TopSpeed, TRIAL),
-        Ask::Rate(rate) => (Rate::PacketsPerSecond(rate), TRIAL),
-    };
-    // A limit counts over all repetitions.
-    let least = if scenario.pacing.limit.is_some() { Duration::ZERO } else { least };
-    let dropped = Arc::new(AtomicBool::new(false));
-    let extent = Extent { least, stop: Some(Arc::clone(&dropped)) };
-    // The built-in receiver reads in the thread that sends: it has no backlog.
-    let backlog = if receiver.is_built_in() { None } else { Some(Backlog::start(site, plan, dropped)?) };
-    // At top speed whatever keeps the sender waiting lowers the answer, too.
-    let pids = |receiver: &Receiver| {
-        let own = (ask == Ask::TopSpeed).then(std::process::id);
-        receiver.pids().into_iter().chain(own).collect::<Vec<_>>()
-    };
-    let before = Load::now(&pids(receiver));
-    let sent = || {
-        if let Some(backlog) = &backlog {
-            backlog.sending_ended();
-        }
-    };
-    let evidence = replay_for(scenario, plan, rate, &extent, &sent, site, receiver, session)?;
-    let load = Load::now(&pids(receiver)).disturbance_since(&before);
-    let drained = backlog.map(Backlog::finish).transpose()?.unwrap_or_default();
-    let sending = &evidence.sending;
-    let reached = reached(sending);
-    let losses = expect::judged(scenario, plan, &ledger::account(scenario, plan, &evidence));
-    let lost: u64 = losses.iter().map(|loss| loss.packets.low()).sum();
-    // What the plan foresaw is lost at any rate.
-    let is_foreseen = lost > 0 && losses.iter().all(|loss| is_foreseen(plan, loss));
-    let worst = losses.into_iter().max_by_key(|loss| loss.packets.high());
-    let kept_up = lost == 0 && drained.time <= time_to_read(sending.seconds);
-    let seconds = sending.seconds + drained.time.as_secs_f64();
-    let asked_pps = if let Ask::Rate(rate) = ask { Some(rate) } else { None };
-    let disturbed = disturbed(&evidence, asked_pps, drained, lost).or(load);
-    let tried = Tried {
-        pps: reached,
-        kept_up,
-        disturbed: disturbed.is_some(),
-        took: (!kept_up).then(|| per_second(sending.sent.saturating_sub(lost), seconds)),
-        long: seconds >= TRIAL.as_secs_f64(),
-    };
-    let trial = Trial {
-        asked_pps,
-        pps: reached,
-        sent: sending.sent,
-        lost,
-        cause: worst.as_ref().map(|loss| loss.cause.clone()),
-        seconds: sending.seconds,
-        drain_seconds: drained.time.as_secs_f64(),
-        kept_up,
-        disturbed: disturbed
-            .filter(|_| !kept_up || ask == Ask::TopSpeed || asked_pps.is_some_and(|asked| reached < asked * REACHED)),
-    };
-    Ok(Tested { evidence, trial, tried, worst, drained, rounds: plan.rounds, is_foreseen })
+    /// Sends and judges one trial.
+    fn trial(&mut self, ask: Ask) -> Result<Tested> {
+        let (rate, least) = match ask {
+            Ask::Probe => (Rate::TopSpeed, Duration::ZERO),
+            Ask::TopSpeed => (Rate::TopSpeed, TRIAL),
+            Ask::Rate(rate) => (Rate::PacketsPerSecond(rate), TRIAL),
+        };
+        // A limit counts over all repetitions.
+        let least = if self.scenario.pacing.limit.is_some() { Duration::ZERO } else { least };
+        let dropped = Arc::new(AtomicBool::new(false));
+        let extent = Extent { least, stop: Some(Arc::clone(&dropped)) };
+        // The built-in receiver reads in the thread that sends: it has no backlog.
+        let backlog = match self.testbed.observed().filter(|_| !self.receiver.is_built_in()) {
+            Some(side) => Some(Backlog::start(side, self.plan, dropped)?),
+            None => None,
+        };
+        // At top speed whatever keeps the sender waiting lowers the answer, too.
+        let pids = |receiver: &Receiver| {
+            let own = (ask == Ask::TopSpeed).then(std::process::id);
+            receiver.pids().into_iter().chain(own).collect::<Vec<_>>()
+        };
+        let before = Load::now(&pids(&self.receiver));
+        let sent = || {
+            if let Some(backlog) = &backlog {
+                backlog.sending_ended();
+            }
+        };
+        let evidence = self.replay(rate, &extent, &sent)?;
+        let load = Load::now(&pids(&self.receiver)).disturbance_since(&before);
+        let drained = backlog.map(Backlog::finish).transpose()?.unwrap_or_default();
+        let (scenario, plan) = (self.scenario, &*self.plan);
+        let sending = &evidence.sending;
+        let reached = reached(sending);
+        let losses = expect::judged(scenario, plan, &ledger::account(scenario, plan, &evidence));
+        let lost: u64 = losses.iter().map(|loss| loss.packets.low()).sum();
+        // What the plan foresaw is lost at any rate.
+        let is_foreseen = lost > 0 && losses.iter().all(|loss| is_foreseen(plan, loss));
+        let worst = losses.into_iter().max_by_key(|loss| loss.packets.high());
+        let kept_up = lost == 0 && drained.time <= time_to_read(sending.seconds);
+        let seconds = sending.seconds + drained.time.as_secs_f64();
+        let asked_pps = if let Ask::Rate(rate) = ask { Some(rate) } else { None };
+        let disturbed = disturbed(&evidence, asked_pps, drained, lost).or(load);
+        let tried = Tried {
+            pps: reached,
+            kept_up,
+            disturbed: disturbed.is_some(),
+            took: (!kept_up).then(|| per_second(sending.sent.saturating_sub(lost), seconds)),
+            long: seconds >= TRIAL.as_secs_f64(),
+        };
+        let trial = Trial {
+            asked_pps,
+            pps: reached,
+            sent: sending.sent,
+            lost,
+            cause: worst.as_ref().map(|loss| loss.cause.clone()),
+            seconds: sending.seconds,
+            drain_seconds: drained.time.as_secs_f64(),
+            kept_up,
+            disturbed: disturbed.filter(|_| {
+                !kept_up || ask == Ask::TopSpeed || asked_pps.is_some_and(|asked| reached < asked * REACHED)
+            }),
+        };
+        Ok(Tested { evidence, trial, tried, worst, drained, rounds: plan.rounds, is_foreseen })
+    }
 }
 
 /// What something other than the receiver did to a trial.

@@ -1,138 +1,139 @@
-//! The run: lab up, preconditions, application ready, send while observing, settle, stop, and what was seen.
+//! A run: testbed up, preconditions, receiver ready, send while observing, settle, stop, judge.
 //!
-//! Nothing is judged here: the way ends in [`Evidence`]. May use `lab`, `wire` and `plan`. Start at [`execute`].
+//! [`run_scenario`] is all of it, in the process of one scenario; [`Run`] is the part between the plan and the evidence. [`batch`] starts such
+//! processes and collects their outcomes. May use every room below.
 
 mod arrival_writer;
+pub mod batch;
+pub mod board;
+mod control;
 mod evidence_plan;
 mod find;
 mod foreground;
 mod observe;
+mod options;
+mod outcome;
 mod output;
 mod preconditions;
 mod receiver;
 mod replay;
 mod settle;
-mod site;
 mod sockets;
 mod stack;
 mod timing;
+pub mod worker;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+pub use options::Options;
+pub use outcome::run_scenario;
 
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
 use crate::host::capabilities::Capabilities;
-use crate::outcome::{Event, EvidenceLevel};
 use crate::plan::Plan;
-use crate::process::parent::ParentWatch;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
+use crate::testbed::Testbed;
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
 use arrival_writer::ArrivalWriter;
+use control::Control;
 use evidence_plan::EvidencePlan;
 use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::{Extent, Replay};
-use site::Site;
 
-pub use site::{enter, foreign_macs, listed_ruleset, named_target, target_facts};
-
-/// Who is told what happens, and who can end it.
-pub struct Session<'a> {
-    /// Takes events.
-    pub tell: &'a mut dyn FnMut(Event),
-    /// Tells when the process that started this one is gone.
-    pub parent: &'a ParentWatch,
+/// A run whose receiver is ready: everything is there to send.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    options: &'a Options,
+    /// Its `rounds` become those that were sent.
+    plan: &'a mut Plan,
+    testbed: Testbed,
+    preconditions: Preconditions,
+    receiver: Receiver,
+    control: Control<'a>,
     /// What restage was allowed to do when it was started.
-    pub capabilities: Capabilities,
-    /// When the run is judged as it stands.
-    pub limit: Instant,
-    /// Where what is kept goes.
-    pub report_folder: &'a Path,
-    /// How level the receiver's stack is to be looked at; `None`: as the rate allows.
-    pub level: Option<EvidenceLevel>,
+    capabilities: Capabilities,
 }
 
-impl Session<'_> {
-    fn phase(&mut self, name: &str) {
-        (self.tell)(Event::Phase { name: name.to_owned() });
+impl<'a> Run<'a> {
+    /// Brings the testbed up, checks the preconditions and starts the receiver.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application is not ready: nothing was sent then.
+    fn prepare(
+        scenario: &'a Scenario,
+        options: &'a Options,
+        plan: &'a mut Plan,
+        mut control: Control<'a>,
+        capabilities: Capabilities,
+    ) -> Result<Self> {
+        control.phase("lab");
+        let testbed = Testbed::prepare(scenario, plan)?;
+        if let Some(side) = testbed.observed() {
+            side.enter_thread()?;
+        }
+        control.phase("preconditions");
+        let mut preconditions = Preconditions::before_application(scenario, plan, &testbed, capabilities)?;
+        control.phase("application");
+        let receiver = Receiver::start(scenario, plan, &testbed, &control)?;
+        preconditions.before_frames(scenario, &testbed)?;
+        Ok(Self { scenario, options, plan, testbed, preconditions, receiver, control, capabilities })
     }
 
-    /// Whether to send and wait no more.
-    fn is_over(&self) -> bool {
-        self.parent.parent_is_gone() || Instant::now() >= self.limit
+    /// Sends, waits until nothing moves any more, stops the receiver, and returns what was seen.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Error`] when the system fails on the way.
+    fn carry_out(mut self) -> Result<Evidence> {
+        let mut evidence = match self.scenario.pacing.rate.value {
+            Rate::MaxLossless => self.search()?,
+            rate => self.replay(rate, &Extent::default(), &|| {})?,
+        };
+        evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.capabilities));
+        self.control.phase("stop");
+        self.receiver.stop(self.scenario, &self.control, &mut evidence)?;
+        evidence.incidents.extend(self.preconditions.drift_of_firewall(self.scenario, self.plan, &self.testbed));
+        self.control.phase("judge");
+        self.examine_output(&mut evidence)?;
+        Ok(evidence)
     }
 
-    /// What is left of the run's time.
-    fn left(&self) -> Duration {
-        self.limit.saturating_duration_since(Instant::now())
+    /// Sends everything at `rate`, as often as `extent` says, and waits until nothing moves any more. `sent` is called after the last send.
+    fn replay(&mut self, rate: Rate, extent: &Extent, sent: &dyn Fn()) -> Result<Evidence> {
+        let scenario = self.scenario;
+        // A sender that doesn't work here is found before anything is sent.
+        let mut opened = self.testbed.open_sender(scenario, self.plan, rate)?;
+        if matches!(opened.sender, Sender::Xdp(_)) && rate == Rate::TopSpeed && self.receiver.is_built_in() {
+            opened.why.push_str(self.testbed.receive_elsewhere(scenario, self.plan)?);
+        }
+        let writer = match &scenario.receiver.save_capture {
+            Some(path) => Some(ArrivalWriter::create(&self.options.report_folder.join(&path.value))?),
+            None => None,
+        };
+        let clock = WallClock::start();
+        let level = EvidencePlan::choose(
+            scenario,
+            self.plan,
+            scenario.pacing.rate.value,
+            self.options.evidence,
+            self.capabilities,
+        );
+        let mut observer =
+            Observer::start(&self.testbed, self.plan, rate, writer, level, clock, &self.receiver.pids())?;
+        self.control.phase("replay");
+        let (sending, times) = Replay::new(scenario, self.plan, rate, opened, &observer).run(
+            extent,
+            &mut self.receiver,
+            &mut self.control,
+        )?;
+        sent();
+        self.plan.rounds *= times;
+        self.control.phase("settle");
+        let settled = self.settle(sending, &mut observer)?;
+        let mut evidence = observer.evidence(settled)?;
+        evidence.notes.extend(clock.stepped());
+        Ok(evidence)
     }
-}
-
-/// Executes a plan. `rate = "max-lossless"` changes how often the plan's frames are sent: its rounds are then those of the trial that the evidence is
-/// of.
-///
-/// # Errors
-/// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application does not come up: nothing was
-/// sent then. [`crate::diagnostic::Kind::Error`] when the system fails on the way.
-pub fn execute(scenario: &Scenario, plan: &mut Plan, session: &mut Session<'_>) -> Result<Evidence> {
-    session.phase("lab");
-    let site = Site::up(scenario, plan)?;
-    site.enter_receiver()?;
-    session.phase("preconditions");
-    let mut preconditions = Preconditions::before_application(scenario, plan, &site, session.capabilities)?;
-    session.phase("application");
-    let mut receiver = Receiver::start(scenario, plan, &site, session)?;
-    preconditions.before_frames(scenario, &site)?;
-    let mut evidence = match scenario.pacing.rate.value {
-        Rate::MaxLossless => find::search(scenario, plan, &site, &mut receiver, session)?,
-        rate => replay_for(scenario, plan, rate, &Extent::default(), &|| {}, &site, &mut receiver, session)?,
-    };
-    evidence.incidents.extend(preconditions.drift(scenario, &site, session.capabilities));
-    session.phase("stop");
-    receiver.stop(scenario, session, &mut evidence)?;
-    evidence.incidents.extend(preconditions.drift_of_firewall(scenario, plan, &site));
-    session.phase("judge");
-    output::collect(scenario, &site, &receiver, session, &mut evidence)?;
-    receiver.remove();
-    Ok(evidence)
-}
-
-/// Sends everything at `rate`, as often as `extent` says, and waits until nothing moves any more. The plan's rounds become those that were
-/// sent. `sent` is called after the last send.
-#[expect(clippy::too_many_arguments, reason = "the parts of one run")]
-fn replay_for(
-    scenario: &Scenario,
-    plan: &mut Plan,
-    rate: Rate,
-    extent: &Extent,
-    sent: &dyn Fn(),
-    site: &Site,
-    receiver: &mut Receiver,
-    session: &mut Session<'_>,
-) -> Result<Evidence> {
-    // A sender that doesn't work here is found before anything is sent.
-    let mut opened = site.open_sender(scenario, plan, rate)?;
-    if matches!(opened.sender, Sender::Xdp(_)) && rate == Rate::TopSpeed && receiver.is_built_in() {
-        opened.why.push_str(site.receive_elsewhere(scenario, plan)?);
-    }
-    let keeper = match &scenario.receiver.save_capture {
-        Some(path) => Some(ArrivalWriter::create(&session.report_folder.join(&path.value))?),
-        None => None,
-    };
-    let clock = WallClock::start();
-    let level = EvidencePlan::choose(scenario, plan, scenario.pacing.rate.value, session.level, session.capabilities);
-    let mut observer = Observer::start(site, plan, rate, keeper, level, clock, &receiver.pids())?;
-    session.phase("replay");
-    let (sending, times) = Replay::new(scenario, plan, rate, site, opened, &observer).run(extent, receiver, session)?;
-    sent();
-    plan.rounds *= times;
-    session.phase("settle");
-    let settled = settle::settle(scenario, plan, sending, receiver, &mut observer, session)?;
-    let mut evidence = observer.evidence(settled)?;
-    evidence.notes.extend(clock.stepped());
-    Ok(evidence)
 }

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::arrival_writer::ArrivalWriter;
+use super::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
-use super::site::Site;
 use super::sockets::SocketWatch;
 use super::stack::{Followers, StackWatch};
 use super::timing::ReceiveTiming;
@@ -19,6 +18,7 @@ use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::Plan;
 use crate::scenario::pacing::Rate;
+use crate::testbed::Testbed;
 use crate::wire::clock::WallClock;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
@@ -166,7 +166,7 @@ impl Observer {
     /// `level`: how the receiver's stack is looked at; `clock`: what receive times are compared with;
     /// `pids`: the processes of the application.
     pub(super) fn start(
-        site: &Site,
+        testbed: &Testbed,
         plan: &Plan,
         rate: Rate,
         keeper: Option<ArrivalWriter>,
@@ -175,17 +175,13 @@ impl Observer {
         pids: &[u32],
     ) -> Result<Self> {
         let mut shared = Shared::default();
-        if !site.observed {
-            return Ok(Self { shared, lab: None });
-        }
-        let sockets = Arc::new(Mutex::new(SocketWatch::start(site, pids)?));
-        let mut stack = StackWatch::start(site, shared.digester.clone(), level, Arc::clone(&sockets))?;
+        let Some(side) = testbed.observed() else { return Ok(Self { shared, lab: None }) };
+        let sockets = Arc::new(Mutex::new(SocketWatch::start(side, pids)?));
+        let mut stack = StackWatch::start(side, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
-        let (mut counters, ring) = site.receiver.run(|| -> Result<_> {
-            let interface = site.receiver_interface.as_str();
-            Ok((CountersReader::open(interface)?, Ring::open(interface, ring_bytes(plan))?))
-        })??;
-        let mut sender = site.sender.run(|| CountersReader::open(&site.sender_interface))??;
+        let mut counters = side.counters()?;
+        let ring = side.ring(ring_bytes(plan))?;
+        let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
         let waker = ring.waker();

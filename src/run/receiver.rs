@@ -6,9 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::control::Control;
 use super::foreground;
-use super::site::Site;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::evidence::{ApplicationEnd, Evidence};
 use crate::figures::duration;
@@ -20,6 +19,7 @@ use crate::process::application::{Application, Ended, Start, Stopped};
 use crate::process::work::{self, WorkFolder};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
+use crate::testbed::Testbed;
 use crate::wire::receiver::{BuiltIn, Family};
 
 /// How often the sockets of an application that starts are looked at, for so long, and then.
@@ -36,7 +36,7 @@ const TAIL: u64 = 4096;
 /// Who receives.
 pub(super) struct Receiver {
     kind: Kind,
-    /// The run's folder; only where something runs that needs one.
+    /// The run's folder, removed after what runs in it; only where something runs that needs one.
     folder: Option<WorkFolder>,
 }
 
@@ -58,12 +58,12 @@ enum Kind {
 
 impl Receiver {
     /// Starts the receiver, and comes back when its sockets are bound.
-    pub(super) fn start(scenario: &Scenario, plan: &Plan, site: &Site, session: &mut Session<'_>) -> Result<Self> {
+    pub(super) fn start(scenario: &Scenario, plan: &Plan, testbed: &Testbed, control: &Control<'_>) -> Result<Self> {
         let needs_folder = scenario.receiver.command.is_some() || !scenario.expect.command.is_empty();
         let folder = if needs_folder { Some(WorkFolder::create(&scenario.name)?) } else { None };
         let kind = match (&scenario.receiver.command, &folder) {
-            (Some(command), Some(folder)) => application(scenario, plan, site, command, folder, session)?,
-            _ => built_in(plan, site)?,
+            (Some(command), Some(folder)) => application(scenario, plan, testbed, command, folder, control)?,
+            _ => built_in(plan, testbed)?,
         };
         Ok(Self { kind, folder })
     }
@@ -116,8 +116,8 @@ impl Receiver {
     }
 
     /// Stops the application, and says how it ended.
-    pub(super) fn stop(&mut self, scenario: &Scenario, session: &Session<'_>, evidence: &mut Evidence) -> Result<()> {
-        let grace = if session.parent.parent_is_gone() { HASTY_GRACE } else { GRACE };
+    pub(super) fn stop(&mut self, scenario: &Scenario, control: &Control<'_>, evidence: &mut Evidence) -> Result<()> {
+        let grace = if control.is_interrupted() { HASTY_GRACE } else { GRACE };
         self.has_ended()?;
         let (Kind::Application { running, command, ended, listens, sockets }, Some(folder)) =
             (&mut self.kind, &self.folder)
@@ -158,18 +158,12 @@ impl Receiver {
         }
         Ok(())
     }
-
-    /// Removes the run's folder.
-    pub(super) fn remove(self) {
-        drop(self.kind);
-        drop(self.folder);
-    }
 }
 
-fn built_in(plan: &Plan, site: &Site) -> Result<Kind> {
-    if !site.observed || plan.survey.udp_ports.is_empty() {
+fn built_in(plan: &Plan, testbed: &Testbed) -> Result<Kind> {
+    let Some(side) = testbed.observed().filter(|_| !plan.survey.udp_ports.is_empty()) else {
         return Ok(Kind::Nobody);
-    }
+    };
     let captured = &plan.survey.udp_ports;
     let families: BTreeSet<bool> = captured.iter().map(|(_, six)| *six).collect();
     let listens = plan.listens().iter().filter(|listener| listener.transport == Transport::Udp);
@@ -180,19 +174,19 @@ fn built_in(plan: &Plan, site: &Site) -> Result<Kind> {
         .map(|(port, six)| (port, if six { Family::V6 } else { Family::V4 }))
         .collect();
     let groups: Vec<_> = plan.survey.groups.iter().copied().collect();
-    let receiver = site.receiver.run(|| BuiltIn::bind(&ports, &groups, &site.receiver_interface))??;
+    let receiver = side.bind(&ports, &groups)?;
     Ok(Kind::BuiltIn(receiver))
 }
 
 fn application(
     scenario: &Scenario,
     plan: &Plan,
-    site: &Site,
+    testbed: &Testbed,
     written: &At<Vec<String>>,
     folder: &WorkFolder,
-    session: &mut Session<'_>,
+    control: &Control<'_>,
 ) -> Result<Kind> {
-    let command: Vec<String> = written.value.iter().map(|word| site.fill(word, folder.work())).collect();
+    let command: Vec<String> = written.value.iter().map(|word| testbed.fill(word, scenario, folder.work())).collect();
     let problem = |what: String| Diagnostic::error(what).at(&scenario.source, written.span.clone());
     let (name, arguments) =
         command.split_first().ok_or_else(|| Failure::invalid(problem("`command` is empty".to_owned())))?;
@@ -200,13 +194,12 @@ fn application(
         let Diagnostic { what, why, fix, .. } = program::missing(name);
         return Err(Failure::blocked(Diagnostic { why, fix, ..problem(what) }));
     };
-    let table = site.receiver.run(SocketTable::open)??;
-    let mut running = Application::start(&Start {
+    let table = testbed.receiver().sockets()?;
+    let mut running = testbed.receiver().start(&Start {
         program: &path,
         arguments,
         folder: folder.work(),
         surroundings: folder.surroundings(),
-        receiver: &site.receiver,
         stdout: create(folder.stdout())?,
         stderr: create(folder.stderr())?,
     })?;
@@ -233,7 +226,7 @@ fn application(
         if let Some(ended) = ended {
             return Err(not_up(&problem, &running, &ended, &report(&command, &ended, folder)));
         }
-        if begun.elapsed() >= limit || session.is_over() {
+        if begun.elapsed() >= limit || control.is_over() {
             let background = running.has_left_others();
             let bound = bound(&table)?;
             let stopped = running.stop(scenario.receiver.stop, Duration::from_secs(1))?;

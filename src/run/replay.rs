@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::control::Control;
 use super::observe::{Observer, Shared};
 use super::receiver::Receiver;
-use super::site::{Opened, Site};
 use super::timing::Timing;
 use crate::diagnostic::Result;
 use crate::evidence::Sending;
@@ -19,6 +18,7 @@ use crate::outcome::Event;
 use crate::plan::{Limiter, Plan, Schedule, Stream};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
+use crate::testbed::OpenedSender;
 use crate::wire::clock::{Clock, Monotonic};
 use crate::wire::sender::{Placed, SendResult, Sender};
 
@@ -132,8 +132,7 @@ impl<'a> Replay<'a> {
         scenario: &'a Scenario,
         plan: &'a Plan,
         rate: Rate,
-        site: &Site,
-        opened: Opened,
+        opened: OpenedSender,
         observer: &Observer,
     ) -> Self {
         let sending = Sending { sender: opened.sender.name().to_owned(), sender_why: opened.why, ..Sending::default() };
@@ -143,7 +142,7 @@ impl<'a> Replay<'a> {
             rate,
             sender: opened.sender,
             shared: observer.shared.clone(),
-            observed: site.observed,
+            observed: observer.observes(),
             batch: Batch::default(),
             sending,
             timing: Timing::default(),
@@ -165,7 +164,7 @@ impl<'a> Replay<'a> {
         mut self,
         extent: &Extent,
         receiver: &mut Receiver,
-        session: &mut Session<'_>,
+        control: &mut Control<'_>,
     ) -> Result<(Sending, u64)> {
         let mut schedule = Schedule::at(self.rate, &self.scenario.pacing);
         let mut limiter = Limiter::new(&self.scenario.pacing);
@@ -185,11 +184,11 @@ impl<'a> Replay<'a> {
                     break 'rounds;
                 }
                 let due = after.map(|after| self.deadline(after));
-                if self.must_send_before(due) && self.send(receiver, session)? == Next::Stop {
+                if self.must_send_before(due) && self.send(receiver, control)? == Next::Stop {
                     break 'rounds;
                 }
                 if self.unread_room + self.batch.room + truesize(frame.bytes.len()) > receiver.room_bytes() {
-                    if self.send(receiver, session)? == Next::Stop {
+                    if self.send(receiver, control)? == Next::Stop {
                         break 'rounds;
                     }
                     self.read(receiver)?;
@@ -197,12 +196,12 @@ impl<'a> Replay<'a> {
                 let ring_bytes = self.shared.ring_bytes(frame.bytes.len());
                 // A batch takes at most half of what may be under way, so that it is never waited for in vain.
                 if self.batch.ring_bytes + ring_bytes > self.shared.under_way_bytes() / 2
-                    && self.send(receiver, session)? == Next::Stop
+                    && self.send(receiver, control)? == Next::Stop
                 {
                     break 'rounds;
                 }
                 while self.sender.place(frame.bytes) == Placed::Full {
-                    if self.send(receiver, session)? == Next::Stop {
+                    if self.send(receiver, control)? == Next::Stop {
                         break 'rounds;
                     }
                     // Only without deadlines: with them the plan knows what the limit leaves.
@@ -231,8 +230,8 @@ impl<'a> Replay<'a> {
         }
         let times = rounds.div_ceil(repeat);
         let planned = self.plan.frames() * times;
-        self.send(receiver, session)?;
-        self.tell(session);
+        self.send(receiver, control)?;
+        self.tell(control);
         self.sending.tried += self.sending.not_sent.count();
         // Where the plan knew, there is nothing to tell.
         self.sending.limited &= self.sending.tried < planned;
@@ -266,12 +265,12 @@ impl<'a> Replay<'a> {
     }
 
     /// Waits for the deadline of what is placed, and sends it.
-    fn send(&mut self, receiver: &mut Receiver, session: &mut Session<'_>) -> Result<Next> {
+    fn send(&mut self, receiver: &mut Receiver, control: &mut Control<'_>) -> Result<Next> {
         let Some(due) = self.batch.due.first().copied() else { return Ok(Next::GoOn) };
         if self.observed {
             self.shared.announce(&self.batch.frames, &self.batch.heads);
         }
-        if due.is_none() && session.is_over() || due.is_some_and(|due| !self.wait(due, receiver, session)) {
+        if due.is_none() && control.is_over() || due.is_some_and(|due| !self.wait(due, receiver, control)) {
             self.leave_out();
             return Ok(Next::Stop);
         }
@@ -288,22 +287,22 @@ impl<'a> Replay<'a> {
             self.read(receiver)?;
         }
         if self.told.elapsed() >= if due.is_some() { TELL_SELDOM } else { TELL } {
-            self.tell(session);
+            self.tell(control);
         }
         sent.map(|()| Next::GoOn)
     }
 
     /// Waits for a deadline; false when the run is over.
-    fn wait(&mut self, due: Duration, receiver: &mut Receiver, session: &mut Session<'_>) -> bool {
+    fn wait(&mut self, due: Duration, receiver: &mut Receiver, control: &mut Control<'_>) -> bool {
         let left = due.saturating_sub(self.clock.now());
         if left > LEISURE || left > GLANCE && self.unread_room > SOME_UNREAD {
             // What can't be read now is read, and its error told, while the run settles.
             let _ = self.read(receiver);
         }
         if left > TELL || left > MUCH_LEISURE && self.told.elapsed() >= TELL {
-            self.tell(session);
+            self.tell(control);
         }
-        self.clock.wait_until(due, &|| session.is_over())
+        self.clock.wait_until(due, &|| control.is_over())
     }
 
     /// Waits while the receive ring has no room for the batch: frames that it drops could not be accounted for.
@@ -384,9 +383,9 @@ impl<'a> Replay<'a> {
         receiver.drain()
     }
 
-    fn tell(&mut self, session: &mut Session<'_>) {
+    fn tell(&mut self, control: &mut Control<'_>) {
         self.told = Instant::now();
         let arrived = self.observed.then(|| self.shared.arrived());
-        (session.tell)(Event::Progress { sent: self.sending.sent, arrived });
+        (control.tell)(Event::Progress { sent: self.sending.sent, arrived });
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::Run;
 use super::observe::{Glance, Moment, Observer, Settled};
-use super::receiver::Receiver;
 use super::replay::TELL;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
@@ -15,61 +14,56 @@ use crate::outcome::{Event, Loss};
 use crate::plan::Plan;
 use crate::predict::Disposition;
 use crate::scenario::Scenario;
-use crate::scenario::topology::Topology;
 
 /// How long is waited, where the run is over, for what was sent last.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 /// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
 const TIMER_SLACK: Duration = Duration::from_millis(500);
 
-/// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
-pub(super) fn settle(
-    scenario: &Scenario,
-    plan: &Plan,
-    sending: Sending,
-    receiver: &mut Receiver,
-    observer: &mut Observer,
-    session: &mut Session<'_>,
-) -> Result<Settled> {
-    let settle = scenario.receiver.settle;
-    let reassembly = plan.reassembly_timeout + TIMER_SLACK;
-    let fragmented = plan.predictions.iter().any(|prediction| prediction.most_frames > 1) || awaits_fragments(plan);
-    let watched = Watched::of(scenario, plan);
-    let begun = Instant::now();
-    let mut moved = Instant::now();
-    let mut told = Instant::now();
-    let mut last = Glance::default();
-    loop {
-        receiver.drain()?;
-        let mut now = observer.glance()?;
-        now.sockets.retain(|record| watched.has(record));
-        if now != last {
-            last = now;
-            moved = Instant::now();
+impl Run<'_> {
+    /// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
+    pub(super) fn settle(&mut self, sending: Sending, observer: &mut Observer) -> Result<Settled> {
+        let Self { scenario, plan, receiver, control, .. } = self;
+        let settle = scenario.receiver.settle;
+        let reassembly = plan.reassembly_timeout + TIMER_SLACK;
+        let fragmented = plan.predictions.iter().any(|prediction| prediction.most_frames > 1) || awaits_fragments(plan);
+        let watched = Watched::of(scenario, plan);
+        let begun = Instant::now();
+        let mut moved = Instant::now();
+        let mut told = Instant::now();
+        let mut last = Glance::default();
+        loop {
+            receiver.drain()?;
+            let mut now = observer.glance()?;
+            now.sockets.retain(|record| watched.has(record));
+            if now != last {
+                last = now;
+                moved = Instant::now();
+            }
+            let unread = last.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
+            let patience = if unread && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
+            let quiet = moved.elapsed();
+            let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
+            let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
+            let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
+            // What was sent last is on its way for a moment.
+            let over = control.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
+            if done || over || told.elapsed() >= TELL {
+                told = Instant::now();
+                let arrived = observer.observes().then_some(last.arrived);
+                (control.tell)(Event::Progress { sent: sending.sent, arrived });
+            }
+            if done || over {
+                let timed_out = (!done).then_some(plan.timeout);
+                return Ok(Settled { sending, moment: observer.look()?, still: moved.elapsed(), timed_out });
+            }
+            let pause = if begun.elapsed() < Duration::from_millis(100) {
+                Duration::from_micros(500)
+            } else {
+                Duration::from_millis(5)
+            };
+            std::thread::sleep(pause);
         }
-        let unread = last.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
-        let patience = if unread && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
-        let quiet = moved.elapsed();
-        let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
-        let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
-        let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
-        // What was sent last is on its way for a moment.
-        let over = session.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
-        if done || over || told.elapsed() >= TELL {
-            told = Instant::now();
-            let arrived = observer.observes().then_some(last.arrived);
-            (session.tell)(Event::Progress { sent: sending.sent, arrived });
-        }
-        if done || over {
-            let timed_out = (!done).then_some(plan.timeout);
-            return Ok(Settled { sending, moment: observer.look()?, still: moved.elapsed(), timed_out });
-        }
-        let pause = if begun.elapsed() < Duration::from_millis(100) {
-            Duration::from_micros(500)
-        } else {
-            Duration::from_millis(5)
-        };
-        std::thread::sleep(pause);
     }
 }
 
@@ -87,7 +81,7 @@ struct Watched {
 
 impl Watched {
     fn of(scenario: &Scenario, plan: &Plan) -> Self {
-        let redirects = matches!(&scenario.topology, Topology::Lab(lab) if lab.ruleset.is_some());
+        let redirects = scenario.has_ruleset();
         let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port);
         Self { ports: (!redirects).then(|| ports.collect()) }
     }

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::site::Site;
 use crate::diagnostic::Result;
 use crate::evidence::SocketRecord;
 use crate::host::sockets::{Socket, SocketTable, encapsulates};
 use crate::scenario::require::Transport;
+use crate::testbed::Side;
 
 /// Sockets are looked at no more often than this while frames are sent.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -27,8 +27,8 @@ pub(super) struct SocketWatch {
 
 impl SocketWatch {
     /// Begins with the sockets that are there now. `pids`: the processes of the application, as this process sees them.
-    pub(super) fn start(site: &Site, pids: &[u32]) -> Result<Self> {
-        let table = site.receiver.run(SocketTable::open)??;
+    pub(super) fn start(receiver: &Side, pids: &[u32]) -> Result<Self> {
+        let table = receiver.sockets()?;
         let mut watch = Self { table, records: Vec::new(), drops_before: HashMap::new(), looked: Instant::now() };
         for socket in watch.table.list(Transport::Udp)? {
             watch.drops_before.insert(identity(&socket), socket.drops);

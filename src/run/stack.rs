@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::evidence_plan::{EvidencePlan, MORE_SLOWLY};
-use super::site::Site;
 use super::sockets::SocketWatch;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
@@ -20,6 +19,7 @@ use crate::ledger::hook_tracker::{self, HookTracker, head};
 use crate::ledger::matching::{Digest, Digester};
 use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
 use crate::outcome::{EvidenceLevel, Hook, Layers};
+use crate::testbed::Side;
 use crate::wire::poll::{Waker, await_readable};
 use crate::wire::taps::{self, Counts, Tally, Taps};
 use crate::wire::trace::{self, Event, PacketTrace};
@@ -95,7 +95,7 @@ const STEADY_TRIES: usize = 20;
 impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
     pub(super) fn start(
-        site: &Site,
+        receiver: &Side,
         digester: Digester,
         level: EvidencePlan,
         sockets: Arc<Mutex<SocketWatch>>,
@@ -113,14 +113,13 @@ impl StackWatch {
             kernel_missed: 0,
         };
         let traced = level.trace();
-        let monitor = open_trace(site, &traced, &mut layers)?;
+        let monitor = open_trace(receiver, &traced, &mut layers)?;
         layers.closer = level.closer(&layers).map(str::to_owned);
         let (tapping, why) = level.taps(layers.followed);
         (layers.taps, layers.taps_why) = (tapping, why);
         let ports = level.ports;
-        let interface = site.receiver_interface.as_str();
         let mut taps = None;
-        match site.receiver.run(|| Taps::install(interface, tapping, ports.as_deref().unwrap_or_default()))?? {
+        match receiver.taps(tapping, ports.as_deref().unwrap_or_default())? {
             taps::Installed::Taps(installed) => {
                 if let (EvidenceLevel::Packets, Some(why)) = (tapping, &installed.no_records) {
                     (layers.taps, layers.taps_why) = (EvidenceLevel::Counters, why.clone());
@@ -214,7 +213,7 @@ impl StackWatch {
 
 /// Listens to the kernel's tracepoints as far as `mode` says and the machine allows; `layers` says what came of it.
 fn open_trace(
-    site: &Site,
+    receiver: &Side,
     mode: &std::result::Result<trace::Mode, String>,
     layers: &mut Layers,
 ) -> Result<Option<PacketTrace>> {
@@ -226,9 +225,7 @@ fn open_trace(
             return Ok(None);
         }
     };
-    let interface = site.receiver_interface.as_str();
-    let index = site.receiver.run(|| crate::host::interface::facts(interface))??.map_or(0, |facts| facts.index);
-    match PacketTrace::open(site.receiver.inode()?, index, mode)? {
+    match receiver.trace(mode)? {
         trace::Opened::Listening(trace) => {
             layers.kernel = true;
             layers.followed = mode == trace::Mode::Packets && trace.not_followed().is_none();

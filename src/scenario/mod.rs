@@ -46,6 +46,8 @@ pub struct Scenario {
     /// The folder that paths are relative to, absolute: that of the file, wherever a symbolic link to it lies; of a scenario from a stream
     /// the current one.
     pub folder: PathBuf,
+    /// What stands before a relative path of the file.
+    prefix: PathBuf,
     /// One line of text.
     pub summary: Option<String>,
     /// Vocabulary to choose by.
@@ -66,6 +68,23 @@ pub struct Scenario {
     pub receiver: receiver::Receiver,
     /// What must come out.
     pub expect: expect::Expect,
+}
+
+impl Scenario {
+    /// The text that it was read from, for a process that is to read it again.
+    pub(crate) fn text(&self) -> ScenarioText {
+        ScenarioText {
+            source: Arc::clone(&self.source),
+            name: self.name.clone(),
+            prefix: self.prefix.clone(),
+            folder: self.folder.clone(),
+        }
+    }
+
+    /// Whether the receiver that it describes has a packet filter of its own.
+    pub(crate) fn has_ruleset(&self) -> bool {
+        matches!(&self.topology, topology::Topology::Lab(lab) if lab.ruleset.is_some())
+    }
 }
 
 /// A scenario of restage: what was captured, how it is rewritten, where and how fast it is replayed, and what the receiver
@@ -161,6 +180,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
         name: text.name.clone(),
         source,
         folder: text.folder.clone(),
+        prefix: text.prefix.clone(),
         summary,
         tags,
         timeout,

@@ -1,8 +1,221 @@
-//! Where a scenario runs: a lab of our own, or a real interface.
+//! Where a scenario runs. This is the one place that knows: a further kind of testbed is a variant of [`Testbed`], a file beside this one,
+//! and its table in the scenario language.
 //!
-//! This room changes the kernel's state only inside namespaces that it made itself. Start at [`network::Lab::up`].
+//! The kernel's state is changed only inside namespaces that a testbed made itself. Start at [`Testbed::of`].
 
+mod lab;
 mod link;
 pub mod machine;
 pub mod network;
 pub mod polling;
+mod side;
+mod target;
+
+pub use side::Side;
+
+use std::path::Path;
+
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::figures::count;
+use crate::plan::{Facts, Plan};
+use crate::scenario::Scenario;
+use crate::scenario::pacing::{Rate, SenderChoice};
+use crate::scenario::placeholders::{Places, fill};
+use crate::scenario::topology::Topology;
+use crate::wire::sender::{Sender, xdp};
+use lab::Lab;
+use target::Target;
+
+/// Where a scenario runs.
+#[derive(Debug)]
+pub enum Testbed {
+    /// Two namespaces of restage's own, with a veth pair between them.
+    Lab(Lab),
+    /// A real interface of this machine; the receiver is behind it, where nothing can be observed.
+    Target(Target),
+}
+
+/// A way to send that works in a testbed.
+#[derive(Debug)]
+pub struct OpenedSender {
+    /// The sender.
+    pub sender: Sender,
+    /// Why this one.
+    pub why: String,
+}
+
+impl Testbed {
+    /// What is known of the place that a scenario names, before it is planned.
+    ///
+    /// # Errors
+    /// As [`target::facts`].
+    pub fn facts(scenario: &Scenario) -> Result<Facts> {
+        match &scenario.topology {
+            Topology::Lab(lab) => Ok(Facts { filter: lab::filter(lab, scenario), ..Facts::default() }),
+            Topology::Target { interface } => {
+                Ok(Facts { sender: Some(target::facts(interface, &scenario.source)?), ..Facts::default() })
+            }
+        }
+    }
+
+    /// What is odd about sending these frames there.
+    ///
+    /// # Errors
+    /// When the kernel doesn't answer.
+    pub fn warnings(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
+        match &scenario.topology {
+            Topology::Lab(_) => Ok(Vec::new()),
+            Topology::Target { interface } => target::foreign_macs(interface, scenario, plan),
+        }
+    }
+
+    /// Refuses a place that the caller has to allow by name, and has not: frames on a real interface reach other hosts.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`].
+    pub fn allow(scenario: &Scenario, interfaces: &[String]) -> Result<()> {
+        match &scenario.topology {
+            Topology::Lab(_) => Ok(()),
+            Topology::Target { interface } => target::allow(interface, &scenario.source, interfaces),
+        }
+    }
+
+    /// Gets the permissions that the place needs; to be called while the process has one thread.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`], naming what refuses.
+    pub fn enter(scenario: &Scenario) -> Result<()> {
+        match &scenario.topology {
+            Topology::Lab(_) => crate::host::namespace::enter().map(|_| ()),
+            Topology::Target { .. } => Ok(()),
+        }
+    }
+
+    /// Brings up the place that a scenario names.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when the kernel refuses it, [`crate::diagnostic::Kind::Invalid`] for a sysctl or a ruleset that
+    /// it does not take.
+    pub fn prepare(scenario: &Scenario, plan: &Plan) -> Result<Self> {
+        match &scenario.topology {
+            Topology::Lab(lab) => Lab::prepare(lab, scenario, plan).map(Self::Lab),
+            Topology::Target { interface } => Target::open(&interface.value).map(Self::Target),
+        }
+    }
+
+    /// The side that frames are sent from.
+    pub fn sender(&self) -> &Side {
+        match self {
+            Self::Lab(lab) => &lab.sender,
+            Self::Target(target) => &target.side,
+        }
+    }
+
+    /// The side whose settings `[require]` checks, and that commands run in.
+    pub fn receiver(&self) -> &Side {
+        match self {
+            Self::Lab(lab) => &lab.receiver,
+            Self::Target(target) => &target.side,
+        }
+    }
+
+    /// The receiver's side, where what arrives can be observed.
+    pub fn observed(&self) -> Option<&Side> {
+        match self {
+            Self::Lab(lab) => Some(&lab.receiver),
+            Self::Target(_) => None,
+        }
+    }
+
+    /// Whether the scenario's own words set up the receiver's side, so that a remedy names them and not a command of the machine.
+    pub fn is_set_up_by_scenario(&self) -> bool {
+        match self {
+            Self::Lab(_) => true,
+            Self::Target(_) => false,
+        }
+    }
+
+    /// `text` with the placeholders replaced; `work` is the application's folder.
+    pub fn fill(&self, text: &str, scenario: &Scenario, work: &Path) -> String {
+        let places = Places {
+            sender: self.sender().interface(),
+            receiver: self.receiver().interface(),
+            work,
+            scenario: &scenario.folder,
+        };
+        fill(text, &places)
+    }
+
+    /// Opens the sender that the scenario names or, where it leaves the choice, the fastest that works here for this rate.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when the one that is named does not work.
+    pub fn open_sender(&self, scenario: &Scenario, plan: &Plan, rate: Rate) -> Result<OpenedSender> {
+        let packet = |why: String| -> Result<OpenedSender> {
+            Ok(OpenedSender { sender: Sender::Packet(Box::new(self.sender().packet_sender()?.into())), why })
+        };
+        // The survey measures layer 3 packets, behind an Ethernet header with one tag; more tags are rare.
+        let longest = plan.survey.longest as usize + 26;
+        let choice = &scenario.pacing.sender;
+        let why = match choice.value {
+            SenderChoice::Packet => "the scenario names it".to_owned(),
+            SenderChoice::Xdp => {
+                let opened = if longest > xdp::LONGEST { Err(too_long(longest)) } else { self.sender().xdp_sender() };
+                let sender = opened.map_err(|failure| failure.at(&scenario.source, choice.span.as_ref()))?;
+                return Ok(OpenedSender { sender, why: "the scenario names it".to_owned() });
+            }
+            SenderChoice::Auto => match self.why_not_xdp(rate, longest) {
+                Some(why) => why.to_owned(),
+                None => match self.sender().xdp_sender() {
+                    Ok(sender) => {
+                        return Ok(OpenedSender {
+                            sender,
+                            why: "the fastest that works here, at top speed".to_owned(),
+                        });
+                    }
+                    Err(failure) => {
+                        let first = failure.problems.first();
+                        let what = first.map_or("", |problem| problem.what.as_str());
+                        format!("{what}: {}", first.and_then(|problem| problem.why.as_deref()).unwrap_or_default())
+                    }
+                },
+            },
+        };
+        packet(why)
+    }
+
+    /// Why `AF_XDP` is not tried where the scenario leaves the choice.
+    fn why_not_xdp(&self, rate: Rate, longest: usize) -> Option<&'static str> {
+        if matches!(self, Self::Target(_)) {
+            Some("AF_XDP was measured in the lab only")
+        } else if !matches!(rate, Rate::TopSpeed) {
+            Some("frames go one by one at their deadlines, where AF_XDP gains nothing")
+        } else if longest > xdp::LONGEST {
+            Some("frames are longer than AF_XDP takes")
+        } else {
+            None
+        }
+    }
+
+    /// Brings a second processor to the receiver's side, where that changes nothing but the speed; what to add to the reason for the sender.
+    ///
+    /// # Errors
+    /// When a thread can't enter a namespace.
+    pub fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
+        match self {
+            Self::Lab(lab) => lab.receive_elsewhere(scenario, plan),
+            Self::Target(_) => Ok(""),
+        }
+    }
+}
+
+fn too_long(longest: usize) -> Failure {
+    Failure::blocked(
+        Diagnostic::error("AF_XDP does not send frames as long as these")
+            .why(format!(
+                "a frame may have {}, and one of these may have {longest}",
+                count(xdp::LONGEST as u64, "byte")
+            ))
+            .fix("say `sender = \"packet\"`, or leave it out"),
+    )
+}

@@ -1,7 +1,7 @@
 //! The two namespaces of a scenario: sender and receiver, a veth pair between them, and a receiver whose settings are known.
 //!
 //! Nothing that happens in there reaches the machine, and nothing of the machine's configuration reaches in: a new namespace
-//! inherits the IPv4 settings of the host, so all of them are written. Start reading at [`Lab::up`].
+//! inherits the IPv4 settings of the host, so all of them are written. Start reading at [`LabNetwork::up`].
 
 use std::collections::HashSet;
 use std::fs;
@@ -118,7 +118,7 @@ impl From<NotUp> for Failure {
 
 /// A lab that is up. It ends with the last descriptor, socket and process in its namespaces.
 #[derive(Debug)]
-pub struct Lab {
+pub struct LabNetwork {
     /// The sender's namespace, with [`LAB_SENDER`].
     pub sender: Namespace,
     /// The receiver's namespace, with [`LAB_RECEIVER`].
@@ -127,7 +127,7 @@ pub struct Lab {
     pub took: Duration,
 }
 
-impl Lab {
+impl LabNetwork {
     /// Makes both namespaces and everything in them; frames sent on one interface reach the other one when this returns.
     ///
     /// # Errors

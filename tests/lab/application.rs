@@ -11,7 +11,7 @@ use restage::host::namespace::Privilege;
 use restage::host::program;
 use restage::process::application::{Application, Ended, Start, Stopped};
 use restage::process::surroundings::Surroundings;
-use restage::testbed::network::{Lab, LabPlan};
+use restage::testbed::network::{LabNetwork, LabPlan};
 
 use crate::{Case, lab};
 
@@ -35,7 +35,7 @@ pub(crate) const ACTORS: &[Case] = &[("runner", runner)];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Site {
-    lab: Lab,
+    lab: LabNetwork,
     privilege: Privilege,
 }
 
@@ -51,15 +51,17 @@ impl Site {
         let (read, write) = nix::unistd::pipe().unwrap();
         let write = File::from(write);
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let application = Application::start(&Start {
-            program,
-            arguments: &arguments,
-            folder: Path::new("/tmp"),
-            surroundings: Surroundings::default(),
-            receiver: &self.lab.receiver,
-            stdout: write.try_clone().unwrap(),
-            stderr: write,
-        });
+        let application = Application::start(
+            &Start {
+                program,
+                arguments: &arguments,
+                folder: Path::new("/tmp"),
+                surroundings: Surroundings::default(),
+                stdout: write.try_clone().unwrap(),
+                stderr: write,
+            },
+            &self.lab.receiver,
+        );
         (application.unwrap(), BufReader::new(File::from(read)))
     }
 
@@ -226,15 +228,17 @@ fn runner() {
     let site = site();
     let stdout = || File::from(std::io::stdout().as_fd().try_clone_to_owned().unwrap());
     let script = "sleep 1000 & setsid sleep 1000 & echo ready; wait".to_string();
-    let application = Application::start(&Start {
-        program: &sh(),
-        arguments: &["-c".into(), script],
-        folder: Path::new("/tmp"),
-        surroundings: Surroundings::default(),
-        receiver: &site.lab.receiver,
-        stdout: stdout(),
-        stderr: stdout(),
-    })
+    let application = Application::start(
+        &Start {
+            program: &sh(),
+            arguments: &["-c".into(), script],
+            folder: Path::new("/tmp"),
+            surroundings: Surroundings::default(),
+            stdout: stdout(),
+            stderr: stdout(),
+        },
+        &site.lab.receiver,
+    )
     .unwrap();
     let _held = application;
     std::thread::park();

@@ -18,7 +18,7 @@ use restage::predict::{Disposition, prediction};
 use restage::scenario::require::{Listener, Transport};
 use restage::scenario::topology::LAB_SENDER;
 use restage::testbed::machine::{MachineSite, machine_site};
-use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
+use restage::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};
 
@@ -48,7 +48,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// The receiver, as soon as its IPv6 addresses are local: the kernel makes them so a moment after it has taken them.
-fn here(lab: &Lab) -> MachineSite {
+fn here(lab: &LabNetwork) -> MachineSite {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         let here = lab.receiver.run(|| machine_site("rx0")).unwrap().unwrap();
@@ -185,7 +185,7 @@ fn predicted(here: &MachineSite, (source, destination, mac, ttl): Asked) -> Disp
 }
 
 /// How far a counter of the receiver moved, for each cause that has one.
-fn counted(lab: &Lab) -> impl Fn(&str) -> u64 + use<> {
+fn counted(lab: &LabNetwork) -> impl Fn(&str) -> u64 + use<> {
     let read = lab.receiver.run(|| restage::wire::counters::Counters::read("rx0")).unwrap().unwrap();
     move |name| read.get(name).unwrap_or(0)
 }
@@ -212,7 +212,7 @@ fn what_is_predicted_comes_true() {
         let six: &[&str] =
             if sysctl.iter().any(|(key, _)| key.ends_with("disable_ipv6")) { &[] } else { &["2001:db8::20/64"] };
         let addresses: Vec<&str> = ["192.0.2.20/24"].iter().chain(six).copied().collect();
-        let lab = Lab::up(&plan(&addresses, &["10.44.1.0/24"], sysctl)).unwrap();
+        let lab = LabNetwork::up(&plan(&addresses, &["10.44.1.0/24"], sysctl)).unwrap();
         let bind = |address: &str| {
             let socket = lab.receiver.run(|| UdpSocket::bind(address).unwrap()).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -274,7 +274,7 @@ fn what_is_predicted_comes_true() {
 }
 
 /// Runs `ip` in the receiver's namespace.
-fn run_ip(lab: &Lab, arguments: &str) -> bool {
+fn run_ip(lab: &LabNetwork, arguments: &str) -> bool {
     let words = arguments.split(' ');
     let run = || Command::new("ip").args(words).status().is_ok_and(|status| status.success());
     lab.receiver.run(run).unwrap()

@@ -11,7 +11,7 @@ use restage::host::namespace::{self, Privilege};
 use restage::host::sysctl;
 use restage::packet::MacAddr;
 use restage::scenario::topology::LAB_SENDER;
-use restage::testbed::network::{Lab, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
+use restage::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};
 
@@ -54,7 +54,7 @@ fn frame(source: IpAddr, destination: IpAddr, receiver: MacAddr) -> Vec<u8> {
     bytes
 }
 
-fn send(lab: &Lab, frames: &[Vec<u8>]) {
+fn send(lab: &LabNetwork, frames: &[Vec<u8>]) {
     lab.sender
         .run(|| {
             let mut wire = pcap::Capture::from_device(LAB_SENDER).unwrap().open().unwrap();
@@ -65,7 +65,7 @@ fn send(lab: &Lab, frames: &[Vec<u8>]) {
         .unwrap();
 }
 
-fn socket(lab: &Lab, address: &str) -> UdpSocket {
+fn socket(lab: &LabNetwork, address: &str) -> UdpSocket {
     let socket = lab.receiver.run(|| UdpSocket::bind(address).unwrap()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
@@ -85,7 +85,7 @@ fn received(socket: &UdpSocket) -> SocketAddr {
 fn a_lab_comes_up_in_milliseconds() {
     let (first, _) = lab(&plan(&["10.9.0.2/32", "2001:db8::2/128"]));
     let mut times: Vec<Duration> = (0..10)
-        .map(|_| Lab::up(&plan(&["10.9.0.2/32", "2001:db8::2/128"])).unwrap().took)
+        .map(|_| LabNetwork::up(&plan(&["10.9.0.2/32", "2001:db8::2/128"])).unwrap().took)
         .chain([first.took])
         .collect();
     times.sort_unstable();
@@ -175,7 +175,7 @@ fn a_prefix_of_addresses() {
     }
 }
 
-fn in_receiver<T: Send>(lab: &Lab, look: impl FnOnce() -> T + Send) -> T {
+fn in_receiver<T: Send>(lab: &LabNetwork, look: impl FnOnce() -> T + Send) -> T {
     lab.receiver.run(look).unwrap()
 }
 
@@ -255,7 +255,7 @@ fn settings_that_cant_be() {
         ("net/../kernel/core_pattern", "core"),
     ];
     let sysctl = settings.map(|(key, value)| (key.to_string(), value.to_string())).to_vec();
-    let not_up = Lab::up(&LabPlan { sysctl, ..LabPlan::default() }).unwrap_err();
+    let not_up = LabNetwork::up(&LabPlan { sysctl, ..LabPlan::default() }).unwrap_err();
     assert_eq!(not_up.sysctl, [0, 2, 3, 4, 5, 6]);
     insta::assert_snapshot!(messages(&not_up.failure), @r"
     Invalid
@@ -343,7 +343,7 @@ fn small_mtu() {
     let v4 = socket(&lab, "10.9.0.2:4739");
     send(&lab, &[frame(ip("198.51.100.7"), ip("10.9.0.2"), RECEIVER_MAC)]);
     received(&v4);
-    let not_up = Lab::up(&LabPlan { mtu: 576, ..plan(&["2001:db8::2/128"]) }).unwrap_err();
+    let not_up = LabNetwork::up(&LabPlan { mtu: 576, ..plan(&["2001:db8::2/128"]) }).unwrap_err();
     insta::assert_snapshot!(messages(&not_up.failure), @r"
     Invalid
     the receiver can't have the address `2001:db8::2`

@@ -20,7 +20,7 @@ use restage::process::application::{Application, Start};
 use restage::process::parent::watch_parent;
 use restage::process::work::{self, WorkFolder};
 use restage::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
-use restage::testbed::network::{Lab, LabPlan};
+use restage::testbed::network::{LabNetwork, LabPlan};
 
 use crate::{Case, lab};
 
@@ -85,15 +85,17 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
             let folder = WorkFolder::create("application").unwrap();
             fs::write(folder.work().join("flows"), "x").unwrap();
             let stream = || File::from(std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().unwrap());
-            let _application = Application::start(&Start {
-                program: &program::find("sh").unwrap(),
-                arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
-                folder: folder.work(),
-                surroundings: folder.surroundings(),
-                receiver: &lab.receiver,
-                stdout: stream(),
-                stderr: stream(),
-            })
+            let _application = Application::start(
+                &Start {
+                    program: &program::find("sh").unwrap(),
+                    arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
+                    folder: folder.work(),
+                    surroundings: folder.surroundings(),
+                    stdout: stream(),
+                    stderr: stream(),
+                },
+                &lab.receiver,
+            )
             .unwrap();
             tell(&Event::Phase { name: "application".into() });
             hang();
@@ -430,7 +432,7 @@ fn a_folder_of_somebody_else() {
 }
 
 fn bare_lab() {
-    match namespace::enter().and_then(|_| Ok(Lab::up(&LabPlan::default())?)) {
+    match namespace::enter().and_then(|_| Ok(LabNetwork::up(&LabPlan::default())?)) {
         Ok(_) => println!("up"),
         Err(failure) => println!("{:?} {:?}", failure.kind, failure.problems[0].fix),
     }

@@ -14,7 +14,7 @@ use restage::diagnostic::Kind;
 use restage::host::namespace::Namespace;
 use restage::outcome::EvidenceLevel;
 use restage::outcome::Hook;
-use restage::testbed::network::{Lab, LabPlan};
+use restage::testbed::network::{LabNetwork, LabPlan};
 use restage::wire::clock::{Clock, Monotonic};
 use restage::wire::sender::PacketSender;
 use restage::wire::taps::{Counts, Installed, RECORD_BYTES, Tally, Taps};
@@ -23,16 +23,16 @@ use crate::namespaces::{RECEIVER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_
 use crate::{LIMIT, send_all};
 
 /// A receiver with 10.9.0.2 and fd00:9::2; `None`, said, where the machine doesn't allow one.
-fn lab() -> Option<Lab> {
+fn lab() -> Option<LabNetwork> {
     let addresses = ["10.9.0.2/24", "fd00:9::2/64"].map(|address| address.parse().unwrap()).to_vec();
-    let made = Lab::up(&LabPlan { addresses, ..LabPlan::default() });
+    let made = LabNetwork::up(&LabPlan { addresses, ..LabPlan::default() });
     let lab = made.map_err(|not_up| skip(&format!("no lab: {not_up:?}"))).ok()?;
     lab.receiver.run(|| wait_for_local("fd000009000000000000000000000002 80 ")).unwrap();
     Some(lab)
 }
 
 /// Taps on rx0; `None`, said, where the kernel has none.
-fn install(lab: &Lab, mode: EvidenceLevel) -> Option<Taps> {
+fn install(lab: &LabNetwork, mode: EvidenceLevel) -> Option<Taps> {
     match lab.receiver.run(|| Taps::install("rx0", mode, &[4739])).unwrap().unwrap() {
         Installed::Taps(taps) if taps.no_records.is_some() => {
             skip(&format!("no records: {:?}", taps.no_records));
@@ -46,7 +46,7 @@ fn install(lab: &Lab, mode: EvidenceLevel) -> Option<Taps> {
     }
 }
 
-fn sender(lab: &Lab) -> PacketSender {
+fn sender(lab: &LabNetwork) -> PacketSender {
     lab.sender.run(|| PacketSender::open("tx0")).unwrap().unwrap()
 }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::super::site::Site;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::sockets::SocketTable;
 use crate::plan::Plan;
 use crate::scenario::require::Transport;
+use crate::testbed::Side;
 
 /// The time between two looks at the sockets.
 const LOOK: Duration = Duration::from_millis(5);
@@ -45,8 +45,8 @@ pub(super) struct Drained {
 
 impl Backlog {
     /// Begins to watch.
-    pub(super) fn start(site: &Site, plan: &Plan, dropped: Arc<AtomicBool>) -> Result<Self> {
-        let table = site.receiver.run(SocketTable::open)??;
+    pub(super) fn start(receiver: &Side, plan: &Plan, dropped: Arc<AtomicBool>) -> Result<Self> {
+        let table = receiver.sockets()?;
         let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
         let state = Arc::new(State {
             begun: Instant::now(),

@@ -5,7 +5,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::super::site::Site;
 use super::Finding;
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Result};
@@ -17,8 +16,8 @@ use crate::predict::Carried;
 use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
-use crate::wire::sender::PacketSender;
-use crate::wire::taps::{Counts, Installed, Taps};
+use crate::testbed::Testbed;
+use crate::wire::taps::{Counts, Installed};
 
 /// A probe is through in microseconds; on a busy machine it may take longer.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -26,12 +25,12 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const SOURCE_PORT: u16 = 9;
 
 /// Whether packets to each port are let through.
-pub(super) fn find(scenario: &Scenario, plan: &Plan, site: &Site) -> Result<Vec<Finding>> {
+pub(super) fn find(scenario: &Scenario, plan: &Plan, testbed: &Testbed) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for rule in &scenario.require.firewall {
         let mut unmet = None;
         for (source, destination) in ways(plan, &rule.value) {
-            unmet = refused(plan, site, rule.value, source, destination)?;
+            unmet = refused(plan, testbed, rule.value, source, destination)?;
             if unmet.is_some() {
                 break;
             }
@@ -71,7 +70,7 @@ fn ways(plan: &Plan, rule: &Listener) -> Vec<(IpAddr, IpAddr)> {
 
 fn refused(
     plan: &Plan,
-    site: &Site,
+    testbed: &Testbed,
     listener: Listener,
     source: IpAddr,
     destination: IpAddr,
@@ -85,7 +84,7 @@ fn refused(
         tcp: listener.transport == Transport::Tcp,
     };
     let Some(frame) = probe.frame() else { return Ok(None) };
-    let taps = site.receiver.run(|| Taps::install(&site.receiver_interface, EvidenceLevel::Counters, &[]))??;
+    let taps = testbed.receiver().taps(EvidenceLevel::Counters, &[])?;
     let mut taps = match taps {
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {
@@ -96,7 +95,7 @@ fn refused(
             ));
         }
     };
-    let mut sender = site.sender.run(|| PacketSender::open(&site.sender_interface))??;
+    let mut sender = testbed.sender().packet_sender()?;
     sender.send(&[&frame], &mut Vec::new())?;
     let begun = Instant::now();
     let counts = loop {

@@ -1,13 +1,13 @@
 //! Interfaces: that they are there, and how they are.
 
-use super::super::site::Site;
+use std::collections::BTreeMap;
+
 use super::Finding;
 use crate::diagnostic::{At, Diagnostic, Result};
-use crate::host::ethtool;
-use crate::host::interface::{self, InterfaceFacts};
-use crate::host::namespace::Namespace;
+use crate::host::interface::InterfaceFacts;
 use crate::scenario::Scenario;
 use crate::scenario::require::{InterfaceRule, OffloadRule, Wanted};
+use crate::testbed::{Side, Testbed};
 
 /// Where the interface is, for the remedies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +16,12 @@ enum Home {
     Machine,
 }
 
-pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
+pub(super) fn find(scenario: &Scenario, testbed: &Testbed) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let home = if site.observed { Home::Lab } else { Home::Machine };
+    let home = if testbed.is_set_up_by_scenario() { Home::Lab } else { Home::Machine };
     for rule in &scenario.require.interface {
-        let namespace = if rule.name == site.sender_interface { &site.sender } else { &site.receiver };
-        let mut found = of_rule(rule, namespace, home)?;
+        let is_sender = rule.name == testbed.sender().interface();
+        let mut found = of_rule(rule, if is_sender { testbed.sender() } else { testbed.receiver() }, home)?;
         for (finding, span) in &mut found {
             finding.unmet = finding.unmet.take().map(|problem| problem.at(&scenario.source, Some(span.clone())));
         }
@@ -32,12 +32,13 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
 
 type Placed = (Finding, std::ops::Range<usize>);
 
-fn of_rule(rule: &InterfaceRule, namespace: &Namespace, home: Home) -> Result<Vec<Placed>> {
+fn of_rule(rule: &InterfaceRule, side: &Side, home: Home) -> Result<Vec<Placed>> {
     let name = &rule.name;
-    let (facts, there) = namespace.run(|| -> Result<_> { Ok((interface::facts(name)?, interface::names()?)) })??;
-    let Some(facts) = facts else {
-        let finding =
-            Finding { subject: format!("`{name}`"), seen: "gone".to_owned(), unmet: Some(absent(name, &there)) };
+    let Some(facts) = side.facts(name)? else {
+        let names: BTreeMap<u32, String> = side.interface_names()?.into_iter().collect();
+        let there: Vec<String> = names.into_values().collect();
+        let unmet = Some(absent(name, &there));
+        let finding = Finding { subject: format!("`{name}`"), seen: "gone".to_owned(), unmet };
         return Ok(vec![(finding, rule.span.clone())]);
     };
     let mut found =
@@ -50,7 +51,7 @@ fn of_rule(rule: &InterfaceRule, namespace: &Namespace, home: Home) -> Result<Ve
         found.push((mtu(name, facts.mtu_bytes, wanted, home), span(wanted.span.as_ref())));
     }
     for wanted in &rule.offloads {
-        let on = namespace.run(|| ethtool::is_on(name, wanted.offload))??;
+        let on = side.offload(name, wanted.offload)?;
         found.push((offload(name, wanted, on, home), wanted.span.clone()));
     }
     Ok(found)

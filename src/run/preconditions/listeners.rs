@@ -1,17 +1,16 @@
 //! Sockets that must be bound.
 
-use super::super::site::Site;
 use super::Finding;
 use crate::diagnostic::{Diagnostic, Result};
-use crate::host::sockets::SocketTable;
 use crate::scenario::Scenario;
+use crate::testbed::Testbed;
 
-pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
+pub(super) fn find(scenario: &Scenario, testbed: &Testbed) -> Result<Vec<Finding>> {
     let rules = &scenario.require.listens;
     if rules.is_empty() {
         return Ok(Vec::new());
     }
-    let table = site.receiver.run(SocketTable::open)??;
+    let table = testbed.receiver().sockets()?;
     let mut findings = Vec::new();
     for rule in rules {
         let sockets = table.list(rule.value.transport)?;

@@ -9,11 +9,11 @@ mod listeners;
 mod machine;
 mod sysctls;
 
-use super::site::Site;
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::host::capabilities::Capabilities;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
+use crate::testbed::Testbed;
 
 /// What one rule came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +42,11 @@ impl Preconditions {
     pub(super) fn before_application(
         scenario: &Scenario,
         plan: &Plan,
-        site: &Site,
+        testbed: &Testbed,
         capabilities: Capabilities,
     ) -> Result<Self> {
-        let settings = settings(scenario, site, capabilities)?;
-        let firewall = firewall::find(scenario, plan, site)?;
+        let settings = settings(scenario, testbed, capabilities)?;
+        let firewall = firewall::find(scenario, plan, testbed)?;
         blocked(settings.iter().chain(&firewall))?;
         Ok(Self { settings, firewall, listeners: Vec::new() })
     }
@@ -55,28 +55,28 @@ impl Preconditions {
     ///
     /// # Errors
     /// As [`Self::before_application`].
-    pub(super) fn before_frames(&mut self, scenario: &Scenario, site: &Site) -> Result<()> {
-        self.listeners = listeners::find(scenario, site)?;
+    pub(super) fn before_frames(&mut self, scenario: &Scenario, testbed: &Testbed) -> Result<()> {
+        self.listeners = listeners::find(scenario, testbed)?;
         blocked(self.listeners.iter())
     }
 
     /// What held before the replay and does not hold after it.
-    pub(super) fn drift(&self, scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Vec<Diagnostic> {
-        let after = [settings(scenario, site, capabilities), listeners::find(scenario, site)];
+    pub(super) fn drift(&self, scenario: &Scenario, testbed: &Testbed, capabilities: Capabilities) -> Vec<Diagnostic> {
+        let after = [settings(scenario, testbed, capabilities), listeners::find(scenario, testbed)];
         let before = [&self.settings, &self.listeners];
         before.into_iter().zip(after).flat_map(|(before, after)| changes(before, after)).collect()
     }
 
     /// Whether the packet filter lets as much through as before; once the application has stopped, which would get the probes.
-    pub(super) fn drift_of_firewall(&self, scenario: &Scenario, plan: &Plan, site: &Site) -> Vec<Diagnostic> {
-        changes(&self.firewall, firewall::find(scenario, plan, site))
+    pub(super) fn drift_of_firewall(&self, scenario: &Scenario, plan: &Plan, testbed: &Testbed) -> Vec<Diagnostic> {
+        changes(&self.firewall, firewall::find(scenario, plan, testbed))
     }
 }
 
-fn settings(scenario: &Scenario, site: &Site, capabilities: Capabilities) -> Result<Vec<Finding>> {
+fn settings(scenario: &Scenario, testbed: &Testbed, capabilities: Capabilities) -> Result<Vec<Finding>> {
     let mut findings = machine::find(scenario, capabilities);
-    findings.extend(sysctls::find(scenario, site)?);
-    findings.extend(interfaces::find(scenario, site)?);
+    findings.extend(sysctls::find(scenario, testbed)?);
+    findings.extend(interfaces::find(scenario, testbed)?);
     Ok(findings)
 }
 

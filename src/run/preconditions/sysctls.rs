@@ -1,18 +1,18 @@
 //! Effective sysctl values.
 
-use super::super::site::Site;
 use super::Finding;
 use crate::diagnostic::{Diagnostic, Result};
-use crate::host::sysctl::{self, Effective};
+use crate::host::sysctl::Effective;
 use crate::scenario::Scenario;
 use crate::scenario::require::{SysctlRule, Wanted, any_of};
+use crate::testbed::Testbed;
 
-pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
+pub(super) fn find(scenario: &Scenario, testbed: &Testbed) -> Result<Vec<Finding>> {
     let rules = &scenario.require.sysctl;
     if rules.is_empty() {
         return Ok(Vec::new());
     }
-    let read = site.receiver.run(|| rules.iter().map(|rule| sysctl::effective(&rule.key)).collect::<Vec<_>>())?;
+    let read = testbed.receiver().sysctls(rules.iter().map(|rule| rule.key.as_str()))?;
     let mut findings = Vec::new();
     for (rule, effective) in rules.iter().zip(read) {
         let at = |problem: Diagnostic| problem.at(&scenario.source, Some(rule.span.clone()));
@@ -24,7 +24,7 @@ pub(super) fn find(scenario: &Scenario, site: &Site) -> Result<Vec<Finding>> {
                 unmet: Some(at(problem)),
             })),
             Ok(effective) => {
-                let unmet = problem(rule, &effective, site.observed).map(at);
+                let unmet = problem(rule, &effective, testbed.is_set_up_by_scenario()).map(at);
                 findings.push(Finding { subject, seen: effective.value, unmet });
             }
         }

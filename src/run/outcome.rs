@@ -1,94 +1,51 @@
-//! `restage __worker`: the process of one scenario. Plans, executes, judges, and tells its parent in JSON lines.
+//! From a scenario to its outcome: planned, run, accounted for and judged, in this process.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use super::run::evidence_level;
-use super::status::Status;
+use super::control::Control;
+use super::{Options, Run};
 use crate::cause::Cause;
-use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Evidence;
 use crate::expect::{self, Snapshots};
 use crate::figures::duration;
+use crate::host::capabilities::Capabilities;
 use crate::ledger;
-use crate::outcome::{Event, EvidenceLevel, Outcome, Replay, Verdict};
+use crate::outcome::{Event, Outcome, Replay, Verdict};
 use crate::plan;
-use crate::process::parent::{job, watch_parent};
-use crate::run::{self, Session};
-use crate::scenario::{self, Scenario, ScenarioText};
+use crate::process::parent::watch_parent;
+use crate::scenario::Scenario;
+use crate::testbed::Testbed;
 
-/// What the command line of a run says to its workers.
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// Real interfaces that may be sent on.
-    #[arg(long = "allow-interface")]
-    allow_interface: Vec<String>,
-    /// Where what is kept goes.
-    #[arg(long, default_value = ".")]
-    report_folder: std::path::PathBuf,
-    /// Write snapshots anew.
-    #[arg(long)]
-    update_snapshots: bool,
-    /// How closely the receiver's stack is looked at.
-    #[arg(long, default_value = "auto", value_parser = evidence_level())]
-    evidence: std::option::Option<EvidenceLevel>,
+/// Runs a scenario, and tells what happens. To be called in a process that has one thread and whose standard input closes when the run is to
+/// end: see [`super::worker`].
+pub fn run_scenario(scenario: &Scenario, options: &Options, tell: &mut dyn FnMut(Event)) -> Outcome {
+    judged(scenario, options, tell).unwrap_or_else(|failure| failed(&scenario.name, &scenario.source.path, failure))
 }
 
-/// Runs one scenario.
-pub(super) fn run(arguments: &Arguments) -> Status {
-    let begun = Instant::now();
-    let mut tell = |event: Event| {
-        // A parent that is gone is noticed by the watch; there is nobody to tell then.
-        let mut stdout = std::io::stdout().lock();
-        let _ = serde_json::to_writer(&mut stdout, &event)
-            .map_err(std::io::Error::from)
-            .and_then(|()| stdout.write_all(b"\n"));
-        let _ = stdout.flush();
-    };
-    let mut outcome = match job().and_then(|job| scenario::check(&text(&job)?)) {
-        Ok(scenario) => {
-            let path = scenario.source.path.clone();
-            run_scenario(&scenario, arguments, &mut tell)
-                .unwrap_or_else(|failure| refused(&scenario.name, &path, failure))
-        }
-        // The parent has checked it, and knows its name.
-        Err(failure) => refused("", Path::new(""), failure),
-    };
-    outcome.seconds = begun.elapsed().as_secs_f64();
-    tell(Event::Ended { outcome: Box::new(outcome) });
-    Status::Pass
-}
-
-/// The scenario that the parent has read.
-fn text(job: &str) -> Result<ScenarioText> {
-    serde_json::from_str(job)
-        .map_err(|error| Failure::error(Diagnostic::error("the parent gave no scenario").why(error.to_string())))
+/// The outcome of a scenario that was not run to its end.
+pub(super) fn failed(name: &str, file: &Path, failure: Failure) -> Outcome {
+    Outcome { problems: failure.problems, ..blank(name, file, failure.kind.into()) }
 }
 
 /// From a legal scenario to its outcome.
-fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
+fn judged(scenario: &Scenario, options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
-    let target = run::target_facts(scenario, &arguments.allow_interface)?;
-    let mut plan = plan::plan(scenario, target.as_ref(), run::listed_ruleset(scenario))?;
-    plan.notes.extend(run::foreign_macs(scenario, &plan)?);
+    Testbed::allow(scenario, &options.allow_interfaces)?;
+    let mut plan = plan::plan(scenario, Testbed::facts(scenario)?)?;
+    plan.notes.extend(Testbed::warnings(scenario, &plan)?);
     tell(Event::Planned {
         frames: plan.frames(),
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
         timeout: plan.timeout.as_secs_f64(),
     });
     // Namespaces first: a process with threads can't enter a user namespace.
-    let capabilities = run::enter(scenario)?;
+    let capabilities = Capabilities::read();
+    Testbed::enter(scenario)?;
     let parent = watch_parent()?;
-    let mut session = Session {
-        tell,
-        parent: &parent,
-        capabilities,
-        limit: begun + plan.timeout,
-        report_folder: &arguments.report_folder,
-        level: arguments.evidence,
-    };
-    let executed = run::execute(scenario, &mut plan, &mut session);
+    let control = Control { tell, parent: &parent, limit: begun + plan.timeout };
+    let executed = Run::prepare(scenario, options, &mut plan, control, capabilities).and_then(Run::carry_out);
     let interrupted = parent.parent_is_gone();
     let evidence = match executed {
         // Whatever it came to: an application that was stopped before it listened did not fail to.
@@ -112,7 +69,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
             replay: Some(Replay { max_lossless: None, ..figures(&evidence) }),
             ledger: Some(ledger),
             application: evidence.application,
-            ..outcome(&scenario.name, &scenario.source.path, Verdict::Error)
+            ..of_scenario(scenario, Verdict::Error)
         });
     }
     if let Some(contradiction) = ledger::contradiction(&ledger) {
@@ -121,10 +78,10 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
             replay: Some(figures(&evidence)),
             ledger: Some(ledger),
             application: evidence.application,
-            ..outcome(&scenario.name, &scenario.source.path, Verdict::Error)
+            ..of_scenario(scenario, Verdict::Error)
         });
     }
-    let snapshots = if arguments.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
+    let snapshots = if options.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
     let checks = expect::judge(scenario, &plan, &evidence, &mut ledger, snapshots);
     let verdict = expect::verdict(&checks, &evidence);
     let mut problems = plan.notes;
@@ -144,7 +101,7 @@ fn run_scenario(scenario: &Scenario, arguments: &Arguments, tell: &mut dyn FnMut
         checks,
         application: evidence.application,
         problems,
-        ..outcome(&scenario.name, &scenario.source.path, verdict)
+        ..of_scenario(scenario, verdict)
     })
 }
 
@@ -188,16 +145,12 @@ fn figures(evidence: &Evidence) -> Replay {
     }
 }
 
-fn refused(name: &str, file: &Path, failure: Failure) -> Outcome {
-    let verdict = match failure.kind {
-        Kind::Invalid => Verdict::Invalid,
-        Kind::Blocked => Verdict::Blocked,
-        Kind::Error => Verdict::Error,
-    };
-    Outcome { problems: failure.problems, ..outcome(name, file, verdict) }
+fn of_scenario(scenario: &Scenario, verdict: Verdict) -> Outcome {
+    blank(&scenario.name, &scenario.source.path, verdict)
 }
 
-fn outcome(name: &str, file: &Path, verdict: Verdict) -> Outcome {
+/// An outcome of which nothing but the verdict is known.
+pub(super) fn blank(name: &str, file: &Path, verdict: Verdict) -> Outcome {
     Outcome {
         name: name.to_owned(),
         file: file.display().to_string(),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use super::outcome::blank;
 use crate::diagnostic::{Diagnostic, Failure, Severity};
 use crate::figures::{agree, duration};
 use crate::outcome::{Event, Outcome, Verdict};
@@ -126,18 +127,8 @@ impl Board {
 
     fn blank(&self, index: usize, verdict: Verdict) -> Outcome {
         let entry = &self.entries[index];
-        Outcome {
-            name: entry.name.clone(),
-            file: entry.file.clone(),
-            verdict,
-            seconds: entry.heard.map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64()),
-            skipped: None,
-            problems: Vec::new(),
-            ledger: None,
-            replay: None,
-            checks: Vec::new(),
-            application: None,
-        }
+        let seconds = entry.heard.map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64());
+        Outcome { seconds, ..blank(&entry.name, Path::new(&entry.file), verdict) }
     }
 }
 

@@ -1,0 +1,151 @@
+//! Scenarios that run side by side, each in a process of its own. Start at [`Batch::new`].
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::Options;
+use super::board::Board;
+use super::worker;
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::file::{Claim, Claims};
+use crate::host::program;
+use crate::outcome::{Event, Outcome};
+use crate::process::worker::{Job, News, Next, Notice, supervise};
+use crate::scenario::Scenario;
+
+/// Scenarios that are checked and wait for their turn; those that can't be run have their outcome already.
+#[derive(Debug)]
+pub struct Batch {
+    board: Board,
+    jobs: Vec<Job>,
+}
+
+/// What happens while a batch runs; scenarios are named by their index.
+#[derive(Debug)]
+pub enum Update<'a> {
+    /// The process of a scenario was started.
+    Started(usize),
+    /// It reports this.
+    Event(usize, &'a Event),
+    /// It has ended.
+    Ended(usize),
+    /// An outcome is known.
+    Outcome(&'a Outcome),
+    /// Someone asks by signal how far everything is.
+    StatusAsked,
+}
+
+impl Batch {
+    /// Prepares scenarios, each with the path that it is reported under. `outputs`: files that the caller will write when all have run.
+    ///
+    /// # Errors
+    /// When one of `outputs` can't be written, or would overwrite something that is read.
+    pub fn new(scenarios: Vec<(PathBuf, Result<Scenario>)>, options: &Options, outputs: &[Claim]) -> Result<Self> {
+        let scenarios: Vec<_> =
+            scenarios.into_iter().map(|(path, checked)| (path, checked.and_then(refuse_standard_input))).collect();
+        let usable = || scenarios.iter().filter_map(|(_, scenario)| scenario.as_ref().ok());
+        let mut inputs: Vec<_> = scenarios.iter().map(|(path, _)| Claim::new(path, "the scenario")).collect();
+        inputs.extend(usable().flat_map(Scenario::inputs));
+        if !options.update_snapshots {
+            inputs.extend(usable().filter_map(Scenario::snapshot));
+        }
+        let mut claims = Claims::new(inputs)?;
+        claims.write(outputs.to_vec())?;
+        outputs.iter().try_for_each(Claim::try_out)?;
+        let mut batch = Self { board: Board::default(), jobs: Vec::new() };
+        for (path, scenario) in scenarios {
+            let scenario = scenario.and_then(|scenario| {
+                let snapshot = scenario.snapshot().filter(|_| options.update_snapshots);
+                let outputs: Vec<_> = snapshot.into_iter().chain(scenario.kept(&options.report_folder)).collect();
+                claims.write(outputs.clone())?;
+                outputs.iter().try_for_each(Claim::try_out)?;
+                Ok(scenario)
+            });
+            match scenario {
+                Err(failure) => batch.board.unusable(&path, failure),
+                Ok(scenario) => {
+                    let absent = absent(&scenario);
+                    if absent.is_empty() {
+                        let index = batch.board.waiting(&scenario.name, &path);
+                        batch.jobs.push(job(index, &scenario, options)?);
+                    } else {
+                        batch.board.skipped(&scenario.name, &path, &absent);
+                    }
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The names of the scenarios, by index.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.board.names()
+    }
+
+    /// The outcomes that are known already.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.board.outcomes()
+    }
+
+    /// Runs everything, at most `at_once` scenarios at a time. The outcomes are in the order in which the scenarios were given.
+    pub fn run(self, at_once: NonZeroUsize, on_update: &mut dyn FnMut(Update<'_>)) -> Vec<Outcome> {
+        let Self { mut board, jobs } = self;
+        let begun = Instant::now();
+        let ends = supervise(jobs, at_once.get(), &mut |notice| {
+            let outcome = match notice {
+                Notice::StatusAsked => {
+                    on_update(Update::StatusAsked);
+                    None
+                }
+                Notice::Job(index, News::Started) => {
+                    on_update(Update::Started(index));
+                    None
+                }
+                Notice::Job(index, News::Event(event)) => {
+                    on_update(Update::Event(index, &event));
+                    board.event(index, event, begun.elapsed())
+                }
+                Notice::Job(index, News::Ended(end)) => {
+                    on_update(Update::Ended(index));
+                    board.end(index, &end)
+                }
+            };
+            if let Some(outcome) = outcome {
+                on_update(Update::Outcome(outcome));
+            }
+            Next::GoOn
+        });
+        if let Err(failure) = ends {
+            board.give_up(&failure);
+        }
+        board.outcomes()
+    }
+}
+
+/// Each scenario runs in a process of its own, which reads its capture more than once.
+fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
+    let Some(file) = scenario.capture.files.standard_input() else { return Ok(scenario) };
+    Err(Failure::invalid(
+        Diagnostic::error("a capture on standard input can't be replayed by `restage run`")
+            .at(&scenario.source, file.span.clone())
+            .why("each scenario runs in a process of its own, which reads its capture more than once; `plan` and `rewrite` take `-`")
+            .fix("write it to a file, and name that"),
+    ))
+}
+
+/// The programs that the scenario requires and this machine lacks.
+fn absent(scenario: &Scenario) -> Vec<&str> {
+    let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
+    commands.filter(|command| program::find(command).is_none()).collect()
+}
+
+fn job(index: usize, scenario: &Scenario, options: &Options) -> Result<Job> {
+    let job = worker::Job { scenario: scenario.text(), options: options.clone() };
+    let input = serde_json::to_string(&job).map_err(|error| {
+        let what = format!("can't hand `{}` to a worker", scenario.source.path.display());
+        Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8"))
+    })?;
+    // Planning a large capture takes its time: only the plan says how long the run may take.
+    Ok(Job { index, arguments: Vec::new(), input, limit: None })
+}

@@ -1,0 +1,21 @@
+//! What the caller of a run decides, beside the scenario.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::EvidenceLevel;
+
+/// What the caller of a run decides, beside the scenario. Everything has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Options {
+    /// Real interfaces that scenarios with `[target] interface` may send on: frames there reach other hosts.
+    pub allow_interfaces: Vec<String>,
+    /// Write the snapshots of `[expect] rewritten` instead of comparing with them.
+    pub update_snapshots: bool,
+    /// How closely the receiver's stack is looked at; `None`: as closely as the rate allows.
+    pub evidence: Option<EvidenceLevel>,
+    /// The folder that what is saved goes to; empty: the current one.
+    pub report_folder: PathBuf,
+}

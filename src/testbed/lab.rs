@@ -1,0 +1,119 @@
+//! `[lab]`: two namespaces of restage's own, as a scenario describes them.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::network::{LabNetwork, LabPlan, LabRoutes};
+use super::{Side, polling};
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::file::read_source;
+use crate::host::Filter;
+use crate::host::ruleset;
+use crate::packet::layers::protocol;
+use crate::plan::{Plan, lab_sender_mac};
+use crate::predict::Carried;
+use crate::scenario::Scenario;
+use crate::scenario::placeholders::fill_receiver;
+use crate::scenario::require::Offload;
+use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, LabTopology, Routes, Ruleset};
+
+/// A lab that is up. It ends with the last descriptor, socket and process in its namespaces.
+#[derive(Debug)]
+pub struct Lab {
+    pub(super) sender: Side,
+    pub(super) receiver: Side,
+}
+
+impl Lab {
+    /// Brings the lab up, with the receiver of the plan, and loads its ruleset.
+    pub(super) fn prepare(words: &LabTopology, scenario: &Scenario, plan: &Plan) -> Result<Self> {
+        let Some(receiver) = &plan.host else {
+            return Err(Failure::error(Diagnostic::error("the plan of a lab has no receiver")));
+        };
+        let lab_plan = LabPlan {
+            mtu: words.mtu.value,
+            receiver_mac: receiver.mac,
+            sender_mac: lab_sender_mac(receiver.mac),
+            addresses: receiver.addresses.clone(),
+            routes: match &words.routes.value {
+                Routes::Sources => LabRoutes::Default,
+                Routes::Prefixes(prefixes) => LabRoutes::Prefixes(prefixes.iter().map(IpNet::trunc).collect()),
+            },
+            sysctl: words.sysctl.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
+            reassembly: plan.lab_reassembly,
+            unprivileged_ports: true,
+        };
+        let up = LabNetwork::up(&lab_plan).map_err(|mut not_up| {
+            for (problem, index) in not_up.failure.problems.iter_mut().zip(not_up.sysctl) {
+                let span = words.sysctl.get(index).map(|setting| setting.span.clone());
+                *problem = problem.clone().at(&scenario.source, span);
+            }
+            not_up.failure
+        })?;
+        let side = |namespace, interface: &str| Side { namespace, interface: interface.to_owned() };
+        let lab = Self { sender: side(up.sender, LAB_SENDER), receiver: side(up.receiver, LAB_RECEIVER) };
+        if let Some(ruleset) = &words.ruleset {
+            text(&ruleset.value)
+                .and_then(|(text, name)| {
+                    lab.receiver.load(&fill_receiver(&text, LAB_RECEIVER), &name, &scenario.folder)
+                })
+                .map_err(|failure| failure.at(&scenario.source, ruleset.span.as_ref()))?;
+        }
+        Ok(lab)
+    }
+
+    /// Has the receiver's interface polled by another processor, where that changes nothing but the speed: not for TCP and tunnels, whose
+    /// segments the kernel would merge, and not where the scenario requires offloads that it changes.
+    pub(super) fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
+        let merges = |protocol| matches!(protocol, protocol::TCP | protocol::GRE | protocol::IPV4 | protocol::IPV6);
+        let may_merge = plan
+            .predictions
+            .iter()
+            .any(|prediction| matches!(prediction.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
+        // What a polled interface needs: receive offload here, and segmentation left alone there.
+        let may_not = scenario.require.interface.iter().any(|rule| {
+            let refuses = |offload, on| rule.offloads.iter().any(|wanted| wanted.offload == offload && wanted.on == on);
+            (rule.name == self.receiver.interface && refuses(Offload::GenericReceive, false))
+                || (rule.name == self.sender.interface && refuses(Offload::TcpSegmentation, true))
+        });
+        if may_not || may_merge || !plan.survey.unclassed.is_empty() {
+            return Ok("");
+        }
+        let done = polling::poll_in_a_thread(&self.sender.namespace, &self.receiver.namespace)?;
+        Ok(if done { "; the receiver's interface is polled by another processor" } else { "" })
+    }
+}
+
+/// The text of a ruleset, and what errors call it.
+fn text(ruleset: &Ruleset) -> Result<(String, String)> {
+    match ruleset {
+        Ruleset::Text(text) => Ok((text.clone(), "ruleset".to_owned())),
+        Ruleset::File(path) => {
+            let source = read_source(path).map_err(|mut failure| {
+                let fix = "write the path relative to the scenario's folder; the file is text, as `nft -f` reads it";
+                for problem in &mut failure.problems {
+                    problem.fix.get_or_insert(fix.to_owned());
+                }
+                failure
+            })?;
+            Ok((source.text.clone(), path.display().to_string()))
+        }
+    }
+}
+
+/// The rules that the receiver of the lab will have, as the kernel shows them: they are loaded into a namespace of their own.
+pub(super) fn filter(words: &LabTopology, scenario: &Scenario) -> Filter {
+    let Some(ruleset) = &words.ruleset else { return Filter::None };
+    let Ok((text, _)) = text(&ruleset.value) else {
+        return Filter::Unseen("the file can't be read".to_owned());
+    };
+    let folder = scenario.source.path.parent().unwrap_or(Path::new("."));
+    match ruleset::list(&fill_receiver(&text, LAB_RECEIVER), folder, LAB_RECEIVER) {
+        Ok(json) => match crate::host::Ruleset::read(&json) {
+            Some(rules) => Filter::Rules(rules),
+            None => Filter::Unseen("`nft` lists it in a form that is not known".to_owned()),
+        },
+        Err(why) => Filter::Unseen(why),
+    }
+}

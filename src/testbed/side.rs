@@ -1,0 +1,120 @@
+//! One side of a testbed: a network namespace of this machine, and the interface that frames leave or reach it by.
+//!
+//! Everything that has to happen in the namespace happens here: what is opened there belongs to it, and may be used from any thread.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::diagnostic::Result;
+use crate::host::ethtool;
+use crate::host::interface::{self, InterfaceFacts};
+use crate::host::namespace::Namespace;
+use crate::host::ruleset;
+use crate::host::sockets::SocketTable;
+use crate::host::sysctl::{self, Effective};
+use crate::outcome::EvidenceLevel;
+use crate::process::application::{Application, Start};
+use crate::scenario::require::Offload;
+use crate::wire::counters::CountersReader;
+use crate::wire::receiver::{BuiltIn, Family};
+use crate::wire::ring::Ring;
+use crate::wire::sender::{PacketSender, Sender, XdpSender};
+use crate::wire::taps::{Installed, Taps};
+use crate::wire::trace::{self, PacketTrace};
+
+/// One side of a testbed.
+#[derive(Debug)]
+pub struct Side {
+    pub(super) namespace: Namespace,
+    pub(super) interface: String,
+}
+
+impl Side {
+    /// The interface of the calling thread's own namespace.
+    pub(super) fn here(interface: &str) -> Result<Self> {
+        Ok(Self { namespace: Namespace::current()?, interface: interface.to_owned() })
+    }
+
+    /// The name of its interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Moves the calling thread into the namespace. What reads packets there is to be in it, as an application is: by that the kernel's drop
+    /// reasons show whose packet it is that is found to be wrong only when it is read.
+    pub fn enter_thread(&self) -> Result<()> {
+        self.namespace.enter_thread()
+    }
+
+    /// Opens an `AF_PACKET` sender.
+    pub fn packet_sender(&self) -> Result<PacketSender> {
+        self.namespace.run(|| PacketSender::open(&self.interface))?
+    }
+
+    /// Opens an `AF_XDP` sender.
+    pub fn xdp_sender(&self) -> Result<Sender> {
+        Ok(Sender::Xdp(Box::new(self.namespace.run(|| XdpSender::open(&self.interface))??)))
+    }
+
+    /// Opens the receive ring, of at least this many bytes.
+    pub fn ring(&self, bytes: usize) -> Result<Ring> {
+        self.namespace.run(|| Ring::open(&self.interface, bytes))?
+    }
+
+    /// Opens the counters of the namespace and of its interface.
+    pub fn counters(&self) -> Result<CountersReader> {
+        self.namespace.run(|| CountersReader::open(&self.interface))?
+    }
+
+    /// Opens the table of the namespace's sockets.
+    pub fn sockets(&self) -> Result<SocketTable> {
+        self.namespace.run(SocketTable::open)?
+    }
+
+    /// Taps the netfilter hooks that packets from the interface pass; `ports`: see [`Taps::install`].
+    pub fn taps(&self, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
+        self.namespace.run(|| Taps::install(&self.interface, level, ports))?
+    }
+
+    /// Listens to the kernel's tracepoints for packets of the namespace that arrive on the interface.
+    pub fn trace(&self, mode: trace::Mode) -> Result<trace::Opened> {
+        let index = self.facts(&self.interface)?.map_or(0, |facts| facts.index);
+        PacketTrace::open(self.namespace.inode()?, index, mode)
+    }
+
+    /// Binds the built-in receiver; see [`BuiltIn::bind`].
+    pub fn bind(&self, ports: &[(u16, Family)], groups: &[IpAddr]) -> Result<BuiltIn> {
+        self.namespace.run(|| BuiltIn::bind(ports, groups, &self.interface))?
+    }
+
+    /// Starts a program in the namespace.
+    pub fn start(&self, start: &Start<'_>) -> Result<Application> {
+        Application::start(start, &self.namespace)
+    }
+
+    /// The names of the namespace's interfaces by their indices.
+    pub fn interface_names(&self) -> Result<HashMap<u32, String>> {
+        self.namespace.run(interface::by_index)?
+    }
+
+    /// What the kernel says of an interface of the namespace; `None` where there is none of this name.
+    pub fn facts(&self, name: &str) -> Result<Option<InterfaceFacts>> {
+        self.namespace.run(|| interface::facts(name))?
+    }
+
+    /// Whether an offload of an interface of the namespace is on.
+    pub fn offload(&self, name: &str, offload: Offload) -> Result<bool> {
+        self.namespace.run(|| ethtool::is_on(name, offload))?
+    }
+
+    /// The effective values of sysctls in the namespace.
+    pub fn sysctls<'a>(&self, keys: impl Iterator<Item = &'a str> + Send) -> Result<Vec<Result<Effective>>> {
+        self.namespace.run(|| keys.map(sysctl::effective).collect())
+    }
+
+    /// Loads an nftables ruleset; `name` is what errors call it, `folder` what `include` is relative to.
+    pub(super) fn load(&self, text: &str, name: &str, folder: &Path) -> Result<()> {
+        ruleset::load(&self.namespace, text, name, folder)
+    }
+}

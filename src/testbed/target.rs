@@ -1,0 +1,97 @@
+//! `[target]`: a real interface of this machine.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Side;
+use crate::diagnostic::{At, Diagnostic, Failure, Result, Source};
+use crate::host::{interface, neighbours};
+use crate::plan::{LinkFacts, Plan};
+use crate::scenario::Scenario;
+use crate::scenario::rewrite::MacMap;
+
+/// So many destinations are looked up in the neighbour table.
+const MOST_NEIGHBOURS: usize = 256;
+
+/// A real interface. Sender and receiver are the namespace that restage runs in: it is where `[require]` and commands look.
+#[derive(Debug)]
+pub struct Target {
+    pub(super) side: Side,
+}
+
+impl Target {
+    pub(super) fn open(interface: &str) -> Result<Self> {
+        Ok(Self { side: Side::here(interface)? })
+    }
+}
+
+/// Blocks a scenario whose interface is not among `allowed`.
+pub(super) fn allow(interface: &At<String>, source: &Arc<Source>, allowed: &[String]) -> Result<()> {
+    let name = &interface.value;
+    if allowed.contains(name) {
+        return Ok(());
+    }
+    Err(Failure::blocked(
+        Diagnostic::error(format!("sending on the real interface `{name}` is not allowed"))
+            .at(source, interface.span.clone())
+            .why("frames on a real interface reach other hosts: the command line must name it as well")
+            .fix(format!("`restage run --allow-interface {name} …`, if that network may have these frames")),
+    ))
+}
+
+/// What is known of the interface.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] for an interface that isn't there or can't carry Ethernet,
+/// [`crate::diagnostic::Kind::Blocked`] for one that is down.
+pub(super) fn facts(named: &At<String>, source: &Arc<Source>) -> Result<LinkFacts> {
+    let name = &named.value;
+    let problem = |what: String| Diagnostic::error(what).at(source, named.span.clone());
+    let Some(facts) = interface::facts(name)? else {
+        return Err(Failure::invalid(
+            problem(format!("there is no interface `{name}`"))
+                .why(format!("there are: {}", interface::names()?.join(", "))),
+        ));
+    };
+    let Some(mac) = facts.mac else {
+        return Err(Failure::invalid(problem(format!("`{name}` is not an Ethernet interface"))));
+    };
+    if !facts.up {
+        return Err(Failure::blocked(problem(format!("`{name}` is down")).fix(format!("`ip link set {name} up`"))));
+    }
+    Ok(LinkFacts { mac, mtu: facts.mtu_bytes })
+}
+
+/// Frames whose destination MAC is none that this machine itself would use: most often still the captured one, which nothing on this network
+/// has. Silent where a scenario gives all frames a MAC.
+pub(super) fn foreign_macs(interface: &At<String>, scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
+    if scenario.rewrite.sides.iter().any(|maps| matches!(maps.mac, Some(MacMap::All(_)))) {
+        return Ok(Vec::new());
+    }
+    let name = &interface.value;
+    let destinations: BTreeSet<IpAddr> =
+        plan.sent_to.iter().map(|(address, _)| *address).take(MOST_NEIGHBOURS).collect();
+    let hops = neighbours::next_hops(name, &destinations)?;
+    let mut seen = BTreeSet::new();
+    let mut warnings = Vec::new();
+    for (destination, mac) in &plan.sent_to {
+        let Some(hop) = hops.get(destination).filter(|hop| hop.mac != *mac) else { continue };
+        if !seen.insert((*mac, hop.mac)) {
+            continue;
+        }
+        let whose = if hop.address == *destination {
+            format!("{destination} has {}", hop.mac)
+        } else {
+            format!("{destination} is behind {}, which has {}", hop.address, hop.mac)
+        };
+        let what = format!("frames to {destination} go to the MAC {mac}, and this machine knows another one");
+        warnings.push(
+            Diagnostic::warning(what)
+                .at(&scenario.source, interface.span.clone())
+                .why(format!("by `ip neigh show dev {name}`, {whose}; the host with another MAC drops the frames"))
+                .fix(format!("`[rewrite.destination] mac = {{ \"{mac}\" = \"{}\" }}`", hop.mac)),
+        );
+    }
+    Ok(warnings)
+}
