@@ -77,7 +77,7 @@ pub struct Row {
 }
 
 impl Cause {
-    /// The name that the ledger and [expect] losses use.
+    /// The name that the ledger and `[expect] losses` use.
     pub fn name(self) -> &'static str {
         self.row().name
     }

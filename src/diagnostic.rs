@@ -4,6 +4,7 @@
 //! exit status that they mean. [`render`] turns them into the text that a terminal shows. May use nothing else of
 //! the crate. Start reading at [`Diagnostic`].
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -141,14 +142,28 @@ pub enum Kind {
     Error,
 }
 
-/// All problems of one stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// All problems of one stage. It shows as a terminal shows it, for `{}` and for `{:?}` alike: that is what a failed Rust test prints.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What it means for the run.
     pub kind: Kind,
     /// At least one.
     pub problems: Vec<Diagnostic>,
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(render(&self.problems, Style::Plain).trim_end())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl Failure {
     /// A scenario, capture or command line that can't be used.

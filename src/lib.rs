@@ -1,49 +1,86 @@
-//! restage replays a packet capture against a receiver, and tells whether it got it; if not, which packets were lost, where, and why.
+//! restage replays a packet capture against a receiver and reports whether the receiver got it; if not, which packets were lost, where, and
+//! why.
 //!
-//! # The way of the data
+//! A *scenario* is a TOML file that names the capture, how it is rewritten, where and how fast it is replayed, and what is expected of the
+//! receiver. Any Rust test can run one, as root or as an ordinary user:
 //!
-//! ```text
-//! path ─read─▶ Scenario ─plan─▶ Plan ─execute─▶ Evidence ─account, judge─▶ Outcome ─▶ reports
-//!              legal values     maps compiled,  what was sent,             ledger and
-//!                               fates predicted what was seen              every check
+//! ```
+//! use restage::{Options, Scenario};
+//!
+//! let scenario = Scenario::from_file("scenarios/a-strict-rp-filter-keeps-sources-with-a-route.toml")?;
+//! scenario.run(&Options::default())?.assert_passed();
+//! # Ok::<(), restage::Failure>(())
 //! ```
 //!
-//! Each arrow is one function: [`scenario::read`], [`plan::plan`], [`run::execute`], [`ledger::account`], [`expect::judge`]. Everything up to the
-//! rewritten frame is a pure function of bytes and needs no privilege; only `lab` and `wire` touch the kernel. A capture is streamed,
-//! never held: planning reads it once, replaying once more, through the same [`plan::Stream`]. Each scenario runs in a process of its
-//! own (the hidden verb `__worker`), which tells its parent what happens in JSON lines ([`outcome::Event`]).
+//! The outcome has the *ledger*: how many frames reached each stage on their way to the application, and every loss with its cause.
 //!
-//! # The rooms, each depending only on what is above it
+//! ```
+//! use restage::{Cause, Options, Scenario, Stage};
+//!
+//! let scenario = Scenario::from_file("scenarios/martian-sources-are-dropped.toml")?;
+//! let ledger = scenario.run(&Options::default())?.ledger.expect("frames were sent");
+//! let loss = &ledger.losses[0];
+//! assert_eq!((loss.stage, &loss.cause), (Stage::Accepted, &Cause::IpInvalidSource.into()));
+//! # Ok::<(), restage::Failure>(())
+//! ```
+//!
+//! Without sending anything, [`Scenario::plan`] predicts what the receiver will do with every frame, [`Scenario::rewrite`] writes the rewritten
+//! capture, and [`inspect()`] says what is in a capture. The scenario language is described in `docs/language.md`.
+//!
+//! # How it works
+//!
+//! ```text
+//! path ─check─▶ Scenario ─plan─▶ Plan ─run─▶ Evidence ─account, judge─▶ Outcome ─▶ reports
+//!               legal values     maps compiled,  what was sent,         ledger and
+//!                                predictions     what was seen          every check
+//! ```
+//!
+//! **A scenario's way.** `cli::run` collects the files and hands them to `run::Batch`, which starts a process for each: this program again, which
+//! `entry` takes over before `main`. There `run::run_scenario` asks the `testbed` for its facts, has `plan` read the capture once (each frame is
+//! selected, rewritten, put into a class and scheduled; `predict` says what the receiver's host does with each class), and makes a `Run`:
+//! testbed up, preconditions checked, receiver ready; then it sends while it observes, waits until nothing moves any more, and stops the
+//! receiver. `ledger::account` turns plan and evidence into the ledger, `expect::judge` into checks and the verdict. The outcome goes back to the
+//! batch as a line of JSON, and to `report`.
+//!
+//! **A packet's way.** `capture::Captures` reads the frame, `plan::Selector` takes it, `rewrite::Pass` changes it in place, `run::replay` hashes it,
+//! announces it and waits for its deadline, `wire::sender` sends it. On the receiver's side `wire::ring` sees it arrive and `ledger::matching`
+//! finds it by its hash; `wire::taps` and `wire::trace` see how far it comes in the kernel and which reason the kernel gives for dropping it;
+//! `host::sockets` counts what waits and what was dropped in the sockets. What is missing at a stage is attributed to causes in the order of
+//! the one table in `cause`.
+//!
+//! # The rooms
+//!
+//! Each room uses only what is above it in this table; `tests/architecture.rs` checks that. Everything up to `predict` and `plan` is a pure
+//! function of bytes, except for `host`, which reads the kernel.
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`figures`] | counts, durations and rates as people read them |
-//! | [`diagnostic`] | one error type: what, where, why, fix; one renderer |
-//! | [`file`](mod@file) | the user's files: which one a path means, and writing one so that nothing is lost |
-//! | [`cause`], [`outcome`] | the causes of loss by name; the result of a run |
-//! | [`packet`] | bytes on the wire: layers, checksums, MAC, the one-line listing |
-//! | [`capture`] | savefiles: read, write, filter |
-//! | [`inspect`] | what is in a capture: one pass, counted |
-//! | [`scenario`] | the scenario language, one file for each table: form, check, meaning |
-//! | [`rewrite`] | compiled maps and their application |
-//! | [`host`] | a network namespace: interfaces, addresses, routes, sysctls, sockets, filters |
-//! | [`predict`] | what a host does with a kind of packet; pure |
-//! | [`plan`] | one pass: survey, schedule, the predicted fate of every kind of packet |
-//! | [`evidence`] | what was sent and seen, as data |
-//! | [`ledger`], [`expect`] | every packet accounted for · every expectation judged |
-//! | [`wire`] | senders, ring, clock, taps, drop reasons, counters |
-//! | [`process`] | the application under test, and the worker of each scenario |
-//! | [`testbed`] | where a scenario runs: the lab, a real interface |
-//! | [`run`], [`doctor`] | a run · what this machine can and can't do |
-//! | [`report`], [`entry`], [`cli`] | one file for each format · how other processes of a run begin · one for each verb |
+//! | `figures` | counts, durations and rates as people read them |
+//! | `diagnostic` | one error type: what, where, why, fix; one renderer |
+//! | `file` | the user's files: which one a path means, and writing one so that nothing is lost |
+//! | `cause`, `outcome` | the causes of loss; the result of a run |
+//! | `packet` | bytes on the wire: layers, checksums, MAC, the one-line listing |
+//! | `capture` | savefiles: read, write, filter |
+//! | `inspect` | what is in a capture: one pass, counted |
+//! | `scenario` | the scenario language, one file for each table: form, check, meaning |
+//! | `rewrite` | compiled maps and their application |
+//! | `host` | a network namespace: interfaces, addresses, routes, sysctls, sockets, filters |
+//! | `predict` | what a host does with a kind of packet |
+//! | `plan` | one pass: survey, schedule, the predictions for every kind of packet |
+//! | `evidence` | what was sent and seen, as data |
+//! | `ledger`, `expect` | every packet accounted for · every expectation judged |
+//! | `wire` | senders, ring, clock, taps, drop reasons, counters |
+//! | `process` | the application under test, and the worker of each scenario |
+//! | `testbed` | where a scenario runs: the lab, a real interface |
+//! | `run`, `doctor` | a run · what this machine can and can't do |
+//! | `report` | one file for each format |
+//! | `api`, `entry` | what this page documents · how other processes of a run begin |
+//! | `cli` | one file for each verb |
 //!
-//! A loss is explained in three layers: `plan` predicts it, `wire`'s taps and counters see how far packets came, its drop monitor hears
-//! the kernel's reason; [`ledger`] makes one answer of the three, by the names in [`cause`].
-//!
-//! `tests/architecture.rs` keeps the arrows pointing this way. Two things differ from a strict pipeline, on purpose: `evidence` stands
-//! between the rooms that fill it and those that read it, so that accounting is tested without a kernel; and `execute` asks `ledger`
-//! while it settles, since a run in which all is accounted for need not wait.
+//! Two things differ from a strict pipeline, on purpose: `evidence` is between the rooms that fill it and those that read it, so that accounting
+//! is tested without a kernel; and `run` asks `ledger` while it settles, since a run in which all is accounted for need not wait.
 
+pub mod api;
 pub mod capture;
 pub mod cause;
 pub mod cli;
@@ -69,3 +106,11 @@ pub mod scenario;
 pub mod schema;
 pub mod testbed;
 pub mod wire;
+
+pub use api::{Plan, PredictedFrames, RewriteEntry, RewriteReport, RewriteSummary, inspect};
+pub use cause::{Cause, Stage};
+pub use diagnostic::{Diagnostic, Failure, Kind, Result, Severity};
+pub use inspect::Inspection;
+pub use outcome::{Amount, Check, EvidenceLevel, Ledger, Loss, Outcome, Verdict};
+pub use run::Options;
+pub use scenario::Scenario;

@@ -19,7 +19,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("capture", &["diagnostic", "file", "packet"]),
     ("inspect", &["diagnostic", "packet", "capture"]),
     ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),
-    ("schema", &["outcome", "inspect", "scenario"]),
     ("rewrite", &["diagnostic", "file", "packet", "capture", "scenario"]),
     ("host", &["diagnostic", "file", "packet", "scenario"]),
     ("predict", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host"]),
@@ -65,6 +64,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("run", ALL_ABOVE),
     ("doctor", ALL_ABOVE),
     ("report", &["diagnostic", "file", "outcome", "cause", "inspect"]),
+    ("api", ALL_ABOVE),
+    ("schema", ALL_ABOVE),
     ("entry", ALL_ABOVE),
     ("cli", ALL_ABOVE),
     // The crate doc and the program.

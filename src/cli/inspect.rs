@@ -7,9 +7,9 @@ use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Reader;
-use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::file::{Claim, Claims};
-use crate::inspect;
+use crate::inspect::inspect as inspect_capture;
 use crate::report::inspection;
 
 const EXAMPLES: &str = "\
@@ -38,12 +38,9 @@ pub(super) struct Arguments {
 pub(super) fn inspect(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     Claims::new(vec![Claim::new(&arguments.capture, "the capture")])?;
-    let (found, failure) = inspect::inspect(&mut Reader::open(&arguments.capture)?);
+    let (found, failure) = inspect_capture(&mut Reader::open(&arguments.capture)?);
     if arguments.json {
-        let json = serde_json::to_string_pretty(&found);
-        let json =
-            json.map_err(|error| Failure::error(Diagnostic::error("can't make the JSON").why(error.to_string())))?;
-        stdout.write(&(json + "\n"));
+        stdout.json(&found)?;
     } else {
         stdout.write(&inspection::text(&found, arguments.top.get(), stdout.look()));
         let notes = found.notes.iter().map(|note| Diagnostic::note(&note.what).why(&note.why).fix(&note.fix));

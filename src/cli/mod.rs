@@ -6,7 +6,6 @@
 mod check;
 mod collect;
 mod doctor;
-mod entries;
 mod help;
 mod inspect;
 mod output;

@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::report::{Look, text};
 
 /// Which stream.
@@ -48,6 +50,14 @@ impl Output {
             Stream::Stderr => write_flushed(&mut io::stderr().lock(), text),
         };
         self.failed = written.err();
+    }
+
+    /// Writes a value as indented JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::error(Diagnostic::error("can't make the JSON").why(error.to_string())))?;
+        self.write(&(text + "\n"));
+        Ok(())
     }
 
     /// Writes problems as compilers show them.

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
-
 use super::output::Output;
+use super::predictions;
 use super::status::Status;
 use super::terminal::Terminal;
-use super::{entries, predictions};
-use crate::diagnostic::{Diagnostic, Result, Severity};
+use crate::api::{self, RewriteReport};
+use crate::diagnostic::{Diagnostic, Result};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
 use crate::host::{Filter, Host};
@@ -44,7 +43,7 @@ pub(super) fn plan(arguments: &Arguments, terminal: &Terminal) -> Result<Status>
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     let Planned { scenario, plan, filter } = planned(arguments)?;
     if arguments.json {
-        stdout.write(&format!("{:#}\n", as_json(&scenario, &plan, filter.as_deref())));
+        stdout.json(&api::Plan::new(&scenario, &plan, filter))?;
     } else {
         stdout.write(&as_text(&scenario, &plan, filter.as_deref()));
     }
@@ -121,7 +120,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
             thousands(counts.selected)
         ),
     );
-    for entry in entries::as_lines(&plan.rewriter, &plan.hits) {
+    for entry in RewriteReport::new(&plan.rewriter, &plan.hits).lines() {
         line("rewrite", &entry);
     }
     match (&scenario.topology, &plan.host) {
@@ -199,28 +198,4 @@ fn addresses(host: &Host) -> String {
         (_, 0) => first.join(", "),
         (_, more) => format!("{} and {more} more", first.join(", ")),
     }
-}
-
-fn as_json(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> Value {
-    json!({
-        "format": 1,
-        "name": scenario.name,
-        "read": plan.counts.read,
-        "selected": plan.counts.selected,
-        "skipped-truncated": plan.counts.skipped_truncated,
-        "skipped-oversize": plan.counts.skipped_oversize,
-        "skipped-other": plan.counts.skipped_other,
-        "repeat": scenario.pacing.repeat.value,
-        "seconds": plan.duration.map(|duration| duration.as_secs_f64()),
-        "timeout": plan.timeout.as_secs_f64(),
-        "mtu": plan.medium.mtu,
-        "rewrite": entries::as_json(&plan.rewriter, &plan.hits),
-        "addresses": plan.host.as_ref().map(|host| &host.addresses),
-        "mac": plan.host.as_ref().map(|host| host.mac),
-        "listens": plan.listens().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "interface": plan.host.as_ref().filter(|host| host.real).map(|host| &host.interface),
-        "filter": filter,
-        "fates": predictions::as_json(&plan.predictions),
-        "notes": plan.notes.iter().filter(|note| note.severity != Severity::Error).map(|note| &note.what).collect::<Vec<_>>(),
-    })
 }

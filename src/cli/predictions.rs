@@ -1,15 +1,12 @@
-//! What would become of the frames: as a table for people, and as JSON. Start at [`as_text`].
+//! What the receiver would do with the frames, as a table. Start at [`as_text`].
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-
 use crate::capture::FrameRanges;
 use crate::figures::{agree, count, numbered};
-use crate::predict::Carried;
 use crate::predict::{Disposition, Prediction};
 
-/// How many rows of the table are shown; the JSON form has them all.
+/// How many rows of the table are shown; `--json` has them all.
 const MOST_ROWS: usize = 20;
 /// Kinds of packet, or reasons, with the same end that get a row each; more share rows.
 const MOST_OF_A_DISPOSITION: usize = 4;
@@ -95,7 +92,7 @@ pub(super) fn as_text(predictions: &[Prediction]) -> String {
             more => format!(" and {}", more_kinds(more)),
         };
         let _infallible =
-            writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), disposition(first), describe(first));
+            writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), first.disposition.to_string(), first.key);
         let _infallible = writeln!(text, "             {}", numbered("frame", &frames.shown()));
         if first.disposition == Disposition::Open && !first.why.is_empty() {
             let _infallible = writeln!(text, "             why: {}", first.why);
@@ -124,66 +121,12 @@ fn more_kinds(kinds: usize) -> String {
     format!("{} of packet", count(kinds as u64, "more kind"))
 }
 
-/// Every fate.
-pub(super) fn as_json(predictions: &[Prediction]) -> Vec<Value> {
-    predictions
-        .iter()
-        .map(|prediction| {
-            let lost = match prediction.disposition {
-                Disposition::Lost(cause) => Some(cause.name()),
-                Disposition::Delivered | Disposition::Kernel | Disposition::Open => None,
-            };
-            json!({
-                "packets": prediction.frames.count(), "frames": prediction.frames.to_string(), "end": disposition(prediction), "cause": lost,
-                "stage": lost.map(|_| prediction.stage), "what": describe(prediction), "why": prediction.why, "fix": prediction.fix,
-            })
-        })
-        .collect()
-}
-
-fn disposition(prediction: &Prediction) -> String {
-    match prediction.disposition {
-        Disposition::Delivered => "delivered".to_owned(),
-        Disposition::Kernel => "kernel".to_owned(),
-        Disposition::Open => "open".to_owned(),
-        Disposition::Lost(cause) => format!("lost: {}", cause.name()),
-    }
-}
-
-fn describe(prediction: &Prediction) -> String {
-    match prediction.key.carried {
-        Carried::Ip { source, destination, protocol, port } => {
-            let name = match protocol {
-                1 => "ICMP".to_owned(),
-                2 => "IGMP".to_owned(),
-                6 => "TCP".to_owned(),
-                17 => "UDP".to_owned(),
-                47 => "GRE".to_owned(),
-                50 => "ESP".to_owned(),
-                58 => "ICMPv6".to_owned(),
-                89 => "OSPF".to_owned(),
-                103 => "PIM".to_owned(),
-                112 => "VRRP".to_owned(),
-                132 => "SCTP".to_owned(),
-                136 => "UDP-Lite".to_owned(),
-                other => format!("IP protocol {other}"),
-            };
-            let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
-            format!("{name} {source} > {destination}{port}")
-        }
-        Carried::Other { ethertype: Some(0x0806) } => "ARP".to_owned(),
-        Carried::Other { ethertype: Some(ethertype) } => {
-            format!("EtherType 0x{ethertype:04x} to {}", prediction.key.mac)
-        }
-        Carried::Other { ethertype: None } => format!("802.3 to {}", prediction.key.mac),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::Cause;
     use crate::packet::MacAddr;
+    use crate::predict::Carried;
     use crate::predict::{ClassKey, Flaw, Tags};
 
     fn prediction(number: u64, disposition: Disposition, why: &str) -> Prediction {

@@ -1,4 +1,4 @@
-//! What is known of a receiver before anything is sent: its interface, addresses, routes, sysctls and sockets. Start at [`Site`].
+//! What is known of a receiver before anything is sent: its interface, addresses, routes, sysctls and sockets. Start at [`Host`].
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,5 +1,6 @@
 //! What frames of one class share, and how many they are. Start at [`ClassKey`].
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::flaw::Flaw;
@@ -47,6 +48,35 @@ pub struct ClassKey {
     pub spent: bool,
     /// What is wrong with it.
     pub flaw: Flaw,
+}
+
+impl fmt::Display for ClassKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.carried {
+            Carried::Ip { source, destination, protocol, port } => {
+                match protocol {
+                    1 => f.write_str("ICMP")?,
+                    2 => f.write_str("IGMP")?,
+                    6 => f.write_str("TCP")?,
+                    17 => f.write_str("UDP")?,
+                    47 => f.write_str("GRE")?,
+                    50 => f.write_str("ESP")?,
+                    58 => f.write_str("ICMPv6")?,
+                    89 => f.write_str("OSPF")?,
+                    103 => f.write_str("PIM")?,
+                    112 => f.write_str("VRRP")?,
+                    132 => f.write_str("SCTP")?,
+                    136 => f.write_str("UDP-Lite")?,
+                    other => write!(f, "IP protocol {other}")?,
+                }
+                write!(f, " {source} > {destination}")?;
+                port.map_or(Ok(()), |port| write!(f, " port {port}"))
+            }
+            Carried::Other { ethertype: Some(0x0806) } => f.write_str("ARP"),
+            Carried::Other { ethertype: Some(ethertype) } => write!(f, "EtherType 0x{ethertype:04x} to {}", self.mac),
+            Carried::Other { ethertype: None } => write!(f, "802.3 to {}", self.mac),
+        }
+    }
 }
 
 impl ClassKey {

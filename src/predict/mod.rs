@@ -18,6 +18,8 @@ mod tags;
 
 pub use sockets::why_no_socket;
 
+use std::fmt;
+
 use crate::capture::FrameRanges;
 use crate::cause::Cause;
 use crate::host::Host;
@@ -41,6 +43,17 @@ pub enum Disposition {
     Lost(Cause),
     /// It depends on what isn't known before the run (what the application joins).
     Open,
+}
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered => f.write_str("delivered"),
+            Self::Kernel => f.write_str("kernel"),
+            Self::Open => f.write_str("open"),
+            Self::Lost(cause) => write!(f, "lost: {}", cause.name()),
+        }
+    }
 }
 
 /// A class of frames with its end, and why.

@@ -1,6 +1,6 @@
 //! A run: testbed up, preconditions, receiver ready, send while observing, settle, stop, judge.
 //!
-//! [`run_scenario`] is all of it, in the process of one scenario; [`Run`] is the part between the plan and the evidence. [`batch`] starts such
+//! [`run_scenario`] is all of it, in the process of one scenario; `Run` is the part between the plan and the evidence. [`batch`] starts such
 //! processes and collects their outcomes. May use every room below.
 
 mod arrival_writer;

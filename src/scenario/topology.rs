@@ -89,6 +89,16 @@ pub enum Topology {
     },
 }
 
+impl Topology {
+    /// The MTU that the scenario writes down, in bytes.
+    pub fn written_mtu(&self) -> Option<u32> {
+        match self {
+            Self::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
+            Self::Target { .. } => None,
+        }
+    }
+}
+
 /// The largest MTU in bytes: as much as an IPv4 packet can have.
 pub const LARGEST_MTU: u32 = 65_535;
 /// The smallest MTU with which an interface has IPv6 (RFC 8200, section 5).

@@ -1,7 +1,7 @@
 //! Where a scenario runs. This is the one place that knows: a further kind of testbed is a variant of [`Testbed`], a file beside this one,
 //! and its table in the scenario language.
 //!
-//! The kernel's state is changed only inside namespaces that a testbed made itself. Start at [`Testbed::of`].
+//! The kernel's state is changed only inside namespaces that a testbed made itself. Start at [`Testbed`].
 
 mod lab;
 mod link;
@@ -48,7 +48,8 @@ impl Testbed {
     /// What is known of the place that a scenario names, before it is planned.
     ///
     /// # Errors
-    /// As [`target::facts`].
+    /// [`crate::diagnostic::Kind::Invalid`] for a real interface that is not there or no Ethernet interface,
+    /// [`crate::diagnostic::Kind::Blocked`] for one that is down.
     pub fn facts(scenario: &Scenario) -> Result<Facts> {
         match &scenario.topology {
             Topology::Lab(lab) => Ok(Facts { filter: lab::filter(lab, scenario), ..Facts::default() }),
