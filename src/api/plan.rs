@@ -106,7 +106,7 @@ impl Plan {
             addresses: plan.host.as_ref().map(|host| host.addresses.clone()),
             mac: plan.host.as_ref().map(|host| host.mac),
             listens: plan.listens().iter().map(ToString::to_string).collect(),
-            interface: plan.host.as_ref().filter(|host| host.real).map(|host| host.interface.clone()),
+            interface: plan.host.as_ref().filter(|host| host.real).map(|host| host.interface.name.clone()),
             filter,
             predictions: plan.predictions.iter().map(PredictedFrames::from).collect(),
             notes: notes.map(|Diagnostic { what, .. }| what.clone()).collect(),

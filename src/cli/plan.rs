@@ -18,7 +18,7 @@ use crate::scenario::pacing::Rate;
 use crate::scenario::require::Transport;
 use crate::scenario::topology::Topology;
 use crate::scenario::{self, Scenario};
-use crate::testbed::{Testbed, machine};
+use crate::testbed::Testbed;
 
 /// Show what a run would do, and what would become of every frame, without sending any.
 ///
@@ -78,10 +78,11 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
         };
         return Ok(Planned { scenario, plan, filter });
     };
-    let here = machine::machine_site(interface)?;
-    let mtu = here.machine.interface.mtu_bytes;
-    let mut plan = crate::plan::plan(&scenario, Facts { receiver: Some(here.host), ..facts })?;
-    plan.notes.extend(here.notes);
+    let host = Host::read(interface)?;
+    let (mtu, caveats) = (host.interface.mtu_bytes, host.caveats());
+    let (what, look) = host.firewall.description();
+    let mut plan = crate::plan::plan(&scenario, Facts { receiver: Some(host), ..facts })?;
+    plan.notes.extend(caveats);
     if plan.survey.longest > mtu {
         plan.notes.push(
             Diagnostic::warning(format!(
@@ -95,7 +96,6 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
             .fix(format!("`ip link set {interface} mtu {}`", plan.survey.longest)),
         );
     }
-    let (what, look) = machine::of_firewall(&here.firewall);
     let look = look.map(|look| format!(" ({look})")).unwrap_or_default();
     Ok(Planned { scenario, plan, filter: Some(format!("not looked at: {what}{look}")) })
 }
@@ -129,7 +129,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
                 1 => "1 UDP socket is".to_owned(),
                 more => format!("{more} UDP sockets are"),
             };
-            let who = format!("{} of this machine, {} with {}", host.interface, host.mac, addresses(host));
+            let who = format!("{} of this machine, {} with {}", host.interface.name, host.mac, addresses(host));
             line("receiver", &format!("{who}; {sockets} bound"));
         }
         (Topology::Target { interface }, _) => {

@@ -10,15 +10,13 @@ use crate::capture::FrameRanges;
 use crate::diagnostic::Result;
 use crate::doctor::{Finding, State};
 use crate::figures::{agree, count, thousands};
-use crate::host::RouteKind;
 use crate::host::ethtool;
-use crate::host::firewall::Firewall;
 use crate::host::sysctl;
+use crate::host::{Firewall, Host, RouteKind};
 use crate::packet::layers::protocol;
 use crate::predict::{self, Disposition, Prediction};
 use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use crate::scenario::require::{Listener, Offload, Transport};
-use crate::testbed::machine::{MachineSite, dotless, machine_site, of_firewall};
 use crate::wire::counters::Counters;
 
 /// So many addresses of an interface are asked about.
@@ -60,12 +58,12 @@ pub struct Answer {
 /// Looks at the machine, and answers.
 ///
 /// # Errors
-/// As [`machine_site`].
+/// As [`Host::read`].
 pub fn ask(question: &Question) -> Result<Answer> {
-    let here = machine_site(&question.interface)?;
+    let here = Host::read(&question.interface)?;
     let interface = question.interface.as_str();
     let beside = Beside {
-        rp_filter: sysctl::effective(&format!("net.ipv4.conf.{}.rp_filter", dotless(interface)))
+        rp_filter: sysctl::effective(&format!("net.ipv4.conf.{}.rp_filter", sysctl::name(interface)))
             .ok()
             .map(|effective| effective.how),
         rmem_max: fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|text| text.trim().parse().ok()),
@@ -76,14 +74,14 @@ pub fn ask(question: &Question) -> Result<Answer> {
 }
 
 /// What was seen, and what it means for the packets that are asked about.
-pub fn answer(question: &Question, here: &MachineSite, beside: &Beside) -> Answer {
+pub fn answer(question: &Question, here: &Host, beside: &Beside) -> Answer {
     let mut findings = vec![interface(here)];
-    findings.extend(here.notes.iter().filter(|_| here.machine.interface.up).map(|note| {
+    findings.extend(here.caveats().into_iter().filter(|_| here.interface.up).map(|note| {
         let why = [Some(note.what.clone()), note.why.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
         Finding { what: "what is not looked at".to_owned(), state: State::Unknown, why, fix: note.fix.clone() }
     }));
     findings.push(addresses(here));
-    let mut loses = !here.machine.interface.up;
+    let mut loses = !here.interface.up;
     for listener in &question.listens {
         match listener.transport {
             Transport::Udp => {
@@ -115,8 +113,8 @@ fn finding(what: impl Into<String>, state: State, why: impl Into<String>, fix: O
     Finding { what: what.into(), state, why: why.into(), fix }
 }
 
-fn interface(here: &MachineSite) -> Finding {
-    let facts = &here.machine.interface;
+fn interface(here: &Host) -> Finding {
+    let facts = &here.interface;
     let name = &facts.name;
     let mtu = facts.mtu_bytes;
     let what = format!("the interface {name}");
@@ -128,28 +126,28 @@ fn interface(here: &MachineSite) -> Finding {
             Some(format!("`ip link set {name} up`")),
         );
     }
-    if !facts.running && !here.host.loopback {
+    if !facts.running && !here.is_loopback() {
         let fix = format!("look at the cable, or at the other end; `ip link show {name}` shows its state");
         return finding(what, State::Bad, "it is up, and its link isn't (no carrier)", Some(fix));
     }
-    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.host.mac);
+    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.mac);
     finding(what, State::Good, why, None)
 }
 
-fn addresses(here: &MachineSite) -> Finding {
+fn addresses(here: &Host) -> Finding {
     let what = "its addresses";
-    let name = &here.machine.interface.name;
-    if here.machine.addresses.is_empty() {
+    let name = &here.interface.name;
+    if here.addresses.is_empty() {
         let fix = format!("`ip address add ADDRESS/LENGTH dev {name}`");
         return finding(what, State::Bad, "it has none; other interfaces' addresses are taken there too", Some(fix));
     }
-    let all: Vec<String> = here.machine.addresses.iter().map(ToString::to_string).collect();
+    let all: Vec<String> = here.addresses.iter().map(ToString::to_string).collect();
     finding(what, State::Good, all.join(", "), None)
 }
 
 /// What becomes of datagrams to each address.
-fn deliveries(listener: &Listener, question: &Question, here: &MachineSite, beside: &Beside) -> Vec<Finding> {
-    let host = &here.host;
+fn deliveries(listener: &Listener, question: &Question, here: &Host, beside: &Beside) -> Vec<Finding> {
+    let host = here;
     let to: Vec<IpAddr> = match listener.address.filter(|address| !address.is_unspecified()) {
         Some(address) => vec![address],
         None => host
@@ -184,11 +182,11 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// A sender in a network: one that isn't this machine itself, where there is one. `None` for an address alone that is asked for by nobody.
-fn sample(network: IpNet, destination: IpAddr, here: &MachineSite, by_default: bool) -> Option<IpAddr> {
+fn sample(network: IpNet, destination: IpAddr, here: &Host, by_default: bool) -> Option<IpAddr> {
     if network.prefix_len() == network.max_prefix_len() {
-        return (!by_default || here.host.loopback).then(|| network.addr());
+        return (!by_default || here.is_loopback()).then(|| network.addr());
     }
-    if here.host.loopback && by_default {
+    if here.is_loopback() && by_default {
         return Some(destination);
     }
     // The first addresses of a very short prefix are nobody's.
@@ -199,7 +197,7 @@ fn sample(network: IpNet, destination: IpAddr, here: &MachineSite, by_default: b
     {
         return Some(address);
     }
-    let other = |host: &IpAddr| !here.host.routes.is_local(*host) && *host != network.network();
+    let other = |host: &IpAddr| !here.routes.is_local(*host) && *host != network.network();
     network.hosts().take(64).find(other).or_else(|| network.hosts().next())
 }
 
@@ -207,10 +205,9 @@ fn delivery(
     listener: &Listener,
     (network, source): (IpNet, IpAddr),
     destination: IpAddr,
-    here: &MachineSite,
+    here: &Host,
     beside: &Beside,
 ) -> Finding {
-    let host = &here.host;
     let from = if network.prefix_len() == network.max_prefix_len() {
         source.to_string()
     } else {
@@ -228,7 +225,7 @@ fn delivery(
     };
     match prediction.disposition {
         Disposition::Delivered => {
-            let back = if host.loopback { String::new() } else { format!("{}; ", way_back(source, here, beside)) };
+            let back = if here.is_loopback() { String::new() } else { format!("{}; ", way_back(source, here, beside)) };
             finding(what, State::Good, format!("it is delivered: {back}{}", heard()), None)
         }
         Disposition::Lost(cause) => {
@@ -240,22 +237,21 @@ fn delivery(
 }
 
 /// The fate of a datagram. On the loopback packets are this machine's own: they come with their route, and only a socket is missing.
-fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &MachineSite) -> Prediction {
+fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &Host) -> Prediction {
     let carried = Carried::Ip { source, destination, protocol: protocol::UDP, port: Some(port) };
-    let key =
-        ClassKey { mac: here.host.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
+    let key = ClassKey { mac: here.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
     let mut frames = FrameRanges::default();
     frames.add(1);
-    let mut host = here.host.clone();
-    if host.loopback {
-        (host.rp_filter, host.accept_local, host.route_localnet) = (0, true, true);
+    let mut host = here.clone();
+    if here.is_loopback() {
+        (host.settings.rp_filter, host.settings.accept_local, host.settings.route_localnet) = (0, true, true);
     }
     predict::prediction(Class { frames, datagrams: 1, packets: 1, ..Class::new(key) }, &host)
 }
 
 /// The route back, and what rp_filter makes of it.
-fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
-    let route = match here.host.routes.to(source).first() {
+fn way_back(source: IpAddr, here: &Host, beside: &Beside) -> String {
+    let route = match here.routes.to(source).first() {
         Some(route) if route.kind == RouteKind::Unicast => {
             format!("the way back to {source} is {} dev {}", route.prefix, route.device)
         }
@@ -264,7 +260,7 @@ fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
     };
     match &beside.rp_filter {
         Some(how) if source.is_ipv4() => {
-            let strictness = match here.host.rp_filter {
+            let strictness = match here.settings.rp_filter {
                 0 => "off",
                 1 => "strict",
                 _ => "loose",
@@ -276,9 +272,8 @@ fn way_back(source: IpAddr, here: &MachineSite, beside: &Beside) -> String {
 }
 
 /// The receive buffers of the sockets that listen there, and what they dropped.
-fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Finding> {
-    here.host
-        .sockets
+fn buffers(listener: &Listener, here: &Host, beside: &Beside) -> Vec<Finding> {
+    here.sockets
         .iter()
         .filter(|socket| socket.serves(listener))
         .map(|socket| {
@@ -308,12 +303,12 @@ fn buffers(listener: &Listener, here: &MachineSite, beside: &Beside) -> Vec<Find
 }
 
 /// The sockets that serve a listener, with their users.
-fn bound(listener: &Listener, here: &MachineSite) -> Vec<String> {
-    let serving = here.host.sockets.iter().filter(|socket| socket.serves(listener));
+fn bound(listener: &Listener, here: &Host) -> Vec<String> {
+    let serving = here.sockets.iter().filter(|socket| socket.serves(listener));
     serving.map(|socket| format!("{} (uid {})", socket.address, socket.uid)).collect()
 }
 
-fn tcp(listener: &Listener, here: &MachineSite) -> Finding {
+fn tcp(listener: &Listener, here: &Host) -> Finding {
     let bound = bound(listener, here);
     if bound.is_empty() {
         let fix = format!("start what is to listen on TCP port {}; `ss -tlnp` shows who listens where", listener.port);
@@ -322,8 +317,8 @@ fn tcp(listener: &Listener, here: &MachineSite) -> Finding {
     finding(listener.to_string(), State::Good, format!("bound there: {}", bound.join(", ")), None)
 }
 
-fn counted(here: &MachineSite, beside: &Beside) -> Finding {
-    let what = format!("what {} dropped so far", here.machine.interface.name);
+fn counted(here: &Host, beside: &Beside) -> Finding {
+    let what = format!("what {} dropped so far", here.interface.name);
     let counters = [
         ("if.rx.dropped", "rx_dropped", "no handler, no room, or a longer frame than the MTU"),
         ("if.rx.missed", "rx_missed", "the card had no room: the machine was too slow"),
@@ -340,7 +335,7 @@ fn counted(here: &MachineSite, beside: &Beside) -> Finding {
     if moved.is_empty() {
         return finding(what, State::Good, "nothing", None);
     }
-    let name = &here.machine.interface.name;
+    let name = &here.interface.name;
     let fix = format!("look whether they move while packets are lost: `ip -s -s link show {name}`");
     finding(what, State::Unknown, moved.join("; "), Some(fix))
 }
@@ -356,8 +351,8 @@ fn offloads(beside: &Beside) -> Option<Finding> {
     (!said.is_empty()).then(|| finding("offloads", State::Good, why, None))
 }
 
-fn filter(here: &MachineSite) -> Finding {
-    let (why, fix) = of_firewall(&here.firewall);
+fn filter(here: &Host) -> Finding {
+    let (why, fix) = here.firewall.description();
     let state = if here.firewall == Firewall::None { State::Good } else { State::Unknown };
     finding("the packet filter", state, why, fix)
 }

@@ -1,6 +1,11 @@
 //! The packet filter of a network namespace, as `nft -j list ruleset` shows it (libnftables-json(5)). Start at [`Ruleset::read`].
 
+use std::path::Path;
+
 use serde_json::Value;
+
+use super::firewall::Firewall;
+use super::ruleset;
 
 /// The packet filter of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +17,28 @@ pub enum Filter {
     Rules(Ruleset),
     /// There is one whose rules are not known, and why.
     Unseen(String),
+}
+
+impl Filter {
+    /// The rules of this machine, where there are some and they can be seen.
+    pub(super) fn behind(firewall: &Firewall) -> Self {
+        match firewall {
+            // That it can't be seen is said beside the prediction.
+            Firewall::None | Firewall::Unseen(_) => Self::None,
+            Firewall::Chains(chains) if chains.iter().any(|chain| chain.contains("(legacy")) => {
+                Self::Unseen("rules of the old iptables are there".to_owned())
+            }
+            Firewall::Chains(_) => {
+                ruleset::list("", Path::new(""), "").map_or_else(Self::Unseen, |json| Self::read(&json))
+            }
+        }
+    }
+
+    /// Reads what `nft -j list ruleset` printed.
+    pub fn read(json: &str) -> Self {
+        Ruleset::read(json)
+            .map_or_else(|| Self::Unseen("`nft` lists it in a form that is not known".to_owned()), Self::Rules)
+    }
 }
 
 /// The chains and sets of nftables.

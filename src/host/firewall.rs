@@ -1,12 +1,13 @@
 //! Whether a packet filter stands in a packet's way: the chains of nftables that have rules, or drop by policy (nfnetlink). Root alone sees
-//! them. Start at [`look`].
+//! them. Start at [`Firewall::read`].
 
 use std::fs;
 use std::io;
 
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
 use super::netlink::{Attributes, Channel};
 
-const NETLINK_NETFILTER: isize = 12;
 /// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's type.
 const SUBSYSTEM: u16 = 10 << 8;
 const NEWCHAIN: u16 = SUBSYSTEM | 3;
@@ -34,24 +35,42 @@ pub enum Firewall {
     Unseen(String),
 }
 
-/// Looks at the packet filter of the calling thread's network namespace.
-pub fn look() -> Firewall {
-    match chains() {
-        Ok(mut chains) => {
-            chains.extend(legacy());
-            if chains.is_empty() { Firewall::None } else { Firewall::Chains(chains) }
+impl Firewall {
+    /// Looks at the packet filter of the calling thread's network namespace.
+    pub fn read() -> Self {
+        let found = match chains() {
+            Ok(chains) => chains,
+            Err(error) => match error.raw_os_error() {
+                // The kernel has no nftables.
+                Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL) => Vec::new(),
+                Some(libc::EPERM | libc::EACCES) => {
+                    return Self::Unseen("only root sees the rules of the packet filter".to_owned());
+                }
+                _ => return Self::Unseen(format!("the kernel does not answer: {error}")),
+            },
+        };
+        match found.into_iter().chain(legacy()).collect::<Vec<_>>() {
+            chains if chains.is_empty() => Self::None,
+            chains => Self::Chains(chains),
         }
-        // The kernel has no nftables.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL)) => {
-            match legacy() {
-                chains if chains.is_empty() => Firewall::None,
-                chains => Firewall::Chains(chains),
-            }
+    }
+
+    /// What to say of it in a line, and how to look at it.
+    pub fn description(&self) -> (String, Option<String>) {
+        match self {
+            Self::None => ("no packet filter drops packets".to_owned(), None),
+            Self::Chains(chains) => (
+                format!("a packet filter is there, and may drop some: {}", chains.join("; ")),
+                Some("`nft list ruleset` shows its rules".to_owned()),
+            ),
+            Self::Unseen(why) => (
+                format!("whether a packet filter drops some is not known: {why}"),
+                Some(
+                    "`sudo nft list ruleset` shows the rules, `sudo iptables-legacy-save` those of the old iptables"
+                        .to_owned(),
+                ),
+            ),
         }
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
-            Firewall::Unseen("only root sees the rules of the packet filter".to_owned())
-        }
-        Err(error) => Firewall::Unseen(format!("the kernel does not answer: {error}")),
     }
 }
 

@@ -4,25 +4,29 @@
 //! One file for each kernel interface. Nothing here sends a frame. May use `diagnostic`, `packet` and `scenario` (their types), nix, libc and
 //! the netlink crates.
 
-pub mod addresses;
 mod borrow;
 pub mod capabilities;
 pub mod ethtool;
 pub mod facts;
 pub mod filter;
 pub mod firewall;
+mod groups;
 pub mod interface;
-pub mod machine;
-pub mod model;
+mod model;
 pub mod namespace;
 pub mod neighbours;
 pub(crate) mod netlink;
 pub mod program;
 mod routes;
+pub(crate) mod rtnetlink;
 pub mod ruleset;
+pub(crate) mod settings;
 pub mod sockets;
 pub mod sysctl;
 
 pub use filter::{Filter, Ruleset};
-pub use model::{Forwarding, Host, Route, RouteKind, RouteTable};
+pub use firewall::Firewall;
+pub use model::Host;
+pub use routes::{Route, RouteKind, RouteTable};
+pub use settings::{ByFamily, Settings};
 pub use sockets::{Arrival, Mismatch, Socket, SocketTable};

@@ -86,8 +86,8 @@ impl Channel {
     }
 
     /// Has something done of which there is nothing to tell but whether it was.
-    pub(crate) fn acknowledged(&mut self, kind: u16, body: &[u8]) -> io::Result<()> {
-        self.request(kind, NLM_F_REQUEST | NLM_F_ACK, body)?;
+    pub(crate) fn acknowledged(&mut self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+        self.request(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)?;
         loop {
             self.receive(0)?;
             let mut answers = Messages(&self.reply).filter(|message| message.sequence == self.sequence);

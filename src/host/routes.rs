@@ -1,175 +1,148 @@
-//! The routes and policy rules of a network namespace (rtnetlink(7)). No privilege. Start at [`all`].
+//! Routes, and the lookup of the longest prefix. Start at [`RouteTable::to`].
 
-use std::io;
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
+use netlink_packet_route::route::RouteType;
 
-use super::addresses::ip;
-use super::netlink::{Attributes, Channel, u16_at, u32_at};
-
-const RTM_NEWROUTE: u16 = 24;
-const RTM_GETROUTE: u16 = 26;
-const RTM_NEWRULE: u16 = 32;
-const RTM_GETRULE: u16 = 34;
-/// `struct rtmsg`: family u8, destination length u8, source length u8, tos u8, table u8, protocol u8, scope u8, type u8, flags u32;
-/// `struct fib_rule_hdr` is as long.
-const RTMSG: usize = 12;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_PRIORITY: u16 = 6;
-const RTA_MULTIPATH: u16 = 9;
-const RTA_TABLE: u16 = 15;
-const FRA_PRIORITY: u16 = 6;
-/// `struct rtnexthop`: length u16, flags u8, hops u8, interface i32; attributes follow.
-const RTNEXTHOP: usize = 8;
-/// Its nexthop is gone: the lookup passes it over.
-const RTNH_F_DEAD: u32 = 1;
-/// An entry of a cache.
-const RTM_F_CLONED: u32 = 0x200;
-
-/// Which table a route stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// Local addresses and broadcasts; it comes first.
+/// What a route does with a packet; those of the local table come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteKind {
+    /// To this host.
     Local,
-    /// Main and default.
-    Main,
-}
-
-/// What a route does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteType {
+    /// To everybody in a network, this host too.
+    Broadcast,
     /// Out of an interface.
     Unicast,
-    /// To this host; IPv6's anycast addresses too.
-    Local,
-    /// To everybody.
-    Broadcast,
-    /// Thrown away.
+    /// Thrown away without a word.
     Blackhole,
-    /// Refused.
+    /// Refused: host unreachable.
     Unreachable,
-    /// Refused, administratively.
+    /// Refused: administratively prohibited.
     Prohibit,
 }
 
-/// A route, once for each of its ways.
+impl RouteKind {
+    /// That of a route of the kernel; `None`: one that no lookup ends at.
+    pub(crate) fn of(kind: RouteType) -> Option<Self> {
+        Some(match kind {
+            RouteType::Unicast => Self::Unicast,
+            RouteType::Local | RouteType::Anycast => Self::Local,
+            RouteType::Broadcast => Self::Broadcast,
+            RouteType::BlackHole => Self::Blackhole,
+            RouteType::Unreachable => Self::Unreachable,
+            RouteType::Prohibit => Self::Prohibit,
+            _ => return None,
+        })
+    }
+
+    /// The word that ip-route(8) has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Broadcast => "broadcast",
+            Self::Unicast => "unicast",
+            Self::Blackhole => "blackhole",
+            Self::Unreachable => "unreachable",
+            Self::Prohibit => "prohibit",
+        }
+    }
+}
+
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) prefix: IpNet,
-    pub(crate) table: Table,
-    pub(crate) kind: RouteType,
-    /// The interface's index; 0 where it has none.
-    pub(crate) index: u32,
-    pub(crate) metric: u32,
+pub struct Route {
+    /// The destinations; for a way back, the sources.
+    pub prefix: IpNet,
+    /// The interface; empty where it has none.
+    pub device: String,
+    /// What it does.
+    pub kind: RouteKind,
+    /// Of equal prefixes the lowest counts.
+    pub metric: u32,
 }
 
-/// Every route of the tables local, main and default that a lookup may find.
-pub(crate) fn all(channel: &mut Channel) -> io::Result<Vec<Route>> {
-    let mut found = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let routes = channel.dump(RTM_GETROUTE, &header(family), &|kind, payload| {
-            (kind == RTM_NEWROUTE).then(|| read(payload))?.filter(|routes| !routes.is_empty())
-        })?;
-        found.extend(routes.into_iter().flatten());
+impl Route {
+    /// A route out of an interface.
+    pub fn out(prefix: IpNet, device: &str) -> Self {
+        Self { prefix: prefix.trunc(), device: device.to_owned(), kind: RouteKind::Unicast, metric: 0 }
     }
-    Ok(found)
-}
 
-/// How many policy rules there are beyond the three that look the tables up in their order.
-pub(crate) fn further_rules(channel: &mut Channel) -> io::Result<usize> {
-    let mut further = 0;
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let priorities = channel.dump(RTM_GETRULE, &header(family), &|kind, payload| {
-            let is_ours = kind == RTM_NEWRULE && payload.first().copied().map(i32::from) == Some(family);
-            is_ours.then(|| {
-                let mut attributes = Attributes(payload.get(RTMSG..).unwrap_or_default());
-                attributes
-                    .find(|(kind, _)| *kind == FRA_PRIORITY)
-                    .and_then(|(_, content)| u32_at(content, 0))
-                    .unwrap_or(0)
-            })
-        })?;
-        further += priorities.into_iter().filter(|priority| !matches!(priority, 0 | 32_766 | 32_767)).count();
+    /// Whether it is to IPv6 link-local addresses.
+    pub(crate) fn is_link_local(&self) -> bool {
+        matches!(self.prefix.addr(), IpAddr::V6(address) if address.is_unicast_link_local())
     }
-    Ok(further)
-}
 
-fn header(family: i32) -> [u8; RTMSG] {
-    let mut header = [0; RTMSG];
-    header[0] = u8::try_from(family).expect("2 or 10");
-    header
-}
-
-fn read(payload: &[u8]) -> Option<Vec<Route>> {
-    let &[family, length, _, _, table, _, _, kind, ..] = payload else { return None };
-    if u32_at(payload, 8)? & (RTM_F_CLONED | RTNH_F_DEAD) != 0 {
-        return None;
+    /// A route of the local table.
+    pub fn local(prefix: IpNet, device: &str) -> Self {
+        Self { kind: RouteKind::Local, ..Self::out(prefix, device) }
     }
-    let kind = match kind {
-        1 => RouteType::Unicast,
-        2 | 4 => RouteType::Local,
-        3 => RouteType::Broadcast,
-        6 => RouteType::Blackhole,
-        7 => RouteType::Unreachable,
-        8 => RouteType::Prohibit,
-        // Multicast, throw, nat, xresolve.
-        _ => return None,
-    };
-    let default: IpNet = match i32::from(family) {
-        libc::AF_INET => Ipv4Net::default().into(),
-        libc::AF_INET6 => Ipv6Net::default().into(),
-        _ => return None,
-    };
-    let (mut prefix, mut table, mut metric) = (default, u32::from(table), 0);
-    let mut indices = Vec::new();
-    for (attribute, content) in Attributes(payload.get(RTMSG..)?) {
-        match attribute {
-            RTA_DST => prefix = IpNet::new(ip(content)?, length).ok()?,
-            RTA_OIF => indices.extend(u32_at(content, 0)),
-            RTA_PRIORITY => metric = u32_at(content, 0)?,
-            RTA_TABLE => table = u32_at(content, 0)?,
-            RTA_MULTIPATH => indices.extend(next_hops(content)),
-            _ => {}
+}
+
+/// Routes in which the longest prefix is found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteTable {
+    /// By prefix, then in the order in which they count.
+    routes: Vec<Route>,
+    /// The lengths that occur, longest first.
+    lengths: Vec<u8>,
+}
+
+impl FromIterator<Route> for RouteTable {
+    fn from_iter<Routes: IntoIterator<Item = Route>>(routes: Routes) -> Self {
+        let mut routes: Vec<Route> = routes.into_iter().collect();
+        // The local table comes first, then the metric counts.
+        routes.sort_by_key(|route| (route.prefix, route.kind > RouteKind::Broadcast, route.metric, route.kind));
+        routes.dedup();
+        let lengths: BTreeSet<u8> = routes.iter().map(|route| route.prefix.prefix_len()).collect();
+        Self { routes, lengths: lengths.into_iter().rev().collect() }
+    }
+}
+
+impl RouteTable {
+    /// What the receiver with these addresses has of its own: they are local, the broadcast addresses of their networks are everybody's,
+    /// and with `device` there is a way to each network.
+    pub fn of_addresses(addresses: &[IpNet], device: &str) -> impl Iterator<Item = Route> {
+        addresses.iter().flat_map(move |net| {
+            let whole = net.prefix_len() == net.max_prefix_len();
+            let broadcast = match net {
+                IpNet::V4(net) if net.prefix_len() < 31 => Some(IpNet::from(IpAddr::V4(net.broadcast()))),
+                IpNet::V4(_) | IpNet::V6(_) => None,
+            };
+            let broadcast = broadcast.map(|prefix| Route { kind: RouteKind::Broadcast, ..Route::out(prefix, device) });
+            let network = (!whole).then(|| Route::out(*net, device));
+            [Some(Route::local(net.addr().into(), device)), broadcast, network].into_iter().flatten()
+        })
+    }
+
+    /// The loopback's own.
+    pub fn of_loopback() -> impl Iterator<Item = Route> {
+        let four: IpNet = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8).into();
+        [four, IpAddr::V6(Ipv6Addr::LOCALHOST).into()].into_iter().map(|prefix| Route::local(prefix, "lo"))
+    }
+
+    /// The best routes to an address: several where it has several ways of the same worth, none where it has none.
+    pub fn to(&self, address: IpAddr) -> &[Route] {
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        for length in self.lengths.iter().filter(|length| **length <= width) {
+            let Ok(prefix) = IpNet::new(address, *length).map(|net| net.trunc()) else { continue };
+            let from = self.routes.partition_point(|route| route.prefix < prefix);
+            let Some(best) = self.routes.get(from).filter(|route| route.prefix == prefix) else { continue };
+            let rest = self.routes.get(from..).unwrap_or_default();
+            let equal = |route: &Route| (route.prefix, route.kind, route.metric) == (prefix, best.kind, best.metric);
+            return rest.get(..rest.partition_point(equal)).unwrap_or_default();
         }
+        &[]
     }
-    let table = match table {
-        255 => Table::Local,
-        // RT_TABLE_DEFAULT, RT_TABLE_MAIN.
-        253 | 254 => Table::Main,
-        _ => return None,
-    };
-    if indices.is_empty() {
-        indices.push(0);
-    }
-    // ff00::/8 stands in the local table as unicast (until 5.x) or multicast: groups are joined, not routed.
-    if matches!(prefix.addr(), IpAddr::V6(address) if address.is_multicast()) {
-        return None;
-    }
-    Some(indices.into_iter().map(|index| Route { prefix, table, kind, index, metric }).collect())
-}
 
-/// The interfaces of a route with several ways that are alive.
-fn next_hops(mut content: &[u8]) -> Vec<u32> {
-    let mut indices = Vec::new();
-    while let Some(length) = u16_at(content, 0).map(usize::from).filter(|length| *length >= RTNEXTHOP) {
-        let flags = content.get(2).copied().unwrap_or(0);
-        indices.extend(u32_at(content, 4).filter(|_| u32::from(flags) & RTNH_F_DEAD == 0));
-        content = content.get(length.next_multiple_of(4)..).unwrap_or_default();
+    /// Whether an address is local.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.to(address).first().is_some_and(|route| route.kind == RouteKind::Local)
     }
-    indices
-}
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn no_message_makes_the_reader_panic(message in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = super::read(&message);
-            let _ = super::next_hops(&message);
-        }
+    /// Every route, by prefix.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
     }
 }

@@ -9,8 +9,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
-use super::interface::Links;
 use super::netlink::{Attributes, Channel, u32_at};
+use super::rtnetlink::RouteSocket;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::scenario::require::{Listener, Transport};
 
@@ -169,7 +169,7 @@ pub struct SocketTable(Mutex<Table>);
 
 struct Table {
     sockets: Channel,
-    links: Links,
+    links: RouteSocket,
     /// Interfaces that sockets are bound to, by index.
     devices: HashMap<u32, String>,
 }
@@ -181,7 +181,7 @@ impl SocketTable {
     /// When the kernel gives no netlink socket.
     pub fn open() -> Result<Self> {
         let open = || -> io::Result<Table> {
-            let (sockets, links) = (Channel::open(NETLINK_SOCK_DIAG)?, Links::open()?);
+            let (sockets, links) = (Channel::open(NETLINK_SOCK_DIAG)?, RouteSocket::open()?);
             Ok(Table { sockets, links, devices: HashMap::new() })
         };
         let table = open().map_err(|error| Failure::system("can't ask for sockets (sock_diag)", &error))?;
@@ -228,7 +228,7 @@ impl Table {
     fn device(&mut self, index: u32) -> String {
         let links = &mut self.links;
         let name = || {
-            let link = links.by_index(index).ok().flatten();
+            let link = links.link_by_index(index).ok().flatten();
             link.map_or_else(|| format!("#{index}"), |link| link.name)
         };
         self.devices.entry(index).or_insert_with(name).clone()

@@ -1,4 +1,4 @@
-//! Sysctls of the calling thread's network namespace, and what they come to where `all` and an interface both have a say.
+//! Sysctls of the calling thread's network namespace, and their effective values where `all` and an interface both count.
 //!
 //! `/proc/sys/net` always shows the namespace of the thread that opens it. May use `diagnostic`. Start at [`effective`].
 
@@ -72,7 +72,12 @@ pub(crate) fn write_if_there(key: &str, value: &str) -> Result<()> {
     if path.exists() { write(key, value) } else { Ok(()) }
 }
 
-/// What a sysctl comes to, and how.
+/// An interface's name in a key: a dot inside a name is written as a slash (sysctl(8)).
+pub(crate) fn name(interface: &str) -> String {
+    interface.replace('.', "/")
+}
+
+/// The effective value of a sysctl, and how the kernel gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
     /// The value that counts.
@@ -118,13 +123,13 @@ fn rule(name: &str) -> Option<Rule> {
     }
 }
 
-/// What `key` comes to: for `net.ipv4.conf.INTERFACE.NAME` what the kernel makes of it and of `net.ipv4.conf.all.NAME`,
+/// The effective value of `key`: for `net.ipv4.conf.INTERFACE.NAME` what the kernel makes of it and of `net.ipv4.conf.all.NAME`,
 /// for every other key its own value.
 ///
 /// # Errors
 /// As [`read`].
 pub fn effective(key: &str) -> Result<Effective> {
-    Ok(Effective { own: belongs_to_namespace(key)?, ..joined(key)? })
+    Ok(Effective { own: belongs_to_namespace(key)?, ..joined(key, read)? })
 }
 
 /// Whether a sysctl is a network namespace's own. What is the machine's below `net` is read-only in a new one.
@@ -133,13 +138,17 @@ fn belongs_to_namespace(key: &str) -> Result<bool> {
     Ok(writable && names(key).first().is_some_and(|first| first == "net"))
 }
 
-fn joined(key: &str) -> Result<Effective> {
-    let own = read(key)?;
+/// The effective value of a key by the kernel's rules; `lookup` has the value of each key.
+pub(super) fn joined<E>(
+    key: &str,
+    lookup: impl Fn(&str) -> std::result::Result<String, E>,
+) -> std::result::Result<Effective, E> {
+    let own = lookup(key)?;
     match names(key).iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["net", "ipv4", "conf", interface, name] if !matches!(*interface, "all" | "default") => match rule(name) {
             Some(rule) => {
                 let all_key = format!("net.ipv4.conf.all.{name}");
-                let all = read(&all_key)?;
+                let all = lookup(&all_key)?;
                 Ok(join(rule, &all_key, &all, key, &own))
             }
             None => Ok(plain(key, own)),

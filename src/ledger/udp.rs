@@ -57,7 +57,7 @@ struct Receivers<'a> {
 
 impl<'a> Receivers<'a> {
     fn of(scenario: &Scenario, plan: &Plan, evidence: &'a Evidence) -> Self {
-        let interface = plan.host.as_ref().map(|host| host.interface.as_str());
+        let interface = plan.host.as_ref().map(|host| host.interface.name.as_str());
         let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
         let redirected = may_redirect(scenario, evidence);
         let is_one = |record: &&SocketRecord| {

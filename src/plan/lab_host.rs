@@ -10,11 +10,12 @@ use super::survey::{self, Reassembly, Survey};
 use super::{LAB_RECEIVER, LAB_RECEIVER_MAC, LAB_SENDER_MAC};
 use crate::diagnostic::Diagnostic;
 use crate::figures::count;
-use crate::host::{Filter, Forwarding, Host, Route, RouteTable, Socket};
+use crate::host::settings::in_lab;
+use crate::host::{Host, Route, RouteTable, Settings, Socket};
 use crate::packet::MacAddr;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
-use crate::scenario::topology::{IPV6_LEAST_MTU, LabMac, LabTopology, Routes, SysctlSetting};
+use crate::scenario::topology::{IPV6_LEAST_MTU, LabMac, LabTopology, Routes};
 
 /// The lab's receiver.
 pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Host {
@@ -22,11 +23,11 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
         LabMac::Literal(mac) => mac,
         LabMac::Captured => captured_mac(survey, notes),
     };
-    let sysctls = Sysctls(&lab.sysctl);
-    let ipv6_disabled = lab.mtu.value < IPV6_LEAST_MTU || sysctls.copied("ipv6", "disable_ipv6", &[]) != 0;
+    let mut settings = Settings::of(LAB_RECEIVER, |key| in_lab(key, LAB_RECEIVER, &lab.sysctl).ok_or(()));
+    settings.ipv6_disabled |= lab.mtu.value < IPV6_LEAST_MTU;
     let addresses = match &lab.addresses {
         Some(addresses) => addresses.value.clone(),
-        None => captured_addresses(survey, ipv6_disabled, notes),
+        None => captured_addresses(survey, settings.ipv6_disabled, notes),
     };
     if lab.addresses.is_none() && survey.destinations_cut {
         notes.push(
@@ -52,33 +53,14 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
         // The built-in receiver joins groups where it has a socket at all.
         if survey.udp_ports.is_empty() { BTreeSet::new() } else { survey.groups.clone() }
     });
-    let either = |name, default| sysctls.all(name) != 0 || sysctls.interface("ipv4", name, default) != 0;
     Host {
-        interface: LAB_RECEIVER.to_owned(),
-        real: false,
-        loopback: false,
-        vlans: false,
-        mac,
-        routes: routes(&addresses, &lab.routes.value, mac, ipv6_disabled),
+        routes: routes(&addresses, &lab.routes.value, mac, settings.ipv6_disabled),
         addresses,
-        rp_filter: sysctls.all("rp_filter").max(sysctls.interface("ipv4", "rp_filter", 0)),
-        accept_local: either("accept_local", 0),
-        route_localnet: either("route_localnet", 0),
-        // ip-sysctl: both `all` and the interface must be set; a new interface has it set.
-        accept_source_route: sysctls.all("accept_source_route") != 0
-            && sysctls.interface("ipv4", "accept_source_route", 1) != 0,
-        segment_routing: ["seg6_enabled", "rpl_seg_enabled"].iter().any(|name| sysctls.interface("ipv6", name, 0) != 0),
-        drop_unicast_in_group: either("drop_unicast_in_l2_multicast", 0),
-        drop_unicast_in_group_v6: sysctls.interface("ipv6", "drop_unicast_in_l2_multicast", 0) != 0,
-        forwarding: Forwarding {
-            v4: sysctls.copied("ipv4", "forwarding", &["net.ipv4.ip_forward"]) != 0,
-            v6: sysctls.number("net.ipv6.conf.all.forwarding").unwrap_or(0) != 0,
-        },
-        ipv6_disabled,
+        settings,
         sockets: listens.iter().copied().map(Socket::from).collect(),
         listens,
-        filter: Filter::None,
         joined,
+        ..Host::of_lab(LAB_RECEIVER, mac)
     }
 }
 
@@ -126,41 +108,11 @@ pub fn sender_mac(receiver: MacAddr) -> MacAddr {
 
 /// The timeouts of the lab's reassembly: `needed`, where `[lab] sysctl` doesn't set them.
 pub(super) fn reassembly(lab: &LabTopology, needed: Duration) -> Reassembly {
-    let of = |key: &str| {
-        let setting = lab.sysctl.iter().rev().find(|setting| setting.key == key);
-        setting.and_then(|setting| setting.value.trim().parse().ok()).map_or(needed, Duration::from_secs)
+    let of = |key| {
+        let seconds = in_lab(key, LAB_RECEIVER, &lab.sysctl).and_then(|value| value.parse().ok());
+        seconds.map_or(needed, Duration::from_secs)
     };
     Reassembly::new(of("net.ipv4.ipfrag_time"), of("net.ipv6.ip6frag_time"))
-}
-
-/// What `[lab] sysctl` sets, in its order.
-struct Sysctls<'a>(&'a [SysctlSetting]);
-
-impl Sysctls<'_> {
-    fn number(&self, key: &str) -> Option<u8> {
-        let setting = self.0.iter().rev().find(|setting| setting.key == key);
-        setting.and_then(|setting| setting.value.trim().parse().ok())
-    }
-
-    /// The value of IPv4 for `all`.
-    fn all(&self, name: &str) -> u8 {
-        self.number(&format!("net.ipv4.conf.all.{name}")).unwrap_or(0)
-    }
-
-    /// The interface's own value: it begins with that of `default`.
-    fn interface(&self, family: &str, name: &str, default: u8) -> u8 {
-        let own = self.number(&format!("net.{family}.conf.{LAB_RECEIVER}.{name}"));
-        own.or_else(|| self.number(&format!("net.{family}.conf.default.{name}"))).unwrap_or(default)
-    }
-
-    /// The interface's own value of a name that is copied from `all` to every interface when it is written there, or to one of
-    /// `others`.
-    fn copied(&self, family: &str, name: &str, others: &[&str]) -> u8 {
-        let keys = ["all", LAB_RECEIVER].map(|which| format!("net.{family}.conf.{which}.{name}"));
-        let writes = |setting: &&SysctlSetting| keys.contains(&setting.key) || others.contains(&setting.key.as_str());
-        let last = self.0.iter().rev().find(writes).and_then(|setting| setting.value.trim().parse().ok());
-        last.or_else(|| self.number(&format!("net.{family}.conf.default.{name}"))).unwrap_or(0)
-    }
 }
 
 /// What the lab gives its receiver: addresses, ways back, and the link-local address of its MAC (RFC 4291 appendix A).

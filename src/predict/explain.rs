@@ -35,7 +35,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, host: &Host) -> String {
     {
         return refused::why(fault);
     }
-    let interface = &host.interface;
+    let interface = &host.interface.name;
     match cause {
         Cause::NetfilterDrop => match stack::filtered(key, host) {
             Some(why) => why,
@@ -68,7 +68,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, host: &Host) -> String {
         Cause::IpInhdr => header(key, source, destination),
         Cause::IpInvalidSource if broadcast_source(source, host) => format!(
             "the source {source} is a broadcast address of the receiver's, which rp_filter = {} finds out",
-            host.rp_filter
+            host.settings.rp_filter
         ),
         Cause::IpInvalidSource => {
             format!("no host may send from {source} (RFC 1812 §5.3.7): the receiver takes it for a martian")
@@ -108,7 +108,7 @@ pub(super) fn why(cause: Cause, key: &ClassKey, host: &Host) -> String {
 
 /// Why it is not known before the run what becomes of it.
 pub(super) fn open(key: &ClassKey, host: &Host) -> String {
-    let interface = &host.interface;
+    let interface = &host.interface.name;
     match key.carried {
         _ if let Some(why) = stack::filtered(key, host) => why,
         _ if key.in_vlan => format!("a VLAN interface on {interface} may take the frame"),
@@ -134,7 +134,7 @@ pub(super) fn no_socket(source: IpAddr, destination: IpAddr, port: u16, host: &H
 
 /// Whether drop_unicast_in_l2_multicast of the address's family counts.
 pub(super) fn drops_in_group(destination: IpAddr, host: &Host) -> bool {
-    if destination.is_ipv4() { host.drop_unicast_in_group } else { host.drop_unicast_in_group_v6 }
+    if destination.is_ipv4() { host.settings.drop_unicast_in_group.v4 } else { host.settings.drop_unicast_in_group.v6 }
 }
 
 /// No handler for an EtherType: its name where it has a common one, and that a tag was taken off before.
@@ -159,10 +159,10 @@ fn other_host(key: &ClassKey, host: &Host) -> String {
     if key.in_vlan {
         format!(
             "the frame carries a VLAN tag, and {} has no such VLAN: the stack leaves it to some other host",
-            host.interface
+            host.interface.name
         )
     } else {
-        format!("the frame's destination MAC is {}, {} has {}", key.mac, host.interface, host.mac)
+        format!("the frame's destination MAC is {}, {} has {}", key.mac, host.interface.name, host.mac)
     }
 }
 
@@ -188,10 +188,12 @@ fn broadcast_source(source: IpAddr, host: &Host) -> bool {
 }
 
 fn reverse_path(source: IpAddr, host: &Host) -> String {
-    let interface = &host.interface;
-    let strictness = if host.rp_filter == 1 { "strict" } else { "loose" };
-    let rule =
-        format!("rp_filter = {} there ({strictness}; effective: the larger of all and {interface})", host.rp_filter);
+    let interface = &host.interface.name;
+    let strictness = if host.settings.rp_filter == 1 { "strict" } else { "loose" };
+    let rule = format!(
+        "rp_filter = {} there ({strictness}; effective: the larger of all and {interface})",
+        host.settings.rp_filter
+    );
     match host.routes.to(source).first() {
         Some(route) if matches!(route.kind, RouteKind::Unicast | RouteKind::Local) => {
             format!(
@@ -206,7 +208,7 @@ fn reverse_path(source: IpAddr, host: &Host) -> String {
 
 fn nowhere(cause: Cause, source: IpAddr, destination: IpAddr, host: &Host) -> String {
     let who = format!("{destination} is no address of the receiver ({})", addresses(host));
-    let forwards = if destination.is_ipv4() { host.forwarding.v4 } else { host.forwarding.v6 };
+    let forwards = if destination.is_ipv4() { host.settings.forwarding.v4 } else { host.settings.forwarding.v6 };
     let route = host.routes.to(destination).first();
     match (cause, route) {
         (Cause::IpInaddrerrors, _) if forwards => {
@@ -242,7 +244,7 @@ fn checksum(flaw: Flaw) -> String {
 
 fn addresses(host: &Host) -> String {
     match host.addresses.as_slice() {
-        [] => format!("{} has none", host.interface),
+        [] => format!("{} has none", host.interface.name),
         [first] => format!("it has {}", first.addr()),
         [first, rest @ ..] => format!("it has {} and {} more", first.addr(), rest.len()),
     }

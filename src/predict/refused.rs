@@ -1,5 +1,6 @@
 //! What is said of a header between IP and the transport that the kernel refuses: why, and what to do. Start at [`why`] and [`fix`].
 
+use crate::host::sysctl;
 use crate::predict::{Fault, Header, Wrong};
 
 /// Why the kernel drops its packet.
@@ -64,8 +65,8 @@ pub(super) fn fix(fault: Fault) -> String {
 pub(super) fn on_the_machine(fault: Fault, interface: &str) -> String {
     match fault.wrong {
         Wrong::SwitchedOff { kind, left: false } => {
-            let (sysctl, interface) = (segment_routing(kind).1, interface.replace('.', "/"));
-            format!("`sysctl -w net.ipv6.conf.all.{sysctl}=1 net.ipv6.conf.{interface}.{sysctl}=1`")
+            let (name, interface) = (segment_routing(kind).1, sysctl::name(interface));
+            format!("`sysctl -w net.ipv6.conf.all.{name}=1 net.ipv6.conf.{interface}.{name}=1`")
         }
         Wrong::OddLength | Wrong::TooLong | Wrong::Misplaced | Wrong::HeadersCut => {
             "send fragments as RFC 8200 §4.5 has them".to_owned()

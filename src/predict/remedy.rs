@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::explain::{drops_in_group, no_socket};
 use super::refused;
 use crate::cause::Cause;
-use crate::host::{Host, RouteKind};
+use crate::host::{Host, RouteKind, sysctl};
 use crate::packet::MacAddr;
 use crate::packet::layers::is_vlan_tag;
 use crate::predict::{Carried, ClassKey, Flaw, Tags};
@@ -138,7 +138,7 @@ fn ways_back(host: &Host) -> Vec<IpNet> {
     let written = |prefix: &IpNet| !networks.contains(prefix) && !is_link_local(prefix);
     host.routes
         .iter()
-        .filter(|route| route.kind == RouteKind::Unicast && route.device == host.interface)
+        .filter(|route| route.kind == RouteKind::Unicast && route.device == host.interface.name)
         .map(|route| route.prefix)
         .filter(written)
         .take(MOST_WRITTEN)
@@ -183,7 +183,7 @@ fn on_the_machine(cause: Cause, key: &ClassKey, host: &Host) -> String {
     if let Flaw::Refused(fault) = key.flaw
         && fault.rule().cause == cause
     {
-        return refused::on_the_machine(fault, &host.interface);
+        return refused::on_the_machine(fault, &host.interface.name);
     }
     let Carried::Ip { source, destination, .. } = key.carried else { return filled(row, None, host) };
     match cause {
@@ -219,9 +219,9 @@ fn of_ipv6(row: &str) -> String {
 
 /// The command with interface, address and prefix in their places.
 fn filled(command: &str, address: Option<IpAddr>, host: &Host) -> String {
-    let interface = &host.interface;
+    let interface = &host.interface.name;
     // sysctl(8): a dot inside a name is written as a slash.
-    let text = command.replace("conf.IFACE.", &format!("conf.{}.", interface.replace('.', "/")));
+    let text = command.replace("conf.IFACE.", &format!("conf.{}.", sysctl::name(interface)));
     let text = text.replace("IFACE", interface);
     match address {
         Some(address) => {

@@ -43,14 +43,14 @@ pub(super) fn v4(from: Ipv4Addr, to: Ipv4Addr, igmp: bool, host: &Host) -> Route
     if to.is_unspecified() {
         return lost(Cause::IpInvalidDest);
     }
-    if (to.is_loopback() || from.is_loopback()) && !host.route_localnet {
+    if (to.is_loopback() || from.is_loopback()) && !host.settings.route_localnet {
         return lost(Cause::IpLocalnet);
     }
     let found = host.routes.to(to.into());
     match found.first().map(|route| route.kind) {
         Some(RouteKind::Broadcast) => broadcast(from, host),
         Some(RouteKind::Local) => refused_source(from, host).map_or(Routed::Local, lost),
-        _ if !host.forwarding.v4 => Routed::Nowhere(Cause::IpInaddrerrors),
+        _ if !host.settings.forwarding.v4 => Routed::Nowhere(Cause::IpInaddrerrors),
         Some(RouteKind::Unicast) => refused_source(from, host).map_or(Routed::On, lost),
         Some(RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) | None => {
             Routed::Nowhere(Cause::IpInnoroutes)
@@ -70,7 +70,7 @@ fn group_v4(from: Ipv4Addr, group: Ipv4Addr, igmp: bool, host: &Host) -> Routed 
         return routed;
     }
     let link_local = matches!(group.octets(), [224, 0, 0, _]);
-    let refused = if from.is_loopback() && !host.route_localnet {
+    let refused = if from.is_loopback() && !host.settings.route_localnet {
         Some(Cause::IpLocalnet)
     } else if from.is_unspecified() {
         (!link_local && !igmp).then_some(Cause::IpInvalidSource)
@@ -84,16 +84,16 @@ fn group_v4(from: Ipv4Addr, group: Ipv4Addr, igmp: bool, host: &Host) -> Routed 
 fn refused_source(from: Ipv4Addr, host: &Host) -> Option<Cause> {
     let found = host.routes.to(from.into());
     let kind = found.first().map(|route| route.kind);
-    if kind == Some(RouteKind::Local) && !host.accept_local && !is_loopback_without_address(from, host) {
+    if kind == Some(RouteKind::Local) && !host.settings.accept_local && !is_loopback_without_address(from, host) {
         return Some(Cause::IpLocalSource);
     }
-    if host.rp_filter == 0 {
+    if host.settings.rp_filter == 0 {
         return None;
     }
     match kind {
         Some(RouteKind::Broadcast) => Some(Cause::IpInvalidSource),
         Some(RouteKind::Local | RouteKind::Unicast) => {
-            (host.rp_filter == 1 && !comes_by(found, host)).then_some(Cause::IpRpfilter)
+            (host.settings.rp_filter == 1 && !comes_by(found, host)).then_some(Cause::IpRpfilter)
         }
         Some(RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit) | None => Some(Cause::IpRpfilter),
     }
@@ -106,24 +106,27 @@ fn is_loopback_without_address(from: Ipv4Addr, host: &Host) -> bool {
         route.kind == RouteKind::Local
             && matches!(route.prefix, IpNet::V4(net) if net.prefix_len() < 32 && !net.addr().is_loopback())
     };
-    host.rp_filter == 0 && from.is_loopback() && from != Ipv4Addr::LOCALHOST && !host.routes.iter().any(is_added)
+    host.settings.rp_filter == 0
+        && from.is_loopback()
+        && from != Ipv4Addr::LOCALHOST
+        && !host.routes.iter().any(is_added)
 }
 
 /// Whether one of the routes leads through the interface.
 fn comes_by(routes: &[Route], host: &Host) -> bool {
-    routes.iter().any(|route| route.device == host.interface)
+    routes.iter().any(|route| route.device == host.interface.name)
 }
 
 /// `ip6_rcv_core` from the addresses on, then `ip6_route_input`. `in_group`: the frame's MAC is a group's.
 pub(super) fn v6(from: Ipv6Addr, to: Ipv6Addr, in_group: bool, host: &Host) -> Routed {
     let scope = to.octets()[1] & 0x0f;
-    if (from.is_loopback() || to.is_loopback()) && !host.loopback
-        || to.is_multicast() && (scope == 0 || scope == 1 && !host.loopback)
+    if (from.is_loopback() || to.is_loopback()) && !host.is_loopback()
+        || to.is_multicast() && (scope == 0 || scope == 1 && !host.is_loopback())
         || from.is_multicast()
     {
         return Routed::Lost(Cause::IpInhdr);
     }
-    if in_group && !to.is_multicast() && host.drop_unicast_in_group_v6 {
+    if in_group && !to.is_multicast() && host.settings.drop_unicast_in_group.v6 {
         return Routed::Lost(Cause::UnicastInL2Multicast);
     }
     if to.is_multicast() {
@@ -131,7 +134,7 @@ pub(super) fn v6(from: Ipv6Addr, to: Ipv6Addr, in_group: bool, host: &Host) -> R
     }
     match host.routes.to(to.into()).first().map(|route| route.kind) {
         Some(RouteKind::Local) => Routed::Local,
-        Some(RouteKind::Unicast | RouteKind::Broadcast) if !host.forwarding.v6 => {
+        Some(RouteKind::Unicast | RouteKind::Broadcast) if !host.settings.forwarding.v6 => {
             Routed::Nowhere(Cause::IpInaddrerrors)
         }
         // A router sends nothing on from such a source (RFC 4291 §2.5.2, §2.5.6).

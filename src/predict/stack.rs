@@ -18,7 +18,7 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
     if key.flaw == Flaw::NoEthernetHeader {
         return lost(Cause::Unsendable);
     }
-    if key.in_vlan && host.vlans {
+    if key.in_vlan && !host.vlans.is_empty() {
         return Disposition::Open;
     }
     match asked(At::Ingress, key, host) {
@@ -30,7 +30,7 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
         Carried::Other { ethertype } => {
             return match ethertype {
                 Some(0x0800 | 0x86dd) if other_host(key, host) => lost(Cause::Otherhost),
-                Some(0x86dd) if host.ipv6_disabled => lost(Cause::Ipv6disabled),
+                Some(0x86dd) if host.settings.ipv6_disabled => lost(Cause::Ipv6disabled),
                 // The kernel has no handler for another version.
                 Some(0x86dd) if key.flaw == Flaw::Version => lost(Cause::UnhandledProto),
                 Some(0x0800 | 0x86dd) => lost(Cause::IpInhdr),
@@ -72,7 +72,7 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
         return lost(cause);
     }
     let to_everybody = matches!(routed, Routed::Everybody | Routed::Open);
-    if key.mac.is_group() && !to_everybody && destination.is_ipv4() && host.drop_unicast_in_group {
+    if key.mac.is_group() && !to_everybody && destination.is_ipv4() && host.settings.drop_unicast_in_group.v4 {
         return lost(Cause::UnicastInL2Multicast);
     }
     match routed {
@@ -85,7 +85,7 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
 
 /// What the chains of a hook do with it.
 fn asked(at: At, key: &ClassKey, host: &Host) -> Walked {
-    host.filter.walk(at, key, &host.interface, &host.addresses)
+    host.filter.walk(at, key, &host.interface.name, &host.addresses)
 }
 
 /// The class behind the prerouting hook: what is translated has another destination there.
@@ -124,7 +124,7 @@ fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, host:
             Flaw::Header => Cause::IpInhdr,
             _ => return None,
         },
-        (IpAddr::V6(_), IpAddr::V6(_)) if host.ipv6_disabled => Cause::Ipv6disabled,
+        (IpAddr::V6(_), IpAddr::V6(_)) if host.settings.ipv6_disabled => Cause::Ipv6disabled,
         // The addresses are looked at before the length, and hop-by-hop options behind it.
         (IpAddr::V6(_), IpAddr::V6(_)) => match refused_addresses(key, host) {
             Some(cause) => cause,
@@ -154,7 +154,7 @@ fn refused(key: &ClassKey, stage: Stage) -> Option<Cause> {
 /// `ip_rcv_options` and `ip_options_rcv_srr`: a source route is followed where that is accepted. `next`: the address that is next.
 fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, host: &Host) -> Option<Cause> {
     let refused = Some(Cause::SourceRoute);
-    if !host.accept_source_route || key.mac.is_group() {
+    if !host.settings.accept_source_route || key.mac.is_group() {
         return refused;
     }
     match next.map(|next| routing::v4(from, next, false, host)) {
@@ -193,7 +193,9 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, host: &Host) -> Di
             Walked::Open(_) => return Disposition::Open,
         }
     }
-    if matches!(key.flaw, Flaw::Refused(Fault { wrong: Wrong::SwitchedOff { .. }, .. })) && host.segment_routing {
+    if matches!(key.flaw, Flaw::Refused(Fault { wrong: Wrong::SwitchedOff { .. }, .. }))
+        && host.settings.segment_routing
+    {
         return Disposition::Open;
     }
     if let Some(cause) = refused(key, Stage::Delivered) {

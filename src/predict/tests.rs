@@ -13,7 +13,8 @@ use super::stack::{disposition, stage};
 use super::{Disposition, Prediction};
 use crate::capture::FrameRanges;
 use crate::cause::Cause;
-use crate::host::{Forwarding, Host, Route, RouteKind, RouteTable, Socket};
+use crate::host::interface::InterfaceKind;
+use crate::host::{Host, Route, RouteKind, RouteTable, Socket};
 use crate::outcome::Stage;
 use crate::packet::MacAddr;
 use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
@@ -34,26 +35,12 @@ fn host() -> Host {
     let addresses = ["10.9.0.2/24", "fd00::2/64"].map(net).to_vec();
     let listener = Listener { transport: Transport::Udp, address: None, port: 4739 };
     Host {
-        interface: "rx0".to_owned(),
-        real: false,
-        loopback: false,
-        vlans: false,
-        mac: MAC,
         routes: RouteTable::of_loopback().chain(RouteTable::of_addresses(&addresses, "rx0")).collect(),
         addresses,
-        rp_filter: 0,
-        accept_local: false,
-        route_localnet: false,
-        accept_source_route: false,
-        segment_routing: false,
-        drop_unicast_in_group: false,
-        drop_unicast_in_group_v6: false,
-        forwarding: Forwarding::default(),
-        ipv6_disabled: false,
         sockets: vec![listener.into()],
         listens: vec![listener],
-        filter: crate::host::Filter::None,
         joined: Some(std::collections::BTreeSet::new()),
+        ..Host::of_lab("rx0", MAC)
     }
 }
 
@@ -100,8 +87,14 @@ fn of_protocol(key: ClassKey, of: u8) -> ClassKey {
 #[test]
 fn sources_and_destinations_end_as_they_did_when_provoked() {
     let (lost, delivered) = (Disposition::Lost, Disposition::Delivered);
-    let strict = |rp_filter| move |host: &mut Host| host.rp_filter = rp_filter;
-    let plain = || with(|_| ());
+    let strict = |rp_filter| move |host: &mut Host| host.settings.rp_filter = rp_filter;
+    let filtering = |rp_filter, routes: fn(&mut Host)| {
+        with(|host| {
+            host.settings.rp_filter = rp_filter;
+            routes(host);
+        })
+    };
+    let (plain, forwarding) = (|| with(|_| ()), || with(|host| host.settings.forwarding.v4 = true));
     let (ours, theirs) = ("10.9.0.2", "10.9.0.1");
     let cases: Vec<(&str, &str, Host, Disposition)> = vec![
         (theirs, ours, plain(), delivered),
@@ -109,14 +102,14 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
         (theirs, "10.9.0.77", plain(), lost(Cause::IpInaddrerrors)),
         (theirs, "10.77.0.1", plain(), lost(Cause::IpInaddrerrors)),
         (theirs, "10.77.0.1", with(default_routes), lost(Cause::IpInaddrerrors)),
-        (theirs, "10.77.0.1", with(|host| host.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
-        (theirs, "10.9.0.77", with(|host| host.forwarding.v4 = true), lost(Cause::Forwarded)),
-        (theirs, ours, with(|host| host.forwarding.v4 = true), delivered),
+        (theirs, "10.77.0.1", forwarding(), lost(Cause::IpInnoroutes)),
+        (theirs, "10.9.0.77", forwarding(), lost(Cause::Forwarded)),
+        (theirs, ours, forwarding(), delivered),
         (
             theirs,
             "203.0.113.9",
             with(|host| {
-                host.forwarding.v4 = true;
+                host.settings.forwarding.v4 = true;
                 refusing(host, RouteKind::Unreachable);
             }),
             lost(Cause::IpInnoroutes),
@@ -124,11 +117,11 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
         (
             "203.0.113.9",
             "10.9.0.77",
-            with(|host| (host.forwarding.v4, host.rp_filter) = (true, 1)),
+            with(|host| (host.settings.forwarding.v4, host.settings.rp_filter) = (true, 1)),
             lost(Cause::IpRpfilter),
         ),
         (theirs, "0.0.0.0", plain(), lost(Cause::IpInvalidDest)),
-        (theirs, "0.0.0.9", with(|host| host.forwarding.v4 = true), lost(Cause::IpInnoroutes)),
+        (theirs, "0.0.0.9", forwarding(), lost(Cause::IpInnoroutes)),
         (
             theirs,
             ours,
@@ -140,14 +133,19 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
         ),
         // Loopback.
         ("127.0.0.1", ours, plain(), lost(Cause::IpLocalnet)),
-        ("127.0.0.1", ours, with(|host| host.route_localnet = true), lost(Cause::IpLocalSource)),
-        ("127.0.0.1", ours, with(|host| (host.route_localnet, host.accept_local) = (true, true)), delivered),
+        ("127.0.0.1", ours, with(|host| host.settings.route_localnet = true), lost(Cause::IpLocalSource)),
+        (
+            "127.0.0.1",
+            ours,
+            with(|host| (host.settings.route_localnet, host.settings.accept_local) = (true, true)),
+            delivered,
+        ),
         (theirs, "127.0.0.1", plain(), lost(Cause::IpLocalnet)),
-        (theirs, "127.0.0.1", with(|host| host.route_localnet = true), delivered),
+        (theirs, "127.0.0.1", with(|host| host.settings.route_localnet = true), delivered),
         // The receiver's own.
         (ours, ours, plain(), lost(Cause::IpLocalSource)),
-        (ours, ours, with(|host| host.accept_local = true), delivered),
-        (ours, ours, with(|host| (host.accept_local, host.rp_filter) = (true, 1)), delivered),
+        (ours, ours, with(|host| host.settings.accept_local = true), delivered),
+        (ours, ours, with(|host| (host.settings.accept_local, host.settings.rp_filter) = (true, 1)), delivered),
         // Martians, and what isn't one.
         ("255.255.255.255", ours, plain(), lost(Cause::IpInvalidSource)),
         ("10.9.0.255", ours, plain(), delivered),
@@ -161,38 +159,14 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
         ("203.0.113.9", ours, with(strict(1)), lost(Cause::IpRpfilter)),
         ("203.0.113.9", ours, with(strict(2)), lost(Cause::IpRpfilter)),
         (theirs, ours, with(strict(1)), delivered),
+        ("203.0.113.9", ours, filtering(1, elsewhere), lost(Cause::IpRpfilter)),
+        ("203.0.113.9", ours, filtering(2, elsewhere), delivered),
+        ("203.0.113.9", ours, filtering(1, default_routes), delivered),
         (
             "203.0.113.9",
             ours,
             with(|host| {
-                host.rp_filter = 1;
-                elsewhere(host);
-            }),
-            lost(Cause::IpRpfilter),
-        ),
-        (
-            "203.0.113.9",
-            ours,
-            with(|host| {
-                host.rp_filter = 2;
-                elsewhere(host);
-            }),
-            delivered,
-        ),
-        (
-            "203.0.113.9",
-            ours,
-            with(|host| {
-                host.rp_filter = 1;
-                default_routes(host);
-            }),
-            delivered,
-        ),
-        (
-            "203.0.113.9",
-            ours,
-            with(|host| {
-                host.rp_filter = 2;
+                host.settings.rp_filter = 2;
                 default_routes(host);
                 refusing(host, RouteKind::Blackhole);
             }),
@@ -206,7 +180,7 @@ fn sources_and_destinations_end_as_they_did_when_provoked() {
 #[test]
 fn broadcasts_groups_and_ipv6_end_as_they_did_when_provoked() {
     let lost = Disposition::Lost;
-    let strict = |rp_filter| move |host: &mut Host| host.rp_filter = rp_filter;
+    let strict = |rp_filter| move |host: &mut Host| host.settings.rp_filter = rp_filter;
     let plain = || with(|_| ());
     let (ours, theirs) = ("10.9.0.2", "10.9.0.1");
     let cases: Vec<(&str, &str, Host, Disposition)> = vec![
@@ -228,12 +202,12 @@ fn broadcasts_groups_and_ipv6_end_as_they_did_when_provoked() {
         ("fd00::1", "fd00::77", plain(), lost(Cause::IpInaddrerrors)),
         ("fd00::1", "2001:db8::1", plain(), lost(Cause::IpInnoroutes)),
         ("fd00::1", "2001:db8::1", with(default_routes), lost(Cause::IpInaddrerrors)),
-        ("fd00::1", "2001:db8::1", with(|host| host.forwarding.v6 = true), lost(Cause::IpInnoroutes)),
-        ("fd00::1", "fd00::77", with(|host| host.forwarding.v6 = true), lost(Cause::Forwarded)),
-        ("fe80::9", "fd00::77", with(|host| host.forwarding.v6 = true), lost(Cause::IpInaddrerrors)),
+        ("fd00::1", "2001:db8::1", with(|host| host.settings.forwarding.v6 = true), lost(Cause::IpInnoroutes)),
+        ("fd00::1", "fd00::77", with(|host| host.settings.forwarding.v6 = true), lost(Cause::Forwarded)),
+        ("fe80::9", "fd00::77", with(|host| host.settings.forwarding.v6 = true), lost(Cause::IpInaddrerrors)),
         ("::1", "fd00::2", plain(), lost(Cause::IpInhdr)),
         ("fd00::1", "::1", plain(), lost(Cause::IpInhdr)),
-        ("::1", "::1", with(|host| host.loopback = true), Disposition::Delivered),
+        ("::1", "::1", with(|host| host.interface.kind = InterfaceKind::Loopback), Disposition::Delivered),
         ("ff02::1", "fd00::2", plain(), lost(Cause::IpInhdr)),
         ("fd00::2", "fd00::2", plain(), Disposition::Delivered),
         ("::", "fd00::2", plain(), Disposition::Delivered),
@@ -242,7 +216,7 @@ fn broadcasts_groups_and_ipv6_end_as_they_did_when_provoked() {
         ("fd00::1", "ff05::9", plain(), lost(Cause::MulticastNotJoined)),
         ("fd00::1", "ff02::1", plain(), Disposition::Delivered),
         ("fd00::1", "ff01::1", plain(), lost(Cause::IpInhdr)),
-        ("fd00::1", "fd00::2", with(|host| host.ipv6_disabled = true), lost(Cause::Ipv6disabled)),
+        ("fd00::1", "fd00::2", with(|host| host.settings.ipv6_disabled = true), lost(Cause::Ipv6disabled)),
     ];
     as_provoked(cases);
 }
@@ -259,7 +233,7 @@ fn as_provoked(cases: Vec<(&str, &str, Host, Disposition)>) {
 
 #[test]
 fn a_ttl_of_one_ends_where_it_would_be_sent_on_and_nowhere_else() {
-    let forwards = with(|host| host.forwarding = Forwarding { v4: true, v6: true });
+    let forwards = with(|host| host.settings.forwarding = crate::host::ByFamily { v4: true, v6: true });
     for (source, own, other) in [("10.9.0.1", "10.9.0.2", "10.9.0.77"), ("fd00::1", "fd00::2", "fd00::77")] {
         let spent = |to| ClassKey { spent: true, ..datagram(source, to, 4739) };
         assert_eq!(disposition(&spent(own), &forwards), Disposition::Delivered);
@@ -276,7 +250,7 @@ fn a_foreign_mac_and_a_tag_come_before_everything_in_the_packet() {
     key.mac = MacAddr::BROADCAST;
     (key.tags, key.in_vlan) = (Tags::One, true);
     assert_eq!(disposition(&key, &host()), Disposition::Lost(Cause::Otherhost));
-    assert_eq!(disposition(&key, &with(|host| host.vlans = true)), Disposition::Open);
+    assert_eq!(disposition(&key, &with(|host| host.vlans.push("rx0.5".to_owned()))), Disposition::Open);
 }
 
 #[test]
@@ -284,8 +258,10 @@ fn unicast_in_a_group_mac_is_delivered_unless_a_sysctl_forbids_it() {
     let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
     let four = ClassKey { mac: group, ..datagram("10.9.0.1", "10.9.0.2", 4739) };
     let six = ClassKey { mac: MacAddr::BROADCAST, ..datagram("fd00::1", "fd00::2", 4739) };
-    let (drops_four, drops_six) =
-        (with(|host| host.drop_unicast_in_group = true), with(|host| host.drop_unicast_in_group_v6 = true));
+    let (drops_four, drops_six) = (
+        with(|host| host.settings.drop_unicast_in_group.v4 = true),
+        with(|host| host.settings.drop_unicast_in_group.v6 = true),
+    );
     let dropped = Disposition::Lost(Cause::UnicastInL2Multicast);
     assert_eq!(
         [&host(), &drops_four, &drops_six].map(|host| disposition(&four, host)),
@@ -360,7 +336,7 @@ fn of_two_flaws_the_one_counts_that_the_kernel_meets_first() {
         let key = ClassKey { flaw, ..datagram(source, destination, 4739) };
         assert_eq!(disposition(&key, &host()), Disposition::Lost(cause), "{source} > {destination} {flaw:?}");
     }
-    let accepts = with(|host| host.accept_source_route = true);
+    let accepts = with(|host| host.settings.accept_source_route = true);
     let key = ClassKey { flaw: Flaw::SourceRoute(None), ..datagram("10.9.0.1", "10.9.0.2", 4739) };
     assert_eq!(disposition(&key, &accepts), Disposition::Delivered);
     let next = |next: [u8; 4]| ClassKey { flaw: Flaw::SourceRoute(Some(next.into())), ..key };
@@ -424,7 +400,7 @@ fn other_ethertypes_are_the_kernels_or_nobodys() {
     // Too short for an IP header, or of IP version 5.
     assert_eq!(disposition(&key(Some(0x0800)), &host()), Disposition::Lost(Cause::IpInhdr));
     assert_eq!(
-        disposition(&key(Some(0x86dd)), &with(|host| host.ipv6_disabled = true)),
+        disposition(&key(Some(0x86dd)), &with(|host| host.settings.ipv6_disabled = true)),
         Disposition::Lost(Cause::Ipv6disabled)
     );
 }

@@ -14,7 +14,7 @@ use super::sockets::SocketWatch;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::figures::count;
-use crate::host::firewall::{self, Firewall};
+use crate::host::Firewall;
 use crate::ledger::hook_tracker::{self, HookTracker, head};
 use crate::ledger::matching::{Digest, Digester};
 use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
@@ -401,7 +401,7 @@ impl Watch {
         if let Some(taps) = self.taps.take() {
             lock(&taps).remove();
         }
-        let filters = match firewall::look() {
+        let filters = match Firewall::read() {
             Firewall::Chains(chains) => chains,
             Firewall::None | Firewall::Unseen(_) => Vec::new(),
         };

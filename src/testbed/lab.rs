@@ -110,10 +110,7 @@ pub(super) fn filter(words: &LabTopology, scenario: &Scenario) -> Filter {
     };
     let folder = scenario.source.path.parent().unwrap_or(Path::new("."));
     match ruleset::list(&fill_receiver(&text, LAB_RECEIVER), folder, LAB_RECEIVER) {
-        Ok(json) => match crate::host::Ruleset::read(&json) {
-            Some(rules) => Filter::Rules(rules),
-            None => Filter::Unseen("`nft` lists it in a form that is not known".to_owned()),
-        },
+        Ok(json) => Filter::read(&json),
         Err(why) => Filter::Unseen(why),
     }
 }

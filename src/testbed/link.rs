@@ -1,38 +1,23 @@
-//! rtnetlink, as much of it as a lab needs: links, addresses, neighbours, routes. See rtnetlink(7).
-//!
-//! One request, one answer, on a blocking socket that stays in the network namespace of the thread that opened it. May use
-//! nix and the netlink crates.
+//! What a lab changes over rtnetlink: links, addresses, neighbours, routes.
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
-};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::figures::duration;
+use crate::host::rtnetlink::{RouteSocket, TABLE_LOCAL, family};
 use crate::packet::MacAddr;
-
-/// `RT_TABLE_LOCAL` of `linux/rtnetlink.h`: the table that says which addresses are this machine's own.
-const TABLE_LOCAL: u8 = 255;
-
-/// `RTNLGRP_LINK` of `linux/rtnetlink.h`: the group that is told about interfaces.
-const GROUP_LINK: u32 = 1;
 
 /// One end of a veth pair, before it exists.
 #[derive(Debug, Clone, Copy)]
@@ -41,26 +26,7 @@ pub(super) struct End<'a> {
     pub(super) mac: MacAddr,
 }
 
-/// A connection to the kernel's routing tables and interfaces, in one network namespace.
-pub(super) struct RouteSocket {
-    socket: Socket,
-    /// Says when an interface changes.
-    changes: Socket,
-    sequence: u32,
-}
-
 impl RouteSocket {
-    /// Opened in the calling thread's network namespace, where it stays.
-    pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        let mut changes = Socket::new(NETLINK_ROUTE)?;
-        changes.bind_auto()?;
-        changes.add_membership(GROUP_LINK)?;
-        Ok(Self { socket, changes, sequence: 0 })
-    }
-
     /// Makes a veth pair, `here` in this namespace and `there` in the other one, both down.
     pub(super) fn make_veth(
         &mut self,
@@ -76,36 +42,25 @@ impl RouteSocket {
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
-        self.ask(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL).map(drop)
+        self.change(&RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// The interface's index in this namespace.
     pub(super) fn index(&mut self, name: &str) -> io::Result<u32> {
-        self.link(name).map(|link| link.header.index)
+        self.link_by_name(name)?.map(|link| link.index).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
 
     /// Waits until the interface is up, has a carrier and may send. A veth interface is so at once where the kernel, asked
     /// for its state, first does what it had put off (since Linux 6.9), and soon everywhere else.
     pub(super) fn wait_operational(&mut self, name: &str, limit: Duration) -> io::Result<()> {
         let end = Instant::now() + limit;
-        while !self.link(name)?.attributes.contains(&LinkAttribute::OperState(State::Up)) {
-            let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
-            let mut waiting = [PollFd::new(self.changes.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut waiting, left)? == 0 {
+        while !self.link_by_name(name)?.is_some_and(|link| link.operational) {
+            if Instant::now() > end {
                 return Err(io::Error::other(format!("`{name}` has no carrier after {}", duration(limit))));
             }
-            self.changes.recv_from_full()?;
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
-    }
-
-    fn link(&mut self, name: &str) -> io::Result<LinkMessage> {
-        let mut question = LinkMessage::default();
-        question.attributes.push(LinkAttribute::IfName(name.into()));
-        match self.ask(RouteNetlinkMessage::GetLink(question), 0)? {
-            Some(RouteNetlinkMessage::NewLink(link)) => Ok(link),
-            _ => Err(io::Error::other("the kernel did not describe the interface")),
-        }
     }
 
     /// Brings an interface up.
@@ -114,7 +69,7 @@ impl RouteSocket {
         link.header.index = index;
         link.header.flags = LinkFlags::Up;
         link.header.change_mask = LinkFlags::Up;
-        self.ask(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+        self.change(&RouteNetlinkMessage::SetLink(link), 0)
     }
 
     /// Lets the kernel split what is to be split before the interface and not behind it: each packet on it is one datagram.
@@ -122,7 +77,7 @@ impl RouteSocket {
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.attributes = vec![LinkAttribute::GsoMaxSegs(1)];
-        self.ask(RouteNetlinkMessage::SetLink(link), 0).map(drop)
+        self.change(&RouteNetlinkMessage::SetLink(link), 0)
     }
 
     /// Gives the interface an address. The prefix's own route is left out, since it would need ARP.
@@ -136,7 +91,7 @@ impl RouteSocket {
             AddressAttribute::Address(address.addr()),
             AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
         ];
-        self.ask(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+        self.change(&RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Makes every address of `prefix` the machine's own, without listing them.
@@ -145,7 +100,7 @@ impl RouteSocket {
         route.header.table = TABLE_LOCAL;
         route.header.kind = RouteType::Local;
         route.header.scope = RouteScope::Host;
-        self.ask(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+        self.change(&RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// A route to `prefix` by way of `gateway`, which is taken to be on the link whatever the addresses say.
@@ -156,7 +111,7 @@ impl RouteSocket {
         route.header.scope = RouteScope::Universe;
         route.header.flags = RouteFlags::Onlink;
         route.attributes.push(RouteAttribute::Gateway(gateway.into()));
-        self.ask(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+        self.change(&RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// A neighbour whose MAC address is never asked for.
@@ -172,38 +127,7 @@ impl RouteSocket {
             }),
             NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
         ];
-        self.ask(RouteNetlinkMessage::NewNeighbour(neighbour), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
-    }
-
-    /// Sends one request and reads up to its acknowledgement; gives what came before that.
-    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Option<RouteNetlinkMessage>> {
-        self.sequence += 1;
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        request.header.sequence_number = self.sequence;
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        let mut answer = None;
-        loop {
-            let (bytes, _) = self.socket.recv_from_full()?;
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-                let length = (message.header.length as usize).next_multiple_of(4).max(4);
-                rest = rest.get(length..).unwrap_or_default();
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answer),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(inner) => answer = Some(inner),
-                    _ => {}
-                }
-            }
-        }
+        self.change(&RouteNetlinkMessage::NewNeighbour(neighbour), NLM_F_CREATE | NLM_F_REPLACE)
     }
 }
 
@@ -227,8 +151,4 @@ fn route_to(prefix: IpNet, index: u32) -> RouteMessage {
         route.attributes.push(RouteAttribute::Destination(prefix.network().into()));
     }
     route
-}
-
-fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }

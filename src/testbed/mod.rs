@@ -5,7 +5,6 @@
 
 mod lab;
 mod link;
-pub mod machine;
 pub mod network;
 pub mod polling;
 mod side;

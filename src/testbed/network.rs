@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::link::{End, RouteSocket};
+use super::link::End;
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::host::ethtool;
 use crate::host::namespace::Namespace;
+use crate::host::rtnetlink::RouteSocket;
+use crate::host::settings::write_lab_defaults;
 use crate::host::sysctl;
 use crate::packet::MacAddr;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER};
@@ -164,58 +166,6 @@ fn silence() -> Result<()> {
     Ok(())
 }
 
-/// What an interface of a freshly booted kernel has under `net.ipv4.conf`: name, `all`, `default`. From
-/// Documentation/networking/ip-sysctl.rst; what isn't named is zero in both.
-const IPV4_CONF: [(&str, &str, &str); 29] = [
-    ("accept_local", "0", "0"),
-    ("accept_redirects", "1", "1"),
-    ("accept_source_route", "0", "1"),
-    ("arp_accept", "0", "0"),
-    ("arp_announce", "0", "0"),
-    ("arp_evict_nocarrier", "1", "1"),
-    ("arp_filter", "0", "0"),
-    ("arp_ignore", "0", "0"),
-    ("arp_notify", "0", "0"),
-    ("bc_forwarding", "0", "0"),
-    ("bootp_relay", "0", "0"),
-    ("disable_policy", "0", "0"),
-    ("disable_xfrm", "0", "0"),
-    ("drop_gratuitous_arp", "0", "0"),
-    ("drop_unicast_in_l2_multicast", "0", "0"),
-    ("force_igmp_version", "0", "0"),
-    ("forwarding", "0", "0"),
-    ("ignore_routes_with_linkdown", "0", "0"),
-    ("log_martians", "0", "0"),
-    ("promote_secondaries", "0", "0"),
-    ("proxy_arp", "0", "0"),
-    ("proxy_arp_pvlan", "0", "0"),
-    ("route_localnet", "0", "0"),
-    ("rp_filter", "0", "0"),
-    ("secure_redirects", "1", "1"),
-    ("send_redirects", "1", "1"),
-    ("shared_media", "1", "1"),
-    ("src_valid_mark", "0", "0"),
-    ("tag", "0", "0"),
-];
-
-/// The same under `net.ipv6.conf`, for `all` and `default`, but for what would make the receiver talk: router solicitations,
-/// duplicate address detection, autoconfiguration.
-const IPV6_CONF: [(&str, &str); 13] = [
-    ("disable_ipv6", "0"),
-    ("forwarding", "0"),
-    ("accept_ra", "0"),
-    ("accept_dad", "0"),
-    ("accept_redirects", "1"),
-    ("accept_source_route", "0"),
-    ("autoconf", "0"),
-    ("dad_transmits", "0"),
-    ("drop_unicast_in_l2_multicast", "0"),
-    ("drop_unsolicited_na", "0"),
-    ("ignore_routes_with_linkdown", "0"),
-    ("router_solicitations", "0"),
-    ("use_tempaddr", "0"),
-];
-
 /// The receiver's side while it is being made. All of it runs in the receiver's namespace.
 struct Receiver<'a> {
     plan: &'a LabPlan,
@@ -253,17 +203,9 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// Every setting that decides a packet's fate gets the kernel's default, since a new namespace inherits the host's IPv4
-    /// values (`net.core.devconf_inherit_init_net`). An interface copies `default` when it is made.
+    /// The lab's defaults, which an interface copies when it is made, and the plan's settings of `default`.
     fn settings_known(&self) -> std::result::Result<(), NotUp> {
-        for (name, all, default) in IPV4_CONF {
-            sysctl::write_if_there(&format!("net.ipv4.conf.all.{name}"), all)?;
-            sysctl::write_if_there(&format!("net.ipv4.conf.default.{name}"), default)?;
-        }
-        for (name, value) in IPV6_CONF {
-            sysctl::write_if_there(&format!("net.ipv6.conf.all.{name}"), value)?;
-            sysctl::write_if_there(&format!("net.ipv6.conf.default.{name}"), value)?;
-        }
+        write_lab_defaults()?;
         // An incomplete datagram is given up within the time that a run settles in.
         let seconds = self.plan.reassembly.as_secs().max(1).to_string();
         sysctl::write_if_there("net.ipv4.ipfrag_time", &seconds)?;

@@ -2,7 +2,6 @@
 //!
 //! Everything that has to happen in the namespace happens here: what is opened there belongs to it, and may be used from any thread.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -93,9 +92,9 @@ impl Side {
         Application::start(start, &self.namespace)
     }
 
-    /// The names of the namespace's interfaces by their indices.
-    pub fn interface_names(&self) -> Result<HashMap<u32, String>> {
-        self.namespace.run(interface::by_index)?
+    /// The names of the namespace's interfaces, in the order of their indices.
+    pub fn interface_names(&self) -> Result<Vec<String>> {
+        self.namespace.run(interface::names)?
     }
 
     /// What the kernel says of an interface of the namespace; `None` where there is none of this name.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Failure, Result};
 use crate::host::interface;
 use crate::host::netlink::{Attributes, Channel, u64_at};
+use crate::host::rtnetlink::RouteSocket;
 
 const NETLINK_ROUTE: isize = 0;
 /// One link's statistics and nothing else (Linux 4.7).
@@ -90,7 +91,7 @@ pub struct CountersReader {
     tables: Vec<Table>,
     links: Channel,
     /// Asks for the interface itself.
-    facts: interface::Links,
+    facts: RouteSocket,
     interface: u32,
     link_names: Vec<(Arc<str>, usize)>,
     loopback_name: Arc<str>,
@@ -125,7 +126,7 @@ impl CountersReader {
         Ok(Self {
             tables,
             links: Channel::open(NETLINK_ROUTE).map_err(|error| unanswered(&error))?,
-            facts: interface::Links::open().map_err(|error| unanswered(&error))?,
+            facts: RouteSocket::open().map_err(|error| unanswered(&error))?,
             interface: facts.index,
             link_names: LINK_FIELDS.map(|(name, field)| (name.into(), field)).to_vec(),
             loopback_name: "lo.rx.packets".into(),
@@ -135,7 +136,7 @@ impl CountersReader {
 
     /// Whether an XDP program is attached to the interface now; `false` where the interface is gone.
     pub fn has_xdp(&mut self) -> bool {
-        matches!(self.facts.by_index(self.interface), Ok(Some(facts)) if facts.xdp)
+        matches!(self.facts.link_by_index(self.interface), Ok(Some(facts)) if facts.xdp)
     }
 
     /// The counters as they stand. Those of an interface that is gone are absent.

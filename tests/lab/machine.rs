@@ -10,14 +10,12 @@ use ipnet::IpNet;
 use restage::cause::Cause;
 use restage::doctor::State;
 use restage::doctor::questions::{Answer, Beside, Question, answer, ask};
-use restage::host::firewall::Firewall;
-use restage::host::{Host, RouteKind, Socket};
+use restage::host::{Firewall, Host, RouteKind, Socket};
 use restage::packet::MacAddr;
 use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use restage::predict::{Disposition, prediction};
 use restage::scenario::require::{Listener, Transport};
 use restage::scenario::topology::LAB_SENDER;
-use restage::testbed::machine::{MachineSite, machine_site};
 use restage::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
 use crate::{Case, lab};
@@ -48,12 +46,12 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// The receiver, as soon as its IPv6 addresses are local: the kernel makes them so a moment after it has taken them.
-fn here(lab: &LabNetwork) -> MachineSite {
+fn here(lab: &LabNetwork) -> Host {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
-        let here = lab.receiver.run(|| machine_site("rx0")).unwrap().unwrap();
-        let local = |address: &IpNet| here.host.routes.is_local(address.addr());
-        if here.host.addresses.iter().all(local) || Instant::now() > end {
+        let here = lab.receiver.run(|| Host::read("rx0")).unwrap().unwrap();
+        let local = |address: &IpNet| here.routes.is_local(address.addr());
+        if here.addresses.iter().all(local) || Instant::now() > end {
             return here;
         }
         std::thread::yield_now();
@@ -82,17 +80,20 @@ fn a_machine_is_read() {
             vec![group, connected, UdpSocket::bind("[::]:4741").unwrap()]
         })
         .unwrap();
-    let MachineSite { host, machine, notes, .. } = here(&lab);
-    assert_eq!((host.mac, host.interface.as_str(), host.real, host.loopback), (RECEIVER_MAC, "rx0", true, false));
-    assert!(machine.interface.up && machine.interface.running);
-    assert_eq!(machine.interface.mtu_bytes, 1500);
+    let host = here(&lab);
+    assert_eq!(
+        (host.mac, host.interface.name.as_str(), host.real, host.is_loopback()),
+        (RECEIVER_MAC, "rx0", true, false)
+    );
+    assert!(host.interface.up && host.interface.running);
+    assert_eq!(host.interface.mtu_bytes, 1500);
     for address in ["192.0.2.20/24", "2001:db8::20/64"] {
         // The lab gives addresses their length by a route, so that replies need no ARP.
         assert!(host.addresses.iter().any(|own| own.addr() == net(address).addr()), "{:?}", host.addresses);
         assert!(host.routes.is_local(net(address).addr()), "{address}");
     }
-    assert_eq!((host.rp_filter, host.accept_local, host.route_localnet), (2, true, false));
-    assert!(host.forwarding.v4 && !host.forwarding.v6 && !host.ipv6_disabled);
+    assert_eq!((host.settings.rp_filter, host.settings.accept_local, host.settings.route_localnet), (2, true, false));
+    assert!(host.settings.forwarding.v4 && !host.settings.forwarding.v6 && !host.settings.ipv6_disabled);
     let kinds = ["127.0.0.1", "10.44.1.7", "192.0.2.9", "203.0.113.1"]
         .map(|to| host.routes.to(ip(to)).first().map(|route| (route.kind, route.device.clone())));
     assert_eq!(
@@ -104,7 +105,7 @@ fn a_machine_is_read() {
             None
         ]
     );
-    let joined = host.joined.unwrap();
+    let joined = host.joined.as_ref().unwrap();
     assert!(joined.contains(&ip("239.1.1.1")) && joined.contains(&ip("224.0.0.1")), "{joined:?}");
     let seen: Vec<String> = host.sockets.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -113,7 +114,7 @@ fn a_machine_is_read() {
             .map(str::to_owned)
             .into()
     );
-    assert!(notes.is_empty(), "{notes:?}");
+    assert!(host.caveats().is_empty(), "{:?}", host.caveats());
     drop(sockets);
 }
 
@@ -178,10 +179,10 @@ fn frame(source: IpAddr, destination: IpAddr, mac: MacAddr, ttl: u8) -> Vec<u8> 
     bytes
 }
 
-fn predicted(here: &MachineSite, (source, destination, mac, ttl): Asked) -> Disposition {
+fn predicted(here: &Host, (source, destination, mac, ttl): Asked) -> Disposition {
     let carried = Carried::Ip { source, destination, protocol: 17, port: Some(4739) };
     let key = ClassKey { mac, tags: Tags::None, in_vlan: false, carried, spent: ttl <= 1, flaw: Flaw::None };
-    prediction(Class { datagrams: 1, packets: 1, ..Class::new(key) }, &here.host).disposition
+    prediction(Class { datagrams: 1, packets: 1, ..Class::new(key) }, here).disposition
 }
 
 /// How far a counter of the receiver moved, for each cause that has one.
@@ -299,12 +300,12 @@ fn a_second_interface() {
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let here = here(&lab);
         // The other interface's address is local here too.
-        assert!(here.host.routes.is_local(ip("203.0.113.20")));
-        assert_eq!(here.host.routes.to(ip("203.0.113.9"))[0].device, "other0");
-        assert_eq!(here.host.routes.to(ip("198.51.100.1"))[0].kind, RouteKind::Unreachable);
-        assert_eq!(here.host.vlans, vlan);
-        assert_eq!(here.machine.further_rules, 1);
-        assert_eq!(here.notes.len(), 1 + usize::from(vlan), "{:?}", here.notes);
+        assert!(here.routes.is_local(ip("203.0.113.20")));
+        assert_eq!(here.routes.to(ip("203.0.113.9"))[0].device, "other0");
+        assert_eq!(here.routes.to(ip("198.51.100.1"))[0].kind, RouteKind::Unreachable);
+        assert_eq!(here.vlans.is_empty(), !vlan);
+        assert_eq!(here.further_rules, 1);
+        assert_eq!(here.caveats().len(), 1 + usize::from(vlan), "{:?}", here.caveats());
         let question = (ip("203.0.113.9"), ip("203.0.113.20"), RECEIVER_MAC, 64);
         assert_eq!(predicted(&here, question) == Disposition::Delivered, delivered);
         lab.sender
@@ -341,10 +342,10 @@ fn a_doctor_tells_why() {
     let good = asked(&question(&["udp:4739"], &["10.44.1.0/24"]));
     assert!(!good.loses, "{}", listing(&good));
     // What depends on the machine and the time is left out of the snapshot.
-    let here = MachineSite { firewall: Firewall::None, ..here(&lab) };
+    let here = Host { firewall: Firewall::None, ..here(&lab) };
     let listener = Listener { transport: Transport::Udp, address: Some(ip("0.0.0.0")), port: 4739 };
     let socket = Socket { address: ip("0.0.0.0"), uid: 1000, buffer_bytes: 212_992, drops: 7, ..listener.into() };
-    let here = MachineSite { host: Host { sockets: vec![socket], ..here.host }, ..here };
+    let here = Host { sockets: vec![socket], ..here };
     let all = question(&["udp:4739", "udp:2055", "udp:192.0.2.77:4739", "tcp:80"], &["10.44.1.0/24", "203.0.113.9/32"]);
     let found = answer(&all, &here, &Beside { rmem_max: Some(212_992), ..Beside::default() });
     assert!(found.loses);
@@ -388,7 +389,7 @@ fn a_doctor_tells_why() {
 
 fn a_packet_filter_is_seen() {
     let (lab, _) = lab(&plan(&["192.0.2.20/24"], &[], &[]));
-    let look = || lab.receiver.run(restage::host::firewall::look).unwrap();
+    let look = || lab.receiver.run(restage::host::Firewall::read).unwrap();
     assert_eq!(look(), Firewall::None);
     let rules = "add table inet t; add chain inet t c { type filter hook input priority 0; policy accept; }; \
                  add rule inet t c udp dport 9 drop; add rule inet t c accept; add chain inet t unhooked";

@@ -80,8 +80,8 @@ fn every_loss_has_its_values_and_something_to_paste() {
     let plain = || datagram("10.9.0.1", "10.9.0.2", 4739);
     let other = |ethertype| ClassKey { carried: Carried::Other { ethertype }, ..plain() };
     let flawed = |flaw| ClassKey { flaw, ..plain() };
-    let strict = |host: &mut Host| host.rp_filter = 1;
-    let forwards = |host: &mut Host| host.forwarding = Forwarding { v4: true, v6: true };
+    let strict = |host: &mut Host| host.settings.rp_filter = 1;
+    let forwards = |host: &mut Host| host.settings.forwarding = crate::host::ByFamily { v4: true, v6: true };
     let no_change = |_: &mut Host| ();
     let cases: Vec<(ClassKey, Change)> = vec![
         (ClassKey { mac: MacAddr([2, 0, 0, 0, 0, 9]), ..plain() }, Box::new(no_change)),
@@ -94,11 +94,15 @@ fn every_loss_has_its_values_and_something_to_paste() {
         (other(None), Box::new(no_change)),
         (
             ClassKey { mac: MacAddr::BROADCAST, ..plain() },
-            Box::new(|host| (host.drop_unicast_in_group, host.drop_unicast_in_group_v6) = (true, true)),
+            Box::new(|host| {
+                (host.settings.drop_unicast_in_group.v4, host.settings.drop_unicast_in_group.v6) = (true, true)
+            }),
         ),
         (
             ClassKey { mac: MacAddr::BROADCAST, ..datagram("fd00::1", "fd00::2", 4739) },
-            Box::new(|host| (host.drop_unicast_in_group, host.drop_unicast_in_group_v6) = (true, true)),
+            Box::new(|host| {
+                (host.settings.drop_unicast_in_group.v4, host.settings.drop_unicast_in_group.v6) = (true, true)
+            }),
         ),
         (ClassKey { mac: MacAddr::BROADCAST, ..datagram("10.9.0.1", "10.9.0.77", 9) }, Box::new(forwards)),
         (flawed(Flaw::Length), Box::new(no_change)),
@@ -118,7 +122,7 @@ fn every_loss_has_its_values_and_something_to_paste() {
         (
             datagram("203.0.113.9", "10.9.0.2", 4739),
             Box::new(|host| {
-                host.rp_filter = 1;
+                host.settings.rp_filter = 1;
                 elsewhere(host);
             }),
         ),
@@ -145,7 +149,7 @@ fn every_loss_has_its_values_and_something_to_paste() {
             key,
             &with(|host| {
                 change(host);
-                (host.real, host.interface) = (true, "enp0s8".to_owned());
+                (host.real, host.interface.name) = (true, "enp0s8".to_owned());
             }),
         );
         let Disposition::Lost(cause) = in_the_lab.disposition else { panic!("{key:?}: {:?}", in_the_lab.disposition) };

@@ -1,7 +1,5 @@
 //! Interfaces: that they are there, and how they are.
 
-use std::collections::BTreeMap;
-
 use super::Finding;
 use crate::diagnostic::{At, Diagnostic, Result};
 use crate::host::interface::InterfaceFacts;
@@ -35,9 +33,7 @@ type Placed = (Finding, std::ops::Range<usize>);
 fn of_rule(rule: &InterfaceRule, side: &Side, home: Home) -> Result<Vec<Placed>> {
     let name = &rule.name;
     let Some(facts) = side.facts(name)? else {
-        let names: BTreeMap<u32, String> = side.interface_names()?.into_iter().collect();
-        let there: Vec<String> = names.into_values().collect();
-        let unmet = Some(absent(name, &there));
+        let unmet = Some(absent(name, &side.interface_names()?));
         let finding = Finding { subject: format!("`{name}`"), seen: "gone".to_owned(), unmet };
         return Ok(vec![(finding, rule.span.clone())]);
     };
@@ -121,7 +117,7 @@ fn offload(name: &str, wanted: &OffloadRule, on: bool, home: Home) -> Finding {
 mod tests {
     use super::*;
     use crate::diagnostic::{Style, render};
-    use crate::host::interface::InterfaceKind;
+    use crate::packet::MacAddr;
     use crate::scenario::require::{Comparison, Offload, Operator};
 
     fn told(findings: &[Finding]) -> String {
@@ -134,16 +130,7 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_otherwise_says_what_to_type() {
-        let facts = |up, running| InterfaceFacts {
-            name: "eth0".to_owned(),
-            index: 2,
-            kind: InterfaceKind::Ethernet,
-            up,
-            running,
-            mtu_bytes: 1500,
-            mac: None,
-            xdp: false,
-        };
+        let facts = |up, running| InterfaceFacts { up, running, ..InterfaceFacts::veth("eth0", MacAddr::BROADCAST) };
         let at_least = At::default_value(Wanted::Compared(Comparison { operator: Operator::AtLeast, than: 9000 }));
         let gro = |on| OffloadRule { offload: Offload::GenericReceive, on, span: 0..0 };
         let mut findings = Vec::new();

@@ -7,7 +7,8 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::{Placed, Refusals, SendResult, given_up};
 use crate::diagnostic::{Failure, Result};
-use crate::host::interface::{self, InterfaceKind, Links};
+use crate::host::interface::{self, InterfaceKind};
+use crate::host::rtnetlink::RouteSocket;
 use crate::wire::packet_socket::{BATCH, PacketSocket};
 
 /// How often a frame that is longer than any the interface ever took is offered again before it counts as too long. A queue of
@@ -21,7 +22,7 @@ const LONG: usize = 2048;
 #[derive(Debug)]
 pub struct PacketSender {
     socket: PacketSocket,
-    links: Links,
+    links: RouteSocket,
     interface: String,
     index: u32,
     kind: InterfaceKind,
@@ -48,7 +49,7 @@ impl PacketSender {
             .map_err(|errno| failed(&errno.into()))?;
         Ok(Self {
             socket,
-            links: Links::open().map_err(|error| failed(&error))?,
+            links: RouteSocket::open().map_err(|error| failed(&error))?,
             interface: interface.to_owned(),
             index: facts.index,
             kind: facts.kind,
@@ -117,7 +118,7 @@ impl PacketSender {
 
     /// ENOBUFS is what a missing link, a peer's smaller MTU and a full queue all say.
     fn no_room(&mut self, length: usize, error: &io::Error, refusals: &mut Refusals) -> Result<Option<SendResult>> {
-        let link = self.links.by_index(self.index);
+        let link = self.links.link_by_index(self.index);
         if !matches!(link, Ok(Some(link)) if link.running) {
             return Ok(Some(SendResult::InterfaceDown));
         }

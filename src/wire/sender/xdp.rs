@@ -17,7 +17,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{ETHERNET, Placed, Refusals, SendResult, given_up};
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::host::interface::{self, InterfaceKind, Links};
+use crate::host::interface::{self, InterfaceKind};
+use crate::host::rtnetlink::RouteSocket;
 use crate::wire::mapping::Mapping;
 
 /// The longest frame, in bytes: a chunk of memory is a page at most.
@@ -56,7 +57,7 @@ pub struct XdpSender {
     memory: Mapping,
     transmit: Ring,
     completion: Ring,
-    links: Links,
+    links: RouteSocket,
     interface: String,
     index: u32,
     /// The longest frame without and with a VLAN tag is the MTU and 14 or 18 bytes.
@@ -133,7 +134,7 @@ impl XdpSender {
             memory,
             transmit,
             completion,
-            links: Links::open().map_err(|error| blocked("its link can't be watched", &error))?,
+            links: RouteSocket::open().map_err(|error| blocked("its link can't be watched", &error))?,
             interface: interface.to_owned(),
             index: facts.index,
             mtu_bytes: usize::try_from(facts.mtu_bytes).unwrap_or(usize::MAX),
@@ -311,7 +312,7 @@ impl XdpSender {
     }
 
     fn is_running(&mut self) -> bool {
-        matches!(self.links.by_index(self.index), Ok(Some(link)) if link.running)
+        matches!(self.links.link_by_index(self.index), Ok(Some(link)) if link.running)
     }
 
     fn transmit_now(&self) -> io::Result<()> {

@@ -155,7 +155,7 @@ impl Group {
 fn first_free(channel: &mut Channel, numbers: &mut dyn Iterator<Item = u16>) -> io::Result<u16> {
     let mut refused = None;
     for number in numbers {
-        match channel.acknowledged(NFULNL_MSG_CONFIG, &configuration(number)) {
+        match channel.acknowledged(NFULNL_MSG_CONFIG, 0, &configuration(number)) {
             Ok(()) => return Ok(number),
             // Another socket's group says so too (nfulnl_recv_config).
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBUSY)) => refused = Some(error),
