@@ -13,7 +13,7 @@ use restage::packet::MacAddr;
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType, Network};
 use restage::packet::listing;
-use restage::rewrite::{Framing, Hits, Pass, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Framing, Pass, RewriteStats, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{
     Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PortEntry, Rewrite, Side,
     SideMaps, TagPosition, Ttl, TunnelLayers, Vlan, VlanEntry,
@@ -81,11 +81,11 @@ fn inside(network: &Network, end: usize) {
 /// in the domain of its map.
 pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
     for rewriter in REWRITERS.iter() {
-        let mut hits = Hits::new(rewriter);
+        let mut stats = RewriteStats::new(rewriter);
         let mut apply = |frame: &mut [u8]| {
             let layers = Layers::find(LinkType(link), frame);
             let before = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
-            rewriter.apply(&layers, frame, original_length, &mut hits);
+            rewriter.apply(&layers, frame, original_length, &mut stats);
             let after = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
             assert!(before.0 != Sum::Good || after.0 == Sum::Good, "header sum: {after:?}");
             assert!(before.1 != Sum::Good || after.1 == Sum::Good, "transport sum: {after:?}");

@@ -15,7 +15,7 @@ use restage::diagnostic::{Kind, Source};
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Fragment, Layers, LinkType, Network, protocol};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Pass, Rewriter, Roles, Selected, rewrite_file};
+use restage::rewrite::{Pass, RewriteStats, Rewriter, Roles, Selected, rewrite_file};
 use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
 use serde_json::Value;
 
@@ -189,12 +189,12 @@ fn swapping() -> Rewriter {
 fn good_sums_stay_good_and_bad_ones_bad() {
     let Some(corpus) = corpus() else { return };
     let rewriter = swapping();
-    let mut hits = Hits::new(&rewriter);
+    let mut stats = RewriteStats::new(&rewriter);
     let mut compared: BTreeMap<String, u64> = BTreeMap::new();
     frames(&corpus, |path, number, layers, frame, original_length| {
         // A sum that offloading left is no checksum: updated like one, it is neither.
         let before = (ip_header_sum(layers, frame), transport_sum(layers, frame, original_length));
-        rewriter.apply(layers, frame, original_length, &mut hits);
+        rewriter.apply(layers, frame, original_length, &mut stats);
         let after = (ip_header_sum(layers, frame), transport_sum(layers, frame, original_length));
         let place = format!("{} frame {number}", path.display());
         assert_eq!(before.0, after.0, "{place}");
@@ -210,13 +210,13 @@ fn good_sums_stay_good_and_bad_ones_bad() {
 fn swapping_twice_gives_the_frame_back() {
     let Some(corpus) = corpus() else { return };
     let rewriter = swapping();
-    let mut hits = Hits::new(&rewriter);
+    let mut stats = RewriteStats::new(&rewriter);
     let mut changed = 0;
     frames(&corpus, |path, number, layers, frame, original_length| {
         let before = frame.to_vec();
-        rewriter.apply(layers, frame, original_length, &mut hits);
+        rewriter.apply(layers, frame, original_length, &mut stats);
         changed += u64::from(before != frame);
-        rewriter.apply(layers, frame, original_length, &mut hits);
+        rewriter.apply(layers, frame, original_length, &mut stats);
         if before == frame {
             return;
         }
@@ -299,7 +299,7 @@ fn filters_take_what_libpcaps_own_tests_want() {
 fn later_fragments_keep_every_byte_of_their_payload() {
     let Some(corpus) = corpus() else { return };
     let rewriter = swapping();
-    let mut hits = Hits::new(&rewriter);
+    let mut stats = RewriteStats::new(&rewriter);
     let mut fragments = 0;
     frames(&corpus, |path, number, layers, frame, original_length| {
         let (Network::Ipv4(ip) | Network::Ipv6(ip)) = layers.network else { return };
@@ -308,7 +308,7 @@ fn later_fragments_keep_every_byte_of_their_payload() {
         }
         fragments += 1;
         let before = frame[ip.payload..].to_vec();
-        rewriter.apply(layers, frame, original_length, &mut hits);
+        rewriter.apply(layers, frame, original_length, &mut stats);
         assert_eq!(before, frame[ip.payload..], "{} frame {number}", path.display());
     });
     assert!(fragments > 10, "{fragments} fragments");

@@ -102,7 +102,7 @@ impl Plan {
             seconds: plan.duration.map(|duration| duration.as_secs_f64()),
             timeout: plan.timeout.as_secs_f64(),
             mtu: plan.medium.mtu,
-            rewrite: RewriteReport::new(&plan.rewriter, &plan.hits),
+            rewrite: RewriteReport::new(&plan.rewriter, &plan.stats),
             addresses: plan.host.as_ref().map(|host| host.addresses.clone()),
             mac: plan.host.as_ref().map(|host| host.mac),
             listens: plan.listens().iter().map(ToString::to_string).collect(),

@@ -78,7 +78,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
         return Err(nothing_selected(scenario, counts, &selector.left_out));
     }
     let mut notes: Vec<Diagnostic> =
-        behind_tags(scenario, &selector.left_out).into_iter().chain(group_mac(scenario, &written.hits)).collect();
+        behind_tags(scenario, &selector.left_out).into_iter().chain(group_mac(scenario, &written.stats)).collect();
     if written.lost_blocks > 0 {
         let what = format!(
             "{} of the pcapng input {} not in the output",
@@ -97,7 +97,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
         skipped_truncated: counts.skipped_truncated,
         skipped_oversize: counts.skipped_oversize,
         skipped_other: counts.skipped_other,
-        rewrite: RewriteReport::new(&rewriter, &written.hits),
+        rewrite: RewriteReport::new(&rewriter, &written.stats),
     };
     Ok(Rewritten { summary, counts, notes })
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::figures::count;
-use crate::rewrite::{EntryHits, Hits, Left, Reshaped, Rewriter};
+use crate::rewrite::{FrameCount, Left, Reshaped, RewriteStats, Rewriter};
 
 /// What a rewrite did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -60,27 +60,27 @@ pub struct LeftFrames {
 }
 
 impl RewriteReport {
-    pub(crate) fn new(rewriter: &Rewriter, hits: &Hits) -> Self {
-        let first = |hits: EntryHits| (hits.frames > 0).then_some(hits.first_frame);
-        let entries = rewriter.entries().iter().zip(hits.entries()).map(|(entry, hits)| RewriteEntry {
+    pub(crate) fn new(rewriter: &Rewriter, stats: &RewriteStats) -> Self {
+        let first = |stats: FrameCount| (stats.frames > 0).then_some(stats.first_frame);
+        let entries = rewriter.entries().iter().zip(stats.entries()).map(|(entry, stats)| RewriteEntry {
             table: entry.table.to_string(),
             entry: entry.mapping.to_string(),
             becomes: entry.mapping.becomes(),
-            frames: hits.frames,
-            first_frame: first(*hits),
+            frames: stats.frames,
+            first_frame: first(*stats),
             word: entry.table.word(),
         });
-        let reshaped = Reshaped::ALL.into_iter().map(|how| (how.how(), hits.reshaped(how)));
-        let left = Left::ALL.into_iter().map(|reason| (reason.why(), hits.left(reason)));
+        let reshaped = Reshaped::ALL.into_iter().map(|how| (how.how(), stats.reshaped(how)));
+        let left = Left::ALL.into_iter().map(|reason| (reason.why(), stats.left(reason)));
         Self {
             entries: entries.collect(),
             reshaped: reshaped
-                .filter(|(_, hits)| hits.frames > 0)
-                .map(|(how, hits)| ReshapedFrames { how, frames: hits.frames, first_frame: first(hits) })
+                .filter(|(_, stats)| stats.frames > 0)
+                .map(|(how, stats)| ReshapedFrames { how, frames: stats.frames, first_frame: first(stats) })
                 .collect(),
             left: left
-                .filter(|(_, hits)| hits.frames > 0)
-                .map(|(why, hits)| LeftFrames { why, frames: hits.frames, first_frame: first(hits) })
+                .filter(|(_, stats)| stats.frames > 0)
+                .map(|(why, stats)| LeftFrames { why, frames: stats.frames, first_frame: first(stats) })
                 .collect(),
         }
     }

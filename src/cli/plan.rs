@@ -120,7 +120,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
             thousands(counts.selected)
         ),
     );
-    for entry in RewriteReport::new(&plan.rewriter, &plan.hits).lines() {
+    for entry in RewriteReport::new(&plan.rewriter, &plan.stats).lines() {
         line("rewrite", &entry);
     }
     match (&scenario.topology, &plan.host) {

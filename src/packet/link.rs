@@ -221,7 +221,7 @@ pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Result<Framed, &'static st
         _ => (None, None),
     };
     // A device without addresses, such as lo, shows zeroes.
-    let source = source.map(MacAddr).filter(|mac| *mac != MacAddr::default() && !mac.is_group());
+    let source = source.map(MacAddr).filter(|mac| *mac != MacAddr::default() && !mac.is_multicast());
     let destination = (kind == Some(1)).then_some(MacAddr::BROADCAST);
     Ok(Framed { ethertype, payload, source, destination, fcs_from: None, network })
 }

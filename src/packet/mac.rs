@@ -16,7 +16,7 @@ impl MacAddr {
     pub const BROADCAST: Self = Self([0xff; 6]);
 
     /// Whether it is a group address (multicast or broadcast): the lowest bit of the first byte.
-    pub const fn is_group(self) -> bool {
+    pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
     }
 

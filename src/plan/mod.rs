@@ -27,7 +27,7 @@ use crate::packet::MacAddr;
 use crate::packet::listing;
 use crate::predict::Class;
 use crate::predict::{self, Disposition, Prediction};
-use crate::rewrite::{Framing, Hits, Learner, Prepared, Reshaped, Rewriter, Roles, Seen, unused_problems};
+use crate::rewrite::{Framing, Learner, Prepared, Reshaped, RewriteStats, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
@@ -72,7 +72,7 @@ pub struct Plan {
     /// The compiled maps.
     pub rewriter: Rewriter,
     /// What each map entry did.
-    pub hits: Hits,
+    pub stats: RewriteStats,
     /// Where frames went, in what was surveyed: once through the capture, or as often as a limit needs.
     pub counts: Counts,
     /// How often what was surveyed is sent.
@@ -127,14 +127,14 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         Passes { rounds: at_once, most: u64::MAX, host: receiver.clone(), reassembly: Reassembly::default() };
     let (rewriter, medium, surveyed) = survey(scenario, target, roles, &passes)?;
     let mtu = medium.mtu;
-    let Surveyed { mut survey, mut schedule, mut counts, left_out, hits, seen, listing, cut } = surveyed;
+    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, seen, listing, cut } = surveyed;
     if counts.selected == 0 {
         return Err(match cut {
             Some(length) => refuse::limit_below_the_first_frame(scenario, length),
             None => nothing_selected(scenario, counts, &left_out),
         });
     }
-    let mut problems = unused_problems(&rewriter, &hits, &scenario.source, &seen);
+    let mut problems = unused_problems(&rewriter, &stats, &scenario.source, &seen);
     problems.extend(survey.unframed.map(|(frame, link, why)| refuse::unframed(scenario, frame, link, why)));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::oversize(scenario, &survey, mtu));
@@ -182,17 +182,17 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         notes.push(note::target(&interface.value, &survey, source));
     }
     let predictions = predictions(classes, host.as_ref(), &rewriter);
-    notes.extend(note::framed(hits.reshaped(Reshaped::Framed).frames, &medium));
-    notes.extend(note::addressed(hits.reshaped(Reshaped::Addressed).frames, &medium));
+    notes.extend(note::framed(stats.reshaped(Reshaped::Framed).frames, &medium));
+    notes.extend(note::addressed(stats.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
     notes.extend(behind_tags(scenario, &left_out));
-    notes.extend(group_mac(scenario, &hits));
+    notes.extend(group_mac(scenario, &stats));
     if schedule.backwards() > 0 {
         notes.push(note::backwards(schedule.backwards()));
     }
     Ok(Plan {
         rewriter,
-        hits,
+        stats,
         counts,
         rounds: u64::from(rounds),
         survey,
@@ -239,7 +239,7 @@ fn survey_with_fragments(
     passes: &Passes,
 ) -> Result<Surveyed> {
     let surveyed = survey_frames(scenario, rewriter, medium, passes)?;
-    if !rewriter.asks_for_fragments(&surveyed.hits) {
+    if !rewriter.asks_for_fragments(&surveyed.stats) {
         return Ok(surveyed);
     }
     learn_fragments(scenario, rewriter, medium)?;
@@ -266,7 +266,7 @@ struct Surveyed {
     schedule: Schedule,
     counts: Counts,
     left_out: LeftOut,
-    hits: Hits,
+    stats: RewriteStats,
     seen: Seen,
     listing: Option<String>,
     /// The length in bytes of the frame before which `[pacing] limit` ended it.
@@ -295,7 +295,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         schedule: Schedule::new(&scenario.pacing),
         counts: Counts::default(),
         left_out: LeftOut::default(),
-        hits: Hits::new(rewriter),
+        stats: RewriteStats::new(rewriter),
         seen: Seen::default(),
         listing: scenario.expect.rewritten.as_ref().map(|_| String::new()),
         cut: None,
@@ -328,7 +328,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         surveyed.schedule.again();
         if round == 0 {
             surveyed.left_out = stream.left_out().clone();
-            (surveyed.hits, surveyed.seen) = stream.into_hits();
+            (surveyed.stats, surveyed.seen) = stream.into_stats();
         }
         if surveyed.cut.is_some() {
             break;

@@ -7,7 +7,7 @@ use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::Diagnostic;
 use crate::figures::{agree, count, numbered};
-use crate::rewrite::{Framing, Hits, Left};
+use crate::rewrite::{Framing, Left, RewriteStats};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
 use crate::scenario::topology::Topology;
@@ -70,9 +70,9 @@ pub(super) fn offload(scenario: &Scenario, survey: &Survey) -> Option<Diagnostic
 }
 
 /// Frames whose group became a single address, and whose MAC is still the group's.
-pub fn group_mac(scenario: &Scenario, hits: &Hits) -> Option<Diagnostic> {
-    let mac = hits.first_group_mac()?;
-    let left = hits.left(Left::GroupMac);
+pub fn group_mac(scenario: &Scenario, stats: &RewriteStats) -> Option<Diagnostic> {
+    let mac = stats.first_group_mac()?;
+    let left = stats.left(Left::GroupMac);
     let what = match left.frames {
         1 => "1 frame goes to one host now, and its destination MAC is still that of its group".to_owned(),
         frames => format!("{frames} frames go to one host now, and their destination MAC is still that of their group"),

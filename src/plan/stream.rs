@@ -8,7 +8,7 @@ use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::{count, thousands};
 use crate::packet::layers::{Layers, LinkType};
-use crate::rewrite::{Framing, Hits, Pass, Prepared, Rewriter, Rewritten, Seen, Unframed};
+use crate::rewrite::{Framing, Pass, Prepared, RewriteStats, Rewriter, Rewritten, Seen, Unframed};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
 use crate::scenario::rewrite::{OtherFrames, Oversize};
@@ -301,8 +301,8 @@ impl<'a> Stream<'a> {
     }
 
     /// What each map entry did, and the addresses that are there.
-    pub fn into_hits(self) -> (Hits, Seen) {
-        (self.pass.into_hits(), self.seen.unwrap_or_default())
+    pub fn into_stats(self) -> (RewriteStats, Seen) {
+        (self.pass.into_stats(), self.seen.unwrap_or_default())
     }
 
     /// Why frames were not selected so far.

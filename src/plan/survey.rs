@@ -151,7 +151,7 @@ impl Survey {
                 ClassKey { mac: MacAddr::default(), tags: Tags::None, in_vlan: false, carried, spent: false, flaw };
             return self.put(key, frame.number, Counted::NOTHING);
         };
-        if !mac.is_group() && (self.macs.len() < MOST_ENDPOINTS || self.macs.contains_key(&mac)) {
+        if !mac.is_multicast() && (self.macs.len() < MOST_ENDPOINTS || self.macs.contains_key(&mac)) {
             *self.macs.entry(mac).or_default() += 1;
         }
         let seen = received(&frame.layers, frame.bytes);
@@ -212,7 +212,7 @@ impl Survey {
         }
         let Received { tags, in_vlan, .. } = seen;
         let packet = frame.bytes.get(ip.offset..ip.end).unwrap_or_default();
-        let six = destination.is_ipv6().then(|| headers::six(packet, mac.is_group()));
+        let six = destination.is_ipv6().then(|| headers::six(packet, mac.is_multicast()));
         let protocol = six.as_ref().map_or(ip.protocol, |six| six.protocol);
         let port = port.filter(|_| protocol == ip.protocol);
         let carried = Carried::Ip { source, destination, protocol, port };

@@ -99,7 +99,7 @@ impl ClassKey {
     /// The unicast address and MAC that it goes to.
     pub fn destination(&self) -> Option<(IpAddr, MacAddr)> {
         match self.carried {
-            Carried::Ip { destination, .. } if !destination.is_multicast() && !self.mac.is_group() => {
+            Carried::Ip { destination, .. } if !destination.is_multicast() && !self.mac.is_multicast() => {
                 Some((destination, self.mac))
             }
             _ => None,

@@ -53,7 +53,7 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
     let Carried::Ip { destination, .. } = key.carried else { return Disposition::Open };
     let routed = match (source, destination) {
         (IpAddr::V4(from), IpAddr::V4(to)) => routing::v4(from, to, protocol == protocol::IGMP, host),
-        (IpAddr::V6(from), IpAddr::V6(to)) => routing::v6(from, to, key.mac.is_group(), host),
+        (IpAddr::V6(from), IpAddr::V6(to)) => routing::v6(from, to, key.mac.is_multicast(), host),
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return lost(Cause::IpInhdr),
     };
     if let Routed::Lost(cause) = routed {
@@ -72,7 +72,7 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
         return lost(cause);
     }
     let to_everybody = matches!(routed, Routed::Everybody | Routed::Open);
-    if key.mac.is_group() && !to_everybody && destination.is_ipv4() && host.settings.drop_unicast_in_group.v4 {
+    if key.mac.is_multicast() && !to_everybody && destination.is_ipv4() && host.settings.drop_unicast_in_group.v4 {
         return lost(Cause::UnicastInL2Multicast);
     }
     match routed {
@@ -139,7 +139,7 @@ fn refused_on_arrival(key: &ClassKey, source: IpAddr, destination: IpAddr, host:
 /// `ip6_rcv_core`: addresses that no IPv6 packet from a wire has.
 fn refused_addresses(key: &ClassKey, host: &Host) -> Option<Cause> {
     let Carried::Ip { source: IpAddr::V6(from), destination: IpAddr::V6(to), .. } = key.carried else { return None };
-    match routing::v6(from, to, key.mac.is_group(), host) {
+    match routing::v6(from, to, key.mac.is_multicast(), host) {
         Routed::Lost(cause @ (Cause::IpInhdr | Cause::UnicastInL2Multicast)) => Some(cause),
         _ => None,
     }
@@ -154,7 +154,7 @@ fn refused(key: &ClassKey, stage: Stage) -> Option<Cause> {
 /// `ip_rcv_options` and `ip_options_rcv_srr`: a source route is followed where that is accepted. `next`: the address that is next.
 fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, host: &Host) -> Option<Cause> {
     let refused = Some(Cause::SourceRoute);
-    if !host.settings.accept_source_route || key.mac.is_group() {
+    if !host.settings.accept_source_route || key.mac.is_multicast() {
         return refused;
     }
     match next.map(|next| routing::v4(from, next, false, host)) {
@@ -166,12 +166,12 @@ fn source_route(from: Ipv4Addr, next: Option<Ipv4Addr>, key: &ClassKey, host: &H
 
 /// `eth_type_trans`, and for a VLAN that the interface doesn't have `__netif_receive_skb_core`: `PACKET_OTHERHOST`.
 fn other_host(key: &ClassKey, host: &Host) -> bool {
-    key.in_vlan || !key.mac.is_group() && key.mac != host.mac
+    key.in_vlan || !key.mac.is_multicast() && key.mac != host.mac
 }
 
 /// `ip_forward`, `ip6_forward`. That the packet is for another host is what the run calls a loss.
 fn forward(key: &ClassKey) -> Cause {
-    if key.mac.is_group() {
+    if key.mac.is_multicast() {
         // pkt_type is not PACKET_HOST.
         Cause::UnicastInL2Multicast
     } else if key.spent {
@@ -209,7 +209,7 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, host: &Host) -> Di
     match (protocol, destination.is_ipv4()) {
         (protocol::UDP, _) => datagram(key, host),
         // A segment to a group or in a group's frame is nobody's.
-        (protocol::TCP, _) if key.mac.is_group() => Disposition::Kernel,
+        (protocol::TCP, _) if key.mac.is_multicast() => Disposition::Kernel,
         (protocol::TCP, _) if key.flaw == Flaw::TcpLength => lost(Cause::PktTooSmall),
         (protocol::TCP, _) if matches!(key.flaw, Flaw::TcpSum | Flaw::TcpSumOffload) => lost(Cause::TcpCsum),
         // The kernel has handlers of its own. It looks at checksums of ICMP and IGMP too, and tells nobody but its counters.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::output::{Ending, buffered};
-use super::{Hits, Learner, Pass, Rewriter, Rewritten, Seen, unused_problems};
+use super::{Learner, Pass, RewriteStats, Rewriter, Rewritten, Seen, unused_problems};
 use crate::capture::{Captures, CopiedFcs, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result, Source};
 use crate::file::{Replacement, is_stream, unwritable};
@@ -34,7 +34,7 @@ pub struct Summary {
     /// Blocks of pcapng files that hold no packet, and are not in an output that was written anew.
     pub lost_blocks: u64,
     /// What each map entry hit, and what was left.
-    pub hits: Hits,
+    pub stats: RewriteStats,
 }
 
 /// Rewrites the captures `files` into `output`. `select` says of each frame, not yet rewritten, whether it is kept; it may be asked again
@@ -77,10 +77,10 @@ pub fn rewrite_file(
         if summary.written == 0 {
             return Ok(summary);
         }
-        if pass.rewriter().asks_for_fragments(&summary.hits) {
+        if pass.rewriter().asks_for_fragments(&summary.stats) {
             learn_fragments(files, select, pass.rewriter(), source)?;
         }
-        refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
+        refuse_unused(files, &summary.stats, select, pass.rewriter(), source)?;
         announced = lengths;
         captures = Captures::open(files, source)?;
     }
@@ -93,12 +93,12 @@ pub fn rewrite_file(
         if summary.written == 0 {
             return Ok(summary);
         }
-        if pass.rewriter().asks_for_fragments(&summary.hits) {
+        if pass.rewriter().asks_for_fragments(&summary.stats) {
             learn_fragments(files, select, pass.rewriter(), source)?;
             captures = Captures::open(files, source)?;
             continue;
         }
-        refuse_unused(files, &summary.hits, select, pass.rewriter(), source)?;
+        refuse_unused(files, &summary.stats, select, pass.rewriter(), source)?;
         if lengths == announced || is_stream {
             replacement.publish()?;
             return Ok(summary);
@@ -256,7 +256,7 @@ fn run(
         None if captures.contradicts_a_section() => lengths = SectionLengths::Unknown,
         None => {}
     }
-    Ok((Summary { read, written, lost_blocks, hits: pass.into_hits() }, lengths))
+    Ok((Summary { read, written, lost_blocks, stats: pass.into_stats() }, lengths))
 }
 
 fn too_fine(number: u64) -> Failure {
@@ -324,12 +324,12 @@ fn learn_fragments(
 /// Only when an entry hit nothing is the capture read again, for the addresses that are there.
 fn refuse_unused(
     files: &Files,
-    hits: &Hits,
+    stats: &RewriteStats,
     select: &mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
     rewriter: &Rewriter,
     source: &Arc<Source>,
 ) -> Result<()> {
-    if rewriter.allows_unused() || hits.unused(rewriter).next().is_none() {
+    if rewriter.allows_unused() || stats.unused(rewriter).next().is_none() {
         return Ok(());
     }
     let mut seen = Seen::new(rewriter);
@@ -339,7 +339,7 @@ fn refuse_unused(
             seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
         }
     }
-    Err(Failure { kind: Kind::Invalid, problems: unused_problems(rewriter, hits, source, &seen) })
+    Err(Failure { kind: Kind::Invalid, problems: unused_problems(rewriter, stats, source, &seen) })
 }
 
 fn unconvertible(input: &Path, number: u64, error: &io::Error) -> Failure {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use super::Rewriter;
 use super::checksums::write;
-use super::hits::{Hits, Left};
 use super::ip::Place;
+use super::rewrite_stats::{Left, RewriteStats};
 use crate::capture::Frame;
 use crate::packet::bytes::be16;
 use crate::packet::checksum::{Accumulator, Change, Field, Sum};
@@ -148,20 +148,26 @@ impl Rewriter {
     }
 
     /// Whether a first fragment's checksum was left only since nothing was learnt yet.
-    pub fn asks_for_fragments(&self, hits: &Hits) -> bool {
-        self.fragment_sums.get().is_none() && hits.left(Left::FragmentSum).frames > 0
+    pub fn asks_for_fragments(&self, stats: &RewriteStats) -> bool {
+        self.fragment_sums.get().is_none() && stats.left(Left::FragmentSum).frames > 0
     }
 
     /// Makes the checksum in a first fragment right where that is known, and says what that changed.
-    pub(super) fn mend_fragment(&self, place: Place, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
+    pub(super) fn mend_fragment(
+        &self,
+        place: Place,
+        network: &Network,
+        frame: &mut [u8],
+        stats: &mut RewriteStats,
+    ) -> Change {
         let Some(field) = Field::find(network, frame) else { return Change::NONE };
         let Some(stored) = be16(frame, field.at) else { return Change::NONE };
         let known = self.fragment_sums.get().filter(|_| place == Place::Frame);
-        let Some(mended_by) = known.and_then(|sums| sums.of(hits.frame())) else {
+        let Some(mended_by) = known.and_then(|sums| sums.of(stats.frame())) else {
             // UDP over IPv4 may have none.
             let is_none = field.zero_means_none && stored == 0 && matches!(network, Network::Ipv4(_));
             if !is_none {
-                hits.leave(Left::FragmentSum);
+                stats.leave(Left::FragmentSum);
             }
             return Change::NONE;
         };
@@ -216,7 +222,7 @@ mod tests {
             pass.rewrite(frame(number, bytes));
         }
         let firsts = frames.iter().filter(|bytes| bytes[20..22] == [0x20, 0]);
-        (firsts.map(|bytes| be16(bytes, 40).unwrap()).collect(), pass.hits().left(Left::FragmentSum).frames)
+        (firsts.map(|bytes| be16(bytes, 40).unwrap()).collect(), pass.stats().left(Left::FragmentSum).frames)
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Group membership: IGMP (RFC 1112, RFC 2236, RFC 3376) and MLD (RFC 2710, RFC 3810). A group follows the maps of the destination, as
 //! packets to it do; the lists of senders follow those of the source.
 
-use super::hits::Hits;
 use super::icmp::announced;
 use super::ip::{v4_at, v6_at};
+use super::rewrite_stats::RewriteStats;
 use super::{Rules, SideTables};
 use crate::packet::bytes::byte;
 use crate::packet::checksum::Change;
 use crate::packet::layers::Ip;
 
 /// Maps the addresses of an IGMP message.
-pub(super) fn igmp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn igmp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     const QUERY: u8 = 0x11;
     const REPORT_V3: u8 = 0x22;
     if ip.is_later_fragment() {
@@ -18,7 +18,7 @@ pub(super) fn igmp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits)
     }
     let at = ip.payload;
     let Some(message) = frame.get_mut(..ip.end) else { return Change::NONE };
-    let mut addresses = Addresses { rules, width: 4, message, hits };
+    let mut addresses = Addresses { rules, width: 4, message, stats };
     match byte(addresses.message, at) {
         Some(QUERY) => addresses.group(at + 4).and(addresses.sources(at + 10, at + 12)),
         Some(0x12 | 0x16 | 0x17) => addresses.group(at + 4),
@@ -28,10 +28,10 @@ pub(super) fn igmp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits)
 }
 
 /// Maps the addresses of an MLD message that begins at `at`.
-pub(super) fn mld(rules: Rules<'_>, kind: u8, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn mld(rules: Rules<'_>, kind: u8, at: usize, message: &mut [u8], stats: &mut RewriteStats) -> Change {
     const QUERY: u8 = 130;
     const REPORT_V2: u8 = 143;
-    let mut addresses = Addresses { rules, width: 16, message, hits };
+    let mut addresses = Addresses { rules, width: 16, message, stats };
     match kind {
         QUERY => addresses.group(at + 8).and(addresses.sources(at + 26, at + 28)),
         131 | 132 => addresses.group(at + 8),
@@ -45,7 +45,7 @@ struct Addresses<'a> {
     rules: Rules<'a>,
     width: usize,
     message: &'a mut [u8],
-    hits: &'a mut Hits,
+    stats: &'a mut RewriteStats,
 }
 
 impl Addresses<'_> {
@@ -81,8 +81,8 @@ impl Addresses<'_> {
         let zero = self.message.get(at..at + self.width).is_none_or(|address| address.iter().all(|byte| *byte == 0));
         match self.width {
             _ if zero => Change::NONE,
-            4 => v4_at(side, at, self.message, self.hits),
-            _ => v6_at(side, at, self.message, self.hits),
+            4 => v4_at(side, at, self.message, self.stats),
+            _ => v6_at(side, at, self.message, self.stats),
         }
     }
 }

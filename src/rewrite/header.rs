@@ -1,6 +1,6 @@
 //! Fields of the IP header that a scenario sets: TTL and hop limit, type of service and traffic class, flow label.
 
-use super::hits::Hits;
+use super::rewrite_stats::RewriteStats;
 use crate::packet::bytes::{array, be16, put};
 use crate::packet::checksum::Change;
 use crate::packet::layers::{Ip, Network};
@@ -18,39 +18,39 @@ pub(super) struct HeaderChange {
 
 impl HeaderChange {
     /// Sets the fields, and says what that changed; the checksum of the header doesn't follow here.
-    pub(super) fn apply(&self, network: &Network, frame: &mut [u8], hits: &mut Hits) -> Change {
+    pub(super) fn apply(&self, network: &Network, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
         match network {
-            Network::Ipv4(ip) => self.v4(ip, frame, hits),
-            Network::Ipv6(ip) => self.v6(ip, frame, hits),
+            Network::Ipv4(ip) => self.v4(ip, frame, stats),
+            Network::Ipv6(ip) => self.v6(ip, frame, stats),
             Network::None | Network::Arp { .. } => Change::NONE,
         }
     }
 
-    fn v4(&self, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+    fn v4(&self, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
         let Some([version, tos]) = array(frame, ip.offset) else { return Change::NONE };
         let mut change = Change::NONE;
         if let Some((new, entry)) = self.class(self.tos, tos) {
-            hits.count(entry);
+            stats.count(entry);
             change = change.and(word(ip.offset, [version, new], frame));
         }
         if let (Some((ttl, entry)), Some([old, protocol])) = (self.ttl, array(frame, ip.offset + 8)) {
-            hits.count(entry);
+            stats.count(entry);
             change = change.and(word(ip.offset + 8, [ttl.of(old), protocol], frame));
         }
         change
     }
 
-    fn v6(&self, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+    fn v6(&self, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
         let Some(first) = array(frame, ip.offset).map(u32::from_be_bytes) else { return Change::NONE };
         let mut change = Change::NONE;
         let [_, _, _, class] = (first >> 20).to_be_bytes();
         let mut new = first;
         if let Some((class, entry)) = self.class(self.traffic_class, class) {
-            hits.count(entry);
+            stats.count(entry);
             new = new & 0xf00f_ffff | u32::from(class) << 20;
         }
         if let Some((label, entry)) = self.flow_label {
-            hits.count(entry);
+            stats.count(entry);
             new = new & 0xfff0_0000 | label & 0x000f_ffff;
         }
         if new != first {
@@ -58,7 +58,7 @@ impl HeaderChange {
             change = Change::double(first, new);
         }
         if let (Some((ttl, entry)), Some([next_header, old])) = (self.ttl, array(frame, ip.offset + 6)) {
-            hits.count(entry);
+            stats.count(entry);
             change = change.and(word(ip.offset + 6, [next_header, ttl.of(old)], frame));
         }
         change

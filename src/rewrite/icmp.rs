@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::hits::Hits;
 use super::ip::{Spot, apply as apply_packet, v4_at, v6_at};
+use super::rewrite_stats::RewriteStats;
 use super::{Rules, SideTables, group};
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16, byte, put};
@@ -30,24 +30,24 @@ pub(super) fn apply(
     ip: &Ip,
     spot: Spot,
     frame: &mut [u8],
-    hits: &mut Hits,
+    stats: &mut RewriteStats,
 ) -> Change {
     if ip.is_later_fragment() {
         return Change::NONE;
     }
-    let quotation = quotation(rules, network, spot, frame, hits);
+    let quotation = quotation(rules, network, spot, frame, stats);
     let Some(message) = frame.get_mut(..ip.end) else { return quotation };
     let Some(kind) = byte(message, ip.payload) else { return quotation };
     match network {
         // The router that packets are to go to from now on: the next one on the way to the destination.
         Network::Ipv4(_) if kind == REDIRECT => {
-            quotation.and(v4_at(&rules.tables.destination, ip.payload + 4, message, hits))
+            quotation.and(v4_at(&rules.tables.destination, ip.payload + 4, message, stats))
         }
         Network::Ipv6(_) => match kind {
             neighbour::ROUTER_SOLICITATION..=neighbour::REDIRECT => {
-                neighbours(rules, kind, ip.payload, spot, message, hits)
+                neighbours(rules, kind, ip.payload, spot, message, stats)
             }
-            _ => quotation.and(group::mld(rules, kind, ip.payload, message, hits)),
+            _ => quotation.and(group::mld(rules, kind, ip.payload, message, stats)),
         },
         _ => quotation,
     }
@@ -62,32 +62,52 @@ impl Rules<'_> {
 
 /// The packet that an error quotes is one that came the other way. The error must quote it as it is after rewriting, and that packet's
 /// source is mapped as a source, wherever it is met (RFC 5508 §4.2).
-pub(super) fn quotation(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn quotation(
+    rules: Rules<'_>,
+    network: &Network,
+    spot: Spot,
+    frame: &mut [u8],
+    stats: &mut RewriteStats,
+) -> Change {
     match quoted(network, frame) {
-        Some(inner) => apply_packet(rules.for_quoted(), &inner, spot.quotation(), frame, hits),
+        Some(inner) => apply_packet(rules.for_quoted(), &inner, spot.quotation(), frame, stats),
         None => Change::NONE,
     }
 }
 
 /// Neighbour discovery, as ARP: what a sender says of itself follows the maps of the source, whom it asks for or redirects to those of
 /// the destination.
-fn neighbours(rules: Rules<'_>, kind: u8, at: usize, spot: Spot, message: &mut [u8], hits: &mut Hits) -> Change {
+fn neighbours(
+    rules: Rules<'_>,
+    kind: u8,
+    at: usize,
+    spot: Spot,
+    message: &mut [u8],
+    stats: &mut RewriteStats,
+) -> Change {
     let (source, destination) = (&rules.tables.source, &rules.tables.destination);
     let (addresses, options) = match kind {
         neighbour::ROUTER_SOLICITATION => (Change::NONE, at + 8),
         neighbour::ROUTER_ADVERTISEMENT => (Change::NONE, at + 16),
-        neighbour::SOLICITATION => (v6_at(destination, at + 8, message, hits), at + 24),
-        neighbour::ADVERTISEMENT => (v6_at(source, at + 8, message, hits), at + 24),
+        neighbour::SOLICITATION => (v6_at(destination, at + 8, message, stats), at + 24),
+        neighbour::ADVERTISEMENT => (v6_at(source, at + 8, message, stats), at + 24),
         _ => {
-            let target = v6_at(destination, at + 8, message, hits);
-            (target.and(v6_at(destination, at + 24, message, hits)), at + 40)
+            let target = v6_at(destination, at + 8, message, stats);
+            (target.and(v6_at(destination, at + 24, message, stats)), at + 40)
         }
     };
-    addresses.and(self::options(rules, kind, options, spot, message, hits))
+    addresses.and(self::options(rules, kind, options, spot, message, stats))
 }
 
 /// The options from `at` on (RFC 4861 §4.6).
-fn options(rules: Rules<'_>, kind: u8, mut at: usize, spot: Spot, message: &mut [u8], hits: &mut Hits) -> Change {
+fn options(
+    rules: Rules<'_>,
+    kind: u8,
+    mut at: usize,
+    spot: Spot,
+    message: &mut [u8],
+    stats: &mut RewriteStats,
+) -> Change {
     const SOURCE_LINK_LAYER: u8 = 1;
     const TARGET_LINK_LAYER: u8 = 2;
     const REDIRECTED_HEADER: u8 = 4;
@@ -99,12 +119,12 @@ fn options(rules: Rules<'_>, kind: u8, mut at: usize, spot: Spot, message: &mut 
         }
         let tables = rules.tables;
         change = change.and(match option {
-            SOURCE_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, hits),
+            SOURCE_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, stats),
             TARGET_LINK_LAYER if units == 1 && kind == neighbour::REDIRECT => {
-                mac_at(&tables.destination, at + 2, message, hits)
+                mac_at(&tables.destination, at + 2, message, stats)
             }
-            TARGET_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, hits),
-            REDIRECTED_HEADER => redirected(rules, at + 8..next, spot, message, hits),
+            TARGET_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, stats),
+            REDIRECTED_HEADER => redirected(rules, at + 8..next, spot, message, stats),
             _ => Change::NONE,
         });
         at = next;
@@ -112,17 +132,23 @@ fn options(rules: Rules<'_>, kind: u8, mut at: usize, spot: Spot, message: &mut 
     change
 }
 
-fn redirected(rules: Rules<'_>, option: Range<usize>, spot: Spot, message: &mut [u8], hits: &mut Hits) -> Change {
+fn redirected(
+    rules: Rules<'_>,
+    option: Range<usize>,
+    spot: Spot,
+    message: &mut [u8],
+    stats: &mut RewriteStats,
+) -> Change {
     let Some(message) = message.get_mut(..option.end) else { return Change::NONE };
     let packet = find(message, option.start);
-    apply_packet(rules.for_quoted(), &packet, spot.quotation(), message, hits)
+    apply_packet(rules.for_quoted(), &packet, spot.quotation(), message, stats)
 }
 
-fn mac_at(side: &SideTables, at: usize, message: &mut [u8], hits: &mut Hits) -> Change {
+fn mac_at(side: &SideTables, at: usize, message: &mut [u8], stats: &mut RewriteStats) -> Change {
     let Some(old) = array(message, at).map(MacAddr) else { return Change::NONE };
     let Some((new, entry)) = side.mac.map(old) else { return Change::NONE };
     put(message, at, new.0);
-    hits.count(entry);
+    stats.count(entry);
     Change::mac(old, new)
 }
 

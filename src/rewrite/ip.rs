@@ -1,7 +1,7 @@
 //! IPv4 and IPv6: the addresses and fields of the header, then what depends on them; the packets that ICMP errors quote, and those
 //! that tunnels carry.
 
-use super::hits::{Hits, Left};
+use super::rewrite_stats::{Left, RewriteStats};
 use super::{Rules, SideTables, arp, checksums, group, icmp, lengths, mac, port};
 use crate::packet::bytes::{array, be32, put};
 use crate::packet::checksum::Change;
@@ -58,26 +58,38 @@ impl Place {
 
 /// Rewrites a packet: header, ports, the packet that it quotes or carries, and the checksums that cover them. Says what has changed in all of it, for a checksum that covers it.
 #[inline]
-pub(super) fn apply(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn apply(
+    rules: Rules<'_>,
+    network: &Network,
+    spot: Spot,
+    frame: &mut [u8],
+    stats: &mut RewriteStats,
+) -> Change {
     if !spot.place.is_meant(rules.rewriter.layers) {
-        return around_a_tunnel(rules, network, spot, frame, hits);
+        return around_a_tunnel(rules, network, spot, frame, stats);
     }
     if rules.rewriter.lengths == Lengths::Fix
         && !spot.quoted
-        && let Some((network, lengths)) = lengths::fix(network, spot.original_length, frame, hits)
+        && let Some((network, lengths)) = lengths::fix(network, spot.original_length, frame, stats)
     {
-        return lengths.and(packet(rules, &network, spot, frame, hits));
+        return lengths.and(packet(rules, &network, spot, frame, stats));
     }
-    packet(rules, network, spot, frame, hits)
+    packet(rules, network, spot, frame, stats)
 }
 
 /// A packet that stays, but for what it carries.
-fn around_a_tunnel(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
+fn around_a_tunnel(
+    rules: Rules<'_>,
+    network: &Network,
+    spot: Spot,
+    frame: &mut [u8],
+    stats: &mut RewriteStats,
+) -> Change {
     let changed = match carried(network, frame) {
-        Some(carried) => tunnel(rules, network, &carried, spot, frame, hits),
-        None if !spot.quoted && quoted(network, frame).is_some() => icmp::quotation(rules, network, spot, frame, hits),
+        Some(carried) => tunnel(rules, network, &carried, spot, frame, stats),
+        None if !spot.quoted && quoted(network, frame).is_some() => icmp::quotation(rules, network, spot, frame, stats),
         None => {
-            hits.leave(Left::NoTunnel);
+            stats.leave(Left::NoTunnel);
             return Change::NONE;
         }
     };
@@ -85,29 +97,29 @@ fn around_a_tunnel(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut 
 }
 
 #[inline]
-fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hits: &mut Hits) -> Change {
+fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     let change = match network {
         Network::Ipv4(ip) => {
-            let source = v4_at(&rules.tables.source, ip.offset + 12, frame, hits);
-            let destination = v4_at(&rules.tables.destination, ip.offset + 16, frame, hits);
+            let source = v4_at(&rules.tables.source, ip.offset + 12, frame, stats);
+            let destination = v4_at(&rules.tables.destination, ip.offset + 16, frame, stats);
             let addresses = source.and(destination);
             let fields = match &rules.rewriter.header {
-                Some(header) if !spot.quoted => header.apply(network, frame, hits),
+                Some(header) if !spot.quoted => header.apply(network, frame, stats),
                 _ => Change::NONE,
             };
             let covered = addresses.and(fields);
             let header = checksums::update(covered, ip.offset + 10, frame);
             let pseudo_header = if ip.final_destination.is_none() { addresses } else { source };
-            let payload = payload(rules, network, ip, pseudo_header, spot, frame, hits);
+            let payload = payload(rules, network, ip, pseudo_header, spot, frame, stats);
             covered.and(header).and(payload)
         }
         Network::Ipv6(ip) => {
             // Which addresses the transport's checksum covers is read before they change.
             let covered = pseudo_addresses(network, frame);
-            let source = v6_at(&rules.tables.source, ip.offset + 8, frame, hits);
-            let destination = v6_at(&rules.tables.destination, ip.offset + 24, frame, hits);
+            let source = v6_at(&rules.tables.source, ip.offset + 8, frame, stats);
+            let destination = v6_at(&rules.tables.destination, ip.offset + 24, frame, stats);
             let fields = match &rules.rewriter.header {
-                Some(header) if !spot.quoted => header.apply(network, frame, hits),
+                Some(header) if !spot.quoted => header.apply(network, frame, stats),
                 _ => Change::NONE,
             };
             // Not an address in whose place a route or an option has another.
@@ -116,7 +128,7 @@ fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hit
                 let source = part(source, covered.source == ip.offset + 8);
                 source.and(part(destination, covered.destination == ip.offset + 24))
             });
-            let payload = payload(rules, network, ip, pseudo_header, spot, frame, hits);
+            let payload = payload(rules, network, ip, pseudo_header, spot, frame, stats);
             source.and(destination).and(fields).and(payload)
         }
         Network::None | Network::Arp { .. } => return Change::NONE,
@@ -124,7 +136,7 @@ fn packet(rules: Rules<'_>, network: &Network, spot: Spot, frame: &mut [u8], hit
     if rules.rewriter.checksums == Checksums::Fix && !spot.quoted {
         let change = change.and(checksums::fix(network, spot.original_length, frame));
         if network.ip().is_some_and(|ip| matches!(ip.fragment, Fragment::First { .. })) {
-            return change.and(rules.rewriter.mend_fragment(spot.place, network, frame, hits));
+            return change.and(rules.rewriter.mend_fragment(spot.place, network, frame, stats));
         }
         return change;
     }
@@ -140,19 +152,19 @@ fn payload(
     pseudo_header: Change,
     spot: Spot,
     frame: &mut [u8],
-    hits: &mut Hits,
+    stats: &mut RewriteStats,
 ) -> Change {
     // A port that is mapped may be what tells a tunnel.
     let carried = if rules.rewriter.layers == TunnelLayers::Outer { None } else { carried(network, frame) };
     let changed = match ip.protocol {
-        protocol::UDP | protocol::TCP => port::apply(rules, ip, frame, hits),
-        protocol::ICMP | protocol::ICMPV6 if !spot.quoted => icmp::apply(rules, network, ip, spot, frame, hits),
-        protocol::IGMP => group::igmp(rules, ip, frame, hits),
-        protocol::SCTP => return sctp(rules, ip, frame, hits),
-        _ => port::apply(rules, ip, frame, hits),
+        protocol::UDP | protocol::TCP => port::apply(rules, ip, frame, stats),
+        protocol::ICMP | protocol::ICMPV6 if !spot.quoted => icmp::apply(rules, network, ip, spot, frame, stats),
+        protocol::IGMP => group::igmp(rules, ip, frame, stats),
+        protocol::SCTP => return sctp(rules, ip, frame, stats),
+        _ => port::apply(rules, ip, frame, stats),
     };
     let changed = match carried {
-        Some(carried) => changed.and(tunnel(rules, network, &carried, spot, frame, hits)),
+        Some(carried) => changed.and(tunnel(rules, network, &carried, spot, frame, stats)),
         None => changed,
     };
     changed.and(checksums::update_transport(network, pseudo_header, changed, frame))
@@ -165,12 +177,12 @@ fn tunnel(
     carried: &Carried,
     spot: Spot,
     frame: &mut [u8],
-    hits: &mut Hits,
+    stats: &mut RewriteStats,
 ) -> Change {
     let depth = if let Place::Tunnel(depth) = spot.place { depth + 1 } else { 0 };
     let Some(ip) = network.ip() else { return Change::NONE };
     if depth >= DEEPEST_TUNNEL {
-        hits.leave(Left::DeepTunnel);
+        stats.leave(Left::DeepTunnel);
         return Change::NONE;
     }
     // What is carried ends, on the wire too, where the packet around it does.
@@ -182,19 +194,19 @@ fn tunnel(
     let goes = carried.ethernet.and_then(|at| mac::goes_to(rules, at, &carried.network, packet));
     let (mut change, mut named) = (Change::NONE, false);
     if let Some(at) = carried.ethernet {
-        let macs = mac::apply_ethernet(rules, at, packet, hits);
+        let macs = mac::apply_ethernet(rules, at, packet, stats);
         (change, named) = (macs.change, macs.named_destination);
     }
     change = change.and(match &carried.network {
         Network::None => Change::NONE,
-        Network::Arp { offset } => arp::apply(rules, *offset, packet, hits),
+        Network::Arp { offset } => arp::apply(rules, *offset, packet, stats),
         inner @ (Network::Ipv4(_) | Network::Ipv6(_)) => {
             let spot = Spot { place: Place::Tunnel(depth), original_length: original_end, ..spot };
-            apply(rules, inner, spot, packet, hits)
+            apply(rules, inner, spot, packet, stats)
         }
     });
     if !named && let Some(at) = carried.ethernet {
-        change = change.and(mac::follow(goes, at, &carried.network, None, packet, hits));
+        change = change.and(mac::follow(goes, at, &carried.network, None, packet, stats));
     }
     match carried.gre_checksum {
         Some(at) => change.and(checksums::update(change, at, packet)),
@@ -203,11 +215,11 @@ fn tunnel(
 }
 
 /// SCTP's checksum covers no address, and isn't a sum.
-fn sctp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+fn sctp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     let before = array::<4>(frame, ip.payload).unwrap_or_default();
-    let ports = port::apply(rules, ip, frame, hits);
+    let ports = port::apply(rules, ip, frame, stats);
     let Some(checksum) = checksums::update_sctp(ip, before, frame) else {
-        hits.leave(Left::SctpChecksum);
+        stats.leave(Left::SctpChecksum);
         return ports;
     };
     ports.and(checksum)
@@ -215,19 +227,19 @@ fn sctp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change 
 
 /// Maps the IPv4 address at `at`.
 #[inline]
-pub(super) fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     let Some(old) = be32(frame, at) else { return Change::NONE };
     let Some((new, entry)) = side.v4.map(old) else { return Change::NONE };
     put(frame, at, new.to_be_bytes());
-    hits.count(entry);
+    stats.count(entry);
     Change::double(old, new)
 }
 
 /// Maps the IPv6 address at `at`.
-pub(super) fn v6_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn v6_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     let Some(old) = array(frame, at).map(u128::from_be_bytes) else { return Change::NONE };
     let Some((new, entry)) = side.v6.map(old) else { return Change::NONE };
     put(frame, at, new.to_be_bytes());
-    hits.count(entry);
+    stats.count(entry);
     Change::address(old, new)
 }

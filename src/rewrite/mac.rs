@@ -1,6 +1,6 @@
 //! MAC addresses of Ethernet and Linux "cooked" headers, and the MAC of a group whose IP address is mapped.
 
-use super::hits::Hits;
+use super::rewrite_stats::RewriteStats;
 use super::{Rules, SideTables};
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16, byte, put};
@@ -32,12 +32,12 @@ impl MacMap {
     #[inline]
     pub(super) fn map(&self, mac: MacAddr) -> Option<(MacAddr, usize)> {
         if self.literal.is_empty() {
-            return self.all.filter(|_| !mac.is_group());
+            return self.all.filter(|_| !mac.is_multicast());
         }
         if let Ok(index) = self.literal.binary_search_by_key(&mac, |(from, ..)| *from) {
             return self.literal.get(index).map(|(_, to, entry)| (*to, *entry));
         }
-        self.all.filter(|_| !mac.is_group())
+        self.all.filter(|_| !mac.is_multicast())
     }
 }
 
@@ -51,15 +51,15 @@ pub(super) struct Macs {
 
 /// Maps the MACs of the link layer. Says whether an entry named the destination.
 #[inline]
-pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], hits: &mut Hits) -> bool {
+pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
     match layers.link {
-        LinkType::ETHERNET if frame.len() >= 14 => apply_ethernet(rules, 0, frame, hits).named_destination,
+        LinkType::ETHERNET if frame.len() >= 14 => apply_ethernet(rules, 0, frame, stats).named_destination,
         LinkType::LINUX_SLL if frame.len() >= 16 && be16(frame, 4) == Some(6) => {
-            map_at(&rules.tables.source, 6, frame, hits);
+            map_at(&rules.tables.source, 6, frame, stats);
             false
         }
         LinkType::LINUX_SLL2 if frame.len() >= 20 && byte(frame, 11) == Some(6) => {
-            map_at(&rules.tables.source, 12, frame, hits);
+            map_at(&rules.tables.source, 12, frame, stats);
             false
         }
         _ => false,
@@ -68,9 +68,9 @@ pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], hits: &
 
 /// Maps the MACs of the Ethernet header at `at`.
 #[inline]
-pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], hits: &mut Hits) -> Macs {
-    let source = map_at(&rules.tables.source, at + 6, frame, hits);
-    let destination = map_at(&rules.tables.destination, at, frame, hits);
+pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Macs {
+    let source = map_at(&rules.tables.source, at + 6, frame, stats);
+    let destination = map_at(&rules.tables.destination, at, frame, stats);
     let named_destination = destination.is_some();
     let change = source.unwrap_or(Change::NONE).and(destination.unwrap_or(Change::NONE));
     Macs { change, named_destination }
@@ -78,14 +78,14 @@ pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], hits
 
 /// `None`: no entry names it.
 #[inline]
-fn map_at(side: &SideTables, at: usize, frame: &mut [u8], hits: &mut Hits) -> Option<Change> {
+fn map_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Option<Change> {
     if side.mac.is_empty() {
         return None;
     }
     let old = MacAddr(array(frame, at)?);
     let (new, entry) = side.mac.map(old)?;
     put(frame, at, new.0);
-    hits.count(entry);
+    stats.count(entry);
     Some(Change::mac(old, new))
 }
 
@@ -102,8 +102,8 @@ pub(super) enum GoesTo {
 #[inline]
 pub(super) fn goes_to(rules: Rules<'_>, at: usize, network: &Network, frame: &[u8]) -> Option<GoesTo> {
     // Most frames are for one station: the first bit of the first byte says so.
-    let is_group = frame.get(at)? & 1 == 1;
-    if !is_group && !rules.rewriter.makes_groups {
+    let is_multicast = frame.get(at)? & 1 == 1;
+    if !is_multicast && !rules.rewriter.makes_groups {
         return None;
     }
     network.ip()?;
@@ -122,7 +122,7 @@ pub(super) fn follow(
     network: &Network,
     station: Option<MacAddr>,
     frame: &mut [u8],
-    hits: &mut Hits,
+    stats: &mut RewriteStats,
 ) -> Change {
     let Some(before) = before else { return Change::NONE };
     let after = match (before, group_mac(network, frame)) {
@@ -131,7 +131,7 @@ pub(super) fn follow(
         (GoesTo::Group(group), None) => match station {
             Some(station) => station,
             None => {
-                hits.leave_group_mac(group);
+                stats.leave_group_mac(group);
                 return Change::NONE;
             }
         },

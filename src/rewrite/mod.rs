@@ -15,7 +15,6 @@ mod fragments;
 mod framing;
 mod group;
 mod header;
-mod hits;
 mod icmp;
 mod ip;
 mod lengths;
@@ -25,6 +24,7 @@ mod pass;
 mod plain;
 mod port;
 mod prefix;
+mod rewrite_stats;
 mod vlan;
 
 use std::net::IpAddr;
@@ -39,8 +39,8 @@ pub use compile::{Entry, Mapping, Table};
 pub use file::{Selected, Summary, rewrite_file};
 pub use fragments::{FragmentSums, Learner};
 pub use framing::{Framing, Unframed};
-pub use hits::{EntryHits, Hits, Left, Reshaped, Seen, unused_problems};
 pub use pass::{Pass, Rewritten};
+pub use rewrite_stats::{FrameCount, Left, Reshaped, RewriteStats, Seen, unused_problems};
 
 /// The addresses that the words `sender` and `receiver` stand for, where the site knows them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,9 +107,9 @@ impl Rewriter {
     /// Rewrites one frame in place, as one that a client sends: `layers` are those of `frame`, `original_length` its length on the
     /// wire. The length never changes, so VLAN tags are neither pushed nor popped: [`Pass`] does that.
     #[inline]
-    pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, hits: &mut Hits) {
-        hits.begin();
-        self.apply_from(Sender::Client, layers, frame, original_length, None, hits);
+    pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, stats: &mut RewriteStats) {
+        stats.begin();
+        self.apply_from(Sender::Client, layers, frame, original_length, None, stats);
     }
 
     /// `station`: for whom a frame is whose header was made for a group that is none any more.
@@ -121,7 +121,7 @@ impl Rewriter {
         frame: &mut [u8],
         original_length: u32,
         station: Option<MacAddr>,
-        hits: &mut Hits,
+        stats: &mut RewriteStats,
     ) {
         let from_server = self.from_server.as_deref().unwrap_or(&self.from_client);
         let rules = match sender {
@@ -129,7 +129,7 @@ impl Rewriter {
             Sender::Server => Rules { rewriter: self, tables: from_server, quoted: &self.from_client },
         };
         if let Some(vlan) = &self.vlan {
-            vlan.map(layers, frame, hits);
+            vlan.map(layers, frame, stats);
         }
         let follows = self.layers != TunnelLayers::Inner;
         let goes = if follows && layers.link == LinkType::ETHERNET {
@@ -137,15 +137,15 @@ impl Rewriter {
         } else {
             None
         };
-        let named = follows && mac::apply(rules, layers, frame, hits);
+        let named = follows && mac::apply(rules, layers, frame, stats);
         match &layers.network {
-            Network::None => hits.leave(Left::no_network_layer(layers)),
-            Network::Arp { offset } if follows => _ = arp::apply(rules, *offset, frame, hits),
-            Network::Arp { .. } => hits.leave(Left::NoTunnel),
+            Network::None => stats.leave(Left::no_network_layer(layers)),
+            Network::Arp { offset } if follows => _ = arp::apply(rules, *offset, frame, stats),
+            Network::Arp { .. } => stats.leave(Left::NoTunnel),
             Network::Ipv4(_) | Network::Ipv6(_) => {
-                ip::apply(rules, &layers.network, ip::Spot::frame(original_length), frame, hits);
+                ip::apply(rules, &layers.network, ip::Spot::frame(original_length), frame, stats);
                 if !named {
-                    mac::follow(goes, 0, &layers.network, station, frame, hits);
+                    mac::follow(goes, 0, &layers.network, station, frame, stats);
                 }
             }
         }
@@ -153,8 +153,8 @@ impl Rewriter {
 
     /// Rewrites a frame that a client sends, if it is a common one; else nothing.
     #[inline]
-    fn apply_plainly(&self, frame: &mut [u8], hits: &mut Hits) -> bool {
-        self.only_maps && plain::apply(&self.from_client, frame, hits)
+    fn apply_plainly(&self, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
+        self.only_maps && plain::apply(&self.from_client, frame, stats)
     }
 
     /// What was written in the scenario, entry by entry.

@@ -3,7 +3,7 @@
 //! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
 
 use super::conversation::{Conversations, Sender};
-use super::hits::{Hits, Left, Reshaped};
+use super::rewrite_stats::{Left, Reshaped, RewriteStats};
 use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
 use crate::capture::{Frame, LARGEST_SNAPLEN};
@@ -15,7 +15,7 @@ use crate::scenario::rewrite::Oversize;
 #[derive(Debug, Clone)]
 pub struct Pass<'a> {
     rewriter: &'a Rewriter,
-    hits: Hits,
+    stats: RewriteStats,
     /// Only where there are rules for clients and servers.
     conversations: Option<Conversations>,
     /// The longest layer 3 packet, in bytes, where longer ones are cut.
@@ -45,7 +45,7 @@ impl<'a> Pass<'a> {
     pub fn new(rewriter: &'a Rewriter) -> Self {
         Self {
             rewriter,
-            hits: Hits::new(rewriter),
+            stats: RewriteStats::new(rewriter),
             conversations: rewriter.from_server.is_some().then(Conversations::default),
             cut_to: None,
             framing: None,
@@ -105,10 +105,10 @@ impl<'a> Pass<'a> {
     /// Rewrites a frame.
     #[inline]
     pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
-        self.hits.is_at(frame.number);
+        self.stats.is_at(frame.number);
         let common = frame.link == LinkType::ETHERNET && !self.is_padded(&frame);
         if common && self.rewrite_plainly(frame.bytes) {
-            address(self.framing, frame.bytes, &mut self.hits);
+            address(self.framing, frame.bytes, &mut self.stats);
             return in_place(frame);
         }
         self.rewrite_any(frame)
@@ -117,11 +117,11 @@ impl<'a> Pass<'a> {
     /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
     #[inline]
     pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
-        self.hits.is_at(number);
+        self.stats.is_at(number);
         let done =
             u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length) && self.rewrite_plainly(frame);
         if done {
-            address(self.framing, frame, &mut self.hits);
+            address(self.framing, frame, &mut self.stats);
         }
         done
     }
@@ -131,7 +131,7 @@ impl<'a> Pass<'a> {
         if self.conversations.is_some() || self.cut_to.is_some() {
             return false;
         }
-        self.rewriter.apply_plainly(frame, &mut self.hits)
+        self.rewriter.apply_plainly(frame, &mut self.stats)
     }
 
     fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
@@ -141,9 +141,9 @@ impl<'a> Pass<'a> {
         }
         let sender = self.sender(&layers, frame.bytes);
         let fcs = if is_cut(&frame) { None } else { right_fcs(frame.link, frame.bytes) };
-        self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, None, &mut self.hits);
+        self.rewriter.apply_from(sender, &layers, frame.bytes, frame.original_length, None, &mut self.stats);
         if frame.link == LinkType::ETHERNET {
-            address(self.framing, frame.bytes, &mut self.hits);
+            address(self.framing, frame.bytes, &mut self.stats);
         }
         if let Some(from) = fcs
             && let Some((covered, fcs)) = frame.bytes.split_last_chunk_mut()
@@ -178,7 +178,7 @@ impl<'a> Pass<'a> {
         let mut original = frame.original_length;
         if is_padded {
             bytes.resize(original as usize, 0);
-            self.hits.reshape(Reshaped::Padded);
+            self.stats.reshape(Reshaped::Padded);
         }
         let (mut link, mut station) = (frame.link, None);
         if let Some(framing) = &self.framing
@@ -189,7 +189,7 @@ impl<'a> Pass<'a> {
                 Ok(length) => {
                     (original, link) = (length, LinkType::ETHERNET);
                     station = framing.receiver;
-                    self.hits.reshape(Reshaped::Framed);
+                    self.stats.reshape(Reshaped::Framed);
                 }
                 Err(_) => *bytes = captured,
             }
@@ -199,16 +199,16 @@ impl<'a> Pass<'a> {
             && let Some(over) = layers.packet_length(bytes.len()).checked_sub(mtu as usize).filter(|over| *over > 0)
         {
             bytes.truncate(bytes.len() - over);
-            self.hits.reshape(Reshaped::Cut);
+            self.stats.reshape(Reshaped::Cut);
             original = u32::try_from(bytes.len()).unwrap_or(original);
             layers = Layers::find(link, bytes);
         }
-        self.rewriter.apply_from(sender, &layers, bytes, original, station, &mut self.hits);
+        self.rewriter.apply_from(sender, &layers, bytes, original, station, &mut self.stats);
         if link == LinkType::ETHERNET {
-            address(self.framing, bytes, &mut self.hits);
+            address(self.framing, bytes, &mut self.stats);
         }
         if let Some(vlan) = &self.rewriter.vlan {
-            let longer_by = vlan.resize(&layers, bytes, &mut self.hits);
+            let longer_by = vlan.resize(&layers, bytes, &mut self.stats);
             original = longer(original, longer_by);
         }
         Rewritten { link, bytes, original_length: original, resized: true }
@@ -225,13 +225,13 @@ impl<'a> Pass<'a> {
     }
 
     /// What each entry did so far, and what was left.
-    pub fn hits(&self) -> &Hits {
-        &self.hits
+    pub fn stats(&self) -> &RewriteStats {
+        &self.stats
     }
 
     /// What each entry did, and what was left.
-    pub fn into_hits(self) -> Hits {
-        self.hits
+    pub fn into_stats(self) -> RewriteStats {
+        self.stats
     }
 
     /// Who sent the frame: its client, where that can't be told.
@@ -239,7 +239,7 @@ impl<'a> Pass<'a> {
     fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Sender {
         let Some(conversations) = &mut self.conversations else { return Sender::Client };
         conversations.sender(layers, frame).unwrap_or_else(|| {
-            self.hits.leave(Left::Conversation);
+            self.stats.leave(Left::Conversation);
             Sender::Client
         })
     }
@@ -247,9 +247,9 @@ impl<'a> Pass<'a> {
 
 /// Gives an Ethernet frame without MACs those of the framing.
 #[inline]
-fn address(framing: Option<Framing>, frame: &mut [u8], hits: &mut Hits) {
+fn address(framing: Option<Framing>, frame: &mut [u8], stats: &mut RewriteStats) {
     if framing.is_some_and(|framing| framing.address(frame)) {
-        hits.reshape(Reshaped::Addressed);
+        stats.reshape(Reshaped::Addressed);
     }
 }
 

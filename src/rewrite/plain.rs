@@ -4,7 +4,7 @@
 //! Nothing is decided here: what comes out is what [`super::Rewriter::apply`] makes of every frame, and a property test holds them
 //! together. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
 
-use super::hits::Hits;
+use super::rewrite_stats::RewriteStats;
 use super::{SideTables, Tables};
 use crate::packet::MacAddr;
 use crate::packet::checksum::Change;
@@ -15,20 +15,20 @@ const ETHERNET: usize = 14;
 
 /// Rewrites a frame in place if it is of the common kind; else nothing.
 #[inline]
-pub(super) fn apply(tables: &Tables, frame: &mut [u8], hits: &mut Hits) -> bool {
+pub(super) fn apply(tables: &Tables, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
     let Some((link, rest)) = frame.split_first_chunk_mut::<ETHERNET>() else { return false };
     // A group's MAC may have to follow the group's address.
     if link[0] & 1 == 1 {
         return false;
     }
     match [link[12], link[13]] {
-        [0x08, 0x00] => v4(tables, link, rest, hits),
-        [0x86, 0xdd] => v6(tables, link, rest, hits),
+        [0x08, 0x00] => v4(tables, link, rest, stats),
+        [0x86, 0xdd] => v6(tables, link, rest, stats),
         [0x81, 0x00] => {
             let Some((tag, rest)) = rest.split_first_chunk_mut::<4>() else { return false };
             match [tag[2], tag[3]] {
-                [0x08, 0x00] => v4(tables, link, rest, hits),
-                [0x86, 0xdd] => v6(tables, link, rest, hits),
+                [0x08, 0x00] => v4(tables, link, rest, stats),
+                [0x86, 0xdd] => v6(tables, link, rest, stats),
                 _ => false,
             }
         }
@@ -37,7 +37,7 @@ pub(super) fn apply(tables: &Tables, frame: &mut [u8], hits: &mut Hits) -> bool 
 }
 
 #[inline]
-fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut Hits) -> bool {
+fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut RewriteStats) -> bool {
     let captured = packet.len();
     let Some((ip, transport)) = packet.split_first_chunk_mut::<20>() else { return false };
     let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
@@ -46,19 +46,19 @@ fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut 
     }
     let is_later_fragment = (ip[6] & 0x1f) | ip[7] != 0;
     let Some(sum) = Sum::of_v4(ip[9], is_later_fragment, length.min(captured) - 20, transport) else { return false };
-    macs(tables, link, hits);
-    let source = v4_in(&tables.source, ip, 12, hits);
-    let addresses = source.and(v4_in(&tables.destination, ip, 16, hits));
+    macs(tables, link, stats);
+    let source = v4_in(&tables.source, ip, 12, stats);
+    let addresses = source.and(v4_in(&tables.destination, ip, 16, stats));
     if !addresses.is_none() {
         let new = addresses.update(u16::from_be_bytes([ip[10], ip[11]]));
         [ip[10], ip[11]] = new.to_be_bytes();
     }
-    behind(tables, addresses, sum, transport, hits);
+    behind(tables, addresses, sum, transport, stats);
     true
 }
 
 #[inline]
-fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut Hits) -> bool {
+fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut RewriteStats) -> bool {
     let captured = packet.len();
     let Some((ip, transport)) = packet.split_first_chunk_mut::<40>() else { return false };
     let length = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
@@ -66,10 +66,10 @@ fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], hits: &mut 
         return false;
     }
     let Some(sum) = Sum::of_v6(ip[6], length.min(captured - 40), transport) else { return false };
-    macs(tables, link, hits);
-    let source = v6_in(&tables.source, ip, 8, hits);
-    let addresses = source.and(v6_in(&tables.destination, ip, 24, hits));
-    behind(tables, addresses, sum, transport, hits);
+    macs(tables, link, stats);
+    let source = v6_in(&tables.source, ip, 8, stats);
+    let addresses = source.and(v6_in(&tables.destination, ip, 24, stats));
+    behind(tables, addresses, sum, transport, stats);
     true
 }
 
@@ -126,7 +126,7 @@ impl Sum {
 
 /// Maps the ports behind the IP header, and lets the checksum follow all that has changed.
 #[inline]
-fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], hits: &mut Hits) {
+fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], stats: &mut RewriteStats) {
     if sum == Sum::None {
         return;
     }
@@ -136,7 +136,7 @@ fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], hi
         && sum != Sum::Icmpv6
         && let Some([s0, s1, d0, d1]) = transport.first_chunk_mut::<4>()
     {
-        change = change.and(port_in(&tables.source, s0, s1, hits)).and(port_in(&tables.destination, d0, d1, hits));
+        change = change.and(port_in(&tables.source, s0, s1, stats)).and(port_in(&tables.destination, d0, d1, stats));
     }
     if change.is_none() {
         return;
@@ -155,49 +155,49 @@ fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], hi
 }
 
 #[inline]
-fn port_in(side: &SideTables, high: &mut u8, low: &mut u8, hits: &mut Hits) -> Change {
+fn port_in(side: &SideTables, high: &mut u8, low: &mut u8, stats: &mut RewriteStats) -> Change {
     let old = u16::from_be_bytes([*high, *low]);
     let Some((new, entry)) = side.port.map(old) else { return Change::NONE };
     [*high, *low] = new.to_be_bytes();
-    hits.count(entry);
+    stats.count(entry);
     Change::word(old, new)
 }
 
 #[inline]
-fn macs(tables: &Tables, link: &mut [u8; ETHERNET], hits: &mut Hits) {
+fn macs(tables: &Tables, link: &mut [u8; ETHERNET], stats: &mut RewriteStats) {
     let Some((destination, rest)) = link.split_first_chunk_mut::<6>() else { return };
-    mac_in(&tables.destination, destination, hits);
+    mac_in(&tables.destination, destination, stats);
     if let Some(source) = rest.first_chunk_mut::<6>() {
-        mac_in(&tables.source, source, hits);
+        mac_in(&tables.source, source, stats);
     }
 }
 
 #[inline]
-fn mac_in(side: &SideTables, mac: &mut [u8; 6], hits: &mut Hits) {
+fn mac_in(side: &SideTables, mac: &mut [u8; 6], stats: &mut RewriteStats) {
     if !side.mac.is_empty()
         && let Some((new, entry)) = side.mac.map(MacAddr(*mac))
     {
         *mac = new.0;
-        hits.count(entry);
+        stats.count(entry);
     }
 }
 
 #[inline]
-fn v4_in(side: &SideTables, ip: &mut [u8; 20], at: usize, hits: &mut Hits) -> Change {
+fn v4_in(side: &SideTables, ip: &mut [u8; 20], at: usize, stats: &mut RewriteStats) -> Change {
     let Some(field) = ip.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else { return Change::NONE };
     let old = u32::from_be_bytes(*field);
     let Some((new, entry)) = side.v4.map(old) else { return Change::NONE };
     *field = new.to_be_bytes();
-    hits.count(entry);
+    stats.count(entry);
     Change::double(old, new)
 }
 
 #[inline]
-fn v6_in(side: &SideTables, ip: &mut [u8; 40], at: usize, hits: &mut Hits) -> Change {
+fn v6_in(side: &SideTables, ip: &mut [u8; 40], at: usize, stats: &mut RewriteStats) -> Change {
     let Some(field) = ip.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<16>()) else { return Change::NONE };
     let old = u128::from_be_bytes(*field);
     let Some((new, entry)) = side.v6.map(old) else { return Change::NONE };
     *field = new.to_be_bytes();
-    hits.count(entry);
+    stats.count(entry);
     Change::address(old, new)
 }

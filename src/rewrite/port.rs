@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::hits::Hits;
+use super::rewrite_stats::RewriteStats;
 use super::{Rules, SideTables};
 use crate::packet::bytes::{be16, put};
 use crate::packet::checksum::Change;
@@ -60,7 +60,7 @@ impl PortMap {
 
 /// Maps the ports, and says what has changed.
 #[inline]
-pub(super) fn apply(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits) -> Change {
+pub(super) fn apply(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     let tables = rules.tables;
     if tables.source.port.is_empty() && tables.destination.port.is_empty() {
         return Change::NONE;
@@ -68,18 +68,18 @@ pub(super) fn apply(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], hits: &mut Hits
     if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP) {
         return Change::NONE;
     }
-    let source = map_at(&tables.source, ip, 0, frame, hits);
-    source.and(map_at(&tables.destination, ip, 2, frame, hits))
+    let source = map_at(&tables.source, ip, 0, frame, stats);
+    source.and(map_at(&tables.destination, ip, 2, frame, stats))
 }
 
 /// The port at `at` of the transport header, unless this is a later fragment, which has none (RFC 791).
-fn map_at(side: &SideTables, ip: &Ip, at: usize, frame: &mut [u8], hits: &mut Hits) -> Change {
+fn map_at(side: &SideTables, ip: &Ip, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     if ip.is_later_fragment() || ip.payload + at + 2 > ip.end {
         return Change::NONE;
     }
     let Some(old) = be16(frame, ip.payload + at) else { return Change::NONE };
     let Some((new, entry)) = side.port.map(old) else { return Change::NONE };
     put(frame, ip.payload + at, new.to_be_bytes());
-    hits.count(entry);
+    stats.count(entry);
     Change::word(old, new)
 }

@@ -9,7 +9,7 @@ pub(super) trait Address: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Se
     /// All bits but the first `length` set.
     fn host_mask(length: u8) -> Self;
     /// Multicast, or the limited broadcast address.
-    fn is_group(self) -> bool;
+    fn is_multicast_or_broadcast(self) -> bool;
     /// All of it in 64 bits.
     fn folded(self) -> u64;
     /// Whether a prefix lies inside the multicast range, or is one single address: only such a one changes a group address.
@@ -26,7 +26,7 @@ impl Address for u32 {
     }
 
     #[inline]
-    fn is_group(self) -> bool {
+    fn is_multicast_or_broadcast(self) -> bool {
         self >> 28 == 0xe || self == Self::MAX
     }
 
@@ -50,7 +50,7 @@ impl Address for u128 {
     }
 
     #[inline]
-    fn is_group(self) -> bool {
+    fn is_multicast_or_broadcast(self) -> bool {
         self >> 120 == 0xff
     }
 
@@ -162,7 +162,7 @@ impl<A: Address> PrefixMap<A> {
     /// What the address becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, address: A) -> Option<(A, usize)> {
-        let levels = if address.is_group() { &self.groups } else { &self.unicast };
+        let levels = if address.is_multicast_or_broadcast() { &self.groups } else { &self.unicast };
         levels.iter().find_map(|level| {
             let slot = level.find(address)?;
             Some((slot.to | (address & slot.keep), slot.entry))

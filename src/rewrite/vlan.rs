@@ -1,6 +1,6 @@
 //! VLAN tags of Ethernet and Linux "cooked" frames: pushed, popped, renumbered (IEEE 802.1Q §9.6).
 
-use super::hits::Hits;
+use super::rewrite_stats::RewriteStats;
 use crate::packet::bytes::{be16, put};
 use crate::packet::layers::Layers;
 use crate::scenario::rewrite::TagPosition;
@@ -59,13 +59,13 @@ impl TagPosition {
 
 impl VlanChange {
     /// Renumbers a tag in place.
-    pub(super) fn map(&self, layers: &Layers, frame: &mut [u8], hits: &mut Hits) {
+    pub(super) fn map(&self, layers: &Layers, frame: &mut [u8], stats: &mut RewriteStats) {
         let Self::Map { tag, identifiers } = self else { return };
         let Some(at) = tag.index(layers.vlan_tags).and_then(|index| layers.vlan_tag(index)) else { return };
         let Some(control) = be16(frame, at) else { return };
         let Some((id, entry)) = identifiers.map(control & 0x0fff) else { return };
         put(frame, at, (control & 0xf000 | id).to_be_bytes());
-        hits.count(entry);
+        stats.count(entry);
     }
 
     /// Whether frames become longer.
@@ -90,7 +90,7 @@ impl VlanChange {
     }
 
     /// Pushes or pops tags; how many bytes longer the frame is then.
-    pub(super) fn resize(&self, layers: &Layers, frame: &mut Vec<u8>, hits: &mut Hits) -> i64 {
+    pub(super) fn resize(&self, layers: &Layers, frame: &mut Vec<u8>, stats: &mut RewriteStats) -> i64 {
         let Some((index, removed)) = self.place(layers) else { return 0 };
         let Some((field, behind)) = layers.ethertype_place(frame) else { return 0 };
         let before = frame.len();
@@ -109,12 +109,12 @@ impl VlanChange {
             Self::Push { tags, .. } => {
                 frame.splice(start..end, tags.iter().flat_map(|(tag, _)| *tag));
                 for (_, entry) in tags {
-                    hits.count(*entry);
+                    stats.count(*entry);
                 }
             }
             Self::Pop { entry, .. } => {
                 frame.drain(start..end);
-                hits.count(*entry);
+                stats.count(*entry);
             }
             Self::Map { .. } => {}
         }

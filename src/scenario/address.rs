@@ -59,6 +59,6 @@ pub(super) fn is_multicast(net: &IpNet) -> bool {
 }
 
 /// Whether it is a group, or 255.255.255.255: never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7).
-pub(super) fn is_group(net: &IpNet) -> bool {
+pub(super) fn is_multicast_or_broadcast(net: &IpNet) -> bool {
     is_multicast(net) || matches!(net, IpNet::V4(net) if net.addr().is_broadcast() && net.prefix_len() == 32)
 }

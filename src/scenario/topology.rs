@@ -257,7 +257,7 @@ fn check_addresses(written: Value<Vec<Value<String>>>, mtu: u32, checker: &mut C
         let problem = Diagnostic::error(format!("`lab.addresses` can't hold \"{}\"", text.get()));
         let problem = match address::network(text.get()) {
             Err(misread) => problem.why(misread.why).fix(misread.fix),
-            Ok(net) if address::is_group(&net) || net.addr().is_multicast() => problem
+            Ok(net) if address::is_multicast_or_broadcast(&net) || net.addr().is_multicast() => problem
                 .why("a group is joined by the application, it is no address of an interface")
                 .fix("remove it; write the receiver's own address"),
             Ok(net) if net.addr().is_unspecified() || net.addr().is_loopback() => {
@@ -287,7 +287,7 @@ fn check_mac(written: &Value<String>, checker: &mut Checker) -> Option<At<LabMac
     let problem = Diagnostic::error(format!("`lab.mac` can't be \"{text}\""));
     let fix = "write \"captured\", or an address like \"02:00:00:00:00:02\"";
     let problem = match text.parse::<crate::packet::MacAddr>() {
-        Ok(mac) if mac.is_group() => problem.why("a group address can't be an interface's own").fix(fix),
+        Ok(mac) if mac.is_multicast() => problem.why("a group address can't be an interface's own").fix(fix),
         Ok(mac) if mac.0 == [0; 6] => problem.why("the kernel refuses the zero address").fix(fix),
         Ok(mac) => return Some(written.with(LabMac::Literal(mac))),
         Err(why) => match vocabulary::nearest(text, ["captured"]) {

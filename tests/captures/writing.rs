@@ -385,7 +385,7 @@ fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
         };
         let one = run(&asked, &Pass::new(&rewriter));
         let two = run(&unasked, &Pass::new(&rewriter).taking_every_whole_frame());
-        assert_eq!((one.read, one.written, &one.hits), (two.read, two.written, &two.hits));
+        assert_eq!((one.read, one.written, &one.stats), (two.read, two.written, &two.stats));
         assert_eq!(one.read, 10_000);
         // The others, and what lies across the end of the buffer.
         assert!((412..500).contains(&(frames - one.read)), "{frames} frames are asked about");

@@ -9,7 +9,7 @@ use restage::diagnostic::{Source, Style, render};
 use restage::packet::checksum::Sum;
 use restage::packet::layers::{Layers, LinkType};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Left, Seen, unused_problems};
+use restage::rewrite::{Left, RewriteStats, Seen, unused_problems};
 use restage::scenario::rewrite::{Checksums, IpMap, MacMap, MacTarget, Side};
 
 use crate::{Maps, apply, length, preserving, rewriter, sums, udp4};
@@ -86,15 +86,15 @@ fn the_mac_follows_whatever_becomes_a_group_and_is_left_of_a_group_that_becomes_
         let rewriter = preserving([Maps::of(Side::Destination).ip(&[(&from, to)])]);
         let mut frame = frame_of(mac, address);
         let (passed, _) = crate::pass(&rewriter, &frame);
-        let hits = apply(&rewriter, &mut frame);
+        let stats = apply(&rewriter, &mut frame);
         assert_eq!(frame[..6], new, "{from} to {to}");
-        assert_eq!((passed, hits.left(Left::GroupMac).frames), (frame.clone(), left), "{from} to {to}");
+        assert_eq!((passed, stats.left(Left::GroupMac).frames), (frame.clone(), left), "{from} to {to}");
         assert_eq!(sums(&frame), (Sum::Good, Sum::Good));
         let named = Maps::of(Side::Destination).ip(&[(&from, to)]);
         let named = named.mac(&restage::packet::MacAddr(mac).to_string(), "02:00:00:00:00:77");
         let mut frame = frame_of(mac, address);
-        let hits = apply(&preserving([named]), &mut frame);
-        assert_eq!((frame[5], hits.left(Left::GroupMac).frames), (0x77, 0), "an entry names it");
+        let stats = apply(&preserving([named]), &mut frame);
+        assert_eq!((frame[5], stats.left(Left::GroupMac).frames), (0x77, 0), "an entry names it");
     }
     let mut six = udp6_to_a_host();
     apply(&preserving([Maps::of(Side::Destination).ip(&[("2001:db8::2", "ff05::1:3")])]), &mut six);
@@ -228,20 +228,20 @@ fn a_source_route_s_last_address_is_the_one_in_the_sum() {
 fn hits_are_counted_once_a_frame_with_the_first_of_them() {
     let rewriter =
         preserving([Maps::of(Side::Both).ip(&[("10.0.0.0/8", "192.0.0.0/8"), ("172.16.0.0/12", "10.16.0.0/12")])]);
-    let mut hits = Hits::new(&rewriter);
+    let mut stats = RewriteStats::new(&rewriter);
     for number in [3, 4, 9] {
         let mut frame = if number == 3 { vec![0; 60] } else { udp4(b"x") };
-        hits.next_is(number);
+        stats.next_is(number);
         let layers = Layers::find(LinkType::ETHERNET, &frame);
         let length = length(&frame);
-        rewriter.apply(&layers, &mut frame, length, &mut hits);
+        rewriter.apply(&layers, &mut frame, length, &mut stats);
     }
-    let [first, second] = hits.entries() else { panic!("two entries") };
+    let [first, second] = stats.entries() else { panic!("two entries") };
     assert_eq!((first.frames, first.first_frame), (2, 4));
     assert_eq!((second.frames, second.first_frame), (0, 0));
-    let left = hits.left(Left::NotIp);
+    let left = stats.left(Left::NotIp);
     assert_eq!((left.frames, left.first_frame), (1, 3));
-    assert_eq!(hits.unused(&rewriter).count(), 1);
+    assert_eq!(stats.unused(&rewriter).count(), 1);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn an_entry_that_hits_nothing_is_shown_with_what_is_there() {
         seen.add(&Layers::find(LinkType::ETHERNET, &frame), &frame);
     }
     let source = Arc::new(Source { path: "scenario.toml".into(), text: text.to_owned() });
-    let problems = unused_problems(&rewriter, &Hits::new(&rewriter), &source, &seen);
+    let problems = unused_problems(&rewriter, &RewriteStats::new(&rewriter), &source, &seen);
     insta::assert_snapshot!(render(&problems, Style::Plain));
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use restage::packet::checksum::Sum;
 use restage::packet::layers::{Layers, LinkType};
 use restage::packet::listing;
-use restage::rewrite::{Hits, Pass, Rewriter};
+use restage::rewrite::{Pass, RewriteStats, Rewriter};
 use restage::scenario::rewrite::{Checksums, MacTarget, Side};
 
 use crate::{Maps, apply, length, pass, preserving, rewriter, sums, through};
@@ -163,7 +163,7 @@ proptest! {
         let rewriter = swapping();
         apply(rewriter, &mut whole);
         let layers = Layers::find(LinkType::ETHERNET, &cut);
-        rewriter.apply(&layers, &mut cut, length(&whole), &mut Hits::new(rewriter));
+        rewriter.apply(&layers, &mut cut, length(&whole), &mut RewriteStats::new(rewriter));
         if let Some(ip) = layers.network.ip().filter(|ip| ip.port_offsets().is_some()) {
             // Half a checksum says nothing, and stays.
             prop_assume!(cut.len() != ip.payload + if built.tcp { 17 } else { 7 });
@@ -184,7 +184,7 @@ proptest! {
         for rewriter in [swapping(), &fixing] {
             let layers = Layers::find(link, &frame);
             let before = frame.len();
-            rewriter.apply(&layers, &mut frame, 1500, &mut Hits::new(rewriter));
+            rewriter.apply(&layers, &mut frame, 1500, &mut RewriteStats::new(rewriter));
             prop_assert_eq!(frame.len(), before);
             let line = listing::line(1, Duration::ZERO, &layers, &frame, 1500);
             prop_assert!(!line.is_empty());
@@ -234,10 +234,10 @@ proptest! {
         let rewriter = swapping_with_macs();
         let (short, _) = pass(rewriter, &frame);
         let mut long = frame.clone();
-        let hits = apply(rewriter, &mut long);
+        let stats = apply(rewriter, &mut long);
         prop_assert_eq!(&short, &long);
         let mut one = Pass::new(rewriter);
         through(&mut one, 1, LinkType::ETHERNET, &frame, length(&frame));
-        prop_assert_eq!(one.into_hits(), hits);
+        prop_assert_eq!(one.into_stats(), stats);
     }
 }

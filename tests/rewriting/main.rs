@@ -13,7 +13,7 @@ use restage::diagnostic::At;
 use restage::packet::MacAddr;
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Hits, Pass, Rewriter, Roles};
+use restage::rewrite::{Pass, RewriteStats, Rewriter, Roles};
 use restage::scenario::rewrite::{
     Checksums, IpEntry, IpMap, MacEntry, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps,
 };
@@ -81,11 +81,11 @@ fn length(frame: &[u8]) -> u32 {
     u32::try_from(frame.len()).expect("a short frame")
 }
 
-fn apply(rewriter: &Rewriter, frame: &mut [u8]) -> Hits {
-    let mut hits = Hits::new(rewriter);
+fn apply(rewriter: &Rewriter, frame: &mut [u8]) -> RewriteStats {
+    let mut stats = RewriteStats::new(rewriter);
     let layers = Layers::find(LinkType::ETHERNET, frame);
-    rewriter.apply(&layers, frame, length(frame), &mut hits);
-    hits
+    rewriter.apply(&layers, frame, length(frame), &mut stats);
+    stats
 }
 
 /// One frame of Ethernet through a pass of its own, with what may change its length.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use restage::diagnostic::{At, Source};
 use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Hits, Left, Rewriter, Seen, unused_problems};
+use restage::rewrite::{Left, RewriteStats, Rewriter, Seen, unused_problems};
 use restage::scenario::rewrite::{Checksums, HeaderFields, Rewrite, Side, Ttl, TunnelLayers};
 
 use crate::{Maps, apply, compile, length, of, sums, udp4};
@@ -188,9 +188,9 @@ fn what_is_in_no_tunnel_is_left_and_counted_where_the_inside_is_meant() {
     let rewriter = mapping(TunnelLayers::Inner, Checksums::Preserve);
     let before = udp4(b"alone");
     let mut frame = before.clone();
-    let hits = apply(&rewriter, &mut frame);
+    let stats = apply(&rewriter, &mut frame);
     assert_eq!(frame, before);
-    assert_eq!(hits.left(Left::NoTunnel).frames, 1);
+    assert_eq!(stats.left(Left::NoTunnel).frames, 1);
 }
 
 #[test]
@@ -200,10 +200,10 @@ fn tunnels_inside_tunnels_are_followed_to_a_depth_of_eight() {
         frame = carry(Tunnel::Ip, false, &frame).0;
     }
     let rewriter = mapping(TunnelLayers::All, Checksums::Preserve);
-    let hits = apply(&rewriter, &mut frame);
+    let stats = apply(&rewriter, &mut frame);
     let changed = (0..13).take_while(|depth| frame[14 + depth * 20 + 13] == 17).count();
     assert_eq!(changed, 9);
-    assert_eq!(hits.left(Left::DeepTunnel).frames, 1);
+    assert_eq!(stats.left(Left::DeepTunnel).frames, 1);
 }
 
 #[test]
@@ -231,7 +231,7 @@ proptest! {
         let rewriter = mapping(TunnelLayers::All, if fix { Checksums::Fix } else { Checksums::Preserve });
         let layers = Layers::find(LinkType::ETHERNET, &frame);
         let before = frame.len();
-        rewriter.apply(&layers, &mut frame, original, &mut Hits::new(&rewriter));
+        rewriter.apply(&layers, &mut frame, original, &mut RewriteStats::new(&rewriter));
         prop_assert_eq!(frame.len(), before);
     }
 }
@@ -244,8 +244,8 @@ fn an_entry_that_hits_nothing_inside_is_told_where_it_looked() {
     let (mut frame, _) = carry(Tunnel::Vxlan, false, &udp6(b"inside"));
     let mut seen = Seen::new(&rewriter);
     seen.add(&Layers::find(LinkType::ETHERNET, &frame), &frame);
-    let hits = apply(&rewriter, &mut frame);
-    let problems = unused_problems(&rewriter, &hits, &source, &seen);
+    let stats = apply(&rewriter, &mut frame);
+    let problems = unused_problems(&rewriter, &stats, &source, &seen);
     let why = problems[0].why.as_deref();
     assert_eq!(
         why,
@@ -288,10 +288,10 @@ fn what_a_quoted_tunnel_packet_carries_is_as_the_packet_itself_is_rewritten() {
             let (mut packet, _) = carry(tunnel, false, &udp4(b"carried"));
             let mut error = error_about(&packet);
             apply(&rewriter, &mut packet);
-            let hits = apply(&rewriter, &mut error);
+            let stats = apply(&rewriter, &mut error);
             assert_eq!(error[42..], packet[14..], "{layers:?} {tunnel:?}");
             assert_eq!(sums(&error), (Sum::Good, Sum::Good), "{layers:?} {tunnel:?}");
-            assert_eq!(hits.left(Left::NoTunnel).frames, 0);
+            assert_eq!(stats.left(Left::NoTunnel).frames, 0);
         }
         // Of a short quotation only what is there is looked at.
         let (packet, _) = carry(Tunnel::Ip, false, &udp4(b"carried"));

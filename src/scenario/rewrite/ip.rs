@@ -98,11 +98,14 @@ fn check_entry(entry: &Entry<String>, side: Side, checker: &mut Checker) -> Opti
                 from.prefix_len()
             ))
             .fix(longer(&to, from.prefix_len()))
-    } else if address::is_group(&to) && matches!(side, Side::Source | Side::Client) {
+    } else if address::is_multicast_or_broadcast(&to) && matches!(side, Side::Source | Side::Client) {
         Diagnostic::error(arrow)
             .why("a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)")
             .fix("write the address of one host")
-    } else if address::is_group(&to) && !address::is_group(&from) && side != Side::Destination {
+    } else if address::is_multicast_or_broadcast(&to)
+        && !address::is_multicast_or_broadcast(&from)
+        && side != Side::Destination
+    {
         Diagnostic::error(arrow)
             .why(format!(
                 "`{}` maps sources too, and a group is never a source (RFC 1122 §3.2.1.3, RFC 4291 §2.7)",

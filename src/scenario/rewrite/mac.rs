@@ -67,7 +67,7 @@ fn check_new(
         ("receiver", _) => Diagnostic::error(format!("`{name}` has no address to take"))
             .why("with `[target]` nothing here knows the receiver's MAC")
             .fix("write its MAC, or that of the router on the way; `ip neigh` shows both"),
-        (_, Ok(mac)) if mac.is_group() && side != Side::Destination => {
+        (_, Ok(mac)) if mac.is_multicast() && side != Side::Destination => {
             Diagnostic::error(format!("`{name}` would make a group the source"))
                 .why("the group bit of a source MAC is 0 (IEEE 802.3 §3.2.3)")
                 .fix(if matches!(side, Side::Both | Side::Server) {

@@ -17,11 +17,11 @@ use crate::scenario::rewrite::{Side, TagPosition, TunnelLayers};
 
 /// Counts kept while frames are rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hits {
+pub struct RewriteStats {
     /// One for each entry, in the order of [`Rewriter::entries`].
-    entries: Vec<EntryHits>,
-    left: [EntryHits; Left::ALL.len()],
-    reshaped: [EntryHits; Reshaped::ALL.len()],
+    entries: Vec<FrameCount>,
+    left: [FrameCount; Left::ALL.len()],
+    reshaped: [FrameCount; Reshaped::ALL.len()],
     /// The number of the frame that is being rewritten.
     frame: u64,
     first_group_mac: Option<MacAddr>,
@@ -29,7 +29,7 @@ pub struct Hits {
 
 /// How often something occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EntryHits {
+pub struct FrameCount {
     /// In how many frames.
     pub frames: u64,
     /// The first of them; 0 when there is none.
@@ -38,7 +38,7 @@ pub struct EntryHits {
     last_frame: u64,
 }
 
-impl EntryHits {
+impl FrameCount {
     /// Counts the frame, once.
     #[inline]
     fn count(&mut self, frame: u64) {
@@ -147,13 +147,13 @@ impl Reshaped {
     }
 }
 
-impl Hits {
+impl RewriteStats {
     /// Nothing hit yet.
     pub fn new(rewriter: &Rewriter) -> Self {
         Self {
-            entries: vec![EntryHits::default(); rewriter.entries.len()],
-            left: [EntryHits::default(); Left::ALL.len()],
-            reshaped: [EntryHits::default(); Reshaped::ALL.len()],
+            entries: vec![FrameCount::default(); rewriter.entries.len()],
+            left: [FrameCount::default(); Left::ALL.len()],
+            reshaped: [FrameCount::default(); Reshaped::ALL.len()],
             frame: 0,
             first_group_mac: None,
         }
@@ -185,16 +185,16 @@ impl Hits {
     /// The entry changed something in this frame.
     #[inline]
     pub(super) fn count(&mut self, entry: usize) {
-        if let Some(hits) = self.entries.get_mut(entry) {
-            hits.count(self.frame);
+        if let Some(stats) = self.entries.get_mut(entry) {
+            stats.count(self.frame);
         }
     }
 
     /// Something was left in this frame.
     #[inline]
     pub(super) fn leave(&mut self, reason: Left) {
-        if let Some(hits) = self.left.get_mut(reason as usize) {
-            hits.count(self.frame);
+        if let Some(stats) = self.left.get_mut(reason as usize) {
+            stats.count(self.frame);
         }
     }
 
@@ -211,29 +211,29 @@ impl Hits {
 
     /// This happened to this frame.
     pub(super) fn reshape(&mut self, how: Reshaped) {
-        if let Some(hits) = self.reshaped.get_mut(how as usize) {
-            hits.count(self.frame);
+        if let Some(stats) = self.reshaped.get_mut(how as usize) {
+            stats.count(self.frame);
         }
     }
 
     /// To how many frames this happened.
-    pub fn reshaped(&self, how: Reshaped) -> EntryHits {
+    pub fn reshaped(&self, how: Reshaped) -> FrameCount {
         self.reshaped.get(how as usize).copied().unwrap_or_default()
     }
 
     /// One for each entry, in the order of [`Rewriter::entries`].
-    pub fn entries(&self) -> &[EntryHits] {
+    pub fn entries(&self) -> &[FrameCount] {
         &self.entries
     }
 
     /// How many frames were left as they are for this reason.
-    pub fn left(&self, reason: Left) -> EntryHits {
+    pub fn left(&self, reason: Left) -> FrameCount {
         self.left.get(reason as usize).copied().unwrap_or_default()
     }
 
     /// The entries that matched no frame.
     pub fn unused<'a>(&'a self, rewriter: &'a Rewriter) -> impl Iterator<Item = &'a Entry> {
-        rewriter.entries.iter().zip(&self.entries).filter(|(_, hits)| hits.frames == 0).map(|(entry, _)| entry)
+        rewriter.entries.iter().zip(&self.entries).filter(|(_, stats)| stats.frames == 0).map(|(entry, _)| entry)
     }
 }
 
@@ -428,11 +428,17 @@ fn describe<T: Ord + Copy + Display>([source, destination]: &[Tally<T>; 2], side
 }
 
 /// One error for each entry that matched no frame; none where `allow-unused` is set.
-pub fn unused_problems(rewriter: &Rewriter, hits: &Hits, source: &Arc<Source>, seen: &Seen) -> Vec<Diagnostic> {
+pub fn unused_problems(
+    rewriter: &Rewriter,
+    stats: &RewriteStats,
+    source: &Arc<Source>,
+    seen: &Seen,
+) -> Vec<Diagnostic> {
     if rewriter.allow_unused {
         return Vec::new();
     }
-    hits.unused(rewriter)
+    stats
+        .unused(rewriter)
         .map(|entry| {
             let mut there = seen.describe(entry).unwrap_or_else(|| "no selected frame has such a field".to_owned());
             if rewriter.layers == TunnelLayers::Inner && entry.table != Table::Vlan {
