@@ -452,7 +452,7 @@ pub fn unused_problems(
             };
             Diagnostic::error(format!("`{}` in [{}] matches no frame", entry.mapping, entry.table))
                 .at(source, entry.span.clone())
-                .label("hits nothing")
+                .label("matches nothing")
                 .why(there)
                 .fix(fix)
         })

@@ -22,7 +22,7 @@ use crate::testbed::Testbed;
 use crate::wire::clock::WallClock;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
-use crate::wire::ring::{Ring, RingRoom, Seen};
+use crate::wire::ring::{Ring, RingSpace, Seen};
 
 /// The receive ring at least: what stays in the processor's cache; larger ones are slower.
 const RING_BYTES: u64 = 4 << 20;
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     followers: Followers,
     board: Arc<Board>,
     /// `None` where nothing is observed.
-    ring: Option<RingRoom>,
+    ring: Option<RingSpace>,
 }
 
 #[derive(Default)]
@@ -117,7 +117,7 @@ impl Shared {
 
     /// Whether all that the kernel has put into the ring is read.
     pub(super) fn is_read(&self) -> bool {
-        self.ring.as_ref().is_none_or(RingRoom::is_read)
+        self.ring.as_ref().is_none_or(RingSpace::is_read)
     }
 
     fn announcements(&self) -> std::sync::MutexGuard<'_, Announcements> {

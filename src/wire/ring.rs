@@ -61,7 +61,7 @@ const FRAME_ALIGNMENT: usize = 8;
 
 /// The room in a ring, as a thread sees it that sends frames to it and does not read it.
 #[derive(Clone)]
-pub struct RingRoom {
+pub struct RingSpace {
     memory: Arc<Mapping>,
     /// The block that the reader reads next.
     next: Arc<AtomicUsize>,
@@ -69,7 +69,7 @@ pub struct RingRoom {
     block_count: usize,
 }
 
-impl RingRoom {
+impl RingSpace {
     /// The bytes of the ring.
     pub fn bytes(&self) -> u64 {
         (self.block_bytes * self.block_count) as u64
@@ -203,8 +203,8 @@ impl Ring {
     }
 
     /// The room in it, for the thread that sends.
-    pub fn room(&self) -> RingRoom {
-        RingRoom {
+    pub fn room(&self) -> RingSpace {
+        RingSpace {
             memory: Arc::clone(&self.memory),
             next: Arc::clone(&self.next),
             block_bytes: self.block_bytes,

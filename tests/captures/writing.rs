@@ -12,7 +12,7 @@ use restage::scenario::rewrite::{IpEntry, IpMap, NewTag, PortEntry, Rewrite, Sid
 
 use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
 
-/// A map that changes the datagrams of [`datagram`], and with `unused` an entry that hits nothing.
+/// A map that changes the datagrams of [`datagram`], and with `unused` an entry that matches nothing.
 pub(crate) fn rewriter(unused: bool) -> Rewriter {
     let prefix = |text: &str| text.parse().expect("a prefix");
     let ip = IpEntry { from: prefix("10.0.0.0/8"), to: prefix("192.0.0.0/8"), span: 0..0 };

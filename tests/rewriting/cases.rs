@@ -245,7 +245,7 @@ fn hits_are_counted_once_a_frame_with_the_first_of_them() {
 }
 
 #[test]
-fn an_entry_that_hits_nothing_is_shown_with_what_is_there() {
+fn an_entry_that_matches_nothing_is_shown_with_what_is_there() {
     let text = "[rewrite.source]\nip = { \"172.16.0.0/12\" = \"10.16.0.0/12\" }\nport = { 53 = 54 }\n\n[rewrite.both]\nmac = { \"02:00:00:00:00:99\" = \"sender\" }\n";
     let span = |words: &str| text.find(words).map(|at| at..at + words.len()).expect("it is there");
     let mut source = Maps::of(Side::Source).ip(&[("172.16.0.0/12", "10.16.0.0/12")]).ports(&[(53, 53, 54)]).0;
