@@ -159,7 +159,8 @@ fn the_lab_the_pacing_and_the_preconditions_are_read() {
     let scenario = read("every_word.toml");
     let lab = lab(&scenario);
     assert_eq!(lab.mtu.value, 9000);
-    let addresses: Vec<_> = lab.addresses.as_ref().unwrap().value.iter().map(ToString::to_string).collect();
+    let addresses: Vec<_> =
+        lab.addresses.as_ref().unwrap().value.iter().map(|address| address.value.to_string()).collect();
     assert_eq!(addresses, ["192.0.2.20/24", "2001:db8::20/128"]);
     assert_eq!(lab.mac.value, LabMac::Literal(MacAddr([2, 0, 0, 0, 0, 0x20])));
     let Routes::Prefixes(routes) = &lab.routes.value else { panic!("a list") };
@@ -256,7 +257,7 @@ fn bounds(scenario: &Scenario, bounds: &[Bound]) -> Vec<String> {
 fn bounds_of_lateness_stand_from_the_smallest_share_to_all() {
     let scenario = read("every_word.toml");
     let expect = &scenario.expect;
-    let lateness = bounds(&scenario, &expect.lateness);
+    let lateness = bounds(&scenario, &expect.lateness.value);
     assert_eq!(
         lateness,
         [
@@ -267,12 +268,12 @@ fn bounds_of_lateness_stand_from_the_smallest_share_to_all() {
             "max 1ms at \"1ms\""
         ]
     );
-    assert!(expect.lateness.is_sorted_by(|one, next| one.percentile.quantile() < next.percentile.quantile()));
-    assert_eq!(bounds(&scenario, &expect.gap_error), ["p50 10µs at \"10us\""]);
+    assert!(expect.lateness.value.is_sorted_by(|one, next| one.percentile.quantile() < next.percentile.quantile()));
+    assert_eq!(bounds(&scenario, &expect.gap_error.value), ["p50 10µs at \"10us\""]);
     assert_eq!(expect.within.as_ref().unwrap().value, Duration::from_secs(5));
     let scenario = read("target.toml");
-    assert_eq!(bounds(&scenario, &scenario.expect.lateness), ["p99 100µs at \"100us\""]);
-    assert_eq!(bounds(&scenario, &scenario.expect.gap_error), ["max 1ms at \"1ms\""]);
+    assert_eq!(bounds(&scenario, &scenario.expect.lateness.value), ["p99 100µs at \"100us\""]);
+    assert_eq!(bounds(&scenario, &scenario.expect.gap_error.value), ["max 1ms at \"1ms\""]);
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn the_receiver_and_the_expectations_are_read() {
     let receiver = &scenario.receiver;
     assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
     assert_eq!(receiver.listens.as_ref().unwrap().value[0].to_string(), "udp:192.0.2.20:4739");
-    assert_eq!((receiver.settle, receiver.stop), (Duration::from_millis(300), 2));
+    assert_eq!((receiver.settle.value, receiver.stop), (Duration::from_millis(300), 2));
     assert_eq!(receiver.ready_within(), Duration::from_mins(1));
     // It goes to the report's folder, not to the scenario's.
     assert_eq!(receiver.save_capture.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
@@ -325,7 +326,7 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert!(scenario.rewrite.sides.is_empty());
     assert_eq!((&scenario.rewrite.vlan, &scenario.rewrite.header), (&None, &HeaderFields::default()));
     assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
-    assert_eq!((scenario.receiver.settle, scenario.receiver.stop), (Duration::from_millis(50), 15));
+    assert_eq!((scenario.receiver.settle.value, scenario.receiver.stop), (Duration::from_millis(50), 15));
     assert_eq!(scenario.receiver.ready_within(), Duration::from_secs(10));
     assert_eq!(scenario.receiver.save_capture, None);
     assert_eq!(scenario.expect, scenario::expect::Expect::default());

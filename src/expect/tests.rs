@@ -9,7 +9,7 @@ use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Arriving, Evidence, Output, Sending};
 use crate::outcome::{Amount, Check, Lateness, Layer, Ledger, Loss, Stage, Verdict};
 use crate::plan::Plan;
-use crate::scenario::expect::{AllowedLoss, Bound, CommandCheck, Count, Expect, Percentile, TextRule};
+use crate::scenario::expect::{AllowedLoss, Bound, CommandCheck, Count, Expect, Order, Percentile, TextRule};
 use crate::scenario::{self, Scenario};
 
 /// 8 UDP datagrams; the scenario expects `expect` and nothing else.
@@ -207,11 +207,12 @@ fn a_range_that_does_not_decide_fails_and_says_so() {
 
 #[test]
 fn what_could_not_be_observed_fails() {
-    let expect = Expect { accepted: count(Count::All), order: Some(At::default_value(())), ..Expect::default() };
+    let expect =
+        Expect { accepted: count(Count::All), order: Some(At::default_value(Order::Captured)), ..Expect::default() };
     let unseen = Ledger { accepted: None, ..ledger([8; 4], vec![]) };
     assert_eq!(judged_of(&planned(expect), unseen, &Evidence::default()), is("accepted order", ""));
     let late = Arriving { arrived: 8, reordered: 1, first_reordered: Some(3), ..Arriving::default() };
-    let expect = Expect { order: Some(At::default_value(())), ..Expect::default() };
+    let expect = Expect { order: Some(At::default_value(Order::Captured)), ..Expect::default() };
     let evidence = Evidence { arriving: Some(late), ..Evidence::default() };
     assert_eq!(judged_of(&planned(expect), ledger([8; 4], vec![]), &evidence), is("order", ""));
 }
@@ -264,7 +265,8 @@ fn bounded(bounds: [u64; 5], gaps: bool) -> String {
         gap_error: Some(DEVIATIONS),
         ..Sending::default()
     };
-    let expect = Expect { lateness, gap_error, ..Expect::default() };
+    let expect =
+        Expect { lateness: At::default_value(lateness), gap_error: At::default_value(gap_error), ..Expect::default() };
     judged_of(&planned(expect), ledger([8; 4], vec![]), &Evidence { sending, ..in_order() }).0
 }
 
@@ -283,7 +285,7 @@ fn each_percentile_is_held_to_its_own_bound() {
     );
     // One frame has no deviation.
     let bound = Bound { percentile: Percentile::Max, most: Duration::from_nanos(1), span: 0..1 };
-    let expect = Expect { lateness: vec![bound], ..Expect::default() };
+    let expect = Expect { lateness: At::default_value(vec![bound]), ..Expect::default() };
     assert_eq!(judged(expect, ledger([8; 4], vec![])), is("", ""));
 }
 

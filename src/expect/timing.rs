@@ -25,8 +25,10 @@ const EXCESS_LONG: Duration = Duration::from_millis(50);
 
 pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
     let (expect, sending) = (&scenario.expect, &evidence.sending);
-    let late = expect.lateness.iter().map(|bound| bounded(scenario, "lateness", bound, sending, sending.lateness));
-    let gaps = expect.gap_error.iter().map(|bound| bounded(scenario, "gap-error", bound, sending, sending.gap_error));
+    let late =
+        expect.lateness.value.iter().map(|bound| bounded(scenario, "lateness", bound, sending, sending.lateness));
+    let gaps =
+        expect.gap_error.value.iter().map(|bound| bounded(scenario, "gap-error", bound, sending, sending.gap_error));
     let within = expect.within.iter().map(|within| in_time(scenario, within, sending));
     late.chain(gaps).chain(within).collect()
 }

@@ -26,7 +26,7 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
     let mut settings = Settings::of(LAB_RECEIVER, |key| in_lab(key, LAB_RECEIVER, &lab.sysctl).ok_or(()));
     settings.ipv6_disabled |= lab.mtu.value < IPV6_LEAST_MTU;
     let addresses = match &lab.addresses {
-        Some(addresses) => addresses.value.clone(),
+        Some(addresses) => addresses.value.iter().map(|address| address.value).collect(),
         None => captured_addresses(survey, settings.ipv6_disabled, notes),
     };
     if lab.addresses.is_none() && survey.destinations_cut {

@@ -467,7 +467,8 @@ pub fn roles(scenario: &Scenario, target: Option<&LinkFacts>) -> Roles {
 fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Diagnostic>) {
     let receiver = &scenario.receiver;
     let planned = duration.unwrap_or_default();
-    let ready = receiver.ready.as_ref().map(|within| within.value).unwrap_or_default();
+    let within = &receiver.ready.within;
+    let ready = if within.span.is_some() { within.value } else { Duration::ZERO };
     match &scenario.timeout {
         None if scenario.pacing.rate.value == Rate::MaxLossless => (SEARCH.saturating_add(ready), None),
         None => {

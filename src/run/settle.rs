@@ -24,7 +24,7 @@ impl Run<'_> {
     /// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
     pub(super) fn settle(&mut self, sending: Sending, observer: &mut Observer) -> Result<Settled> {
         let Self { scenario, plan, receiver, control, .. } = self;
-        let settle = scenario.receiver.settle;
+        let settle = scenario.receiver.settle.value;
         let reassembly = plan.reassembly_timeout + TIMER_SLACK;
         let fragmented = plan.predictions.iter().any(|prediction| prediction.most_frames > 1) || awaits_fragments(plan);
         let watched = Watched::of(scenario, plan);

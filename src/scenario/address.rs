@@ -4,24 +4,24 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::quantity::ParseError;
+use super::form::refused;
+use crate::diagnostic::Diagnostic;
 
 /// Reads `192.0.2.0/24`, or an address, which is a /32 or /128. Host bits may be set.
-pub(super) fn network(text: &str) -> Result<IpNet, ParseError> {
+pub(super) fn network(text: &str) -> Result<IpNet, Diagnostic> {
     const FORM: &str = "write an address like 192.0.2.20 or 2001:db8::1, or a prefix like 192.0.2.0/24";
-    let refuse = |why: String, fix: String| Err(ParseError { why, fix });
     let (address, length) = match text.split_once('/') {
         None => (text, None),
         Some((address, length)) => (address, Some(length)),
     };
     let Ok(address) = address.parse::<IpAddr>() else {
-        return refuse(format!("`{address}` is not an IP address"), FORM.to_owned());
+        return Err(refused(format!("`{address}` is not an IP address"), FORM));
     };
     let Some(length) = length else { return Ok(IpNet::from(address)) };
     if let (IpAddr::V4(v4), Ok(IpAddr::V4(mask))) = (address, length.parse()) {
         return match Ipv4Net::with_netmask(v4, mask) {
-            Ok(net) => refuse("a prefix length is wanted, not a mask".to_owned(), format!("write {net}")),
-            Err(_) => refuse(format!("`{mask}` is not a mask"), FORM.to_owned()),
+            Ok(net) => Err(refused("a prefix length is wanted, not a mask", format!("write {net}"))),
+            Err(_) => Err(refused(format!("`{mask}` is not a mask"), FORM)),
         };
     }
     let longest = if address.is_ipv4() { 32 } else { 128 };
@@ -30,24 +30,20 @@ pub(super) fn network(text: &str) -> Result<IpNet, ParseError> {
         return Ok(net);
     }
     let why = format!("`{length}` is not a prefix length: 0 to {longest} for this family");
-    refuse(why, format!("write {address}/{longest} for the one address, or a shorter prefix"))
+    Err(refused(why, format!("write {address}/{longest} for the one address, or a shorter prefix")))
 }
 
 /// Reads a prefix whose host bits are zero.
-pub(super) fn prefix(text: &str) -> Result<IpNet, ParseError> {
+pub(super) fn prefix(text: &str) -> Result<IpNet, Diagnostic> {
     let net = network(text)?;
     if net == net.trunc() {
         return Ok(net);
     }
     let address = net.addr();
-    Err(ParseError {
-        why: format!("it has bits set beyond its {} bits of prefix", net.prefix_len()),
-        fix: format!(
-            "write {} for the network, or {address}/{} for the one address",
-            net.trunc(),
-            net.max_prefix_len()
-        ),
-    })
+    Err(refused(
+        format!("it has bits set beyond its {} bits of prefix", net.prefix_len()),
+        format!("write {} for the network, or {address}/{} for the one address", net.trunc(), net.max_prefix_len()),
+    ))
 }
 
 /// Whether all of it is multicast: 224.0.0.0/4 (RFC 5771) or `ff00::/8` (RFC 4291).

@@ -5,10 +5,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::form::Value;
-use super::{placeholders, quantity, vocabulary};
 use crate::diagnostic::{At, Diagnostic, Source};
 use crate::file::is_standard_input;
 
@@ -40,7 +37,7 @@ impl Broken {
 #[derive(Debug)]
 pub(super) struct Checker {
     pub(super) source: Arc<Source>,
-    /// What stands before a relative path.
+    /// The folder that relative paths are joined with.
     prefix: PathBuf,
     broken: Broken,
     problems: Vec<Diagnostic>,
@@ -99,66 +96,35 @@ impl Checker {
         before.bytes().filter(|byte| *byte == b'\n').count() + 1
     }
 
-    /// A path of the file, joined with the scenario's folder.
-    pub(super) fn path(&mut self, key: &str, written: &Value<String>) -> Option<At<PathBuf>> {
-        if written.get().is_empty() {
-            let what = format!("`{key}` is empty");
-            self.refuse(written.span(), Diagnostic::error(what).fix("name a file, relative to the scenario's folder"));
-            return None;
+    /// Joins a path of the file with the scenario's folder; an empty one is refused.
+    pub(super) fn join(&mut self, key: &str, path: &mut PathBuf, span: Option<&Range<usize>>) {
+        if path.as_os_str().is_empty() {
+            let problem = Diagnostic::error(format!("`{key}` is empty"));
+            self.refuse(
+                span.cloned().unwrap_or_default(),
+                problem.fix("name a file, relative to the scenario's folder"),
+            );
         }
-        Some(written.with(self.prefix.join(written.get())))
+        *path = self.prefix.join(&*path);
     }
 
     /// Whether a path of the file is standard input.
-    pub(super) fn is_standard_input(&self, written: &Value<String>) -> bool {
-        written.get() == "-" || is_standard_input(&self.prefix.join(written.get()))
+    pub(super) fn is_standard_input(&self, written: &At<PathBuf>) -> bool {
+        written.value.as_os_str() == "-" || is_standard_input(&self.prefix.join(&written.value))
     }
 
-    /// A duration of the file.
-    pub(super) fn duration(&mut self, key: &str, written: &Value<String>) -> Option<At<Duration>> {
-        match quantity::duration(written.get()) {
-            Ok(duration) => Some(written.with(duration)),
-            Err(misread) => {
-                let what = format!("`{key}` can't be \"{}\"", written.get());
-                self.refuse(written.span(), Diagnostic::error(what).why(misread.why).fix(misread.fix));
-                None
+    /// Reports each key that an entry before has, too.
+    pub(super) fn twice<'a>(&mut self, entries: impl Iterator<Item = (&'a str, &'a Range<usize>)>) {
+        let mut seen: Vec<(&str, &Range<usize>)> = Vec::new();
+        for (key, span) in entries {
+            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == key) {
+                let problem = Diagnostic::error(format!("`{key}` is written twice"))
+                    .why(format!("line {} names it too", self.line(first.start)))
+                    .fix("keep one of them");
+                self.refuse(span.clone(), problem);
+            } else {
+                seen.push((key, span));
             }
-        }
-    }
-
-    /// A program with its arguments: not empty, only known placeholders.
-    pub(super) fn command(&mut self, key: &str, written: Value<Vec<Value<String>>>) -> At<Vec<String>> {
-        let program = written.get().first();
-        if program.is_none_or(|program| program.get().trim().is_empty()) {
-            let problem = Diagnostic::error(format!("`{key}` names no program"))
-                .why("the first entry of the list is the program, the others are its arguments")
-                .fix(format!(
-                    "write it like {key} = [\"nfcapd\", \"-p\", \"4739\"]",
-                    key = key.rsplit('.').next().unwrap_or(key)
-                ));
-            self.refuse(written.span(), problem);
-        }
-        for word in written.get() {
-            self.placeholders(word, &placeholders::NAMES);
-        }
-        let span = written.span();
-        At { value: written.into_inner().into_iter().map(Value::into_inner).collect(), span: Some(span) }
-    }
-
-    /// Refuses placeholders that are not among `known`.
-    pub(super) fn placeholders(&mut self, written: &Value<String>, known: &[&str]) {
-        for (name, _) in placeholders::find(written.get()) {
-            if known.contains(&name) {
-                continue;
-            }
-            let braced: Vec<_> = known.iter().map(|name| format!("{{{name}}}")).collect();
-            let mut problem = Diagnostic::error(format!("unknown placeholder `{{{name}}}`"))
-                .why(format!("known here: {}", braced.join(", ")));
-            problem = match vocabulary::nearest(name, known.iter().copied()) {
-                Some(near) => problem.label(format!("did you mean `{{{near}}}`?")).fix(format!("write {{{near}}}")),
-                None => problem.fix("use one of these, or remove it"),
-            };
-            self.refuse(written.span(), problem);
         }
     }
 

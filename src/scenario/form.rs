@@ -1,177 +1,180 @@
-//! What the forms of all tables are made of: values that know their place, tables with free keys, words or lists.
+//! What the tables of the language are made of: values that know their place, tables with free keys, values of several shapes.
 //!
-//! A form is what the TOML says before it is checked. `untagged`, `flatten` and internally tagged enums lose the place of
-//! an error, so what can have several shapes has a visitor of its own here. Start at [`Value`].
+//! A table is a struct that serde reads and schemars describes: a new key is one field. A value with a grammar is a type of its own
+//! ([`values!`]), whose error says why it can't be read and what to write; [`super::reading`] adds the key and the place. `untagged`, `flatten`,
+//! internally tagged enums and the serde-untagged crate lose the place of an error, so what can have several shapes has a visitor here
+//! ([`shapes!`]). Start at [`At`].
 
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::diagnostic::At;
+use super::{placeholders, quantity};
+use crate::diagnostic::{At, Diagnostic};
 
-/// A value and its bytes in the file. Its schema is the value's.
-#[derive(Debug, Clone)]
-pub(super) struct Value<T>(toml::Spanned<T>);
-
-impl<T> Value<T> {
-    pub(super) fn span(&self) -> Range<usize> {
-        self.0.span()
-    }
-
-    pub(super) fn get(&self) -> &T {
-        self.0.get_ref()
-    }
-
-    pub(super) fn into_inner(self) -> T {
-        self.0.into_inner()
+impl<T> At<T> {
+    /// Its bytes in the file; the file's first byte for a default.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.span.clone().unwrap_or_default()
     }
 
     /// The same place with another value.
     pub(super) fn with<U>(&self, value: U) -> At<U> {
-        At { value, span: Some(self.span()) }
-    }
-
-    pub(super) fn into_at(self) -> At<T> {
-        let span = self.span();
-        At { value: self.0.into_inner(), span: Some(span) }
+        At { value, span: self.span.clone() }
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Value<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        toml::Spanned::deserialize(deserializer).map(Self)
+        let spanned = toml::Spanned::deserialize(deserializer)?;
+        let span = Some(spanned.span());
+        Ok(Self { value: spanned.into_inner(), span })
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Value<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
+/// What [`super::reading`] finds the problem by in serde's error.
+pub(super) const MARK: char = '\u{1}';
+/// What a problem has in the place of its key's path.
+pub(super) const KEY: char = '\u{2}';
+/// What a remedy has in the place of the last key of the path.
+pub(super) const LAST_KEY: char = '\u{3}';
 
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
+/// A value that can't be read: `reading` says which key has it.
+pub(super) fn refused(why: impl Into<String>, fix: impl Into<String>) -> Diagnostic {
+    Diagnostic::error("").why(why).fix(fix)
 }
 
-/// A table whose keys are values of the language themselves (prefixes, ports, sysctls), in the order of the file.
-#[derive(Debug, Clone)]
-pub(super) struct Entries<V>(pub(super) Vec<Entry<V>>);
-
-/// One line of such a table.
-#[derive(Debug, Clone)]
-pub(super) struct Entry<V> {
-    pub(super) key: Value<String>,
-    pub(super) value: Value<V>,
+/// The problem as an error of serde, which gets the place of the value that is being read.
+pub(super) fn error<E: Error>(problem: &Diagnostic) -> E {
+    error_at(problem, None)
 }
 
-impl<V> Entry<V> {
-    /// From the key's first byte to the value's last.
-    pub(super) fn span(&self) -> Range<usize> {
-        let (key, value) = (self.key.span(), self.value.span());
-        if value.end > key.start { key.start..value.end } else { key }
-    }
+/// The same with a place: toml knows none of what is wrong with an entry of a list.
+pub(super) fn error_at<E: Error>(problem: &Diagnostic, span: Option<Range<usize>>) -> E {
+    E::custom(format!("{MARK}{}", serde_json::json!((span, problem))))
 }
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Table<V>(PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
-            type Value = Entries<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
+/// Implements [`JsonSchema`] for a type of this language; schemas are always inlined.
+macro_rules! schema {
+    ($name:ident $(<$param:ident>)?, $generator:ident => $schema:expr) => {
+        impl $(<$param: schemars::JsonSchema>)? schemars::JsonSchema for $name $(<$param>)? {
+            fn inline_schema() -> bool {
+                true
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((key, value)) = map.next_entry::<Value<String>, Value<V>>()? {
-                    entries.push(Entry { key, value });
-                }
-                entries.sort_by_key(|entry| entry.key.span().start);
-                Ok(Entries(entries))
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema($generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $schema
+            }
+        }
+    };
+}
+pub(super) use schema;
+
+/// Makes types values of the language: what they are read from, by which function, and their schema.
+macro_rules! values {
+    ($($name:ident: $written:ty, $read:expr $(, $schema:tt)?;)+) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                let written = toml::Spanned::<$written>::deserialize(deserializer)?;
+                let refuse = |problem| $crate::scenario::form::error_at(&problem, Some(written.span()));
+                $read(written.get_ref()).map_err(refuse)
             }
         }
 
-        deserializer.deserialize_map(Table(PhantomData))
-    }
+        values!(@$name, $written $(, $schema)?);
+    )+};
+    (@$name:ident, $written:ty) => {
+        $crate::scenario::form::schema!($name, generator => generator.subschema_for::<$written>());
+    };
+    (@$name:ident, $written:ty, $schema:tt) => {
+        $crate::scenario::form::schema!($name, _generator => schemars::json_schema!($schema));
+    };
 }
+pub(super) use values;
 
-impl<V: JsonSchema> JsonSchema for Entries<V> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("EntriesOf{}", V::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<V>() })
-    }
-}
-
-/// One word, or what has more to say: a table or a list.
-#[derive(Debug, Clone)]
-pub(super) enum WordOr<T> {
-    Word(String),
-    Other(T),
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for WordOr<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = WordOr<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a table or a list")
-            }
-
-            fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
-                Ok(WordOr::Word(word.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(WordOr::Other)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(SeqAccessDeserializer::new(list)).map(WordOr::Other)
+/// The same for types of keys.
+macro_rules! keys {
+    ($($name:ident, $read:expr;)+) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                let written = String::deserialize(deserializer)?;
+                $read(written.as_str()).map_err(|problem| $crate::scenario::form::error(&problem))
             }
         }
+    )+};
+}
+pub(super) use keys;
 
-        deserializer.deserialize_any(Either(PhantomData))
-    }
+/// Reads a type that has several shapes.
+macro_rules! shapes {
+    ($name:ident $(<$param:ident>)?, $expected:literal, $($shape:ident $value:ident => $read:expr),+) => {
+        impl<'de $(, $param: Deserialize<'de>)?> Visitor<'de> for Shapes<$name $(<$param>)?> {
+            type Value = $name $(<$param>)?;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($expected)
+            }
+
+            $(shapes!(@$shape $value => $read);)+
+        }
+
+        impl<'de $(, $param: Deserialize<'de>)?> Deserialize<'de> for $name $(<$param>)? {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Shapes::<Self>(PhantomData))
+            }
+        }
+    };
+    (@flag $value:ident => $read:expr) => {
+        fn visit_bool<E: Error>(self, $value: bool) -> Result<Self::Value, E> {
+            Ok($read)
+        }
+    };
+    (@integer $value:ident => $read:expr) => {
+        fn visit_i64<E: Error>(self, $value: i64) -> Result<Self::Value, E> {
+            Ok($read)
+        }
+    };
+    (@text $value:ident => $read:expr) => {
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            let $value = text.to_owned();
+            Ok($read)
+        }
+    };
+    // Whatever the value's own type reads.
+    (@one $value:ident => $read:expr) => {
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+            Deserialize::deserialize(number.into_deserializer()).map(|$value| $read)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            Deserialize::deserialize(text.into_deserializer()).map(|$value| $read)
+        }
+
+        shapes!(@table $value => $read);
+    };
+    (@table $value:ident => $read:expr) => {
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Deserialize::deserialize(MapAccessDeserializer::new(map)).map(|$value| $read)
+        }
+    };
+    (@list $value:ident => $read:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(|$value| $read)
+        }
+    };
 }
 
-impl<T: JsonSchema> JsonSchema for WordOr<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("WordOr{}", T::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<T>()] })
-    }
-}
+struct Shapes<T>(PhantomData<T>);
 
 /// An integer or a string: counts, and values of sysctls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,44 +192,6 @@ impl fmt::Display for Scalar {
     }
 }
 
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = Scalar;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an integer or a string")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
-                Ok(Scalar::Integer(number))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
-                Ok(Scalar::Text(text.to_owned()))
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for Scalar {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Scalar".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"] })
-    }
-}
-
 /// A boolean or a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BoolOrWord {
@@ -234,179 +199,173 @@ pub(super) enum BoolOrWord {
     Word(String),
 }
 
-impl<'de> Deserialize<'de> for BoolOrWord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = BoolOrWord;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a boolean or a string")
-            }
-
-            fn visit_bool<E: Error>(self, yes: bool) -> Result<BoolOrWord, E> {
-                Ok(BoolOrWord::Bool(yes))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<BoolOrWord, E> {
-                Ok(BoolOrWord::Word(text.to_owned()))
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for BoolOrWord {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "BoolOrWord".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["boolean", "string"] })
-    }
-}
-
-/// One scalar, or a list of them.
+/// One word, or what has more to say: a table or a list.
 #[derive(Debug, Clone)]
-pub(super) struct ScalarOrList(pub(super) Vec<Scalar>);
-
-impl<'de> Deserialize<'de> for ScalarOrList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = ScalarOrList;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an integer, a string or a list of them")
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<ScalarOrList, E> {
-                Ok(ScalarOrList(vec![Scalar::Integer(number)]))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<ScalarOrList, E> {
-                Ok(ScalarOrList(vec![Scalar::Text(text.to_owned())]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ScalarOrList, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(ScalarOrList)
-            }
-        }
-
-        deserializer.deserialize_any(OneOrMore)
-    }
-}
-
-impl JsonSchema for ScalarOrList {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "ScalarOrList".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                { "type": ["integer", "string"] },
-                { "type": "array", "items": generator.subschema_for::<Scalar>(), "minItems": 1 },
-            ]
-        })
-    }
+pub(super) enum WordOr<T> {
+    Word(String),
+    Other(T),
 }
 
 /// A table with fixed keys, where the value may have other shapes too: a list is never taken for its fields in their order.
 #[derive(Debug, Clone)]
 pub(super) struct Fields<T>(pub(super) T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Table<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Table<T> {
-            type Value = Fields<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Fields)
-            }
-        }
-
-        deserializer.deserialize_map(Table(PhantomData))
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Fields<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
-}
-
-/// One table, or a list of such tables.
+/// One value, or a list of such values.
 #[derive(Debug, Clone)]
-pub(super) enum TableOrList<T> {
+pub(super) enum OneOrMore<T> {
     One(T),
-    List(Vec<Value<Fields<T>>>),
+    List(Vec<At<T>>),
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for TableOrList<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore<T>(PhantomData<T>);
+shapes!(Scalar, "an integer or a string", integer number => Scalar::Integer(number), text text => Scalar::Text(text));
+shapes!(BoolOrWord, "a boolean or a string", flag yes => BoolOrWord::Bool(yes), text text => BoolOrWord::Word(text));
+shapes!(WordOr<T>, "a string, a table or a list", text word => WordOr::Word(word), table table => WordOr::Other(table), list list => WordOr::Other(list));
+shapes!(Fields<T>, "a table", table table => Fields(table));
+shapes!(OneOrMore<T>, "one value or a list of them", one value => OneOrMore::One(value), list list => OneOrMore::List(list));
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
-            type Value = TableOrList<T>;
+schema!(At<T>, generator => T::json_schema(generator));
+schema!(Scalar, _generator => json_schema!({ "type": ["integer", "string"] }));
+schema!(BoolOrWord, _generator => json_schema!({ "type": ["boolean", "string"] }));
+schema!(WordOr<T>, generator => json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<T>()] }));
+schema!(Fields<T>, generator => T::json_schema(generator));
+schema!(OneOrMore<T>, generator => {
+    let one = generator.subschema_for::<T>();
+    json_schema!({ "anyOf": [one.clone(), { "type": "array", "items": one, "minItems": 1 }] })
+});
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table or a list of tables")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(TableOrList::One)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(TableOrList::List)
-            }
+impl<T> At<OneOrMore<T>> {
+    pub(super) fn into_list(self) -> Vec<At<T>> {
+        match self.value {
+            OneOrMore::One(value) => vec![At { value, span: self.span }],
+            OneOrMore::List(list) => list,
         }
-
-        deserializer.deserialize_any(OneOrMore(PhantomData))
     }
 }
 
-impl<T: JsonSchema> JsonSchema for TableOrList<T> {
+/// A table whose keys are values of the language themselves (prefixes, ports, sysctls), in the order of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Entries<V, K = String>(pub(super) Vec<Entry<V, K>>);
+
+/// One line of such a table.
+#[derive(Debug, Clone)]
+pub(super) struct Entry<V, K = String> {
+    pub(super) key: At<K>,
+    pub(super) value: At<V>,
+}
+
+impl<V, K> Entry<V, K> {
+    /// From the key's first byte to the value's last.
+    pub(super) fn span(&self) -> Range<usize> {
+        let (key, value) = (self.key.range(), self.value.range());
+        if value.end > key.start { key.start..value.end } else { key }
+    }
+}
+
+impl<'de, V: Deserialize<'de>, K: Deserialize<'de>> Deserialize<'de> for Entries<V, K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Shapes::<Self>(PhantomData))
+    }
+}
+
+impl<'de, V: Deserialize<'de>, K: Deserialize<'de>> Visitor<'de> for Shapes<Entries<V, K>> {
+    type Value = Entries<V, K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, value)) = map.next_entry()? {
+            entries.push(Entry { key, value });
+        }
+        entries.sort_by_key(|entry: &Entry<V, K>| entry.key.range().start);
+        Ok(Entries(entries))
+    }
+}
+
+impl<V: JsonSchema, K> JsonSchema for Entries<V, K> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        format!("TableOrListOf{}", T::schema_name()).into()
+        "Entries".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [table.clone(), { "type": "array", "items": table, "minItems": 1 }] })
+        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<V>() })
     }
+}
+
+/// The schema of [`duration`].
+pub(super) struct DurationText;
+
+schema!(DurationText, _generator => json_schema!({ "type": "string", "pattern": quantity::DURATION_PATTERN }));
+
+/// Reads a duration.
+pub(super) fn duration<'de, D: Deserializer<'de>, R: From<At<Duration>>>(deserializer: D) -> Result<R, D::Error> {
+    let text = At::<String>::deserialize(deserializer)?;
+    quantity::duration(&text.value).map(|duration| text.with(duration).into()).map_err(|problem| error(&problem))
+}
+
+impl From<At<u8>> for u8 {
+    fn from(number: At<u8>) -> Self {
+        number.value
+    }
+}
+
+impl From<At<u16>> for u16 {
+    fn from(number: At<u16>) -> Self {
+        number.value
+    }
+}
+
+/// Reads a whole number of a range.
+pub(super) fn number<'de, D, N, R>(
+    deserializer: D,
+    range: RangeInclusive<i64>,
+    why: &str,
+    fix: &str,
+) -> Result<R, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<i64>,
+    R: From<At<N>>,
+{
+    let written = At::<i64>::deserialize(deserializer)?;
+    match N::try_from(written.value) {
+        Ok(number) if range.contains(&written.value) => Ok(written.with(number).into()),
+        _ => Err(error(&refused(why, fix))),
+    }
+}
+
+/// Functions that read whole numbers, for `deserialize_with`.
+macro_rules! numbers {
+    ($($name:ident -> $type:ty, $range:expr, $why:expr, $fix:expr;)+) => {$(
+        fn $name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<$type, D::Error> {
+            $crate::scenario::form::number(deserializer, $range, $why, $fix)
+        }
+    )+};
+}
+pub(super) use numbers;
+
+/// Reads a program with its arguments: not empty, only known placeholders.
+pub(super) fn command<'de, D: Deserializer<'de>, R: From<At<Vec<String>>>>(deserializer: D) -> Result<R, D::Error> {
+    let words = At::<Vec<Argument>>::deserialize(deserializer)?;
+    if words.value.first().is_none_or(|program| program.0.trim().is_empty()) {
+        let problem = Diagnostic::error("`\u{2}` names no program")
+            .why("the first entry of the list is the program, the others are its arguments")
+            .fix("write it like \u{3} = [\"nfcapd\", \"-p\", \"4739\"]");
+        return Err(error(&problem));
+    }
+    let span = words.span.clone();
+    Ok(At { value: words.value.into_iter().map(|word| word.0).collect(), span }.into())
+}
+
+/// A text with placeholders.
+pub(super) struct Argument(pub(super) String);
+
+values! {
+    Argument: String, |text: &String| placeholders::check(text, &placeholders::NAMES).map(|()| Argument(text.clone()));
 }

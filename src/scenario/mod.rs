@@ -33,7 +33,6 @@ use serde::Deserialize;
 pub use self::text::{Looks, ScenarioText};
 
 use self::check::Checker;
-use self::form::Value;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};
 
 /// One scenario, with legal values. What depends on the capture or on the machine is not known yet.
@@ -50,7 +49,7 @@ pub struct Scenario {
     prefix: PathBuf,
     /// One line of text.
     pub summary: Option<String>,
-    /// Vocabulary to choose by.
+    /// Words to choose by.
     pub tags: Vec<String>,
     /// The whole run's limit; `None`: planned duration + 30 s.
     pub timeout: Option<At<Duration>>,
@@ -89,33 +88,31 @@ impl Scenario {
 
 /// A scenario of restage: what was captured, how it is rewritten, where and how fast it is replayed, and what the receiver
 /// must show afterwards.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(title = "restage scenario")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "restage scenario", extend("required" = ["format", "capture"]))]
 struct Form {
     /// The version of the language: 1.
     #[schemars(range(min = 1, max = 1), example = 1)]
-    #[schemars(required)]
-    format: Option<Value<i64>>,
+    format: Option<At<i64>>,
     /// One line of text.
     #[schemars(example = &"AppFlow, captured in production, reaches the lab collector")]
-    summary: Option<Value<String>>,
-    /// Vocabulary to choose scenarios by.
+    summary: Option<At<String>>,
+    /// Words to choose scenarios by.
     #[schemars(example = ["ipfix", "smoke"])]
-    tags: Option<Vec<Value<String>>>,
+    tags: Vec<At<String>>,
     /// The limit of the whole run. Default: the planned duration and 30 s.
-    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
-    #[schemars(example = &"60s")]
-    timeout: Option<Value<String>>,
-    #[schemars(required)]
-    capture: Option<Value<capture::Form>>,
-    rewrite: Option<Value<rewrite::Form>>,
-    target: Option<Value<topology::TargetForm>>,
-    lab: Option<Value<topology::LabForm>>,
-    pacing: Option<Value<pacing::Form>>,
-    require: Option<Value<require::Form>>,
-    receiver: Option<Value<receiver::Form>>,
-    expect: Option<Value<expect::Form>>,
+    #[serde(deserialize_with = "form::duration")]
+    #[schemars(with = "form::DurationText", example = &"60s")]
+    timeout: Option<At<Duration>>,
+    capture: Option<At<capture::Form>>,
+    rewrite: rewrite::Form,
+    target: Option<At<topology::TargetForm>>,
+    lab: Option<At<topology::LabTopology>>,
+    pacing: pacing::Pacing,
+    require: require::Require,
+    receiver: Option<At<receiver::Receiver>>,
+    expect: Option<expect::Expect>,
 }
 
 /// The JSON schema (draft 7) of a scenario file.
@@ -169,12 +166,16 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     };
     let rewrite = rewrite::check(form.rewrite, lab, checker);
     let receiver = receiver::check(form.receiver, is_target, checker);
-    let pacing = pacing::check(form.pacing, is_target, checker);
-    let expect = expect::check(form.expect, lab.is_some(), &receiver, &pacing.rate, checker);
-    let require = require::check(form.require, topology.as_ref(), is_target, checker);
+    let pacing = form.pacing;
+    pacing.check(is_target, checker);
+    let written = form.expect.is_some();
+    let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };
+    expect.check(lab.is_some(), &receiver, &pacing.rate, checker);
+    let mut require = form.require;
+    require.check(topology.as_ref(), is_target, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
-    let tags = check_tags(form.tags.unwrap_or_default(), checker);
-    let timeout = form.timeout.and_then(|timeout| checker.duration("timeout", &timeout));
+    let tags = check_tags(form.tags, checker);
+    let timeout = form.timeout;
     let source = Arc::clone(&checker.source);
     Some(Scenario {
         name: text.name.clone(),
@@ -194,40 +195,40 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     })
 }
 
-fn check_format(format: Option<&Value<i64>>, checker: &mut Checker) {
+fn check_format(format: Option<&At<i64>>, checker: &mut Checker) {
     const WHY: &str = "a scenario says which version of the language it is written in";
     match format {
         None => {
             let problem = Diagnostic::error("`format` is missing").why(WHY).fix("write `format = 1` on the first line");
             checker.missing("format", 0..0, problem);
         }
-        Some(format) if *format.get() != 1 => {
-            let problem = Diagnostic::error(format!("`format` can't be {}", format.get()))
+        Some(format) if format.value != 1 => {
+            let problem = Diagnostic::error(format!("`format` can't be {}", format.value))
                 .why("this version of restage reads format 1")
                 .fix("write `format = 1`, or use the restage that the file was written for");
-            checker.refuse(format.span(), problem);
+            checker.refuse(format.range(), problem);
         }
         Some(_) => {}
     }
 }
 
-fn check_summary(summary: Value<String>, checker: &mut Checker) -> String {
-    if summary.get().contains('\n') {
+fn check_summary(summary: At<String>, checker: &mut Checker) -> String {
+    if summary.value.contains('\n') {
         let problem = Diagnostic::error("`summary` has several lines").why("reports show it on one line");
-        checker.refuse(summary.span(), problem.fix("write one line, and the rest as a comment"));
+        checker.refuse(summary.range(), problem.fix("write one line, and the rest as a comment"));
     }
-    summary.into_inner()
+    summary.value
 }
 
-fn check_tags(tags: Vec<Value<String>>, checker: &mut Checker) -> Vec<String> {
+fn check_tags(tags: Vec<At<String>>, checker: &mut Checker) -> Vec<String> {
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     for tag in &tags {
-        if tag.get().is_empty() || !tag.get().chars().all(legal) {
-            let problem = Diagnostic::error(format!("`tags` can't hold \"{}\"", tag.get()))
+        if tag.value.is_empty() || !tag.value.chars().all(legal) {
+            let problem = Diagnostic::error(format!("`tags` can't hold \"{}\"", tag.value))
                 .why("scenarios are chosen by expressions like `tag(ipfix) and not tag(slow)`")
                 .fix("write letters, digits, `-`, `_` and `.`");
-            checker.refuse(tag.span(), problem);
+            checker.refuse(tag.range(), problem);
         }
     }
-    tags.into_iter().map(Value::into_inner).collect()
+    tags.into_iter().map(|tag| tag.value).collect()
 }

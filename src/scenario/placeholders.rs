@@ -5,6 +5,9 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::vocabulary;
+use crate::diagnostic::Diagnostic;
+
 /// What the placeholders stand for at one site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places<'a> {
@@ -67,6 +70,18 @@ pub(super) fn find(text: &str) -> Vec<(&str, Range<usize>)> {
         from = if text[close..].starts_with('{') { close } else { close + 1 };
     }
     found
+}
+
+/// Refuses placeholders that are not among `known`.
+pub(super) fn check(text: &str, known: &[&str]) -> Result<(), Diagnostic> {
+    let Some((name, _)) = find(text).into_iter().find(|(name, _)| !known.contains(name)) else { return Ok(()) };
+    let braced: Vec<_> = known.iter().map(|name| format!("{{{name}}}")).collect();
+    let problem = Diagnostic::error(format!("unknown placeholder `{{{name}}}`"))
+        .why(format!("known here: {}", braced.join(", ")));
+    Err(match vocabulary::nearest(name, known.iter().copied()) {
+        Some(near) => problem.label(format!("did you mean `{{{near}}}`?")).fix(format!("write {{{near}}}")),
+        None => problem.fix("use one of these, or remove it"),
+    })
 }
 
 #[cfg(test)]

@@ -5,19 +5,13 @@
 use std::time::Duration;
 
 use super::expect::Count;
-use super::form::Scalar;
+use super::form::{Scalar, refused};
 use super::pacing::{Limit, Rate};
 use super::{refused_words, vocabulary};
+use crate::diagnostic::Diagnostic;
 
-/// Why a text is not the quantity that is wanted, and how to write it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ParseError {
-    pub(super) why: String,
-    pub(super) fix: String,
-}
-
-fn misread<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, ParseError> {
-    Err(ParseError { why: why.into(), fix: fix.into() })
+fn misread<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, Diagnostic> {
+    Err(refused(why, fix))
 }
 
 /// What [`duration`] reads, for editors; `0s` passes here and not there.
@@ -38,7 +32,7 @@ const LIMIT_FORM: &str = "write it like \"1000 packets\", \"10 MiB\" or \"60s\""
 pub(super) const COUNT_PATTERN: &str = r"^(all|>= ?[0-9]+|[0-9]+(\.[0-9]+)? ?%)$";
 
 /// Reads `250ms`, `1.5s`, `2min`: above 0, exact to the nanosecond.
-pub(super) fn duration(text: &str) -> Result<Duration, ParseError> {
+pub(super) fn duration(text: &str) -> Result<Duration, Diagnostic> {
     let (number, unit) = number_and_unit(text, DURATION_FORM)?;
     let unit_ns: u128 = match unit {
         "ns" => 1,
@@ -66,7 +60,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, ParseError> {
 }
 
 /// A number times its unit, which must be whole; `parts` is why.
-fn product(number: &str, unit: u128, parts: &str, form: &str) -> Result<u128, ParseError> {
+fn product(number: &str, unit: u128, parts: &str, form: &str) -> Result<u128, Diagnostic> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let Ok(digits) = format!("{whole}{fraction}").parse::<u128>() else {
         return misread("the number is too large", form);
@@ -94,7 +88,7 @@ fn unit_fix(number: &str, unit: &str, form: &str) -> String {
 }
 
 /// Reads a pacing rate.
-pub(super) fn rate(text: &str) -> Result<Rate, ParseError> {
+pub(super) fn rate(text: &str) -> Result<Rate, Diagnostic> {
     match text {
         "captured" => return Ok(Rate::Captured),
         "topspeed" => return Ok(Rate::TopSpeed),
@@ -105,12 +99,8 @@ pub(super) fn rate(text: &str) -> Result<Rate, ParseError> {
         return misread(format!("`{text}` is an old name, the rate is called `{new}` now"), format!("write \"{new}\""));
     }
     if let Some(interval) = text.strip_prefix("every ") {
-        return match duration(interval) {
-            Ok(interval) => Ok(Rate::Every(interval)),
-            Err(ParseError { why, .. }) => {
-                misread(why, "write the time from one frame to the next, like \"every 10ms\"")
-            }
-        };
+        let fix = "write the time from one frame to the next, like \"every 10ms\"";
+        return duration(interval).map(Rate::Every).map_err(|problem| problem.fix(fix));
     }
     if let Some(word) = vocabulary::nearest(text, ["captured", "topspeed", "max-lossless"]) {
         return misread(format!("`{text}` is not a rate"), format!("write \"{word}\""));
@@ -161,7 +151,7 @@ fn rate_fix(number: &str, unit: &str) -> String {
 }
 
 /// Reads `1000 packets`, `10 MiB`, `60s`: above 0.
-pub(super) fn limit(text: &str) -> Result<Limit, ParseError> {
+pub(super) fn limit(text: &str) -> Result<Limit, Diagnostic> {
     let (number, unit) = number_and_unit(text, LIMIT_FORM)?;
     let (factor, parts, limit): (u128, &str, fn(u64) -> Limit) = match unit {
         "packet" | "packets" => (1, "there is no part of a packet", Limit::Packets),
@@ -204,7 +194,7 @@ fn limit_fix(number: &str, unit: &str) -> String {
 }
 
 /// Splits `10 pps` into `10` and `pps`. The number is digits, or digits, a point and digits.
-fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), ParseError> {
+fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), Diagnostic> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     if text.starts_with(['-', '+']) {
@@ -234,7 +224,7 @@ fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(&'a str, &'a str), 
 const COUNT_FORM: &str = "write 5548, \"all\", \">= 5500\" or \"99.9%\"";
 
 /// Reads an expected count.
-pub(super) fn count(written: &Scalar) -> Result<Count, ParseError> {
+pub(super) fn count(written: &Scalar) -> Result<Count, Diagnostic> {
     let text = match written {
         Scalar::Integer(number) => {
             return match u64::try_from(*number) {
@@ -286,10 +276,10 @@ mod tests {
 
     use super::*;
 
-    fn fixes<T: std::fmt::Debug>(read: fn(&str) -> Result<T, ParseError>, texts: &[&str]) -> String {
+    fn fixes<T: std::fmt::Debug>(read: fn(&str) -> Result<T, Diagnostic>, texts: &[&str]) -> String {
         let lines = texts.iter().map(|text| match read(text) {
             Ok(value) => format!("{text:?} = {value:?}\n"),
-            Err(misread) => format!("{text:?}: {}; {}\n", misread.why, misread.fix),
+            Err(problem) => format!("{text:?}: {}; {}\n", problem.why.unwrap(), problem.fix.unwrap()),
         });
         lines.collect()
     }
@@ -440,7 +430,7 @@ mod tests {
             let pattern = Regex::new(DURATION_PATTERN).unwrap();
             match duration(&text) {
                 Ok(_) => prop_assert!(pattern.is_match(&text)),
-                Err(misread) => prop_assert!(!pattern.is_match(&text) || misread.why.contains("above 0") || misread.why.contains("nanosecond")),
+                Err(problem) => prop_assert!(!pattern.is_match(&text) || problem.why.as_ref().unwrap().contains("above 0") || problem.why.as_ref().unwrap().contains("nanosecond")),
             }
         }
 
@@ -449,7 +439,7 @@ mod tests {
             let pattern = Regex::new(RATE_PATTERN).unwrap();
             match rate(&text) {
                 Ok(_) => prop_assert!(pattern.is_match(&text)),
-                Err(misread) => prop_assert!(!pattern.is_match(&text) || misread.why.contains("above 0")),
+                Err(problem) => prop_assert!(!pattern.is_match(&text) || problem.why.as_ref().unwrap().contains("above 0")),
             }
         }
 
@@ -458,7 +448,7 @@ mod tests {
             let pattern = Regex::new(LIMIT_PATTERN).unwrap();
             match limit(&text) {
                 Ok(_) => prop_assert!(pattern.is_match(&text)),
-                Err(misread) => prop_assert!(!pattern.is_match(&text) || misread.why.contains("above 0") || misread.why.contains("no part of")),
+                Err(problem) => prop_assert!(!pattern.is_match(&text) || problem.why.as_ref().unwrap().contains("above 0") || problem.why.as_ref().unwrap().contains("no part of")),
             }
         }
 

@@ -12,12 +12,55 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::check::Broken;
+use super::form::{KEY, LAST_KEY, MARK};
 use super::vocabulary::{self, Step, VOCABULARY};
 use super::{Form, refused_words};
 use crate::diagnostic::{Diagnostic, Source};
 
 /// After so many problems the rest of a file isn't worth reading: it isn't a scenario.
 const ENOUGH: usize = 64;
+
+/// A key that a table must have.
+struct Missing {
+    /// Of the table, without indexes.
+    path: &'static str,
+    key: &'static str,
+    what: &'static str,
+    fix: &'static str,
+    /// What is read in its place, so that the rest of the table is read too.
+    instead: &'static str,
+}
+
+const MISSING: &[Missing] = &[
+    Missing {
+        path: "expect.command",
+        key: "run",
+        what: "`[[expect.command]]` has nothing to `run`",
+        fix: "add `run = [\"PROGRAM\", \"ARGUMENT\"]`",
+        instead: "run = ['true']",
+    },
+    Missing {
+        path: "expect.output",
+        key: "from",
+        what: "`[[expect.output]]` doesn't say `from` where",
+        fix: "add `from = \"stdout\"`, \"stderr\" or a file like \"{work}/flows.csv\"",
+        instead: "from = 'stdout'",
+    },
+    Missing {
+        path: "lab.ruleset",
+        key: "file",
+        what: "`lab.ruleset` names no `file`",
+        fix: "write { file = \"rules.nft\" }, or the ruleset itself as a string",
+        instead: "file = 'rules.nft'",
+    },
+    Missing {
+        path: "rewrite.vlan.push",
+        key: "id",
+        what: "`rewrite.vlan.push` has no `id`, which names the VLAN",
+        fix: "write it like push = { id = 100 }",
+        instead: "id = 1",
+    },
+];
 
 /// The form, what is broken in the file, and the problems found so far. `None` where too much is broken to go on.
 pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diagnostic>) {
@@ -37,17 +80,36 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diag
             Err(_) if round == ENOUGH => break,
             Err(error) => error,
         };
-        let Some(entry) = error.span().and_then(|span| find(table.get_ref(), &span, &mut Vec::new())) else {
+        // A problem of a value's grammar may bring its own place.
+        let (place, problem) = match error.message().strip_prefix(MARK).map(serde_json::from_str) {
+            Some(Ok((place, problem))) => (place, Some(problem)),
+            _ => (None, None),
+        };
+        let wanted: Option<Range<usize>> = place.or_else(|| error.span());
+        let Some(entry) = wanted.as_ref().and_then(|span| find(table.get_ref(), span, &mut Vec::new())) else {
             // An error without a place in the table: nothing that could be taken out.
             let problem = Diagnostic::error("this is not a scenario").why(error.message());
             problems.push(problem.fix("begin with `format = 1` and `[capture] file = \"…\"`").at(source, Some(0..0)));
             return (None, broken, problems);
         };
-        let problem = entry.explain(error.message());
-        let span = clip(&source.text, entry.span());
+        if let Some(missing) = entry.missing(error.message()) {
+            let path = entry.table_without(missing.key);
+            let span = clip(&source.text, wanted.unwrap_or_default());
+            let numbered = format!("{}.{}", vocabulary::numbered(&path), missing.key);
+            if broken.lines.is_empty() && !broken.paths.contains(&numbered) {
+                problems.push(Diagnostic::error(missing.what).fix(missing.fix).at(source, Some(span)));
+            }
+            fill(table.get_mut(), &path, missing);
+            continue;
+        }
+        let problem = match problem {
+            Some(problem) => entry.complete(problem, &source.text),
+            None => entry.explain(error.message()),
+        };
+        let span = clip(&source.text, entry.span(wanted.as_ref()));
         broken.paths.push(vocabulary::numbered(&entry.path));
         broken.paths.extend(entry.meant());
-        if !broken.on_bad_line(&span) {
+        if !broken.touches(&span) {
             problems.push(problem.at(source, Some(span.clone())));
         }
         broken.spans.push(span);
@@ -142,8 +204,9 @@ impl Found<'_> {
     }
 
     /// The bytes that a caret belongs under.
-    fn span(&self) -> Range<usize> {
-        if self.key_is_unknown() { self.key.clone() } else { self.value.span() }
+    fn span(&self, wanted: Option<&Range<usize>>) -> Range<usize> {
+        let is_about_key = wanted == Some(&self.key);
+        if self.key_is_unknown() || is_about_key { self.key.clone() } else { self.value.span() }
     }
 
     fn parent(&self) -> &[Step] {
@@ -178,10 +241,42 @@ impl Found<'_> {
         Some(vocabulary::numbered(&path))
     }
 
-    /// What is wrong; `message` is what the reader said, for what the schema doesn't tell.
+    /// What is wrong; `message` is what the reader said, for what the schema doesn't say.
     fn explain(&self, message: &str) -> Diagnostic {
         let name = vocabulary::dotted(&self.path);
         if self.key_is_unknown() { self.explain_key(&name) } else { self.explain_value(&name, message) }
+    }
+
+    /// The key that the table doesn't have.
+    fn missing(&self, message: &str) -> Option<&'static Missing> {
+        let key = message.strip_prefix("missing field `")?.strip_suffix('`')?;
+        MISSING.iter().find(|missing| missing.path == vocabulary::dotted(&self.path) && missing.key == key)
+    }
+
+    /// The path of the table that doesn't have the key: a list of tables has the place of its first one.
+    fn table_without(&self, key: &str) -> Vec<Step> {
+        let mut path = self.path.clone();
+        if let DeValue::Array(list) = self.value.get_ref() {
+            let lacks = |element: &Spanned<DeValue<'_>>| matches!(element.get_ref(), DeValue::Table(table) if table.get(key).is_none());
+            path.extend(list.iter().position(lacks).map(Step::Index));
+        }
+        path
+    }
+
+    /// Says which key has the problem, and what is written there.
+    fn complete(&self, mut problem: Diagnostic, text: &str) -> Diagnostic {
+        let name = vocabulary::dotted(&self.path);
+        if problem.what.is_empty() {
+            let verb = if matches!(self.path.last(), Some(Step::Index(_))) { "hold" } else { "be" };
+            let written = match self.value.get_ref() {
+                DeValue::String(written) => format!("\"{written}\""),
+                _ => text.get(self.value.span()).unwrap_or_default().to_owned(),
+            };
+            problem.what = format!("`{name}` can't {verb} {written}");
+        }
+        problem.what = problem.what.replace(KEY, &name);
+        problem.fix = problem.fix.map(|fix| fix.replace(LAST_KEY, self.last_key()));
+        problem
     }
 
     fn explain_key(&self, name: &str) -> Diagnostic {
@@ -231,10 +326,7 @@ impl Found<'_> {
             let quoted: Vec<_> = allowed.iter().map(|word| format!("\"{word}\"")).collect();
             let wanted = vocabulary::one_of(&quoted);
             let problem = Diagnostic::error(format!("`{name}` can't be \"{written}\"")).why(format!("it is {wanted}"));
-            return match vocabulary::nearest(written, allowed.iter().copied()) {
-                Some(word) => problem.label(format!("did you mean \"{word}\"?")).fix(format!("write \"{word}\"")),
-                None => problem.fix(format!("write {wanted}")),
-            };
+            return vocabulary::suggest(problem, written, allowed, '"', format!("write {wanted}"));
         }
         if types.contains(actual) {
             let why = if actual == "integer" { "it doesn't fit into 64 bits" } else { message };
@@ -249,9 +341,6 @@ impl Found<'_> {
 
     /// How it is written: by its own example, as a table, or by the nearest example on the way up.
     fn fix(&self, name: &str) -> String {
-        if name.split('.').any(|key| key == "sysctl") && self.value.get_ref().is_table() {
-            return "put the whole key in quotes: \"net.ipv4.conf.{receiver}.rp_filter\" = 2".to_owned();
-        }
         for length in (1..=self.path.len()).rev() {
             let path = self.path.get(..length).unwrap_or_default();
             let (Some(Step::Key(key)), Some(schema)) = (path.last(), VOCABULARY.at(path)) else { continue };
@@ -274,6 +363,23 @@ pub(super) fn not_there_yet(name: &str, instead: &str) -> Diagnostic {
     Diagnostic::error(format!("`{name}` is not there yet in this version"))
         .why("the language has it, this version of restage can't do it")
         .fix(instead)
+}
+
+/// Puts in what is read in the place of a missing key.
+fn fill(table: &mut DeTable<'_>, path: &[Step], missing: &Missing) {
+    let mut below = path.iter();
+    let Some(Step::Key(key)) = below.next() else { return };
+    let mut value = table.get_mut(key.as_str()).map(Spanned::get_mut);
+    for step in below {
+        value = match (value, step) {
+            (Some(DeValue::Table(table)), Step::Key(key)) => table.get_mut(key.as_str()).map(Spanned::get_mut),
+            (Some(DeValue::Array(list)), Step::Index(index)) => list.get_mut(*index).map(Spanned::get_mut),
+            _ => None,
+        };
+    }
+    if let (Some(DeValue::Table(table)), Ok(instead)) = (value, DeTable::parse(missing.instead)) {
+        table.extend(instead.into_inner());
+    }
 }
 
 /// Takes one entry out.

@@ -14,8 +14,10 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::header::HeaderFields;
+pub use self::vlan::NewTag;
 use super::check::Checker;
-use super::form::{Entries, Value, WordOr};
+use super::form::{Entries, WordOr};
 use super::topology::LabTopology;
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -129,21 +131,6 @@ pub enum TagPosition {
     Innermost,
 }
 
-/// A VLAN tag that is inserted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTag {
-    /// Tag protocol identifier: 0x8100 (802.1Q), 0x88a8 (802.1ad), or one in use before 802.1ad.
-    pub tpid: u16,
-    /// VLAN identifier, 0 to 4094.
-    pub id: u16,
-    /// Priority code point, 0 to 7.
-    pub priority: u8,
-    /// Drop eligible indicator.
-    pub dei: bool,
-    /// Its value in the scenario.
-    pub span: Range<usize>,
-}
-
 /// One entry of a `vlan` map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VlanEntry {
@@ -153,22 +140,6 @@ pub struct VlanEntry {
     pub to: RangeInclusive<u16>,
     /// The entry in the scenario.
     pub span: Range<usize>,
-}
-
-/// `[rewrite.header]`: fields of the IP headers that `layers` names. The IPv4 header checksum follows; packets that ICMP errors quote
-/// keep theirs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HeaderFields {
-    /// TTL (IPv4) and hop limit (IPv6).
-    pub ttl: Option<At<Ttl>>,
-    /// The whole type-of-service byte of IPv4; never together with `dscp`.
-    pub tos: Option<At<u8>>,
-    /// The whole traffic class of IPv6; never together with `dscp`.
-    pub traffic_class: Option<At<u8>>,
-    /// The differentiated services code point of both, 0 to 63; the two bits of ECN stay (RFC 2474, RFC 3168).
-    pub dscp: Option<At<u8>>,
-    /// The flow label of IPv6, 20 bits.
-    pub flow_label: Option<At<u32>>,
 }
 
 /// What the TTL becomes.
@@ -322,56 +293,56 @@ pub struct Rewrite {
 
 /// What changes in each frame. Nothing is touched unless it is named.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Form {
     /// What happens to checksums. Default: preserve.
     #[schemars(example = &"fix")]
-    checksums: Option<Value<Checksums>>,
+    checksums: Checksums,
     /// Whether entries that match no packet are allowed. Default: false.
     #[schemars(example = true)]
-    allow_unused: Option<Value<bool>>,
+    allow_unused: bool,
     /// What happens to the lengths that IP and UDP headers announce. Default: preserve.
     #[schemars(example = &"fix")]
-    lengths: Option<Value<Lengths>>,
+    lengths: Lengths,
     /// What happens to frames over the MTU. Default: refuse.
     #[schemars(example = &"refuse")]
-    oversize: Option<Value<Oversize>>,
+    oversize: At<Oversize>,
     /// What happens to frames that no Ethernet header can be made for. Default: refuse.
     #[schemars(example = &"skip")]
-    other_frames: Option<Value<OtherFrames>>,
+    other_frames: At<OtherFrames>,
     /// The link layer of the file that `restage rewrite` writes. Default: captured.
     #[schemars(example = &"ethernet")]
-    link_layer: Option<Value<LinkLayer>>,
+    link_layer: LinkLayer,
     /// Which headers of a tunnelled packet are rewritten. Default: outer.
     #[schemars(example = &"outer")]
-    layers: Option<Value<TunnelLayers>>,
+    layers: TunnelLayers,
     /// What the source address, MAC and port become.
-    source: Option<Value<SideForm>>,
+    source: Option<SideForm>,
     /// What the destination address, MAC and port become.
-    destination: Option<Value<SideForm>>,
+    destination: Option<SideForm>,
     /// What addresses, MACs and ports become, wherever they are.
-    both: Option<Value<SideForm>>,
+    both: Option<SideForm>,
     /// What the address, MAC and port of the one become that sent a conversation's first packet, wherever they are.
-    client: Option<Value<SideForm>>,
+    client: Option<SideForm>,
     /// What the address, MAC and port of the other become.
-    server: Option<Value<SideForm>>,
-    vlan: Option<Value<vlan::Form>>,
-    header: Option<Value<header::Form>>,
+    server: Option<SideForm>,
+    vlan: Option<At<vlan::Form>>,
+    header: Option<At<HeaderFields>>,
 }
 
 /// The maps of one side.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 struct SideForm {
     /// Prefix or address to a prefix at least as long, or `receiver`: the first `[lab]` address of the packet's family.
     #[schemars(example = ip::example())]
-    ip: Option<Value<WordOr<Entries<String>>>>,
+    ip: Option<At<WordOr<Entries<String>>>>,
     /// One value for every unicast MAC (`sender`, `receiver` or an address), or a map from old to new.
     #[schemars(example = &"receiver")]
-    mac: Option<Value<WordOr<Entries<String>>>>,
+    mac: Option<At<WordOr<Entries<String>>>>,
     /// Port, or range of ports, to port.
     #[schemars(example = port::example())]
-    port: Option<Value<Entries<i64>>>,
+    port: Option<Entries<i64>>,
 }
 
 impl Side {
@@ -394,8 +365,7 @@ impl fmt::Display for Side {
 }
 
 /// The legal values of `[rewrite]`; `"receiver"` needs the lab, which is `None` with `[target]`.
-pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabTopology>, checker: &mut Checker) -> Rewrite {
-    let form = form.map(Value::into_inner).unwrap_or_default();
+pub(super) fn check(form: Form, lab: Option<&LabTopology>, checker: &mut Checker) -> Rewrite {
     let written = [
         (Side::Source, form.source),
         (Side::Destination, form.destination),
@@ -405,26 +375,27 @@ pub(super) fn check(form: Option<Value<Form>>, lab: Option<&LabTopology>, checke
     ];
     let mut sides = Vec::new();
     for (side, form) in written {
-        let Some(form) = form.map(Value::into_inner) else { continue };
+        let Some(SideForm { ip, mac, port }) = form else { continue };
         sides.push(SideMaps {
             side,
-            ip: form.ip.and_then(|ip| ip::check(ip, side, lab, checker)),
-            mac: form.mac.and_then(|mac| mac::check(mac, side, lab, checker)),
-            port: form.port.map_or(Vec::new(), |port| port::check(port.into_inner(), side, checker)),
+            ip: ip.and_then(|ip| ip::check(ip, side, lab, checker)),
+            mac: mac.and_then(|mac| mac::check(mac, side, lab, checker)),
+            port: port.map_or(Vec::new(), |port| port::check(port, side, checker)),
         });
     }
     compare(&sides, checker);
+    let Form { checksums, allow_unused, lengths, oversize, other_frames, link_layer, layers, vlan, header, .. } = form;
     Rewrite {
-        checksums: form.checksums.map(Value::into_inner).unwrap_or_default(),
-        lengths: form.lengths.map(Value::into_inner).unwrap_or_default(),
-        oversize: form.oversize.map(Value::into_at).unwrap_or_default(),
-        other_frames: form.other_frames.map(Value::into_at).unwrap_or_default(),
-        link_layer: form.link_layer.map(Value::into_inner).unwrap_or_default(),
-        layers: form.layers.map(Value::into_inner).unwrap_or_default(),
-        allow_unused: form.allow_unused.is_some_and(Value::into_inner),
+        checksums,
+        lengths,
+        oversize,
+        other_frames,
+        link_layer,
+        layers,
+        allow_unused,
         sides,
-        vlan: form.vlan.and_then(|vlan| vlan::check(vlan, checker)),
-        header: form.header.map(|header| header::check(header, checker)).unwrap_or_default(),
+        vlan: vlan.and_then(|vlan| vlan::check(vlan, checker)),
+        header: header.map(|header| header::check(header, checker)).unwrap_or_default(),
     }
 }
 
@@ -440,24 +411,6 @@ fn compare(sides: &[SideMaps], checker: &mut Checker) {
             port::compare(one, other, checker);
         }
     }
-}
-
-/// The numbers that a key can have: from 0 to the greatest.
-struct Legal {
-    greatest: i64,
-    why: &'static str,
-    fix: &'static str,
-}
-
-/// The number, if it is legal.
-fn number<N: TryFrom<i64>>(name: &str, written: &Value<i64>, legal: &Legal, checker: &mut Checker) -> Option<N> {
-    let number = *written.get();
-    let read = N::try_from(number).ok().filter(|_| (0..=legal.greatest).contains(&number));
-    if read.is_none() {
-        let problem = Diagnostic::error(format!("`{name}` can't be {number}")).why(legal.why).fix(legal.fix);
-        checker.refuse(written.span(), problem);
-    }
-    read
 }
 
 /// Reports that two tables say something about the same `what`.

@@ -1,59 +1,55 @@
-//! Keys and values of sysctls, as `[lab]` sets and `[require]` checks them. Start at [`key`].
+//! Keys and values of sysctls, as `[lab]` sets and `[require]` checks them. Start at [`Key`].
 
-use std::ops::Range;
-
-use super::check::Checker;
-use super::form::{Scalar, Value};
+use super::form::{Scalar, keys, values};
 use super::placeholders;
 use crate::diagnostic::Diagnostic;
 
-/// Reads a key in dotted form and puts the interface into `{receiver}`. A dot inside an interface name is written `/`, as
-/// sysctl(8) does; no key leaves /proc/sys.
-pub(super) fn key(written: &Value<String>, receiver: &str, checker: &mut Checker) -> Option<String> {
-    checker.placeholders(written, &["receiver"]);
+/// A key in dotted form, `{receiver}` still in it. A dot inside an interface name is written `/`, as sysctl(8) does; no key leaves /proc/sys.
+pub(super) struct Key(pub(super) String);
+
+/// What is written to a sysctl.
+pub(super) struct Text(pub(super) String);
+
+keys! {
+    Key, key;
+}
+
+values! {
+    Text: Scalar, value;
+}
+
+/// The key with the interface in the place of `{receiver}`.
+pub(super) fn fill(key: &str, receiver: &str) -> String {
     let interface = receiver.replace('.', "/");
-    let key = placeholders::replace(written.get(), |name| (name == "receiver").then(|| interface.clone()));
+    placeholders::replace(key, |name| (name == "receiver").then(|| interface.clone()))
+}
+
+fn key(text: &str) -> Result<Key, Diagnostic> {
+    placeholders::check(text, &["receiver"])?;
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | ':' | '@' | '{' | '}');
-    // `/` stands for a dot, and `.` for the folder's separator: a part of slashes alone would be `.` or `..`.
+    // `/` means a dot, and `.` the folder's separator: a part of slashes alone would be `.` or `..`.
     let is_name = |part: &str| part.contains(|c: char| c != '/') && part.chars().all(legal);
-    if key.contains('.') && key.split('.').all(is_name) {
-        return Some(key);
+    if text.contains('.') && text.split('.').all(is_name) {
+        return Ok(Key(text.to_owned()));
     }
-    let why = if key.contains('.') {
+    let why = if text.contains('.') {
         "a key is names with dots between them"
-    } else if key.contains('/') {
+    } else if text.contains('/') {
         "keys are written with dots; `/` means a dot inside an interface name"
     } else {
         "a key has several names with dots between them"
     };
-    let problem = Diagnostic::error(format!("`{}` is not a sysctl", written.get())).why(why);
-    checker.refuse(written.span(), problem.fix("write it like \"net.ipv4.conf.{receiver}.rp_filter\""));
-    None
+    let problem = Diagnostic::error(format!("`{text}` is not a sysctl")).why(why);
+    Err(problem.fix("write the whole key in quotes, like \"net.ipv4.conf.{receiver}.rp_filter\""))
 }
 
-/// The text of a value; an empty one is refused.
-pub(super) fn value(written: &Value<Scalar>, checker: &mut Checker) -> String {
-    let text = written.get().to_string();
+fn value(written: &Scalar) -> Result<Text, Diagnostic> {
+    let text = written.to_string();
     if text.trim().is_empty() || text.contains(['\n', '\0']) {
         let problem = Diagnostic::error("this is not a value of a sysctl").why("it is one line of text, or a number");
-        checker.refuse(written.span(), problem.fix("write what `sysctl -w` would be given"));
+        return Err(problem.fix("write what `sysctl -w` would be given"));
     }
-    text
-}
-
-/// Whether no entry before has the same key; reports it otherwise.
-pub(super) fn is_new<'a>(
-    key: &str,
-    span: &Range<usize>,
-    mut before: impl Iterator<Item = (&'a String, &'a Range<usize>)>,
-    checker: &mut Checker,
-) -> bool {
-    let Some((_, first)) = before.find(|(other, _)| *other == key) else { return true };
-    let problem = Diagnostic::error(format!("`{key}` is written twice"))
-        .why(format!("line {} names it too", checker.line(first.start)))
-        .fix("keep one of them");
-    checker.refuse(span.clone(), problem);
-    false
+    Ok(Text(text))
 }
 
 /// An example of `[require] sysctl`, for editors and messages.

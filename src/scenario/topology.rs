@@ -1,14 +1,14 @@
 //! `[lab]` and `[target]`: where the frames go.
 
-use std::ops::Range;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::check::Checker;
-use super::form::{Entries, Fields, Scalar, Value, WordOr};
+use super::form::{Entries, Fields, Scalar, WordOr, numbers, refused, values};
 use super::{address, sysctl, vocabulary};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -59,23 +59,8 @@ pub enum Ruleset {
     File(PathBuf),
 }
 
-/// `[lab]`, with legal values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabTopology {
-    /// Largest layer 3 packet of both interfaces, in bytes; 68 to 65,535.
-    pub mtu: At<u32>,
-    /// The receiver's addresses with their prefix lengths (an address alone is a /32 or /128); `None`: every
-    /// unicast destination of the rewritten frames.
-    pub addresses: Option<At<Vec<IpNet>>>,
-    /// The receiver's MAC.
-    pub mac: At<LabMac>,
-    /// Routes back.
-    pub routes: At<Routes>,
-    /// Set before the interfaces come up.
-    pub sysctl: Vec<SysctlSetting>,
-    /// Loaded in the receiver's namespace, once its addresses and routes are there.
-    pub ruleset: Option<At<Ruleset>>,
-}
+/// Addresses, each with its place.
+pub type Addresses = At<Vec<At<IpNet>>>;
 
 /// Where the frames go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,84 +95,115 @@ pub const IPV6_LEAST_MTU: u32 = 1280;
 pub(super) struct TargetForm {
     /// The interface that sends.
     #[schemars(required, length(min = 1, max = 15), example = &"enp0s8")]
-    interface: Option<Value<String>>,
+    interface: Option<At<String>>,
 }
 
 /// A namespace for the sender, one for the receiver, a veth pair between them; no root needed.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct LabForm {
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LabTopology {
     /// Largest layer 3 packet of both interfaces, in bytes; VLAN tags don't count. Default: 1500.
-    #[schemars(range(min = 68, max = 65535), example = 1500)]
-    mtu: Option<Value<i64>>,
+    #[serde(deserialize_with = "mtu")]
+    #[schemars(with = "i64", range(min = 68, max = LARGEST_MTU), example = 1500)]
+    pub mtu: At<u32>,
     /// The receiver's addresses. Default: every unicast destination of the rewritten frames.
-    #[schemars(example = ["192.0.2.20/24"])]
-    addresses: Option<Value<Vec<Value<String>>>>,
+    #[serde(deserialize_with = "addresses")]
+    #[schemars(with = "Vec<String>", example = ["192.0.2.20/24"])]
+    pub addresses: Option<Addresses>,
     /// The receiver's MAC: `captured` (default: the destination MAC of the rewritten frames), or an address.
     #[schemars(example = &"captured")]
-    mac: Option<Value<String>>,
+    pub mac: At<LabMac>,
     /// Routes back: `sources` (default: every source has one), or a list of prefixes; [] for none.
     #[schemars(example = ["192.0.2.0/24"])]
-    routes: Option<Value<WordOr<Vec<Value<String>>>>>,
+    pub routes: At<Routes>,
     /// Set in the receiver's namespace, before the interfaces come up. `{receiver}` is its interface.
-    #[schemars(example = sysctl::example_setting())]
-    sysctl: Option<Entries<Scalar>>,
+    #[serde(deserialize_with = "settings")]
+    #[schemars(with = "Entries<Scalar>", example = sysctl::example_setting())]
+    pub sysctl: Vec<SysctlSetting>,
     /// An nftables ruleset of the receiver, or `{ file = "rules.nft" }`; `nft` loads it. `{receiver}` is its interface.
     #[schemars(example = &"table inet lab { chain in { type filter hook input priority 0; udp dport 4739 accept; drop; }; }")]
-    ruleset: Option<Value<WordOr<Fields<RulesetForm>>>>,
+    pub ruleset: Option<At<Ruleset>>,
+}
+
+impl Default for LabTopology {
+    fn default() -> Self {
+        Self {
+            mtu: At::default_value(1500),
+            addresses: None,
+            mac: At::default(),
+            routes: At::default(),
+            sysctl: Vec::new(),
+            ruleset: None,
+        }
+    }
 }
 
 /// An nftables ruleset in a file of its own.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RulesetForm {
+#[serde(deny_unknown_fields)]
+struct RulesetFile {
     /// The file, relative to the scenario.
-    #[schemars(required, example = &"rules.nft")]
-    file: Option<Value<String>>,
+    #[schemars(example = &"rules.nft")]
+    file: FilePath,
 }
 
-/// The legal values of `[lab]` or `[target]`; `None` if a target has no interface.
+/// A path that is not empty.
+#[derive(Debug)]
+struct FilePath(PathBuf);
+
+/// An address that an interface of the lab can have.
+struct LabAddress(IpNet);
+
+/// A prefix without host bits.
+struct Prefix(IpNet);
+
+values! {
+    LabAddress: String, |text: &String| lab_address(text);
+    Prefix: String, |text: &String| address::prefix(text).map(Prefix);
+    LabMac: String, |text: &String| lab_mac(text);
+    Ruleset: WordOr<Fields<RulesetFile>>, ruleset;
+    Routes: WordOr<Vec<Prefix>>, routes;
+    FilePath: String, |path: &String| file_path(path);
+}
+
+numbers! {
+    mtu -> At<u32>, 68..=i64::from(LARGEST_MTU), "it is from 68 (RFC 791) to 65535 bytes", "write 1500, or 9000 for jumbo frames";
+}
+
+/// Where the frames go; `None` if a target has no interface.
 pub(super) fn check(
-    lab: Option<Value<LabForm>>,
-    target: Option<Value<TargetForm>>,
+    lab: Option<At<LabTopology>>,
+    target: Option<At<TargetForm>>,
     checker: &mut Checker,
 ) -> Option<Topology> {
     if let (Some(lab), Some(target)) = (&lab, &target) {
-        let (first, later, name) = if lab.span().start < target.span().start {
-            (lab.span(), target.span(), "[target]")
-        } else {
-            (target.span(), lab.span(), "[lab]")
-        };
-        exclude_each_other(first, later, name, checker);
+        let (lab, target) = (lab.range(), target.range());
+        let (first, later, name) =
+            if lab.start < target.start { (lab, target, "[target]") } else { (target, lab, "[lab]") };
+        let problem = Diagnostic::error("`[lab]` and `[target]` exclude each other")
+            .label(format!("`{name}` can't be combined with line {}", checker.line(first.start)))
+            .why("frames go either into the lab or out of a real interface")
+            .fix("keep one of the two tables");
+        checker.refuse(later, problem);
     }
     match target {
         Some(target) if lab.is_none() => check_target(target, checker),
-        _ => Some(Topology::Lab(check_lab(lab.map(Value::into_inner).unwrap_or_default(), checker))),
+        _ => Some(Topology::Lab(lab.map(|lab| lab.value).unwrap_or_default().check(checker))),
     }
 }
 
-fn exclude_each_other(first: Range<usize>, later: Range<usize>, name: &str, checker: &mut Checker) {
-    let problem = Diagnostic::error("`[lab]` and `[target]` exclude each other")
-        .label(format!("`{name}` can't be combined with line {}", checker.line(first.start)))
-        .why("frames go either into the lab or out of a real interface")
-        .fix("keep one of the two tables");
-    checker.refuse(later, problem);
-}
-
-fn check_target(form: Value<TargetForm>, checker: &mut Checker) -> Option<Topology> {
-    let table = form.span();
-    let Some(interface) = form.into_inner().interface else {
+fn check_target(form: At<TargetForm>, checker: &mut Checker) -> Option<Topology> {
+    let table = form.range();
+    let Some(interface) = form.value.interface else {
         let problem = Diagnostic::error("`[target]` names no `interface`");
         let problem = problem.fix("add `interface = \"…\"`; `ip -br link` lists them");
         checker.missing("target.interface", table, problem);
         return None;
     };
-    let name = interface.get();
-    let Some(why) = why_no_interface(name) else {
-        return Some(Topology::Target { interface: interface.into_at() });
-    };
+    let name = &interface.value;
+    let Some(why) = why_no_interface(name) else { return Some(Topology::Target { interface }) };
     let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
-    checker.refuse(interface.span(), problem.fix("write a name that `ip -br link` lists"));
+    checker.refuse(interface.range(), problem.fix("write a name that `ip -br link` lists"));
     None
 }
 
@@ -202,145 +218,105 @@ pub(super) fn why_no_interface(name: &str) -> Option<String> {
     }
 }
 
-fn check_lab(form: LabForm, checker: &mut Checker) -> LabTopology {
-    let mtu = form.mtu.map_or(At::default_value(1500), |mtu| check_mtu(&mtu, checker));
-    LabTopology {
-        addresses: form.addresses.map(|addresses| check_addresses(addresses, mtu.value, checker)),
-        mtu,
-        mac: form.mac.and_then(|mac| check_mac(&mac, checker)).unwrap_or(At::default_value(LabMac::default())),
-        routes: form
-            .routes
-            .and_then(|routes| check_routes(routes, checker))
-            .unwrap_or(At::default_value(Routes::default())),
-        sysctl: check_sysctl(form.sysctl, checker),
-        ruleset: form.ruleset.and_then(|ruleset| check_ruleset(ruleset, checker)),
+fn ruleset(written: &WordOr<Fields<RulesetFile>>) -> Result<Ruleset, Diagnostic> {
+    match written {
+        WordOr::Word(text) if text.trim().is_empty() => Err(Diagnostic::error("`\u{2}` is empty")
+            .why("without a ruleset the lab drops nothing")
+            .fix("write what `nft -f` would be given, or remove the entry")),
+        WordOr::Word(text) => Ok(Ruleset::Text(text.clone())),
+        WordOr::Other(Fields(RulesetFile { file })) => Ok(Ruleset::File(file.0.clone())),
     }
 }
 
-fn check_ruleset(written: Value<WordOr<Fields<RulesetForm>>>, checker: &mut Checker) -> Option<At<Ruleset>> {
-    let span = written.span();
-    let ruleset = match written.into_inner() {
-        WordOr::Word(text) if text.trim().is_empty() => {
-            let problem = Diagnostic::error("`lab.ruleset` is empty").why("without a ruleset the lab drops nothing");
-            checker.refuse(span, problem.fix("write what `nft -f` would be given, or remove the entry"));
-            return None;
-        }
-        WordOr::Word(text) => Ruleset::Text(text),
-        WordOr::Other(Fields(RulesetForm { file: Some(file) })) => {
-            Ruleset::File(checker.path("lab.ruleset.file", &file)?.value)
-        }
-        WordOr::Other(Fields(RulesetForm { file: None })) => {
-            let problem = Diagnostic::error("`lab.ruleset` names no `file`");
-            let problem = problem.fix("write { file = \"rules.nft\" }, or the ruleset itself as a string");
-            checker.missing("lab.ruleset.file", span, problem);
-            return None;
-        }
-    };
-    Some(At { value: ruleset, span: Some(span) })
-}
-
-fn check_mtu(written: &Value<i64>, checker: &mut Checker) -> At<u32> {
-    if let Ok(mtu @ 68..=LARGEST_MTU) = u32::try_from(*written.get()) {
-        return written.with(mtu);
+fn file_path(path: &str) -> Result<FilePath, Diagnostic> {
+    if path.is_empty() {
+        return Err(Diagnostic::error("`\u{2}` is empty").fix("name a file, relative to the scenario's folder"));
     }
-    let problem = Diagnostic::error(format!("`lab.mtu` can't be {}", written.get()))
-        .why("it is from 68 (RFC 791) to 65535 bytes")
-        .fix("write 1500, or 9000 for jumbo frames");
-    checker.refuse(written.span(), problem);
-    written.with(1500)
+    Ok(FilePath(path.into()))
 }
 
-fn check_addresses(written: Value<Vec<Value<String>>>, mtu: u32, checker: &mut Checker) -> At<Vec<IpNet>> {
-    let span = written.span();
-    let mut addresses: Vec<IpNet> = Vec::new();
-    for text in written.into_inner() {
-        let problem = Diagnostic::error(format!("`lab.addresses` can't hold \"{}\"", text.get()));
-        let problem = match address::network(text.get()) {
-            Err(misread) => problem.why(misread.why).fix(misread.fix),
-            Ok(net) if address::is_multicast_or_broadcast(&net) || net.addr().is_multicast() => problem
-                .why("a group is joined by the application, it is no address of an interface")
-                .fix("remove it; write the receiver's own address"),
-            Ok(net) if net.addr().is_unspecified() || net.addr().is_loopback() => {
-                problem.why("no packet from outside is taken for this address").fix("write the receiver's own address")
+fn lab_address(text: &str) -> Result<LabAddress, Diagnostic> {
+    let net = address::network(text)?;
+    if address::is_multicast_or_broadcast(&net) || net.addr().is_multicast() {
+        let why = "a group is joined by the application, it is no address of an interface";
+        return Err(refused(why, "remove it; write the receiver's own address"));
+    }
+    if net.addr().is_unspecified() || net.addr().is_loopback() {
+        let why = "no packet from outside is taken for this address";
+        return Err(refused(why, "write the receiver's own address"));
+    }
+    Ok(LabAddress(net))
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Addresses>, D::Error> {
+    let list = At::<Vec<At<LabAddress>>>::deserialize(deserializer)?;
+    let addresses = list.value.iter().map(|address| address.with(address.value.0)).collect();
+    Ok(Some(At { value: addresses, span: list.span }))
+}
+
+fn lab_mac(text: &str) -> Result<LabMac, Diagnostic> {
+    const FIX: &str = "write \"captured\", or an address like \"02:00:00:00:00:02\"";
+    match text.parse::<MacAddr>() {
+        _ if text == "captured" => Ok(LabMac::Captured),
+        Ok(mac) if mac.is_multicast() => Err(refused("a group address can't be an interface's own", FIX)),
+        Ok(mac) if mac.0 == [0; 6] => Err(refused("the kernel refuses the zero address", FIX)),
+        Ok(mac) => Ok(LabMac::Literal(mac)),
+        Err(why) => Err(vocabulary::suggest(refused(why, FIX), text, ["captured"], '"', FIX)),
+    }
+}
+
+fn routes(written: &WordOr<Vec<Prefix>>) -> Result<Routes, Diagnostic> {
+    match written {
+        WordOr::Word(word) if word == "sources" => Ok(Routes::Sources),
+        WordOr::Word(_) => Err(refused(
+            "it is \"sources\" or a list of prefixes",
+            "write \"sources\", [\"192.0.2.0/24\"], or [] for no way back",
+        )),
+        WordOr::Other(list) => Ok(Routes::Prefixes(list.iter().map(|prefix| prefix.0).collect())),
+    }
+}
+
+fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SysctlSetting>, D::Error> {
+    let Entries(entries) = Entries::<sysctl::Text, sysctl::Key>::deserialize(deserializer)?;
+    let settings = entries.into_iter().map(|entry| SysctlSetting {
+        key: sysctl::fill(&entry.key.value.0, LAB_RECEIVER),
+        span: entry.span(),
+        value: entry.value.value.0,
+    });
+    Ok(settings.collect())
+}
+
+impl LabTopology {
+    /// What several values must be together, and the ruleset's path.
+    fn check(mut self, checker: &mut Checker) -> Self {
+        let mtu = self.mtu.value;
+        let mut seen: Vec<IpAddr> = Vec::new();
+        for address in self.addresses.iter().flat_map(|addresses| &addresses.value) {
+            let ip = address.value.addr();
+            let written = checker.source.text.get(address.range()).unwrap_or_default();
+            let problem = Diagnostic::error(format!("`lab.addresses` can't hold {written}"));
+            if ip.is_ipv6() && mtu < IPV6_LEAST_MTU {
+                let why = format!("IPv6 needs an MTU of {IPV6_LEAST_MTU} or more (RFC 8200), and the MTU is {mtu}");
+                let fix = format!("set `[lab] mtu` to {IPV6_LEAST_MTU} or more, or remove the address");
+                checker.refuse(address.range(), problem.why(why).fix(fix));
+            } else if seen.contains(&ip) {
+                let problem = problem.why("the list has the address already").fix("remove one of them");
+                checker.refuse(address.range(), problem);
             }
-            Ok(net) if net.addr().is_ipv6() && mtu < IPV6_LEAST_MTU => problem
-                .why(format!("IPv6 needs an MTU of {IPV6_LEAST_MTU} or more (RFC 8200), and the MTU is {mtu}"))
-                .fix(format!("set `[lab] mtu` to {IPV6_LEAST_MTU} or more, or remove the address")),
-            Ok(net) if addresses.iter().any(|other| other.addr() == net.addr()) => {
-                problem.why("the list has the address already").fix("remove one of them")
-            }
-            Ok(net) => {
-                addresses.push(net);
-                continue;
-            }
-        };
-        checker.refuse(text.span(), problem);
-    }
-    At { value: addresses, span: Some(span) }
-}
-
-fn check_mac(written: &Value<String>, checker: &mut Checker) -> Option<At<LabMac>> {
-    let text = written.get();
-    if text == "captured" {
-        return Some(written.with(LabMac::Captured));
-    }
-    let problem = Diagnostic::error(format!("`lab.mac` can't be \"{text}\""));
-    let fix = "write \"captured\", or an address like \"02:00:00:00:00:02\"";
-    let problem = match text.parse::<crate::packet::MacAddr>() {
-        Ok(mac) if mac.is_multicast() => problem.why("a group address can't be an interface's own").fix(fix),
-        Ok(mac) if mac.0 == [0; 6] => problem.why("the kernel refuses the zero address").fix(fix),
-        Ok(mac) => return Some(written.with(LabMac::Literal(mac))),
-        Err(why) => match vocabulary::nearest(text, ["captured"]) {
-            Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
-            None => problem.why(why).fix(fix),
-        },
-    };
-    checker.refuse(written.span(), problem);
-    None
-}
-
-fn check_routes(written: Value<WordOr<Vec<Value<String>>>>, checker: &mut Checker) -> Option<At<Routes>> {
-    let span = written.span();
-    let list = match written.into_inner() {
-        WordOr::Word(word) if word == "sources" => return Some(At { value: Routes::Sources, span: Some(span) }),
-        WordOr::Word(word) => {
-            let problem = Diagnostic::error(format!("`lab.routes` can't be \"{word}\""))
-                .why("it is \"sources\" or a list of prefixes")
-                .fix("write \"sources\", [\"192.0.2.0/24\"], or [] for no way back");
-            checker.refuse(span, problem);
-            return None;
+            seen.push(ip);
         }
-        WordOr::Other(list) => list,
-    };
-    let mut prefixes = Vec::with_capacity(list.len());
-    for text in list {
-        match address::prefix(text.get()) {
-            Ok(prefix) => prefixes.push(prefix),
-            Err(misread) => {
-                let problem = Diagnostic::error(format!("`lab.routes` can't hold \"{}\"", text.get()));
-                checker.refuse(text.span(), problem.why(misread.why).fix(misread.fix));
+        for setting in &self.sysctl {
+            if !setting.key.starts_with("net.") {
+                let problem = Diagnostic::error(format!("the lab can't set `{}`", setting.key))
+                    .why("only net.* belongs to a network namespace; this one is the whole machine's")
+                    .fix("set it yourself, and check it by `[require] sysctl`");
+                checker.refuse(setting.span.clone(), problem);
             }
         }
-    }
-    Some(At { value: Routes::Prefixes(prefixes), span: Some(span) })
-}
-
-fn check_sysctl(form: Option<Entries<Scalar>>, checker: &mut Checker) -> Vec<SysctlSetting> {
-    let mut settings: Vec<SysctlSetting> = Vec::new();
-    for entry in form.map_or(Vec::new(), |entries| entries.0) {
-        let span = entry.span();
-        let value = sysctl::value(&entry.value, checker);
-        let Some(key) = sysctl::key(&entry.key, LAB_RECEIVER, checker) else { continue };
-        if !key.starts_with("net.") {
-            let problem = Diagnostic::error(format!("the lab can't set `{key}`"))
-                .why("only net.* belongs to a network namespace; this one is the whole machine's")
-                .fix("set it yourself, and check it by `[require] sysctl`");
-            checker.refuse(span, problem);
-            continue;
+        checker.twice(self.sysctl.iter().map(|setting| (setting.key.as_str(), &setting.span)));
+        if let Some(At { value: Ruleset::File(file), span }) = &mut self.ruleset {
+            checker.join("lab.ruleset.file", file, span.as_ref());
         }
-        if sysctl::is_new(&key, &span, settings.iter().map(|setting| (&setting.key, &setting.span)), checker) {
-            settings.push(SysctlSetting { key, value, span });
-        }
+        self
     }
-    settings
 }

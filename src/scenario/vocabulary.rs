@@ -11,6 +11,8 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde_json::Value as Json;
 
+use crate::diagnostic::Diagnostic;
+
 /// A key of a table, or an index of a list, on the way to a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -173,6 +175,22 @@ pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
     }
     let holds = |word: &&str| written.len() >= 3 && plain(word).contains(&written);
     known.into_iter().find(holds)
+}
+
+/// The problem with the nearest of the known words, in its quotes, as what to write; or else with `fix`.
+pub(super) fn suggest<'a>(
+    problem: Diagnostic,
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    quote: char,
+    fix: impl Into<String>,
+) -> Diagnostic {
+    match nearest(written, known) {
+        Some(near) => {
+            problem.label(format!("did you mean {quote}{near}{quote}?")).fix(format!("write {quote}{near}{quote}"))
+        }
+        None => problem.fix(fix),
+    }
 }
 
 /// A path as TOML writes it: `rewrite.source.port."8000-8099"`. An index is left out.

@@ -4,12 +4,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::super::check::Checker;
-use super::super::form::Value;
-use super::super::pacing::Rate;
-use super::super::quantity;
+use super::super::form::{self, DurationText};
 use crate::diagnostic::{At, Diagnostic};
 
 /// A share of all sends, those nearest to the schedule first.
@@ -63,46 +60,38 @@ pub struct Bound {
 }
 
 /// The most for each percentile.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Form {
     /// The most of half of the sends.
-    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
-    #[schemars(example = &"10us")]
-    p50: Option<Value<String>>,
+    #[serde(deserialize_with = "form::duration")]
+    #[schemars(with = "DurationText", example = &"10us")]
+    p50: Option<At<Duration>>,
     /// The most of 90 % of the sends.
-    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
-    #[schemars(example = &"50us")]
-    p90: Option<Value<String>>,
+    #[serde(deserialize_with = "form::duration")]
+    #[schemars(with = "DurationText", example = &"50us")]
+    p90: Option<At<Duration>>,
     /// The most of 99 % of the sends.
-    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
-    #[schemars(example = &"100us")]
-    p99: Option<Value<String>>,
+    #[serde(deserialize_with = "form::duration")]
+    #[schemars(with = "DurationText", example = &"100us")]
+    p99: Option<At<Duration>>,
     /// The most of 99.9 % of the sends.
-    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
-    #[schemars(example = &"500us")]
-    p999: Option<Value<String>>,
+    #[serde(deserialize_with = "form::duration")]
+    #[schemars(with = "DurationText", example = &"500us")]
+    p999: Option<At<Duration>>,
     /// The most of all sends.
-    #[schemars(regex(pattern = quantity::DURATION_PATTERN))]
-    #[schemars(example = &"1ms")]
-    max: Option<Value<String>>,
+    #[serde(deserialize_with = "form::duration")]
+    #[schemars(with = "DurationText", example = &"1ms")]
+    max: Option<At<Duration>>,
 }
 
 pub(super) fn example() -> serde_json::Value {
     serde_json::json!({ "p99": "100us" })
 }
 
-/// The bounds of the table `path`, from the smallest share to all.
-pub(super) fn check(path: &str, form: Option<Value<Form>>, rate: &At<Rate>, checker: &mut Checker) -> Vec<Bound> {
-    let Some(form) = form else { return Vec::new() };
-    let table = form.span();
-    if let Some(word) = rate.value.without_deadlines() {
-        let problem = Diagnostic::error(format!("`{path}` needs a schedule"))
-            .why(format!("at rate \"{word}\" no frame has a time at which it is due"))
-            .fix("name a rate such as \"10000 pps\" in `[pacing]`, or expect `within`");
-        checker.refuse_because(table.clone(), rate.span.as_ref(), "pacing.rate", problem);
-    }
-    let Form { p50, p90, p99, p999, max } = form.into_inner();
+/// The bounds of a table, from the smallest share to all.
+pub(super) fn bounds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<At<Vec<Bound>>, D::Error> {
+    let At { value: Form { p50, p90, p99, p999, max }, span } = At::deserialize(deserializer)?;
     let written = [
         (Percentile::P50, p50),
         (Percentile::P90, p90),
@@ -110,18 +99,16 @@ pub(super) fn check(path: &str, form: Option<Value<Form>>, rate: &At<Rate>, chec
         (Percentile::P999, p999),
         (Percentile::Max, max),
     ];
-    if written.iter().all(|(_, most)| most.is_none()) {
-        let key = path.rsplit('.').next().unwrap_or(path);
-        let problem = Diagnostic::error(format!("`{path}` is empty"))
-            .why("it says how far sends may be off: at `p50`, `p90`, `p99`, `p999` or `max`")
-            .fix(format!("write it like {key} = {{ p99 = \"100us\" }}, or leave it out"));
-        checker.missing_all(path, &written.each_ref().map(|(percentile, _)| percentile.name()), table, problem);
-    }
     let bounds = written.into_iter().filter_map(|(percentile, most)| {
         let most = most?;
-        let span = most.span();
-        let most = checker.duration(&format!("{path}.{}", percentile.name()), &most)?;
-        Some(Bound { percentile, most: most.value, span })
+        Some(Bound { percentile, most: most.value, span: most.range() })
     });
-    bounds.collect()
+    let value: Vec<Bound> = bounds.collect();
+    if value.is_empty() {
+        let problem = Diagnostic::error("`\u{2}` is empty")
+            .why("it says how far sends may be off: at `p50`, `p90`, `p99`, `p999` or `max`")
+            .fix("write it like \u{3} = { p99 = \"100us\" }, or leave it out");
+        return Err(form::error(&problem));
+    }
+    Ok(At { value, span })
 }

@@ -1,9 +1,12 @@
 //! `capabilities`: what this process must be allowed to do, by the names of capabilities(7).
 
-use super::super::check::Checker;
-use super::super::form::Value;
+use super::super::form::values;
 use super::super::vocabulary;
-use crate::diagnostic::{At, Diagnostic};
+use crate::diagnostic::Diagnostic;
+
+values! {
+    Capability: String, |name: &String| read(name);
+}
 
 /// A capability, by its number and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,25 +68,16 @@ impl Capability {
     }
 }
 
-pub(super) fn check(written: Vec<Value<String>>, checker: &mut Checker) -> Vec<At<Capability>> {
-    let mut found = Vec::with_capacity(written.len());
-    for text in written {
-        if let Some(capability) = Capability::named(text.get()) {
-            found.push(text.with(capability));
-            continue;
-        }
-        let name = text.get();
-        let problem = Diagnostic::error(format!("there is no capability `{name}`"))
-            .why("they are named as in capabilities(7), in capital letters, beginning with CAP_");
-        let whole = if name.to_uppercase().starts_with("CAP_") { name.clone() } else { format!("CAP_{name}") };
-        let near = vocabulary::nearest(&whole, NAMES).filter(|_| !name.trim().is_empty());
-        let problem = match near {
-            Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
-            None => problem.fix("write a name like \"CAP_BPF\"; capabilities(7) lists them"),
-        };
-        checker.refuse(text.span(), problem);
+fn read(name: &str) -> Result<Capability, Diagnostic> {
+    if let Some(capability) = Capability::named(name) {
+        return Ok(capability);
     }
-    found
+    let problem = Diagnostic::error(format!("there is no capability `{name}`"))
+        .why("they are named as in capabilities(7), in capital letters, beginning with CAP_");
+    let whole = if name.to_uppercase().starts_with("CAP_") { name.to_owned() } else { format!("CAP_{name}") };
+    let known = if name.trim().is_empty() { &[][..] } else { &NAMES };
+    let fix = "write a name like \"CAP_BPF\"; capabilities(7) lists them";
+    Err(vocabulary::suggest(problem, &whole, known.iter().copied(), '"', fix))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::super::form::Scalar;
-use super::super::quantity::ParseError;
+use super::super::form::{Scalar, refused};
+use crate::diagnostic::Diagnostic;
 
 /// How a value compares with another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Wanted {
     }
 
     /// Reads a value or a comparison.
-    pub(super) fn read(written: &Scalar) -> Result<Self, ParseError> {
+    pub(super) fn read(written: &Scalar) -> Result<Self, Diagnostic> {
         let text = match written {
             Scalar::Text(text) if text.trim_start().starts_with(['<', '>', '!', '=']) => text.trim(),
             Scalar::Text(_) | Scalar::Integer(_) => return Ok(Self::Value(written.to_string())),
@@ -118,7 +118,7 @@ impl Wanted {
         match Operator::split(text) {
             Some((operator, number)) => match number.parse() {
                 Ok(than) => Ok(Self::Compared(Comparison { operator, than })),
-                Err(_) => Err(ParseError { why: format!("`{number}` is not a whole number"), fix: form.to_owned() }),
+                Err(_) => Err(refused(format!("`{number}` is not a whole number"), form)),
             },
             None => {
                 let number = text.trim_start_matches(['=', '>', '<', '!']).trim();
@@ -134,7 +134,7 @@ impl Wanted {
                     (Ok(number), Some(meant)) => format!("write \"{meant}{number}\""),
                     (Ok(_), None) | (Err(_), _) => form.to_owned(),
                 };
-                Err(ParseError { why, fix })
+                Err(refused(why, fix))
             }
         }
     }
@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn a_bad_comparison_says_why_and_what_to_write() {
         let lines = ["= 5", "== 5", "=", ">", ">= many", "=> 5", "<> 5", "! 5", ">= 1.5", "!"].map(|text| {
-            let misread = Wanted::read(&Scalar::Text(text.to_owned())).unwrap_err();
-            format!("{text:?}: {}; {}\n", misread.why, misread.fix)
+            let problem = Wanted::read(&Scalar::Text(text.to_owned())).unwrap_err();
+            format!("{text:?}: {}; {}\n", problem.why.unwrap(), problem.fix.unwrap())
         });
         insta::assert_snapshot!(lines.concat());
     }

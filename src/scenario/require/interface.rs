@@ -1,33 +1,48 @@
 //! `interface`: that it is there, and how it is.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use super::super::check::Checker;
-use super::super::form::{Entries, Fields, Scalar, TableOrList, Value};
+use super::super::form::{self, Entries, Fields, OneOrMore, Scalar, keys, refused, schema, values};
 use super::super::topology::why_no_interface;
 use super::super::{placeholders, vocabulary};
 use super::Interfaces;
 use super::comparison::Wanted;
 use crate::diagnostic::{At, Diagnostic};
 
-/// An interface that must be there. Only what is named is looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An interface that must be there, and how it must be. Only what is named is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InterfaceRule {
+    /// Its name. Default: the receiver's interface. `{sender}` is the other one of the lab.
+    #[serde(rename = "name")]
+    #[schemars(example = &"{receiver}")]
+    written: Option<At<InterfaceName>>,
     /// Its name, placeholders already replaced.
+    #[serde(skip)]
     pub name: String,
     /// Whether it is switched on and has a link.
+    #[schemars(example = true)]
     pub up: Option<At<bool>>,
-    /// Its MTU, in bytes.
+    /// Its MTU in bytes, or a comparison like ">= 1500".
+    #[serde(deserialize_with = "mtu")]
+    #[schemars(with = "Scalar", example = 1500)]
     pub mtu: Option<At<Wanted>>,
-    /// What it leaves to the card, or merges.
+    /// Which offloads are on and which are off, by the names of `ethtool -k`.
+    #[serde(deserialize_with = "offloads")]
+    #[schemars(with = "Offload", example = serde_json::json!({ "generic-receive-offload": false }))]
     pub offloads: Vec<OffloadRule>,
     /// The table in the scenario.
+    #[serde(skip)]
     pub span: Range<usize>,
 }
+
+/// A name with known placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InterfaceName(String);
 
 /// An offload that must be on or off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,57 +123,28 @@ impl Offload {
     }
 }
 
-/// An interface that must be there, and how it must be.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Form {
-    /// Its name. Default: the receiver's interface. `{sender}` is the other one of the lab.
-    #[schemars(example = &"{receiver}")]
-    name: Option<Value<String>>,
-    /// Whether it is switched on and has a link.
-    #[schemars(example = true)]
-    up: Option<Value<bool>>,
-    /// Its MTU in bytes, or a comparison like ">= 1500".
-    #[schemars(example = 1500)]
-    mtu: Option<Value<Scalar>>,
-    /// Which offloads are on and which are off, by the names of `ethtool -k`.
-    #[schemars(example = serde_json::json!({ "generic-receive-offload": false }))]
-    offloads: Option<Offloads>,
+values! {
+    InterfaceName: String, |name: &String| placeholders::check(name, &["receiver", "sender"]).map(|()| InterfaceName(name.clone()));
 }
 
-/// `true` or `false` for names of offloads.
-#[derive(Debug, Clone)]
-struct Offloads(Entries<bool>);
-
-impl<'de> Deserialize<'de> for Offloads {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Entries::deserialize(deserializer).map(Self)
+// The schema of a table from offloads to whether they are on.
+schema!(Offload, _generator => {
+    let mut properties = serde_json::Map::new();
+    let mut property = |name: &str, description: String| {
+        let schema = serde_json::json!({ "type": "boolean", "description": description, "examples": [false] });
+        properties.insert(name.to_owned(), schema);
+    };
+    for offload in Offload::ALL {
+        property(offload.name(), format!("Whether `ethtool -k` shows {} as on.", offload.name()));
     }
-}
-
-impl JsonSchema for Offloads {
-    fn inline_schema() -> bool {
-        true
+    for offload in Offload::ALL {
+        property(offload.short(), format!("Short for {}.", offload.name()));
     }
+    json_schema!({ "type": "object", "properties": properties, "additionalProperties": false })
+});
 
-    fn schema_name() -> Cow<'static, str> {
-        "Offloads".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut properties = serde_json::Map::new();
-        let mut property = |name: &str, description: String| {
-            let schema = serde_json::json!({ "type": "boolean", "description": description, "examples": [false] });
-            properties.insert(name.to_owned(), schema);
-        };
-        for offload in Offload::ALL {
-            property(offload.name(), format!("Whether `ethtool -k` shows {} as on.", offload.name()));
-        }
-        for offload in Offload::ALL {
-            property(offload.short(), format!("Short for {}.", offload.name()));
-        }
-        json_schema!({ "type": "object", "properties": properties, "additionalProperties": false })
-    }
+keys! {
+    Offload, |name| Offload::named(name).ok_or_else(|| unknown_offload(name));
 }
 
 /// An example of an interface.
@@ -166,109 +152,78 @@ pub(super) fn example() -> serde_json::Value {
     serde_json::json!({ "name": "{receiver}", "up": true, "mtu": ">= 1500" })
 }
 
-pub(super) fn check(
-    written: Value<TableOrList<Form>>,
-    interfaces: &Interfaces<'_>,
-    checker: &mut Checker,
-) -> Vec<InterfaceRule> {
-    let span = written.span();
-    match written.into_inner() {
-        TableOrList::One(form) => vec![rule(form, span, interfaces, checker)],
-        TableOrList::List(forms) => {
-            if forms.is_empty() {
-                let problem = Diagnostic::error("`require.interface` names no interface");
-                checker.refuse(span, problem.fix("write it like [{ name = \"{receiver}\", up = true }], or remove it"));
-            }
-            let rules = forms.into_iter().map(|form| {
-                let span = form.span();
-                let Fields(form) = form.into_inner();
-                rule(form, span, interfaces, checker)
-            });
-            rules.collect()
-        }
+pub(super) fn rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InterfaceRule>, D::Error> {
+    let rules = At::<OneOrMore<Fields<InterfaceRule>>>::deserialize(deserializer)?.into_list();
+    if rules.is_empty() {
+        let problem = Diagnostic::error("`\u{2}` names no interface");
+        return Err(form::error(&problem.fix("write it like [{ name = \"{receiver}\", up = true }], or remove it")));
     }
+    Ok(rules.into_iter().map(|rule| InterfaceRule { span: rule.range(), ..rule.value.0 }).collect())
 }
 
-fn rule(form: Form, span: Range<usize>, interfaces: &Interfaces<'_>, checker: &mut Checker) -> InterfaceRule {
-    InterfaceRule {
-        name: form.name.map_or(interfaces.receiver.to_owned(), |name| check_name(&name, interfaces, checker)),
-        up: form.up.map(Value::into_at),
-        mtu: form.mtu.and_then(|mtu| check_mtu(&mtu, checker)),
-        offloads: form.offloads.map_or(Vec::new(), |Offloads(entries)| check_offloads(entries, checker)),
-        span,
-    }
-}
-
-fn check_name(written: &Value<String>, interfaces: &Interfaces<'_>, checker: &mut Checker) -> String {
-    checker.placeholders(written, &["receiver", "sender"]);
-    let name = placeholders::replace(written.get(), |name| match name {
-        "receiver" => Some(interfaces.receiver.to_owned()),
-        "sender" => Some(interfaces.sender.to_owned()),
-        _ => None,
-    });
-    let Interfaces { receiver, sender, lab } = *interfaces;
-    if !placeholders::find(&name).is_empty() {
-        // Already told.
-    } else if let Some(why) = why_no_interface(&name) {
-        let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
-        checker.refuse(written.span(), problem.fix("write \"{receiver}\", or a name that `ip -br link` lists"));
-    } else if lab && name != receiver && name != sender && name != "lo" {
-        let problem = Diagnostic::error(format!("the lab has no interface `{name}`"))
-            .why(format!(
-                "its interfaces are `{receiver}`, which is {{receiver}}, `{sender}`, which is {{sender}}, and `lo`"
-            ))
-            .fix("write name = \"{receiver}\"; the machine's own interfaces have a part only with `[target]`");
-        checker.refuse(written.span(), problem);
-    }
-    name
-}
-
-fn check_mtu(written: &Value<Scalar>, checker: &mut Checker) -> Option<At<Wanted>> {
+fn mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<Wanted>>, D::Error> {
     const FIX: &str = "write 1500, or a comparison like \">= 1500\"";
-    let problem = |text: String| Diagnostic::error(format!("`require.interface.mtu` can't be {text}"));
-    let problem = match (written.get(), Wanted::read(written.get())) {
-        (Scalar::Integer(number), Ok(wanted)) if *number > 0 => return Some(written.with(wanted)),
-        (Scalar::Integer(number), _) => problem(number.to_string()).why("an MTU is 1 or more").fix(FIX),
-        (Scalar::Text(_), Ok(wanted @ Wanted::Compared(_))) => return Some(written.with(wanted)),
+    let written = At::<Scalar>::deserialize(deserializer)?;
+    let problem = match (&written.value, Wanted::read(&written.value)) {
+        (Scalar::Integer(1..), Ok(wanted)) | (Scalar::Text(_), Ok(wanted @ Wanted::Compared(_))) => {
+            return Ok(Some(written.with(wanted)));
+        }
+        (Scalar::Integer(_), _) => refused("an MTU is 1 or more", FIX),
         (Scalar::Text(text), Ok(Wanted::Value(_))) if text.trim().parse::<u32>().is_ok() => {
-            problem(format!("\"{text}\"")).why("a number has no quotes").fix(format!("write {}", text.trim()))
+            refused("a number has no quotes", format!("write {}", text.trim()))
         }
-        (Scalar::Text(text), Ok(Wanted::Value(_))) => {
-            problem(format!("\"{text}\"")).why("it is a number of bytes or a comparison").fix(FIX)
-        }
-        (Scalar::Text(text), Err(misread)) => problem(format!("\"{text}\"")).why(misread.why).fix(FIX),
+        (Scalar::Text(_), Ok(Wanted::Value(_))) => refused("it is a number of bytes or a comparison", FIX),
+        (Scalar::Text(_), Err(problem)) => problem.fix(FIX),
     };
-    checker.refuse(written.span(), problem);
-    None
+    Err(form::error(&problem))
 }
 
-fn check_offloads(entries: Entries<bool>, checker: &mut Checker) -> Vec<OffloadRule> {
-    let mut rules: Vec<OffloadRule> = Vec::new();
-    for entry in entries.0 {
-        let (name, span) = (entry.key.get(), entry.span());
-        let Some(offload) = Offload::named(name) else {
-            let names = Offload::ALL.map(Offload::name);
-            let problem = Diagnostic::error(format!("`require.interface.offloads` has no `{name}`"))
-                .why(format!("its keys are {}", names.join(", ")));
+fn offloads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OffloadRule>, D::Error> {
+    let Entries(entries) = Entries::<bool, Offload>::deserialize(deserializer)?;
+    let rules = entries.into_iter().map(|entry| OffloadRule {
+        offload: entry.key.value,
+        on: entry.value.value,
+        span: entry.span(),
+    });
+    Ok(rules.collect())
+}
+
+fn unknown_offload(name: &str) -> Diagnostic {
+    let names = Offload::ALL.map(Offload::name);
+    let problem = Diagnostic::error(format!("`require.interface.offloads` has no `{name}`"))
+        .why(format!("its keys are {}", names.join(", ")));
+    match Offload::ALL.into_iter().find(|offload| offload.ethtool_word() == name) {
+        Some(offload) => problem.fix(format!("write `{}`", offload.name())),
+        None => {
             let known = names.into_iter().chain(Offload::ALL.map(Offload::short));
-            let problem = match Offload::ALL.into_iter().find(|offload| offload.ethtool_word() == name) {
-                Some(offload) => problem.fix(format!("write `{}`", offload.name())),
-                None => match vocabulary::nearest(name, known) {
-                    Some(near) => problem.label(format!("did you mean `{near}`?")).fix(format!("write `{near}`")),
-                    None => problem.fix("remove it"),
-                },
-            };
-            checker.refuse(entry.key.span(), problem);
-            continue;
-        };
-        if let Some(first) = rules.iter().find(|rule| rule.offload == offload) {
-            let problem = Diagnostic::error(format!("`{}` is written twice", offload.name()))
-                .why(format!("line {} names it too", checker.line(first.span.start)))
-                .fix("keep one of them");
-            checker.refuse(span, problem);
-            continue;
+            vocabulary::suggest(problem, name, known, '`', "remove it")
         }
-        rules.push(OffloadRule { offload, on: *entry.value.get(), span });
     }
-    rules
+}
+
+impl InterfaceRule {
+    /// Fills in the name, which must be one of the topology's interfaces.
+    pub(super) fn check(&mut self, interfaces: &Interfaces<'_>, checker: &mut Checker) {
+        let Interfaces { receiver, sender, lab } = *interfaces;
+        let written = self.written.as_ref().map_or("{receiver}", |written| &written.value.0);
+        self.name = placeholders::replace(written, |name| match name {
+            "receiver" => Some(receiver.to_owned()),
+            "sender" => Some(sender.to_owned()),
+            _ => None,
+        });
+        let name = &self.name;
+        let span = self.written.as_ref().map(At::range).unwrap_or_default();
+        if let Some(why) = why_no_interface(name) {
+            let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
+            checker.refuse(span, problem.fix("write \"{receiver}\", or a name that `ip -br link` lists"));
+        } else if lab && name != receiver && name != sender && name != "lo" {
+            let problem = Diagnostic::error(format!("the lab has no interface `{name}`"))
+                .why(format!(
+                    "its interfaces are `{receiver}`, which is {{receiver}}, `{sender}`, which is {{sender}}, and `lo`"
+                ))
+                .fix("write name = \"{receiver}\"; the machine's own interfaces have a part only with `[target]`");
+            checker.refuse(span, problem);
+        }
+        checker.twice(self.offloads.iter().map(|rule| (rule.offload.name(), &rule.span)));
+    }
 }

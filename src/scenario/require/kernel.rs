@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::super::check::Checker;
-use super::super::form::Value;
+use super::super::form::{refused, values};
 use super::comparison::Operator;
-use crate::diagnostic::{At, Diagnostic};
+use crate::diagnostic::Diagnostic;
 
-/// What [`check`] takes, for editors.
-pub(super) const PATTERN: &str = r"^(<|<=|>=|>|!=) ?[0-9]+\.[0-9]+(\.[0-9]+)?$";
+values! {
+    KernelRule: String, |text: &String| read(text), { "type": "string", "pattern": r"^(<|<=|>=|>|!=) ?[0-9]+\.[0-9]+(\.[0-9]+)?$" };
+}
 
 /// A comparison with the kernel's version. As many numbers are compared as are written: 5.17.3 is `<= 5.17`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,25 +40,22 @@ impl fmt::Display for KernelRule {
     }
 }
 
-pub(super) fn check(written: &Value<String>, checker: &mut Checker) -> Option<At<KernelRule>> {
-    let text = written.get().trim();
-    let problem = Diagnostic::error(format!("`require.kernel` can't be \"{}\"", written.get()));
-    let problem = match (Operator::split(text), version(text)) {
+fn read(text: &str) -> Result<KernelRule, Diagnostic> {
+    let text = text.trim();
+    match (Operator::split(text), version(text)) {
         (Some((operator, rest)), _) => match version(rest) {
-            Some(version) => return Some(written.with(KernelRule { operator, version })),
-            None => problem
-                .why(format!("`{rest}` is not a version: two or three numbers with dots between them"))
-                .fix("write it like \">= 5.17\""),
+            Some(version) => Ok(KernelRule { operator, version }),
+            None => Err(refused(
+                format!("`{rest}` is not a version: two or three numbers with dots between them"),
+                "write it like \">= 5.17\"",
+            )),
         },
-        (None, Some(_)) => {
-            problem.why("a version alone doesn't say how to compare").fix(format!("write \">= {text}\""))
-        }
-        (None, None) => problem
-            .why("it is one of <, <=, >=, > and !=, and a version")
-            .fix("write it like \">= 5.17\"; `uname -r` shows this machine's"),
-    };
-    checker.refuse(written.span(), problem);
-    None
+        (None, Some(_)) => Err(refused("a version alone doesn't say how to compare", format!("write \">= {text}\""))),
+        (None, None) => Err(refused(
+            "it is one of <, <=, >=, > and !=, and a version",
+            "write it like \">= 5.17\"; `uname -r` shows this machine's",
+        )),
+    }
 }
 
 fn version(text: &str) -> Option<Vec<u32>> {

@@ -4,9 +4,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::super::check::Checker;
-use super::super::form::Value;
-use crate::diagnostic::{At, Diagnostic};
+use super::super::form::{refused, values};
+
+const FIX: &str = "write \"udp:4739\", \"udp:192.0.2.20:4739\" or \"udp:[2001:db8::1]:4739\", or the same with tcp";
+
+values! {
+    Listener: String, |text: &String| text.parse().map_err(|why: String| refused(why, FIX));
+}
 
 /// A UDP or TCP socket that must be bound: `udp:4739`, `udp:192.0.2.20:4739`, `udp:[2001:db8::1]:4739`, `tcp:…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,25 +77,4 @@ fn listener_address(text: &str) -> Result<IpAddr, String> {
         return Err("an IPv6 address is written in brackets".to_owned());
     }
     text.parse().map(IpAddr::V4).map_err(|_| format!("`{text}` is not an IPv4 address"))
-}
-
-/// Reads a list of sockets; what can't be read is reported and left out.
-pub(in crate::scenario) fn listeners(
-    key: &str,
-    written: Vec<Value<String>>,
-    checker: &mut Checker,
-) -> Vec<At<Listener>> {
-    let mut sockets = Vec::with_capacity(written.len());
-    for text in written {
-        match text.get().parse() {
-            Ok(socket) => sockets.push(text.with(socket)),
-            Err(why) => {
-                let problem = Diagnostic::error(format!("`{key}` can't hold \"{}\"", text.get())).why(why).fix(
-                    "write \"udp:4739\", \"udp:192.0.2.20:4739\" or \"udp:[2001:db8::1]:4739\", or the same with tcp",
-                );
-                checker.refuse(text.span(), problem);
-            }
-        }
-    }
-    sockets
 }

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Deserializer};
+
 use super::super::check::Checker;
-use super::super::form::{Entries, ScalarOrList};
+use super::super::form::{Entries, OneOrMore, Scalar, error_at};
 use super::super::sysctl;
 use super::comparison::Wanted;
 use crate::diagnostic::Diagnostic;
@@ -19,29 +21,32 @@ pub struct SysctlRule {
     pub span: Range<usize>,
 }
 
-pub(super) fn check(form: Option<Entries<ScalarOrList>>, receiver: &str, checker: &mut Checker) -> Vec<SysctlRule> {
-    let mut rules: Vec<SysctlRule> = Vec::new();
-    for entry in form.map_or(Vec::new(), |entries| entries.0) {
-        let span = entry.span();
-        let mut wanted = Vec::new();
-        for written in &entry.value.get().0 {
-            match Wanted::read(written) {
-                Ok(value) => wanted.push(value),
-                Err(misread) => {
-                    let problem = Diagnostic::error(format!("`{}` can't be \"{written}\"", entry.key.get()));
-                    checker.refuse(entry.value.span(), problem.why(misread.why).fix(misread.fix));
-                }
-            }
-        }
-        if entry.value.get().0.is_empty() {
-            let problem = Diagnostic::error(format!("no value is allowed for `{}`", entry.key.get()));
-            checker
-                .refuse(span.clone(), problem.fix("write the values that will do, like [0, 2]; or remove the entry"));
-        }
-        let Some(key) = sysctl::key(&entry.key, receiver, checker) else { continue };
-        if sysctl::is_new(&key, &span, rules.iter().map(|rule| (&rule.key, &rule.span)), checker) {
-            rules.push(SysctlRule { key, wanted, span });
-        }
+/// The rules of a table, `{receiver}` still in their keys.
+pub(super) fn rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SysctlRule>, D::Error> {
+    let Entries(entries) = Entries::<OneOrMore<Scalar>, sysctl::Key>::deserialize(deserializer)?;
+    let mut rules = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (span, key, place) = (entry.span(), entry.key.value.0, entry.value.span.clone());
+        let wanted = entry.value.into_list().into_iter().map(|written| {
+            Wanted::read(&written.value).map_err(|mut problem| {
+                problem.what = format!("`{key}` can't be \"{}\"", written.value);
+                error_at(&problem, place.clone())
+            })
+        });
+        let wanted = wanted.collect::<Result<_, D::Error>>()?;
+        rules.push(SysctlRule { key, wanted, span });
     }
-    rules
+    Ok(rules)
+}
+
+pub(super) fn check(rules: &mut [SysctlRule], receiver: &str, checker: &mut Checker) {
+    for rule in rules.iter_mut() {
+        if rule.wanted.is_empty() {
+            let problem = Diagnostic::error(format!("no value is allowed for `{}`", rule.key));
+            let fix = "write the values that will do, like [0, 2]; or remove the entry";
+            checker.refuse(rule.span.clone(), problem.fix(fix));
+        }
+        rule.key = sysctl::fill(&rule.key, receiver);
+    }
+    checker.twice(rules.iter().map(|rule| (rule.key.as_str(), &rule.span)));
 }

@@ -6,12 +6,11 @@ use std::ops::Range;
 use ipnet::IpNet;
 
 use super::super::check::Checker;
-use super::super::form::{Entries, Entry, Value, WordOr};
-use super::super::quantity::ParseError;
+use super::super::form::{Entries, Entry, WordOr};
 use super::super::topology::LabTopology;
 use super::super::{address, vocabulary};
 use super::{IpEntry, IpMap, Side, SideMaps, ambiguous, duplicate};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{At, Diagnostic};
 
 /// An example, for editors and messages.
 pub(super) fn example() -> serde_json::Value {
@@ -20,24 +19,23 @@ pub(super) fn example() -> serde_json::Value {
 
 /// The legal values; `None` where the word can't be resolved.
 pub(super) fn check(
-    written: Value<WordOr<Entries<String>>>,
+    written: At<WordOr<Entries<String>>>,
     side: Side,
     lab: Option<&LabTopology>,
     checker: &mut Checker,
 ) -> Option<IpMap> {
-    let span = written.span();
-    match written.into_inner() {
+    let span = written.range();
+    match written.value {
         WordOr::Word(word) if word == "receiver" => receiver(span, side, lab, checker),
         WordOr::Word(word) => {
             let problem = Diagnostic::error(format!("`{side}.ip` can't be \"{word}\""))
                 .why("it is a map of addresses, or \"receiver\" for the first address of `[lab]`");
-            let problem = match vocabulary::nearest(&word, ["receiver"]) {
-                _ if word.parse::<IpAddr>().is_ok() => {
-                    let all = if word.contains(':') { "::/0" } else { "0.0.0.0/0" };
-                    problem.fix(format!("write {{ \"{all}\" = \"{word}\" }}, which maps every address of this family"))
-                }
-                Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
-                None => problem.fix("write a map like { \"10.44.1.0/24\" = \"192.0.2.0/24\" }"),
+            let problem = if word.parse::<IpAddr>().is_ok() {
+                let all = if word.contains(':') { "::/0" } else { "0.0.0.0/0" };
+                problem.fix(format!("write {{ \"{all}\" = \"{word}\" }}, which maps every address of this family"))
+            } else {
+                let fix = "write a map like { \"10.44.1.0/24\" = \"192.0.2.0/24\" }";
+                vocabulary::suggest(problem, &word, ["receiver"], '"', fix)
             };
             checker.refuse(span, problem);
             None
@@ -66,7 +64,7 @@ fn receiver(span: Range<usize>, side: Side, lab: Option<&LabTopology>, checker: 
         return None;
     };
     let addresses = lab.addresses.as_ref().map_or(&[][..], |addresses| &addresses.value);
-    let first = |v4: bool| addresses.iter().map(IpNet::addr).find(|address| address.is_ipv4() == v4);
+    let first = |v4: bool| addresses.iter().map(|address| address.value.addr()).find(|address| address.is_ipv4() == v4);
     let (v4, v6) = (first(true), first(false));
     if v4.is_none() && v6.is_none() {
         let problem = problem
@@ -84,7 +82,7 @@ fn check_entry(entry: &Entry<String>, side: Side, checker: &mut Checker) -> Opti
     let to = read(&entry.value, "is no prefix to map to", checker);
     let (from, to) = (from?, to?);
     let span = entry.span();
-    let arrow = format!("`{}` can't become `{}`", entry.key.get(), entry.value.get());
+    let arrow = format!("`{}` can't become `{}`", entry.key.value, entry.value.value);
     let families = from.addr().is_ipv4() == to.addr().is_ipv4();
     let problem = if !families {
         Diagnostic::error(arrow)
@@ -127,15 +125,14 @@ fn longer(to: &IpNet, length: u8) -> String {
     }
 }
 
-fn read(written: &Value<String>, what: &str, checker: &mut Checker) -> Option<IpNet> {
-    match address::prefix(written.get()) {
-        Ok(prefix) => Some(prefix),
-        Err(ParseError { why, fix }) => {
-            let problem = Diagnostic::error(format!("`{}` {what}", written.get()));
-            checker.refuse(written.span(), problem.why(why).fix(fix));
-            None
-        }
-    }
+fn read(written: &At<String>, what: &str, checker: &mut Checker) -> Option<IpNet> {
+    let prefix = address::prefix(&written.value);
+    prefix
+        .map_err(|mut problem| {
+            problem.what = format!("`{}` {what}", written.value);
+            checker.refuse(written.range(), problem);
+        })
+        .ok()
 }
 
 /// Reports what two sides map alike.

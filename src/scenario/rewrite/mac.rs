@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::check::Checker;
-use super::super::form::{Entries, Value, WordOr};
+use super::super::form::{Entries, WordOr};
 use super::super::topology::LabTopology;
 use super::super::{reading, refused_words, vocabulary};
 use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
@@ -12,13 +12,13 @@ use crate::packet::MacAddr;
 
 /// The legal values; `None` where a single one can't be read.
 pub(super) fn check(
-    written: Value<WordOr<Entries<String>>>,
+    written: At<WordOr<Entries<String>>>,
     side: Side,
     lab: Option<&LabTopology>,
     checker: &mut Checker,
 ) -> Option<MacMap> {
-    let span = written.span();
-    match written.into_inner() {
+    let span = written.range();
+    match written.value {
         WordOr::Word(word) => {
             let value = check_new(&word, span.clone(), side, lab, checker)?;
             Some(MacMap::All(At { value, span: Some(span) }))
@@ -27,7 +27,7 @@ pub(super) fn check(
             let mut map: Vec<MacEntry> = Vec::new();
             for entry in entries.0 {
                 let from = check_old(&entry.key, checker);
-                let to = check_new(entry.value.get(), entry.value.span(), side, lab, checker);
+                let to = check_new(&entry.value.value, entry.value.range(), side, lab, checker);
                 let (Some(from), Some(to)) = (from, to) else { continue };
                 let span = entry.span();
                 match map.iter().find(|other| other.from == from) {
@@ -42,13 +42,13 @@ pub(super) fn check(
 
 const FORM: &str = "write \"sender\", \"receiver\", or an address like \"02:00:00:00:00:02\"";
 
-fn check_old(written: &Value<String>, checker: &mut Checker) -> Option<MacAddr> {
-    let mac = written.get().parse().ok();
+fn check_old(written: &At<String>, checker: &mut Checker) -> Option<MacAddr> {
+    let mac = written.value.parse().ok();
     if mac.is_none() {
-        let problem = Diagnostic::error(format!("`{}` is no MAC to map from", written.get()))
+        let problem = Diagnostic::error(format!("`{}` is no MAC to map from", written.value))
             .why("a MAC is six two-digit hexadecimal bytes with `:` or `-` between them")
             .fix("write an address of the capture, like \"00:1b:21:0a:0b:0c\"");
-        checker.refuse(written.span(), problem);
+        checker.refuse(written.range(), problem);
     }
     mac
 }
@@ -84,12 +84,12 @@ fn check_new(
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
             let problem = Diagnostic::error(format!("`{side}.mac` can't be \"{word}\""));
-            match (refused_words::comes_later("rewrite.mac", word), vocabulary::nearest(word, ["sender", "receiver"])) {
-                (Some(instead), _) => reading::not_there_yet(&name, instead),
-                (None, Some(near)) => {
-                    problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\""))
+            match refused_words::comes_later("rewrite.mac", word) {
+                Some(instead) => reading::not_there_yet(&name, instead),
+                None => {
+                    let problem = problem.why("it is neither a role nor a MAC address");
+                    vocabulary::suggest(problem, word, ["sender", "receiver"], '"', FORM)
                 }
-                (None, None) => problem.why("it is neither a role nor a MAC address").fix(FORM),
             }
         }
     };

@@ -24,15 +24,15 @@ pub(super) fn check(written: Entries<i64>, side: Side, checker: &mut Checker) ->
 }
 
 fn check_entry(entry: &Entry<i64>, side: Side, checker: &mut Checker) -> Option<PortEntry> {
-    let range = old(entry.key.get()).map_err(|why| {
-        let problem = Diagnostic::error(format!("`{}` is no port to map from", entry.key.get())).why(why);
+    let range = old(&entry.key.value).map_err(|why| {
+        let problem = Diagnostic::error(format!("`{}` is no port to map from", entry.key.value)).why(why);
         let fix = "write a port like 2055, or a range like \"8000-8099\"; a list is several entries";
-        checker.refuse(entry.key.span(), problem.fix(fix));
+        checker.refuse(entry.key.range(), problem.fix(fix));
     });
-    let to = u16::try_from(*entry.value.get()).map_err(|_| {
-        let problem = Diagnostic::error(format!("`{side}.port` can't map to {}", entry.value.get()));
+    let to = u16::try_from(entry.value.value).map_err(|_| {
+        let problem = Diagnostic::error(format!("`{side}.port` can't map to {}", entry.value.value));
         checker
-            .refuse(entry.value.span(), problem.why("a port is from 0 to 65535").fix("write the new port, like 4739"));
+            .refuse(entry.value.range(), problem.why("a port is from 0 to 65535").fix("write the new port, like 4739"));
     });
     let ((from, last), to) = (range.ok()?, to.ok()?);
     Some(PortEntry { from, last, to, span: entry.span() })

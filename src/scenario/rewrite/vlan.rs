@@ -1,53 +1,68 @@
 //! `[rewrite.vlan]`: exactly one of `pop`, `push` and `map`, and which tag it is about. Start at [`check`].
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::super::check::Checker;
-use super::super::form::{BoolOrWord, Entries, Fields, Scalar, TableOrList, Value};
+use super::super::form::{self, BoolOrWord, Entries, Fields, OneOrMore, Scalar, numbers, refused, values};
 use super::super::vocabulary::{self, Step};
-use super::{Legal, NewTag, TagPosition, Vlan, VlanEntry, duplicate, number};
-use crate::diagnostic::Diagnostic;
+use super::{TagPosition, Vlan, VlanEntry, duplicate};
+use crate::diagnostic::{At, Diagnostic};
 use crate::packet::layers::is_vlan_tag;
 
 /// What happens to the VLAN tags of Ethernet and Linux "cooked" frames: one of `pop`, `push` and `map`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "oneOf" = [{ "required": ["pop"] }, { "required": ["push"] }, { "required": ["map"] }]))]
 pub(super) struct Form {
     /// Which tag is popped or mapped, and where tags are pushed: `outer` (the default), `inner` (the last one before what the frame
     /// carries), or a number, counted from the outermost: 2 is the second.
     #[schemars(extend("enum" = ["outer", "inner", 2, 3, 4, 5, 6, 7, 8]), example = &"inner")]
-    tag: Option<Value<Scalar>>,
+    tag: Option<At<TagPosition>>,
     /// `true`: the tag is removed; `"all"`: every tag is.
     #[schemars(extend("enum" = [true, "all"]), example = true)]
-    pop: Option<Value<BoolOrWord>>,
+    pop: Option<At<Pop>>,
     /// A tag that is inserted, or a list of tags, the outermost first.
-    #[schemars(example = push_example())]
-    push: Option<Value<TableOrList<PushForm>>>,
+    #[serde(deserialize_with = "push")]
+    #[schemars(with = "OneOrMore<NewTag>", example = push_example())]
+    push: Option<At<Vec<NewTag>>>,
     /// Old identifier, or range of them, to a new identifier, or to a range of as many; `*` is every one that no other entry names.
     #[schemars(example = map_example())]
-    map: Option<Value<Entries<Scalar>>>,
+    map: Option<At<Entries<Scalar>>>,
 }
 
-/// A tag that is inserted.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct PushForm {
-    /// VLAN identifier.
-    #[schemars(required, range(min = 0, max = GREATEST_ID), example = 100)]
-    id: Option<Value<i64>>,
-    /// Priority code point. Default: 0.
-    #[schemars(range(min = 0, max = 7), example = 3)]
-    priority: Option<Value<i64>>,
+/// A VLAN tag that is inserted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTag {
+    /// VLAN identifier, 0 to 4094.
+    #[serde(deserialize_with = "id")]
+    #[schemars(with = "i64", range(min = 0, max = GREATEST_ID), example = 100)]
+    pub id: u16,
+    /// Priority code point, 0 to 7. Default: 0.
+    #[serde(default, deserialize_with = "priority")]
+    #[schemars(with = "i64", range(min = 0, max = 7), example = 3)]
+    pub priority: u8,
     /// Drop eligible indicator. Default: false.
+    #[serde(default)]
     #[schemars(example = false)]
-    dei: Option<Value<bool>>,
+    pub dei: bool,
     /// Tag protocol identifier: 0x8100 (802.1Q, the default), 0x88a8 (802.1ad, the outer tag of `QinQ`), or 0x9100, 0x9200, 0x9300.
-    #[schemars(extend("enum" = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300]), example = 0x88a8)]
-    tpid: Option<Value<i64>>,
+    #[serde(default = "customer_tag", deserialize_with = "tpid")]
+    #[schemars(with = "i64", extend("enum" = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300]), example = 0x88a8)]
+    pub tpid: u16,
+    /// Its value in the scenario.
+    #[serde(skip)]
+    pub span: Range<usize>,
+}
+
+/// Which tags are taken off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pop {
+    One,
+    All,
 }
 
 const GREATEST_ID: i64 = 4094;
@@ -55,14 +70,18 @@ const GREATEST_ID: i64 = 4094;
 /// The deepest tag that a number names.
 const DEEPEST: i64 = 8;
 
-const ID: Legal = Legal {
-    greatest: GREATEST_ID,
-    why: "a VLAN identifier is from 0 to 4094; 4095 is reserved (IEEE 802.1Q)",
-    fix: "write an identifier from 0 to 4094",
-};
+const WHY_ID: &str = "a VLAN identifier is from 0 to 4094; 4095 is reserved (IEEE 802.1Q)";
+const FIX_ID: &str = "write an identifier from 0 to 4094";
 
-const PRIORITY: Legal =
-    Legal { greatest: 7, why: "a tag has three bits for it: 0 to 7", fix: "write 0 to 7, or leave it out for 0" };
+numbers! {
+    id -> u16, 0..=GREATEST_ID, WHY_ID, FIX_ID;
+    priority -> u8, 0..=7, "a tag has three bits for it: 0 to 7", "write 0 to 7, or leave it out for 0";
+}
+
+values! {
+    TagPosition: Scalar, tag;
+    Pop: BoolOrWord, pop;
+}
 
 fn push_example() -> serde_json::Value {
     serde_json::json!({ "id": 100, "priority": 3 })
@@ -73,13 +92,13 @@ fn map_example() -> serde_json::Value {
 }
 
 /// The legal value; `None` if there is none.
-pub(super) fn check(written: Value<Form>, checker: &mut Checker) -> Option<Vlan> {
-    let table = written.span();
-    let Form { tag, pop, push, map } = written.into_inner();
+pub(super) fn check(written: At<Form>, checker: &mut Checker) -> Option<Vlan> {
+    let table = written.range();
+    let Form { tag, pop, push, map } = written.value;
     let mut named: Vec<_> = [
-        pop.as_ref().map(|pop| ("pop", pop.span())),
-        push.as_ref().map(|push| ("push", push.span())),
-        map.as_ref().map(|map| ("map", map.span())),
+        pop.as_ref().map(|pop| ("pop", pop.range())),
+        push.as_ref().map(|push| ("push", push.range())),
+        map.as_ref().map(|map| ("map", map.range())),
     ]
     .into_iter()
     .flatten()
@@ -99,125 +118,74 @@ pub(super) fn check(written: Value<Form>, checker: &mut Checker) -> Option<Vlan>
             .fix("keep one of the two");
         checker.refuse(span.clone(), problem);
     }
-    let position = match &tag {
-        None => Some(TagPosition::Outside(1)),
-        Some(tag) => check_tag(tag, checker),
-    };
-    let pop = pop.and_then(|pop| check_pop(&pop, tag.as_ref(), position, checker));
-    let push = push.and_then(|push| check_push(push, position, checker));
-    let map = map.and_then(|map| check_map(map, position, checker));
-    pop.or(push).or(map)
+    if let (Some(tag), Some(At { value: Pop::All, .. })) = (&tag, &pop) {
+        let problem = Diagnostic::error("`tag` and `pop = \"all\"` of `[rewrite.vlan]` exclude each other")
+            .why("`tag` names one tag, and `\"all\"` takes every one off")
+            .fix("leave `tag` out, or write `pop = true` to take that one off");
+        checker.refuse(tag.range(), problem);
+    }
+    let position = tag.map_or(TagPosition::Outside(1), |tag| tag.value);
+    let pop = pop.map(|pop| Vlan::Pop { tag: (pop.value == Pop::One).then_some(position), span: pop.range() });
+    let push = push.map(|tags| Vlan::Push { tags: tags.value, position });
+    pop.or(push).or(map.map(|map| check_map(map, position, checker)))
 }
 
-fn check_tag(written: &Value<Scalar>, checker: &mut Checker) -> Option<TagPosition> {
+fn tag(written: &Scalar) -> Result<TagPosition, Diagnostic> {
     const FORM: &str = "write \"outer\", \"inner\", or a number from 2 to 8";
-    let (why, fix) = match written.get() {
-        Scalar::Text(word) if word == "outer" => return Some(TagPosition::Outside(1)),
-        Scalar::Text(word) if word == "inner" => return Some(TagPosition::Innermost),
-        Scalar::Integer(number @ 2..=DEEPEST) => return u8::try_from(*number).ok().map(TagPosition::Outside),
+    let (why, fix) = match written {
+        Scalar::Text(word) if word == "outer" => return Ok(TagPosition::Outside(1)),
+        Scalar::Text(word) if word == "inner" => return Ok(TagPosition::Innermost),
+        Scalar::Integer(number @ 2..=DEEPEST) => {
+            return Ok(TagPosition::Outside(u8::try_from(*number).unwrap_or(u8::MAX)));
+        }
         Scalar::Integer(1) => ("the first tag is the outer one", "write \"outer\", or leave `tag` out"),
         Scalar::Integer(_) => ("tags are counted from the outermost, and looked at up to the eighth", FORM),
         Scalar::Text(_) => ("it is one of the tags of a frame", FORM),
     };
-    let shown = match written.get() {
-        Scalar::Integer(number) => number.to_string(),
-        Scalar::Text(word) => format!("\"{word}\""),
-    };
-    let mut problem = Diagnostic::error(format!("`rewrite.vlan.tag` can't be {shown}")).why(why);
-    problem = match vocabulary::nearest(&written.get().to_string(), ["outer", "inner"]) {
-        Some(near) => problem.label(format!("did you mean \"{near}\"?")).fix(format!("write \"{near}\"")),
-        None => problem.fix(fix),
-    };
-    checker.refuse(written.span(), problem);
-    None
+    Err(vocabulary::suggest(refused(why, fix), &written.to_string(), ["outer", "inner"], '"', fix))
 }
 
-fn check_pop(
-    written: &Value<BoolOrWord>,
-    tag: Option<&Value<Scalar>>,
-    position: Option<TagPosition>,
-    checker: &mut Checker,
-) -> Option<Vlan> {
-    let span = written.span();
-    let (shown, why) = match written.get() {
-        BoolOrWord::Bool(true) => return Some(Vlan::Pop { tag: Some(position?), span }),
-        BoolOrWord::Word(word) if word == "all" => {
-            if let Some(tag) = tag {
-                let problem = Diagnostic::error("`tag` and `pop = \"all\"` of `[rewrite.vlan]` exclude each other")
-                    .why("`tag` names one tag, and `\"all\"` takes every one off")
-                    .fix("leave `tag` out, or write `pop = true` to take that one off");
-                checker.refuse(tag.span(), problem);
-            }
-            return Some(Vlan::Pop { tag: None, span });
-        }
-        BoolOrWord::Bool(false) => ("false".to_owned(), "tags stay as they are where nothing is written"),
-        BoolOrWord::Word(word) => (format!("`{word}`"), "it is `true` for one tag (`tag` says which), or `\"all\"`"),
+fn pop(written: &BoolOrWord) -> Result<Pop, Diagnostic> {
+    let why = match written {
+        BoolOrWord::Bool(true) => return Ok(Pop::One),
+        BoolOrWord::Word(word) if word == "all" => return Ok(Pop::All),
+        BoolOrWord::Bool(false) => "tags stay as they are where nothing is written",
+        BoolOrWord::Word(_) => "it is `true` for one tag (`tag` says which), or `\"all\"`",
     };
-    let problem = Diagnostic::error(format!("`rewrite.vlan.pop` can't be {shown}"))
-        .why(why)
-        .fix("leave `pop` out, or write `pop = true` to take the outermost tag off");
-    checker.refuse(span, problem);
-    None
+    Err(refused(why, "leave `pop` out, or write `pop = true` to take the outermost tag off"))
 }
 
-fn check_push(
-    written: Value<TableOrList<PushForm>>,
-    position: Option<TagPosition>,
-    checker: &mut Checker,
-) -> Option<Vlan> {
-    let span = written.span();
-    let tags: Vec<Option<NewTag>> = match written.into_inner() {
-        TableOrList::One(form) => vec![check_new_tag(form, span, "rewrite.vlan.push", checker)],
-        TableOrList::List(forms) if forms.is_empty() => {
-            let problem = Diagnostic::error("`rewrite.vlan.push` has no tag")
-                .why("a list holds the tags that are inserted, the outermost first")
-                .fix("write it like push = [{ id = 100, tpid = 0x88a8 }, { id = 10 }], or leave it out");
-            checker.refuse(span, problem);
-            return None;
-        }
-        TableOrList::List(forms) => forms
-            .into_iter()
-            .enumerate()
-            .map(|(index, form)| {
-                let span = form.span();
-                let Fields(form) = form.into_inner();
-                check_new_tag(form, span, &format!("rewrite.vlan.push.{index}"), checker)
-            })
-            .collect(),
-    };
-    let tags: Option<Vec<NewTag>> = tags.into_iter().collect();
-    Some(Vlan::Push { tags: tags?, position: position? })
-}
-
-fn check_new_tag(form: PushForm, span: std::ops::Range<usize>, path: &str, checker: &mut Checker) -> Option<NewTag> {
-    let priority =
-        form.priority.map_or(Some(0), |written| number("rewrite.vlan.push.priority", &written, &PRIORITY, checker));
-    let tpid = form.tpid.map_or(Some(0x8100), |written| check_tpid(&written, checker));
-    let Some(id) = form.id else {
-        let problem = Diagnostic::error("`rewrite.vlan.push` has no `id`")
-            .why("a tag names its VLAN")
-            .fix("write it like push = { id = 100 }");
-        checker.missing(&format!("{path}.id"), span, problem);
-        return None;
-    };
-    let id = number("rewrite.vlan.push.id", &id, &ID, checker)?;
-    Some(NewTag { tpid: tpid?, id, priority: priority?, dei: form.dei.is_some_and(Value::into_inner), span })
-}
-
-fn check_tpid(written: &Value<i64>, checker: &mut Checker) -> Option<u16> {
-    let tpid = u16::try_from(*written.get()).ok().filter(|tpid| is_vlan_tag(*tpid));
-    if tpid.is_none() {
-        let problem = Diagnostic::error(format!("`rewrite.vlan.push.tpid` can't be {:#06x}", written.get()))
-            .why("a VLAN tag begins with 0x8100 (802.1Q) or 0x88a8 (802.1ad), or, before 802.1ad, with 0x9100, 0x9200 or 0x9300")
-            .fix("write 0x8100 or 0x88a8");
-        checker.refuse(written.span(), problem);
+fn push<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<Vec<NewTag>>>, D::Error> {
+    let written = At::<OneOrMore<Fields<NewTag>>>::deserialize(deserializer)?;
+    let span = written.span.clone();
+    let tags = written.into_list();
+    if tags.is_empty() {
+        let problem = Diagnostic::error("`\u{2}` has no tag")
+            .why("a list holds the tags that are inserted, the outermost first")
+            .fix("write it like push = [{ id = 100, tpid = 0x88a8 }, { id = 10 }], or leave it out");
+        return Err(form::error(&problem));
     }
-    tpid
+    let value = tags.into_iter().map(|tag| NewTag { span: tag.range(), ..tag.value.0 }).collect();
+    Ok(Some(At { value, span }))
 }
 
-fn check_map(written: Value<Entries<Scalar>>, position: Option<TagPosition>, checker: &mut Checker) -> Option<Vlan> {
-    let span = written.span();
-    let written = written.into_inner().0;
+fn customer_tag() -> u16 {
+    0x8100
+}
+
+fn tpid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let written = i64::deserialize(deserializer)?;
+    u16::try_from(written).ok().filter(|tpid| is_vlan_tag(*tpid)).ok_or_else(|| {
+        form::error(&refused(
+            "a VLAN tag begins with 0x8100 (802.1Q) or 0x88a8 (802.1ad), or, before 802.1ad, with 0x9100, 0x9200 or 0x9300",
+            "write 0x8100 or 0x88a8",
+        ))
+    })
+}
+
+fn check_map(written: At<Entries<Scalar>>, tag: TagPosition, checker: &mut Checker) -> Vlan {
+    let span = written.range();
+    let Entries(written) = written.value;
     if written.is_empty() {
         let problem = Diagnostic::error("`rewrite.vlan.map` has no entry")
             .why("it says which identifier becomes which")
@@ -226,7 +194,7 @@ fn check_map(written: Value<Entries<Scalar>>, position: Option<TagPosition>, che
     }
     let mut entries: Vec<VlanEntry> = Vec::with_capacity(written.len());
     for entry in written {
-        let from = old(entry.key.get()).map_err(|problem| checker.refuse(entry.key.span(), problem));
+        let from = old(&entry.key.value).map_err(|problem| checker.refuse(entry.key.range(), problem));
         let to = new(&entry.key, &entry.value, from.as_ref().ok().and_then(Option::as_ref), checker);
         let (Ok(from), Some(to)) = (from, to) else { continue };
         let span = entry.span();
@@ -235,7 +203,7 @@ fn check_map(written: Value<Entries<Scalar>>, position: Option<TagPosition>, che
             None => entries.push(VlanEntry { from, to, span }),
         }
     }
-    Some(Vlan::Map { tag: position?, entries })
+    Vlan::Map { tag, entries }
 }
 
 /// The identifiers that two ranges share, in words.
@@ -253,12 +221,12 @@ fn identifiers(text: &str) -> Result<RangeInclusive<u16>, (&'static str, String)
     let one = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u16>().ok().filter(|_| digits) {
-            Some(id) if i64::from(id) > GREATEST_ID => Err((ID.why, ID.fix.to_owned())),
+            Some(id) if i64::from(id) > GREATEST_ID => Err((WHY_ID, FIX_ID.to_owned())),
             Some(id) if text.len() > 1 && text.starts_with('0') => {
                 Err(("an identifier is written without leading zeros, so that it has one form", format!("write {id}")))
             }
             Some(id) => Ok(id),
-            None if digits => Err((ID.why, ID.fix.to_owned())),
+            None if digits => Err((WHY_ID, FIX_ID.to_owned())),
             None => Err((
                 "it is neither an identifier from 0 to 4094 nor a range of them",
                 "write an identifier like 10, or a range like \"100-199\"".to_owned(),
@@ -297,19 +265,19 @@ fn old(text: &str) -> Result<Option<RangeInclusive<u16>>, Diagnostic> {
 
 /// What identifiers become: one, or a range of as many.
 fn new(
-    key: &Value<String>,
-    written: &Value<Scalar>,
+    key: &At<String>,
+    written: &At<Scalar>,
     from: Option<&RangeInclusive<u16>>,
     checker: &mut Checker,
 ) -> Option<RangeInclusive<u16>> {
-    let path = vocabulary::dotted(&[Step::Key(key.get().clone())]);
+    let path = vocabulary::dotted(&[Step::Key(key.value.clone())]);
     let name = format!("rewrite.vlan.map.{path}");
-    let text = match written.get() {
+    let text = match &written.value {
         Scalar::Integer(number) => {
             let id = u16::try_from(*number).ok().filter(|id| i64::from(*id) <= GREATEST_ID);
             if id.is_none() {
-                let problem = Diagnostic::error(format!("`{name}` can't be {number}")).why(ID.why).fix(ID.fix);
-                checker.refuse(written.span(), problem);
+                let problem = Diagnostic::error(format!("`{name}` can't be {number}")).why(WHY_ID).fix(FIX_ID);
+                checker.refuse(written.range(), problem);
             }
             return id.map(|id| id..=id);
         }
@@ -327,10 +295,10 @@ fn new(
                 let as_many = u16::try_from(from.len() - 1).unwrap_or(u16::MAX);
                 let last = to.start().saturating_add(as_many);
                 let problem = problem.why(match from.len() {
-                    1 => format!("`{}` is one identifier, and becomes one", key.get()),
+                    1 => format!("`{}` is one identifier, and becomes one", key.value),
                     more => format!(
                         "`{}` has {more} identifiers, this range {}: a range becomes one identifier, or a range of as many",
-                        key.get(),
+                        key.value,
                         to.len()
                     ),
                 });
@@ -340,13 +308,13 @@ fn new(
                     problem.fix("write one identifier")
                 }
             }
-            None if key.get() == "*" => {
+            None if key.value == "*" => {
                 problem.why("`*` is every identifier, and becomes one").fix("write one identifier, like 30")
             }
             // What is wrong with the key was said.
             None => return None,
         },
     };
-    checker.refuse(written.span(), problem);
+    checker.refuse(written.range(), problem);
     None
 }
