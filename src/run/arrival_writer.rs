@@ -1,4 +1,4 @@
-//! `[receiver] keep`: what arrived, as a pcapng file, with the kernel's receive times and, as comments, which sent frame each is.
+//! `[receiver] save-capture`: what arrived, as a pcapng file, with the kernel's receive times and, as comments, which sent frame each is.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
