@@ -13,6 +13,10 @@ use crate::doctor;
 use crate::process::{NAME, init, signals, worker};
 use crate::run;
 
+#[cfg(test)]
+#[path = "../tests/unit/lab/mod.rs"]
+mod lab_tests;
+
 /// The loader calls these, in the main thread and before `main` (ELF gABI, "Initialization and Termination Functions").
 // SAFETY: the section holds pointers to functions without arguments; the loader gives some, which the C calling convention lets a function
 // ignore.
@@ -33,8 +37,12 @@ extern "C" fn before_main() {
     arguments.pop();
     let main: fn(&[OsString]) -> i32 = match verb.to_str() {
         Some(init::VERB) => init::main,
-        // With arguments it is a worker of the tests', which takes another kind of job.
-        Some(worker::VERB) if arguments.is_empty() => |_| run::worker::main(),
+        // With arguments it is a worker of the tests, which takes another kind of job.
+        #[cfg(test)]
+        Some(worker::VERB) if !arguments.is_empty() => lab_tests::worker_main,
+        #[cfg(test)]
+        Some(lab_tests::VERB) => lab_tests::case_main,
+        Some(worker::VERB) => |_| run::worker::main(),
         Some(doctor::VERB) => |_| doctor::probe_main(),
         _ => return,
     };

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{User, fresh_folder, restage, stage, users};
-use restage::capture::Reader;
 use serde_json::Value;
 
 /// Runs a scenario of the appflow capture with these further lines: its part of the report, and what it printed.
@@ -208,12 +207,12 @@ fn what_arrived_is_kept_with_the_numbers_of_the_sent_frames() {
     let (outcome, text) = replay(user, &folder, "keep", lines);
     assert_eq!(outcome["verdict"], "pass", "{text}");
     let path = folder.join("kept/arrived.pcapng");
-    let mut reader = Reader::open(&path).expect("a capture");
+    let mut reader = pcap::Capture::from_file(&path).expect("a capture");
     let mut times = Vec::new();
     let mut lengths = Vec::new();
-    while let Some(frame) = reader.next_frame().expect("whole") {
-        times.push(frame.time_ns);
-        lengths.push(frame.bytes.len());
+    while let Ok(frame) = reader.next_packet() {
+        times.push((frame.header.ts.tv_sec, frame.header.ts.tv_usec));
+        lengths.push(frame.data.len());
     }
     assert_eq!(times.len(), 10);
     assert!(times.is_sorted() && lengths.iter().all(|length| *length > 42), "{times:?} {lengths:?}");

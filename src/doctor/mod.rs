@@ -4,6 +4,10 @@
 
 pub mod questions;
 
+#[cfg(test)]
+#[path = "../../tests/unit/doctor/mod.rs"]
+mod findings_tests;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;

@@ -21,3 +21,7 @@ pub mod ring;
 pub mod sender;
 pub mod taps;
 pub mod trace;
+
+#[cfg(test)]
+#[path = "../../tests/unit/wire/mod.rs"]
+mod kernel_tests;

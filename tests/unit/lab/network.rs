@@ -2,36 +2,35 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::host::namespace::{self, Privilege};
+use crate::host::sysctl;
+use crate::packet::MacAddr;
+use crate::scenario::topology::LAB_SENDER;
+use crate::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
-use restage::host::namespace::{self, Privilege};
-use restage::host::sysctl;
-use restage::packet::MacAddr;
-use restage::scenario::topology::LAB_SENDER;
-use restage::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
-use crate::{Case, lab};
+use super::{Case, cases, lab};
 
-pub(crate) const CASES: &[Case] = &[
-    ("a_lab_comes_up_in_milliseconds", a_lab_comes_up_in_milliseconds),
-    ("a_datagram_sent_on_tx0_reaches_a_socket_of_the_receiver", a_datagram_reaches_a_socket),
-    ("a_reply_needs_no_arp_and_the_sender_stays_silent", a_reply_needs_no_arp),
-    ("three_hundred_addresses_are_all_the_receivers", three_hundred_addresses),
-    ("a_prefix_of_65536_addresses_is_the_receivers", a_prefix_of_addresses),
-    ("settings_are_the_kernels_defaults_whatever_the_host_has", settings_are_known),
-    ("settings_of_the_plan_hold", settings_of_the_plan_hold),
-    ("settings_that_cant_be_are_named_with_their_entry", settings_that_cant_be),
-    ("an_address_with_a_prefix_has_broadcast_addresses", broadcast_addresses),
-    ("without_a_way_back_a_strict_rp_filter_drops", without_a_way_back),
-    ("a_limit_of_no_user_namespaces_is_named", no_user_namespaces),
-    ("an_mtu_below_1280_has_no_ipv6_and_says_so", small_mtu),
+cases![
+    a_lab_comes_up_in_milliseconds,
+    a_datagram_sent_on_tx0_reaches_a_socket_of_the_receiver,
+    a_reply_needs_no_arp_and_the_sender_stays_silent,
+    three_hundred_addresses_are_all_the_receivers,
+    a_prefix_of_65536_addresses_is_the_receivers,
+    settings_are_the_kernels_defaults_whatever_the_host_has,
+    settings_of_the_plan_hold,
+    settings_that_cant_be_are_named_with_their_entry,
+    an_address_with_a_prefix_has_broadcast_addresses,
+    without_a_way_back_a_strict_rp_filter_drops,
+    a_limit_of_no_user_namespaces_is_named,
+    an_mtu_below_1280_has_no_ipv6_and_says_so,
 ];
 
 /// Cases that others start as processes of their own.
-pub(crate) const ACTORS: &[Case] = &[("enterer", enterer)];
+pub(super) const ACTORS: &[Case] = &[("enterer", enterer)];
 
 /// How long to wait for what has happened already, or never will.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -93,7 +92,7 @@ fn a_lab_comes_up_in_milliseconds() {
     assert!(times[5] < Duration::from_secs(1));
 }
 
-fn a_datagram_reaches_a_socket() {
+fn a_datagram_sent_on_tx0_reaches_a_socket_of_the_receiver() {
     let (lab, _) = lab(&plan(&["10.9.0.2/32", "2001:db8::2/128"]));
     let v4 = socket(&lab, "10.9.0.2:4739");
     let v6 = socket(&lab, "[2001:db8::2]:4739");
@@ -109,7 +108,7 @@ fn a_datagram_reaches_a_socket() {
 }
 
 /// Also for a source on the receiver's own network, which on a real link would be asked for its MAC address.
-fn a_reply_needs_no_arp() {
+fn a_reply_needs_no_arp_and_the_sender_stays_silent() {
     let (lab, _) = lab(&plan(&["192.0.2.20/24", "2001:db8::20/64"]));
     let mut sender = lab
         .sender
@@ -138,7 +137,7 @@ fn a_reply_needs_no_arp() {
     }
 }
 
-fn three_hundred_addresses() {
+fn three_hundred_addresses_are_all_the_receivers() {
     let v4: Vec<IpAddr> = (0..300).map(|i| Ipv4Addr::from_bits(0x0a09_0001 + i * 7).into()).collect();
     let v6: Vec<IpAddr> = (0..300).map(|i| Ipv6Addr::from_bits((0x2001_0db8 << 96) + 1 + i * 7).into()).collect();
     let addresses = v4.iter().chain(&v6).map(|address| IpNet::from(*address)).collect();
@@ -163,7 +162,7 @@ fn three_hundred_addresses() {
     assert_eq!(strange.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
-fn a_prefix_of_addresses() {
+fn a_prefix_of_65536_addresses_is_the_receivers() {
     let hosts: Vec<IpNet> = (0..65536).map(|i| IpAddr::from(Ipv4Addr::from_bits(0x0a09_0000 + i)).into()).collect();
     let (lab, _) = lab(&LabPlan { addresses: hosts, ..LabPlan::default() });
     println!("took {:?}", lab.took);
@@ -179,7 +178,7 @@ fn in_receiver<T: Send>(lab: &LabNetwork, look: impl FnOnce() -> T + Send) -> T 
     lab.receiver.run(look).unwrap()
 }
 
-fn settings_are_known() {
+fn settings_are_the_kernels_defaults_whatever_the_host_has() {
     let (lab, _) = lab(&LabPlan::default());
     in_receiver(&lab, || {
         for name in [
@@ -243,8 +242,8 @@ fn settings_of_the_plan_hold() {
     assert_eq!(fields.split(' ').count(), 3, "single spaces between the fields: {fields}");
 }
 
-fn settings_that_cant_be() {
-    crate::enter();
+fn settings_that_cant_be_are_named_with_their_entry() {
+    super::enter();
     let settings = [
         ("net.ipv4.conf.rx0.rp_filtre", "1"),
         ("net.ipv4.conf.rx0.rp_filter", "0"),
@@ -279,7 +278,7 @@ fn settings_that_cant_be() {
 }
 
 /// Every problem of a failure, as plain lines.
-fn messages(failure: &restage::diagnostic::Failure) -> String {
+fn messages(failure: &crate::diagnostic::Failure) -> String {
     let mut lines = vec![format!("{:?}", failure.kind)];
     for problem in &failure.problems {
         lines.push(problem.what.clone());
@@ -289,7 +288,7 @@ fn messages(failure: &restage::diagnostic::Failure) -> String {
     lines.join("\n")
 }
 
-fn without_a_way_back() {
+fn without_a_way_back_a_strict_rp_filter_drops() {
     let routes = LabRoutes::Prefixes(vec!["198.51.100.0/24".parse().unwrap()]);
     let sysctl = vec![("net.ipv4.conf.rx0.rp_filter".to_string(), "1".to_string())];
     let (lab, _) = lab(&LabPlan { routes, sysctl, ..plan(&["10.9.0.2/32"]) });
@@ -306,7 +305,7 @@ fn without_a_way_back() {
     assert_eq!(any.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
-fn broadcast_addresses() {
+fn an_address_with_a_prefix_has_broadcast_addresses() {
     let (lab, _) = lab(&plan(&["192.0.2.20/24"]));
     let any = socket(&lab, "0.0.0.0:4739");
     for destination in ["192.0.2.255", "255.255.255.255"] {
@@ -321,14 +320,14 @@ fn enterer() {
 }
 
 /// Inside a user namespace that allows no other one.
-fn no_user_namespaces() {
-    if crate::enter() == Privilege::Root {
+fn a_limit_of_no_user_namespaces_is_named() {
+    if super::enter() == Privilege::Root {
         println!("root needs no user namespace");
         return;
     }
     std::fs::write("/proc/sys/user/max_user_namespaces", "0").unwrap();
     // exec drops the capabilities that this process has in its own user namespace.
-    let output = Command::new("/proc/self/exe").args(["__case", "enterer"]).output().unwrap();
+    let output = super::case_command("enterer").output().unwrap();
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r"
     Blocked
     can't make a user namespace
@@ -337,7 +336,7 @@ fn no_user_namespaces() {
     ");
 }
 
-fn small_mtu() {
+fn an_mtu_below_1280_has_no_ipv6_and_says_so() {
     let start = Instant::now();
     let (lab, _) = lab(&LabPlan { mtu: 576, ..plan(&["10.9.0.2/32"]) });
     let v4 = socket(&lab, "10.9.0.2:4739");

@@ -1,9 +1,9 @@
 //! What `restage doctor` says of machines that aren't there, and of this one.
 
+use crate::diagnostic::Failure;
+use crate::doctor::{Finding, State, Tried, findings};
+use crate::host::facts::{Container, Facts, Step, refusal};
 use nix::errno::Errno;
-use restage::diagnostic::Failure;
-use restage::doctor::{Finding, State, Tried, findings};
-use restage::host::facts::{Container, Facts, Step, refusal};
 
 /// An ordinary user on a machine that forbids nothing.
 fn ordinary() -> Facts {

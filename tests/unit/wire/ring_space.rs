@@ -1,7 +1,7 @@
 //! The room in a receive ring, as the sending thread sees it.
 
-use restage::wire::ring::Ring;
-use restage::wire::sender::PacketSender;
+use crate::wire::ring::Ring;
+use crate::wire::sender::PacketSender;
 
 use super::{LIMIT, Pair, send_all, udp_frame};
 

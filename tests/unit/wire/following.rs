@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::Instant;
 
+use crate::wire::sender::PacketSender;
+use crate::wire::trace::{Event, Mode, PacketTrace, functions};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, recv, setsockopt, socket, sockopt,
 };
-use restage::wire::sender::PacketSender;
-use restage::wire::trace::{Event, Mode, PacketTrace, functions};
 
 use super::namespaces::{Pair, skip, udp_frame, udp_frame_to};
 use super::trace::monitor_of;

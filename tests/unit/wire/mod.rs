@@ -3,15 +3,9 @@
 //! Runs as root, and again as an ordinary user in a user namespace (`an_ordinary_user_can_do_all_of_this`). More than 500 lines: every case
 //! stands on the same two namespaces, and is short.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "helpers of tests; clippy knows only the tests themselves as such"
-)]
-
 mod following;
 mod namespaces;
-mod room;
+mod ring_space;
 mod taps;
 mod trace;
 mod xdp;
@@ -24,18 +18,18 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clock::{Clock, Monotonic};
+use super::counters::{Counters, CountersReader};
+use super::receiver::{BuiltIn, Family};
+use super::ring::{DEFAULT_BYTES, Ring, RingStatistics};
+use super::sender::{PacketSender, SendResult};
+use super::taps::{Installed, Taps};
+use crate::diagnostic::Kind;
+use crate::host::SocketTable;
+use crate::host::interface::{self, InterfaceKind};
+use crate::outcome::EvidenceLevel;
+use crate::scenario::require::{Listener, Transport};
 use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to};
-use restage::diagnostic::Kind;
-use restage::host::SocketTable;
-use restage::host::interface::{self, InterfaceKind};
-use restage::outcome::EvidenceLevel;
-use restage::scenario::require::{Listener, Transport};
-use restage::wire::clock::{Clock, Monotonic};
-use restage::wire::counters::{Counters, CountersReader};
-use restage::wire::receiver::{BuiltIn, Family};
-use restage::wire::ring::{DEFAULT_BYTES, Ring, RingStatistics};
-use restage::wire::sender::{PacketSender, SendResult};
-use restage::wire::taps::{Installed, Taps};
 
 /// Longer than anything takes on a busy machine; only a broken test waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -440,14 +434,14 @@ impl PublicCopy {
             std::env::temp_dir().join(format!("restage-wire-{}-{:?}", std::process::id(), thread::current().id()));
         std::fs::create_dir(&folder).unwrap();
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy(std::env::current_exe().unwrap(), folder.join("wire")).unwrap();
+        std::fs::copy(std::env::current_exe().unwrap(), folder.join("restage-tests")).unwrap();
         Self(folder)
     }
 
     /// Runs it as nobody, where we are root, behind `before`.
     fn run(&self, before: &[&str], arguments: &[&str]) -> std::io::Result<std::process::Output> {
         let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-        let program = self.0.join("wire");
+        let program = self.0.join("restage-tests");
         let program = [program.to_str().unwrap()];
         let as_nobody: &[&str] = if nix::unistd::getuid().is_root() { &nobody } else { &[] };
         let words = [as_nobody, before, &program, arguments].concat();
@@ -464,6 +458,11 @@ impl Drop for PublicCopy {
     }
 }
 
+/// The name of a test of this file as libtest knows it; of `""`, what all of them begin with.
+fn own(name: &str) -> String {
+    format!("{}::{name}", module_path!().split_once("::").unwrap().1)
+}
+
 fn is_rerun() -> bool {
     std::env::var_os("RESTAGE_WIRE_AGAIN").is_some()
 }
@@ -475,12 +474,12 @@ fn an_ordinary_user_can_do_all_of_this() {
     }
     let copy = PublicCopy::new();
     let user_namespace = ["unshare", "--user", "--map-root-user", "--net"];
-    match copy.run(&user_namespace, &["--exact", "an_interfaces_facts_are_told"]) {
+    match copy.run(&user_namespace, &["--exact", &own("an_interfaces_facts_are_told")]) {
         Ok(probe) if probe.status.success() => {}
         Ok(probe) => return skip(&format!("no user namespace: {}", String::from_utf8_lossy(&probe.stderr))),
         Err(error) => return skip(&format!("no `setpriv` or `unshare`: {error}")),
     }
-    let again = copy.run(&user_namespace, &["--test-threads=1"]).unwrap();
+    let again = copy.run(&user_namespace, &[&own(""), "--test-threads=1"]).unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
 }
 
@@ -497,19 +496,21 @@ fn without_privilege_it_is_said_what_is_missing() {
         println!("<<{failure:#?}\n{reason}>>");
     } else if !is_rerun() {
         let copy = PublicCopy::new();
-        match copy.run(&[], &["--exact", "without_privilege_it_is_said_what_is_missing", "--nocapture"]) {
+        match copy.run(&[], &["--exact", &own("without_privilege_it_is_said_what_is_missing"), "--nocapture"]) {
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stdout);
                 let failure = text.split_once("<<").and_then(|(_, rest)| rest.split_once(">>"));
                 let failure = failure.unwrap_or_else(|| panic!("{text}")).0;
-                insta::assert_snapshot!(failure.replace(&copy.0.join("wire").display().to_string(), "PROGRAM"));
+                insta::assert_snapshot!(
+                    failure.replace(&copy.0.join("restage-tests").display().to_string(), "PROGRAM")
+                );
             }
             Err(error) => skip(&format!("no `setpriv`: {error}")),
         }
     }
 }
 
-/// Figures for the eye: `cargo test --release --test wire -- --ignored --nocapture`.
+/// Figures for the eye: `cargo test --release --lib -- --ignored --nocapture kernel_tests`.
 #[test]
 #[ignore = "measures, for minutes on a busy machine"]
 fn figures() {

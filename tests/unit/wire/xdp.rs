@@ -2,11 +2,11 @@
 
 use std::thread;
 
-use restage::wire::ring::{DEFAULT_BYTES, Ring};
-use restage::wire::sender::{Placed, SendResult, Sender, XdpSender};
+use crate::wire::ring::{DEFAULT_BYTES, Ring};
+use crate::wire::sender::{Placed, SendResult, Sender, XdpSender};
 
-use crate::namespaces::{Pair, udp_frame};
-use crate::{read_frames, skip};
+use super::namespaces::{Pair, udp_frame};
+use super::{read_frames, skip};
 
 /// A sender on tx0; `None`, said, where the kernel has no AF_XDP.
 fn open(pair: &Pair) -> Option<Sender> {

@@ -4,33 +4,33 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use restage::host::namespace::Privilege;
-use restage::host::program;
-use restage::process::application::{Application, Ended, Start, Stopped};
-use restage::process::surroundings::Surroundings;
-use restage::testbed::network::{LabNetwork, LabPlan};
+use crate::host::namespace::Privilege;
+use crate::host::program;
+use crate::process::application::{Application, Ended, Start, Stopped};
+use crate::process::surroundings::Surroundings;
+use crate::testbed::network::{LabNetwork, LabPlan};
 
-use crate::{Case, lab};
+use super::{Case, cases, lab};
 
-pub(crate) const CASES: &[Case] = &[
-    ("a_program_starts_in_milliseconds", a_program_starts_in_milliseconds),
-    ("stop_ends_a_program_by_its_signal", stop_ends_a_program),
-    ("a_program_may_end_itself_when_told_to_stop", a_program_ends_itself),
-    ("a_program_that_doesnt_stop_is_killed_after_the_grace", a_program_that_doesnt_stop),
-    ("an_early_death_is_told_with_its_status", an_early_death),
-    ("a_program_that_cant_be_started_says_why", a_program_that_cant_be_started),
-    ("what_a_program_leaves_behind_is_killed", what_a_program_leaves_behind),
-    ("a_program_that_goes_into_the_background_is_followed", a_program_in_the_background),
-    ("a_program_sees_its_own_processes_and_interfaces_only", surroundings),
-    ("a_program_of_an_ordinary_user_has_no_capabilities_and_binds_port_53", no_capabilities),
-    ("killing_the_runner_leaves_no_process", killing_the_runner),
+cases![
+    a_program_starts_in_milliseconds,
+    stop_ends_a_program_by_its_signal,
+    a_program_may_end_itself_when_told_to_stop,
+    a_program_that_doesnt_stop_is_killed_after_the_grace,
+    an_early_death_is_told_with_its_status,
+    a_program_that_cant_be_started_says_why,
+    what_a_program_leaves_behind_is_killed,
+    a_program_that_goes_into_the_background_is_followed,
+    a_program_sees_its_own_processes_and_interfaces_only,
+    a_program_of_an_ordinary_user_has_no_capabilities_and_binds_port_53,
+    killing_the_runner_leaves_no_process,
 ];
 
 /// Cases that others start as processes of their own.
-pub(crate) const ACTORS: &[Case] = &[("runner", runner)];
+pub(super) const ACTORS: &[Case] = &[("runner", runner)];
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -104,7 +104,7 @@ fn a_program_starts_in_milliseconds() {
     assert!(times[5] < Duration::from_secs(1));
 }
 
-fn stop_ends_a_program() {
+fn stop_ends_a_program_by_its_signal() {
     let (mut application, mut output) = site().shell("echo ready; exec sleep 1000");
     assert_eq!(line(&mut output), "ready");
     assert_eq!(application.ended().unwrap(), None);
@@ -116,7 +116,7 @@ fn stop_ends_a_program() {
     assert!(application.pids().is_empty());
 }
 
-fn a_program_ends_itself() {
+fn a_program_may_end_itself_when_told_to_stop() {
     let (mut application, mut output) =
         site().shell("trap 'echo bye; exit 3' USR1; echo ready; while :; do read x; done");
     assert_eq!(line(&mut output), "ready");
@@ -128,7 +128,7 @@ fn a_program_ends_itself() {
     assert!(said.contains("bye"), "{said}");
 }
 
-fn a_program_that_doesnt_stop() {
+fn a_program_that_doesnt_stop_is_killed_after_the_grace() {
     let (mut application, mut output) = site().shell("trap '' TERM; echo ready; sleep 1000; sleep 1000");
     assert_eq!(line(&mut output), "ready");
     let start = Instant::now();
@@ -139,7 +139,7 @@ fn a_program_that_doesnt_stop() {
     assert_eq!(output.read_to_string(&mut String::new()).unwrap(), 0, "nobody holds its output any more");
 }
 
-fn an_early_death() {
+fn an_early_death_is_told_with_its_status() {
     let (mut application, mut output) = site().shell("echo oh; exit 7");
     assert_eq!(line(&mut output), "oh");
     assert_eq!(application.wait(PATIENCE).unwrap(), Some(Ended::Exited(7)));
@@ -148,7 +148,7 @@ fn an_early_death() {
     assert_eq!(application.wait(PATIENCE).unwrap().unwrap().to_string(), "signal 34");
 }
 
-fn a_program_that_cant_be_started() {
+fn a_program_that_cant_be_started_says_why() {
     let site = site();
     for (path, why) in [
         ("/nonexistent/program", "No such file or directory (os error 2)"),
@@ -159,7 +159,7 @@ fn a_program_that_cant_be_started() {
     }
 }
 
-fn what_a_program_leaves_behind() {
+fn what_a_program_leaves_behind_is_killed() {
     let (mut application, mut output) =
         site().shell("sleep 1000 & setsid sh -c 'echo ready; exec sleep 1000' & read x; wait; exit 0");
     assert_eq!(line(&mut output), "ready");
@@ -171,7 +171,7 @@ fn what_a_program_leaves_behind() {
     assert_eq!(output.read_to_string(&mut String::new()).unwrap(), 0);
 }
 
-fn a_program_in_the_background() {
+fn a_program_that_goes_into_the_background_is_followed() {
     let (mut application, mut output) = site().shell("setsid sh -c 'sleep 0.05; exit 4' & echo ready; exit 0");
     assert_eq!(line(&mut output), "ready");
     assert_eq!(application.wait(PATIENCE).unwrap(), Some(Ended::Exited(4)));
@@ -191,7 +191,7 @@ fn a_program_in_the_background() {
     assert!(said.contains("bye"), "{said}");
 }
 
-fn surroundings() {
+fn a_program_sees_its_own_processes_and_interfaces_only() {
     let site = site();
     let (application, _output) = site.shell("exec sleep 1000");
     assert!(application.notes().is_empty(), "{:?}", application.notes());
@@ -207,7 +207,7 @@ fn surroundings() {
     }
 }
 
-fn no_capabilities() {
+fn a_program_of_an_ordinary_user_has_no_capabilities_and_binds_port_53() {
     let site = site();
     let effective = site.output("grep CapEff /proc/self/status | cut -f2");
     match site.privilege {
@@ -244,9 +244,9 @@ fn runner() {
     std::thread::park();
 }
 
-fn killing_the_runner() {
-    crate::enter();
-    let mut runner = Command::new("/proc/self/exe").args(["__case", "runner"]).stdout(Stdio::piped()).spawn().unwrap();
+fn killing_the_runner_leaves_no_process() {
+    super::enter();
+    let mut runner = super::case_command("runner").stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(runner.stdout.take().unwrap());
     let mut ready = String::new();
     output.read_line(&mut ready).unwrap();

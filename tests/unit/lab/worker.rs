@@ -6,49 +6,50 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::diagnostic::Kind;
+use crate::host::namespace;
+use crate::host::program;
+use crate::outcome::{Event, Outcome, Verdict};
+use crate::process::NAME;
+use crate::process::application::{Application, Start};
+use crate::process::parent::watch_parent;
+use crate::process::work::{self, WorkFolder};
+use crate::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
+use crate::testbed::network::{LabNetwork, LabPlan};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use restage::diagnostic::Kind;
-use restage::host::namespace;
-use restage::host::program;
-use restage::outcome::{Event, Outcome, Verdict};
-use restage::process::application::{Application, Start};
-use restage::process::parent::watch_parent;
-use restage::process::work::{self, WorkFolder};
-use restage::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
-use restage::testbed::network::{LabNetwork, LabPlan};
 
-use crate::{Case, lab};
+use super::{Case, cases, lab};
 
-pub(crate) const CASES: &[Case] = &[
-    ("workers_tell_their_events_in_order_and_finish", workers_finish),
-    ("no_more_workers_run_at_once_than_allowed", at_once),
-    ("nothing_more_is_started_after_start_no_more", start_no_more),
-    ("a_crash_is_told_with_its_signal_and_its_last_words", a_crash),
-    ("a_worker_that_takes_too_long_is_killed", too_long),
-    ("a_line_that_is_no_event_ends_the_worker", no_event),
-    ("an_interruption_lets_workers_end_in_order", an_interruption),
-    ("a_second_interruption_kills_at_once", a_second_interruption),
-    ("a_question_for_the_status_is_told_on_and_ends_nothing", a_question),
-    ("a_killed_parent_leaves_no_worker_no_application_and_no_folder", a_killed_parent),
-    ("a_killed_worker_leaves_no_application_and_no_folder", a_killed_worker),
-    ("a_work_folder_is_private_and_gone_when_dropped", a_work_folder),
-    ("sweeping_removes_what_nobody_holds", sweeping),
-    ("a_folder_of_somebody_else_is_refused", a_folder_of_somebody_else),
-    ("a_read_only_proc_sys_gets_a_writable_one_or_a_remedy", read_only_proc_sys),
+cases![
+    workers_tell_their_events_in_order_and_finish,
+    no_more_workers_run_at_once_than_allowed,
+    nothing_more_is_started_after_start_no_more,
+    a_crash_is_told_with_its_signal_and_its_last_words,
+    a_worker_that_takes_too_long_is_killed,
+    a_line_that_is_no_event_ends_the_worker,
+    an_interruption_lets_workers_end_in_order,
+    a_second_interruption_kills_at_once,
+    a_question_for_the_status_is_told_on_and_ends_nothing,
+    a_killed_parent_leaves_no_worker_no_application_and_no_folder,
+    a_killed_worker_leaves_no_application_and_no_folder,
+    a_work_folder_is_private_and_gone_when_dropped,
+    sweeping_removes_what_nobody_holds,
+    a_folder_of_somebody_else_is_refused,
+    a_read_only_proc_sys_gets_a_writable_one_or_a_remedy,
 ];
 
 /// Cases that others start as processes of their own.
-pub(crate) const ACTORS: &[Case] = &[("supervisor", supervisor), ("bare-lab", bare_lab)];
+pub(super) const ACTORS: &[Case] = &[("supervisor", supervisor), ("bare-lab", bare_lab)];
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a worker of these tests does: the words after the verb.
-pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
+pub(crate) fn worker_main(arguments: &[OsString]) -> i32 {
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
     match words.as_slice() {
         ["finish"] => {
@@ -62,7 +63,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
             std::io::stderr().write_all(b"last words\n").unwrap();
             std::process::abort();
         }
-        ["status"] => return ExitCode::from(7),
+        ["status"] => return 7,
         ["garble"] => println!("Hello!"),
         ["plan-and-hang"] => {
             tell(&planned(0.0));
@@ -102,7 +103,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> ExitCode {
         }
         _ => panic!("{words:?}"),
     }
-    ExitCode::SUCCESS
+    0
 }
 
 fn hang() -> ! {
@@ -160,7 +161,7 @@ fn run(words: &[&str]) -> (Vec<(usize, News)>, Vec<WorkerEnd>) {
     (notices, ends.unwrap())
 }
 
-fn workers_finish() {
+fn workers_tell_their_events_in_order_and_finish() {
     let (notices, ends) = run(&["finish", "finish"]);
     let one = |index| {
         [News::Started, News::Event(planned(5.0)), News::Event(ended()), News::Ended(WorkerEnd::Finished)]
@@ -170,7 +171,7 @@ fn workers_finish() {
     assert_eq!(ends, [WorkerEnd::Finished, WorkerEnd::Finished]);
 }
 
-fn at_once() {
+fn no_more_workers_run_at_once_than_allowed() {
     let (mut running, mut most) = (0, 0);
     let ends = supervise(jobs(&["finish"; 7]), 3, &mut |notice| {
         match notice {
@@ -185,7 +186,7 @@ fn at_once() {
     assert_eq!(most, 3);
 }
 
-fn start_no_more() {
+fn nothing_more_is_started_after_start_no_more() {
     let ends = supervise(jobs(&["finish", "crash", "finish"]), 1, &mut |notice| match notice {
         Notice::Job(10, News::Ended(_)) => Next::StartNoMore,
         _ => Next::GoOn,
@@ -193,14 +194,14 @@ fn start_no_more() {
     assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted, WorkerEnd::NotStarted]);
 }
 
-fn a_crash() {
+fn a_crash_is_told_with_its_signal_and_its_last_words() {
     let (_, ends) = run(&["crash", "status"]);
     let [WorkerEnd::Crashed { how, stderr }, second] = ends.as_slice() else { panic!("{ends:?}") };
     assert_eq!((how.as_str(), stderr.as_str()), ("signal 6 (SIGABRT)", "last words\n"));
     assert_eq!(*second, WorkerEnd::Crashed { how: "exit status 7".into(), stderr: String::new() });
 }
 
-fn too_long() {
+fn a_worker_that_takes_too_long_is_killed() {
     let start = Instant::now();
     let mut jobs = jobs(&["plan-and-hang", "hang"]);
     jobs[1].limit = Some(Duration::from_millis(50));
@@ -211,7 +212,7 @@ fn too_long() {
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
-fn no_event() {
+fn a_line_that_is_no_event_ends_the_worker() {
     let (notices, ends) = run(&["garble"]);
     assert_eq!(notices.len(), 2);
     let [WorkerEnd::Crashed { how, .. }] = ends.as_slice() else { panic!("{ends:?}") };
@@ -219,7 +220,7 @@ fn no_event() {
 }
 
 /// The supervisor interrupts itself as soon as both workers run.
-fn an_interruption() {
+fn an_interruption_lets_workers_end_in_order() {
     let mut phases = 0;
     let ends = supervise(jobs(&["end-when-told", "end-when-told", "finish"]), 2, &mut |notice| {
         if matches!(notice, Notice::Job(_, News::Event(Event::Phase { .. }))) {
@@ -233,7 +234,7 @@ fn an_interruption() {
     assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::Finished, WorkerEnd::NotStarted]);
 }
 
-fn a_second_interruption() {
+fn a_second_interruption_kills_at_once() {
     let start = Instant::now();
     let ends = supervise(jobs(&["hang"]), 1, &mut |notice| {
         if matches!(notice, Notice::Job(_, News::Started)) {
@@ -248,7 +249,7 @@ fn a_second_interruption() {
 }
 
 /// The supervisor asks itself while a worker runs, and is interrupted once it has heard.
-fn a_question() {
+fn a_question_for_the_status_is_told_on_and_ends_nothing() {
     let mut asked = 0;
     let ends = supervise(jobs(&["end-when-told", "finish"]), 1, &mut |notice| {
         match notice {
@@ -287,17 +288,13 @@ struct Supervisor {
 
 impl Supervisor {
     fn start() -> Self {
-        crate::enter();
+        super::enter();
         let temporary = std::env::temp_dir().join(format!("restage-test-worker-{}", std::process::id()));
         fs::create_dir(&temporary).unwrap();
         // Not closed on exec: inherited by every process from here on.
         let (alive, held) = nix::unistd::pipe().unwrap();
-        let mut child = Command::new("/proc/self/exe")
-            .args(["__case", "supervisor"])
-            .env("TMPDIR", &temporary)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            super::case_command("supervisor").env("TMPDIR", &temporary).stdout(Stdio::piped()).spawn().unwrap();
         drop(held);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -343,7 +340,7 @@ impl Drop for Supervisor {
     }
 }
 
-fn a_killed_parent() {
+fn a_killed_parent_leaves_no_worker_no_application_and_no_folder() {
     let mut supervisor = Supervisor::start();
     assert!(supervisor.below().len() >= 3, "worker, init, shell: {:?}", supervisor.below());
     supervisor.child.kill().unwrap();
@@ -351,7 +348,7 @@ fn a_killed_parent() {
     assert_eq!(supervisor.folders(), 0);
 }
 
-fn a_killed_worker() {
+fn a_killed_worker_leaves_no_application_and_no_folder() {
     let mut supervisor = Supervisor::start();
     kill(Pid::from_raw(supervisor.below()[0].cast_signed()), Signal::SIGKILL).unwrap();
     supervisor.wait_until_all_are_gone();
@@ -361,7 +358,7 @@ fn a_killed_worker() {
     assert_eq!(supervisor.folders(), 0);
 }
 
-fn a_work_folder() {
+fn a_work_folder_is_private_and_gone_when_dropped() {
     let folder = WorkFolder::create("../odd name/ä").unwrap();
     let above = folder.work().parent().unwrap().to_path_buf();
     let name = above.file_name().unwrap().to_str().unwrap();
@@ -389,6 +386,7 @@ fn own_tmpdir(run: impl FnOnce(&Path)) {
     let temporary = std::env::temp_dir().join(format!("restage-test-tmp-{}", std::process::id()));
     fs::create_dir(&temporary).unwrap();
     let status = Command::new("/proc/self/exe")
+        .arg0(NAME)
         .args(std::env::args_os().skip(1))
         .envs([("TMPDIR", &temporary), ("RESTAGE_TEST_TMPDIR", &temporary)])
         .status()
@@ -397,7 +395,7 @@ fn own_tmpdir(run: impl FnOnce(&Path)) {
     assert!(status.success());
 }
 
-fn sweeping() {
+fn sweeping_removes_what_nobody_holds() {
     own_tmpdir(|temporary| {
         assert_eq!(work::sweep().unwrap(), 0, "nothing there yet");
         let held = WorkFolder::create("held").unwrap();
@@ -412,7 +410,7 @@ fn sweeping() {
     });
 }
 
-fn a_folder_of_somebody_else() {
+fn a_folder_of_somebody_else_is_refused() {
     own_tmpdir(|temporary| {
         let base = temporary.join(format!("restage-{}", nix::unistd::geteuid()));
         fs::create_dir(&base).unwrap();
@@ -439,7 +437,7 @@ fn bare_lab() {
 }
 
 /// As Docker mounts it. Only root can make it so.
-fn read_only_proc_sys() {
+fn a_read_only_proc_sys_gets_a_writable_one_or_a_remedy() {
     if !nix::unistd::geteuid().is_root() {
         println!("only root can mount /proc/sys read-only");
         return;
@@ -450,12 +448,12 @@ fn read_only_proc_sys() {
     mount(Some("/proc/sys"), "/proc/sys", nothing, MsFlags::MS_BIND, nothing).unwrap();
     mount(nothing, "/proc/sys", nothing, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, nothing).unwrap();
     let outcome = |user: u32| {
-        let output = Command::new("/proc/self/exe").args(["__case", "bare-lab"]).uid(user).gid(user).output().unwrap();
+        let output = super::case_command("bare-lab").uid(user).gid(user).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(outcome(0), "up\n");
     assert_eq!(
-        outcome(crate::ORDINARY_USER),
+        outcome(super::ORDINARY_USER),
         "Blocked Some(\"start the container with `--security-opt systempaths=unconfined`, or with `--privileged`\")\n"
     );
 }

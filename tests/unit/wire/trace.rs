@@ -7,10 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::host::interface;
+use crate::wire::sender::PacketSender;
+use crate::wire::trace::{Dropped, Event, Mode, Opened, PacketTrace, functions};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use restage::host::interface;
-use restage::wire::sender::PacketSender;
-use restage::wire::trace::{Dropped, Event, Mode, Opened, PacketTrace, functions};
 
 use super::namespaces::{Namespace, Pair, skip, udp_frame, udp_frame_to, udp6_frame_to};
 use super::{LIMIT, is_rerun, send_all};
@@ -286,7 +286,7 @@ pub(crate) fn without_capabilities_it_is_said_what_is_missing() {
     }
 }
 
-/// Figures for the eye: `cargo test --release --test wire -- --ignored --nocapture`.
+/// Figures for the eye: `cargo test --release --lib -- --ignored --nocapture kernel_tests`.
 #[test]
 #[ignore = "measures"]
 fn figures_of_drops() {

@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::diagnostic::Kind;
+use crate::host::namespace::Namespace;
+use crate::outcome::EvidenceLevel;
+use crate::outcome::Hook;
+use crate::testbed::network::{LabNetwork, LabPlan};
+use crate::wire::clock::{Clock, Monotonic};
+use crate::wire::sender::PacketSender;
+use crate::wire::taps::{Counts, Installed, RECORD_BYTES, Tally, Taps};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use restage::diagnostic::Kind;
-use restage::host::namespace::Namespace;
-use restage::outcome::EvidenceLevel;
-use restage::outcome::Hook;
-use restage::testbed::network::{LabNetwork, LabPlan};
-use restage::wire::clock::{Clock, Monotonic};
-use restage::wire::sender::PacketSender;
-use restage::wire::taps::{Counts, Installed, RECORD_BYTES, Tally, Taps};
 
-use crate::namespaces::{RECEIVER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to, wait_for_local};
-use crate::{LIMIT, send_all};
+use super::namespaces::{RECEIVER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to, wait_for_local};
+use super::{LIMIT, send_all};
 
 /// A receiver with 10.9.0.2 and fd00:9::2; `None`, said, where the machine doesn't allow one.
 fn lab() -> Option<LabNetwork> {
@@ -301,7 +301,7 @@ fn read_along(taps: &mut Taps, work: impl FnOnce() + Send) {
     });
 }
 
-/// Figures for the eye: `cargo test --release --test wire -- --ignored --nocapture taps`.
+/// Figures for the eye: `cargo test --release --lib -- --ignored --nocapture taps_figures`.
 #[test]
 #[ignore = "measures, for a minute on a busy machine"]
 fn taps_figures() {

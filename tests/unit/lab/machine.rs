@@ -5,27 +5,27 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::cause::Cause;
+use crate::doctor::State;
+use crate::doctor::questions::{Answer, Beside, Question, answer, ask};
+use crate::host::{Firewall, Host, RouteKind, Socket};
+use crate::packet::MacAddr;
+use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
+use crate::predict::{Disposition, prediction};
+use crate::scenario::require::{Listener, Transport};
+use crate::scenario::topology::LAB_SENDER;
+use crate::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
-use restage::cause::Cause;
-use restage::doctor::State;
-use restage::doctor::questions::{Answer, Beside, Question, answer, ask};
-use restage::host::{Firewall, Host, RouteKind, Socket};
-use restage::packet::MacAddr;
-use restage::predict::{Carried, Class, ClassKey, Flaw, Tags};
-use restage::predict::{Disposition, prediction};
-use restage::scenario::require::{Listener, Transport};
-use restage::scenario::topology::LAB_SENDER;
-use restage::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
 
-use crate::{Case, lab};
+use super::{Case, cases, lab};
 
-pub(crate) const CASES: &[Case] = &[
-    ("a_machine_is_read_as_it_is", a_machine_is_read),
-    ("what_is_predicted_comes_true", what_is_predicted_comes_true),
-    ("a_second_interface_has_routes_of_its_own", a_second_interface),
-    ("a_doctor_tells_why_a_packet_would_not_come", a_doctor_tells_why),
-    ("a_packet_filter_is_seen_by_root", a_packet_filter_is_seen),
+cases![
+    a_machine_is_read_as_it_is,
+    what_is_predicted_comes_true,
+    a_second_interface_has_routes_of_its_own,
+    a_doctor_tells_why_a_packet_would_not_come,
+    a_packet_filter_is_seen_by_root,
 ];
 
 fn plan(addresses: &[&str], routes: &[&str], sysctl: &[(&str, &str)]) -> LabPlan {
@@ -58,7 +58,7 @@ fn here(lab: &LabNetwork) -> Host {
     }
 }
 
-fn a_machine_is_read() {
+fn a_machine_is_read_as_it_is() {
     let plan = plan(
         &["192.0.2.20/24", "2001:db8::20/64"],
         &["10.44.1.0/24"],
@@ -187,7 +187,7 @@ fn predicted(here: &Host, (source, destination, mac, ttl): Asked) -> Disposition
 
 /// How far a counter of the receiver moved, for each cause that has one.
 fn counted(lab: &LabNetwork) -> impl Fn(&str) -> u64 + use<> {
-    let read = lab.receiver.run(|| restage::wire::counters::Counters::read("rx0")).unwrap().unwrap();
+    let read = lab.receiver.run(|| crate::wire::counters::Counters::read("rx0")).unwrap().unwrap();
     move |name| read.get(name).unwrap_or(0)
 }
 
@@ -282,7 +282,7 @@ fn run_ip(lab: &LabNetwork, arguments: &str) -> bool {
 }
 
 /// A source behind another interface: strict reverse path filtering refuses it, loose does not.
-fn a_second_interface() {
+fn a_second_interface_has_routes_of_its_own() {
     for (strictness, delivered) in [("1", false), ("2", true)] {
         let plan = plan(&["192.0.2.20/24"], &[], &[("net.ipv4.conf.rx0.rp_filter", strictness)]);
         let (lab, _) = lab(&plan);
@@ -329,7 +329,7 @@ fn listing(answer: &Answer) -> String {
     lines.join("\n")
 }
 
-fn a_doctor_tells_why() {
+fn a_doctor_tells_why_a_packet_would_not_come() {
     let plan = plan(&["192.0.2.20/24"], &["10.44.1.0/24"], &[("net.ipv4.conf.rx0.rp_filter", "1")]);
     let (lab, _) = lab(&plan);
     let _socket = lab.receiver.run(|| UdpSocket::bind("0.0.0.0:4739").unwrap()).unwrap();
@@ -387,9 +387,9 @@ fn a_doctor_tells_why() {
     ");
 }
 
-fn a_packet_filter_is_seen() {
+fn a_packet_filter_is_seen_by_root() {
     let (lab, _) = lab(&plan(&["192.0.2.20/24"], &[], &[]));
-    let look = || lab.receiver.run(restage::host::Firewall::read).unwrap();
+    let look = || lab.receiver.run(crate::host::Firewall::read).unwrap();
     assert_eq!(look(), Firewall::None);
     let rules = "add table inet t; add chain inet t c { type filter hook input priority 0; policy accept; }; \
                  add rule inet t c udp dport 9 drop; add rule inet t c accept; add chain inet t unhooked";
