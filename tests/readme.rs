@@ -2,12 +2,10 @@
 //! knows every word of the language.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use restage::diagnostic::{Source, Style, render};
-use restage::scenario;
 use serde_json::Value;
 
 fn document(name: &str) -> String {
@@ -43,13 +41,17 @@ fn every_scenario_in_the_documents_is_valid() {
         let blocks = toml_blocks(&text);
         assert!(!blocks.is_empty(), "{name} shows a scenario");
         for (line, block) in blocks {
-            let source = Source { path: PathBuf::from(format!("{name} line {line}")), text: completed(&block) };
-            if let Err(failure) = scenario::check_text(Arc::new(source)) {
-                told.push_str(&render(&failure.problems, Style::Plain));
+            if let Err(failure) = restage::Scenario::from_text(&completed(&block)) {
+                let _infallible = writeln!(told, "{name} line {line}: {failure}");
             }
         }
     }
     assert!(told.is_empty(), "\n{told}");
+}
+
+/// The schema of a scenario.
+fn schema() -> Value {
+    serde_json::from_str(&document("schemas/scenario.schema.json")).expect("JSON")
 }
 
 /// Every key of an object anywhere in a schema.
@@ -70,7 +72,7 @@ fn keys(schema: &Value, found: &mut BTreeSet<String>) {
 fn the_reference_knows_every_word() {
     let reference = document("docs/language.md");
     let mut words = BTreeSet::new();
-    keys(&scenario::schema(), &mut words);
+    keys(&schema(), &mut words);
     assert!(words.len() > 30, "the schema has the keys of every table: {words:?}");
     words.retain(|word| {
         ![format!("`{word}`"), format!("`[{word}]`"), format!("`[rewrite.{word}]`"), format!("`[[expect.{word}]]`")]
@@ -83,7 +85,7 @@ fn the_reference_knows_every_word() {
 #[test]
 fn the_reference_knows_every_cause_of_loss() {
     let reference = document("docs/language.md");
-    let schema = scenario::schema().to_string();
+    let schema = schema().to_string();
     // The names stand in the schema, where `drops` lists the keys it takes.
     let names = schema
         .split('"')

@@ -6,10 +6,11 @@ mod rewrite;
 mod rewrite_report;
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::capture::Reader;
-use crate::diagnostic::{Failure, Result};
+use crate::diagnostic::{Failure, Result, Source};
 use crate::inspect::{self, Inspection};
 use crate::outcome::{Outcome, Verdict};
 use crate::report::{Look, text};
@@ -29,6 +30,15 @@ impl Scenario {
     /// [`Kind::Invalid`](crate::Kind::Invalid) with every problem of the file.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         scenario::check(&ScenarioText::load(path.as_ref())?)
+    }
+
+    /// Reads and checks the text of a scenario. Paths in it are relative to the current folder.
+    ///
+    /// # Errors
+    /// As [`Self::from_file`].
+    pub fn from_text(text: &str) -> Result<Self> {
+        let source = Source { path: PathBuf::from("scenario"), text: text.to_owned() };
+        scenario::check(&ScenarioText::of(Arc::new(source))?)
     }
 
     /// The name that reports use: that of the file, without folder and `.toml`.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use restage::outcome::Stage;
+use restage::Stage;
 use serde_json::{Value, json};
 
 use crate::rows::{Case, Expected, Loss, Said};

@@ -1,6 +1,6 @@
 //! The rows of the packet filter. All of its verdicts have one cause; where it was said is told by the hook.
 
-use restage::outcome::Stage::Accepted;
+use restage::Stage::Accepted;
 
 use crate::frames::{Sum, v4, v6};
 use crate::rows::{Row, row};

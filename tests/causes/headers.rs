@@ -1,6 +1,6 @@
 //! The rows of what stands between IP and the transport: IPv4 options and IPv6 extension headers.
 
-use restage::outcome::Stage::{Accepted, Delivered};
+use restage::Stage::{Accepted, Delivered};
 
 use crate::frames::{Captured, v4, v6};
 use crate::rows::{Row, of, row};

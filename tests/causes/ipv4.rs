@@ -1,6 +1,6 @@
 //! The rows of the link layer, of IPv4 and of its routing.
 
-use restage::outcome::Stage::{Accepted, Delivered, Sent};
+use restage::Stage::{Accepted, Delivered, Sent};
 
 use crate::frames::{RECEIVER, Sum, v4};
 use crate::receiver::GROUP;

@@ -1,6 +1,6 @@
 //! The rows of IPv6, and of UDP over it.
 
-use restage::outcome::Stage::{Accepted, Delivered, Sent};
+use restage::Stage::{Accepted, Delivered, Sent};
 
 use crate::frames::{Sum, v6};
 use crate::rows::{Row, of, row};

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-use restage::outcome::Stage;
+use restage::Stage;
 
 use crate::frames::{Captured, Packet};
 

@@ -1,6 +1,6 @@
 //! The rows of UDP, TCP and sockets over IPv4.
 
-use restage::outcome::Stage::Delivered;
+use restage::Stage::Delivered;
 
 use crate::frames::{Sum, tcp, v4};
 use crate::rows::{Row, of, row};
