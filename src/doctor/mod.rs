@@ -27,7 +27,7 @@ use crate::process::application::{Application, Ended, Start};
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
 
-/// The hidden verb that makes a lab and tells how that went.
+/// The hidden verb that makes a lab and reports how that went.
 pub(crate) const VERB: &str = "__probe-lab";
 
 /// A lab takes milliseconds.
@@ -39,7 +39,7 @@ const USUAL_RMEM_MAX: u64 = 212_992;
 /// What the frames of `AF_XDP` take at most, in bytes, for each scenario that runs at the same time.
 const XDP_MEMORY: u64 = 2 << 20;
 
-/// How it stands.
+/// The state of what was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -56,7 +56,7 @@ pub enum State {
 pub struct Finding {
     /// What was looked at.
     pub what: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What was seen, and what it means.
     pub why: String,
@@ -64,7 +64,7 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-/// What trying to make a lab came to.
+/// The result of trying to make a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tried {
     /// A lab came up, and a program ran in it.
@@ -89,7 +89,7 @@ pub fn probe() -> Vec<Finding> {
     findings(&Facts::read(), &try_lab())
 }
 
-/// What the facts and the try mean, the most important first.
+/// What the facts and the attempt mean, the most important first.
 pub fn findings(facts: &Facts, tried: &Tried) -> Vec<Finding> {
     let lab = lab(facts, tried);
     let obstacles: Vec<Finding> = match tried {
@@ -100,27 +100,23 @@ pub fn findings(facts: &Facts, tried: &Tried) -> Vec<Finding> {
             container(facts).into_iter().chain(others).collect()
         }
     };
-    let mut all = vec![lab];
-    all.extend(obstacles);
-    all.extend(application(tried));
-    all.push(kernel(facts));
-    all.push(drop_reasons(facts));
-    all.push(nft(facts));
-    all.push(receive_buffers(facts));
-    all.push(locked_memory(facts));
-    all.extend(open_files(facts));
-    all
+    let lacks = if let Tried::Up { lacks, .. } = tried { lacks.as_slice() } else { &[] };
+    let fix = "nothing, unless the application looks there; outside of containers this doesn't happen";
+    let surroundings = lacks.iter().map(|lack| bad("the application's surroundings", lack.clone(), fix));
+    let always = [kernel, drop_reasons, nft, receive_buffers, locked_memory].map(|check| check(facts));
+    let first = std::iter::once(lab).chain(obstacles).chain(surroundings);
+    first.chain(always).chain(open_files(facts)).collect()
 }
 
-fn good(what: &str, why: impl Into<String>) -> Finding {
+fn good(what: impl Into<String>, why: impl Into<String>) -> Finding {
     Finding { what: what.into(), state: State::Good, why: why.into(), fix: None }
 }
 
-fn bad(what: &str, why: impl Into<String>, fix: impl Into<String>) -> Finding {
+fn bad(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Finding {
     Finding { what: what.into(), state: State::Bad, why: why.into(), fix: Some(fix.into()) }
 }
 
-fn unknown(what: &str, why: impl Into<String>) -> Finding {
+fn unknown(what: impl Into<String>, why: impl Into<String>) -> Finding {
     Finding { what: what.into(), state: State::Unknown, why: why.into(), fix: None }
 }
 
@@ -129,16 +125,9 @@ fn lab(facts: &Facts, tried: &Tried) -> Finding {
     match tried {
         Tried::Up { user_namespace, lab_us, program_us, .. } => {
             let how = if *user_namespace { "in a user namespace" } else { "with its capabilities" };
-            let took = |microseconds: &u64| duration(Duration::from_micros(*microseconds));
-            good(
-                what,
-                format!(
-                    "user {} can make one {how}: up in {}, a program started and ended in {}",
-                    facts.uid,
-                    took(lab_us),
-                    took(program_us)
-                ),
-            )
+            let [lab, program] = [lab_us, program_us].map(|time| duration(Duration::from_micros(*time)));
+            let user = facts.uid;
+            good(what, format!("user {user} can make one {how}: up in {lab}, a program started and ended in {program}"))
         }
         Tried::Refused(failure) => {
             let first = failure.problems.first();
@@ -153,57 +142,39 @@ fn lab(facts: &Facts, tried: &Tried) -> Finding {
     }
 }
 
-/// What a container engine forbids by default. Nothing is said where it forbids nothing.
+/// What a container engine forbids by default; nothing where it forbids nothing.
 fn container(facts: &Facts) -> Option<Finding> {
     let container = facts.container?;
-    let mut forbidden = Vec::new();
-    if facts.seccomp {
-        forbidden.push("its seccomp filter refuses namespaces to who has no CAP_SYS_ADMIN".to_string());
-    }
-    if let Some(profile) = &facts.apparmor_profile {
-        forbidden.push(format!("the AppArmor profile `{profile}` refuses mounts"));
-    }
-    if facts.proc_sys_read_only {
-        forbidden.push("/proc/sys is read-only, so that a lab's sysctls can't be set".to_string());
-    }
-    if forbidden.is_empty() {
-        return None;
-    }
+    let seccomp = facts.seccomp.then(|| "its seccomp filter refuses namespaces to who has no CAP_SYS_ADMIN".to_owned());
+    let profile = facts.apparmor_profile.as_ref().map(|name| format!("the AppArmor profile `{name}` refuses mounts"));
+    let read_only =
+        facts.proc_sys_read_only.then(|| "/proc/sys is read-only, so that a lab's sysctls can't be set".to_owned());
+    let forbidden: Vec<String> = [seccomp, profile, read_only].into_iter().flatten().collect();
     let what = format!("the container ({})", container.name());
-    Some(bad(&what, forbidden.join("; "), container.way_out()))
+    (!forbidden.is_empty()).then(|| bad(what, forbidden.join("; "), container.way_out()))
 }
 
-/// What keeps user namespaces from an ordinary user. Nothing is said of them to root, who needs none.
+/// What keeps user namespaces from an ordinary user. Root needs none.
 fn user_namespaces(facts: &Facts) -> Vec<Finding> {
     let what = "user namespaces";
     if facts.wsl1() {
         let (why, fix) = facts::wsl1_refuses(facts);
         return vec![bad("WSL", why, fix)];
     }
-    let mut all = Vec::new();
-    for (key, value) in [
-        ("user.max_user_namespaces", facts.max_user_namespaces.filter(|_| !facts.privileged())),
-        ("user.max_net_namespaces", facts.max_net_namespaces),
-        ("user.max_pid_namespaces", facts.max_pid_namespaces),
-    ] {
-        if value == Some(0) {
+    let limits = ["user.max_user_namespaces", "user.max_net_namespaces", "user.max_pid_namespaces"];
+    let none = limits.into_iter().skip(usize::from(facts.privileged())).filter(|key| facts.sysctl(key) == Some(0));
+    let mut all: Vec<Finding> = none
+        .map(|key| {
             let fix = format!("run `sudo sysctl {key}=15000`, or run restage with sudo");
-            all.push(bad(key, format!("{key} = 0 allows none"), fix));
-        }
-    }
+            bad(key, format!("{key} = 0 allows none"), fix)
+        })
+        .collect();
     if facts.privileged() {
         return all;
     }
-    if facts.unprivileged_userns_clone == Some(0) {
-        let (why, fix) = facts::userns_clone_refuses();
-        all.push(bad(what, why, fix));
-    }
-    if facts.apparmor_restrict_unprivileged_userns.is_some_and(|value| value != 0) {
-        let (why, fix) = facts::apparmor_refuses();
-        all.push(bad(what, why, fix));
-    }
+    all.extend(facts.switches_off_user_namespaces().into_iter().map(|(why, fix)| bad(what, why, fix)));
     if all.is_empty() {
-        all.push(match facts.max_user_namespaces {
+        all.push(match facts.sysctl("user.max_user_namespaces") {
             Some(limit) => good(what, format!("user.max_user_namespaces = {limit}, and nothing else known forbids them")),
             None => bad(
                 what,
@@ -215,12 +186,6 @@ fn user_namespaces(facts: &Facts) -> Vec<Finding> {
     all
 }
 
-fn application(tried: &Tried) -> Vec<Finding> {
-    let Tried::Up { lacks, .. } = tried else { return Vec::new() };
-    let fix = "nothing, unless the application looks there; outside of containers this doesn't happen";
-    lacks.iter().map(|lack| bad("the application's surroundings", lack.clone(), fix)).collect()
-}
-
 /// What newer kernels have that older ones lack, newest first: version, what it is for.
 const KERNEL_FEATURES: [((u32, u32), &str); 3] = [
     ((5, 19), "the count of frames for another MAC address, `rx_otherhost_dropped`, came with 5.19"),
@@ -229,56 +194,55 @@ const KERNEL_FEATURES: [((u32, u32), &str); 3] = [
 ];
 
 fn kernel(facts: &Facts) -> Finding {
-    let what = "the kernel";
+    let (what, kernel) = ("the kernel", &facts.kernel);
     let Some(version) = facts.kernel_version() else {
-        return unknown(what, format!("`{}` is not a version that can be read", facts.kernel));
+        return unknown(what, format!("`{kernel}` is not a version that can be read"));
     };
     let lacking: Vec<&str> =
         KERNEL_FEATURES.iter().filter(|(since, _)| version < *since).map(|(_, feature)| *feature).collect();
     if lacking.is_empty() {
-        return good(what, format!("{} has all that restage can use", facts.kernel));
+        return good(what, format!("{kernel} has all that restage can use"));
     }
     let fix = if version < (4, 11) {
         "use a kernel of 5.19 or newer: this one can't make a lab"
     } else {
         "use a kernel of 5.19 or newer; on this one, causes of loss come from taps, counters and prediction"
     };
-    bad(what, format!("this is {}: {}", facts.kernel, lacking.join("; ")), fix)
+    bad(what, format!("this is {kernel}: {}", lacking.join("; ")), fix)
 }
 
 fn drop_reasons(facts: &Facts) -> Finding {
-    let what = "the kernel's drop reasons";
-    if facts.kernel_version().is_some_and(|version| version < (5, 17)) {
-        return bad(
-            what,
+    let effective = facts.has(capability::SYS_ADMIN) || facts.has(capability::BPF) && facts.has(capability::PERFMON);
+    let obstacles = [
+        (
+            facts.kernel_version().is_some_and(|version| version < (5, 17)),
             format!("they came with 5.17, and this is {}", facts.kernel),
             "use a kernel of 5.17 or newer",
-        );
-    }
-    if !facts.btf {
-        return bad(
-            what,
-            "this kernel doesn't describe its types: /sys/kernel/btf/vmlinux is absent",
+        ),
+        (
+            !facts.btf,
+            "this kernel doesn't describe its types: /sys/kernel/btf/vmlinux is absent".to_owned(),
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as most distributions build it",
-        );
-    }
-    let effective = facts.has(capability::SYS_ADMIN) || facts.has(capability::BPF) && facts.has(capability::PERFMON);
-    if effective && facts.in_user_namespace {
-        return bad(
-            what,
+        ),
+        (
+            !effective,
+            "listening to them needs CAP_BPF and CAP_PERFMON; without, causes of loss come from taps, counters and prediction"
+                .to_owned(),
+            "run restage with sudo, where that matters",
+        ),
+        (
+            facts.in_user_namespace,
             "listening to them needs CAP_BPF and CAP_PERFMON over the machine, and this process has them in a user namespace only; \
-             without, causes of loss come from taps, counters and prediction",
+             without, causes of loss come from taps, counters and prediction"
+                .to_owned(),
             "run restage with sudo outside of the user namespace, where that matters",
-        );
+        ),
+    ];
+    let what = "the kernel's drop reasons";
+    match obstacles.into_iter().find(|(is_there, ..)| *is_there) {
+        Some((_, why, fix)) => bad(what, why, fix),
+        None => good(what, "this process may load the program that listens to them"),
     }
-    if effective {
-        return good(what, "this process may load the program that listens to them");
-    }
-    bad(
-        what,
-        "listening to them needs CAP_BPF and CAP_PERFMON; without, causes of loss come from taps, counters and prediction",
-        "run restage with sudo, where that matters",
-    )
 }
 
 fn nft(facts: &Facts) -> Finding {
@@ -294,35 +258,27 @@ fn nft(facts: &Facts) -> Finding {
 
 fn receive_buffers(facts: &Facts) -> Finding {
     let what = "receive buffers";
-    let explain = |bytes: u64| {
-        format!("net.core.rmem_max = {bytes}: an application that asks for more gets this; a lab can't change it")
+    let Some(bytes) = facts.sysctl("net.core.rmem_max") else {
+        return unknown(what, "net.core.rmem_max can't be read");
     };
-    match facts.rmem_max_bytes {
-        Some(bytes) if bytes < USUAL_RMEM_MAX => bad(
-            what,
-            explain(bytes),
-            format!(
-                "run `sudo sysctl net.core.rmem_max={USUAL_RMEM_MAX}` or more, or bursts are lost (SOCKET_RCVBUFF)"
-            ),
-        ),
-        Some(bytes) => good(what, explain(bytes)),
-        None => unknown(what, "net.core.rmem_max can't be read"),
+    let why =
+        format!("net.core.rmem_max = {bytes}: an application that asks for more gets this; a lab can't change it");
+    if bytes >= USUAL_RMEM_MAX {
+        return good(what, why);
     }
+    let fix = "or more, or bursts are lost (SOCKET_RCVBUFF)";
+    bad(what, why, format!("run `sudo sysctl net.core.rmem_max={USUAL_RMEM_MAX}` {fix}"))
 }
 
 fn locked_memory(facts: &Facts) -> Finding {
     let what = "locked memory";
-    match facts.memlock_bytes {
-        Some(bytes) if bytes < XDP_MEMORY && (facts.in_user_namespace || !facts.privileged()) => bad(
-            what,
-            format!(
-                "RLIMIT_MEMLOCK = {bytes} bytes: too little for AF_XDP, so that frames are sent through packet sockets"
-            ),
-            "run `ulimit -l 8192` (as root, or in limits.conf), where the rate matters",
-        ),
-        Some(bytes) => good(what, format!("RLIMIT_MEMLOCK = {bytes} bytes, shared by all that this user runs")),
-        None => good(what, "RLIMIT_MEMLOCK is unlimited"),
+    let Some(bytes) = facts.memlock_bytes else { return good(what, "RLIMIT_MEMLOCK is unlimited") };
+    if bytes >= XDP_MEMORY || facts.privileged() && !facts.in_user_namespace {
+        return good(what, format!("RLIMIT_MEMLOCK = {bytes} bytes, shared by all that this user runs"));
     }
+    let why = "too little for AF_XDP, so that frames are sent through packet sockets";
+    let fix = "run `ulimit -l 8192` (as root, or in limits.conf), where the rate matters";
+    bad(what, format!("RLIMIT_MEMLOCK = {bytes} bytes: {why}"), fix)
 }
 
 /// How many descriptors a run with all its evidence has, and a few for what it starts with.
@@ -331,11 +287,8 @@ const OPEN_FILES: u64 = 64;
 /// Nothing is said of a limit that is high enough.
 fn open_files(facts: &Facts) -> Option<Finding> {
     let limit = facts.open_files.filter(|limit| *limit < OPEN_FILES)?;
-    Some(bad(
-        "open files",
-        format!("RLIMIT_NOFILE = {limit}: a run opens up to {OPEN_FILES} files and sockets"),
-        "run `ulimit -n 1024`",
-    ))
+    let why = format!("RLIMIT_NOFILE = {limit}: a run opens up to {OPEN_FILES} files and sockets");
+    Some(bad("open files", why, "run `ulimit -n 1024`"))
 }
 
 /// Makes a lab in a process of its own, since this one may have threads, and stays where it is.

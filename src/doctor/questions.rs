@@ -8,9 +8,10 @@ use ipnet::IpNet;
 
 use crate::capture::FrameRanges;
 use crate::diagnostic::Result;
-use crate::doctor::{Finding, State};
+use crate::doctor::{Finding, State, bad, good, unknown};
 use crate::figures::{agree, count, thousands};
 use crate::host::ethtool;
+use crate::host::interface::InterfaceFacts;
 use crate::host::sysctl;
 use crate::host::{Firewall, Host, RouteKind};
 use crate::packet::layers::protocol;
@@ -33,10 +34,10 @@ pub struct Question {
     pub from: Vec<IpNet>,
 }
 
-/// What a machine says beside what decides a packet's fate.
+/// What a machine reports beside what decides where a packet goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Beside {
-    /// How `rp_filter` comes to its value.
+    /// How the kernel gets the effective `rp_filter`.
     pub rp_filter: Option<String>,
     /// `net.core.rmem_max`, in bytes.
     pub rmem_max: Option<u64>,
@@ -77,72 +78,53 @@ pub fn ask(question: &Question) -> Result<Answer> {
 pub fn answer(question: &Question, here: &Host, beside: &Beside) -> Answer {
     let mut findings = vec![interface(here)];
     findings.extend(here.caveats().into_iter().filter(|_| here.interface.up).map(|note| {
-        let why = [Some(note.what.clone()), note.why.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        Finding { what: "what is not looked at".to_owned(), state: State::Unknown, why, fix: note.fix.clone() }
+        let why = [Some(note.what), note.why].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        Finding { fix: note.fix, ..unknown("what is not looked at", why) }
     }));
     findings.push(addresses(here));
     let mut loses = !here.interface.up;
     for listener in &question.listens {
-        match listener.transport {
-            Transport::Udp => {
-                for finding in deliveries(listener, question, here, beside) {
-                    loses |= finding.state == State::Bad;
-                    findings.push(finding);
-                }
-                for buffer in buffers(listener, here, beside) {
-                    // A socket that hears several of them is told once.
-                    if !findings.contains(&buffer) {
-                        findings.push(buffer);
-                    }
-                }
-            }
-            Transport::Tcp => {
-                let finding = tcp(listener, here);
-                loses |= finding.state == State::Bad;
-                findings.push(finding);
+        let (asked, buffers) = match listener.transport {
+            Transport::Udp => (deliveries(listener, question, here, beside), buffers(listener, here, beside)),
+            Transport::Tcp => (vec![tcp(listener, here)], Vec::new()),
+        };
+        loses |= asked.iter().any(|finding| finding.state == State::Bad);
+        findings.extend(asked);
+        // A socket that serves several listeners is reported once.
+        for buffer in buffers {
+            if !findings.contains(&buffer) {
+                findings.push(buffer);
             }
         }
     }
     findings.push(counted(here, beside));
     findings.extend(offloads(beside));
-    findings.push(filter(here));
+    let (filter, look) = here.firewall.description();
+    let state = if here.firewall == Firewall::None { State::Good } else { State::Unknown };
+    findings.push(Finding { what: "the packet filter".to_owned(), state, why: filter, fix: look });
     Answer { findings, loses }
 }
 
-fn finding(what: impl Into<String>, state: State, why: impl Into<String>, fix: Option<String>) -> Finding {
-    Finding { what: what.into(), state, why: why.into(), fix }
-}
-
 fn interface(here: &Host) -> Finding {
-    let facts = &here.interface;
-    let name = &facts.name;
-    let mtu = facts.mtu_bytes;
+    let InterfaceFacts { name, up, running, mtu_bytes, .. } = &here.interface;
     let what = format!("the interface {name}");
-    if !facts.up {
-        return finding(
-            what,
-            State::Bad,
-            "it is down: nothing comes in there",
-            Some(format!("`ip link set {name} up`")),
-        );
-    }
-    if !facts.running && !here.is_loopback() {
+    if !up {
+        bad(what, "it is down: nothing comes in there", format!("`ip link set {name} up`"))
+    } else if !running && !here.is_loopback() {
         let fix = format!("look at the cable, or at the other end; `ip link show {name}` shows its state");
-        return finding(what, State::Bad, "it is up, and its link isn't (no carrier)", Some(fix));
+        bad(what, "it is up, and its link isn't (no carrier)", fix)
+    } else {
+        good(what, format!("it is up, with the MAC {}; its MTU is {mtu_bytes} bytes", here.mac))
     }
-    let why = format!("it is up, with the MAC {}; its MTU is {mtu} bytes", here.mac);
-    finding(what, State::Good, why, None)
 }
 
 fn addresses(here: &Host) -> Finding {
     let what = "its addresses";
-    let name = &here.interface.name;
     if here.addresses.is_empty() {
-        let fix = format!("`ip address add ADDRESS/LENGTH dev {name}`");
-        return finding(what, State::Bad, "it has none; other interfaces' addresses are taken there too", Some(fix));
+        let fix = format!("`ip address add ADDRESS/LENGTH dev {}`", here.interface.name);
+        return bad(what, "it has none; other interfaces' addresses are taken there too", fix);
     }
-    let all: Vec<String> = here.addresses.iter().map(ToString::to_string).collect();
-    finding(what, State::Good, all.join(", "), None)
+    good(what, here.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// What becomes of datagrams to each address.
@@ -172,7 +154,7 @@ fn deliveries(listener: &Listener, question: &Question, here: &Host, beside: &Be
         let why = "the interface has no address of a family that packets come from, or none with a network around it";
         let fix =
             "say where they come from with `--from`, and to which address they go with `--listen udp:ADDRESS:PORT`";
-        findings.push(finding(listener.to_string(), State::Unknown, why, Some(fix.to_owned())));
+        findings.push(Finding { fix: Some(fix.to_owned()), ..unknown(listener.to_string(), why) });
     }
     findings
 }
@@ -181,7 +163,7 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// A sender in a network: one that isn't this machine itself, where there is one. `None` for an address alone that is asked for by nobody.
+/// A sender in a network: one that isn't this machine itself, where there is one. `None` for a single address that was not asked about.
 fn sample(network: IpNet, destination: IpAddr, here: &Host, by_default: bool) -> Option<IpAddr> {
     if network.prefix_len() == network.max_prefix_len() {
         return (!by_default || here.is_loopback()).then(|| network.addr());
@@ -189,7 +171,7 @@ fn sample(network: IpNet, destination: IpAddr, here: &Host, by_default: bool) ->
     if here.is_loopback() && by_default {
         return Some(destination);
     }
-    // The first addresses of a very short prefix are nobody's.
+    // The first addresses of a very short prefix belong to no host.
     let documentation: [IpAddr; 2] =
         [Ipv4Addr::new(198, 51, 100, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
     if let Some(address) =
@@ -215,7 +197,7 @@ fn delivery(
     };
     let what = format!("UDP from {from} to {destination} port {}", listener.port);
     let prediction = of_datagram(source, destination, listener.port, here);
-    let heard = || {
+    let receivers = || {
         let sockets = bound(&Listener { address: Some(destination), ..*listener }, here);
         if sockets.is_empty() {
             "a connected socket receives from its peer only".to_owned()
@@ -226,13 +208,11 @@ fn delivery(
     match prediction.disposition {
         Disposition::Delivered => {
             let back = if here.is_loopback() { String::new() } else { format!("{}; ", way_back(source, here, beside)) };
-            finding(what, State::Good, format!("it is delivered: {back}{}", heard()), None)
+            good(what, format!("it is delivered: {back}{}", receivers()))
         }
-        Disposition::Lost(cause) => {
-            finding(what, State::Bad, format!("{}: {}", cause.name(), prediction.why), Some(prediction.fix))
-        }
-        Disposition::Open if !prediction.why.is_empty() => finding(what, State::Unknown, prediction.why, None),
-        Disposition::Kernel | Disposition::Open => finding(what, State::Unknown, "it is not known before", None),
+        Disposition::Lost(cause) => bad(what, format!("{}: {}", cause.name(), prediction.why), prediction.fix),
+        Disposition::Open if !prediction.why.is_empty() => unknown(what, prediction.why),
+        Disposition::Kernel | Disposition::Open => unknown(what, "it is not known before"),
     }
 }
 
@@ -293,11 +273,13 @@ fn buffers(listener: &Listener, here: &Host, beside: &Beside) -> Vec<Finding> {
                 agree(socket.drops.into(), "was", "were")
             );
             if socket.drops == 0 {
-                return finding(what, State::Good, why, None);
+                return good(what, why);
             }
-            let fix =
-                "`sysctl -w net.core.rmem_max=8388608`, and let the application ask for it (SO_RCVBUF), or read faster";
-            finding(what, State::Bad, why, Some(fix.to_owned()))
+            bad(
+                what,
+                why,
+                "`sysctl -w net.core.rmem_max=8388608`, and let the application ask for it (SO_RCVBUF), or read faster",
+            )
         })
         .collect()
 }
@@ -312,9 +294,9 @@ fn tcp(listener: &Listener, here: &Host) -> Finding {
     let bound = bound(listener, here);
     if bound.is_empty() {
         let fix = format!("start what is to listen on TCP port {}; `ss -tlnp` shows who listens where", listener.port);
-        return finding(listener.to_string(), State::Bad, "nothing listens there", Some(fix));
+        return bad(listener.to_string(), "nothing listens there", fix);
     }
-    finding(listener.to_string(), State::Good, format!("bound there: {}", bound.join(", ")), None)
+    good(listener.to_string(), format!("bound there: {}", bound.join(", ")))
 }
 
 fn counted(here: &Host, beside: &Beside) -> Finding {
@@ -333,11 +315,11 @@ fn counted(here: &Host, beside: &Beside) -> Finding {
         })
         .collect();
     if moved.is_empty() {
-        return finding(what, State::Good, "nothing", None);
+        return good(what, "nothing");
     }
     let name = &here.interface.name;
     let fix = format!("look whether they move while packets are lost: `ip -s -s link show {name}`");
-    finding(what, State::Unknown, moved.join("; "), Some(fix))
+    Finding { fix: Some(fix), ..unknown(what, moved.join("; ")) }
 }
 
 fn offloads(beside: &Beside) -> Option<Finding> {
@@ -348,11 +330,5 @@ fn offloads(beside: &Beside) -> Option<Finding> {
         .filter_map(|(name, on)| on.map(|on| format!("{name} {}", word(on))))
         .collect();
     let why = format!("{}; packets with wrong checksums are dropped either way", said.join(", "));
-    (!said.is_empty()).then(|| finding("offloads", State::Good, why, None))
-}
-
-fn filter(here: &Host) -> Finding {
-    let (why, fix) = here.firewall.description();
-    let state = if here.firewall == Firewall::None { State::Good } else { State::Unknown };
-    finding("the packet filter", state, why, fix)
+    (!said.is_empty()).then(|| good("offloads", why))
 }

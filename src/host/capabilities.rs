@@ -25,7 +25,7 @@ pub struct Capabilities {
     root: bool,
 }
 
-/// How one capability stands.
+/// The state of a capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It is effective where the kernel looks for it.
@@ -53,8 +53,8 @@ impl Capabilities {
         self.root
     }
 
-    /// How the capability with this number stands. BPF programs, tracing and what `CAP_SYS_ADMIN` stands for are allowed by the
-    /// initial user namespace alone.
+    /// The state of the capability with this number. BPF programs, tracing and what `CAP_SYS_ADMIN` allows are checked against the
+    /// initial user namespace.
     pub fn standing(self, number: u32) -> Standing {
         let machine_only = matches!(number, capability::SYS_ADMIN | capability::PERFMON | capability::BPF);
         match self.effective.checked_shr(number).is_some_and(|bits| bits & 1 == 1) {

@@ -79,7 +79,7 @@ fn ask(interface: &str, value: &mut Value) -> io::Result<()> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor was just opened and belongs to nobody else.
+    // SAFETY: the descriptor was just opened and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
     // SAFETY: SIOCETHTOOL reads an ifreq whose name ends with a zero byte (its length was checked above) and whose ifru_data
     // points to a struct ethtool_value, which it may write to; both live until the call returns.

@@ -3,8 +3,8 @@
 //! [`Facts::read`] looks; everything else is a pure function of what it saw, so that tests can feed the facts of machines
 //! that aren't there. May use `diagnostic` and nix.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -30,7 +30,7 @@ pub enum Container {
     Docker,
     /// Podman.
     Podman,
-    /// Kubernetes, whatever engine stands below it.
+    /// Kubernetes, with whatever engine.
     Kubernetes,
 }
 
@@ -65,6 +65,20 @@ impl Container {
     }
 }
 
+/// The sysctls of the machine that decide whether a lab can be made, and how well. Only kernels of Debian and Ubuntu have
+/// `kernel.unprivileged_userns_clone`, and Ubuntu's `kernel.apparmor_restrict_unprivileged_userns` since 23.10. `net.core.rmem_max` is in
+/// bytes.
+pub const SYSCTLS: [&str; 8] = [
+    "user.max_user_namespaces",
+    "user.max_net_namespaces",
+    "user.max_pid_namespaces",
+    "user.max_mnt_namespaces",
+    "user.max_ipc_namespaces",
+    "kernel.unprivileged_userns_clone",
+    "kernel.apparmor_restrict_unprivileged_userns",
+    "net.core.rmem_max",
+];
+
 /// What the machine says. `None` where it doesn't say (the file is absent or can't be read).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -78,32 +92,18 @@ pub struct Facts {
     pub kernel: String,
     /// What runs the container that this runs in, if it does.
     pub container: Option<Container>,
-    /// Whether a seccomp filter stands over this process.
+    /// Whether a seccomp filter applies to this process.
     pub seccomp: bool,
-    /// The `AppArmor` profile over this process, such as `docker-default (enforce)`.
+    /// The `AppArmor` profile of this process, such as `docker-default (enforce)`.
     pub apparmor_profile: Option<String>,
     /// Whether `/proc/sys` is mounted read-only.
     pub proc_sys_read_only: bool,
-    /// `user.max_user_namespaces`.
-    pub max_user_namespaces: Option<u64>,
-    /// `user.max_net_namespaces`.
-    pub max_net_namespaces: Option<u64>,
-    /// `user.max_pid_namespaces`.
-    pub max_pid_namespaces: Option<u64>,
-    /// `user.max_mnt_namespaces`.
-    pub max_mnt_namespaces: Option<u64>,
-    /// `user.max_ipc_namespaces`.
-    pub max_ipc_namespaces: Option<u64>,
-    /// `kernel.unprivileged_userns_clone`, which only Debian's and Ubuntu's kernels have.
-    pub unprivileged_userns_clone: Option<u64>,
-    /// `kernel.apparmor_restrict_unprivileged_userns`, which Ubuntu has since 23.10.
-    pub apparmor_restrict_unprivileged_userns: Option<u64>,
+    /// Those of [`SYSCTLS`] that this kernel has, by key.
+    pub sysctls: BTreeMap<&'static str, u64>,
     /// The soft limit `RLIMIT_NOFILE`; `None`: unlimited.
     pub open_files: Option<u64>,
     /// The soft limit `RLIMIT_MEMLOCK`, in bytes; `None`: unlimited.
     pub memlock_bytes: Option<u64>,
-    /// `net.core.rmem_max`, in bytes.
-    pub rmem_max_bytes: Option<u64>,
     /// Where the program `nft` is.
     pub nft: Option<PathBuf>,
     /// Whether the kernel describes its own types, in `/sys/kernel/btf/vmlinux`.
@@ -127,16 +127,9 @@ impl Facts {
                 .or_else(|| text_of("/proc/self/attr/current"))
                 .filter(|profile| !profile.is_empty() && profile != "unconfined"),
             proc_sys_read_only: read_only("/proc/sys"),
-            max_user_namespaces: number_of("/proc/sys/user/max_user_namespaces"),
-            max_net_namespaces: number_of("/proc/sys/user/max_net_namespaces"),
-            max_pid_namespaces: number_of("/proc/sys/user/max_pid_namespaces"),
-            max_mnt_namespaces: number_of("/proc/sys/user/max_mnt_namespaces"),
-            max_ipc_namespaces: number_of("/proc/sys/user/max_ipc_namespaces"),
-            unprivileged_userns_clone: number_of("/proc/sys/kernel/unprivileged_userns_clone"),
-            apparmor_restrict_unprivileged_userns: number_of("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+            sysctls: SYSCTLS.iter().filter_map(|key| Some((*key, number_of(key)?))).collect(),
             open_files: soft_limit(Resource::RLIMIT_NOFILE),
             memlock_bytes: soft_limit(Resource::RLIMIT_MEMLOCK),
-            rmem_max_bytes: number_of("/proc/sys/net/core/rmem_max"),
             nft: super::program::find("nft"),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         }
@@ -145,6 +138,28 @@ impl Facts {
     /// Whether the capability with this number is effective.
     pub fn has(&self, number: u32) -> bool {
         self.capabilities >> number & 1 == 1
+    }
+
+    /// One of [`SYSCTLS`].
+    pub fn sysctl(&self, key: &str) -> Option<u64> {
+        self.sysctls.get(key).copied()
+    }
+
+    /// Why user namespaces are refused to an ordinary user by a switch of the distribution, and the ways out.
+    pub(crate) fn switches_off_user_namespaces(&self) -> Vec<(String, String)> {
+        let debian = self.sysctl("kernel.unprivileged_userns_clone") == Some(0);
+        let ubuntu = self.sysctl("kernel.apparmor_restrict_unprivileged_userns").is_some_and(|value| value != 0);
+        let debian = debian.then_some((
+            "kernel.unprivileged_userns_clone = 0 keeps user namespaces from ordinary users",
+            "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run restage with sudo",
+        ));
+        let ubuntu = ubuntu.then_some((
+            "kernel.apparmor_restrict_unprivileged_userns = 1: AppArmor lets a program without a profile make a user \
+             namespace, but do nothing in it",
+            "run restage with sudo, or give it an AppArmor profile with the line `userns,`, or run `sudo sysctl \
+             kernel.apparmor_restrict_unprivileged_userns=0`",
+        ));
+        debian.into_iter().chain(ubuntu).map(|(why, fix)| (why.to_owned(), fix.to_owned())).collect()
     }
 
     /// Whether namespaces and interfaces can be made without a user namespace.
@@ -219,11 +234,8 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
             container.way_out().into(),
         );
     }
-    if denied && facts.unprivileged_userns_clone == Some(0) {
-        return userns_clone_refuses();
-    }
-    if denied && facts.apparmor_restrict_unprivileged_userns.is_some_and(|value| value != 0) {
-        return apparmor_refuses();
+    if let Some(switch) = facts.switches_off_user_namespaces().into_iter().find(|_| denied) {
+        return switch;
     }
     if denied && facts.in_user_namespace && step == Step::UserNamespace {
         return (
@@ -244,26 +256,6 @@ fn reason(step: Step, errno: nix::errno::Errno, facts: &Facts) -> (String, Strin
     )
 }
 
-/// Why and fix where Debian's switch is off.
-pub(crate) fn userns_clone_refuses() -> (String, String) {
-    (
-        "kernel.unprivileged_userns_clone = 0 keeps user namespaces from ordinary users".into(),
-        "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run restage with sudo".into(),
-    )
-}
-
-/// Why and fix where Ubuntu's switch is on.
-pub(crate) fn apparmor_refuses() -> (String, String) {
-    (
-        "kernel.apparmor_restrict_unprivileged_userns = 1: AppArmor lets a program without a profile make a user \
-         namespace, but do nothing in it"
-            .into(),
-        "run restage with sudo, or give it an AppArmor profile with the line `userns,`, or run `sudo sysctl \
-         kernel.apparmor_restrict_unprivileged_userns=0`"
-            .into(),
-    )
-}
-
 /// Why and fix under version 1 of WSL.
 pub(crate) fn wsl1_refuses(facts: &Facts) -> (String, String) {
     (
@@ -273,16 +265,14 @@ pub(crate) fn wsl1_refuses(facts: &Facts) -> (String, String) {
 }
 
 fn limit(step: Step, facts: &Facts) -> (String, String) {
-    let (key, value) = match step {
-        Step::UserNamespace | Step::UserMap => ("user.max_user_namespaces", facts.max_user_namespaces),
-        Step::NetworkNamespace => ("user.max_net_namespaces", facts.max_net_namespaces),
-        Step::PidNamespace => ("user.max_pid_namespaces", facts.max_pid_namespaces),
-        Step::Surroundings if facts.max_ipc_namespaces == Some(0) => {
-            ("user.max_ipc_namespaces", facts.max_ipc_namespaces)
-        }
-        Step::Surroundings => ("user.max_mnt_namespaces", facts.max_mnt_namespaces),
+    let key = match step {
+        Step::UserNamespace | Step::UserMap => "user.max_user_namespaces",
+        Step::NetworkNamespace => "user.max_net_namespaces",
+        Step::PidNamespace => "user.max_pid_namespaces",
+        Step::Surroundings if facts.sysctl("user.max_ipc_namespaces") == Some(0) => "user.max_ipc_namespaces",
+        Step::Surroundings => "user.max_mnt_namespaces",
     };
-    match value {
+    match facts.sysctl(key) {
         Some(0) => {
             (format!("{key} = 0 allows none"), format!("run `sudo sysctl {key}=15000`, or run restage with sudo"))
         }
@@ -309,12 +299,11 @@ fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn text_of(path: &str) -> Option<String> {
-    let text: io::Result<String> = fs::read_to_string(path);
-    text.ok().map(|text| text.trim_matches(['\n', '\0', ' ']).to_string())
+    fs::read_to_string(path).ok().map(|text| text.trim_matches(['\n', '\0', ' ']).to_string())
 }
 
-fn number_of(path: &str) -> Option<u64> {
-    text_of(path)?.parse().ok()
+fn number_of(key: &str) -> Option<u64> {
+    text_of(&format!("/proc/sys/{}", key.replace('.', "/")))?.parse().ok()
 }
 
 fn container() -> Option<Container> {

@@ -1,4 +1,4 @@
-//! Whether a packet filter stands in a packet's way: the chains of nftables that have rules, or drop by policy (nfnetlink). Root alone sees
+//! Whether a packet filter may drop packets that come in: the chains of nftables that have rules, or drop by policy (nfnetlink). Root alone sees
 //! them. Start at [`Firewall::read`].
 
 use std::fs;
@@ -27,7 +27,7 @@ const HOOK_NUMBER: u16 = 1;
 /// What could be seen of the packet filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Firewall {
-    /// Nothing stands in the way of packets that come in.
+    /// None drops packets that come in.
     None,
     /// These chains may drop some: `table chain (hook input, 3 rules, policy drop)`.
     Chains(Vec<String>),
@@ -74,11 +74,12 @@ impl Firewall {
     }
 }
 
+/// Family, table and name of a chain.
+type Place = (u8, String, String);
+
 /// A base chain on the way in.
 struct Chain {
-    family: u8,
-    table: String,
-    name: String,
+    place: Place,
     hook: &'static str,
     drops: bool,
 }
@@ -90,9 +91,10 @@ fn chains() -> io::Result<Vec<String>> {
     let rules =
         channel.dump(GETRULE, &[0; NFGENMSG], &|kind, payload| (kind == NEWRULE).then(|| read_rule(payload))?)?;
     let mut found = Vec::new();
-    for Chain { family, table, name, hook, drops } in chains {
-        let count = rules.iter().filter(|rule| (rule.0, &rule.1, &rule.2) == (family, &table, &name)).count();
+    for Chain { place, hook, drops } in chains {
+        let count = rules.iter().filter(|rule| **rule == place).count();
         if count > 0 || drops {
+            let (_, table, name) = place;
             let rules = crate::figures::count(u64::try_from(count).unwrap_or_default(), "rule");
             let policy = if drops { "drop" } else { "accept" };
             found.push(format!("{table} {name} (hook {hook}, {rules}, policy {policy})"));
@@ -103,12 +105,10 @@ fn chains() -> io::Result<Vec<String>> {
 
 /// `None` for what is no base chain on the way in.
 fn read_chain(payload: &[u8]) -> Option<Chain> {
-    let family = *payload.first()?;
-    let (mut table, mut name, mut hook, mut drops) = (String::new(), String::new(), None, false);
+    let (family, table, name) = place(payload, CHAIN_TABLE, CHAIN_NAME)?;
+    let (mut hook, mut drops) = (None, false);
     for (kind, content) in Attributes(payload.get(NFGENMSG..)?) {
         match kind {
-            CHAIN_TABLE => table = text(content),
-            CHAIN_NAME => name = text(content),
             CHAIN_HOOK => {
                 let number = Attributes(content).find(|(kind, _)| *kind == HOOK_NUMBER);
                 hook = number.and_then(|(_, content)| big_endian(content));
@@ -126,22 +126,23 @@ fn read_chain(payload: &[u8]) -> Option<Chain> {
         (_, 5) => "ingress",
         _ => return None,
     };
-    Some(Chain { family, table, name, hook, drops })
+    Some(Chain { place: (family, table, name), hook, drops })
 }
 
-fn read_rule(payload: &[u8]) -> Option<(u8, String, String)> {
-    let (mut table, mut chain) = (String::new(), String::new());
-    for (kind, content) in Attributes(payload.get(NFGENMSG..)?) {
-        match kind {
-            RULE_TABLE => table = text(content),
-            RULE_CHAIN => chain = text(content),
-            _ => {}
-        }
-    }
-    Some((*payload.first()?, table, chain))
+fn read_rule(payload: &[u8]) -> Option<Place> {
+    place(payload, RULE_TABLE, RULE_CHAIN)
 }
 
-/// The tables of the old iptables that were ever used: what is in them only iptables-legacy-save tells.
+/// The chain that a message is about, by the attributes that name its table and the chain.
+fn place(payload: &[u8], table: u16, chain: u16) -> Option<Place> {
+    let of = |wanted: u16| {
+        let found = Attributes(payload.get(NFGENMSG..)?).find(|(kind, _)| *kind == wanted);
+        Some(found.map_or_else(String::new, |(_, content)| text(content)))
+    };
+    Some((*payload.first()?, of(table)?, of(chain)?))
+}
+
+/// The tables of the old iptables that were ever used: only iptables-legacy-save shows what is in them.
 fn legacy() -> Vec<String> {
     ["ip", "ip6"]
         .into_iter()

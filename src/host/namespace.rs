@@ -37,7 +37,7 @@ pub fn enter() -> Result<Privilege> {
     let facts = Facts::read();
     if facts.privileged() {
         if facts.proc_sys_read_only {
-            // Where this is refused too, the first sysctl that can't be written tells what to do.
+            // Where this is refused too, the error of the first sysctl that can't be written says what to do.
             let _ = mount_own("proc", "/proc");
         }
         return Ok(Privilege::Root);
@@ -98,7 +98,7 @@ impl Namespace {
         Ok(Self { descriptor: file.into() })
     }
 
-    /// The number by which the kernel tells it from others: the inode of `/proc/PID/ns/net` (namespaces(7)).
+    /// The number that identifies it: the inode of `/proc/PID/ns/net` (namespaces(7)).
     ///
     /// # Errors
     /// When the descriptor can't be asked.

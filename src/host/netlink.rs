@@ -1,6 +1,6 @@
-//! Netlink requests and their replies (netlink(7)), byte by byte: the few messages that the wire needs are small, and a message
-//! read by hand tolerates what a newer kernel adds. Asking needs no privilege. Start at [`Channel::one`] and [`Channel::dump`];
-//! [`Channel::batch`] and [`Channel::arrived`] are for netfilter.
+//! Netlink sockets, requests and replies (netlink(7)). [`super::rtnetlink`] builds on it with the types of netlink-packet-route; `sock_diag` and
+//! netfilter's messages are read byte by byte, which tolerates what a newer kernel adds. Asking needs no privilege. Start at [`Channel::one`]
+//! and [`Channel::dump`]; [`Channel::batch`] and [`Channel::arrived`] are for netfilter.
 //!
 //! Numbers are in the machine's byte order, but inside netfilter's attributes in the network's; messages and attributes are padded to
 //! 4 bytes.
@@ -46,7 +46,7 @@ pub(crate) struct Request {
     pub(crate) kind: u16,
     /// Its flags, beside that it is a request.
     pub(crate) flags: u16,
-    /// What stands after the message header.
+    /// What follows the message header.
     pub(crate) body: Vec<u8>,
 }
 
@@ -78,23 +78,17 @@ impl Channel {
         self.port
     }
 
-    /// Asks for room for so much that was not read yet; an ordinary user gets `net.core.rmem_max` at most.
+    /// Asks for a receive buffer of this size; an ordinary user gets `net.core.rmem_max` at most.
     pub(crate) fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
         setsockopt(&self.socket, sockopt::RcvBufForce, &bytes)
             .or_else(|_| setsockopt(&self.socket, sockopt::RcvBuf, &bytes))?;
         Ok(())
     }
 
-    /// Has something done of which there is nothing to tell but whether it was.
+    /// Has the kernel change something, and waits for its acknowledgement.
     pub(crate) fn acknowledged(&mut self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
         self.request(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)?;
-        loop {
-            self.receive(0)?;
-            let mut answers = Messages(&self.reply).filter(|message| message.sequence == self.sequence);
-            if let Some(answer) = answers.find(|message| message.kind == NLMSG_ERROR) {
-                return acknowledgement(answer.payload);
-            }
-        }
+        self.answers(|answer| (answer.kind == NLMSG_ERROR).then(|| acknowledgement(answer.payload)))?
     }
 
     /// Has a netfilter subsystem do all of it, or nothing.
@@ -142,21 +136,23 @@ impl Channel {
         Ok(true)
     }
 
-    /// The one reply to a question about one thing: its type and payload. `body` stands after the message header.
-    pub(crate) fn one(&mut self, kind: u16, body: &[u8]) -> io::Result<(u16, &[u8])> {
+    /// The one reply to a question about one thing: its type and payload. `body` follows the message header.
+    pub(crate) fn one(&mut self, kind: u16, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         self.request(kind, NLM_F_REQUEST, body)?;
+        self.answers(|answer| match answer.kind {
+            NLMSG_ERROR => Some(Err(error_of(answer.payload))),
+            kind => Some(Ok((kind, answer.payload.to_vec()))),
+        })?
+    }
+
+    /// Reads until `see` makes something of an answer to the last request.
+    fn answers<T>(&mut self, mut see: impl FnMut(Message<'_>) -> Option<T>) -> io::Result<T> {
         loop {
             self.receive(0)?;
-            let found = Messages(&self.reply).find(|message| message.sequence == self.sequence).map(|message| {
-                let end = message.payload.as_ptr().addr() - self.reply.as_ptr().addr() + message.payload.len();
-                (message.kind, end - message.payload.len()..end)
-            });
-            if let Some((kind, range)) = found {
-                let payload = &self.reply[range];
-                return match kind {
-                    NLMSG_ERROR => Err(error_of(payload)),
-                    _ => Ok((kind, payload)),
-                };
+            // What an abandoned dump left behind has another sequence number.
+            let answers = Messages(&self.reply).filter(|message| message.sequence == self.sequence);
+            if let Some(found) = answers.into_iter().find_map(&mut see) {
+                return Ok(found);
             }
         }
     }
@@ -177,32 +173,31 @@ impl Channel {
         Err(io::Error::other("the table changed each of the 16 times that it was read"))
     }
 
-    /// `None`: the table changed, or the kernel had no room for an answer.
+    /// `None`: the table changed, or the kernel dropped an answer.
     fn dump_once<T>(
         &mut self,
         kind: u16,
         body: &[u8],
         read: &dyn Fn(u16, &[u8]) -> Option<T>,
     ) -> io::Result<Option<Vec<T>>> {
-        let mut found = Vec::new();
-        let mut torn = false;
+        let (mut found, mut torn) = (Vec::new(), false);
         self.request(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
-        loop {
-            match self.receive(0) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(None),
-                other => other?,
-            }
-            // What an abandoned dump left behind has another sequence number.
-            for message in Messages(&self.reply).filter(|message| message.sequence == self.sequence) {
-                torn |= message.flags & NLM_F_DUMP_INTR != 0;
-                match message.kind {
-                    NLMSG_ERROR => return Err(error_of(message.payload)),
-                    // Its payload is the status of the dump: 0 or a negative error number.
-                    NLMSG_DONE if status_of(message.payload) < 0 => return Err(error_of(message.payload)),
-                    NLMSG_DONE => return Ok((!torn).then_some(found)),
-                    kind => found.extend(read(kind, message.payload)),
+        let end = self.answers(|message| {
+            torn |= message.flags & NLM_F_DUMP_INTR != 0;
+            match message.kind {
+                NLMSG_ERROR => Some(Err(error_of(message.payload))),
+                // Its payload is the status of the dump: 0 or a negative error number.
+                NLMSG_DONE => Some(acknowledgement(message.payload)),
+                kind => {
+                    found.extend(read(kind, message.payload));
+                    None
                 }
             }
+        });
+        match end {
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(None),
+            Err(error) | Ok(Err(error)) => Err(error),
+            Ok(Ok(())) => Ok((!torn).then_some(found)),
         }
     }
 
@@ -325,19 +320,17 @@ fn status_of(payload: &[u8]) -> i32 {
     payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes))
 }
 
-/// The word of an `NLMSG_ERROR` on something that was to be done.
+/// What an `NLMSG_ERROR` or `NLMSG_DONE` says of a change or a dump. A positive status is no error.
 fn acknowledgement(payload: &[u8]) -> io::Result<()> {
     match status_of(payload) {
-        0 => Ok(()),
+        0.. => Ok(()),
         status => Err(io::Error::from_raw_os_error(status.saturating_neg())),
     }
 }
 
 fn error_of(payload: &[u8]) -> io::Error {
-    match status_of(payload) {
-        0 => io::Error::other("the kernel acknowledged a question instead of answering it"),
-        status => io::Error::from_raw_os_error(status.saturating_neg()),
-    }
+    let answered = acknowledgement(payload).err();
+    answered.unwrap_or_else(|| io::Error::other("the kernel acknowledged a question instead of answering it"))
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl RouteSocket {
     fn link(&mut self, question: LinkMessage) -> io::Result<Option<InterfaceFacts>> {
         let question = RouteNetlinkMessage::GetLink(question);
         match self.0.one(question.message_type(), &bytes(&question)) {
-            Ok((_, payload)) => Ok(read_link(payload)),
+            Ok((_, payload)) => Ok(read_link(&payload)),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
         }
@@ -141,7 +141,7 @@ impl RouteSocket {
         question.attributes = vec![RouteAttribute::Destination(destination.into()), RouteAttribute::Oif(index)];
         let question = RouteNetlinkMessage::GetRoute(question);
         let (kind, payload) = self.0.one(question.message_type(), &bytes(&question)).ok()?;
-        let RouteNetlinkMessage::NewRoute(message) = decode(kind, payload).ok()? else { return None };
+        let RouteNetlinkMessage::NewRoute(message) = decode(kind, &payload).ok()? else { return None };
         message.attributes.iter().find_map(|attribute| match attribute {
             RouteAttribute::Gateway(gateway) => ip(gateway),
             RouteAttribute::Via(RouteVia::Inet(gateway)) => Some((*gateway).into()),

@@ -19,7 +19,7 @@ use super::namespace::Namespace;
 use super::program;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
-/// Loads a ruleset into `namespace`, on top of what is there. `folder` is where an `include "./…"` of it looks; `name` stands for the text in
+/// Loads a ruleset into `namespace`, on top of what is there. `folder` is where an `include "./…"` of it looks; `name` is what error messages call the text, in
 /// what nft says of it.
 ///
 /// # Errors
@@ -48,7 +48,7 @@ pub fn load(namespace: &Namespace, ruleset: &str, name: &str, folder: &Path) -> 
     Err(refused(&String::from_utf8_lossy(&output.stderr), output.status, name))
 }
 
-/// What nft's own words come to.
+/// The failure for what nft printed.
 fn refused(said: &str, status: ExitStatus, name: &str) -> Failure {
     let said = said.replace("/dev/stdin:", &format!("{name}:"));
     let said = said.trim_end();
@@ -151,7 +151,7 @@ fn keep_net_admin() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) })?;
     let raise = libc::c_ulong::from(libc::PR_CAP_AMBIENT_RAISE.cast_unsigned());
     let number = libc::c_ulong::from(capability::NET_ADMIN);
-    // SAFETY: this prctl(2) takes numbers only. Root needs no ambient capability, and whom it is refused hears of it from nft.
+    // SAFETY: this prctl(2) takes numbers only. Root needs no ambient capability, and where it is refused, nft reports it.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, 0 as libc::c_ulong, 0 as libc::c_ulong) };
     Ok(())
 }

@@ -37,14 +37,15 @@ pub fn write(key: &str, value: &str) -> Result<()> {
     let path = path_of(key)?;
     let Err(error) = fs::write(&path, value) else { return Ok(()) };
     let what = format!("can't set sysctl `{key}` to `{value}`");
+    let with_current = |why: &str| match read(key) {
+        Ok(current) => format!("{why}; now it is `{current}`"),
+        Err(_) => why.to_owned(),
+    };
     Err(match error.kind() {
         ErrorKind::NotFound | ErrorKind::IsADirectory => unknown(key, &path),
         ErrorKind::InvalidInput => Failure::invalid(
             Diagnostic::error(what)
-                .why(match read(key) {
-                    Ok(current) => format!("the kernel doesn't take this value; now it is `{current}`"),
-                    Err(_) => "the kernel doesn't take this value".into(),
-                })
+                .why(with_current("the kernel doesn't take this value"))
                 .fix("give a value that the kernel's documentation of this sysctl names"),
         ),
         ErrorKind::ReadOnlyFilesystem => Failure::blocked(
@@ -53,14 +54,9 @@ pub fn write(key: &str, value: &str) -> Result<()> {
                 .fix("start the container with `--security-opt systempaths=unconfined`, or with `--privileged`"),
         ),
         ErrorKind::PermissionDenied => Failure::invalid(
-            Diagnostic::error(what)
-                .why(match read(key) {
-                    Ok(current) => format!("it belongs to the machine, not to a namespace; now it is `{current}`"),
-                    Err(_) => "it belongs to the machine, not to a namespace".into(),
-                })
-                .fix(format!(
-                    "set it on the machine, with `sudo sysctl -w {key}={value}`, and name it in `[require] sysctl`"
-                )),
+            Diagnostic::error(what).why(with_current("it belongs to the machine, not to a namespace")).fix(format!(
+                "set it on the machine, with `sudo sysctl -w {key}={value}`, and name it in `[require] sysctl`"
+            )),
         ),
         _ => Failure::system(what, &error),
     })
@@ -82,15 +78,15 @@ pub(crate) fn name(interface: &str) -> String {
 pub struct Effective {
     /// The value that counts.
     pub value: String,
-    /// The keys that have a say. If all of them have one value, it comes to that.
+    /// The keys that count. If all of them have one value, that is the effective one.
     pub keys: Vec<String>,
     /// Whether the calling thread's network namespace has it for itself; the others are the machine's.
     pub own: bool,
-    /// Every value that has a say, and the rule.
+    /// Every value that counts, and the rule.
     pub how: String,
 }
 
-/// How the kernel joins `net.ipv4.conf.all.NAME` and `net.ipv4.conf.INTERFACE.NAME`.
+/// How the kernel combines `net.ipv4.conf.all.NAME` and `net.ipv4.conf.INTERFACE.NAME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     /// The larger counts.
@@ -177,7 +173,7 @@ fn join(rule: Rule, all_key: &str, all: &str, own_key: &str, own: &str) -> Effec
     }
 }
 
-/// The file of a key. A key can't lead out of `/proc/sys`.
+/// The file of a key. It is always inside `/proc/sys`.
 fn path_of(key: &str) -> Result<PathBuf> {
     let mut path = PathBuf::from(ROOT);
     for name in names(key) {
@@ -192,7 +188,7 @@ fn path_of(key: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The names in a key. The first separator decides which one separates, the other one stands for a dot in a name:
+/// The names in a key. The first separator decides which one separates, the other one is a dot in a name:
 /// `net.ipv4.conf.eth0/100.rp_filter` and `net/ipv4/conf/eth0.100/rp_filter` are the same key.
 fn names(key: &str) -> Vec<String> {
     match key.find(['.', '/']).and_then(|at| key.as_bytes().get(at)) {
@@ -237,21 +233,21 @@ mod tests {
     use super::{Rule, join, names, path_of};
 
     #[test]
-    fn the_first_separator_separates_and_the_other_stands_for_a_dot() {
+    fn the_first_separator_separates_and_the_other_is_a_dot() {
         for key in ["net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"] {
             assert_eq!(names(key), ["net", "ipv4", "conf", "eth0.100", "rp_filter"]);
         }
     }
 
     #[test]
-    fn no_key_leads_out_of_proc_sys() {
+    fn no_key_is_outside_proc_sys() {
         for key in ["", ".", "..", "a..b", "/etc/passwd", "a/../../x", "./x", ".//.x", "net.//.x", "a\0b"] {
             assert!(path_of(key).is_err(), "{key:?} is {:?}", path_of(key));
         }
     }
 
     #[test]
-    fn all_and_the_interface_are_joined_as_the_kernel_does() {
+    fn all_and_the_interface_are_combined_as_the_kernel_does() {
         let value = |rule, all, own| join(rule, "all", all, "rx0", own).value;
         for (all, own, larger, either, both) in
             [("0", "0", "0", "0", "0"), ("1", "0", "1", "1", "0"), ("1", "2", "2", "1", "1"), ("2", "1", "2", "1", "1")]

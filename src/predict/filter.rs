@@ -105,7 +105,7 @@ enum Holds {
     Unknown(String),
 }
 
-/// Where a chain leads.
+/// How a chain ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Flow {
     Accept,

@@ -86,7 +86,7 @@ pub(crate) fn flaw(frame: &Prepared<'_>, ip: Ip, six: Option<&Six>) -> Flaw {
     match ip.protocol {
         protocol::UDP => udp(frame, ip, four),
         protocol::TCP if is_short_tcp(frame.bytes.get(ip.payload..ip.end).unwrap_or_default()) => Flaw::TcpLength,
-        // With segmentation offload only the length on the wire says what the checksum stands for.
+        // With segmentation offload only the length on the wire says what the checksum covers.
         protocol::TCP => match transport_sum(&frame.layers, frame.bytes, frame.original_length) {
             Sum::Bad => Flaw::TcpSum,
             Sum::Offload => Flaw::TcpSumOffload,

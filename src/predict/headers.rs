@@ -121,7 +121,7 @@ pub(crate) enum Options {
     SourceRoute(Option<Ipv4Addr>),
 }
 
-/// `ip_options_compile`, then `ip_options_rcv_srr`. `options`: what stands behind the first 20 bytes of the header.
+/// `ip_options_compile`, then `ip_options_rcv_srr`. `options`: the bytes behind the first 20 of the header.
 pub(crate) fn four(options: &[u8]) -> Options {
     let mut rest = options;
     let mut seen = [false; 256];

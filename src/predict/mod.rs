@@ -1,6 +1,6 @@
 //! What the receiver's stack will do with each class of frame: from the frame, the addresses, the routes, the sysctls and the sockets.
 //!
-//! The order of the tests is the order of the kernel's; every branch stands on a case that was provoked on Linux 6.18.
+//! The order of the tests is the order of the kernel's; every branch was provoked on Linux 6.18.
 //! `stack` and `routing` decide, `sockets` says why no socket receives a datagram, `explain` and `remedy` say why and what to do.
 //! Start at [`predictions`].
 

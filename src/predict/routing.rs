@@ -12,7 +12,7 @@ use crate::host::{Host, Route, RouteKind};
 pub(super) enum Routed {
     /// To this host alone.
     Local,
-    /// To everybody in a network, or to a group that is joined.
+    /// To all hosts of a network, or to a group that is joined.
     Everybody,
     /// To a group of which isn't known whether it is joined.
     Open,
@@ -112,7 +112,7 @@ fn is_loopback_without_address(from: Ipv4Addr, host: &Host) -> bool {
         && !host.routes.iter().any(is_added)
 }
 
-/// Whether one of the routes leads through the interface.
+/// Whether one of the routes uses the interface.
 fn comes_by(routes: &[Route], host: &Host) -> bool {
     routes.iter().any(|route| route.device == host.interface.name)
 }

@@ -208,11 +208,11 @@ fn deliver(key: &ClassKey, destination: IpAddr, protocol: u8, host: &Host) -> Di
     }
     match (protocol, destination.is_ipv4()) {
         (protocol::UDP, _) => datagram(key, host),
-        // A segment to a group or in a group's frame is nobody's.
+        // The kernel takes a segment to a group or in a group's frame, for no socket.
         (protocol::TCP, _) if key.mac.is_multicast() => Disposition::Kernel,
         (protocol::TCP, _) if key.flaw == Flaw::TcpLength => lost(Cause::PktTooSmall),
         (protocol::TCP, _) if matches!(key.flaw, Flaw::TcpSum | Flaw::TcpSumOffload) => lost(Cause::TcpCsum),
-        // The kernel has handlers of its own. It looks at checksums of ICMP and IGMP too, and tells nobody but its counters.
+        // The kernel has handlers of its own. It verifies checksums of ICMP and IGMP too, and only counters show that.
         (protocol::ICMP | protocol::IGMP, true) | (protocol::ICMPV6 | NO_NEXT_HEADER, false) | (protocol::TCP, _) => {
             Disposition::Kernel
         }

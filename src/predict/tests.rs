@@ -271,9 +271,9 @@ fn unicast_in_a_group_mac_is_delivered_unless_a_sysctl_forbids_it() {
         [&host(), &drops_four, &drops_six].map(|host| disposition(&six, host)),
         [Disposition::Delivered, Disposition::Delivered, dropped]
     );
-    // It comes before the destination is found to be nobody's, and behind martians.
-    let for_nobody = ClassKey { mac: group, ..datagram("10.9.0.1", "10.9.0.77", 4739) };
-    assert_eq!(disposition(&for_nobody, &drops_four), dropped);
+    // It is tested before the destination is looked up, and behind martians.
+    let to_no_host = ClassKey { mac: group, ..datagram("10.9.0.1", "10.9.0.77", 4739) };
+    assert_eq!(disposition(&to_no_host, &drops_four), dropped);
     let martian = ClassKey { mac: group, ..datagram("127.0.0.1", "10.9.0.2", 4739) };
     assert_eq!(disposition(&martian, &drops_four), Disposition::Lost(Cause::IpLocalnet));
     // A broadcast is a broadcast.
@@ -352,19 +352,19 @@ fn of_two_flaws_the_one_counts_that_the_kernel_meets_first() {
 fn ports_and_protocols_need_somebody_who_takes_them() {
     assert_eq!(disposition(&datagram("10.9.0.1", "10.9.0.2", 9), &host()), Disposition::Lost(Cause::NoSocket));
     assert_eq!(disposition(&datagram("fd00::1", "fd00::2", 9), &host()), Disposition::Lost(Cause::NoSocket));
-    let nobody = Disposition::Lost(Cause::IpNoproto);
+    let no_handler = Disposition::Lost(Cause::IpNoproto);
     let protocols = [
-        (1, Disposition::Kernel, nobody),
-        (2, Disposition::Kernel, nobody),
+        (1, Disposition::Kernel, no_handler),
+        (2, Disposition::Kernel, no_handler),
         (6, Disposition::Kernel, Disposition::Kernel),
-        (44, nobody, nobody),
+        (44, no_handler, no_handler),
         (47, Disposition::Open, Disposition::Open),
-        (58, nobody, Disposition::Kernel),
-        (59, nobody, Disposition::Kernel),
+        (58, no_handler, Disposition::Kernel),
+        (59, no_handler, Disposition::Kernel),
         (89, Disposition::Open, Disposition::Open),
         (112, Disposition::Open, Disposition::Open),
         (136, Disposition::Open, Disposition::Open),
-        (253, nobody, nobody),
+        (253, no_handler, no_handler),
     ];
     for (protocol, in_four, in_six) in protocols {
         let ends = [("10.9.0.1", "10.9.0.2"), ("fd00::1", "fd00::2")].map(|(source, destination)| {
@@ -375,7 +375,7 @@ fn ports_and_protocols_need_somebody_who_takes_them() {
 }
 
 #[test]
-fn other_ethertypes_are_the_kernels_or_nobodys() {
+fn other_ethertypes_are_the_kernels_or_unhandled() {
     let key = |ethertype| ClassKey {
         mac: MacAddr::BROADCAST,
         tags: Tags::None,

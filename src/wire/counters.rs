@@ -152,10 +152,10 @@ impl CountersReader {
         }
         let statistics = link_statistics(&mut self.links, self.interface).map_err(|error| unanswered(&error))?;
         for (name, field) in &self.link_names {
-            found.extend(u64_at(statistics, field * 8).map(|value| (Arc::clone(name), value)));
+            found.extend(u64_at(&statistics, field * 8).map(|value| (Arc::clone(name), value)));
         }
         let statistics = link_statistics(&mut self.links, LOOPBACK_INDEX).map_err(|error| unanswered(&error))?;
-        found.extend(u64_at(statistics, 0).map(|value| (Arc::clone(&self.loopback_name), value)));
+        found.extend(u64_at(&statistics, 0).map(|value| (Arc::clone(&self.loopback_name), value)));
         Ok(Counters(found.into_iter().collect()))
     }
 }
@@ -165,16 +165,17 @@ fn unanswered(error: &io::Error) -> Failure {
 }
 
 /// `struct rtnl_link_stats64` as this kernel has it; empty when the interface is gone.
-fn link_statistics(links: &mut Channel, index: u32) -> io::Result<&[u8]> {
+fn link_statistics(links: &mut Channel, index: u32) -> io::Result<Vec<u8>> {
     let mut body = [0; IF_STATS_MSG];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body[8..12].copy_from_slice(&(1u32 << (IFLA_STATS_LINK_64 - 1)).to_ne_bytes());
     match links.one(RTM_GETSTATS, &body) {
         Ok((_, payload)) => {
             let mut attributes = Attributes(payload.get(IF_STATS_MSG..).unwrap_or_default());
-            Ok(attributes.find(|(kind, _)| *kind == IFLA_STATS_LINK_64).map_or(&[], |(_, statistics)| statistics))
+            let statistics = attributes.find(|(kind, _)| *kind == IFLA_STATS_LINK_64);
+            Ok(statistics.map_or_else(Vec::new, |(_, statistics)| statistics.to_vec()))
         }
-        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(&[]),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

@@ -15,7 +15,7 @@ fn arrival(source: &str, destination: &str) -> Arrival<'static> {
 #[test]
 fn why_no_socket_receives_it_is_said_of_the_sockets_that_there_are() {
     let there = [
-        ("nobody", vec![]),
+        ("no socket", vec![]),
         ("another port", vec![socket(|socket| socket.port = 2055)]),
         ("TCP", vec![socket(|socket| socket.transport = Transport::Tcp)]),
         ("another address", vec![socket(|socket| socket.address = address("10.9.0.3"))]),
@@ -41,7 +41,7 @@ fn why_no_socket_receives_it_is_said_of_the_sockets_that_there_are() {
 }
 
 #[test]
-fn a_socket_hears_what_is_meant_for_it() {
+fn a_socket_receives_what_it_is_bound_to() {
     let heard = [
         socket(|_| ()),
         socket(|socket| socket.address = address("10.9.0.2")),
@@ -55,7 +55,7 @@ fn a_socket_hears_what_is_meant_for_it() {
         let host = with(|host| host.sockets = vec![socket.clone()]);
         assert_eq!(disposition(&datagram("10.9.0.1", "10.9.0.2", 4739), &host), Disposition::Delivered, "{socket}");
     }
-    // An IPv6 socket hears an IPv4 group that it has joined itself, which nobody tells.
+    // An IPv6 socket receives an IPv4 group that it has joined itself, which the kernel does not show.
     let groups = |address: &str| {
         with(|host| {
             (host.real, host.joined) = (true, Some([self::address("239.1.1.1")].into()));

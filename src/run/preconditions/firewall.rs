@@ -1,4 +1,4 @@
-//! `[require] firewall`: does the receiver's ruleset let packets to a port through? A probe is sent, and the taps tell how far it came.
+//! `[require] firewall`: does the receiver's ruleset let packets to a port through? A probe is sent, and the taps show how far it gets.
 //!
 //! Only while no application runs: it would get the probe. Start at [`find`].
 
@@ -76,7 +76,7 @@ fn refused(
     destination: IpAddr,
 ) -> Result<Option<Diagnostic>> {
     let (from, to) = (SocketAddr::new(source, SOURCE_PORT), SocketAddr::new(destination, listener.port));
-    let receiver = plan.host.as_ref().map_or(LAB_RECEIVER_MAC, |site| site.mac);
+    let receiver = plan.host.as_ref().map_or(LAB_RECEIVER_MAC, |host| host.mac);
     let probe = Probe {
         macs: (lab_sender_mac(receiver), receiver),
         source: from,
@@ -117,20 +117,20 @@ fn refused(
     ))
 }
 
-/// Where a probe was stopped; `None`: it came through.
+/// Where a probe ends that reached this hook and no later one, the last hook first.
+const STOPPED: [(Hook, &str); 4] = [
+    (Hook::InputFirst, "to the input hook, and not to its end: a rule or a policy there drops it"),
+    (
+        Hook::PreroutingLast,
+        "past prerouting, and not to the input hook: it is not the filter, but routing that drops it",
+    ),
+    (Hook::PreroutingFirst, "to the prerouting hook, and not to its end: a rule or a policy there drops it"),
+    (Hook::Ingress, "to the interface, and not to the prerouting hook: a rule of the netdev family drops it"),
+];
+
+/// Where a probe was stopped; `None`: it was let through.
 fn stopped(counts: &Counts) -> Option<&'static str> {
-    let came = |hook| counts.get(hook) > 0;
-    if came(Hook::InputLast) {
-        None
-    } else if came(Hook::InputFirst) {
-        Some("to the input hook, and not to its end: a rule or a policy there drops it")
-    } else if came(Hook::PreroutingLast) {
-        Some("past prerouting, and not to the input hook: it is not the filter, but routing that drops it")
-    } else if came(Hook::PreroutingFirst) {
-        Some("to the prerouting hook, and not to its end: a rule or a policy there drops it")
-    } else if came(Hook::Ingress) {
-        Some("to the interface, and not to the prerouting hook: a rule of the netdev family drops it")
-    } else {
-        Some("not even to the interface's ingress hook")
-    }
+    let last = STOPPED.iter().find(|(hook, _)| counts.get(*hook) > 0);
+    let place = last.map_or("not even to the interface's ingress hook", |(_, place)| place);
+    (counts.get(Hook::InputLast) == 0).then_some(place)
 }

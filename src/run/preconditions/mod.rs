@@ -1,7 +1,7 @@
 //! `[require]`: checked before the first frame, and again after the last one.
 //!
-//! Each rule comes to a [`Finding`]; the same rules looked at again come to the same findings in the same order, so that what changed
-//! has both its values. One file for each kind. Start at [`Preconditions`].
+//! Each rule gives a [`Finding`]; checked again, the same rules give the same findings in the same order, so that what changed is
+//! reported with both its values. One file for each kind. Start at [`Preconditions`].
 
 mod firewall;
 mod interfaces;
@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
 
-/// What one rule came to.
+/// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     /// What was looked at, with its name in back-ticks.
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_unmet_is_told_together() {
+    fn everything_that_is_unmet_is_reported_together() {
         let failure = blocked([finding("1", true), finding("0", false), finding("1", true)].iter()).unwrap_err();
         assert_eq!((failure.kind, failure.problems.len()), (Kind::Blocked, 2));
     }

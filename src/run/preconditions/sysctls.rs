@@ -40,7 +40,7 @@ fn problem(rule: &SysctlRule, effective: &Effective, lab: bool) -> Option<Diagno
     let what = format!("`{}` is {}", rule.key, effective.value);
     let why = format!("required is {}; {}", any_of(&rule.wanted), effective.how);
     let value = rule.wanted.first().map(Wanted::example).unwrap_or_default();
-    // All that have a say get the value: whatever joins them, it comes to just that.
+    // All that count get the value: however the kernel combines them, that is the effective one.
     let fix = if lab && effective.own {
         let value = if value.parse::<i64>().is_ok() { value } else { format!("\"{value}\"") };
         let entries: Vec<_> = effective.keys.iter().map(|key| format!("\"{key}\" = {value}")).collect();

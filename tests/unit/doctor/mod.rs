@@ -10,15 +10,25 @@ fn ordinary() -> Facts {
     Facts {
         uid: 1000,
         kernel: "6.18.4-arch1-1".into(),
-        max_user_namespaces: Some(63_000),
-        max_net_namespaces: Some(63_000),
-        max_pid_namespaces: Some(63_000),
+        sysctls: [
+            ("user.max_user_namespaces", 63_000),
+            ("user.max_net_namespaces", 63_000),
+            ("user.max_pid_namespaces", 63_000),
+            ("net.core.rmem_max", 4 << 20),
+        ]
+        .into(),
         memlock_bytes: Some(8 << 20),
-        rmem_max_bytes: Some(4 << 20),
         nft: Some("/usr/sbin/nft".into()),
         btf: true,
         ..Facts::default()
     }
+}
+
+/// The same machine, with other sysctls.
+fn with<const N: usize>(sysctls: [(&'static str, u64); N]) -> Facts {
+    let mut facts = ordinary();
+    facts.sysctls.extend(sysctls);
+    facts
 }
 
 fn up() -> Tried {
@@ -77,7 +87,7 @@ fn root_in_a_user_namespace_lacks_drop_reasons() {
 
 #[test]
 fn a_limit_of_an_applications_namespaces_is_named() {
-    let none = Facts { max_mnt_namespaces: Some(0), max_ipc_namespaces: Some(63_000), ..ordinary() };
+    let none = with([("user.max_mnt_namespaces", 0), ("user.max_ipc_namespaces", 63_000)]);
     let unmapped = Facts { in_user_namespace: true, ..ordinary() };
     let refusals =
         [refusal(Step::Surroundings, Errno::ENOSPC, &none), refusal(Step::UserNamespace, Errno::EPERM, &unmapped)];
@@ -114,18 +124,19 @@ fn podman_and_kubernetes_are_told_their_own_flags() {
 fn ubuntus_apparmor_is_named_with_three_ways_out() {
     let facts = Facts {
         kernel: "6.8.0-45-generic".into(),
-        unprivileged_userns_clone: Some(1),
-        apparmor_restrict_unprivileged_userns: Some(1),
-        rmem_max_bytes: Some(212_992),
-        ..ordinary()
+        ..with([
+            ("kernel.unprivileged_userns_clone", 1),
+            ("kernel.apparmor_restrict_unprivileged_userns", 1),
+            ("net.core.rmem_max", 212_992),
+        ])
     };
     insta::assert_snapshot!(said(&facts, &refused(Step::UserMap, Errno::EACCES, &facts)));
 }
 
 #[test]
 fn a_switch_that_is_off_is_named() {
-    let debian = Facts { unprivileged_userns_clone: Some(0), ..ordinary() };
-    let limited = Facts { max_user_namespaces: Some(0), ..ordinary() };
+    let debian = with([("kernel.unprivileged_userns_clone", 0)]);
+    let limited = with([("user.max_user_namespaces", 0)]);
     let told = [(debian, Errno::EPERM), (limited, Errno::ENOSPC)].map(|(facts, errno)| {
         let findings = findings(&facts, &refused(Step::UserNamespace, errno, &facts));
         listing(findings.get(..2).unwrap())
@@ -135,7 +146,8 @@ fn a_switch_that_is_off_is_named() {
 
 #[test]
 fn wsl_1_is_told_to_become_wsl_2_and_wsl_2_is_fine() {
-    let facts = Facts { kernel: "4.4.0-19041-Microsoft".into(), btf: false, max_user_namespaces: None, ..ordinary() };
+    let mut facts = Facts { kernel: "4.4.0-19041-Microsoft".into(), btf: false, ..ordinary() };
+    facts.sysctls.remove("user.max_user_namespaces");
     insta::assert_snapshot!(said(&facts, &refused(Step::UserNamespace, Errno::EINVAL, &facts)));
     assert!(!Facts { kernel: "5.15.153.1-microsoft-standard-WSL2".into(), ..ordinary() }.wsl1());
 }
@@ -152,7 +164,7 @@ fn an_old_kernel_is_told_what_it_lacks() {
 
 #[test]
 fn small_buffers_and_odd_surroundings_are_named() {
-    let facts = Facts { rmem_max_bytes: Some(131_072), memlock_bytes: Some(64 << 10), ..ordinary() };
+    let facts = Facts { memlock_bytes: Some(64 << 10), ..with([("net.core.rmem_max", 131_072)]) };
     let up = Tried::Up {
         user_namespace: true,
         lab_us: 8_700,
@@ -165,7 +177,7 @@ fn small_buffers_and_odd_surroundings_are_named() {
 
 #[test]
 fn a_reached_limit_is_named_with_its_value() {
-    let facts = Facts { max_net_namespaces: Some(7), ..ordinary() };
+    let facts = with([("user.max_net_namespaces", 7)]);
     let findings = findings(&facts, &refused(Step::NetworkNamespace, Errno::ENOSPC, &facts));
     insta::assert_snapshot!(listing(findings.get(..1).unwrap()));
 }
