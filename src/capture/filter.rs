@@ -144,7 +144,7 @@ mod tests {
         assert!(filter.matches(&frame(&mut packet, 28, 101)).expect("it runs"));
     }
 
-    /// libpcap counts every `vlan` of an expression, wherever it stands, so that only nested ones look behind one tag after the other.
+    /// libpcap counts every `vlan` of an expression, wherever it is, so that only nested ones look behind one tag after the other.
     #[test]
     fn an_expression_for_tagged_frames_takes_them_and_those_without_a_tag() {
         let mut packet = [0u8; 42];
@@ -170,13 +170,13 @@ mod tests {
 
     #[test]
     fn a_wrong_expression_has_libpcaps_message() {
-        let told: Vec<String> = ["udp dst port", "(udp", "port nonsense-service", "vlan 5000"]
+        let messages: Vec<String> = ["udp dst port", "(udp", "port nonsense-service", "vlan 5000"]
             .iter()
             .map(|expression| match Filter::compile(expression) {
                 Ok(_) => format!("{expression}: compiles"),
                 Err(failure) => crate::diagnostic::render(&failure.problems, crate::diagnostic::Style::Plain),
             })
             .collect();
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(messages.join("\n"));
     }
 }

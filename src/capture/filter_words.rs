@@ -1,6 +1,6 @@
 //! The words of a filter expression, checked before libpcap sees them.
 //!
-//! libpcap takes a word that it doesn't know for the name of a host, and asks the DNS. Here a name stands only where it names a
+//! libpcap takes a word that it doesn't know for the name of a host, and asks the DNS. Here a name is allowed only where it names a
 //! port or a protocol; a mistyped word is an error, and nothing is looked up. What is a word follows libpcap's scanner.
 
 use std::net::Ipv6Addr;
@@ -28,7 +28,7 @@ const KINDS: &[(&str, Names)] = &[
     ("protochain", Names::Libpcap),
 ];
 
-/// Words whose one argument libpcap looks for in lists of its own, or compares as text.
+/// Words whose one argument libpcap looks for in its own lists, or compares as text.
 const TAKE_A_WORD: &[&str] =
     &["type", "subtype", "dir", "direction", "llc", "ifname", "on", "rset", "ruleset", "reason", "action"];
 
@@ -213,7 +213,7 @@ pub(super) fn check(expression: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Whether the keyword stands in the expression.
+/// Whether the expression has the keyword.
 pub(super) fn says(expression: &str, keyword: &str) -> bool {
     words(expression).iter().any(|word| !word.escaped && word.text == keyword)
 }
@@ -311,7 +311,7 @@ fn services() -> &'static [String] {
 }
 
 fn is_service(word: &str) -> bool {
-    // Without the file only libpcap can tell.
+    // Without the file only libpcap knows.
     services().is_empty() || services().iter().any(|service| service == word)
 }
 

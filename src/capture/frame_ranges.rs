@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How many ranges are kept; what comes after is counted and said to be cut. `outcome` tells it in the schema.
+/// How many ranges are kept; further ones are counted and marked as cut. `outcome` has this in the schema.
 const MOST_RANGES: usize = 4096;
 /// How many are gathered before they are sorted.
 const MOST_UNSORTED: usize = 16 * MOST_RANGES;
@@ -166,8 +166,8 @@ mod tests {
     fn a_long_list_is_cut_and_says_so() {
         let ranges = of((0..50_000).map(|index| index * 2 + 1));
         assert_eq!(ranges.count(), 50_000);
-        let told = ranges.to_string();
-        assert_eq!((told.split(',').count(), told.ends_with(",…")), (super::MOST_RANGES + 1, true));
+        let text = ranges.to_string();
+        assert_eq!((text.split(',').count(), text.ends_with(",…")), (super::MOST_RANGES + 1, true));
         assert_eq!(ranges.shown(), "1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,…");
         let all = of((0..1_000).map(|index| index * 2 + 1));
         assert_eq!(all.to_string().split(',').count(), 1_000, "it is complete");

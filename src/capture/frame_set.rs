@@ -16,11 +16,6 @@ impl FrameSet {
         let after = self.ranges.partition_point(|(first, _)| *first <= number);
         after > 0 && self.ranges.get(after - 1).is_some_and(|(_, last)| number <= *last)
     }
-
-    /// The highest number in the set; `u64::MAX` where a range is open.
-    pub fn last(&self) -> Option<u64> {
-        self.ranges.last().map(|(_, last)| *last)
-    }
 }
 
 impl FromStr for FrameSet {

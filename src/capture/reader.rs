@@ -44,7 +44,7 @@ pub struct Reader {
     body: Body,
     /// Frames read.
     frames: u64,
-    /// The last frame's time: a simple packet block has none of its own.
+    /// The last frame's time: a simple packet block has none.
     time_ns: u64,
     /// Where the last frame is in the buffer; nowhere before the first and after the last.
     last: Record,
@@ -304,11 +304,6 @@ impl Reader {
     /// The path, as it was opened.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// How many bytes of the file have been read past, of what is unpacked if it is compressed; to show progress.
-    pub fn bytes_read(&self) -> u64 {
-        self.input.offset()
     }
 
     /// Everything is also written to `copy`, with the changes that were made to the frames, and an FCS that follows them: call it

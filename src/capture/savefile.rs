@@ -124,7 +124,7 @@ impl Savefile {
         Ok(true)
     }
 
-    /// Appends the record `old` with the frame `parts` in place of its own, and with this original length.
+    /// Appends the record `old` with the frame `parts` in place of the old one, and with this original length.
     pub(super) fn replaced(&self, old: &[u8], parts: [&[u8]; 2], original_length: u32, record: &mut Vec<u8>) {
         let captured = length32(parts);
         let [_, _, first, second] = self.header(old);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The path that stands for standard input.
 pub const STANDARD_INPUT: &str = "-";
 
-/// A file open for one pass, with a position of its own.
+/// A file open for one pass, with its own position.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     file: Arc<File>,
@@ -103,7 +103,7 @@ fn standard_input() -> io::Result<File> {
     io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// A file that nobody else can find, and that is gone when it is closed.
+/// A file without a name, deleted when it is closed.
 pub(super) fn nameless(folder: &Path) -> io::Result<File> {
     let mut number = 0_u32;
     loop {

@@ -41,7 +41,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
                 invalid += 1;
                 stdout.write(&format!("invalid  {}\n", path.display()));
                 stderr.problems(&failure.problems);
-                // So that the next scenario's line stands apart.
+                // An empty line before the next scenario.
                 stderr.write("\n");
                 status = status.max(failure.kind.into());
             }

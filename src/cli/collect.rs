@@ -148,7 +148,7 @@ impl Collected {
 mod tests {
     use super::*;
 
-    /// A folder of its own for each test, gone with it.
+    /// A folder for one test, deleted with it.
     struct Folder(PathBuf);
 
     impl Folder {

@@ -72,7 +72,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
         let filter = match filter {
             Filter::None => None,
             Filter::Rules(_) => {
-                Some("the ruleset was loaded into a namespace of its own, and its rules are walked".to_owned())
+                Some("the ruleset was loaded into a separate namespace, and its rules are evaluated".to_owned())
             }
             Filter::Unseen(why) => Some(format!("the ruleset can't be predicted: {why}")),
         };
@@ -170,7 +170,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
         if !plan.survey.unclassed.is_empty() {
             let _infallible = writeln!(
                 text,
-                "  {:>9}  not told apart: more than {} kinds of packet",
+                "  {:>9}  not distinguished: more than {} kinds of packet",
                 plan.survey.unclassed.count(),
                 survey::MOST_CLASSES
             );

@@ -77,7 +77,7 @@ pub fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-" || descriptor(path) == Some(0)
 }
 
-/// Whether a path is a stream rather than a file with a name of its own: `-`, a file descriptor of this process, a device, a pipe or a socket.
+/// Whether a path is a stream rather than a named file: `-`, a file descriptor of this process, a device, a pipe or a socket.
 pub fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
         || fs::metadata(path).is_ok_and(|found| is_stream_kind(found.file_type()))

@@ -90,7 +90,7 @@ impl Drop for Replacement {
 }
 
 fn remove(partial: &Path) {
-    // There is nobody to report to; the error that led here is on its way.
+    // This error is not reported: the one that caused it is.
     let _ = fs::remove_file(partial);
     forget(partial);
 }

@@ -64,7 +64,7 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
     }
 }
 
-/// The unicast destinations of the frames; of a family that has none, but packets, an address that is nobody's: programs that look for an
+/// The unicast destinations of the frames; of a family that has none, but packets, a documentation address: programs that look for an
 /// address before they bind or join find one.
 fn captured_addresses(survey: &Survey, ipv6_disabled: bool, notes: &mut Vec<Diagnostic>) -> Vec<IpNet> {
     let of_family = |six: bool| move |address: &&IpAddr| address.is_ipv6() == six && !address.is_unspecified();

@@ -83,7 +83,7 @@ pub struct Plan {
     pub host: Option<Host>,
     /// What becomes of the frames there.
     pub predictions: Vec<Prediction>,
-    /// With a target, the unicast destinations with the MACs that frames to them have; as many as are told apart.
+    /// With a target, the unicast destinations with the MACs that frames to them have; as many as are distinguished.
     pub sent_to: BTreeSet<(IpAddr, MacAddr)>,
     /// What the sending interface takes.
     pub medium: Medium,
@@ -93,7 +93,7 @@ pub struct Plan {
     pub reassembly_timeout: Duration,
     /// From the first to the last deadline, repetitions included; `None` at top speed.
     pub duration: Option<Duration>,
-    /// After this long the run is judged as it stands.
+    /// After this long the run ends and is judged.
     pub timeout: Duration,
     /// The rewritten frames as text, where a snapshot is asked for.
     pub listing: Option<String>,
@@ -115,7 +115,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         roles.addresses = Some(host.first_addresses());
     }
     let repeat = scenario.pacing.repeat.value;
-    // Only where a limit ends one of them the repetitions differ; without deadlines only sending tells when so much time is over.
+    // Only where a limit ends one of them the repetitions differ; without deadlines only sending shows when that time is over.
     let has_deadlines = !matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless);
     let may_differ = match scenario.pacing.limit.as_ref().map(|limit| limit.value) {
         Some(Limit::Duration(_)) => has_deadlines,
@@ -246,7 +246,7 @@ fn survey_with_fragments(
     survey_frames(scenario, rewriter, medium, passes)
 }
 
-/// The checksum of a datagram in fragments stands in the first and is known with the last: a pass of its own learns it.
+/// The checksum of a datagram in fragments is in the first and known with the last: one more pass computes it.
 fn learn_fragments(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium) -> Result<()> {
     let mut captures = stream::open_capture(scenario)?;
     let mut selector = stream::Selector::new(scenario, Some(medium.mtu))?;
@@ -403,7 +403,7 @@ pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&LinkFacts>) -> 
     Ok((rewriter, medium.framing))
 }
 
-/// Surveys the frames, once more where they tell which MAC the receiver has.
+/// Surveys the frames, and once more where they decide which MAC the receiver has.
 fn survey(
     scenario: &Scenario,
     target: Option<&LinkFacts>,

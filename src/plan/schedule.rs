@@ -30,7 +30,7 @@ impl Schedule {
         Self::at(pacing.rate.value, pacing)
     }
 
-    /// The schedule of a scenario, at this rate instead of its own.
+    /// The schedule of a scenario, at this rate instead of the written one.
     pub fn at(rate: Rate, pacing: &Pacing) -> Self {
         Self {
             rate,

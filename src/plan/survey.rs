@@ -1,6 +1,6 @@
 //! The survey: what one pass over a capture's rewritten frames says, in bounded memory.
 //!
-//! Frames are put into classes by everything that decides their fate; the fate itself is told by `fate`, when the site's addresses are
+//! Frames are put into classes by everything that decides what becomes of them; `predict` decides that when the site's addresses are
 //! known. Where there are more classes than [`MOST_CLASSES`], a second pass, which knows the site, puts the frames of the further ones
 //! together by their fate ([`Survey::at`]).
 
@@ -24,7 +24,7 @@ use crate::rewrite::Unframed;
 use open::Open;
 pub use reassembly::Reassembly;
 
-/// How many classes are told apart; frames of further ones are counted together, and said.
+/// How many classes are distinguished; frames of further ones are counted together, and reported so.
 pub const MOST_CLASSES: usize = 16_384;
 /// How many places of classes are found without hashing.
 const RECENT: usize = 256;
@@ -240,7 +240,7 @@ impl Survey {
                 self.put(key, frame.number, Counted { datagrams: 0, packets: 1 });
             }
             Fragment::Whole => self.put(key, frame.number, Counted::packet(&key)),
-            // It never comes to where fragments are put together; the others of its datagram wait in vain, and count it.
+            // It is dropped before reassembly; the other fragments of its datagram wait for it until they time out.
             Fragment::First { .. } | Fragment::Later { .. }
                 if matches!(key.flaw, Flaw::HeaderSum | Flaw::Length | Flaw::LengthCaptured | Flaw::Header) =>
             {
@@ -398,7 +398,7 @@ impl Survey {
         !self.open.is_empty()
     }
 
-    /// Where the IP packets come from that the receiver's stack finds, as far as their classes are told apart.
+    /// Where the IP packets come from that the receiver's stack finds, as far as their classes are distinguished.
     pub fn sources(&self) -> BTreeSet<IpAddr> {
         let source = |key: &ClassKey| match key.carried {
             Carried::Ip { source, .. } => Some(source),

@@ -54,11 +54,11 @@ pub(super) struct Form {
     /// Several savefiles instead of `file`, relative to the scenario; their frames are numbered through all of them.
     #[schemars(length(min = 1), example = ["captures/a.pcap", "captures/b.pcap.gz"])]
     files: Option<At<Vec<At<PathBuf>>>>,
-    /// In which order the frames follow each other: as the file has them, one file after the other (sequence, the default), or by their
+    /// The order of the frames: that of the files, one after the other (sequence, the default), or by their
     /// times.
     #[schemars(example = &"time")]
     order: FileOrder,
-    /// A pcap-filter(7) expression, exactly as tcpdump takes it; it looks at the capture before rewriting.
+    /// A pcap-filter(7) expression, exactly as tcpdump takes it; it sees the frames before they are rewritten.
     #[schemars(example = &"udp dst port 4739")]
     filter: Option<At<String>>,
     /// Frame numbers as Wireshark shows them.
@@ -67,7 +67,7 @@ pub(super) struct Form {
     /// What happens to frames that the snaplen cut. Default: refuse.
     #[schemars(example = &"skip")]
     truncated: At<Truncated>,
-    /// The SHA-256 of the file as it is on the disk, of several files one after the other, 64 hexadecimal digits: other bytes are refused.
+    /// The SHA-256 of the file on the disk, for several files of all of them one after the other; 64 hexadecimal digits. Other content is refused.
     #[serde(deserialize_with = "sha256")]
     #[schemars(with = "String", regex(pattern = "^[0-9a-fA-F]{64}$"))]
     #[schemars(example = &"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]

@@ -48,7 +48,7 @@ impl Checker {
         Self { source, prefix, broken, problems }
     }
 
-    /// Reports a problem with what stands at `span`; silent where that is already known to be broken.
+    /// Reports a problem with the text at `span`, unless that is already known to be broken.
     pub(super) fn refuse(&mut self, span: Range<usize>, problem: Diagnostic) {
         if !self.broken.touches(&span) {
             self.problems.push(problem.at(&self.source, Some(span)));

@@ -79,15 +79,15 @@ pub struct Expect {
     /// The rewritten frames as reviewed text; written only by --update-snapshots.
     #[schemars(example = &"snapshots/appflow.snap")]
     pub rewritten: Option<At<PathBuf>>,
-    /// How far from the schedule sends may be: for each percentile the most.
+    /// How far from the schedule sends may be: the limit for each percentile.
     #[serde(deserialize_with = "timing::bounds")]
     #[schemars(with = "timing::Form", example = timing::example())]
     pub lateness: At<Vec<Bound>>,
-    /// How far from the schedule's the gaps between consecutive sends may be: for each percentile the most.
+    /// How far the gaps between consecutive sends may be from those of the schedule: the limit for each percentile.
     #[serde(deserialize_with = "timing::bounds")]
     #[schemars(with = "timing::Form", example = timing::example())]
     pub gap_error: At<Vec<Bound>>,
-    /// From the first send to the last at most this.
+    /// The longest time from the first send to the last.
     #[serde(deserialize_with = "form::duration")]
     #[schemars(with = "DurationText", example = &"5s")]
     pub within: Option<At<Duration>>,
@@ -103,7 +103,7 @@ pub struct Expect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// In that in which they were sent.
+    /// The order in which they were sent.
     Captured,
 }
 
@@ -143,7 +143,7 @@ fn losses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AllowedLoss>
 }
 
 impl Expect {
-    /// The lab, or else the target, and the receiver decide what can be seen, the rate whether there is a schedule.
+    /// The topology and the receiver decide which stages can be observed; the rate decides whether there is a schedule.
     pub(super) fn check(&mut self, lab: bool, receiver: &Receiver, rate: &At<Rate>, checker: &mut Checker) {
         let in_lab = [
             ("arrived", self.arrived.as_ref().map(At::range)),

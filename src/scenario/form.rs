@@ -1,6 +1,6 @@
 //! What the tables of the language are made of: values that know their place, tables with free keys, values of several shapes.
 //!
-//! A table is a struct that serde reads and schemars describes: a new key is one field. A value with a grammar is a type of its own
+//! A table is a struct that serde reads and schemars describes: a new key is one field. A value with a grammar is its own type
 //! ([`values!`]), whose error says why it can't be read and what to write; [`super::reading`] adds the key and the place. `untagged`, `flatten`,
 //! internally tagged enums and the serde-untagged crate lose the place of an error, so what can have several shapes has a visitor here
 //! ([`shapes!`]). Start at [`At`].

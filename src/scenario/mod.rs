@@ -45,7 +45,7 @@ pub struct Scenario {
     /// The folder that paths are relative to, absolute: that of the file, wherever a symbolic link to it lies; of a scenario from a stream
     /// the current one.
     pub folder: PathBuf,
-    /// What stands before a relative path of the file.
+    /// The folder that relative paths are joined with.
     prefix: PathBuf,
     /// One line of text.
     pub summary: Option<String>,
@@ -80,7 +80,7 @@ impl Scenario {
         }
     }
 
-    /// Whether the receiver that it describes has a packet filter of its own.
+    /// Whether the receiver that it describes has its own packet filter.
     pub(crate) fn has_ruleset(&self) -> bool {
         matches!(&self.topology, topology::Topology::Lab(lab) if lab.ruleset.is_some())
     }

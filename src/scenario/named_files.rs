@@ -11,7 +11,7 @@ use crate::diagnostic::{At, Place};
 use crate::file::Claim;
 
 impl Scenario {
-    /// The files that are read: the scenario itself, its captures, and whatever else it names and is there.
+    /// The files that are read: the scenario itself, its captures, and all other existing files that it names.
     pub fn inputs(&self) -> Vec<Claim> {
         let mut inputs = vec![Claim::new(&self.source.path, "the scenario")];
         inputs.extend(self.capture.files.paths().map(|path| Claim::new(path, "the capture")));
@@ -24,7 +24,7 @@ impl Scenario {
         let command = self.receiver.command.iter().map(|command| &command.value);
         for word in command.chain(self.expect.command.iter().map(|check| &check.run.value)).flatten() {
             let word = self.in_folder(word);
-            // The application's own folder is another one, so a relative path is none of the user's.
+            // The application has another working folder, so a relative path is not a file of the user.
             if Path::new(&word).is_absolute() && Path::new(&word).is_file() {
                 inputs.push(Claim::new(Path::new(&word), "a file of a command"));
             }
@@ -40,7 +40,7 @@ impl Scenario {
         rules.filter_map(|rule| rule.equals_file.as_ref())
     }
 
-    /// The programs that a run starts, as far as they are known before it: `{scenario}` is filled in, and those in `{work}` are left out.
+    /// The programs that a run starts, as far as they are known before it: `{scenario}` is filled in, and programs in `{work}` are left out.
     pub fn programs(&self) -> impl Iterator<Item = At<String>> {
         let commands = self.receiver.command.iter().chain(self.expect.command.iter().map(|check| &check.run));
         let programs = commands.filter_map(|command| {
@@ -76,7 +76,7 @@ impl Scenario {
         Some(Claim::new(&path.value, format!("the snapshot of `{}`", self.name)).at(self.place(path)))
     }
 
-    /// What is kept of the run, in the folder of the reports.
+    /// The saved capture of a run, in the folder of the reports.
     pub fn kept(&self, reports: &Path) -> Option<Claim> {
         let path = self.receiver.save_capture.as_ref()?;
         let kept = Claim::new(&reports.join(&path.value), format!("what `{}` keeps", self.name));

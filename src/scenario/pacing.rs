@@ -23,7 +23,7 @@ pub enum Rate {
     PacketsPerSecond(f64),
     /// Bits of frame per second; finite and above 0.
     BitsPerSecond(f64),
-    /// One frame, or burst, every so often; above 0.
+    /// One frame, or burst, per interval; above 0.
     Every(Duration),
     /// As fast as the interface takes them.
     TopSpeed,
@@ -49,7 +49,7 @@ impl Rate {
 pub enum Limit {
     /// After this many frames.
     Packets(u64),
-    /// Before the frame with which this many bytes of frames would be passed.
+    /// Before the frame that would exceed this many bytes of frames.
     Bytes(u64),
     /// With the last frame that is due within this time of the first.
     Duration(Duration),
@@ -88,11 +88,11 @@ pub struct Pacing {
     /// `captured` (default), `4x`, `10000 pps`, `250 Mbps`, `every 10ms`, `topspeed` or `max-lossless`.
     #[schemars(example = &"10000 pps")]
     pub rate: At<Rate>,
-    /// Longer silences of the capture are cut to this, before `4x` is applied. Default: none is cut.
+    /// Longer gaps in the capture are shortened to this, before `4x` is applied. Default: no limit.
     #[serde(deserialize_with = "form::duration")]
     #[schemars(with = "DurationText", example = &"1s")]
     pub max_gap: Option<At<Duration>>,
-    /// How often the whole is sent. Default: 1.
+    /// How often the frames are sent. Default: 1.
     #[serde(deserialize_with = "repeat")]
     #[schemars(with = "i64", range(min = 1, max = u32::MAX), example = 3)]
     pub repeat: At<u32>,
@@ -139,7 +139,7 @@ numbers! {
 }
 
 impl Pacing {
-    /// Of a target's receiver nothing is seen; a burst needs deadlines.
+    /// A target's receiver is not observed; a burst needs deadlines.
     pub(super) fn check(&self, is_target: bool, checker: &mut Checker) {
         if self.rate.value == Rate::MaxLossless && is_target {
             let problem = Diagnostic::error("`pacing.rate = \"max-lossless\"` needs the lab")

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::vocabulary;
 use crate::diagnostic::Diagnostic;
 
-/// What the placeholders stand for at one site.
+/// The values of the placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places<'a> {
     /// The sending interface; in the lab `tx0`.
@@ -24,7 +24,7 @@ pub struct Places<'a> {
 /// The known words.
 pub(super) const NAMES: [&str; 4] = ["sender", "receiver", "work", "scenario"];
 
-/// `text` with every known placeholder replaced. What was put in is not looked at again.
+/// `text` with every known placeholder replaced. Inserted text is not searched again.
 pub fn fill(text: &str, places: &Places<'_>) -> String {
     replace(text, |name| match name {
         "sender" => Some(places.sender.to_owned()),
@@ -35,7 +35,7 @@ pub fn fill(text: &str, places: &Places<'_>) -> String {
     })
 }
 
-/// `text` with `{receiver}` replaced alone, for a text whose other braces belong to another language.
+/// `text` with only `{receiver}` replaced, for a text whose other braces belong to another language.
 pub fn fill_receiver(text: &str, receiver: &str) -> String {
     replace(text, |name| (name == "receiver").then(|| receiver.to_owned()))
 }

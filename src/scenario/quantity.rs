@@ -1,6 +1,6 @@
 //! Quantities with units: durations, rates, limits, counts. Start at [`duration`].
 //!
-//! A number is written in full (`10000`, `1.5`), without separators or exponent; a space before the unit is free.
+//! A number is written in full (`10000`, `1.5`), without separators or exponent; a space before the unit is optional.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ fn misread<T>(why: impl Into<String>, fix: impl Into<String>) -> Result<T, Diagn
     Err(refused(why, fix))
 }
 
-/// What [`duration`] reads, for editors; `0s` passes here and not there.
+/// What [`duration`] reads, for editors; only the pattern accepts `0s`.
 pub(super) const DURATION_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h)$";
 
 /// What [`rate`] reads, for editors.
 pub(super) const RATE_PATTERN: &str = r"^(captured|topspeed|max-lossless|[0-9]+(\.[0-9]+)? ?(x|[kM]?pps|[kMG]?bps)|every [0-9]+(\.[0-9]+)? ?(ns|us|ms|s|min|h))$";
 
-/// What [`limit`] reads, for editors; 0, and parts of a byte or a packet, pass here and not there.
+/// What [`limit`] reads, for editors; only the pattern accepts 0 and parts of a byte or a packet.
 pub(super) const LIMIT_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(packets?|B|kB|MB|GB|KiB|MiB|GiB|ns|us|ms|s|min|h)$";
 
 const DURATION_FORM: &str = "write a number and one of ns, us, ms, s, min, h, like \"250ms\"";
@@ -59,7 +59,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Diagnostic> {
     }
 }
 
-/// A number times its unit, which must be whole; `parts` is why.
+/// A number times its unit, which must be a whole number; `parts` says why.
 fn product(number: &str, unit: u128, parts: &str, form: &str) -> Result<u128, Diagnostic> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let Ok(digits) = format!("{whole}{fraction}").parse::<u128>() else {

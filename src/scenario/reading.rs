@@ -1,7 +1,7 @@
 //! From text to the root form, with every problem of the file at once.
 //!
 //! toml's recovering parser gives all syntax errors. The table is then read into the form; where that fails, the problem is
-//! told in the language's own words ([`super::vocabulary`]), the innermost entry that holds the error is taken out, and the
+//! described in the language's own words ([`super::vocabulary`]), the innermost entry that holds the error is taken out, and the
 //! rest is read again. Start at [`read_form`].
 
 use std::ops::Range;
@@ -17,7 +17,7 @@ use super::vocabulary::{self, Step, VOCABULARY};
 use super::{Form, refused_words};
 use crate::diagnostic::{Diagnostic, Source};
 
-/// After so many problems the rest of a file isn't worth reading: it isn't a scenario.
+/// A file with more problems than these is not read to its end.
 const ENOUGH: usize = 64;
 
 /// A key that a table must have.
@@ -62,7 +62,7 @@ const MISSING: &[Missing] = &[
     },
 ];
 
-/// The form, what is broken in the file, and the problems found so far. `None` where too much is broken to go on.
+/// The form, what is broken in the file, and the problems found so far. `None` if too much is broken to go on.
 pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diagnostic>) {
     let (mut table, errors) = DeTable::parse_recoverable(&source.text);
     let mut broken = Broken::default();
@@ -125,7 +125,7 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diag
     (None, broken, problems)
 }
 
-/// What is wrong with the syntax, in toml's words, with ours where they help.
+/// A syntax error, in toml's words or in clearer ones.
 fn syntax_problem(text: &str, message: &str, span: &Range<usize>) -> Diagnostic {
     let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     let value = text.get(span.clone()).unwrap_or_default().trim();
@@ -234,7 +234,7 @@ impl Found<'_> {
         if self.key_is_unknown() { vocabulary::nearest(self.last_key(), vocabulary.keys(self.parent())) } else { None }
     }
 
-    /// Its path, so that nobody says it is missing.
+    /// Its path, so that it is not reported as missing.
     fn meant(&self) -> Option<String> {
         let mut path = self.parent().to_vec();
         path.push(Step::Key(self.suggestion()?.to_owned()));

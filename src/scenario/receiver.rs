@@ -15,7 +15,7 @@ use crate::diagnostic::{At, Diagnostic};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Receiver {
-    /// Program and arguments; looked for in PATH, then in /usr/sbin and /sbin. `{work}` is an empty folder of its own.
+    /// Program and arguments; looked for in PATH, then in /usr/sbin and /sbin. `{work}` is an empty folder for it.
     #[serde(deserialize_with = "form::command")]
     #[schemars(with = "Vec<String>", length(min = 1), example = ["nfcapd", "-p", "4739", "-w", "{work}"])]
     pub command: Option<At<Vec<String>>>,

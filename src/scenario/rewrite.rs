@@ -41,7 +41,7 @@ pub enum Lengths {
     #[default]
     Preserve,
     /// One that is 0 (segmentation offload), shorter than its header, or beyond the end of the frame, becomes what is there. The
-    /// frame ends at its original length, or where `oversize = "truncate"` cut it. Over 65,535 can't be said: left, and counted.
+    /// frame ends at its original length, or where `oversize = "truncate"` cut it. Lengths over 65,535 don't fit: such fields stay, and are counted.
     Fix,
 }
 
@@ -59,7 +59,7 @@ pub enum Oversize {
     Truncate,
 }
 
-/// What happens to frames that no Ethernet header can be made for: encrypted 802.11, link types that are not looked into. A rewrite
+/// What happens to frames that no Ethernet header can be made for: encrypted 802.11, link types that are not parsed. A rewrite
 /// without a replay obeys it only with `link-layer = "ethernet"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -110,7 +110,7 @@ pub enum Vlan {
     Push {
         /// The first is the outermost; at least one.
         tags: Vec<NewTag>,
-        /// Where: the first becomes the tag at this position, with `Innermost` all stand behind those that are there.
+        /// Where: the first becomes the tag at this position, with `Innermost` all follow the existing ones.
         position: TagPosition,
     },
     /// The identifier of one tag changes.
@@ -151,7 +151,7 @@ pub enum Ttl {
     Change(i16),
 }
 
-/// Whose addresses and ports of a frame a map looks at.
+/// Whose addresses and ports in a frame a map changes.
 ///
 /// The client is the sender of a conversation's first frame in the capture, also when `filter` or `frames` leave that frame out. Frames
 /// belong to one conversation that share protocol, both addresses and both ports; without ports the addresses, for ARP its two, without
@@ -165,9 +165,9 @@ pub enum Side {
     Destination,
     /// `[rewrite.both]`.
     Both,
-    /// `[rewrite.client]`: of who sent the conversation's first packet: the source in what it sends, the destination in what it gets.
+    /// `[rewrite.client]`: the sender of the conversation's first packet: the source in its packets, the destination in those to it.
     Client,
-    /// `[rewrite.server]`: of the other.
+    /// `[rewrite.server]`: the other host.
     Server,
 }
 
@@ -182,7 +182,7 @@ impl Rewrite {
     }
 }
 
-/// A MAC address by its literal value or by the role that the site gives it.
+/// A MAC address by its literal value or by its role in the topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MacTarget {
     /// The sending interface's.
@@ -207,9 +207,9 @@ pub struct IpEntry {
 /// `ip = …`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IpMap {
-    /// Prefix to prefix. Of several that match the longest wins; no two have the same `from`.
+    /// Prefix to prefix. The longest match wins; no two have the same `from`.
     Prefixes(Vec<IpEntry>),
-    /// `"receiver"`: every packet to the first `[lab]` address of its family. Both are at least `Some` once.
+    /// `"receiver"`: every packet to the first `[lab]` address of its family. At least one of them is `Some`.
     Receiver {
         /// The first IPv4 address of `[lab] addresses`.
         v4: Option<IpAddr>,
@@ -291,7 +291,7 @@ pub struct Rewrite {
     pub header: HeaderFields,
 }
 
-/// What changes in each frame. Nothing is touched unless it is named.
+/// Changes to the frames. Fields that no key names stay.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Form {
@@ -322,9 +322,9 @@ pub(super) struct Form {
     destination: Option<SideForm>,
     /// What addresses, MACs and ports become, wherever they are.
     both: Option<SideForm>,
-    /// What the address, MAC and port of the one become that sent a conversation's first packet, wherever they are.
+    /// What the address, MAC and port of the sender of a conversation's first packet become, wherever they are.
     client: Option<SideForm>,
-    /// What the address, MAC and port of the other become.
+    /// What the address, MAC and port of the other host become.
     server: Option<SideForm>,
     vlan: Option<At<vlan::Form>>,
     header: Option<At<HeaderFields>>,
@@ -399,7 +399,7 @@ pub(super) fn check(form: Form, lab: Option<&LabTopology>, checker: &mut Checker
     }
 }
 
-/// Reports what two sides map alike that can be the same host in one frame.
+/// Reports equal entries of two sides that can be the same host in one frame.
 fn compare(sides: &[SideMaps], checker: &mut Checker) {
     for (index, other) in sides.iter().enumerate() {
         for one in sides.iter().take(index) {
@@ -413,7 +413,7 @@ fn compare(sides: &[SideMaps], checker: &mut Checker) {
     }
 }
 
-/// Reports that two tables say something about the same `what`.
+/// Reports that two tables map the same `what`.
 fn ambiguous(what: &str, one: (Side, &Range<usize>), other: (Side, &Range<usize>), checker: &mut Checker) {
     let (first, later) = if one.1.start < other.1.start { (one, other) } else { (other, one) };
     let problem = Diagnostic::error(format!("{what} is mapped by `[{}]` and by `[{}]`", first.0, later.0))

@@ -13,13 +13,13 @@ use crate::capture;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 use crate::file::{descriptor, is_standard_input, is_stream, read_bytes, source_of};
 
-/// What a scenario file says, as it was read.
+/// A scenario file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScenarioText {
     pub(super) source: Arc<Source>,
     /// The file's name without folder and `.toml`; `stdin` for standard input.
     pub name: String,
-    /// What stands before a relative path of the file.
+    /// The folder that relative paths are joined with.
     pub(super) prefix: PathBuf,
     /// The same folder, absolute.
     pub(super) folder: PathBuf,
@@ -37,8 +37,8 @@ pub enum Looks {
 }
 
 impl ScenarioText {
-    /// Reads a scenario: a file, `-` for standard input, a pipe. Relative paths in it are relative to the folder of the file, wherever a
-    /// symbolic link to it lies; those of a stream to the current folder.
+    /// Reads a scenario: a file, `-` for standard input, a pipe. Relative paths in it are relative to the folder of the file, also if it
+    /// is read through a symbolic link; those of a stream are relative to the current folder.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Invalid`] when it can't be read, is too long, or isn't UTF-8.
@@ -84,7 +84,7 @@ impl ScenarioText {
     }
 }
 
-/// A capture in the place of a scenario.
+/// A capture instead of a scenario.
 fn a_capture(path: &Path) -> Failure {
     let shown = path.display();
     Failure::invalid(
@@ -95,7 +95,7 @@ fn a_capture(path: &Path) -> Failure {
 }
 
 impl Looks {
-    /// Of a file with this content. What is damaged, or in another encoding, is looked at as well as it can be.
+    /// Of a file with this content, which may be damaged or in another encoding.
     pub fn of(bytes: &[u8]) -> Self {
         // Without the zeros of UTF-16 and UTF-32, ASCII is left.
         let bytes: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();

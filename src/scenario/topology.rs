@@ -21,7 +21,7 @@ pub const LAB_RECEIVER: &str = "rx0";
 /// The receiver's MAC in the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LabMac {
-    /// The destination MAC that the rewritten frames share, or the commonest.
+    /// The destination MAC of the rewritten frames, or the most common one.
     #[default]
     Captured,
     /// This one.
@@ -75,7 +75,7 @@ pub enum Topology {
 }
 
 impl Topology {
-    /// The MTU that the scenario writes down, in bytes.
+    /// The MTU that the scenario sets, in bytes.
     pub fn written_mtu(&self) -> Option<u32> {
         match self {
             Self::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
@@ -138,7 +138,7 @@ impl Default for LabTopology {
     }
 }
 
-/// An nftables ruleset in a file of its own.
+/// An nftables ruleset in its own file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RulesetFile {
@@ -287,7 +287,7 @@ fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SysctlSett
 }
 
 impl LabTopology {
-    /// What several values must be together, and the ruleset's path.
+    /// Checks values against each other, and joins the ruleset's path.
     fn check(mut self, checker: &mut Checker) -> Self {
         let mtu = self.mtu.value;
         let mut seen: Vec<IpAddr> = Vec::new();

@@ -54,7 +54,7 @@ fn drop_null_branch(schema: &mut Schema) {
     }
 }
 
-/// The language as the schema of its root form tells it.
+/// The language, by the schema of its root form.
 #[derive(Debug)]
 pub(super) struct Vocabulary(Json);
 

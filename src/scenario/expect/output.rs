@@ -131,7 +131,7 @@ fn output_from(text: &str) -> Result<OutputFrom, Diagnostic> {
 fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<String>>, D::Error> {
     let written = At::<String>::deserialize(deserializer)?;
     let Err(error) = RegexBuilder::new(&written.value).multi_line(true).build() else { return Ok(Some(written)) };
-    // The crate's message is several lines, with a caret of its own; the last one says what is wrong.
+    // The crate's message is several lines, with its own caret; the last one says what is wrong.
     let message = error.to_string();
     let why = message.lines().last().unwrap_or_default();
     let problem = Diagnostic::error("this is not a regular expression").why(why.trim_start_matches("error: "));

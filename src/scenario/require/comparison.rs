@@ -22,7 +22,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// Takes an operator off the front of a text; `None` where none stands there.
+    /// Takes an operator off the front of a text; `None` without one.
     pub(super) fn split(text: &str) -> Option<(Self, &str)> {
         // The longer ones first: `<` begins `<=`.
         [Self::AtMost, Self::AtLeast, Self::NotEqual, Self::Less, Self::Greater]

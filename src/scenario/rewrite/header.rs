@@ -82,7 +82,7 @@ pub(super) fn check(written: At<HeaderFields>, checker: &mut Checker) -> HeaderF
     fields
 }
 
-/// Reports that `dscp` stands beside the field that it is a part of.
+/// Reports that `dscp` is written beside the field that contains it.
 fn overlap(dscp: &At<u8>, whole: (&str, &At<u8>), checker: &mut Checker) {
     let (dscp, name, whole) = (dscp.range(), whole.0, whole.1.range());
     let (first, later, other) = if dscp.start < whole.start { (dscp, whole, "dscp") } else { (whole, dscp, name) };
