@@ -1,31 +1,36 @@
 //! What is fuzzed: each body takes bytes that nobody vouches for, and panics where something is promised and not kept.
 //!
-//! The targets beside it run these under libFuzzer, `tests/fuzzing.rs` a bounded number of times on every build.
+//! It is a module of the library only where that is fuzzed or tested: the targets beside it run these bodies under libFuzzer,
+//! `tests/unit/fuzzing.rs` runs them a bounded number of times on every build.
+
+#[cfg(test)]
+#[path = "../tests/unit/fuzzing.rs"]
+mod tests;
 
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use restage::capture::{Format, Frame, Reader};
-use restage::diagnostic::{At, Source};
-use restage::packet::MacAddr;
-use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
-use restage::packet::layers::{Layers, LinkType, Network};
-use restage::packet::listing;
-use restage::rewrite::{Framing, Pass, RewriteStats, Rewriter, Roles, Selected, rewrite_file};
-use restage::scenario::rewrite::{
+use crate::capture::{Format, Frame, Reader};
+use crate::diagnostic::{At, Source};
+use crate::packet::MacAddr;
+use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use crate::packet::layers::{Layers, LinkType, Network};
+use crate::packet::listing;
+use crate::rewrite::{Framing, Pass, Rewriter, Roles, Selected, rewrite_file};
+use crate::scenario::rewrite::{
     Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PortEntry, Rewrite, Side,
     SideMaps, TagPosition, Ttl, TunnelLayers, Vlan, VlanEntry,
 };
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
 /// a rewrite that names nothing gives the same bytes. `folder` is for the files that this needs.
-pub(crate) fn reader(folder: &Path, bytes: &[u8]) {
+pub fn reader(folder: &Path, bytes: &[u8]) {
     let input = folder.join("in");
     fs::write(&input, bytes).expect("the folder can be written to");
     let Ok(mut reader) = Reader::open(&input) else { return };
-    let (found, failure) = restage::inspect::inspect(&mut reader);
+    let (found, failure) = crate::inspect::inspect(&mut reader);
     // What was compressed is longer, and comes out unpacked.
     if bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         return;
@@ -49,7 +54,7 @@ pub(crate) fn reader(folder: &Path, bytes: &[u8]) {
 }
 
 /// Any bytes as a frame of any link type: every header that is found lies inside it, and it can be listed in one line.
-pub(crate) fn layers(link: u16, original_length: u32, frame: &[u8]) {
+pub fn layers(link: u16, original_length: u32, frame: &[u8]) {
     let layers = Layers::find(LinkType(link), frame);
     inside(&layers.network, frame.len());
     if let Some(quoted) = layers.quoted(frame) {
@@ -79,13 +84,13 @@ fn inside(network: &Network, end: usize) {
 
 /// Any frame under a rewriter of many words: good sums stay good, and a second time changes nothing more, since no result is
 /// in the domain of its map.
-pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
+pub fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
     for rewriter in REWRITERS.iter() {
-        let mut stats = RewriteStats::new(rewriter);
+        let mut pass = Pass::new(rewriter);
         let mut apply = |frame: &mut [u8]| {
             let layers = Layers::find(LinkType(link), frame);
             let before = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
-            rewriter.apply(&layers, frame, original_length, &mut stats);
+            pass.rewrite(Frame { number: 1, time_ns: 0, original_length, link: layers.link, bytes: &mut *frame });
             let after = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
             assert!(before.0 != Sum::Good || after.0 == Sum::Good, "header sum: {after:?}");
             assert!(before.1 != Sum::Good || after.1 == Sum::Good, "transport sum: {after:?}");
@@ -100,7 +105,7 @@ pub(crate) fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
 
 /// Any frame through a pass that pads, cuts, makes Ethernet headers, tags, tells clients from servers and mends lengths: what comes
 /// out is no longer than what may, and a second frame goes through as well.
-pub(crate) fn pass(link: u16, original_length: u32, frame: &[u8]) {
+pub fn pass(link: u16, original_length: u32, frame: &[u8]) {
     let framing = Framing { sender: MacAddr([2, 0, 0, 0, 0, 1]), receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])) };
     for rewriter in RESIZING.iter() {
         let mut pass = Pass::new(rewriter).padding().cutting(576).framing(framing);

@@ -107,6 +107,12 @@ pub mod schema;
 pub mod testbed;
 pub mod wire;
 
+/// What the fuzz targets in `fuzz/` run; no part of the API.
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+#[path = "../fuzz/bodies.rs"]
+pub mod fuzzing;
+
 pub use api::{Plan, PredictedFrames, RewriteEntry, RewriteReport, RewriteSummary, inspect};
 pub use cause::{Cause, Stage};
 pub use diagnostic::{Diagnostic, Failure, Kind, Result, Severity};

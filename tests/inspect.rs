@@ -1,14 +1,13 @@
-//! `restage inspect` over captures made here, and over real ones where they lie beside the clone, in `../shared/captures`.
+//! `restage inspect` over captures made here. `tests/unit/real_captures.rs` has real ones.
 
 #[path = "common/mixed.rs"]
 mod mixed;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use restage::capture::Reader;
 use serde_json::Value;
 
 use mixed::{ip, mixed, pcap};
@@ -102,58 +101,15 @@ fn standard_input_is_read_as_it_comes() {
 fn more_conversations_than_are_told_apart_are_counted() {
     let over = 10;
     let mut frames = Vec::new();
-    for at in 0..u32::try_from(restage::inspect::MOST_ENTRIES).expect("small") + over {
+    for at in 0..65_536 + over {
         let source = std::net::Ipv4Addr::from(0x0a00_0000 + at).to_string();
         let frame = ip(&source, "10.255.0.1", 253, (1, 0), &[]);
         frames.push((frame.clone(), frame.len(), u64::from(at)));
     }
     let folder = Folder::with("many.pcap", &pcap(&frames));
-    let mut reader = Reader::open(&folder.0.join("many.pcap")).expect("a capture");
-    let (found, failure) = restage::inspect::inspect(&mut reader);
-    assert!(failure.is_none());
+    let found = restage::inspect(folder.0.join("many.pcap")).expect("a capture");
     assert_eq!((found.conversations.len(), found.unlisted.conversations), (65_536, u64::from(over)));
     // The destination is one of them, and was there early enough.
     assert_eq!((found.endpoints.len(), found.unlisted.endpoints), (65_536, u64::from(over) + 1));
     assert_eq!(found.frames, 65_546);
-}
-
-#[test]
-fn real_captures_have_as_many_frames_as_their_index_says() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
-    let Ok(index) = fs::read_to_string(corpus.join("INDEX.jsonl")) else {
-        println!("skipped: there are no captures at {}", corpus.display());
-        return;
-    };
-    let mut wrong = Vec::new();
-    let mut seen = 0;
-    for line in index.lines() {
-        let entry: Value = serde_json::from_str(line).expect("a line of the index is JSON");
-        let Some(wanted) = entry["packets_readable"].as_u64().filter(|_| entry["kind"] == "capture") else { continue };
-        let path = corpus.join(entry["path"].as_str().expect("a path"));
-        let Ok(mut reader) = Reader::open(&path) else {
-            if wanted > 0 {
-                wrong.push(format!("{}: not opened, {wanted} packets", path.display()));
-            }
-            continue;
-        };
-        seen += 1;
-        let (found, failure) = restage::inspect::inspect(&mut reader);
-        let by_network: u64 = found.networks.iter().map(|network| network.frames).sum();
-        let by_link: u64 = found.links.iter().map(|link| link.frames).sum();
-        let adds_up = by_network == found.frames && by_link == found.frames;
-        // Where Wireshark stops too, the index has counted without looking.
-        let damage = entry["damage"].as_str();
-        if damage.is_some_and(|damage| damage.starts_with("capinfos")) {
-            assert!(adds_up, "{}", path.display());
-            continue;
-        }
-        if found.frames != wanted || failure.is_some() != found.damage.is_some() || !adds_up {
-            wrong.push(format!("{}: {} frames, not {wanted}; {by_network}, {by_link}", path.display(), found.frames));
-        }
-        if failure.is_some() != damage.is_some() {
-            wrong.push(format!("{}: {failure:?}, {damage:?}", path.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen > 400, "{seen} captures");
 }

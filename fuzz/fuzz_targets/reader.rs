@@ -1,10 +1,8 @@
 //! Any bytes as a capture file.
 
 #![no_main]
-#![allow(dead_code, reason = "each target runs one body")]
 
-#[path = "../bodies.rs"]
-mod bodies;
+use restage::fuzzing;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -15,4 +13,4 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::reader(&FOLDER, bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::reader(&FOLDER, bytes));

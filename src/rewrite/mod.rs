@@ -2,7 +2,7 @@
 //!
 //! The same [`Rewriter`] serves `rewrite`, `plan`, the replay and the snapshot, so they can't disagree. Nothing is touched unless an
 //! entry names it, and a result is never mapped again. May use `packet`, `capture`, `scenario` and `diagnostic`. Start at [`Pass`],
-//! which takes the frames of a capture one after the other, and [`Rewriter::apply`], which changes one in place.
+//! which takes the frames of a capture one after the other.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -26,6 +26,15 @@ mod port;
 mod prefix;
 mod rewrite_stats;
 mod vlan;
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+#[path = "../../tests/unit/real_captures.rs"]
+mod real_captures;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+#[path = "../../tests/unit/rewriting/mod.rs"]
+mod tests;
 
 use std::net::IpAddr;
 
@@ -104,14 +113,9 @@ struct Rules<'a> {
 }
 
 impl Rewriter {
-    /// Rewrites one frame in place, as one that a client sends: `layers` are those of `frame`, `original_length` its length on the
-    /// wire. The length never changes, so VLAN tags are neither pushed nor popped: [`Pass`] does that.
-    #[inline]
-    pub fn apply(&self, layers: &Layers, frame: &mut [u8], original_length: u32, stats: &mut RewriteStats) {
-        stats.begin();
-        self.apply_from(Sender::Client, layers, frame, original_length, None, stats);
-    }
-
+    /// Rewrites one frame in place: `layers` are those of `frame`, `original_length` its length on the wire. The length never changes, so
+    /// VLAN tags are neither pushed nor popped: [`Pass`] does that.
+    ///
     /// `station`: for whom a frame is whose header was made for a group that is none any more.
     #[inline]
     fn apply_from(

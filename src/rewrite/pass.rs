@@ -15,7 +15,7 @@ use crate::scenario::rewrite::Oversize;
 #[derive(Debug, Clone)]
 pub struct Pass<'a> {
     rewriter: &'a Rewriter,
-    stats: RewriteStats,
+    pub(super) stats: RewriteStats,
     /// Only where there are rules for clients and servers.
     conversations: Option<Conversations>,
     /// The longest layer 3 packet, in bytes, where longer ones are cut.
@@ -134,7 +134,7 @@ impl<'a> Pass<'a> {
         self.rewriter.apply_plainly(frame, &mut self.stats)
     }
 
-    fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
+    pub(super) fn rewrite_any<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
         let layers = Layers::find(frame.link, frame.bytes);
         if self.resizes(&frame, &layers) {
             return self.rewrite_resized(&frame, &layers);

@@ -159,11 +159,6 @@ impl RewriteStats {
         }
     }
 
-    /// Says the number of the frame that is rewritten next; without it they are counted from 1.
-    pub const fn next_is(&mut self, number: u64) {
-        self.frame = number.saturating_sub(1);
-    }
-
     /// Says the number of the frame that is being rewritten.
     #[inline]
     pub(super) const fn is_at(&mut self, number: u64) {
@@ -174,12 +169,6 @@ impl RewriteStats {
     #[inline]
     pub(super) const fn frame(&self) -> u64 {
         self.frame
-    }
-
-    /// The next frame begins.
-    #[inline]
-    pub(super) const fn begin(&mut self) {
-        self.frame += 1;
     }
 
     /// The entry changed something in this frame.

@@ -2,7 +2,25 @@
 
 use std::net::IpAddr;
 
-use restage::packet::checksum::Accumulator;
+/// The one's complement sum of big-endian words (RFC 1071).
+#[derive(Default)]
+struct Accumulator(u64);
+
+impl Accumulator {
+    fn add(self, bytes: &[u8]) -> Self {
+        let word = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        Self(self.0 + bytes.chunks(2).map(word).sum::<u64>())
+    }
+
+    fn add_word(self, word: u16) -> Self {
+        Self(self.0 + u64::from(word))
+    }
+
+    fn fold(&self) -> u16 {
+        let once = (self.0 & 0xffff) + (self.0 >> 16);
+        u16::try_from((once & 0xffff) + (once >> 16)).expect("a small sum")
+    }
+}
 
 fn ethernet(ethertype: u16, rest: &[u8]) -> Vec<u8> {
     [&[2, 0, 0, 0, 0, 0xb, 2, 0, 0, 0, 0, 0xa], ethertype.to_be_bytes().as_slice(), rest].concat()

@@ -2,22 +2,23 @@
 //!
 //! They lie beside the clone, in `../shared/captures`, and are no part of the project: without them these tests say so and pass.
 
-#![expect(clippy::print_stdout, reason = "a test that can't run says why")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::capture::{Filter, Format, Reader};
+use crate::diagnostic::{Kind, Source};
+use crate::inspect::inspect;
+use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use crate::packet::layers::{Fragment, Layers, LinkType, Network, protocol};
+use crate::packet::listing;
+use crate::rewrite::{Pass, Rewriter, Roles, Selected, rewrite_file};
+use crate::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use restage::capture::{Filter, Format, Reader};
-use restage::diagnostic::{Kind, Source};
-use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
-use restage::packet::layers::{Fragment, Layers, LinkType, Network, protocol};
-use restage::packet::listing;
-use restage::rewrite::{Pass, RewriteStats, Rewriter, Roles, Selected, rewrite_file};
-use restage::scenario::rewrite::{IpEntry, IpMap, PortEntry, Rewrite, Side, SideMaps};
 use serde_json::Value;
+
+use super::tests::rewrite_in_place;
 
 /// The folder of the captures, where it is.
 fn corpus() -> Option<PathBuf> {
@@ -61,7 +62,7 @@ fn index(corpus: &Path) -> Vec<Indexed> {
 
 /// How many frames were read, and the message where that ended early.
 fn read(path: &Path) -> (u64, Option<String>) {
-    let message = |failure: restage::diagnostic::Failure| {
+    let message = |failure: crate::diagnostic::Failure| {
         assert_eq!(failure.kind, Kind::Invalid, "{failure:?}");
         let problem = &failure.problems[0];
         format!("{}: {}", problem.what, problem.why.clone().unwrap_or_default())
@@ -189,12 +190,12 @@ fn swapping() -> Rewriter {
 fn good_sums_stay_good_and_bad_ones_bad() {
     let Some(corpus) = corpus() else { return };
     let rewriter = swapping();
-    let mut stats = RewriteStats::new(&rewriter);
+    let mut pass = Pass::new(&rewriter);
     let mut compared: BTreeMap<String, u64> = BTreeMap::new();
     frames(&corpus, |path, number, layers, frame, original_length| {
         // A sum that offloading left is no checksum: updated like one, it is neither.
         let before = (ip_header_sum(layers, frame), transport_sum(layers, frame, original_length));
-        rewriter.apply(layers, frame, original_length, &mut stats);
+        rewrite_in_place(&mut pass, layers.link, frame, original_length);
         let after = (ip_header_sum(layers, frame), transport_sum(layers, frame, original_length));
         let place = format!("{} frame {number}", path.display());
         assert_eq!(before.0, after.0, "{place}");
@@ -210,13 +211,13 @@ fn good_sums_stay_good_and_bad_ones_bad() {
 fn swapping_twice_gives_the_frame_back() {
     let Some(corpus) = corpus() else { return };
     let rewriter = swapping();
-    let mut stats = RewriteStats::new(&rewriter);
+    let mut pass = Pass::new(&rewriter);
     let mut changed = 0;
     frames(&corpus, |path, number, layers, frame, original_length| {
         let before = frame.to_vec();
-        rewriter.apply(layers, frame, original_length, &mut stats);
+        rewrite_in_place(&mut pass, layers.link, frame, original_length);
         changed += u64::from(before != frame);
-        rewriter.apply(layers, frame, original_length, &mut stats);
+        rewrite_in_place(&mut pass, layers.link, frame, original_length);
         if before == frame {
             return;
         }
@@ -299,7 +300,7 @@ fn filters_take_what_libpcaps_own_tests_want() {
 fn later_fragments_keep_every_byte_of_their_payload() {
     let Some(corpus) = corpus() else { return };
     let rewriter = swapping();
-    let mut stats = RewriteStats::new(&rewriter);
+    let mut pass = Pass::new(&rewriter);
     let mut fragments = 0;
     frames(&corpus, |path, number, layers, frame, original_length| {
         let (Network::Ipv4(ip) | Network::Ipv6(ip)) = layers.network else { return };
@@ -308,8 +309,42 @@ fn later_fragments_keep_every_byte_of_their_payload() {
         }
         fragments += 1;
         let before = frame[ip.payload..].to_vec();
-        rewriter.apply(layers, frame, original_length, &mut stats);
+        rewrite_in_place(&mut pass, layers.link, frame, original_length);
         assert_eq!(before, frame[ip.payload..], "{} frame {number}", path.display());
     });
     assert!(fragments > 10, "{fragments} fragments");
+}
+
+#[test]
+fn inspections_have_as_many_frames_as_the_index() {
+    let Some(corpus) = corpus() else { return };
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for capture in index(&corpus) {
+        let (path, wanted) = (capture.path.display(), capture.packets);
+        let Ok(mut reader) = Reader::open(&capture.path) else {
+            if wanted > 0 {
+                wrong.push(format!("{path}: not opened, {wanted} packets"));
+            }
+            continue;
+        };
+        seen += 1;
+        let (found, failure) = inspect(&mut reader);
+        let by_network: u64 = found.networks.iter().map(|network| network.frames).sum();
+        let by_link: u64 = found.links.iter().map(|link| link.frames).sum();
+        let adds_up = by_network == found.frames && by_link == found.frames;
+        // Where Wireshark stops too, the index has counted without looking.
+        if capture.damage.is_some() && !capture.is_broken() {
+            assert!(adds_up, "{path}");
+            continue;
+        }
+        if found.frames != wanted || failure.is_some() != found.damage.is_some() || !adds_up {
+            wrong.push(format!("{path}: {} frames, not {wanted}; {by_network}, {by_link}", found.frames));
+        }
+        if failure.is_some() != capture.is_broken() {
+            wrong.push(format!("{path}: {failure:?}, {:?}", capture.damage));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 400, "{seen} captures");
 }

@@ -1,14 +1,12 @@
 //! The bodies of the fuzz targets, a bounded number of times over mutations of our own captures: always the same ones.
 
-#[path = "../fuzz/bodies.rs"]
-mod bodies;
-#[path = "common/mixed.rs"]
+#[path = "../common/mixed.rs"]
 mod mixed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use restage::capture::Reader;
+use crate::capture::Reader;
 
 /// Marsaglia's xorshift with 64 bits: the same numbers everywhere.
 struct Dice(u64);
@@ -140,11 +138,11 @@ fn no_file_makes_the_reader_panic_or_the_identity_change_it() {
     let folder = Folder::new("reader");
     let seeds = files();
     for seed in &seeds {
-        bodies::reader(&folder.0, seed);
+        super::reader(&folder.0, seed);
     }
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..1_500 {
-        bodies::reader(&folder.0, &dice.mutate(&seeds));
+        super::reader(&folder.0, &dice.mutate(&seeds));
     }
 }
 
@@ -156,7 +154,7 @@ fn no_frame_has_layers_outside_itself() {
     for _ in 0..60_000 {
         let frame = dice.mutate(&seeds);
         let length = u32::try_from(frame.len() + dice.below(3)).expect("short");
-        bodies::layers(*dice.of(&LINKS), length, &frame);
+        super::layers(*dice.of(&LINKS), length, &frame);
     }
 }
 
@@ -166,12 +164,12 @@ fn no_frame_is_rewritten_further_by_a_second_time() {
     let seeds = frames(&folder.0);
     let mut dice = Dice(0x94d0_49bb_1331_11eb);
     for seed in &seeds {
-        bodies::rewriter(1, u32::try_from(seed.len()).expect("short"), seed);
+        super::rewriter(1, u32::try_from(seed.len()).expect("short"), seed);
     }
     for _ in 0..40_000 {
         let frame = dice.mutate(&seeds);
         let length = u32::try_from(frame.len() + dice.below(3)).expect("short");
-        bodies::rewriter(*dice.of(&LINKS), length, &frame);
-        bodies::pass(*dice.of(&LINKS), length, &frame);
+        super::rewriter(*dice.of(&LINKS), length, &frame);
+        super::pass(*dice.of(&LINKS), length, &frame);
     }
 }

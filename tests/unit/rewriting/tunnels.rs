@@ -4,13 +4,13 @@ use etherparse::PacketBuilder;
 use proptest::prelude::*;
 use std::sync::Arc;
 
-use restage::diagnostic::{At, Source};
-use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
-use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Left, RewriteStats, Rewriter, Seen, unused_problems};
-use restage::scenario::rewrite::{Checksums, HeaderFields, Rewrite, Side, Ttl, TunnelLayers};
+use crate::diagnostic::{At, Source};
+use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use crate::packet::layers::{Layers, LinkType};
+use crate::rewrite::{Left, Pass, Rewriter, Seen, unused_problems};
+use crate::scenario::rewrite::{Checksums, HeaderFields, Rewrite, Side, Ttl, TunnelLayers};
 
-use crate::{Maps, apply, compile, length, of, sums, udp4};
+use super::{Maps, apply, compile, length, of, rewrite_in_place, sums, udp4};
 
 /// How an inner packet is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn mapping(layers: TunnelLayers, checksums: Checksums) -> Rewriter {
         Maps::of(Side::Both).ip(&everything).ports(&[(2055, 2055, 2056), (4789, 4789, 4790), (6081, 6081, 6082)]);
     let maps = maps.mac("02:00:00:00:00:0a", "02:00:00:00:00:aa");
     let header = HeaderFields { ttl: Some(At::default_value(Ttl::Change(-3))), ..HeaderFields::default() };
-    compile(&Rewrite { layers, checksums, header, ..of([maps]) })
+    compile(&Rewrite { checksums, layers, header, ..of([maps]) })
 }
 
 #[test]
@@ -229,10 +229,7 @@ proptest! {
         let original = length(&frame);
         frame.truncate(cut.index(frame.len()) + 1);
         let rewriter = mapping(TunnelLayers::All, if fix { Checksums::Fix } else { Checksums::Preserve });
-        let layers = Layers::find(LinkType::ETHERNET, &frame);
-        let before = frame.len();
-        rewriter.apply(&layers, &mut frame, original, &mut RewriteStats::new(&rewriter));
-        prop_assert_eq!(frame.len(), before);
+        rewrite_in_place(&mut Pass::new(&rewriter), LinkType::ETHERNET, &mut frame, original);
     }
 }
 

@@ -1,15 +1,15 @@
 //! VLAN tags, fields of the IP header, lengths, padding, cutting, and headers for frames that have none.
 
-use restage::diagnostic::At;
-use restage::packet::MacAddr;
-use restage::packet::checksum::Sum;
-use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Framing, Left, Pass, Reshaped};
-use restage::scenario::rewrite::{
+use crate::diagnostic::At;
+use crate::packet::MacAddr;
+use crate::packet::checksum::Sum;
+use crate::packet::layers::{Layers, LinkType};
+use crate::rewrite::{Framing, Left, Pass, Reshaped};
+use crate::scenario::rewrite::{
     Checksums, HeaderFields, Lengths, NewTag, Oversize, Rewrite, Side, TagPosition, Ttl, Vlan, VlanEntry,
 };
 
-use crate::{Maps, apply, compile, length, of, pass, sums, through, udp4};
+use super::{Maps, apply, compile, length, of, pass, sums, through, udp4};
 
 fn tagged(tags: &[[u8; 4]], payload: &[u8]) -> Vec<u8> {
     let mut frame = udp4(payload);

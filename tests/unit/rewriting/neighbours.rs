@@ -2,11 +2,11 @@
 
 use std::net::Ipv6Addr;
 
+use crate::packet::checksum::Sum;
+use crate::scenario::rewrite::Side;
 use etherparse::PacketBuilder;
-use restage::packet::checksum::Sum;
-use restage::scenario::rewrite::Side;
 
-use crate::{Maps, apply, preserving, sums, udp4};
+use super::{Maps, apply, preserving, sums, udp4};
 
 const STATION: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 0xb];

@@ -4,15 +4,15 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::diagnostic::{Source, Style, render};
+use crate::packet::checksum::Sum;
+use crate::packet::layers::{Layers, LinkType};
+use crate::packet::listing;
+use crate::rewrite::{Left, Pass, RewriteStats, Seen, unused_problems};
+use crate::scenario::rewrite::{Checksums, IpMap, MacMap, MacTarget, Side};
 use etherparse::PacketBuilder;
-use restage::diagnostic::{Source, Style, render};
-use restage::packet::checksum::Sum;
-use restage::packet::layers::{Layers, LinkType};
-use restage::packet::listing;
-use restage::rewrite::{Left, RewriteStats, Seen, unused_problems};
-use restage::scenario::rewrite::{Checksums, IpMap, MacMap, MacTarget, Side};
 
-use crate::{Maps, apply, length, preserving, rewriter, sums, udp4};
+use super::{Maps, apply, length, preserving, rewriter, sums, through, udp4};
 
 /// The frame as one line, without number and time.
 fn line(frame: &[u8]) -> String {
@@ -85,13 +85,13 @@ fn the_mac_follows_whatever_becomes_a_group_and_is_left_of_a_group_that_becomes_
         let from = std::net::Ipv4Addr::from(address).to_string();
         let rewriter = preserving([Maps::of(Side::Destination).ip(&[(&from, to)])]);
         let mut frame = frame_of(mac, address);
-        let (passed, _) = crate::pass(&rewriter, &frame);
+        let (passed, _) = super::pass(&rewriter, &frame);
         let stats = apply(&rewriter, &mut frame);
         assert_eq!(frame[..6], new, "{from} to {to}");
         assert_eq!((passed, stats.left(Left::GroupMac).frames), (frame.clone(), left), "{from} to {to}");
         assert_eq!(sums(&frame), (Sum::Good, Sum::Good));
         let named = Maps::of(Side::Destination).ip(&[(&from, to)]);
-        let named = named.mac(&restage::packet::MacAddr(mac).to_string(), "02:00:00:00:00:77");
+        let named = named.mac(&crate::packet::MacAddr(mac).to_string(), "02:00:00:00:00:77");
         let mut frame = frame_of(mac, address);
         let stats = apply(&preserving([named]), &mut frame);
         assert_eq!((frame[5], stats.left(Left::GroupMac).frames), (0x77, 0), "an entry names it");
@@ -228,14 +228,12 @@ fn a_source_route_s_last_address_is_the_one_in_the_sum() {
 fn hits_are_counted_once_a_frame_with_the_first_of_them() {
     let rewriter =
         preserving([Maps::of(Side::Both).ip(&[("10.0.0.0/8", "192.0.0.0/8"), ("172.16.0.0/12", "10.16.0.0/12")])]);
-    let mut stats = RewriteStats::new(&rewriter);
+    let mut pass = Pass::new(&rewriter);
     for number in [3, 4, 9] {
-        let mut frame = if number == 3 { vec![0; 60] } else { udp4(b"x") };
-        stats.next_is(number);
-        let layers = Layers::find(LinkType::ETHERNET, &frame);
-        let length = length(&frame);
-        rewriter.apply(&layers, &mut frame, length, &mut stats);
+        let frame = if number == 3 { vec![0; 60] } else { udp4(b"x") };
+        through(&mut pass, number, LinkType::ETHERNET, &frame, length(&frame));
     }
+    let stats = pass.into_stats();
     let [first, second] = stats.entries() else { panic!("two entries") };
     assert_eq!((first.frames, first.first_frame), (2, 4));
     assert_eq!((second.frames, second.first_frame), (0, 0));

@@ -1,11 +1,11 @@
 //! `[rewrite.client]` and `[rewrite.server]`.
 
+use crate::packet::layers::{Layers, LinkType};
+use crate::rewrite::{Pass, Rewriter};
+use crate::scenario::rewrite::Side;
 use etherparse::PacketBuilder;
-use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Pass, Rewriter};
-use restage::scenario::rewrite::Side;
 
-use crate::{Maps, compile, length, of, through};
+use super::{Maps, compile, length, of, through};
 
 type Socket = ([u8; 4], u16);
 
@@ -82,7 +82,7 @@ fn a_frame_that_is_not_selected_still_tells_who_was_first() {
     let mut ask = datagram(ALICE, BOB);
     let original_length = length(&ask);
     let link = LinkType::ETHERNET;
-    pass.passed_by(&restage::capture::Frame { number: 1, time_ns: 0, original_length, link, bytes: &mut ask });
+    pass.passed_by(&crate::capture::Frame { number: 1, time_ns: 0, original_length, link, bytes: &mut ask });
     let answer = datagram(BOB, ALICE);
     let (answer, _) = through(&mut pass, 2, link, &answer, length(&answer));
     assert_eq!(answer[26..30], [198, 51, 100, 2]);

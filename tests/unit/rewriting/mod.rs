@@ -7,16 +7,16 @@ mod laws;
 mod neighbours;
 mod tunnels;
 
-use etherparse::PacketBuilder;
-use restage::capture::Frame;
-use restage::diagnostic::At;
-use restage::packet::MacAddr;
-use restage::packet::checksum::{Sum, ip_header_sum, transport_sum};
-use restage::packet::layers::{Layers, LinkType};
-use restage::rewrite::{Pass, RewriteStats, Rewriter, Roles};
-use restage::scenario::rewrite::{
+use crate::capture::Frame;
+use crate::diagnostic::At;
+use crate::packet::MacAddr;
+use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
+use crate::packet::layers::{Layers, LinkType};
+use crate::rewrite::{Pass, RewriteStats, Rewriter, Roles};
+use crate::scenario::rewrite::{
     Checksums, IpEntry, IpMap, MacEntry, MacMap, MacTarget, PortEntry, Rewrite, Side, SideMaps,
 };
+use etherparse::PacketBuilder;
 
 /// Maps of one side that are easy to write down.
 struct Maps(SideMaps);
@@ -81,11 +81,18 @@ fn length(frame: &[u8]) -> u32 {
     u32::try_from(frame.len()).expect("a short frame")
 }
 
+/// One frame of Ethernet through a pass of its own, in place.
 fn apply(rewriter: &Rewriter, frame: &mut [u8]) -> RewriteStats {
-    let mut stats = RewriteStats::new(rewriter);
-    let layers = Layers::find(LinkType::ETHERNET, frame);
-    rewriter.apply(&layers, frame, length(frame), &mut stats);
-    stats
+    let mut pass = Pass::new(rewriter);
+    rewrite_in_place(&mut pass, LinkType::ETHERNET, frame, length(frame));
+    pass.into_stats()
+}
+
+/// The next frame of the pass, which must keep its length.
+pub(super) fn rewrite_in_place(pass: &mut Pass<'_>, link: LinkType, bytes: &mut [u8], original_length: u32) {
+    let number = pass.stats().frame() + 1;
+    let rewritten = pass.rewrite(Frame { number, time_ns: 0, original_length, link, bytes });
+    assert!(!rewritten.resized, "its length changed");
 }
 
 /// One frame of Ethernet through a pass of its own, with what may change its length.
