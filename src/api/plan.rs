@@ -49,7 +49,7 @@ pub struct Plan {
     pub mac: Option<MacAddr>,
     /// The sockets that make the receiver ready.
     pub listens: Vec<String>,
-    /// The interface of this machine that stands for the receiver.
+    /// The interface of this machine that is taken for the receiver.
     pub interface: Option<String>,
     /// What is known of the receiver's packet filter.
     pub filter: Option<String>,

@@ -1,6 +1,6 @@
-//! `restage run`: every scenario in a process of its own, and what they come to.
+//! `restage run`: every scenario in a process of its own, and their outcomes.
 //!
-//! Results are printed as they come in; the stories of what did not pass stand at the end, in the order in which the
+//! Results are printed as they come in; the stories of what did not pass come at the end, in the order in which the
 //! scenarios were given, and the summary last, where a reader looks first.
 
 use std::num::NonZeroUsize;
@@ -165,13 +165,13 @@ fn has_story(outcome: &Outcome) -> bool {
     !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped | Verdict::NotRun)
 }
 
-/// What stands below the lines: the stories, and the summary.
+/// What is printed below the lines: the stories, and the summary.
 fn conclusion(outcomes: &[Outcome], elapsed: f64, look: crate::report::Look) -> String {
     let mut stories: Vec<_> =
         outcomes.iter().filter(|outcome| has_story(outcome)).map(|outcome| text::story(outcome, look)).collect();
     stories.push(text::summary(outcomes, elapsed, look));
     let stories = stories.join("\n");
-    // With one scenario nothing stands above its story.
+    // With one scenario nothing is printed above its story.
     if outcomes.len() == 1 && has_story(&outcomes[0]) { stories } else { format!("\n{stories}") }
 }
 

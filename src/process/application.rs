@@ -32,7 +32,7 @@ use crate::host::capabilities::{Capabilities, Standing};
 use crate::host::facts::{Facts, Step, capability, refusal};
 use crate::host::namespace::Namespace;
 
-/// A report is at most so long.
+/// The longest report, in bytes.
 const REPORT_BYTES: usize = 4096;
 
 /// What is to be started, and where.
@@ -76,7 +76,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// What [`Application::stop`] came to.
+/// The result of [`Application::stop`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
     /// How the program ended.
@@ -85,7 +85,7 @@ pub struct Stopped {
     pub killed: bool,
 }
 
-/// What the init tells.
+/// What the init reports.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     /// The program runs. What its surroundings lack.
@@ -121,7 +121,7 @@ struct Keeper {
 }
 
 impl Application {
-    /// Starts a program in this network namespace; when this returns, it runs, or [`Application::ended`] tells why it doesn't. Its standard input is
+    /// Starts a program in this network namespace; when this returns, it runs, or [`Application::ended`] says why it doesn't. Its standard input is
     /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it is not on the terminal. Like a
     /// daemon that an ordinary user starts, it has no capabilities where this process isn't root: exec drops them. The bounding
     /// set is left alone, so that programs with file capabilities (`dumpcap`, `ping`) work as they do elsewhere.
@@ -156,7 +156,7 @@ impl Application {
         &self.notes
     }
 
-    /// Whether the program has ended while processes that it started went on. Unless it was told to stop before, it went into the
+    /// Whether the program has ended while processes that it started went on. Unless it was asked to stop before, it went into the
     /// background: its status was 0 then.
     pub fn has_left_others(&self) -> bool {
         self.program.is_some()
@@ -212,7 +212,7 @@ impl Application {
             return Ok(Stopped { ended, killed: false });
         }
         if let Some(ended) = self.program.clone().filter(|_| !background) {
-            // The program itself ended as it was told; what it left behind did not.
+            // The program itself ended as asked; what it left behind did not.
             self.finish(ended.clone())?;
             return Ok(Stopped { ended, killed: false });
         }
@@ -281,7 +281,7 @@ impl AsFd for Application {
 impl Drop for Application {
     fn drop(&mut self) {
         if self.ended.is_none() {
-            // Nobody is left to tell; the init dies with this process anyway.
+            // An error can't be reported here; the init dies with this process anyway.
             let _ = self.finish(Ended::Signalled(nix::libc::SIGKILL));
         }
     }
@@ -309,7 +309,7 @@ fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Co
 /// Starts `command` from a thread of its own, in the receiver's namespace and as pid 1 of a new pid namespace. The thread
 /// lives until it is released.
 fn keep(mut command: Command, receiver: Namespace, is_bare: bool) -> Result<(Child, Keeper)> {
-    let (tell, told) = mpsc::channel();
+    let (sender, spawned_init) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let thread = thread::Builder::new().name("keeper".into()).spawn(move || {
         let spawned = receiver.enter_thread().and_then(|()| {
@@ -325,13 +325,15 @@ fn keep(mut command: Command, receiver: Namespace, is_bare: bool) -> Result<(Chi
         });
         // The command holds the init's end of the control socket: closed here, so that its end is seen.
         drop((command, receiver));
-        if tell.send(spawned).is_ok() {
+        if sender.send(spawned).is_ok() {
             // Nothing is ever sent: this ends when the application lets go.
             let _ = released.recv();
         }
     });
     let thread = thread.map_err(|error| Failure::system("can't start a thread", &error))?;
-    let init = told.recv().unwrap_or_else(|_| Err(Failure::system("the keeper", &io::ErrorKind::BrokenPipe.into())))?;
+    let init = spawned_init
+        .recv()
+        .unwrap_or_else(|_| Err(Failure::system("the keeper", &io::ErrorKind::BrokenPipe.into())))?;
     Ok((init, Keeper { release, thread }))
 }
 
@@ -349,7 +351,7 @@ fn descendants(ancestor: u32) -> Vec<u32> {
         .filter_map(|entry| {
             let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // pid (name) state parent …: the name may hold anything, so what counts stands after the last parenthesis.
+            // pid (name) state parent …: the name may hold anything, so the fields begin after the last parenthesis.
             Some((pid, stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?))
         })
         .collect();

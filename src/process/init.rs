@@ -1,9 +1,9 @@
 //! Pid 1 of an application's pid namespace: starts the program, passes `stop` on, reaps, reports, and ends with it.
 //!
 //! A program that ends with status 0 while processes that it started go on went into the background, as daemons do: the init ends with the
-//! last of them then. What a program leaves behind when it was told to stop is told to stop as well.
+//! last of them then. What a program leaves behind when it was asked to stop is asked to stop as well.
 //!
-//! A program that is pid 1 itself ignores every signal that it has no handler for; that is why this one stands above it.
+//! A program that is pid 1 itself ignores every signal that it has no handler for; that is why this one is its parent.
 //! When it ends, the kernel kills whatever is left in the namespace. The other side is [`super::application`].
 #![expect(unsafe_code, reason = "pre_exec, and kill and wait for real-time signals too, which nix doesn't know")]
 
@@ -104,7 +104,7 @@ impl Init {
                 family.pass_on(self.read_signal()?)?;
             }
             if signals {
-                // One record may stand for several children: reap finds them all.
+                // One record may be for several children: reap finds them all.
                 while self.signals.read_signal()?.is_some() {}
             }
         }
@@ -129,7 +129,7 @@ struct Family {
     program: libc::pid_t,
     /// How the program ended, where others go on; in the background, how the last one of those did.
     ended: Option<Ended>,
-    /// Whether the program ended after it was told to stop: then only its own end counts.
+    /// Whether the program ended after it was asked to stop: then only its own end counts.
     after_stop: bool,
     /// Whether others ended after the program.
     left_others: bool,
@@ -157,7 +157,7 @@ impl Family {
     }
 
     /// Reaps every child that has ended. How it all ended, once it has: with the program, unless that went into the background or was
-    /// told to stop, and others go on.
+    /// asked to stop, and others go on.
     fn reap(&mut self) -> io::Result<Option<Ended>> {
         loop {
             let mut status = 0;

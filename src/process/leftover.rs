@@ -1,4 +1,4 @@
-//! What must not outlive this process: applications and work folders, known in one place for the moment when nobody is left
+//! What must not outlive this process: applications and work folders, known in one place for the moment when no one is left
 //! to end them in order.
 //!
 //! Each registers when it is made and strikes itself off when it is gone. [`clear`] is for a worker whose parent was killed.

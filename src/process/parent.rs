@@ -13,10 +13,10 @@ use nix::unistd::getppid;
 use super::leftover;
 use crate::diagnostic::{Failure, Result};
 
-/// An interrupted worker that doesn't end by itself is ended after so long: before its parent's own grace ends.
+/// An interrupted worker that doesn't end by itself is ended after this time: before its parent's own grace ends.
 const WORKER_GRACE: Duration = Duration::from_secs(7);
 
-/// The same where its parent is gone, and nobody wants to know what it has seen.
+/// The same where its parent is gone, so that no one reads what it has seen.
 const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
 
 /// How often it looks whether its parent is gone.
@@ -62,7 +62,7 @@ pub fn watch_parent() -> Result<ParentWatch> {
     let event =
         EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(|errno| cant(&errno.into()))?;
     let watch = ParentWatch { gone: Arc::new(AtomicBool::new(false)), event: Arc::new(event) };
-    let told = watch.clone();
+    let notified = watch.clone();
     let parent = getppid();
     thread::Builder::new()
         .name("parent-watch".into())
@@ -70,9 +70,9 @@ pub fn watch_parent() -> Result<ParentWatch> {
             let mut nothing = Vec::new();
             // The parent says nothing; this returns when the pipe closes. An error means the same.
             let _ = std::io::stdin().lock().read_to_end(&mut nothing);
-            told.gone.store(true, Ordering::Release);
+            notified.gone.store(true, Ordering::Release);
             // The counter of an eventfd that was never written has room for one.
-            let _ = told.event.write(1);
+            let _ = notified.event.write(1);
             let since = Instant::now();
             let is_orphan = || getppid() != parent && since.elapsed() >= ORPHAN_GRACE;
             while since.elapsed() < WORKER_GRACE && !is_orphan() {

@@ -57,7 +57,7 @@ pub(crate) fn ignore_broken_pipes() {
 /// Keeps SIGUSR1, which would end this process, waiting until [`super::worker::supervise`] takes it, or for ever.
 ///
 /// It is blocked in the calling thread, and in the threads and workers that this one starts from here on: one that is sent
-/// to a worker, or to all processes of a run, ends nobody. The application is not concerned: it starts with no signal blocked.
+/// to a worker, or to all processes of a run, ends no process. The application is not concerned: it starts with no signal blocked.
 ///
 /// # Errors
 /// When the kernel refuses, which it has no reason to.

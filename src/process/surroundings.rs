@@ -47,7 +47,7 @@ impl Surroundings {
         let nothing = None::<&str>;
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
         for (ours, path) in &self.instead {
-            // Where the machine has no such file, there is nothing to stand in for.
+            // Where the machine has no such file, nothing needs replacing.
             let _ = mount(Some(ours), path, nothing, MsFlags::MS_BIND, nothing);
         }
         if let Some(reach) = &self.reach {

@@ -1,9 +1,9 @@
 //! The folder of one run: `{work}` for the application, and beside it, never in it, what restage keeps itself.
 //!
 //! `<tmp>/restage-<uid>/<scenario>-<pid>-<n>/` holds `work/`, `stdout`, `stderr` and `lock`. The lock is held by the process
-//! that made the folder, so that a folder whose lock is free belongs to nobody, and [`sweep`] removes it.
+//! that made the folder, so that a folder whose lock is free is not in use, and [`sweep`] removes it.
 //!
-//! `restage-<uid>` is closed to other users, so nobody else can look at or change what an application writes. An application that root
+//! `restage-<uid>` is closed to other users, so no one else can look at or change what an application writes. An application that root
 //! starts and that gives up root sees the same folder below parents that it may pass, and may write to it: [`WorkFolder::surroundings`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -15,7 +15,7 @@ use super::leftover::{Leftover, Registered};
 use super::surroundings::{Reach, Surroundings, without_name_servers};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
-/// A scenario's name gives so many bytes of its folder's name.
+/// How many bytes of a scenario's name are in its folder's name.
 const MOST_NAME_BYTES: usize = 64;
 
 /// The folder of one run. Dropping it removes it.
@@ -36,7 +36,7 @@ impl WorkFolder {
     /// Makes the folder of a run of the scenario `name`.
     ///
     /// # Errors
-    /// [`crate::diagnostic::Kind::Blocked`] when the folder above all runs belongs to somebody else.
+    /// [`crate::diagnostic::Kind::Blocked`] when the folder above all runs belongs to another user.
     pub fn create(name: &str) -> Result<Self> {
         let base = base_folder();
         let _creating = lock_base(&base)?;
@@ -109,7 +109,7 @@ impl WorkFolder {
 impl Drop for WorkFolder {
     fn drop(&mut self) {
         if !self.removed {
-            // Nobody is left to tell; the next run sweeps what remains.
+            // An error can't be reported here; the next run sweeps what remains.
             let _ = remove_all(&self.folder);
         }
     }
@@ -151,7 +151,7 @@ fn base_folder() -> PathBuf {
     std::env::temp_dir().join(format!("restage-{}", nix::unistd::geteuid()))
 }
 
-/// Makes the folder above all runs if need be, sees to it that nobody else can write there, and locks it against other
+/// Makes the folder above all runs if need be, makes sure that no one else can write there, and locks it against other
 /// processes that make or sweep.
 fn lock_base(base: &Path) -> Result<File> {
     match private_folder(base) {

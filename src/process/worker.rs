@@ -27,19 +27,19 @@ use crate::outcome::Event;
 /// The hidden verb of a worker.
 pub const VERB: &str = "__worker";
 
-/// After its own time limit a worker has so long to begin to stop and judge what it has, before it is killed.
+/// After its own time limit a worker has this long to begin to stop and judge what it has, before it is killed.
 const JUDGE_GRACE: Duration = Duration::from_secs(2);
 
 /// So long each phase may take after the time limit: stopping the application, each command, judging.
 const PHASE_GRACE: Duration = Duration::from_mins(1);
 
-/// After its last event a worker has so long to clean up.
+/// After its last event a worker has this long to clean up.
 const CLEAN_GRACE: Duration = Duration::from_secs(5);
 
-/// After an interruption the workers have so long to stop their applications and to say what they have seen.
+/// After an interruption the workers have this long to stop their applications and to say what they have seen.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(8);
 
-/// A worker that has closed its standard output is looked at so often.
+/// A worker that has closed its standard output is polled at this interval.
 const CLOSED_PIPE_WAIT: Duration = Duration::from_millis(20);
 
 /// So much of a worker's standard error is kept.
@@ -53,18 +53,18 @@ const EVENT_BYTES: usize = 64 << 20;
 pub struct Job {
     /// Its number, for the caller.
     pub index: usize,
-    /// What stands after `__worker`.
+    /// What follows `__worker`.
     pub arguments: Vec<OsString>,
     /// What [`super::parent::job`] gives to the worker: one line, without its end.
     pub input: String,
-    /// How long it may take until it has a plan; `None`: for ever. The plan then tells how long it may take from there.
+    /// How long it may take until it has a plan; `None`: for ever. The plan then says how long it may take from there.
     pub limit: Option<Duration>,
 }
 
 /// How a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerEnd {
-    /// It told its outcome.
+    /// It reported its outcome.
     Finished,
     /// It ended without an outcome.
     Crashed {
@@ -84,7 +84,7 @@ pub enum WorkerEnd {
     NotStarted,
 }
 
-/// What [`supervise`] tells.
+/// What [`supervise`] reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// Something of the job with this index.
@@ -113,11 +113,11 @@ pub enum Next {
     StartNoMore,
 }
 
-/// Runs `jobs`, at most `at_once` at a time and at least one, and tells what happens. Gives how each ended, in the order of
+/// Runs `jobs`, at most `at_once` at a time and at least one, and reports what happens. Returns how each ended, in the order of
 /// `jobs`.
 ///
-/// SIGINT, SIGTERM and SIGHUP end the workers in order, a second one at once; SIGUSR1 is told on. They are blocked in the calling thread meanwhile, so
-/// that this is to be called where no other thread takes signals (threads that are started by the calling one don't).
+/// SIGINT, SIGTERM and SIGHUP end the workers in order, a second one at once; SIGUSR1 is passed on. They are blocked in the calling thread meanwhile, so
+/// so call this where no other thread takes signals (threads that are started by the calling one don't).
 ///
 /// # Errors
 /// When a worker can't be started; the others are killed then.
@@ -142,7 +142,7 @@ pub fn supervise(jobs: Vec<Job>, at_once: usize, on_notice: &mut dyn FnMut(Notic
         workers.collect()?;
     }
     for index in std::mem::take(&mut workers.left_out) {
-        workers.tell(Notice::Job(index, News::Ended(WorkerEnd::NotStarted)));
+        workers.notify(Notice::Job(index, News::Ended(WorkerEnd::NotStarted)));
     }
     Ok(workers.ends.into_iter().map(|end| end.unwrap_or(WorkerEnd::NotStarted)).collect())
 }
@@ -168,12 +168,12 @@ impl Workers<'_> {
             let Some((place, job)) = self.waiting.pop_front() else { break };
             let index = job.index;
             self.running.push(Running::start(place, &job, self.mask)?);
-            self.tell(Notice::Job(index, News::Started));
+            self.notify(Notice::Job(index, News::Started));
         }
         Ok(!self.running.is_empty())
     }
 
-    fn tell(&mut self, notice: Notice) {
+    fn notify(&mut self, notice: Notice) {
         if (self.on_notice)(notice) == Next::StartNoMore {
             self.start_no_more();
         }
@@ -185,7 +185,7 @@ impl Workers<'_> {
         let mut waiting: Vec<PollFd> = descriptors.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
         waiting.push(signals.readable());
         let now = Instant::now();
-        // One that has closed its pipes is about to end. SIGCHLD tells, unless a thread of the caller's took it.
+        // One that has closed its pipes is about to end. SIGCHLD reports it, unless a thread of the caller's took it.
         let about_to_end = self.running.iter().any(|worker| worker.stdout.is_none()).then(|| now + CLOSED_PIPE_WAIT);
         let first_deadline = self.running.iter().filter_map(|worker| worker.deadline).chain(about_to_end).min();
         let timeout = first_deadline.map_or(PollTimeout::NONE, |end| {
@@ -205,7 +205,7 @@ impl Workers<'_> {
     fn signalled(&mut self, signal: Signal) {
         match signal {
             signal if signals::interrupts(signal) => self.interrupt(),
-            signals::STATUS => self.tell(Notice::StatusAsked),
+            signals::STATUS => self.notify(Notice::StatusAsked),
             // The workers are looked at whenever anything comes.
             _ => {}
         }
@@ -229,7 +229,7 @@ impl Workers<'_> {
             let Some(worker) = self.running.get_mut(place) else { break };
             let index = worker.index;
             for event in worker.read_events(self.interrupted) {
-                self.tell(Notice::Job(index, News::Event(event)));
+                self.notify(Notice::Job(index, News::Event(event)));
             }
         }
     }
@@ -252,17 +252,17 @@ impl Workers<'_> {
             };
             let mut worker = self.running.swap_remove(place);
             for event in worker.read_events(self.interrupted) {
-                self.tell(Notice::Job(worker.index, News::Event(event)));
+                self.notify(Notice::Job(worker.index, News::Event(event)));
             }
             let end = worker.end(status, self.interrupted);
             if end != WorkerEnd::Finished {
-                // Its folder is nobody's now. What is still in use, or can't be removed yet, is swept by the next run.
+                // Its folder is not in use now. What is still in use, or can't be removed yet, is swept by the next run.
                 let _ = super::work::sweep();
             }
             if let Some(slot) = self.ends.get_mut(worker.place) {
                 *slot = Some(end.clone());
             }
-            self.tell(Notice::Job(worker.index, News::Ended(end)));
+            self.notify(Notice::Job(worker.index, News::Ended(end)));
         }
         Ok(())
     }
@@ -273,7 +273,7 @@ struct Running {
     place: usize,
     index: usize,
     child: Child,
-    /// Closing it tells the worker that nobody wants its outcome any more.
+    /// Closing it asks the worker to stop.
     parent: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,

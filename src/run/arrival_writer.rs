@@ -45,7 +45,7 @@ impl ArrivalWriter {
         })
     }
 
-    /// Adds a frame. What goes wrong is told by [`Self::finish`]: reading the ring goes on.
+    /// Adds a frame. [`Self::finish`] returns an error that occurs here, so that reading the ring continues.
     pub(super) fn keep(&mut self, seen: &Seen<'_>, sighting: Sighting) {
         if self.failure.is_some() {
             return;

@@ -17,9 +17,9 @@ use crate::process::worker::WorkerEnd;
 pub(super) struct Entry {
     name: String,
     file: String,
-    /// When its worker told something for the first and the last time.
-    heard: Option<(Duration, Duration)>,
-    /// How many frames it had sent, and how many had arrived, when it told that last.
+    /// When its worker sent its first and its last event.
+    events: Option<(Duration, Duration)>,
+    /// How many frames it had sent, and how many had arrived, at its last report.
     progress: Option<(u64, Option<u64>)>,
     outcome: Option<Outcome>,
 }
@@ -34,7 +34,7 @@ impl Board {
     /// A scenario that a worker will run; its index.
     pub(super) fn waiting(&mut self, name: &str, file: &Path) -> usize {
         let file = file.display().to_string();
-        self.entries.push(Entry { name: name.to_owned(), file, heard: None, progress: None, outcome: None });
+        self.entries.push(Entry { name: name.to_owned(), file, events: None, progress: None, outcome: None });
         self.entries.len() - 1
     }
 
@@ -58,7 +58,7 @@ impl Board {
     /// Something came from a worker, at this time of the run. The outcome, if that was it.
     pub(super) fn event(&mut self, index: usize, event: Event, at: Duration) -> Option<&Outcome> {
         let entry = self.entries.get_mut(index)?;
-        entry.heard = Some((entry.heard.map_or(at, |(first, _)| first), at));
+        entry.events = Some((entry.events.map_or(at, |(first, _)| first), at));
         match event {
             Event::Ended { outcome } => {
                 // The name and the file as they were given, whatever the worker made of them.
@@ -73,7 +73,7 @@ impl Board {
         }
     }
 
-    /// A worker is no more. The outcome, if it had not told one.
+    /// A worker has ended. The outcome, if it had not reported one.
     pub(super) fn end(&mut self, index: usize, end: &WorkerEnd) -> Option<&Outcome> {
         let entry = self.entries.get_mut(index)?;
         let progress = entry.progress;
@@ -92,7 +92,7 @@ impl Board {
                 self.failed(index, Failure::error(problem));
             }
             (Some(_), WorkerEnd::Finished) => return None,
-            // Its verdict stands: what went wrong came after it.
+            // Its verdict counts: what went wrong came after it.
             (Some(outcome), end) => {
                 outcome.problems.push(Diagnostic { severity: Severity::Warning, ..mishap(end) });
                 return None;
@@ -127,12 +127,12 @@ impl Board {
 
     fn blank(&self, index: usize, verdict: Verdict) -> Outcome {
         let entry = &self.entries[index];
-        let seconds = entry.heard.map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64());
+        let seconds = entry.events.map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64());
         Outcome { seconds, ..blank(&entry.name, Path::new(&entry.file), verdict) }
     }
 }
 
-/// What went wrong with a worker that ended like this before it told an outcome.
+/// What went wrong with a worker that ended like this before it reported an outcome.
 fn mishap(end: &WorkerEnd) -> Diagnostic {
     match end {
         WorkerEnd::Finished => Diagnostic::error("the worker ended without a verdict")
@@ -173,7 +173,7 @@ mod tests {
             entries: vec![Entry {
                 name: "x".into(),
                 file: "/x.toml".into(),
-                heard: None,
+                events: None,
                 progress: None,
                 outcome: None,
             }],
@@ -205,17 +205,17 @@ mod tests {
             crashed(""),
             crashed("thread panicked\nhere\n"),
         ];
-        let mut told = String::new();
+        let mut text = String::new();
         for end in ends {
             let mut board = board();
             board.event(0, Event::Phase { name: "lab".into() }, at(100));
             board.event(0, Event::Progress { sent: 1, arrived: Some(1) }, at(350));
             let outcome = board.end(0, &end).expect("it is known now");
             assert_eq!((outcome.verdict, outcome.seconds), (Verdict::Error, 0.25));
-            told.push_str(&crate::report::text::problems(&outcome.problems, crate::report::Look::FILE));
-            told.push('\n');
+            text.push_str(&crate::report::text::problems(&outcome.problems, crate::report::Look::FILE));
+            text.push('\n');
         }
-        insta::assert_snapshot!(told);
+        insta::assert_snapshot!(text);
     }
 
     #[test]

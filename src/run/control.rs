@@ -1,4 +1,4 @@
-//! Who is told what happens in a run, and who can end it.
+//! The line from a run to the process that started it: reports to it, and its requests to stop.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::process::parent::ParentWatch;
 
 /// The line to the process that started the run.
 pub(super) struct Control<'a> {
-    pub(super) tell: &'a mut dyn FnMut(Event),
+    pub(super) report: &'a mut dyn FnMut(Event),
     pub(super) parent: &'a ParentWatch,
     /// When the run is judged as it is.
     pub(super) limit: Instant,
@@ -15,7 +15,7 @@ pub(super) struct Control<'a> {
 
 impl Control<'_> {
     pub(super) fn phase(&mut self, name: &str) {
-        (self.tell)(Event::Phase { name: name.to_owned() });
+        (self.report)(Event::Phase { name: name.to_owned() });
     }
 
     /// Whether the run was interrupted, or the process that started it is gone.

@@ -19,7 +19,7 @@ const MOST_TAPPED_PPS: f64 = 20_000.0;
 const MOST_FOLLOWED_PPS: f64 = 120_000.0;
 /// So few frames are looked at one by one at any rate: their records have room wherever they wait.
 const FEW: u64 = 1_000;
-/// At top speed there are records of so many dropped packets of each reason; all are counted.
+/// At top speed, the most records of dropped packets per drop reason; all are counted.
 const MOST_RECORDS: u32 = 256;
 /// The most ports of the capture that the receiver's own datagrams are compared with; each port is a rule.
 const MOST_PORTS: usize = 64;
@@ -100,7 +100,7 @@ impl EvidencePlan {
     pub(super) fn taps(&self, followed: bool) -> (EvidenceLevel, String) {
         let above = || format!("more than {}", pps(MOST_TAPPED_PPS));
         match self.asked {
-            // What passed the input hook is asked in any case: the ledger stands on it.
+            // What passed the input hook is counted in any case: the ledger needs it.
             Some(EvidenceLevel::Off) => (EvidenceLevel::Input, "the command line says so".to_owned()),
             Some(asked) => (asked, "the command line says so".to_owned()),
             None if followed => {

@@ -30,7 +30,7 @@ use disturbance::Load;
 
 /// How long a trial sends at least.
 const TRIAL: Duration = Duration::from_secs(1);
-/// The slowest trial takes so many seconds, or a part of the run's time.
+/// The longest time of a trial, in seconds, unless a part of the run's time is shorter.
 const SLOWEST_SECONDS: f64 = 30.0;
 /// This part.
 const SLOWEST_PART: f64 = 0.2;
@@ -85,7 +85,7 @@ impl Run<'_> {
             let timed_out = tested.evidence.timed_out.is_some() || self.control.is_over();
             // A trial that was cut short says nothing of its rate.
             if !timed_out && tested.evidence.sending.not_sent.is_empty() {
-                search.tell(tested.tried);
+                search.record(tested.tried);
             }
             let is_foreseen = tested.is_foreseen;
             if tested.tried.kept_up {
@@ -269,7 +269,7 @@ fn per_second(count: u64, seconds: f64) -> f64 {
     count / seconds.max(1e-6)
 }
 
-/// Whether the plan says of so many frames that they are lost by this cause.
+/// Whether the plan predicts that at least as many frames are lost by this cause.
 fn is_foreseen(plan: &Plan, loss: &Loss) -> bool {
     let by_it =
         |prediction: &&Prediction| matches!(prediction.disposition, Disposition::Lost(cause) if loss.cause == cause);

@@ -30,9 +30,9 @@ const RING_BYTES: u64 = 4 << 20;
 const MOST_RING_BYTES: u64 = 32 << 20;
 /// So many of the longest frames fit into the ring.
 const RING_FRAMES: u64 = 512;
-/// What is sent in this time fits into the ring: a busy machine may keep its thread waiting for so long.
+/// What is sent in this time fits into the ring: on a busy machine its thread may wait that long for a processor.
 const RING_TIME: Duration = Duration::from_millis(200);
-/// The ring has so many blocks at least: while frames come slowly each takes one.
+/// The fewest blocks of the ring: while frames arrive slowly, each takes one.
 const RING_BLOCKS: u64 = 64;
 /// How long the ring's thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
@@ -66,7 +66,7 @@ struct Announcements {
 }
 
 impl Shared {
-    /// What tells the packet of a frame in the receiver's stack; nothing where nobody looks there.
+    /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
     pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
         self.followers.follow().then(|| self.digester.of(head(packet_of(frame))))
     }
@@ -109,7 +109,7 @@ impl Shared {
         self.ring.as_ref().map_or(u64::MAX, |ring| ring.bytes() / 2)
     }
 
-    /// Whether the ring has room for more, when so many of its bytes were sent in all.
+    /// Whether the ring has room for more, after this many of its bytes were sent.
     pub(super) fn has_room(&self, sent_bytes: u64) -> bool {
         let Some(ring) = &self.ring else { return true };
         sent_bytes.saturating_sub(self.seen_bytes()) <= ring.bytes() / 2 && ring.half_is_free()
@@ -315,7 +315,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Reads until it is told to end.
+    /// Reads until it is asked to end.
     fn run(mut self) -> Result<Watched> {
         let digester = self.shared.digester.clone();
         let mut seen: Vec<(Digest, u32, u64)> = Vec::with_capacity(1024);

@@ -18,10 +18,10 @@ use crate::process::parent::watch_parent;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
 
-/// Runs a scenario, and tells what happens. To be called in a process that has one thread and whose standard input closes when the run is to
+/// Runs a scenario and reports what happens. It must be called in a process that has one thread and whose standard input closes when the run is to
 /// end: see [`super::worker`].
-pub fn run_scenario(scenario: &Scenario, options: &Options, tell: &mut dyn FnMut(Event)) -> Outcome {
-    judged(scenario, options, tell).unwrap_or_else(|failure| failed(&scenario.name, &scenario.source.path, failure))
+pub fn run_scenario(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event)) -> Outcome {
+    judged(scenario, options, report).unwrap_or_else(|failure| failed(&scenario.name, &scenario.source.path, failure))
 }
 
 /// The outcome of a scenario that was not run to its end.
@@ -30,12 +30,12 @@ pub(super) fn failed(name: &str, file: &Path, failure: Failure) -> Outcome {
 }
 
 /// From a legal scenario to its outcome.
-fn judged(scenario: &Scenario, options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
+fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
     Testbed::allow(scenario, &options.allow_interfaces)?;
     let mut plan = plan::plan(scenario, Testbed::facts(scenario)?)?;
     plan.notes.extend(Testbed::warnings(scenario, &plan)?);
-    tell(Event::Planned {
+    report(Event::Planned {
         frames: plan.frames(),
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
         timeout: plan.timeout.as_secs_f64(),
@@ -44,11 +44,11 @@ fn judged(scenario: &Scenario, options: &Options, tell: &mut dyn FnMut(Event)) -
     let capabilities = Capabilities::read();
     Testbed::enter(scenario)?;
     let parent = watch_parent()?;
-    let control = Control { tell, parent: &parent, limit: begun + plan.timeout };
+    let control = Control { report, parent: &parent, limit: begun + plan.timeout };
     let executed = Run::prepare(scenario, options, &mut plan, control, capabilities).and_then(Run::carry_out);
     let interrupted = parent.parent_is_gone();
     let evidence = match executed {
-        // Whatever it came to: an application that was stopped before it listened did not fail to.
+        // Whatever the result: an application that was stopped before it listened did not fail to.
         Err(_) if interrupted => return Err(Failure::error(interruption().why("nothing was sent yet"))),
         executed => executed?,
     };
@@ -109,7 +109,7 @@ fn interruption() -> Diagnostic {
     Diagnostic::error("interrupted")
 }
 
-/// A mistake in restage: no verdict can stand on such a ledger.
+/// A mistake in restage: such a ledger decides nothing.
 fn does_not_add_up(contradiction: &str, evidence: &Evidence) -> Diagnostic {
     let stack = evidence.stack.as_ref();
     Diagnostic::error(format!("internal error: the ledger does not add up: {contradiction}"))

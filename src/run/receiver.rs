@@ -22,13 +22,13 @@ use crate::scenario::require::{Listener, Transport};
 use crate::testbed::Testbed;
 use crate::wire::receiver::{BuiltIn, Family};
 
-/// How often the sockets of an application that starts are looked at, for so long, and then.
+/// How often the sockets of an application that starts are read: at first, for how long, and later.
 const LOOK: Duration = Duration::from_millis(2);
 const LOOK_CLOSELY: Duration = Duration::from_secs(1);
 const LOOK_LATER: Duration = Duration::from_millis(20);
 /// How long it has to end after its stop signal.
 const GRACE: Duration = Duration::from_secs(5);
-/// The same where the run is interrupted, and somebody waits.
+/// The same where the run is interrupted.
 const HASTY_GRACE: Duration = Duration::from_secs(1);
 /// How much of its output a report holds.
 const TAIL: u64 = 4096;

@@ -22,28 +22,28 @@ use crate::testbed::OpenedSender;
 use crate::wire::clock::{Clock, Monotonic};
 use crate::wire::sender::{Placed, SendResult, Sender};
 
-/// How often progress is told.
-pub(super) const TELL: Duration = Duration::from_millis(100);
-/// How often progress is told where deadlines follow each other closely: telling wakes the parent, which may take the processor for a
+/// How often progress is reported.
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// How often progress is reported where deadlines follow each other closely: a report wakes the parent, which may take the processor for a
 /// moment.
-const TELL_SELDOM: Duration = Duration::from_secs(1);
+const REPORT_SELDOM: Duration = Duration::from_secs(1);
 /// From the first look at the clock to the first deadline: the processor is awake and the way is warm when it comes.
 const LEAD: Duration = Duration::from_millis(2);
 /// Only frames that are so late already are sent together with others.
 const LATE: Duration = Duration::from_micros(30);
 /// There is time to look at the receiver's sockets before a deadline that is further away.
 const LEISURE: Duration = Duration::from_micros(100);
-/// The receiver's sockets are read when what was sent since takes so much of their buffers: 100 datagrams or so are read in the time of
+/// The receiver's sockets are read when what was sent since takes this much of their buffers: 100 datagrams or so are read in the time of
 /// a few frames, all that a buffer holds would be a hole of 40 ms.
 const MOST_UNREAD: usize = 128 << 10;
 /// So much is read in the time before a deadline that is further away than [`GLANCE`].
 const SOME_UNREAD: usize = 16 << 10;
 const GLANCE: Duration = Duration::from_micros(6);
-/// There is time to tell the parent before a deadline that is further away.
+/// There is time to report to the parent before a deadline that is further away.
 const MUCH_LEISURE: Duration = Duration::from_millis(3);
-/// What has not come to the receive ring after this time, though all that is in it was read, is lost before it.
+/// What has not reached the receive ring after this time, though all that is in it was read, is lost before it.
 const RING_PATIENCE: Duration = Duration::from_millis(20);
-/// A receive ring that nobody has read for this time is given up.
+/// A receive ring that was not read for this time is given up.
 const RING_GIVEN_UP: Duration = Duration::from_secs(2);
 /// How long sending waits for room in the receive ring without giving up its processor for longer than a moment.
 const RING_MOMENT: Duration = Duration::from_micros(200);
@@ -68,18 +68,18 @@ pub(super) struct Replay<'a> {
     last_due: Option<Duration>,
     /// Frames that were announced; the position of the next one.
     announced: u64,
-    /// What was sent takes so many bytes of the receive ring, less what was given up.
+    /// The bytes of the receive ring that what was sent takes, without what was given up.
     ring_bytes: u64,
-    /// What was sent since the built-in receiver read takes so much of its receive buffers.
+    /// The bytes of receive buffers that were filled since the built-in receiver read.
     unread_room: usize,
-    told: Instant,
+    reported: Instant,
 }
 
 /// What is known of the frames that are placed and not sent.
 #[derive(Default)]
 struct Batch {
     frames: Vec<Announced>,
-    /// What tells each in the receiver's stack; empty where nobody looks there.
+    /// What identifies each in the receiver's stack; empty where the stack is not observed.
     heads: Vec<Digest>,
     due: Vec<Option<Duration>>,
     /// What they will take in a receive buffer.
@@ -102,7 +102,7 @@ impl Batch {
 /// How often a plan's frames are sent.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
-    /// Again until sending has taken so long; zero: once.
+    /// Repeat until sending has taken this long; zero: once.
     pub(super) least: Duration,
     /// Once this is true, not again.
     pub(super) stop: Option<Arc<AtomicBool>>,
@@ -154,7 +154,7 @@ impl<'a> Replay<'a> {
             announced: 0,
             ring_bytes: 0,
             unread_room: 0,
-            told: Instant::now(),
+            reported: Instant::now(),
         }
     }
 
@@ -231,9 +231,9 @@ impl<'a> Replay<'a> {
         let times = rounds.div_ceil(repeat);
         let planned = self.plan.frames() * times;
         self.send(receiver, control)?;
-        self.tell(control);
+        self.report(control);
         self.sending.tried += self.sending.not_sent.count();
-        // Where the plan knew, there is nothing to tell.
+        // Where the plan knew, there is nothing to report.
         self.sending.limited &= self.sending.tried < planned;
         if !self.sending.limited {
             let unread = planned.saturating_sub(self.sending.tried);
@@ -286,8 +286,8 @@ impl<'a> Replay<'a> {
         if self.unread_room > (receiver.room_bytes() / 2).min(MOST_UNREAD) {
             self.read(receiver)?;
         }
-        if self.told.elapsed() >= if due.is_some() { TELL_SELDOM } else { TELL } {
-            self.tell(control);
+        if self.reported.elapsed() >= if due.is_some() { REPORT_SELDOM } else { REPORT_EVERY } {
+            self.report(control);
         }
         sent.map(|()| Next::GoOn)
     }
@@ -296,11 +296,11 @@ impl<'a> Replay<'a> {
     fn wait(&mut self, due: Duration, receiver: &mut Receiver, control: &mut Control<'_>) -> bool {
         let left = due.saturating_sub(self.clock.now());
         if left > LEISURE || left > GLANCE && self.unread_room > SOME_UNREAD {
-            // What can't be read now is read, and its error told, while the run settles.
+            // What can't be read now is read, and its error returned, while the run settles.
             let _ = self.read(receiver);
         }
-        if left > TELL || left > MUCH_LEISURE && self.told.elapsed() >= TELL {
-            self.tell(control);
+        if left > REPORT_EVERY || left > MUCH_LEISURE && self.reported.elapsed() >= REPORT_EVERY {
+            self.report(control);
         }
         self.clock.wait_until(due, &|| control.is_over())
     }
@@ -383,9 +383,9 @@ impl<'a> Replay<'a> {
         receiver.drain()
     }
 
-    fn tell(&mut self, control: &mut Control<'_>) {
-        self.told = Instant::now();
+    fn report(&mut self, control: &mut Control<'_>) {
+        self.reported = Instant::now();
         let arrived = self.observed.then(|| self.shared.arrived());
-        (control.tell)(Event::Progress { sent: self.sending.sent, arrived });
+        (control.report)(Event::Progress { sent: self.sending.sent, arrived });
     }
 }

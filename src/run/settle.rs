@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Run;
 use super::observe::{Glance, Moment, Observer, Settled};
-use super::replay::TELL;
+use super::replay::REPORT_EVERY;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
@@ -30,7 +30,7 @@ impl Run<'_> {
         let watched = Watched::of(scenario, plan);
         let begun = Instant::now();
         let mut moved = Instant::now();
-        let mut told = Instant::now();
+        let mut reported = Instant::now();
         let mut last = Glance::default();
         loop {
             receiver.drain()?;
@@ -48,10 +48,10 @@ impl Run<'_> {
             let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
             // What was sent last is on its way for a moment.
             let over = control.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
-            if done || over || told.elapsed() >= TELL {
-                told = Instant::now();
+            if done || over || reported.elapsed() >= REPORT_EVERY {
+                reported = Instant::now();
                 let arrived = observer.observes().then_some(last.arrived);
-                (control.tell)(Event::Progress { sent: sending.sent, arrived });
+                (control.report)(Event::Progress { sent: sending.sent, arrived });
             }
             if done || over {
                 let timed_out = (!done).then_some(plan.timeout);
@@ -73,7 +73,7 @@ fn waits_for_fragments(observer: &mut Observer) -> Result<bool> {
     Ok(["FRAG.inuse", "FRAG6.inuse"].iter().any(|name| counters.get(*name).is_some_and(|waiting| *waiting > 0)))
 }
 
-/// The sockets that the capture's datagrams may come to.
+/// The sockets that the capture's datagrams may reach.
 struct Watched {
     /// Their ports; `None` where a rule may send datagrams to others.
     ports: Option<BTreeSet<u16>>,

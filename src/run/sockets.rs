@@ -13,7 +13,7 @@ use crate::testbed::Side;
 /// Sockets are looked at no more often than this while frames are sent.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// What tells a socket from others: its inode; for the kernel's own, which have none, what it is bound to.
+/// What identifies a socket: its inode; for the kernel's own, which have none, what it is bound to.
 type Identity = (u32, std::net::IpAddr, u16, Option<String>);
 
 /// Watches the sockets of one namespace.

@@ -67,7 +67,7 @@ fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks into the receiver's stack until it is told to end.
+/// Looks into the receiver's stack until it is asked to end.
 pub(super) struct StackWatch {
     pub(super) followers: Followers,
     finished: Arc<AtomicBool>,

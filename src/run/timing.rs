@@ -13,7 +13,7 @@ const MOST_UNPAIRED: usize = 1 << 17;
 
 /// What is later than this counts as this late.
 const LATEST_NS: u64 = 3_600_000_000_000;
-/// Digits that are told apart.
+/// Significant digits of the histogram.
 const DIGITS: u8 = 3;
 
 /// The sends of a run.
@@ -32,7 +32,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// A frame was sent so many nanoseconds after its deadline: nothing is sent before.
+    /// A frame was sent this many nanoseconds after its deadline; nothing is sent before it.
     pub(super) fn sent(&mut self, late_ns: u64) {
         self.late.saturating_record(late_ns);
         if self.first.is_some() {

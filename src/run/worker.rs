@@ -23,9 +23,9 @@ pub(super) struct Job {
 /// The whole process.
 pub(crate) fn main() -> i32 {
     let begun = Instant::now();
-    let mut tell = |event: Event| {
+    let mut report = |event: Event| {
         let mut stdout = stdout().lock();
-        // A parent that is gone is noticed by the watch; no one is left to tell then.
+        // A parent that is gone is noticed by the watch; there is no reader then.
         let _ = serde_json::to_writer(&mut stdout, &event)
             .map_err(std::io::Error::from)
             .and_then(|()| stdout.write_all(b"\n"));
@@ -33,12 +33,12 @@ pub(crate) fn main() -> i32 {
     };
     let checked = read().and_then(|job| Ok((scenario::check(&job.scenario)?, job.options)));
     let mut outcome = match checked {
-        Ok((scenario, options)) => run_scenario(&scenario, &options, &mut tell),
+        Ok((scenario, options)) => run_scenario(&scenario, &options, &mut report),
         // The parent has checked it, and knows its name.
         Err(failure) => failed("", Path::new(""), failure),
     };
     outcome.seconds = begun.elapsed().as_secs_f64();
-    tell(Event::Ended { outcome: Box::new(outcome) });
+    report(Event::Ended { outcome: Box::new(outcome) });
     0
 }
 

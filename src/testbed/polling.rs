@@ -3,7 +3,7 @@
 //! A veth hands a frame to the peer's stack on the processor that sends it. With NAPI in a thread (`Documentation/networking/napi.rst`
 //! of Linux, "Threaded NAPI") it is queued, 256 frames at most, and another processor goes on with it: half as long again for each
 //! frame to be sent in, at top speed. It takes `CAP_NET_ADMIN` in the first user namespace, since only sysfs switches it and an ordinary
-//! user's files there belong to nobody. Start at [`poll_in_a_thread`].
+//! user's files there have no owner there. Start at [`poll_in_a_thread`].
 
 use std::fs;
 

@@ -1,12 +1,12 @@
 //! Which rate is tried next, and when a rate is decided: pure, so that tests can play the receiver.
 //!
-//! Start at [`Search::next`] and [`Search::tell`].
+//! Start at [`Search::next`] and [`Search::record`].
 
 /// The search ends when the rate is known so exactly.
 const EXACT: f64 = 1.04;
 /// A trial at less than this share of its rate says nothing of that rate.
 const REACHED: f64 = 0.95;
-/// So many trials that lost packets decide against a rate, and so many that did not for one that lost packets once: 2 of 3.
+/// This many trials decide: 2 of 3.
 const VOTES: u32 = 2;
 /// So many disturbed trials at one rate are repeated; further ones count.
 const MOST_DISTURBED: u32 = 3;
@@ -36,7 +36,7 @@ pub(super) enum Ask {
     Rate(f64),
 }
 
-/// What a trial came to.
+/// The result of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Tried {
     /// Frames per second that were sent.
@@ -51,7 +51,7 @@ pub(super) struct Tried {
     pub(super) long: bool,
 }
 
-/// How the rate that is asked for stands.
+/// The state of the rate that is asked for.
 #[derive(Debug, Default)]
 struct Votes {
     kept: u32,
@@ -119,8 +119,8 @@ impl Search {
         self.estimate
     }
 
-    /// What the trial that was asked for came to. Returns whether the trial was counted.
-    pub(super) fn tell(&mut self, tried: Tried) -> bool {
+    /// Records the result of the trial that was asked for. Returns whether the trial was counted.
+    pub(super) fn record(&mut self, tried: Tried) -> bool {
         let Some(asked) = self.asked else { return false };
         self.trials += 1;
         let rate = match asked {
@@ -230,11 +230,11 @@ mod tests {
 
     const TOP: f64 = 1e6;
 
-    /// A receiver that takes so much on a machine that disturbs each trial with this probability.
+    /// A receiver that takes this rate on a machine that disturbs each trial with this probability.
     struct Machine {
         takes: f64,
         disturbs: f64,
-        /// Of the disturbances, the share that nobody notices.
+        /// Of the disturbances, the share that is not noticed.
         unnoticed: f64,
         random: u64,
     }
@@ -267,7 +267,7 @@ mod tests {
     fn search(machine: &mut Machine, slowest: f64) -> (Option<f64>, u32) {
         let mut search = Search::new(slowest);
         while let Some(ask) = search.next() {
-            search.tell(machine.trial(ask));
+            search.record(machine.trial(ask));
         }
         assert!(search.is_over(), "{search:?}");
         (search.kept(), search.trials)
@@ -303,11 +303,11 @@ mod tests {
     fn one_lost_trial_decides_nothing() {
         let mut search = Search::new(1.0);
         let tried = |kept_up| Tried { pps: TOP, kept_up, disturbed: false, took: None, long: false };
-        search.tell(tried(false));
+        search.record(tried(false));
         assert_eq!(search.next(), Some(Ask::Probe));
-        search.tell(tried(true));
+        search.record(tried(true));
         assert_eq!(search.next(), Some(Ask::Probe), "one of two");
-        search.tell(tried(true));
+        search.record(tried(true));
         assert_eq!(search.next(), Some(Ask::TopSpeed), "two of three");
     }
 
@@ -315,7 +315,7 @@ mod tests {
     fn a_disturbed_trial_is_repeated_and_not_counted_but_not_for_ever() {
         let mut search = Search::new(1.0);
         let lost = Tried { pps: TOP, kept_up: false, disturbed: true, took: None, long: true };
-        let counted = [(); 5].map(|()| search.tell(lost));
+        let counted = [(); 5].map(|()| search.record(lost));
         assert_eq!(counted, [false, false, false, true, true]);
         assert_eq!(search.next(), Some(Ask::Rate(TOP / 2.0)));
     }
@@ -324,11 +324,11 @@ mod tests {
     fn a_rate_that_the_sender_cannot_reach_bounds_the_search() {
         let mut search = Search::new(1.0);
         let lost = Tried { pps: TOP, kept_up: false, disturbed: false, took: None, long: false };
-        search.tell(lost);
-        search.tell(lost);
+        search.record(lost);
+        search.record(lost);
         // Whatever is asked for, 300,000 are sent, and kept.
         while search.next().is_some() {
-            search.tell(Tried { pps: 300_000.0, kept_up: true, ..lost });
+            search.record(Tried { pps: 300_000.0, kept_up: true, ..lost });
         }
         let kept = search.kept().expect("one");
         assert!((290_000.0..=320_000.0).contains(&kept), "{kept}");
@@ -338,11 +338,11 @@ mod tests {
     fn a_starved_sender_at_top_speed_tries_again_and_its_best_trial_counts() {
         let mut search = Search::new(1.0);
         let kept = |pps, disturbed| Tried { pps, kept_up: true, disturbed, took: None, long: true };
-        search.tell(kept(TOP, false));
-        search.tell(kept(8_000.0, true));
+        search.record(kept(TOP, false));
+        search.record(kept(8_000.0, true));
         assert_eq!(search.next(), Some(Ask::TopSpeed));
-        search.tell(kept(60_000.0, true));
-        search.tell(kept(20_000.0, false));
+        search.record(kept(60_000.0, true));
+        search.record(kept(20_000.0, false));
         assert!(search.is_over());
         assert_eq!(search.kept(), Some(60_000.0));
     }
