@@ -127,7 +127,6 @@ fn addresses(here: &Host) -> Finding {
     good(what, here.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
-/// What becomes of datagrams to each address.
 fn deliveries(listener: &Listener, question: &Question, here: &Host, beside: &Beside) -> Vec<Finding> {
     let host = here;
     let to: Vec<IpAddr> = match listener.address.filter(|address| !address.is_unspecified()) {
@@ -216,7 +215,7 @@ fn delivery(
     }
 }
 
-/// The fate of a datagram. On the loopback packets are this machine's own: they come with their route, and only a socket is missing.
+/// The prediction for a datagram. On the loopback packets are this machine's own: they come with their route, and only a socket is missing.
 fn of_datagram(source: IpAddr, destination: IpAddr, port: u16, here: &Host) -> Prediction {
     let carried = Carried::Ip { source, destination, protocol: protocol::UDP, port: Some(port) };
     let key = ClassKey { mac: here.mac, tags: Tags::None, in_vlan: false, carried, spent: false, flaw: Flaw::None };
@@ -284,7 +283,6 @@ fn buffers(listener: &Listener, here: &Host, beside: &Beside) -> Vec<Finding> {
         .collect()
 }
 
-/// The sockets that serve a listener, with their users.
 fn bound(listener: &Listener, here: &Host) -> Vec<String> {
     let serving = here.sockets.iter().filter(|socket| socket.serves(listener));
     serving.map(|socket| format!("{} (uid {})", socket.address, socket.uid)).collect()

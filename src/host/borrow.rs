@@ -20,7 +20,6 @@ pub(crate) fn socket_of(pid: u32, descriptor: i32) -> Option<OwnedFd> {
     open(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0) })
 }
 
-/// Whether it is an encapsulation socket.
 pub(crate) fn encapsulates(socket: &OwnedFd) -> bool {
     let mut kind: libc::c_int = 0;
     let mut length = libc::socklen_t::try_from(size_of_val(&kind)).unwrap_or(0);

@@ -11,7 +11,6 @@ use super::facts::{Facts, capability};
 /// The inode of the initial user namespace: `PROC_USER_INIT_INO` of the kernel.
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 
-/// Whether this process is in the initial user namespace.
 pub(crate) fn in_initial_user_namespace() -> bool {
     fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE)
 }

@@ -58,12 +58,10 @@ pub fn is_on(interface: &str, offload: Offload) -> Result<bool> {
     }
 }
 
-/// Switches a feature of an interface in the calling thread's network namespace.
 pub(crate) fn switch(interface: &str, feature: Feature, to: Switch) -> io::Result<()> {
     ask(interface, &mut Value { command: feature as u32, value: to as u32 })
 }
 
-/// Hands a command over, and has its answer in the same place.
 fn ask(interface: &str, value: &mut Value) -> io::Result<()> {
     // SAFETY: ifreq is a C struct of integers, byte arrays and a union of such; all zeroes are a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

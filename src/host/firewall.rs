@@ -74,7 +74,6 @@ impl Firewall {
     }
 }
 
-/// Family, table and name of a chain.
 type Place = (u8, String, String);
 
 /// A base chain on the way in.

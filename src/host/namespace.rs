@@ -156,7 +156,6 @@ impl AsFd for Namespace {
     }
 }
 
-/// Runs `work` on a thread of its own and waits for it.
 fn scratch<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()

@@ -40,7 +40,6 @@ pub(crate) struct Channel {
     reply: Vec<u8>,
 }
 
-/// A message of a [`Channel::batch`].
 pub(crate) struct Request {
     /// Its type.
     pub(crate) kind: u16,
@@ -241,7 +240,6 @@ impl AsFd for Channel {
     }
 }
 
-/// One message of a datagram.
 struct Message<'a> {
     kind: u16,
     flags: u16,
@@ -284,7 +282,6 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// Appends one attribute, padded.
 pub(crate) fn push_attribute(body: &mut Vec<u8>, kind: u16, content: &[u8]) {
     let length = u16::try_from(4 + content.len()).expect("the attributes of our requests are short");
     body.extend(length.to_ne_bytes());
@@ -293,7 +290,6 @@ pub(crate) fn push_attribute(body: &mut Vec<u8>, kind: u16, content: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
-/// Appends an attribute that holds attributes.
 pub(crate) fn push_nested(body: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
     let mut inner = Vec::new();
     fill(&mut inner);

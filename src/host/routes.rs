@@ -69,7 +69,6 @@ impl Route {
         Self { prefix: prefix.trunc(), device: device.to_owned(), kind: RouteKind::Unicast, metric: 0 }
     }
 
-    /// Whether it is to IPv6 link-local addresses.
     pub(crate) fn is_link_local(&self) -> bool {
         matches!(self.prefix.addr(), IpAddr::V6(address) if address.is_unicast_link_local())
     }

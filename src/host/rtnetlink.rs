@@ -26,7 +26,6 @@ use super::netlink::Channel;
 use super::routes::{Route, RouteKind};
 use crate::packet::MacAddr;
 
-/// `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
 /// `IFNAMSIZ` with the closing zero.
 const NAME_BYTES: usize = 16;
@@ -50,7 +49,6 @@ impl RouteSocket {
         self.0.acknowledged(message.message_type(), flags, &bytes(message))
     }
 
-    /// The interface of this name; `None` when there is none.
     pub(crate) fn link_by_name(&mut self, name: &str) -> io::Result<Option<InterfaceFacts>> {
         if name.is_empty() || name.len() >= NAME_BYTES || name.contains('\0') {
             return Ok(None);
@@ -60,7 +58,6 @@ impl RouteSocket {
         self.link(question)
     }
 
-    /// The interface with this index; `None` when there is none.
     pub(crate) fn link_by_index(&mut self, index: u32) -> io::Result<Option<InterfaceFacts>> {
         let mut question = LinkMessage::default();
         question.header.index = index;
@@ -76,7 +73,6 @@ impl RouteSocket {
         }
     }
 
-    /// Every interface.
     pub(crate) fn links(&mut self) -> io::Result<Vec<InterfaceFacts>> {
         let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
         self.0.dump(question.message_type(), &bytes(&question), &|_, payload| read_link(payload))
@@ -163,7 +159,6 @@ impl RouteSocket {
     }
 }
 
-/// The family of an address.
 pub(crate) fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }

@@ -25,7 +25,6 @@ const SKMEMINFO_RECEIVE_BUFFER: usize = 1;
 const SKMEMINFO_DROPS: usize = 8;
 /// One byte, for IPv6 sockets that aren't connected.
 const INET_DIAG_SKV6ONLY: u16 = 11;
-/// `TCP_LISTEN`.
 const STATE_LISTEN: u32 = 10;
 
 /// A bound UDP socket or a TCP listener, seen or expected.

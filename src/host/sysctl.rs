@@ -62,7 +62,6 @@ pub fn write(key: &str, value: &str) -> Result<()> {
     })
 }
 
-/// Writes a sysctl unless this kernel doesn't have it.
 pub(crate) fn write_if_there(key: &str, value: &str) -> Result<()> {
     let path = path_of(key)?;
     if path.exists() { write(key, value) } else { Ok(()) }

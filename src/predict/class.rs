@@ -33,7 +33,7 @@ pub enum Carried {
     },
 }
 
-/// Everything that decides a frame's fate.
+/// Everything that decides what a host does with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassKey {
     /// Destination MAC.
@@ -139,7 +139,7 @@ pub struct Class {
     pub fewest_frames: u32,
     /// How many frames its largest packet came in: 1 where none is fragmented.
     pub most_frames: u32,
-    /// Whether frames of other classes with the same fate are among these; the key is that of the first then. Their protocol and, as far as
+    /// Whether frames of other classes with the same disposition are among these; the key is that of the first then. Their protocol and, as far as
     /// there are few, their destination port are the same, their addresses differ.
     pub merged: bool,
 }
@@ -152,7 +152,7 @@ impl Class {
     }
 }
 
-/// What classes have in common that are put together.
+/// What classes have in common that are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Merged {
     pub(crate) disposition: Disposition,

@@ -8,7 +8,6 @@ use crate::host::{Host, RouteKind};
 use crate::packet::layers::{is_vlan_tag, protocol};
 use crate::predict::{Carried, ClassKey, Flaw};
 
-/// The rule with its values.
 pub(super) fn why(cause: Cause, key: &ClassKey, host: &Host) -> String {
     let plain = || cause.row().why.to_owned();
     let Carried::Ip { source, destination, protocol, port } = key.carried else {

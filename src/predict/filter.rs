@@ -125,7 +125,6 @@ struct Packet {
     translated: bool,
 }
 
-/// One walk, in which the connection's state is known.
 struct Walk<'a> {
     ruleset: &'a Ruleset,
     interface: &'a str,
@@ -224,7 +223,6 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether a statement's outcome is known.
     fn is_known(&self, statement: &Value, place: &Place, packet: &Packet) -> bool {
         statement.as_object().and_then(|object| object.iter().next()).is_none_or(|(name, content)| {
             match name.as_str() {
@@ -293,7 +291,6 @@ impl Walk<'_> {
         None
     }
 
-    /// The packet gets another destination.
     fn translate(&self, name: &str, content: &Value, packet: &mut Packet) -> Option<()> {
         let to: IpAddr = match content.get("addr") {
             Some(address) => address.as_str()?.parse().ok()?,

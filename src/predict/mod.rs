@@ -32,10 +32,10 @@ pub use headers::{Fault, Header, Wrong, has_source_route};
 pub use tags::Tags;
 pub(crate) use tags::{Received, received};
 
-/// What becomes of a frame once it is on the receiver's wire.
+/// What the receiver does with a frame that reaches its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disposition {
-    /// It comes into a UDP socket's queue.
+    /// It reaches a UDP socket's queue.
     Delivered,
     /// The kernel itself takes it: ARP, ICMP, TCP and the like.
     Kernel,
@@ -56,7 +56,7 @@ impl fmt::Display for Disposition {
     }
 }
 
-/// A class of frames with its end, and why.
+/// What a host does with a class of frames, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prediction {
     /// What they share.
@@ -71,46 +71,45 @@ pub struct Prediction {
     pub fewest_frames: u32,
     /// See [`Self::fewest_frames`].
     pub most_frames: u32,
-    /// Whether kinds of packet with the same fate were put together, since there are so many; the key is that of the first.
+    /// Whether classes with the same disposition are combined, since there are so many; the key is that of the first.
     pub merged: bool,
-    /// What becomes of them.
+    /// What the host does with them.
     pub disposition: Disposition,
-    /// The stage that they don't come to; for what isn't lost, [`Stage::Consumed`].
+    /// The stage that they don't reach; for what isn't lost, [`Stage::Consumed`].
     pub stage: Stage,
-    /// The rule with its values, or why the end is open; empty for what is delivered.
+    /// The rule with its values, or why the disposition is open; empty for what is delivered.
     pub why: String,
     /// What to do; empty for what is delivered or open.
     pub fix: String,
 }
 
-/// The fate of every class.
+/// The prediction for every class.
 pub fn predictions(classes: Vec<Class>, host: &Host) -> Vec<Prediction> {
     classes.into_iter().map(|class| prediction(class, host)).collect()
 }
 
-/// The fate of a class.
+/// The prediction for a class.
 pub fn prediction(class: Class, host: &Host) -> Prediction {
     let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
     let (mut disposition, mut stage) = disposition(&key, host);
-    if most_frames > 1 && !matches!(disposition, Disposition::Lost(_)) && host.filter.sees_fragments(key.is_ipv6()) {
+    let is_seen_in_pieces = most_frames > 1 && host.filter.sees_fragments(key.is_ipv6());
+    if is_seen_in_pieces && !matches!(disposition, Disposition::Lost(_)) {
         (disposition, stage) = (Disposition::Open, Stage::Consumed);
     }
-    let told = ClassKey { carried: goes_to(&key, host), ..key };
     let (why, fix) = match disposition {
         Disposition::Delivered => (String::new(), String::new()),
-        Disposition::Open if most_frames > 1 && host.filter.sees_fragments(key.is_ipv6()) => (
+        Disposition::Open if is_seen_in_pieces => (
             "the ruleset can't be predicted: its chains see the fragments of a datagram one by one".to_owned(),
             String::new(),
         ),
         Disposition::Open => (explain::open(&key, host), String::new()),
-        Disposition::Kernel => {
-            let row = Cause::Kernel.row();
-            (row.why.to_owned(), row.fix.to_owned())
-        }
-        Disposition::Lost(cause @ Cause::NetfilterDrop) => {
+        Disposition::Kernel => (Cause::Kernel.row().why.to_owned(), Cause::Kernel.row().fix.to_owned()),
+        Disposition::Lost(cause) => {
+            // The filter drops the packet as it arrives; what is behind it sees it translated.
+            let carried = if cause == Cause::NetfilterDrop { key.carried } else { goes_to(&key, host) };
+            let key = ClassKey { carried, ..key };
             (explain::why(cause, &key, host), remedy::fix(cause, &key, host))
         }
-        Disposition::Lost(cause) => (explain::why(cause, &told, host), remedy::fix(cause, &told, host)),
     };
     Prediction { key, frames, datagrams, packets, fewest_frames, most_frames, merged, disposition, stage, why, fix }
 }
@@ -120,7 +119,7 @@ pub fn goes_to(key: &ClassKey, host: &Host) -> Carried {
     stack::translated(key, host).map_or(key.carried, |translated| translated.carried)
 }
 
-/// What becomes of the frames of a class, and the stage that they don't come to.
+/// What the host does with the frames of a class, and the stage that they don't reach.
 pub(super) fn disposition(key: &ClassKey, host: &Host) -> (Disposition, Stage) {
     let disposition = stack::disposition(key, host);
     let stage = match disposition {

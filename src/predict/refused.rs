@@ -3,9 +3,8 @@
 use crate::host::sysctl;
 use crate::predict::{Fault, Header, Wrong};
 
-/// Why the kernel drops its packet.
 pub(super) fn why(fault: Fault) -> String {
-    let header = name(fault.header);
+    let (header, _) = name_and_filter(fault.header);
     match fault.wrong {
         Wrong::UnknownOption(kind) => format!(
             "the {header} hold option 0x{kind:02x}, which the kernel does not know; the first two bits of its type say that the packet is \
@@ -49,7 +48,8 @@ pub(super) fn why(fault: Fault) -> String {
 
 /// What to do in a scenario.
 pub(super) fn fix(fault: Fault) -> String {
-    let leave_out = format!("leave such packets out: `[capture] filter = \"{}\"`", filter(fault.header));
+    let (_, filter) = name_and_filter(fault.header);
+    let leave_out = format!("leave such packets out: `[capture] filter = \"{filter}\"`");
     match fault.wrong {
         Wrong::SwitchedOff { kind, left: false } => {
             let sysctl = segment_routing(kind).1;
@@ -76,24 +76,14 @@ pub(super) fn on_the_machine(fault: Fault, interface: &str) -> String {
     }
 }
 
-fn name(header: Header) -> &'static str {
+/// What such a header is called, and a filter that leaves packets with one out.
+fn name_and_filter(header: Header) -> (&'static str, &'static str) {
     match header {
-        Header::Ipv4Options => "IPv4 options",
-        Header::HopByHop => "hop-by-hop options",
-        Header::Destination => "destination options",
-        Header::Routing => "bytes of the routing header",
-        Header::Fragment => "bytes of the fragment header",
-    }
-}
-
-/// A filter that leaves packets with such a header out.
-fn filter(header: Header) -> &'static str {
-    match header {
-        Header::Ipv4Options => "not (ip[0] & 15 > 5)",
-        Header::HopByHop => "not ip6 protochain 0",
-        Header::Destination => "not ip6 protochain 60",
-        Header::Routing => "not ip6 protochain 43",
-        Header::Fragment => "not ip6 protochain 44",
+        Header::Ipv4Options => ("IPv4 options", "not (ip[0] & 15 > 5)"),
+        Header::HopByHop => ("hop-by-hop options", "not ip6 protochain 0"),
+        Header::Destination => ("destination options", "not ip6 protochain 60"),
+        Header::Routing => ("bytes of the routing header", "not ip6 protochain 43"),
+        Header::Fragment => ("bytes of the fragment header", "not ip6 protochain 44"),
     }
 }
 

@@ -13,10 +13,8 @@ use crate::packet::MacAddr;
 use crate::packet::layers::is_vlan_tag;
 use crate::predict::{Carried, ClassKey, Flaw, Tags};
 
-/// How many addresses or prefixes are written out.
 const MOST_WRITTEN: usize = 8;
 
-/// What to do.
 pub(super) fn fix(cause: Cause, key: &ClassKey, host: &Host) -> String {
     if let (Cause::NoSocket, Carried::Ip { source, destination, port: Some(port), .. }) = (cause, key.carried) {
         return no_socket(source, destination, port, host).1;
@@ -126,7 +124,6 @@ fn to_the_receiver(destination: IpAddr, host: &Host) -> String {
     }
 }
 
-/// A TOML list of networks.
 fn list(networks: impl Iterator<Item = IpNet>) -> String {
     let quoted: Vec<String> = networks.map(|net| format!("\"{net}\"")).collect();
     format!("[{}]", quoted.join(", "))
@@ -149,7 +146,7 @@ fn is_link_local(prefix: &IpNet) -> bool {
     matches!(prefix, IpNet::V6(net) if net.addr().is_unicast_link_local())
 }
 
-/// The network that a host is likely to stand in: /24 or /64.
+/// The network that a host is likely to be in: /24 or /64.
 fn around(address: IpAddr) -> IpNet {
     let length = if address.is_ipv4() { 24 } else { 64 };
     IpNet::new(address, length).map_or_else(|_| address.into(), |net| net.trunc())
@@ -212,7 +209,7 @@ fn in_a_scenario_too(mac: MacAddr) -> String {
     format!(", not to {mac}; in a scenario for `--interface`, `[rewrite.destination] mac = \"receiver\"` does that")
 }
 
-/// The sysctls of IPv6: what they mean is not joined from `all` and the interface.
+/// The sysctls of IPv6, whose effective values do not depend on `all`.
 fn of_ipv6(row: &str) -> String {
     row.replace("net.ipv4.conf.all.drop_unicast_in_l2_multicast=0 ", "").replace("net.ipv4.conf", "net.ipv6.conf")
 }

@@ -112,7 +112,6 @@ fn is_loopback_without_address(from: Ipv4Addr, host: &Host) -> bool {
         && !host.routes.iter().any(is_added)
 }
 
-/// Whether one of the routes uses the interface.
 fn comes_by(routes: &[Route], host: &Host) -> bool {
     routes.iter().any(|route| route.device == host.interface.name)
 }

@@ -12,7 +12,6 @@ use crate::outcome::Stage;
 use crate::packet::layers::protocol;
 use crate::predict::{Carried, ClassKey, Fault, Flaw, Wrong};
 
-/// What becomes of the frames of a class.
 pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
     let lost = Disposition::Lost;
     if key.flaw == Flaw::NoEthernetHeader {
@@ -83,7 +82,6 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
     }
 }
 
-/// What the chains of a hook do with it.
 fn asked(at: At, key: &ClassKey, host: &Host) -> Walked {
     host.filter.walk(at, key, &host.interface.name, &host.addresses)
 }
@@ -253,7 +251,7 @@ fn datagram(key: &ClassKey, host: &Host) -> Disposition {
     }
 }
 
-/// The stage that a lost frame does not come to.
+/// The stage that a lost frame does not reach.
 pub(super) fn stage(cause: Cause, key: &ClassKey, host: &Host) -> Stage {
     let six = matches!(key.carried, Carried::Ip { destination: IpAddr::V6(_), .. });
     match cause {

@@ -7,7 +7,7 @@
 use crate::packet::bytes::be16;
 use crate::packet::layers::{Layers, is_vlan_tag};
 
-/// The VLAN tags of a frame, as far as they decide its fate.
+/// The VLAN tags of a frame, as far as they decide what the stack does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tags {
     /// No tag, or only priority tags, which the kernel takes off: the frame is like an untagged one.

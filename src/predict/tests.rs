@@ -44,7 +44,6 @@ fn host() -> Host {
     }
 }
 
-/// With more routes.
 fn routed(host: &mut Host, routes: impl IntoIterator<Item = Route>) {
     host.routes = host.routes.iter().cloned().chain(routes).collect();
 }
@@ -428,7 +427,7 @@ fn of_routes_the_longest_prefix_counts_and_then_the_lowest_metric() {
     assert!(!table.is_local(address("10.9.0.3")));
 }
 
-/// The fate of one class of one frame.
+/// The prediction for a class of one frame.
 fn prediction(key: ClassKey, host: &Host) -> Prediction {
     let mut frames = FrameRanges::default();
     frames.add(1);
@@ -443,7 +442,7 @@ fn what_is_lost_has_a_stage_and_words_and_what_is_delivered_has_none() {
     assert_eq!((lost.stage, lost.disposition), (Stage::Delivered, Disposition::Lost(Cause::NoSocket)));
 }
 
-/// A socket like the site's, changed.
+/// A socket like the host's, changed.
 fn socket(change: impl Fn(&mut Socket)) -> Socket {
     let mut socket = Socket::from(Listener { transport: Transport::Udp, address: None, port: 4739 });
     change(&mut socket);

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::{Holds, Packet, Place, Walk};
 use crate::packet::layers::protocol;
 
-/// What is compared.
 enum Field {
     Number(u64),
     Address(IpAddr),
@@ -19,7 +18,6 @@ enum Field {
 }
 
 impl Walk<'_> {
-    /// Whether a match holds.
     pub(super) fn holds(&self, content: &Value, place: &Place, packet: &Packet) -> Holds {
         let operator = content.get("op").and_then(Value::as_str).unwrap_or("==");
         let (Some(left), Some(right)) = (content.get("left"), content.get("right")) else {
