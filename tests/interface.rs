@@ -128,7 +128,7 @@ fn a_target_tells_that_nothing_behind_it_was_seen_and_which_mac_its_neighbour_ha
             let output = command.stdin(Stdio::null()).output().expect("unshare runs");
             let text = both(&output);
             assert!(output.status.success(), "{name}: {text}");
-            assert!(text.contains("only sending is seen"), "{name}: {text}");
+            assert!(text.contains("only sending is observed"), "{name}: {text}");
             assert!(text.contains("`tcpdump -ni INTERFACE 'udp port 514'`"), "{name}: {text}");
             assert!(text.contains("--listen udp:514 --from 10.44.20.1"), "{name}: {text}");
             assert_eq!(text.contains("this machine knows another one"), mac.is_some(), "{name}: {text}");

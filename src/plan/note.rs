@@ -74,8 +74,10 @@ pub fn group_mac(scenario: &Scenario, stats: &RewriteStats) -> Option<Diagnostic
     let mac = stats.first_group_mac()?;
     let left = stats.left(Left::GroupMac);
     let what = match left.frames {
-        1 => "1 frame goes to one host now, and its destination MAC is still that of its group".to_owned(),
-        frames => format!("{frames} frames go to one host now, and their destination MAC is still that of their group"),
+        1 => "1 frame is sent to one host now, and its destination MAC is still the multicast MAC".to_owned(),
+        frames => {
+            format!("{frames} frames are sent to one host now, and their destination MACs are still multicast MACs")
+        }
     };
     let (new, whose) = match &scenario.topology {
         Topology::Lab(_) => ("receiver", ""),
@@ -114,7 +116,7 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
         let quote = if expression.contains(['"', '\\']) { '\'' } else { '"' };
         format!("`filter = {quote}{expression}{quote}` takes them too")
     } else {
-        format!("choose them with `frames = \"{frames}\"` instead: pcap-filter(7) knows no `vlan` for this link type")
+        format!("choose them with `frames = \"{frames}\"` instead: pcap-filter(7) has no `vlan` for this link type")
     };
     Some((why, fix))
 }
@@ -142,15 +144,15 @@ pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<
     )
 }
 
-/// With a target, only sending is seen.
+/// With a target, only sending is observed.
 pub(super) fn target(interface: &str, survey: &Survey, source: Option<IpAddr>) -> Diagnostic {
     let (filter, listen) = match survey.udp_ports.first() {
         Some((port, _)) => (format!(" 'udp port {port}'"), format!("udp:{port}")),
         None => (String::new(), "udp:PORT".to_owned()),
     };
     let from = source.map_or_else(String::new, |source| format!(" --from {source}"));
-    Diagnostic::note(format!("with `[target]` only sending is seen: what becomes of the frames beyond `{interface}` is not known"))
-        .why("the receiver is elsewhere")
+    Diagnostic::note(format!("with `[target]` only sending is observed: what becomes of the frames beyond `{interface}` is not known"))
+        .why("the receiver is on another machine")
         .fix(format!(
             "on the receiver, `tcpdump -ni INTERFACE{filter}` shows whether they come, and `restage doctor --interface INTERFACE --listen \
              {listen}{from}` whether a socket gets them"

@@ -127,7 +127,7 @@ pub(super) fn unframed(scenario: &Scenario, frame: u64, link: LinkType, why: Unf
         Unframed::NoReceiver => Diagnostic::error(format!(
             "frame {frame} was captured without an Ethernet header (link type {link})"
         ))
-        .why("one is made for it, and with `[target]` nothing here knows the receiver's MAC")
+        .why("one is made for it, and with `[target]` restage doesn't know the receiver's MAC")
         .fix("say `[rewrite.destination] mac = \"…\"`: the receiver's, or the router's on the way; `ip neigh` shows both"),
         Unframed::Frame(what) => {
             Diagnostic::error(format!("frame {frame} of link type {link} can't be sent over Ethernet"))

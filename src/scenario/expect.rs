@@ -156,12 +156,12 @@ impl Expect {
         if !lab {
             for (name, span) in in_lab {
                 let problem = Diagnostic::error(format!("`expect.{name}` needs the lab"))
-                    .why("with `[target]` the receiver is elsewhere: what comes there can't be seen");
+                    .why("with `[target]` the receiver is on another machine, and its stages can't be observed");
                 checker.refuse(span, problem.fix("expect `sent` instead"));
             }
         } else if let Some(sent) = &self.sent {
             let problem = Diagnostic::error("`expect.sent` needs `[target]`")
-                .why("in the lab the receiver's wire is seen too")
+                .why("in the lab the receiver's wire is observed, too")
                 .fix("expect `arrived` instead");
             checker.refuse(sent.range(), problem);
         } else if let Some(listens) = &receiver.listens

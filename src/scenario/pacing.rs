@@ -143,7 +143,7 @@ impl Pacing {
     pub(super) fn check(&self, is_target: bool, checker: &mut Checker) {
         if self.rate.value == Rate::MaxLossless && is_target {
             let problem = Diagnostic::error("`pacing.rate = \"max-lossless\"` needs the lab")
-                .why("it looks for the highest rate without loss, and with `[target]` nothing of the receiver is seen")
+                .why("it searches for the highest rate without loss, and with `[target]` the receiver is not observed")
                 .fix("name a rate such as \"10000 pps\", or replace `[target]` by `[lab]`");
             checker.refuse(self.rate.range(), problem);
         }

@@ -134,7 +134,7 @@ impl Receiver {
 pub(super) fn check(table: Option<At<Receiver>>, is_target: bool, checker: &mut Checker) -> Receiver {
     if let Some(table) = table.as_ref().filter(|_| is_target) {
         let problem = Diagnostic::error("`[receiver]` needs the lab")
-            .why("with `[target]` the receiver is elsewhere: restage can't start, watch or stop it")
+            .why("with `[target]` the receiver is on another machine: restage can't start, observe or stop it")
             .fix("remove `[receiver]`, start the application yourself, and expect `sent`; or replace `[target]` by `[lab]`");
         checker.refuse(table.range(), problem);
     }

@@ -418,7 +418,7 @@ fn ambiguous(what: &str, one: (Side, &Range<usize>), other: (Side, &Range<usize>
     let (first, later) = if one.1.start < other.1.start { (one, other) } else { (other, one) };
     let problem = Diagnostic::error(format!("{what} is mapped by `[{}]` and by `[{}]`", first.0, later.0))
         .label(format!("line {} maps it too", checker.line(first.1.start)))
-        .why("order never matters, so neither of two equal entries can win")
+        .why("the order of entries does not matter, so neither of two equal entries takes precedence")
         .fix("keep one of the two entries");
     checker.refuse(later.1.clone(), problem);
 }
@@ -427,7 +427,7 @@ fn ambiguous(what: &str, one: (Side, &Range<usize>), other: (Side, &Range<usize>
 fn duplicate(what: &str, first: &Range<usize>, later: &Range<usize>, checker: &mut Checker) {
     let problem = Diagnostic::error(format!("{what} is mapped twice"))
         .label(format!("line {} maps it too", checker.line(first.start)))
-        .why("order never matters, so neither of two equal entries can win")
+        .why("the order of entries does not matter, so neither of two equal entries takes precedence")
         .fix("keep one of the two entries");
     checker.refuse(later.clone(), problem);
 }

@@ -221,7 +221,7 @@ impl InterfaceRule {
                 .why(format!(
                     "its interfaces are `{receiver}`, which is {{receiver}}, `{sender}`, which is {{sender}}, and `lo`"
                 ))
-                .fix("write name = \"{receiver}\"; the machine's own interfaces have a part only with `[target]`");
+                .fix("write name = \"{receiver}\"; the machine's own interfaces can be named only with `[target]`");
             checker.refuse(span, problem);
         }
         checker.twice(self.offloads.iter().map(|rule| (rule.offload.name(), &rule.span)));

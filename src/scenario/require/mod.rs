@@ -77,7 +77,7 @@ impl Require {
         for (key, sockets, whose) in [("listens", &self.listens, "sockets"), ("firewall", &self.firewall, "ruleset")] {
             if let (true, Some(first), Some(last)) = (target, sockets.first(), sockets.last()) {
                 let problem = Diagnostic::error(format!("`require.{key}` needs the lab"))
-                    .why(format!("with `[target]` the receiver is elsewhere: restage can't see its {whose}"))
+                    .why(format!("with `[target]` the receiver is on another machine: restage can't see its {whose}"))
                     .fix("remove it; or replace `[target]` by `[lab]`");
                 checker.refuse(first.range().start..last.range().end, problem);
             }

@@ -43,7 +43,7 @@ pub(super) fn check(rules: &mut [SysctlRule], receiver: &str, checker: &mut Chec
     for rule in rules.iter_mut() {
         if rule.wanted.is_empty() {
             let problem = Diagnostic::error(format!("no value is allowed for `{}`", rule.key));
-            let fix = "write the values that will do, like [0, 2]; or remove the entry";
+            let fix = "write the allowed values, like [0, 2]; or remove the entry";
             checker.refuse(rule.span.clone(), problem.fix(fix));
         }
         rule.key = sysctl::fill(&rule.key, receiver);

@@ -58,7 +58,7 @@ fn receiver(span: Range<usize>, side: Side, lab: Option<&LabTopology>, checker: 
     let problem = Diagnostic::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
     let Some(lab) = lab else {
         let problem = problem
-            .why("with `[target]` nothing here knows the receiver's address")
+            .why("with `[target]` restage doesn't know the receiver's address")
             .fix("write a map, like { \"0.0.0.0/0\" = \"192.0.2.20\" } with the receiver's address");
         checker.refuse(span, problem);
         return None;

@@ -65,7 +65,7 @@ fn check_new(
         ("sender", _) => return Some(MacTarget::Sender),
         ("receiver", _) if lab.is_some() => return Some(MacTarget::Receiver),
         ("receiver", _) => Diagnostic::error(format!("`{name}` has no address to take"))
-            .why("with `[target]` nothing here knows the receiver's MAC")
+            .why("with `[target]` restage doesn't know the receiver's MAC")
             .fix("write its MAC, or that of the router on the way; `ip neigh` shows both"),
         (_, Ok(mac)) if mac.is_multicast() && side != Side::Destination => {
             Diagnostic::error(format!("`{name}` would make a group the source"))
