@@ -64,7 +64,7 @@ pub fn layers(link: u16, original_length: u32, frame: &[u8]) {
     assert_eq!(layers.network.ip().is_some(), layers.addresses(frame).is_some());
     assert_eq!(matches!(layers.network, Network::Arp { .. }), layers.arp_addresses(frame).is_some());
     let _ = (layers.macs(frame), layers.ports(frame));
-    let _ = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
+    let _ = (ip_header_sum(&layers.network, frame), transport_sum(&layers.network, frame, original_length));
     let line = listing::line(1, Duration::ZERO, &layers, frame, original_length);
     assert!(!line.contains('\n') && line.is_ascii(), "{line}");
 }
@@ -89,9 +89,10 @@ pub fn rewriter(link: u16, original_length: u32, frame: &[u8]) {
         let mut pass = Pass::new(rewriter);
         let mut apply = |frame: &mut [u8]| {
             let layers = Layers::find(LinkType(link), frame);
-            let before = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
+            let before =
+                (ip_header_sum(&layers.network, frame), transport_sum(&layers.network, frame, original_length));
             pass.rewrite(Frame { number: 1, time_ns: 0, original_length, link: layers.link, bytes: &mut *frame });
-            let after = (ip_header_sum(&layers, frame), transport_sum(&layers, frame, original_length));
+            let after = (ip_header_sum(&layers.network, frame), transport_sum(&layers.network, frame, original_length));
             assert!(before.0 != Sum::Good || after.0 == Sum::Good, "header sum: {after:?}");
             assert!(before.1 != Sum::Good || after.1 == Sum::Good, "transport sum: {after:?}");
         };

@@ -70,8 +70,8 @@ impl RewriteReport {
             first_frame: first(*stats),
             word: entry.table.word(),
         });
-        let reshaped = Reshaped::ALL.into_iter().map(|how| (how.how(), stats.reshaped(how)));
-        let left = Left::ALL.into_iter().map(|reason| (reason.why(), stats.left(reason)));
+        let reshaped = Reshaped::ALL.into_iter().map(|(how, words)| (words, stats.reshaped(how)));
+        let left = Left::ALL.into_iter().map(|(reason, words)| (words, stats.left(reason)));
         Self {
             entries: entries.collect(),
             reshaped: reshaped

@@ -25,7 +25,7 @@ impl Checksums {
     /// Adds the sums of an IP packet.
     pub(super) fn add(&mut self, frame: &Frame<'_>, layers: &Layers, ip: &Ip) {
         if matches!(layers.network, Network::Ipv4(_)) {
-            self.count(0, ip_header_sum(layers, frame.bytes), frame.number);
+            self.count(0, ip_header_sum(&layers.network, frame.bytes), frame.number);
         }
         let kind = match ip.protocol {
             protocol::TCP => 1,
@@ -37,7 +37,7 @@ impl Checksums {
             _ => return,
         };
         // Where there is no header there is no sum: one that could not be captured is not absent.
-        let sum = match transport_sum(layers, frame.bytes, frame.original_length) {
+        let sum = match transport_sum(&layers.network, frame.bytes, frame.original_length) {
             Sum::None if ip.protocol != protocol::UDP || ip.payload + 8 > ip.end || ip.is_later_fragment() => return,
             sum => sum,
         };

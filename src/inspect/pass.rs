@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use super::checksums::Checksums;
 use super::fragments::Followed;
 use super::tables::{Addresses, Conversations, Ports, protocols};
-use super::{Capture, Finding, Inspection, Link, Tally, TimeUnit, Times, Unlisted, Vlan, calendar, names, notes};
+use super::{
+    Capture, Endpoint, Finding, Inspection, Link, MacEndpoint, Tally, TimeUnit, Times, Unlisted, Vlan, calendar, names,
+    notes,
+};
 use crate::capture::{Format, Frame, Reader, TimeUnit as Unit};
 use crate::packet::MacAddr;
 use crate::packet::bytes::be16;
@@ -196,8 +199,8 @@ impl Pass {
             length_zero: self.length_zero,
             oversize: self.oversize,
             backwards: self.backwards,
-            endpoints: self.endpoints.finish(),
-            macs: self.macs.finish(),
+            endpoints: self.endpoints.finish(|address, sent, received| Endpoint { address, sent, received }),
+            macs: self.macs.finish(|address, sent, received| MacEndpoint { address, sent, received }),
             conversations,
             ports: self.ports.finish(),
             unlisted,

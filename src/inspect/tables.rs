@@ -1,11 +1,11 @@
 //! What is counted by key: addresses, conversations, ports; each table holds at most so many entries.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use super::{Conversation, Endpoint, MOST_ENTRIES, MacEndpoint, Port, Protocol, Side, Tally, names};
-use crate::packet::MacAddr;
+use super::{Conversation, MOST_ENTRIES, Port, Protocol, Side, Tally, names};
 use crate::packet::layers::{Fragment, Ip, Layers, LinkType, protocol};
 
 /// What an address sent, and what was sent to it.
@@ -48,28 +48,11 @@ impl<A: Copy + Eq + Hash + Ord> Addresses<A> {
         Some(self.entries.entry(address).or_default())
     }
 
-    fn sorted(self) -> Vec<(A, Both)> {
+    /// A row for each address, those with most frames first.
+    pub(super) fn finish<R>(self, row: impl Fn(A, Tally, Tally) -> R) -> Vec<R> {
         let mut entries: Vec<_> = self.entries.into_iter().collect();
-        entries.sort_unstable_by_key(|(address, both)| {
-            (std::cmp::Reverse(both.sent.frames + both.received.frames), *address)
-        });
-        entries
-    }
-}
-
-impl Addresses<IpAddr> {
-    /// The addresses, those with most frames first.
-    pub(super) fn finish(self) -> Vec<Endpoint> {
-        let rows = self.sorted().into_iter();
-        rows.map(|(address, Both { sent, received })| Endpoint { address, sent, received }).collect()
-    }
-}
-
-impl Addresses<MacAddr> {
-    /// The addresses, those with most frames first.
-    pub(super) fn finish(self) -> Vec<MacEndpoint> {
-        let rows = self.sorted().into_iter();
-        rows.map(|(address, Both { sent, received })| MacEndpoint { address, sent, received }).collect()
+        entries.sort_unstable_by_key(|(address, both)| (Reverse(both.sent.frames + both.received.frames), *address));
+        entries.into_iter().map(|(address, Both { sent, received })| row(address, sent, received)).collect()
     }
 }
 
@@ -134,7 +117,7 @@ impl Conversations {
     pub(super) fn finish(self) -> Vec<Conversation> {
         let mut entries: Vec<_> = self.entries.into_iter().collect();
         entries.sort_unstable_by_key(|(pair, exchange)| {
-            (std::cmp::Reverse(exchange.from_client.frames + exchange.from_server.frames), *pair)
+            (Reverse(exchange.from_client.frames + exchange.from_server.frames), *pair)
         });
         let rows = entries.into_iter().map(|(Pair { protocol, sides: [lesser, greater] }, exchange)| {
             let side = |(address, port)| Side { address, port };
@@ -168,7 +151,7 @@ impl Ports {
     /// The ports, those with most frames first.
     pub(super) fn finish(self) -> Vec<Port> {
         let mut entries: Vec<_> = self.0.into_iter().collect();
-        entries.sort_unstable_by_key(|(port, tally)| (std::cmp::Reverse(tally.frames), *port));
+        entries.sort_unstable_by_key(|(port, tally)| (Reverse(tally.frames), *port));
         let rows = entries.into_iter().map(|((number, port), Tally { frames, bytes })| {
             let protocol = if number == protocol::UDP { "UDP" } else { "TCP" };
             Port { protocol, number: port, frames, bytes }

@@ -7,51 +7,30 @@ use super::layers::LinkType;
 use super::link::{ethertype, framed};
 use super::{MacAddr, crc, dot11};
 
-/// What a frame carries.
+/// What a frame carries, as an Ethernet header would name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Carrier {
+pub(crate) struct Carrier {
     /// An `EtherType`, or of 802.2 the length of what follows.
-    pub(super) ethertype: u16,
-    /// Where what stands behind it begins.
-    pub(super) payload: usize,
-    /// The sender's MAC, where the frame has one.
-    pub(super) source: Option<MacAddr>,
-    /// The MAC that it goes to, where the frame has one.
-    pub(super) destination: Option<MacAddr>,
+    pub(crate) ethertype: u16,
+    /// Where what follows it begins.
+    pub(crate) payload: usize,
+    /// The sender's MAC, where it was captured.
+    pub(crate) source: Option<MacAddr>,
+    /// The MAC that it goes to, where it was captured or follows from what was.
+    pub(crate) destination: Option<MacAddr>,
     /// Where an FCS of 4 bytes ends the frame: what it covers begins here.
-    pub(super) fcs_from: Option<usize>,
+    pub(crate) fcs_from: Option<usize>,
 }
 
 /// Why nothing is found in a frame.
 pub(super) const CUT: &str = "a frame that is cut inside its headers";
-const NO_IP: &str = "a frame that holds nothing with an EtherType";
+pub(super) const NO_IP: &str = "a frame that holds nothing with an EtherType";
+
+const UNKNOWN_LINK: &str = "a frame of a link type that is not looked into";
 
 /// Whether this is one of the link types.
 pub(super) fn is_known(link: LinkType) -> bool {
-    matches!(
-        link.0,
-        100 | 105
-            | 107
-            | 109
-            | 119
-            | 122
-            | 127
-            | 138
-            | 163
-            | 166
-            | 192
-            | 204
-            | 205
-            | 206
-            | 219
-            | 226
-            | 239
-            | 242
-            | 258
-            | 281
-            | 284
-            | 285
-    )
+    find(link, &[]) != Err(UNKNOWN_LINK)
 }
 
 /// What a frame of one of these link types carries, or what the frame is instead.
@@ -87,11 +66,11 @@ pub(super) fn find(link: LinkType, frame: &[u8]) -> Result<Carrier, &'static str
         // Ethernet with the tag of a switch behind its addresses.
         281 | 284 => tagged(frame, 16).ok_or(NO_IP),
         285 => tagged(frame, 20).ok_or(NO_IP),
-        _ => Err("a frame of a link type that is not looked into"),
+        _ => Err(UNKNOWN_LINK),
     }
 }
 
-const fn plain(ethertype: u16, payload: usize) -> Carrier {
+pub(super) const fn plain(ethertype: u16, payload: usize) -> Carrier {
     Carrier { ethertype, payload, source: None, destination: None, fcs_from: None }
 }
 
@@ -179,13 +158,7 @@ fn behind(link: Option<u32>, length: Option<usize>, frame: &[u8]) -> Result<Carr
         // One in the other is nothing that occurs.
         192 | 258 => None,
         1 => tagged(inner, 12),
-        _ => framed(LinkType(link), inner).ok().map(|framed| Carrier {
-            ethertype: framed.ethertype,
-            payload: framed.payload,
-            source: framed.source,
-            destination: framed.destination,
-            fcs_from: framed.fcs_from,
-        }),
+        _ => framed(LinkType(link), inner).ok().map(|(carrier, _)| carrier),
     };
     let found = found.ok_or(NO_IP)?;
     Ok(Carrier { payload: found.payload + length, fcs_from: found.fcs_from.map(|from| from + length), ..found })
@@ -193,7 +166,7 @@ fn behind(link: Option<u32>, length: Option<usize>, frame: &[u8]) -> Result<Carr
 
 /// Where what the FCS at the end of a frame covers begins, where the frame says that it has one, and it is right. The frame is whole.
 pub(crate) fn right_fcs(link: LinkType, frame: &[u8]) -> Option<usize> {
-    let from = if is_known(link) { find(link, frame).ok()?.fcs_from? } else { return None };
+    let from = find(link, frame).ok()?.fcs_from?;
     let (covered, fcs) = frame.split_last_chunk()?;
     (crc::ETHERNET.of(covered.iter().skip(from).copied()).to_le_bytes() == *fcs).then_some(from)
 }

@@ -3,7 +3,7 @@
 //! Start at [`transport_sum`]; [`Accumulator`] and [`Change`] are the arithmetic.
 
 use super::bytes::{be16, byte};
-use super::layers::{Fragment, Ip, Layers, Network, protocol};
+use super::layers::{Fragment, Ip, Network, protocol};
 use super::{MacAddr, ip, sctp};
 
 /// A one's complement sum that isn't folded yet (RFC 1071). Every slice added must begin at an even offset of what is summed.
@@ -128,12 +128,7 @@ pub enum Sum {
 }
 
 /// The header checksum of IPv4 (RFC 791); `None` for everything else.
-pub fn ip_header_sum(layers: &Layers, frame: &[u8]) -> Sum {
-    header_sum(&layers.network, frame)
-}
-
-/// The same for a packet that may lie in a tunnel.
-pub(crate) fn header_sum(network: &Network, frame: &[u8]) -> Sum {
+pub fn ip_header_sum(network: &Network, frame: &[u8]) -> Sum {
     match network {
         Network::Ipv4(ip) => match frame.get(ip.offset..ip.payload) {
             Some(header) if Accumulator::default().add(header).fold() == 0xffff => Sum::Good,
@@ -144,15 +139,10 @@ pub(crate) fn header_sum(network: &Network, frame: &[u8]) -> Sum {
     }
 }
 
-/// The checksum of TCP, UDP, UDP-Lite (RFC 3828), ICMP, ICMPv6, IGMP and SCTP (CRC-32c). `original_length` is the frame's length on
-/// the wire: with segmentation offload nothing else says how long the packet is.
-pub fn transport_sum(layers: &Layers, frame: &[u8], original_length: u32) -> Sum {
-    payload_sum(&layers.network, frame, original_length)
-}
-
-/// The same for a packet that may lie in a tunnel: `frame` ends where the packet that carries it ends, `original_length` is where
-/// that was on the wire.
-pub(crate) fn payload_sum(network: &Network, frame: &[u8], original_length: u32) -> Sum {
+/// The checksum of TCP, UDP, UDP-Lite (RFC 3828), ICMP, ICMPv6, IGMP and SCTP (CRC-32c). `original_length` is the length of `frame` on
+/// the wire: with segmentation offload nothing else says how long the packet is. For a packet in a tunnel, both end where the packet around
+/// it does.
+pub fn transport_sum(network: &Network, frame: &[u8], original_length: u32) -> Sum {
     let Some(ip) = network.ip() else { return Sum::None };
     if ip.protocol == protocol::SCTP {
         return sctp::sum(ip, frame);
@@ -286,10 +276,8 @@ impl Field {
             },
             _ => (whole, whole),
         };
-        if covered > whole
-            || covered < 4
-            || (covered < 8 && ip.protocol != protocol::ICMPV6 && ip.protocol != protocol::ICMP)
-        {
+        let least = if matches!(ip.protocol, protocol::ICMP | protocol::ICMPV6) { 4 } else { 8 };
+        if covered > whole || covered < least {
             return None;
         }
         let end = ip.payload + covered;

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use super::bytes::{array, be16};
 use super::{MacAddr, carrier, ip, link};
 
-pub(crate) use carrier::right_fcs;
-pub(crate) use link::{Framed, framed, is_known, is_limited_broadcast, is_vlan_tag};
+pub(crate) use carrier::{Carrier, right_fcs};
+pub(crate) use link::{framed, is_known, is_vlan_tag};
 
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,8 +19,6 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet (IEEE 802.3), 1.
     pub const ETHERNET: Self = Self(1);
-    /// `OpenBSD` loopback, 108.
-    pub const LOOP: Self = Self(108);
     /// Linux "cooked" capture, 113: one MAC, the sender's.
     pub const LINUX_SLL: Self = Self(113);
     /// Linux "cooked" capture version 2, 276.

@@ -3,7 +3,7 @@
 //! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`walk`].
 
 use super::bytes::{array, be16, byte};
-use super::carrier::{self, Carrier};
+use super::carrier::{self, Carrier, NO_IP};
 use super::layers::{Layers, LinkType, Network};
 use super::{MacAddr, ip};
 
@@ -47,18 +47,23 @@ pub(super) fn walk(link: LinkType, frame: &[u8]) -> Layers {
     }
 }
 
-/// Ethernet II and 802.3, with any number of VLAN tags, from `at` on.
+/// How many VLAN tags begin with `ethertype`, the `EtherType` behind them, and where what follows that begins.
 #[inline]
-pub(super) fn ethernet(link: LinkType, frame: &[u8], at: usize) -> Option<Layers> {
-    let mut ethertype = be16(frame, at + 12)?;
-    let mut offset = at + 14;
-    let mut vlan_tags = 0;
+fn behind_tags(frame: &[u8], mut ethertype: u16, mut offset: usize) -> (usize, u16, usize) {
+    let mut tags = 0;
     while is_vlan_tag(ethertype) {
         let Some(inner) = be16(frame, offset + 2) else { break };
         ethertype = inner;
         offset += 4;
-        vlan_tags += 1;
+        tags += 1;
     }
+    (tags, ethertype, offset)
+}
+
+/// Ethernet II and 802.3, with any number of VLAN tags, from `at` on.
+#[inline]
+pub(super) fn ethernet(link: LinkType, frame: &[u8], at: usize) -> Option<Layers> {
+    let (vlan_tags, ethertype, offset) = behind_tags(frame, be16(frame, at + 12)?, at + 14);
     if ethertype < ethertype::FIRST {
         let network = snap(frame, offset).unwrap_or(Network::None);
         return Some(Layers { link, vlan_tags, ethertype: None, network });
@@ -143,15 +148,9 @@ fn loopback(link: LinkType, frame: &[u8]) -> Option<Network> {
 }
 
 /// Linux "cooked" captures: the `EtherType` at `field`, the packet, or a VLAN tag, at `offset`.
-fn cooked(none: Layers, frame: &[u8], field: usize, mut offset: usize) -> Layers {
-    let Some(mut ethertype) = be16(frame, field).filter(|_| frame.len() >= offset) else { return none };
-    let mut vlan_tags = 0;
-    while is_vlan_tag(ethertype) {
-        let Some(inner) = be16(frame, offset + 2) else { break };
-        ethertype = inner;
-        offset += 4;
-        vlan_tags += 1;
-    }
+fn cooked(none: Layers, frame: &[u8], field: usize, offset: usize) -> Layers {
+    let Some(ethertype) = be16(frame, field).filter(|_| frame.len() >= offset) else { return none };
+    let (vlan_tags, ethertype, offset) = behind_tags(frame, ethertype, offset);
     Layers { vlan_tags, ethertype: Some(ethertype), network: by_ethertype(frame, ethertype, offset), ..none }
 }
 
@@ -172,45 +171,24 @@ pub(crate) fn is_known(link: LinkType) -> bool {
     matches!(link.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 276) || carrier::is_known(link)
 }
 
-/// What an Ethernet header for a frame that was captured without one would say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Framed {
-    /// An `EtherType`, or of 802.2 the length of what follows.
-    pub(crate) ethertype: u16,
-    /// Where what stands behind that `EtherType` begins in the frame as it was captured.
-    pub(crate) payload: usize,
-    /// The sender's MAC, where it was captured.
-    pub(crate) source: Option<MacAddr>,
-    /// The MAC that it goes to, where it was captured or follows from what was.
-    pub(crate) destination: Option<MacAddr>,
-    /// Where an FCS of 4 bytes ends the frame: what it covers begins here.
-    pub(crate) fcs_from: Option<usize>,
-    /// Layer 3.
-    pub(crate) network: Network,
-}
-
-/// What an Ethernet header for this frame would say; else what the frame is, for which there is none.
-pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Result<Framed, &'static str> {
+/// What an Ethernet header for this frame would say, and its layer 3; else what the frame is, for which there is none.
+pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Result<(Carrier, Network), &'static str> {
     let network = walk(link, frame).network;
-    let without_ip = "a frame that holds nothing with an EtherType";
     let (ethertype, payload) = match link.0 {
         0 | 9 | 12 | 14 | 50 | 101 | 108 | 228 | 229 => match &network {
             Network::Ipv4(ip) => (ethertype::IPV4, ip.offset),
             Network::Ipv6(ip) => (ethertype::IPV6, ip.offset),
-            Network::None | Network::Arp { .. } => return Err(without_ip),
+            Network::None | Network::Arp { .. } => return Err(NO_IP),
         },
         51 => (ethertype::PPPOE_SESSION, 0),
-        104 => (be16(frame, 2).ok_or(without_ip)?, 4),
-        113 => (be16(frame, 14).ok_or(without_ip)?, 16),
-        276 => (be16(frame, 0).ok_or(without_ip)?, 20),
-        _ => {
-            let Carrier { ethertype, payload, source, destination, fcs_from } = carrier::find(link, frame)?;
-            return Ok(Framed { ethertype, payload, source, destination, fcs_from, network });
-        }
+        104 => (be16(frame, 2).ok_or(NO_IP)?, 4),
+        113 => (be16(frame, 14).ok_or(NO_IP)?, 16),
+        276 => (be16(frame, 0).ok_or(NO_IP)?, 20),
+        _ => return Ok((carrier::find(link, frame)?, network)),
     };
     // Smaller numbers are not of the registry, but Linux's own for 802.2 and the like.
     if ethertype < ethertype::FIRST || frame.len() < payload {
-        return Err(without_ip);
+        return Err(NO_IP);
     }
     // Packet type 1 is a broadcast; the address is a MAC where it has six bytes.
     let (source, kind) = match link {
@@ -223,10 +201,5 @@ pub(crate) fn framed(link: LinkType, frame: &[u8]) -> Result<Framed, &'static st
     // A device without addresses, such as lo, shows zeroes.
     let source = source.map(MacAddr).filter(|mac| *mac != MacAddr::default() && !mac.is_multicast());
     let destination = (kind == Some(1)).then_some(MacAddr::BROADCAST);
-    Ok(Framed { ethertype, payload, source, destination, fcs_from: None, network })
-}
-
-/// Whether a packet goes to 255.255.255.255 (RFC 919 §7).
-pub(crate) fn is_limited_broadcast(network: &Network, frame: &[u8]) -> bool {
-    matches!(network, Network::Ipv4(ip) if array(frame, ip.offset + 16) == Some([0xff; 4]))
+    Ok((Carrier { source, destination, ..carrier::plain(ethertype, payload) }, network))
 }

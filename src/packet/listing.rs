@@ -150,14 +150,14 @@ fn write_protocol(line: &mut String, ip: &Ip, frame: &[u8]) -> fmt::Result {
 }
 
 fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], original_length: u32) -> fmt::Result {
-    if ip_header_sum(layers, frame) == Sum::Bad {
+    if ip_header_sum(&layers.network, frame) == Sum::Bad {
         let stored = be16(frame, ip.offset + 10).unwrap_or_default();
         write!(line, "  ip sum {stored:#06x} bad")?;
         if let Some(right) = computed_header_sum(ip, frame) {
             write!(line, " ({right:#06x})")?;
         }
     }
-    match transport_sum(layers, frame, original_length) {
+    match transport_sum(&layers.network, frame, original_length) {
         Sum::Good => Ok(()),
         Sum::None if ip.protocol == protocol::UDP && ip.port_offsets().is_some() => line.write_str("  no sum"),
         Sum::None => Ok(()),

@@ -76,8 +76,8 @@ mod tests {
                 let frame = Probe { macs, source, destination, tcp }.frame().expect("one family");
                 let layers = Layers::find(LinkType::ETHERNET, &frame);
                 let length = u32::try_from(frame.len()).expect("short");
-                assert_eq!(transport_sum(&layers, &frame, length), Sum::Good);
-                assert!(matches!(ip_header_sum(&layers, &frame), Sum::Good | Sum::None));
+                assert_eq!(transport_sum(&layers.network, &frame, length), Sum::Good);
+                assert!(matches!(ip_header_sum(&layers.network, &frame), Sum::Good | Sum::None));
                 assert_eq!(layers.ports(&frame), Some((5000, 4739)));
                 assert_eq!(layers.macs(&frame), Some((macs.1, macs.0)));
             }

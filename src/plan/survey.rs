@@ -224,7 +224,7 @@ impl Survey {
             Flaw::Header | Flaw::Length | Flaw::LengthCaptured | Flaw::HeaderSum | Flaw::SourceRoute(_)
                 if ip.protocol == ip_protocol::TCP =>
             {
-                transport_sum(&frame.layers, frame.bytes, frame.original_length) == Sum::Offload
+                transport_sum(&frame.layers.network, frame.bytes, frame.original_length) == Sum::Offload
             }
             _ => false,
         };

@@ -59,7 +59,7 @@ pub enum Flaw {
 pub(crate) fn flaw(frame: &Prepared<'_>, ip: Ip, six: Option<&Six>) -> Flaw {
     let captured = frame.bytes.len();
     let four = matches!(frame.layers.network, Network::Ipv4(_));
-    if four && ip_header_sum(&frame.layers, frame.bytes) == Sum::Bad {
+    if four && ip_header_sum(&frame.layers.network, frame.bytes) == Sum::Bad {
         return Flaw::HeaderSum;
     }
     if ip.offset + ip.length > captured {
@@ -87,7 +87,7 @@ pub(crate) fn flaw(frame: &Prepared<'_>, ip: Ip, six: Option<&Six>) -> Flaw {
         protocol::UDP => udp(frame, ip, four),
         protocol::TCP if is_short_tcp(frame.bytes.get(ip.payload..ip.end).unwrap_or_default()) => Flaw::TcpLength,
         // With segmentation offload only the length on the wire says what the checksum covers.
-        protocol::TCP => match transport_sum(&frame.layers, frame.bytes, frame.original_length) {
+        protocol::TCP => match transport_sum(&frame.layers.network, frame.bytes, frame.original_length) {
             Sum::Bad => Flaw::TcpSum,
             Sum::Offload => Flaw::TcpSumOffload,
             Sum::None | Sum::Good | Sum::Unverifiable => Flaw::None,
@@ -115,7 +115,7 @@ fn udp(frame: &Prepared<'_>, ip: Ip, four: bool) -> Flaw {
     if !four && [sum_high, sum_low] == [0, 0] {
         return Flaw::UdpSumAbsent;
     }
-    match transport_sum(&frame.layers, frame.bytes, u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX)) {
+    match transport_sum(&frame.layers.network, frame.bytes, u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX)) {
         Sum::Bad => Flaw::UdpSum,
         Sum::Offload => Flaw::UdpSumOffload,
         Sum::None | Sum::Good | Sum::Unverifiable => Flaw::None,

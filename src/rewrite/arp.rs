@@ -1,10 +1,9 @@
 //! ARP (RFC 826): the sender's addresses follow the maps of the source, the target's those of the destination.
 
-use super::ip::v4_at;
+use super::field::{mac_at as map_mac, v4_at};
 use super::rewrite_stats::RewriteStats;
 use super::{Rules, SideTables};
-use crate::packet::MacAddr;
-use crate::packet::bytes::{array, put};
+use crate::packet::bytes::array;
 use crate::packet::checksum::Change;
 
 /// Maps the four addresses of the ARP packet at `offset`. It has no checksum; what has changed matters to that of a tunnel.
@@ -14,15 +13,7 @@ pub(super) fn apply(rules: Rules<'_>, offset: usize, frame: &mut [u8], stats: &m
 }
 
 fn map_at(side: &SideTables, mac_at: usize, ip_at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
-    let mut change = Change::NONE;
-    // All zero is no station's address: it is what a request asks for, and stays.
-    let mac = array(frame, mac_at).map(MacAddr).filter(|mac| *mac != MacAddr::default());
-    if let Some(mac) = mac
-        && let Some((to, entry)) = side.mac.map(mac)
-    {
-        put(frame, mac_at, to.0);
-        stats.count(entry);
-        change = Change::mac(mac, to);
-    }
-    change.and(v4_at(side, ip_at, frame, stats))
+    // All zero is not a MAC: a request for one, and it stays.
+    let mac = if array(frame, mac_at) == Some([0; 6]) { Change::NONE } else { map_mac(side, mac_at, frame, stats) };
+    mac.and(v4_at(side, ip_at, frame, stats))
 }

@@ -2,7 +2,7 @@
 
 use crate::packet::bytes::{array, be16, put};
 use crate::packet::checksum::{
-    Change, Field, Sum, computed_header_sum, computed_transport_sum, header_sum, payload_sum,
+    Change, Field, Sum, computed_header_sum, computed_transport_sum, ip_header_sum, transport_sum,
 };
 use crate::packet::layers::{Ip, Network, protocol};
 use crate::packet::sctp;
@@ -49,12 +49,12 @@ pub(super) fn update_sctp(ip: &Ip, before: [u8; 4], frame: &mut [u8]) -> Option<
 pub(super) fn fix(network: &Network, original_length: u32, frame: &mut [u8]) -> Change {
     let Some(ip) = network.ip() else { return Change::NONE };
     let mut change = Change::NONE;
-    if header_sum(network, frame) == Sum::Bad
+    if ip_header_sum(network, frame) == Sum::Bad
         && let Some(right) = computed_header_sum(ip, frame)
     {
         change = write(ip.offset + 10, right, frame);
     }
-    if !matches!(payload_sum(network, frame, original_length), Sum::Bad | Sum::Offload) {
+    if !matches!(transport_sum(network, frame, original_length), Sum::Bad | Sum::Offload) {
         return change;
     }
     if ip.protocol == protocol::SCTP {

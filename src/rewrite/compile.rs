@@ -1,5 +1,7 @@
 //! From the legal values of `[rewrite]` to the tables that a frame is looked up in.
 
+#![allow(missing_docs, reason = "private to the crate; the names say it")]
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -19,14 +21,11 @@ use crate::scenario::rewrite::{
     TunnelLayers, Vlan,
 };
 
-/// The table of a scenario that an entry stands in.
+/// The table below `[rewrite]` that an entry is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// The maps of one side.
     Side(Side),
-    /// `[rewrite.vlan]`.
     Vlan,
-    /// `[rewrite.header]`.
     Header,
 }
 
@@ -50,79 +49,54 @@ impl fmt::Display for Table {
 /// One entry of a map, or a field that is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands.
     pub table: Table,
-    /// What it does.
     pub mapping: Mapping,
-    /// Where it stands in the scenario.
+    /// Where it is in the scenario.
     pub span: Option<Range<usize>>,
 }
 
-/// What an entry does.
+/// What an entry does: `from` is what it matches, `to` what it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mapping {
     /// Replaces the first bits of addresses in `from`.
     Ip {
-        /// What it matches.
         from: IpNet,
-        /// Whose bits it puts there.
         to: IpNet,
     },
     /// Makes every unicast address the receiver's.
     IpReceiver {
-        /// Its IPv4 address.
         v4: Option<IpAddr>,
-        /// Its IPv6 address.
         v6: Option<IpAddr>,
     },
-    /// Replaces one MAC.
     Mac {
-        /// What it matches.
         from: MacAddr,
-        /// What it puts there.
         to: MacAddr,
     },
     /// Replaces every unicast MAC.
     MacAll {
-        /// What it puts there.
         to: MacAddr,
     },
-    /// Replaces ports.
     Port {
-        /// The first port that it matches.
         from: u16,
-        /// The last.
         last: u16,
-        /// What it puts there.
         to: u16,
     },
     /// Removes this VLAN tag; `None` is all of them.
     VlanPop(Option<TagPosition>),
-    /// Inserts a VLAN tag.
     VlanPush {
-        /// Its identifier.
         id: u16,
-        /// Where.
         position: TagPosition,
     },
-    /// Renumbers a VLAN tag.
+    /// Changes identifiers: the first and the last of each range. `from: None` is any that no other entry names.
     Vlan {
-        /// Which.
         tag: TagPosition,
-        /// The first and the last old identifier; `None` is any that no other entry names.
         from: Option<(u16, u16)>,
-        /// The new one, or the first and the last of as many.
         to: (u16, u16),
     },
-    /// Sets or changes TTL and hop limit.
     Ttl(Ttl),
-    /// Sets the type of service.
     Tos(u8),
-    /// Sets the traffic class.
     TrafficClass(u8),
-    /// Sets the differentiated services code point.
     Dscp(u8),
-    /// Sets the flow label.
     FlowLabel(u32),
 }
 
@@ -135,15 +109,7 @@ impl Mapping {
             Self::Mac { to, .. } => Some(to.to_string()),
             Self::Port { to, .. } => Some(to.to_string()),
             Self::Vlan { to, .. } => Some(range(*to)),
-            Self::IpReceiver { .. }
-            | Self::MacAll { .. }
-            | Self::VlanPop(_)
-            | Self::VlanPush { .. }
-            | Self::Ttl(_)
-            | Self::Tos(_)
-            | Self::TrafficClass(_)
-            | Self::Dscp(_)
-            | Self::FlowLabel(_) => None,
+            _ => None,
         }
     }
 }
@@ -212,10 +178,10 @@ impl Rewriter {
             source: SideTables::new(&compiling.collected, &[source, Side::Source, Side::Both]),
             destination: SideTables::new(&compiling.collected, &[destination, Side::Destination, Side::Both]),
         };
-        let makes_groups = compiling.entries.iter().any(|entry| match entry.mapping {
-            Mapping::Ip { from, to } => may_make_a_group(from, to),
-            _ => false,
-        });
+        let makes_groups = compiling
+            .entries
+            .iter()
+            .any(|entry| matches!(entry.mapping, Mapping::Ip { from, to } if may_make_a_group(from, to)));
         let has_roles = rewrite.sides.iter().any(|maps| matches!(maps.side, Side::Client | Side::Server));
         Ok(Self {
             checksums: rewrite.checksums,
@@ -245,12 +211,12 @@ struct Compiling {
     roles: Roles,
     entries: Vec<Entry>,
     problems: Vec<Diagnostic>,
-    collected: Vec<Collected>,
+    collected: Vec<(Side, Collected)>,
 }
 
-/// The maps of one table while they are collected; each entry with its index in `entries`.
+/// Maps while they are collected; each entry with its index in `entries`.
+#[derive(Default)]
 struct Collected {
-    side: Side,
     v4: Vec<Prefix<u32>>,
     v6: Vec<Prefix<u128>>,
     macs: Vec<(MacAddr, MacAddr, usize)>,
@@ -260,14 +226,7 @@ struct Collected {
 
 impl Compiling {
     fn add(&mut self, maps: &SideMaps) {
-        let mut collected = Collected {
-            side: maps.side,
-            v4: Vec::new(),
-            v6: Vec::new(),
-            macs: Vec::new(),
-            all_macs: None,
-            ports: Vec::new(),
-        };
+        let mut collected = Collected::default();
         let table = Table::Side(maps.side);
         match &maps.ip {
             None => {}
@@ -312,7 +271,7 @@ impl Compiling {
             let entry = self.entry(table, mapping, Some(&port.span));
             collected.ports.push(PortRange { from: port.from, last: port.last, to: port.to, entry });
         }
-        self.collected.push(collected);
+        self.collected.push((maps.side, collected));
     }
 
     fn vlan(&mut self, vlan: &Vlan) -> VlanChange {
@@ -353,21 +312,18 @@ impl Compiling {
     }
 
     fn header(&mut self, fields: &HeaderFields) -> Option<HeaderChange> {
-        let mut field = |mapping, span: &Option<Range<usize>>| self.entry(Table::Header, mapping, span.as_ref());
         let change = HeaderChange {
-            ttl: fields.ttl.as_ref().map(|At { value, span }| (*value, field(Mapping::Ttl(*value), span))),
-            tos: fields.tos.as_ref().map(|At { value, span }| (*value, field(Mapping::Tos(*value), span))),
-            traffic_class: fields
-                .traffic_class
-                .as_ref()
-                .map(|At { value, span }| (*value, field(Mapping::TrafficClass(*value), span))),
-            dscp: fields.dscp.as_ref().map(|At { value, span }| (*value, field(Mapping::Dscp(*value), span))),
-            flow_label: fields
-                .flow_label
-                .as_ref()
-                .map(|At { value, span }| (*value, field(Mapping::FlowLabel(*value), span))),
+            ttl: self.field(fields.ttl.as_ref(), Mapping::Ttl),
+            tos: self.field(fields.tos.as_ref(), Mapping::Tos),
+            traffic_class: self.field(fields.traffic_class.as_ref(), Mapping::TrafficClass),
+            dscp: self.field(fields.dscp.as_ref(), Mapping::Dscp),
+            flow_label: self.field(fields.flow_label.as_ref(), Mapping::FlowLabel),
         };
         (change != HeaderChange::default()).then_some(change)
+    }
+
+    fn field<T: Copy>(&mut self, field: Option<&At<T>>, mapping: fn(T) -> Mapping) -> Option<(T, usize)> {
+        field.map(|At { value, span }| (*value, self.entry(Table::Header, mapping(*value), span.as_ref())))
     }
 
     fn entry(&mut self, table: Table, mapping: Mapping, span: Option<&Range<usize>>) -> usize {
@@ -432,23 +388,22 @@ impl Collected {
 
 impl SideTables {
     /// The maps of these tables; of equal entries that of the first table wins.
-    fn new(collected: &[Collected], sides: &[Side]) -> Self {
-        let (mut v4, mut v6, mut macs, mut all_macs, mut ports) =
-            (Vec::new(), Vec::new(), Vec::new(), None, Vec::new());
+    fn new(collected: &[(Side, Collected)], sides: &[Side]) -> Self {
+        let mut all = Collected::default();
         for side in sides {
-            for maps in collected.iter().filter(|maps| maps.side == *side) {
-                v4.extend_from_slice(&maps.v4);
-                v6.extend_from_slice(&maps.v6);
-                macs.extend_from_slice(&maps.macs);
-                all_macs = all_macs.or(maps.all_macs);
-                ports.extend_from_slice(&maps.ports);
+            for (_, maps) in collected.iter().filter(|(of, _)| of == side) {
+                all.v4.extend_from_slice(&maps.v4);
+                all.v6.extend_from_slice(&maps.v6);
+                all.macs.extend_from_slice(&maps.macs);
+                all.all_macs = all.all_macs.or(maps.all_macs);
+                all.ports.extend_from_slice(&maps.ports);
             }
         }
         Self {
-            v4: PrefixMap::new(v4),
-            v6: PrefixMap::new(v6),
-            mac: MacTable::new(macs, all_macs),
-            port: PortMap::new(&ports),
+            v4: PrefixMap::new(all.v4),
+            v6: PrefixMap::new(all.v6),
+            mac: MacTable::new(all.macs, all.all_macs),
+            port: PortMap::new(&all.ports),
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::mac::group_mac;
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, put};
-use crate::packet::layers::{Framed, Layers, LinkType, Network, framed, is_limited_broadcast};
+use crate::packet::layers::{Carrier, Layers, LinkType, Network, framed};
 
 /// No address.
 const NONE: MacAddr = MacAddr([0; 6]);
@@ -34,7 +34,7 @@ pub enum Unframed {
 /// The header of a frame, and where it ends.
 struct Header {
     destination: MacAddr,
-    framed: Framed,
+    carrier: Carrier,
     /// One past the last byte of the payload that was captured.
     end: usize,
 }
@@ -50,19 +50,19 @@ impl Framing {
 
     /// How long the layer 3 packet is that a frame carries, of which so many bytes go; `None` where it can't be given a header.
     pub fn packet_length(&self, link: LinkType, frame: &[u8], length: usize) -> Option<usize> {
-        let Header { framed, .. } = self.header(link, frame, 0).ok()?;
-        let around = framed.payload + framed.fcs_from.map_or(0, |_| FCS);
+        let Header { carrier, .. } = self.header(link, frame, 0).ok()?;
+        let around = carrier.payload + carrier.fcs_from.map_or(0, |_| FCS);
         Some(length.saturating_sub(around))
     }
 
     fn header(&self, link: LinkType, frame: &[u8], original_length: u32) -> Result<Header, Unframed> {
-        let framed = framed(link, frame).map_err(Unframed::Frame)?;
-        let destination = framed.destination.or_else(|| self.destination(&framed.network, frame));
+        let (carrier, network) = framed(link, frame).map_err(Unframed::Frame)?;
+        let destination = carrier.destination.or_else(|| self.destination(&network, frame));
         let destination = destination.ok_or(Unframed::NoReceiver)?;
         // An FCS is at the end of the frame as it was on the wire.
         let whole = usize::try_from(original_length).unwrap_or(usize::MAX).max(frame.len());
-        let end = framed.fcs_from.map_or(frame.len(), |_| frame.len().min(whole - FCS.min(whole)));
-        Ok(Header { destination, framed, end })
+        let end = carrier.fcs_from.map_or(frame.len(), |_| frame.len().min(whole - FCS.min(whole)));
+        Ok(Header { destination, carrier, end })
     }
 
     /// Writes the frame with an Ethernet header into `to`, and gives its length on the wire.
@@ -76,7 +76,7 @@ impl Framing {
         original_length: u32,
         to: &mut Vec<u8>,
     ) -> Result<u32, Unframed> {
-        let Header { destination, framed: Framed { ethertype, payload, source, fcs_from, .. }, end } =
+        let Header { destination, carrier: Carrier { ethertype, payload, source, fcs_from, .. }, end } =
             self.header(link, frame, original_length)?;
         to.clear();
         to.extend(destination.0);
@@ -107,9 +107,6 @@ impl Framing {
     }
 
     fn destination(&self, network: &Network, frame: &[u8]) -> Option<MacAddr> {
-        if is_limited_broadcast(network, frame) {
-            return Some(MacAddr::BROADCAST);
-        }
         group_mac(network, frame).or(self.receiver)
     }
 }

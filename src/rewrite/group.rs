@@ -1,8 +1,8 @@
 //! Group membership: IGMP (RFC 1112, RFC 2236, RFC 3376) and MLD (RFC 2710, RFC 3810). A group follows the maps of the destination, as
 //! packets to it do; the lists of senders follow those of the source.
 
+use super::field::{v4_at, v6_at};
 use super::icmp::announced;
-use super::ip::{v4_at, v6_at};
 use super::rewrite_stats::RewriteStats;
 use super::{Rules, SideTables};
 use crate::packet::bytes::byte;

@@ -1,12 +1,10 @@
 //! ICMP and ICMPv6: the packets that errors quote (RFC 5508), redirects, neighbour discovery (RFC 4861), and listener discovery.
 
-use std::ops::Range;
-
-use super::ip::{Spot, apply as apply_packet, v4_at, v6_at};
+use super::field::{mac_at, v4_at, v6_at};
+use super::ip::{Spot, apply as apply_packet};
 use super::rewrite_stats::RewriteStats;
-use super::{Rules, SideTables, group};
-use crate::packet::MacAddr;
-use crate::packet::bytes::{array, be16, byte, put};
+use super::{Rules, group};
+use crate::packet::bytes::{array, be16, byte};
 use crate::packet::checksum::Change;
 use crate::packet::ip::{find, quoted};
 use crate::packet::layers::{Ip, Network};
@@ -120,36 +118,22 @@ fn options(
         let tables = rules.tables;
         change = change.and(match option {
             SOURCE_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, stats),
-            TARGET_LINK_LAYER if units == 1 && kind == neighbour::REDIRECT => {
-                mac_at(&tables.destination, at + 2, message, stats)
+            TARGET_LINK_LAYER if units == 1 => {
+                let side = if kind == neighbour::REDIRECT { &tables.destination } else { &tables.source };
+                mac_at(side, at + 2, message, stats)
             }
-            TARGET_LINK_LAYER if units == 1 => mac_at(&tables.source, at + 2, message, stats),
-            REDIRECTED_HEADER => redirected(rules, at + 8..next, spot, message, stats),
+            REDIRECTED_HEADER => match message.get_mut(..next) {
+                Some(message) => {
+                    let packet = find(message, at + 8);
+                    apply_packet(rules.for_quoted(), &packet, spot.quotation(), message, stats)
+                }
+                None => Change::NONE,
+            },
             _ => Change::NONE,
         });
         at = next;
     }
     change
-}
-
-fn redirected(
-    rules: Rules<'_>,
-    option: Range<usize>,
-    spot: Spot,
-    message: &mut [u8],
-    stats: &mut RewriteStats,
-) -> Change {
-    let Some(message) = message.get_mut(..option.end) else { return Change::NONE };
-    let packet = find(message, option.start);
-    apply_packet(rules.for_quoted(), &packet, spot.quotation(), message, stats)
-}
-
-fn mac_at(side: &SideTables, at: usize, message: &mut [u8], stats: &mut RewriteStats) -> Change {
-    let Some(old) = array(message, at).map(MacAddr) else { return Change::NONE };
-    let Some((new, entry)) = side.mac.map(old) else { return Change::NONE };
-    put(message, at, new.0);
-    stats.count(entry);
-    Change::mac(old, new)
 }
 
 /// How many addresses a 16-bit field announces.

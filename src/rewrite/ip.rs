@@ -1,9 +1,10 @@
 //! IPv4 and IPv6: the addresses and fields of the header, then what depends on them; the packets that ICMP errors quote, and those
 //! that tunnels carry.
 
+use super::field::{v4_at, v6_at};
 use super::rewrite_stats::{Left, RewriteStats};
-use super::{Rules, SideTables, arp, checksums, group, icmp, lengths, mac, port};
-use crate::packet::bytes::{array, be32, put};
+use super::{Rules, arp, checksums, group, icmp, lengths, mac, port};
+use crate::packet::bytes::array;
 use crate::packet::checksum::Change;
 use crate::packet::ip::{pseudo_addresses, quoted};
 use crate::packet::layers::{Fragment, Ip, Network, protocol};
@@ -223,23 +224,4 @@ fn sctp(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -
         return ports;
     };
     ports.and(checksum)
-}
-
-/// Maps the IPv4 address at `at`.
-#[inline]
-pub(super) fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
-    let Some(old) = be32(frame, at) else { return Change::NONE };
-    let Some((new, entry)) = side.v4.map(old) else { return Change::NONE };
-    put(frame, at, new.to_be_bytes());
-    stats.count(entry);
-    Change::double(old, new)
-}
-
-/// Maps the IPv6 address at `at`.
-pub(super) fn v6_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
-    let Some(old) = array(frame, at).map(u128::from_be_bytes) else { return Change::NONE };
-    let Some((new, entry)) = side.v6.map(old) else { return Change::NONE };
-    put(frame, at, new.to_be_bytes());
-    stats.count(entry);
-    Change::address(old, new)
 }

@@ -1,7 +1,8 @@
 //! MAC addresses of Ethernet and Linux "cooked" headers, and the MAC of a group whose IP address is mapped.
 
+use super::Rules;
+use super::field::{mac_at, map_at};
 use super::rewrite_stats::RewriteStats;
-use super::{Rules, SideTables};
 use crate::packet::MacAddr;
 use crate::packet::bytes::{array, be16, byte, put};
 use crate::packet::checksum::Change;
@@ -24,17 +25,12 @@ impl MacMap {
         Self { literal, all }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.literal.is_empty() && self.all.is_none()
-    }
-
     /// What the MAC becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, mac: MacAddr) -> Option<(MacAddr, usize)> {
-        if self.literal.is_empty() {
-            return self.all.filter(|_| !mac.is_multicast());
-        }
-        if let Ok(index) = self.literal.binary_search_by_key(&mac, |(from, ..)| *from) {
+        if !self.literal.is_empty()
+            && let Ok(index) = self.literal.binary_search_by_key(&mac, |(from, ..)| *from)
+        {
             return self.literal.get(index).map(|(_, to, entry)| (*to, *entry));
         }
         self.all.filter(|_| !mac.is_multicast())
@@ -55,11 +51,11 @@ pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], stats: 
     match layers.link {
         LinkType::ETHERNET if frame.len() >= 14 => apply_ethernet(rules, 0, frame, stats).named_destination,
         LinkType::LINUX_SLL if frame.len() >= 16 && be16(frame, 4) == Some(6) => {
-            map_at(&rules.tables.source, 6, frame, stats);
+            mac_at(&rules.tables.source, 6, frame, stats);
             false
         }
         LinkType::LINUX_SLL2 if frame.len() >= 20 && byte(frame, 11) == Some(6) => {
-            map_at(&rules.tables.source, 12, frame, stats);
+            mac_at(&rules.tables.source, 12, frame, stats);
             false
         }
         _ => false,
@@ -69,24 +65,9 @@ pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], stats: 
 /// Maps the MACs of the Ethernet header at `at`.
 #[inline]
 pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Macs {
-    let source = map_at(&rules.tables.source, at + 6, frame, stats);
-    let destination = map_at(&rules.tables.destination, at, frame, stats);
-    let named_destination = destination.is_some();
-    let change = source.unwrap_or(Change::NONE).and(destination.unwrap_or(Change::NONE));
-    Macs { change, named_destination }
-}
-
-/// `None`: no entry names it.
-#[inline]
-fn map_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Option<Change> {
-    if side.mac.is_empty() {
-        return None;
-    }
-    let old = MacAddr(array(frame, at)?);
-    let (new, entry) = side.mac.map(old)?;
-    put(frame, at, new.0);
-    stats.count(entry);
-    Some(Change::mac(old, new))
+    let source = mac_at(&rules.tables.source, at + 6, frame, stats);
+    let destination = map_at::<MacAddr, 6>(&rules.tables.destination, at, frame, stats);
+    Macs { change: source.and(destination.unwrap_or(Change::NONE)), named_destination: destination.is_some() }
 }
 
 /// What tells, before an IP packet is rewritten, whether the destination MAC of its frame is to follow its address.

@@ -10,6 +10,7 @@ mod arp;
 mod checksums;
 mod compile;
 mod conversation;
+mod field;
 mod file;
 mod fragments;
 mod framing;

@@ -1,9 +1,10 @@
 //! The commonest packets, without the detours of all others: TCP, UDP and pings over IPv4 without options, whole or in fragments, or
 //! over IPv6 without extension headers, in an Ethernet frame for one station, with or without a VLAN tag.
 //!
-//! Nothing is decided here: what comes out is what [`super::Rewriter::apply`] makes of every frame, and a property test holds them
-//! together. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
+//! Nothing is decided here: the result is that of the slow path, [`super::Rewriter::apply`]; a property test compares
+//! them. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
 
+use super::field::{Value, map_in};
 use super::rewrite_stats::RewriteStats;
 use super::{SideTables, Tables};
 use crate::packet::MacAddr;
@@ -47,8 +48,8 @@ fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut
     let is_later_fragment = (ip[6] & 0x1f) | ip[7] != 0;
     let Some(sum) = Sum::of_v4(ip[9], is_later_fragment, length.min(captured) - 20, transport) else { return false };
     macs(tables, link, stats);
-    let source = v4_in(&tables.source, ip, 12, stats);
-    let addresses = source.and(v4_in(&tables.destination, ip, 16, stats));
+    let source = map::<u32, 4>(&tables.source, ip, 12, stats);
+    let addresses = source.and(map::<u32, 4>(&tables.destination, ip, 16, stats));
     if !addresses.is_none() {
         let new = addresses.update(u16::from_be_bytes([ip[10], ip[11]]));
         [ip[10], ip[11]] = new.to_be_bytes();
@@ -67,8 +68,8 @@ fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut
     }
     let Some(sum) = Sum::of_v6(ip[6], length.min(captured - 40), transport) else { return false };
     macs(tables, link, stats);
-    let source = v6_in(&tables.source, ip, 8, stats);
-    let addresses = source.and(v6_in(&tables.destination, ip, 24, stats));
+    let source = map::<u128, 16>(&tables.source, ip, 8, stats);
+    let addresses = source.and(map::<u128, 16>(&tables.destination, ip, 24, stats));
     behind(tables, addresses, sum, transport, stats);
     true
 }
@@ -132,11 +133,9 @@ fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], st
     }
     let mut change = addresses;
     let maps_ports = !(tables.source.port.is_empty() && tables.destination.port.is_empty());
-    if maps_ports
-        && sum != Sum::Icmpv6
-        && let Some([s0, s1, d0, d1]) = transport.first_chunk_mut::<4>()
-    {
-        change = change.and(port_in(&tables.source, s0, s1, stats)).and(port_in(&tables.destination, d0, d1, stats));
+    if maps_ports && sum != Sum::Icmpv6 {
+        let ports = map::<u16, 2>(&tables.source, transport, 0, stats);
+        change = change.and(ports).and(map::<u16, 2>(&tables.destination, transport, 2, stats));
     }
     if change.is_none() {
         return;
@@ -155,49 +154,19 @@ fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], st
 }
 
 #[inline]
-fn port_in(side: &SideTables, high: &mut u8, low: &mut u8, stats: &mut RewriteStats) -> Change {
-    let old = u16::from_be_bytes([*high, *low]);
-    let Some((new, entry)) = side.port.map(old) else { return Change::NONE };
-    [*high, *low] = new.to_be_bytes();
-    stats.count(entry);
-    Change::word(old, new)
-}
-
-#[inline]
 fn macs(tables: &Tables, link: &mut [u8; ETHERNET], stats: &mut RewriteStats) {
-    let Some((destination, rest)) = link.split_first_chunk_mut::<6>() else { return };
-    mac_in(&tables.destination, destination, stats);
-    if let Some(source) = rest.first_chunk_mut::<6>() {
-        mac_in(&tables.source, source, stats);
-    }
+    map::<MacAddr, 6>(&tables.destination, link, 0, stats);
+    map::<MacAddr, 6>(&tables.source, link, 6, stats);
 }
 
+/// Maps the field at `at`.
 #[inline]
-fn mac_in(side: &SideTables, mac: &mut [u8; 6], stats: &mut RewriteStats) {
-    if !side.mac.is_empty()
-        && let Some((new, entry)) = side.mac.map(MacAddr(*mac))
-    {
-        *mac = new.0;
-        stats.count(entry);
-    }
-}
-
-#[inline]
-fn v4_in(side: &SideTables, ip: &mut [u8; 20], at: usize, stats: &mut RewriteStats) -> Change {
-    let Some(field) = ip.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else { return Change::NONE };
-    let old = u32::from_be_bytes(*field);
-    let Some((new, entry)) = side.v4.map(old) else { return Change::NONE };
-    *field = new.to_be_bytes();
-    stats.count(entry);
-    Change::double(old, new)
-}
-
-#[inline]
-fn v6_in(side: &SideTables, ip: &mut [u8; 40], at: usize, stats: &mut RewriteStats) -> Change {
-    let Some(field) = ip.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<16>()) else { return Change::NONE };
-    let old = u128::from_be_bytes(*field);
-    let Some((new, entry)) = side.v6.map(old) else { return Change::NONE };
-    *field = new.to_be_bytes();
-    stats.count(entry);
-    Change::address(old, new)
+fn map<V: Value<N>, const N: usize>(
+    side: &SideTables,
+    header: &mut [u8],
+    at: usize,
+    stats: &mut RewriteStats,
+) -> Change {
+    let field = header.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>());
+    field.and_then(|field| map_in::<V, N>(side, field, stats)).unwrap_or(Change::NONE)
 }

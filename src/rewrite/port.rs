@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
+use super::Rules;
+use super::field::map_at;
 use super::rewrite_stats::RewriteStats;
-use super::{Rules, SideTables};
-use crate::packet::bytes::{be16, put};
 use crate::packet::checksum::Change;
 use crate::packet::layers::{Ip, protocol};
 
@@ -58,28 +58,18 @@ impl PortMap {
     }
 }
 
-/// Maps the ports, and says what has changed.
+/// Maps the ports, and says what has changed. A later fragment has none (RFC 791).
 #[inline]
 pub(super) fn apply(rules: Rules<'_>, ip: &Ip, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     let tables = rules.tables;
-    if tables.source.port.is_empty() && tables.destination.port.is_empty() {
+    let has_ports = matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP)
+        && !ip.is_later_fragment();
+    if !has_ports || (tables.source.port.is_empty() && tables.destination.port.is_empty()) {
         return Change::NONE;
     }
-    if !matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP) {
-        return Change::NONE;
-    }
-    let source = map_at(&tables.source, ip, 0, frame, stats);
-    source.and(map_at(&tables.destination, ip, 2, frame, stats))
-}
-
-/// The port at `at` of the transport header, unless this is a later fragment, which has none (RFC 791).
-fn map_at(side: &SideTables, ip: &Ip, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
-    if ip.is_later_fragment() || ip.payload + at + 2 > ip.end {
-        return Change::NONE;
-    }
-    let Some(old) = be16(frame, ip.payload + at) else { return Change::NONE };
-    let Some((new, entry)) = side.port.map(old) else { return Change::NONE };
-    put(frame, ip.payload + at, new.to_be_bytes());
-    stats.count(entry);
-    Change::word(old, new)
+    let mut map = |side, at| match ip.payload + at + 2 <= ip.end {
+        true => map_at::<u16, 2>(side, ip.payload + at, frame, stats).unwrap_or(Change::NONE),
+        false => Change::NONE,
+    };
+    map(&tables.source, 0).and(map(&tables.destination, 2))
 }

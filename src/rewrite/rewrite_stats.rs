@@ -1,4 +1,6 @@
-//! What each map entry hit, what was left as it is, and the error for an entry that hit nothing.
+//! What each map entry hit, what was left as it is, and the error for an entry that matched nothing.
+
+#![allow(missing_docs, reason = "private to the crate; the words beside the names say it")]
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -53,63 +55,35 @@ impl FrameCount {
     }
 }
 
-/// What passed without being changed, or without being put right.
+/// Why a packet was not changed, or its checksum or length not fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Left {
-    /// No IP and no ARP that we can find in the frame.
     NotIp,
-    /// The frame says that it is IP, and its header is malformed or cut.
     BrokenIp,
-    /// The ports of an SCTP fragment changed, and its checksum could not follow.
     SctpChecksum,
-    /// A link type that we don't look into, such as 802.11.
     LinkType,
-    /// No tunnel, where only what is inside one is rewritten.
     NoTunnel,
-    /// More tunnels inside each other than are looked into.
     DeepTunnel,
-    /// A length above 65,535 that its header can't say.
     Length,
-    /// More conversations than are told apart: who sent it is taken for the client.
     Conversation,
-    /// The destination MAC of a group, or of everybody, whose address became one host's.
     GroupMac,
-    /// The checksum of a datagram in fragments, of which not all are there.
     FragmentSum,
 }
 
 impl Left {
-    /// Every reason.
-    pub const ALL: [Self; 10] = [
-        Self::NotIp,
-        Self::BrokenIp,
-        Self::SctpChecksum,
-        Self::LinkType,
-        Self::NoTunnel,
-        Self::DeepTunnel,
-        Self::Length,
-        Self::Conversation,
-        Self::GroupMac,
-        Self::FragmentSum,
+    /// Every reason, in the order of the variants, in words that end "left as it is:".
+    pub const ALL: [(Self, &str); 10] = [
+        (Self::NotIp, "neither IP nor ARP"),
+        (Self::BrokenIp, "an IP header that is malformed or cut"),
+        (Self::SctpChecksum, "an SCTP fragment, whose checksum can't follow"),
+        (Self::LinkType, "a link type that is not looked into"),
+        (Self::NoTunnel, "no tunnel, whose inside `layers` means"),
+        (Self::DeepTunnel, "more than 8 tunnels inside each other"),
+        (Self::Length, "a length above 65,535, which its header can't say"),
+        (Self::Conversation, "more conversations than can be told apart: the sender counts as the client"),
+        (Self::GroupMac, "the destination MAC of a group whose address became one host's"),
+        (Self::FragmentSum, "a datagram whose fragments are not all there, so that its checksum can't be made right"),
     ];
-
-    /// In words, as the end of "left as it is:".
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::NotIp => "neither IP nor ARP",
-            Self::BrokenIp => "an IP header that is malformed or cut",
-            Self::SctpChecksum => "an SCTP fragment, whose checksum can't follow",
-            Self::LinkType => "a link type that is not looked into",
-            Self::NoTunnel => "no tunnel, whose inside `layers` means",
-            Self::DeepTunnel => "more than 8 tunnels inside each other",
-            Self::Length => "a length above 65,535, which its header can't say",
-            Self::GroupMac => "the destination MAC of a group whose address became one host's",
-            Self::FragmentSum => {
-                "a datagram whose fragments are not all there, so that its checksum can't be made right"
-            }
-            Self::Conversation => "more conversations than can be told apart: the sender counts as the client",
-        }
-    }
 
     pub(super) fn no_network_layer(layers: &Layers) -> Self {
         if !is_known(layers.link) {
@@ -119,32 +93,23 @@ impl Left {
     }
 }
 
-/// What happened to frames as a whole, because the scenario or the medium asks for it.
+/// What was done to a frame as a whole, because the scenario or the medium asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reshaped {
-    /// Zeros were put to what the snaplen had cut.
     Padded,
-    /// The end was cut off, above the MTU.
     Cut,
-    /// An Ethernet header was made.
     Framed,
-    /// An Ethernet header without addresses was given some.
     Addressed,
 }
 
 impl Reshaped {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Padded, Self::Cut, Self::Framed, Self::Addressed];
-
-    /// In words.
-    pub fn how(self) -> &'static str {
-        match self {
-            Self::Padded => "padded to their original length",
-            Self::Cut => "cut to the MTU",
-            Self::Framed => "given an Ethernet header",
-            Self::Addressed => "given MAC addresses, since theirs are zero",
-        }
-    }
+    /// Every kind, in the order of the variants, in words.
+    pub const ALL: [(Self, &str); 4] = [
+        (Self::Padded, "padded to their original length"),
+        (Self::Cut, "cut to the MTU"),
+        (Self::Framed, "given an Ethernet header"),
+        (Self::Addressed, "given MAC addresses, since theirs are zero"),
+    ];
 }
 
 impl RewriteStats {

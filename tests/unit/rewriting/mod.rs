@@ -108,7 +108,7 @@ fn through(pass: &mut Pass<'_>, number: u64, link: LinkType, frame: &[u8], origi
 
 fn sums(frame: &[u8]) -> (Sum, Sum) {
     let layers = Layers::find(LinkType::ETHERNET, frame);
-    (ip_header_sum(&layers, frame), transport_sum(&layers, frame, length(frame)))
+    (ip_header_sum(&layers.network, frame), transport_sum(&layers.network, frame, length(frame)))
 }
 
 /// A datagram from 10.1.2.3 port 2055 to 10.9.8.7 port 4739.

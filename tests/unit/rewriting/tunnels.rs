@@ -86,7 +86,7 @@ fn plain_sum(bytes: &[u8]) -> u16 {
 fn inner_sums(frame: &[u8], at: usize) -> (Sum, Sum) {
     let packet = &frame[at..];
     let layers = Layers::find(LinkType(101), packet);
-    (ip_header_sum(&layers, packet), transport_sum(&layers, packet, length(packet)))
+    (ip_header_sum(&layers.network, packet), transport_sum(&layers.network, packet, length(packet)))
 }
 
 fn mapping(layers: TunnelLayers, checksums: Checksums) -> Rewriter {
