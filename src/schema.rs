@@ -20,3 +20,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("inspect", written().into_root_schema_for::<inspect::Inspection>().to_value()),
     ]
 }
+
+#[cfg(test)]
+#[path = "../tests/unit/schemas.rs"]
+mod tests;

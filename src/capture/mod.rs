@@ -44,6 +44,10 @@ mod input;
 mod pcapng;
 mod reader;
 mod savefile;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
+#[path = "../../tests/unit/captures/mod.rs"]
+mod savefile_tests;
 mod sniff;
 mod sorted;
 mod storage;

@@ -10,6 +10,10 @@ mod schedule;
 mod stream;
 pub mod survey;
 
+#[cfg(test)]
+#[path = "../../tests/unit/rewritten.rs"]
+mod rewritten_tests;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -335,25 +339,6 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         }
     }
     Ok(surveyed)
-}
-
-/// The rewritten frames of a scenario as text, a line each.
-///
-/// # Errors
-/// As [`plan`], but for what only a replay refuses.
-pub fn listing(scenario: &Scenario) -> Result<String> {
-    let (rewriter, framing) = rewriter_and_framing(scenario, None)?;
-    let medium = Medium { framing, ..medium_of(scenario, None, &Roles::default()) };
-    if rewriter.fixes_checksums() {
-        learn_fragments(scenario, &rewriter, &medium)?;
-    }
-    let mut stream = Stream::open(scenario, &rewriter, &medium)?;
-    let (mut text, mut first_ns) = (String::new(), None);
-    while let Some(frame) = stream.next_frame()? {
-        let first_ns = *first_ns.get_or_insert(frame.time_ns);
-        list(&mut text, &frame, first_ns);
-    }
-    Ok(text)
 }
 
 fn list(text: &mut String, frame: &Prepared<'_>, first_ns: u64) {

@@ -23,6 +23,13 @@ mod sysctl;
 mod text;
 mod vocabulary;
 
+#[cfg(test)]
+#[path = "../../tests/unit/accepted.rs"]
+mod accepted_tests;
+#[cfg(test)]
+#[path = "../../tests/unit/rejected.rs"]
+mod rejected_tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The schemas in `schemas/` are what the types say. `RESTAGE_UPDATE_SCHEMAS=1 cargo test --test schemas` rewrites them.
+//! The schemas in `schemas/` are what the types say. `RESTAGE_UPDATE_SCHEMAS=1 cargo test --lib schemas` rewrites them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ fn committed(name: &str) -> PathBuf {
 #[test]
 fn the_committed_schemas_are_fresh() {
     let update = std::env::var_os("RESTAGE_UPDATE_SCHEMAS").is_some();
-    for (name, schema) in restage::schema::all() {
+    for (name, schema) in super::all() {
         let path = committed(name);
         let fresh = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
         if update {
             std::fs::write(&path, &fresh).unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let mend = "RESTAGE_UPDATE_SCHEMAS=1 cargo test --test schemas";
+        let mend = "RESTAGE_UPDATE_SCHEMAS=1 cargo test --lib schemas";
         assert!(text == fresh, "schemas/{name}.schema.json is stale: run {mend}");
     }
 }
@@ -36,7 +36,7 @@ fn keys(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
 #[test]
 fn every_key_of_the_language_is_described_and_has_an_example() {
     let mut found = Vec::new();
-    keys(&restage::scenario::schema(), "", &mut found);
+    keys(&crate::scenario::schema(), "", &mut found);
     assert!(found.len() > 40, "only {} keys", found.len());
     for (path, key) in found {
         assert!(key["description"].is_string(), "{path} has no description");

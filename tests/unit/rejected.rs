@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::diagnostic::{Diagnostic, Source, Style, render};
+use crate::scenario;
 use proptest::prelude::*;
-use restage::diagnostic::{Diagnostic, Source, Style, render};
-use restage::scenario;
 
 fn problems(path: &str, text: &str) -> Vec<Diagnostic> {
     let source = Arc::new(Source { path: path.into(), text: text.to_owned() });
@@ -14,7 +14,7 @@ fn problems(path: &str, text: &str) -> Vec<Diagnostic> {
 
 #[test]
 fn every_rejected_file_says_what_where_why_and_how_to_mend_it() {
-    insta::glob!("rejected/*.toml", |path| {
+    insta::glob!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rejected"), "*.toml", |path| {
         let name = Path::new("tests/rejected").join(path.file_name().unwrap());
         let text = std::fs::read_to_string(path).unwrap();
         let problems = problems(name.to_str().unwrap(), &text);

@@ -6,8 +6,7 @@ use std::io::{Read, Write};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use crate::writing::raw;
-use crate::{Folder, LITTLE, pcapng, read_all, writing};
+use super::{Folder, LITTLE, pcapng, raw, read_all, writing};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());

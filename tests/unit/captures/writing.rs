@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use restage::capture::{Format, Frame, Reader, Writer};
-use restage::diagnostic::{Failure, Source};
-use restage::packet::layers::LinkType;
-use restage::rewrite::{Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
-use restage::scenario::rewrite::{IpEntry, IpMap, NewTag, PortEntry, Rewrite, Side, SideMaps, TagPosition, Vlan};
+use crate::capture::{Format, Frame, Reader, Writer};
+use crate::diagnostic::{Failure, Source};
+use crate::packet::layers::LinkType;
+use crate::rewrite::{Pass, Rewriter, Roles, Selected, Summary, rewrite_file};
+use crate::scenario::rewrite::{IpEntry, IpMap, NewTag, PortEntry, Rewrite, Side, SideMaps, TagPosition, Vlan};
 
-use crate::{BIG, Folder, LITTLE, Owned, pcapng, read_all};
+use super::{BIG, Folder, LITTLE, Owned, datagram, pcapng, raw, read_all};
 
 /// A map that changes the datagrams of [`datagram`], and with `unused` an entry that matches nothing.
 pub(crate) fn rewriter(unused: bool) -> Rewriter {
@@ -25,13 +25,6 @@ pub(crate) fn rewriter(unused: bool) -> Rewriter {
     };
     let rewrite = Rewrite { sides: vec![side], ..Rewrite::default() };
     Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
-}
-
-/// An IPv4 packet from 10.0.0.1 to 10.0.0.2, of a protocol without ports.
-pub(crate) fn datagram(payload: u8) -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 21, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-    packet.push(payload);
-    packet
 }
 
 fn rewrite(
@@ -51,16 +44,6 @@ pub(crate) fn copy(input: &Path, output: &Path) -> Result<Summary, Failure> {
 
 pub(crate) fn identity() -> Rewriter {
     Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role")
-}
-
-/// `count` raw IPv4 packets, a millisecond apart.
-pub(crate) fn raw(magic: u32, count: u32) -> Vec<u8> {
-    let mut file = BIG.pcap(magic, 101);
-    for number in 0..count {
-        file.extend(BIG.words(&[1, 1000 * number, 21, 21]));
-        file.extend(datagram(number.to_le_bytes()[0]));
-    }
-    file
 }
 
 #[test]
@@ -192,7 +175,7 @@ fn ethernet() -> Vec<u8> {
 
 /// Files with these frames and FCSs, all of which announce their FCS of `length` bytes, and the names of their formats.
 fn with_fcs(link: u16, length: u8, records: &[(&[u8], &[u8])]) -> Vec<(&'static str, Vec<u8>)> {
-    let pcap = |order: crate::Order| {
+    let pcap = |order: super::Order| {
         let words = u32::from(length / 2) << 28 | 0x0400_0000 | u32::from(link);
         let mut file = order.pcap(0xa1b2_c3d4, words);
         for (frame, fcs) in records {
@@ -262,7 +245,7 @@ fn an_announced_fcs_is_cut_and_follows_the_frame_in_every_copy() {
     let cut = &frame[..30];
     let right = crc32(&frame);
     let map = rewriter(false);
-    let fixing = Rewrite { checksums: restage::scenario::rewrite::Checksums::Fix, ..Rewrite::default() };
+    let fixing = Rewrite { checksums: crate::scenario::rewrite::Checksums::Fix, ..Rewrite::default() };
     let fixing = Rewriter::compile(&fixing, &Roles::default()).expect("no role");
     let records = [(&frame[..], &right[..]), (&frame, &[1, 2, 3, 4]), (&frame, &right[..2]), (&frame, &right)];
     for (name, file) in with_fcs(1, 4, &records) {
@@ -306,9 +289,9 @@ fn an_announced_fcs_is_cut_and_follows_the_frame_in_every_copy() {
 /// The frames of a pcapng file that is written anew of `input`, twice.
 fn with_pcapng_from(folder: &Folder, input: &Path) -> Vec<Owned> {
     let source = Arc::new(Source { path: "scenario.toml".into(), text: "# nothing".to_owned() });
-    let paths = [input, input].map(|path| restage::diagnostic::At { value: path.to_path_buf(), span: None });
-    let order = restage::capture::FileOrder::Time;
-    let files = restage::capture::Files::several(paths.to_vec(), order, 0..0).expect("two");
+    let paths = [input, input].map(|path| crate::diagnostic::At { value: path.to_path_buf(), span: None });
+    let order = crate::capture::FileOrder::Time;
+    let files = crate::capture::Files::several(paths.to_vec(), order, 0..0).expect("two");
     let output = folder.0.join("merged.pcapng");
     let rewriter = identity();
     let mut select = |_: &Frame<'_>| Ok(Selected::Yes);
@@ -337,7 +320,7 @@ fn what_the_writer_writes_the_reader_reads() {
 }
 
 /// Common datagrams, and between them what is swept past only with more thought: ARP, a fragment, a cut frame, a broadcast.
-fn mixed(order: crate::Order) -> Vec<u8> {
+fn mixed(order: super::Order) -> Vec<u8> {
     let mut file = order.pcap(0xa1b2_c3d4, 1);
     let mut common = Vec::new();
     etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])

@@ -1,5 +1,8 @@
 //! Captures that can be read only once: standard input and pipes, through the program.
 
+#[path = "common/savefile.rs"]
+mod savefile;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,8 +12,7 @@ use std::thread;
 
 use nix::sys::stat::Mode;
 
-use crate::Folder;
-use crate::writing::raw;
+use savefile::{Folder, LITTLE, datagram, raw};
 
 /// Runs the program in `folder`, with its temporary files in a folder of its own.
 fn restage(folder: &Folder, arguments: &[&str], stdin: &[u8]) -> Output {
@@ -46,7 +48,7 @@ fn standard_input_is_read_as_often_as_needed_and_leaves_nothing() {
     let folder = Folder::new();
     let capture = raw(0xa1b2_c3d4, 40_000);
     assert!(capture.len() > 1 << 20, "longer than a pipe and the buffer");
-    let pin = restage::capture::sha256([folder.file("capture", &capture).as_path()]).expect("it can be read");
+    let pin = sha256(&folder.file("capture", &capture));
     scenario(&folder, &format!("file = \"-\"\nsha256 = \"{pin}\""));
     for output in ["out.pcap", "-"] {
         let done = restage(&folder, &["rewrite", "scenario.toml", "-o", output], &capture);
@@ -112,17 +114,17 @@ fn what_standard_input_can_t_be_is_said() {
 
 /// Ethernet datagrams to port 53 behind these tags.
 fn tagged(tags: &[&[u16]]) -> Vec<u8> {
-    let mut file = crate::LITTLE.pcap(0xa1b2_c3d4, 1);
+    let mut file = LITTLE.pcap(0xa1b2_c3d4, 1);
     for tags in tags {
         let tags = tags.iter().flat_map(|tag| [0x81, 0, 0, tag.to_le_bytes()[0]]);
         let udp = [4, 0, 0, 53, 0, 8, 0, 0];
-        let mut packet = crate::writing::datagram(0);
+        let mut packet = datagram(0);
         packet[3] = 28;
         packet[9] = 17;
         packet.truncate(20);
         let frame: Vec<u8> = [2; 12].into_iter().chain(tags).chain([8, 0]).chain(packet).chain(udp).collect();
         let length = u32::try_from(frame.len()).expect("a short frame");
-        file.extend(crate::LITTLE.words(&[1, 0, length, length]));
+        file.extend(LITTLE.words(&[1, 0, length, length]));
         file.extend(frame);
     }
     file
@@ -133,7 +135,7 @@ fn every_verb_refuses_a_selection_of_no_frame_and_says_which_key_leaves_none() {
     let folder = Folder::new();
     folder.file("tagged.pcap", &tagged(&[&[7], &[7, 9]]));
     folder.file("plain.pcap", &tagged(&[&[], &[]]));
-    folder.file("empty.pcap", &crate::LITTLE.pcap(0xa1b2_c3d4, 1));
+    folder.file("empty.pcap", &LITTLE.pcap(0xa1b2_c3d4, 1));
     let mut all = String::new();
     for capture in [
         "file = \"tagged.pcap\"\nfilter = \"udp port 53\"",
@@ -217,4 +219,9 @@ fn check_reports_the_filter_the_captures_and_the_files_of_every_scenario_at_once
     let is_what = |line: &&str| line.starts_with("error: ") || line.starts_with("warning: ");
     let whats: Vec<&str> = told.lines().filter(is_what).collect();
     insta::assert_snapshot!(format!("{}\n{}", String::from_utf8_lossy(&done.stdout), whats.join("\n")));
+}
+
+fn sha256(path: &Path) -> String {
+    let said = Command::new("sha256sum").arg(path).output().expect("sha256sum runs").stdout;
+    String::from_utf8_lossy(&said).split_whitespace().next().expect("a digest").to_owned()
 }

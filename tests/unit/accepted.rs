@@ -4,19 +4,19 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use restage::capture::FileOrder;
-use restage::diagnostic::{Style, render};
-use restage::packet::MacAddr;
-use restage::scenario::capture::Truncated;
-use restage::scenario::expect::{Bound, Count, OutputFrom};
-use restage::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
-use restage::scenario::require::{Offload, OffloadRule, any_of};
-use restage::scenario::rewrite::{
+use crate::capture::FileOrder;
+use crate::diagnostic::{Style, render};
+use crate::packet::MacAddr;
+use crate::scenario::capture::Truncated;
+use crate::scenario::expect::{Bound, Count, OutputFrom};
+use crate::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
+use crate::scenario::require::{Offload, OffloadRule, any_of};
+use crate::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize, Side,
     TagPosition, Ttl, TunnelLayers, Vlan,
 };
-use restage::scenario::topology::{LabMac, LabTopology, Routes, Ruleset, Topology};
-use restage::scenario::{self, Scenario};
+use crate::scenario::topology::{LabMac, LabTopology, Routes, Ruleset, Topology};
+use crate::scenario::{self, Scenario};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/accepted")
@@ -352,7 +352,7 @@ fn a_file_that_is_not_there_is_an_error_with_its_name() {
 #[test]
 fn a_byte_order_mark_moves_no_span() {
     let text = "\u{feff}format = 1\ncapture.file = \"a.pcap\"\ntimeout = \"7s\"\n".to_owned();
-    let source = std::sync::Arc::new(restage::diagnostic::Source { path: "bom.toml".into(), text });
+    let source = std::sync::Arc::new(crate::diagnostic::Source { path: "bom.toml".into(), text });
     let scenario = scenario::check_text(source).unwrap();
     assert_eq!(text_of(&scenario), "\"7s\"");
 }

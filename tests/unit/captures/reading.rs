@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use crate::capture::sha256;
 use proptest::prelude::*;
-use restage::capture::sha256;
 
-use crate::{BIG, Folder, LITTLE, Owned, blocks, pcapng, read_all};
+use super::{BIG, Folder, LITTLE, Owned, blocks, pcapng, read_all};
 
 #[test]
 fn both_byte_orders_units_and_record_forms_are_read() {

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use restage::capture::{Captures, FileOrder, Files, Format, Frame, Reader, sha256};
-use restage::diagnostic::{At, Failure, Source};
-use restage::rewrite::{Pass, Selected, Summary, rewrite_file};
+use crate::capture::{Captures, FileOrder, Files, Format, Frame, Reader, sha256};
+use crate::diagnostic::{At, Failure, Source};
+use crate::rewrite::{Pass, Selected, Summary, rewrite_file};
 
-use crate::writing::{datagram, identity, raw};
-use crate::{BIG, Folder, LITTLE, Order, Owned, pcapng, read_all};
+use super::writing::identity;
+use super::{BIG, Folder, LITTLE, Order, Owned, datagram, pcapng, raw, read_all};
 
 const TEXT: &str = "files = [\"one\", \"two\", \"three\"]\n";
 
