@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 use std::time::Duration;
 
-use restage::capture::Reader;
+use pcap::{Capture, Precision};
 
 use crate::measure::{self, Taken};
 use crate::programs::{Output, Program};
@@ -138,12 +138,14 @@ fn remove(output: &Path) {
 /// A hash of each frame, with its time and its length.
 fn frames(capture: &Path) -> Vec<u64> {
     let mut hashes = Vec::new();
-    let Ok(mut reader) = Reader::open(capture) else { return hashes };
-    while let Ok(Some(frame)) = reader.next_frame() {
+    let Ok(mut reader) = Capture::from_file_with_precision(capture, Precision::Nano) else { return hashes };
+    while let Ok(frame) = reader.next_packet() {
         let mut hasher = DefaultHasher::new();
-        hasher.write_u64(frame.time_ns);
-        hasher.write_u32(frame.original_length);
-        hasher.write(frame.bytes);
+        // The fraction is of nanoseconds, whatever its name says.
+        hasher.write_i64(frame.header.ts.tv_sec);
+        hasher.write_i64(frame.header.ts.tv_usec);
+        hasher.write_u32(frame.header.len);
+        hasher.write(frame.data);
         hashes.push(hasher.finish());
     }
     hashes

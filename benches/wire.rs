@@ -3,30 +3,35 @@
 //! Frames carry another MAC than the receiver's, so that its stack drops them early, whoever sends. Start at [`Wire::observe`].
 
 use std::env;
+use std::fs::{self, File};
 use std::hint::black_box;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{self, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::geteuid;
-use restage::diagnostic::Failure;
-use restage::host::namespace::enter;
-use restage::packet::MacAddr;
-use restage::scenario::topology::LAB_RECEIVER;
-use restage::testbed::network::{LabNetwork, LabPlan};
-use restage::testbed::polling::poll_in_a_thread;
-use restage::wire::ring::{DEFAULT_BYTES, Ring, Seen};
+use pcap::{Active, Capture, Packet, Precision};
 
 use crate::workloads::SOURCE_MAC;
 
 /// The receiver's MAC address, to which no frame is sent.
-pub(crate) const RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
+pub(crate) const RECEIVER_MAC: &str = "02:00:00:00:00:99";
 
-/// When a silent wire is looked at once more: much longer than the ring keeps a frame back.
-const SILENCE: Duration = Duration::from_millis(50);
+/// The interfaces, named as in a lab of restage.
+const SENDER: &str = "tx0";
+const RECEIVER: &str = "rx0";
+
+/// When a silent wire is looked at once more, in milliseconds: much longer than libpcap's ring keeps a frame back.
+const SILENCE_MS: i32 = 50;
+
+/// The ring of the receiver, in bytes: as that of restage.
+const RING_BYTES: i32 = 4 << 20;
 
 /// Gets the right to make namespaces, and to send in them. An ordinary user starts the bench once more as root of a user namespace:
 /// a program that is started there has rights only if its user is root.
@@ -45,13 +50,51 @@ pub(crate) fn prepare() -> io::Result<()> {
         }
         return Err(Command::new("unshare").args(root).arg(env::current_exe()?).args(env::args_os().skip(1)).exec());
     }
-    enter().map(drop).map_err(|failure| told(&failure))
+    Ok(())
+}
+
+/// A network namespace.
+#[derive(Debug)]
+struct Namespace(File);
+
+impl Namespace {
+    fn make() -> io::Result<Self> {
+        on_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            File::open("/proc/thread-self/ns/net").map(Self)
+        })
+    }
+
+    /// Does `work` in the namespace, on a thread that ends with it.
+    fn run<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        on_a_thread(|| {
+            setns(&self.0, CloneFlags::CLONE_NEWNET)?;
+            work()
+        })
+    }
+
+    /// Runs a program in the namespace.
+    fn command(&self, line: &str) -> io::Result<()> {
+        let mut words = line.split(' ');
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        let output = self.run(|| command.output())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("`{line}`: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    }
+}
+
+fn on_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
 }
 
 /// A lab that is up.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    lab: LabNetwork,
+    sender: Namespace,
+    receiver: Namespace,
 }
 
 /// Two labs.
@@ -70,7 +113,8 @@ impl Wires {
     /// When the kernel refuses.
     pub(crate) fn make() -> io::Result<Self> {
         let (plain, polled) = (Wire::make()?, Wire::make()?);
-        let is_polled = poll_in_a_thread(&polled.lab.sender, &polled.lab.receiver).map_err(|failure| told(&failure))?;
+        let is_polled = thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+            && polled.poll_in_a_thread().is_ok();
         Ok(Self { plain, polled: is_polled.then_some(polled) })
     }
 }
@@ -103,9 +147,30 @@ impl Wire {
     /// # Errors
     /// When the kernel refuses.
     pub(crate) fn make() -> io::Result<Self> {
-        let plan = LabPlan { receiver_mac: RECEIVER_MAC, ..LabPlan::default() };
-        let lab = LabNetwork::up(&plan).map_err(|not_up| told(&not_up.failure))?;
-        Ok(Self { lab })
+        let wire = Self { sender: Namespace::make()?, receiver: Namespace::make()? };
+        let receiver = format!("/proc/{}/fd/{}", process::id(), wire.receiver.0.as_raw_fd());
+        wire.sender.command(&format!(
+            "ip link add {SENDER} type veth peer name {RECEIVER} address {RECEIVER_MAC} netns {receiver}"
+        ))?;
+        for (namespace, interface) in [(&wire.sender, SENDER), (&wire.receiver, RECEIVER)] {
+            // Without IPv6 nothing is sent but what the bench sends.
+            namespace.command(&format!("ip link set {interface} addrgenmode none"))?;
+            namespace.command(&format!("ip link set {interface} up"))?;
+        }
+        Ok(wire)
+    }
+
+    /// Lets a kernel thread take in what arrives, as in a lab of restage at top speed (`Documentation/networking/napi.rst` of Linux).
+    fn poll_in_a_thread(&self) -> io::Result<()> {
+        self.sender.command(&format!("ethtool -K {SENDER} tso off"))?;
+        self.receiver.command(&format!("ethtool -K {RECEIVER} gro on"))?;
+        self.receiver.run(|| {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let nothing = None::<&str>;
+            mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
+            mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), nothing)?;
+            fs::write(format!("/sys/class/net/{RECEIVER}/threaded"), "1")
+        })
     }
 
     /// Does `work` in the sender's namespace, and says what arrived meanwhile.
@@ -113,15 +178,18 @@ impl Wire {
     /// # Errors
     /// When the receiver can't capture.
     pub(crate) fn observe<T: Send>(&self, keep: Keep, work: impl FnOnce() -> T + Send) -> io::Result<(T, Arrivals)> {
-        let ring = self.lab.receiver.run(|| Ring::open(LAB_RECEIVER, DEFAULT_BYTES));
-        let ring = ring.flatten().map_err(|failure| told(&failure))?;
+        let capture = self.receiver.run(|| {
+            let capture = Capture::from_device(RECEIVER).map_err(told)?;
+            let capture = capture.buffer_size(RING_BYTES).timeout(SILENCE_MS).precision(Precision::Nano);
+            capture.open().map_err(told)
+        })?;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
-            let receiving = scope.spawn(|| receive(ring, keep, &is_over));
-            let worked = self.lab.sender.run(work);
+            let receiving = scope.spawn(|| receive(capture, keep, &is_over));
+            let worked = self.sender.run(|| Ok(work()));
             is_over.store(true, Ordering::Release);
             let arrivals = receiving.join().map_err(|_| io::Error::other("the receiver panicked"))?;
-            Ok((worked.map_err(|failure| told(&failure))?, arrivals?))
+            Ok((worked?, arrivals?))
         })
     }
 }
@@ -132,45 +200,43 @@ impl Arrivals {
         Duration::from_nanos(self.last_ns.saturating_sub(self.first_ns))
     }
 
-    fn add(&mut self, frame: &Seen<'_>, keep: Keep) {
+    fn add(&mut self, frame: &Packet<'_>, keep: Keep) {
+        // The fraction is of nanoseconds, whatever its name says.
+        let (seconds, nanos) = (frame.header.ts.tv_sec, frame.header.ts.tv_usec);
+        let time_ns = 1_000_000_000 * u64::try_from(seconds).unwrap_or(0) + u64::try_from(nanos).unwrap_or(0);
         if self.count == 0 {
-            self.first_ns = frame.time_ns;
+            self.first_ns = time_ns;
         }
-        self.last_ns = frame.time_ns;
+        self.last_ns = time_ns;
         self.count += 1;
         if keep == Keep::Times {
-            self.times_ns.push(frame.time_ns);
+            self.times_ns.push(time_ns);
         }
         // As who captures does, it reads every byte.
-        let (words, rest) = frame.bytes.as_chunks::<8>();
+        let (words, rest) = frame.data.as_chunks::<8>();
         let sum = words.iter().map(|word| u64::from_ne_bytes(*word)).fold(0, u64::wrapping_add);
         black_box((sum, rest));
     }
 }
 
 /// Captures until the work is over and nothing comes any more.
-fn receive(mut ring: Ring, keep: Keep, is_over: &AtomicBool) -> io::Result<Arrivals> {
+fn receive(mut capture: Capture<Active>, keep: Keep, is_over: &AtomicBool) -> io::Result<Arrivals> {
     let mut arrivals = Arrivals::default();
     loop {
         let was_over = is_over.load(Ordering::Acquire);
-        let read = ring.read(SILENCE, &mut |frame| {
-            if frame.bytes.get(6..12) == Some(&SOURCE_MAC) {
-                arrivals.add(&frame, keep);
-            }
-        });
-        if read.map_err(|failure| told(&failure))? == 0 && was_over {
-            break;
+        match capture.next_packet() {
+            Ok(frame) if frame.data.get(6..12) == Some(&SOURCE_MAC) => arrivals.add(&frame, keep),
+            Ok(_) => {}
+            Err(pcap::Error::TimeoutExpired) if was_over => break,
+            Err(pcap::Error::TimeoutExpired) => {}
+            Err(error) => return Err(told(error)),
         }
     }
-    arrivals.drops = ring.statistics().map_err(|failure| told(&failure))?.drops;
+    arrivals.drops = capture.stats().map_err(told)?.dropped.into();
     Ok(arrivals)
 }
 
-/// A failure of the library, in a line.
-fn told(failure: &Failure) -> io::Error {
-    let said = failure.problems.iter().map(|problem| match &problem.why {
-        Some(why) => format!("{}: {why}", problem.what),
-        None => problem.what.clone(),
-    });
-    io::Error::other(said.collect::<Vec<_>>().join("; "))
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
+fn told(error: pcap::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }

@@ -3,11 +3,8 @@
 //! All addresses are in the prefixes that [`crate::programs`] maps, and all checksums are right. Start at [`Workload::write`].
 
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
-
-use restage::capture::{Frame, Writer};
-use restage::packet::layers::LinkType;
 
 /// The sender's address in every frame.
 pub(crate) const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -34,6 +31,43 @@ pub(crate) enum Format {
     Pcapng,
 }
 
+impl Format {
+    /// What a file of Ethernet frames begins with.
+    fn header(self) -> Vec<u8> {
+        let words: &[u32] = match self {
+            // Magic number, version 2.4, two zeros, snaplen, link type.
+            Self::Pcap => &[0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1],
+            // A section header of version 1.0 and unknown length; an interface description: link type, snaplen.
+            Self::Pcapng => &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28, 1, 20, 1, 262_144, 20],
+        };
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Writes a frame, at a time in microseconds since 1970.
+    fn write(self, time: u64, frame: &[u8], file: &mut impl io::Write) -> io::Result<()> {
+        let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let length = u32::try_from(frame.len()).map_err(too_long)?;
+        let padding = length.next_multiple_of(4) - length;
+        let block = 32 + length + padding;
+        let (first, second) = match self {
+            Self::Pcap => (time / 1_000_000, time % 1_000_000),
+            Self::Pcapng => (time >> 32, time & 0xffff_ffff),
+        };
+        let times = [u32::try_from(first).map_err(too_long)?, u32::try_from(second).map_err(too_long)?];
+        // An enhanced packet block of interface 0 has its length at both ends.
+        let before: &[u32] = if self == Self::Pcapng { &[6, block, 0] } else { &[] };
+        for word in before.iter().copied().chain(times).chain([length, length]) {
+            file.write_all(&word.to_le_bytes())?;
+        }
+        file.write_all(frame)?;
+        if self == Self::Pcapng {
+            file.write_all([0, 0, 0].get(..padding as usize).unwrap_or_default())?;
+            file.write_all(&block.to_le_bytes())?;
+        }
+        Ok(())
+    }
+}
+
 impl Workload {
     /// Writes a capture of that many frames, ten microseconds apart.
     ///
@@ -48,21 +82,14 @@ impl Workload {
     /// # Errors
     /// What the file says.
     pub(crate) fn write_at(self, times_ns: impl Iterator<Item = u64>, format: Format, path: &Path) -> io::Result<()> {
-        let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        let mut writer = match format {
-            Format::Pcap => Writer::pcap(file, LinkType::ETHERNET, false, None)?,
-            Format::Pcapng => Writer::pcapng(file, false)?,
-        };
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        file.write_all(&format.header())?;
         let mut maker = Maker { random: Random(0x9e37_79b9_7f4a_7c15), frame: Vec::new(), later: None, made: 0 };
-        for (number, time_ns) in (1..).zip(times_ns) {
+        for time_ns in times_ns {
             maker.make(self);
-            let time_ns = 1_700_000_000_000_000_000 + time_ns;
-            let original_length = u32::try_from(maker.frame.len()).unwrap_or(u32::MAX);
-            let link = LinkType::ETHERNET;
-            writer.write(&Frame { number, time_ns, original_length, link, bytes: &mut maker.frame })?;
+            format.write(1_700_000_000_000_000 + time_ns / 1_000, &maker.frame, &mut file)?;
         }
-        writer.finish()?;
-        Ok(())
+        file.flush()
     }
 
     /// About how many bytes of a file each frame takes, not less.

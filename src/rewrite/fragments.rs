@@ -222,7 +222,7 @@ mod tests {
             pass.rewrite(frame(number, bytes));
         }
         let firsts = frames.iter().filter(|bytes| bytes[20..22] == [0x20, 0]);
-        (firsts.map(|bytes| be16(bytes, 40).unwrap()).collect(), pass.stats().left(Left::FragmentSum).frames)
+        (firsts.map(|bytes| be16(bytes, 40).unwrap()).collect(), pass.stats.left(Left::FragmentSum).frames)
     }
 
     #[test]

@@ -46,7 +46,7 @@ use crate::packet::layers::{Layers, LinkType, Network};
 use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
-pub use file::{Selected, Summary, rewrite_file};
+pub use file::{Selected, rewrite_file};
 pub use fragments::{FragmentSums, Learner};
 pub use framing::{Framing, Unframed};
 pub use pass::{Pass, Rewritten};
@@ -165,11 +165,6 @@ impl Rewriter {
     /// What was written in the scenario, entry by entry.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
-    }
-
-    /// Whether no frame is ever changed.
-    pub fn is_identity(&self) -> bool {
-        self.entries.is_empty() && self.checksums == Checksums::Preserve && self.lengths == Lengths::Preserve
     }
 
     /// Whether checksums are made right.

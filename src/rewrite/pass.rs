@@ -224,11 +224,6 @@ impl<'a> Pass<'a> {
         &self.resized
     }
 
-    /// What each entry did so far, and what was left.
-    pub fn stats(&self) -> &RewriteStats {
-        &self.stats
-    }
-
     /// What each entry did, and what was left.
     pub fn into_stats(self) -> RewriteStats {
         self.stats

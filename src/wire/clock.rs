@@ -165,45 +165,6 @@ impl WallClock {
     }
 }
 
-/// A clock that tests hold: waiting takes no time, it only moves the hand.
-#[derive(Debug, Default)]
-pub struct Manual {
-    now: Duration,
-    waits: Vec<Duration>,
-}
-
-impl Manual {
-    /// A clock that shows 0.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Moves the hand on, as if what was done in between had taken `time`.
-    pub fn advance(&mut self, time: Duration) {
-        self.now += time;
-    }
-
-    /// Every deadline that was waited for, in order, met or not.
-    pub fn waits(&self) -> &[Duration] {
-        &self.waits
-    }
-}
-
-impl Clock for Manual {
-    fn now(&self) -> Duration {
-        self.now
-    }
-
-    fn wait_until(&mut self, deadline: Duration, interrupted: &dyn Fn() -> bool) -> bool {
-        self.waits.push(deadline);
-        if interrupted() {
-            return false;
-        }
-        self.now = self.now.max(deadline);
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -254,17 +215,5 @@ mod tests {
     #[test]
     fn an_interruption_wins_over_a_past_deadline() {
         assert!(!Monotonic::new().wait_until(Duration::ZERO, &|| true));
-        assert!(!Manual::new().wait_until(Duration::ZERO, &|| true));
-    }
-
-    #[test]
-    fn the_manual_clock_jumps_and_never_goes_back() {
-        let mut clock = Manual::new();
-        assert!(clock.wait_until(Duration::from_secs(3), &|| false));
-        assert!(clock.wait_until(Duration::from_secs(1), &|| false));
-        assert_eq!(clock.now(), Duration::from_secs(3));
-        clock.advance(Duration::from_secs(2));
-        assert_eq!(clock.now(), Duration::from_secs(5));
-        assert_eq!(clock.waits(), [Duration::from_secs(3), Duration::from_secs(1)]);
     }
 }

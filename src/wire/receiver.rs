@@ -147,6 +147,7 @@ impl BuiltIn {
     }
 
     /// Datagrams read so far.
+    #[cfg(test)]
     pub fn read(&self) -> u64 {
         self.read
     }

@@ -23,9 +23,6 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface;
 use crate::host::netlink::{u16_at, u32_at};
 
-/// What a ring needs where nobody says otherwise. A larger one leaves the cache, and is slower.
-pub const DEFAULT_BYTES: usize = 4 << 20;
-
 /// `enum tpacket_versions`.
 const TPACKET_V3: c_int = 2;
 
@@ -133,7 +130,6 @@ pub struct Ring {
     block_count: usize,
     next: Arc<AtomicUsize>,
     filters_outgoing: bool,
-    went_down: bool,
     waker: Waker,
     counted: RingStatistics,
     tagged: Vec<u8>,
@@ -189,7 +185,6 @@ impl Ring {
             block_count,
             next: Arc::default(),
             filters_outgoing,
-            went_down: false,
             waker,
             counted: RingStatistics::default(),
             tagged: Vec::new(),
@@ -215,12 +210,6 @@ impl Ring {
     /// Another thread's means to end a waiting [`Ring::read`].
     pub fn waker(&self) -> Waker {
         self.waker.clone()
-    }
-
-    /// Whether the interface was seen to go down, or away, since the ring was opened. The ring goes on: an interface that comes up
-    /// again is heard again.
-    pub fn interface_went_down(&self) -> bool {
-        self.went_down
     }
 
     /// Gives every frame that is there to `each`, in the order of arrival; where none is, waits until some are, the waker is called, or
@@ -282,8 +271,7 @@ impl Ring {
         }
         if socket.contains(PollFlags::POLLERR) {
             // ENETDOWN: the interface went down. Reading the error clears it, so that the next poll waits again.
-            let error = getsockopt(&self.socket, sockopt::SocketError)?;
-            self.went_down |= error == libc::ENETDOWN;
+            getsockopt(&self.socket, sockopt::SocketError)?;
         }
         Ok(())
     }

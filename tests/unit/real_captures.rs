@@ -233,7 +233,6 @@ fn swapping_twice_gives_the_frame_back() {
 fn a_rewrite_that_names_nothing_changes_no_byte() {
     let Some(corpus) = corpus() else { return };
     let rewriter = Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role");
-    assert!(rewriter.is_identity());
     let source = Arc::new(Source { path: "identity.toml".into(), text: String::new() });
     let folder = std::env::temp_dir().join(format!("restage-identity-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder in the temporary folder");

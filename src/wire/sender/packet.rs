@@ -26,7 +26,6 @@ pub struct PacketSender {
     interface: String,
     index: u32,
     kind: InterfaceKind,
-    past_queue: bool,
     longest_taken: usize,
     shortest_refused: usize,
 }
@@ -42,7 +41,7 @@ impl PacketSender {
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't send on `{interface}`"), error);
         // Without it frames pass the queueing discipline: slower, and an interface without a link swallows them silently.
-        let past_queue = socket.set(libc::PACKET_QDISC_BYPASS, 1).is_ok();
+        let _ = socket.set(libc::PACKET_QDISC_BYPASS, 1);
         socket.bind(facts.index, 0).map_err(|error| failed(&error))?;
         // A driver that never frees what it took would block sendmmsg for ever: EAGAIN then, and `PATIENCE` ends it.
         setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(200))
@@ -53,15 +52,9 @@ impl PacketSender {
             interface: interface.to_owned(),
             index: facts.index,
             kind: facts.kind,
-            past_queue,
             longest_taken: 0,
             shortest_refused: usize::MAX,
         })
-    }
-
-    /// Whether frames go past the queueing discipline (`PACKET_QDISC_BYPASS`, Linux 3.14).
-    pub fn bypasses_queueing(&self) -> bool {
-        self.past_queue
     }
 
     /// Sends in order, and appends for each frame what became of it; one that can't be sent keeps none behind it from being sent.

@@ -110,6 +110,7 @@ impl Log {
         counts
     }
 
+    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         self.groups.iter().map(|group| group.missed + u64::from(group.overrun)).sum()
     }

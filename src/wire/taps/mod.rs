@@ -243,6 +243,7 @@ impl Taps {
 
     /// Records that the kernel made and could not deliver, as far as is known: those after the last one that was delivered are found
     /// out by the next one, and are 1 for each hook until then. [`Self::counts`] less [`Self::received`] knows them all.
+    #[cfg(test)]
     pub fn lost(&self) -> u64 {
         self.log.lost()
     }

@@ -44,7 +44,9 @@ mod records;
 mod syscall;
 mod writer;
 
-pub use event::{Arrived, Consumed, Dropped, Event, Queued, Read};
+#[cfg(test)]
+pub use event::Dropped;
+pub use event::Event;
 pub use functions::functions;
 
 use std::collections::BTreeMap;
@@ -234,6 +236,7 @@ impl PacketTrace {
 
     /// How many packets came in through the interface since this was opened, whether their records found room or not: the next one has
     /// this position. 0 where packets aren't followed.
+    #[cfg(test)]
     pub fn arrived(&self) -> u64 {
         self.counter(self.reasons.len() + 2)
     }

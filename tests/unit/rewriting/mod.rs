@@ -90,7 +90,7 @@ fn apply(rewriter: &Rewriter, frame: &mut [u8]) -> RewriteStats {
 
 /// The next frame of the pass, which must keep its length.
 pub(super) fn rewrite_in_place(pass: &mut Pass<'_>, link: LinkType, bytes: &mut [u8], original_length: u32) {
-    let number = pass.stats().frame() + 1;
+    let number = pass.stats.frame() + 1;
     let rewritten = pass.rewrite(Frame { number, time_ns: 0, original_length, link, bytes });
     assert!(!rewritten.resized, "its length changed");
 }

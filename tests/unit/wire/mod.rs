@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::clock::{Clock, Monotonic};
 use super::counters::{Counters, CountersReader};
 use super::receiver::{BuiltIn, Family};
-use super::ring::{DEFAULT_BYTES, Ring, RingStatistics};
+use super::ring::{Ring, RingStatistics};
 use super::sender::{PacketSender, SendResult};
 use super::taps::{Installed, Taps};
 use crate::diagnostic::Kind;
@@ -30,6 +30,9 @@ use crate::host::interface::{self, InterfaceKind};
 use crate::outcome::EvidenceLevel;
 use crate::scenario::require::{Listener, Transport};
 use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to};
+
+/// As much as a run asks for at least, in bytes.
+const DEFAULT_BYTES: usize = 4 << 20;
 
 /// Longer than anything takes on a busy machine; only a broken test waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -68,7 +71,6 @@ fn ten_thousand_frames_at_top_speed_arrive_in_order_and_equal() {
     let (seen, mut ring) = reader.join().unwrap();
     assert!(seen == frames, "{} seen", seen.len());
     assert_eq!(ring.statistics().unwrap(), RingStatistics { packets: 10_000, drops: 0 });
-    assert!(!ring.interface_went_down());
 }
 
 #[test]
@@ -179,7 +181,6 @@ fn an_interface_that_is_down_or_gone_is_told_for_every_frame() {
     assert_eq!(send_all(&mut sender, &frames), [SendResult::InterfaceDown; 2]);
     assert!(counters.read().unwrap().since(&before).get("if.tx.dropped").is_some_and(|dropped| dropped >= 2));
     assert_eq!(ring.read(Duration::ZERO, &mut |_| ()).unwrap(), 0);
-    assert!(ring.interface_went_down());
 
     pair.rx.ip("link set rx0 up");
     assert_eq!(send_all(&mut sender, &frames), [SendResult::Sent; 2]);

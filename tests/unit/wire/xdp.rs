@@ -2,11 +2,11 @@
 
 use std::thread;
 
-use crate::wire::ring::{DEFAULT_BYTES, Ring};
+use crate::wire::ring::Ring;
 use crate::wire::sender::{Placed, SendResult, Sender, XdpSender};
 
 use super::namespaces::{Pair, udp_frame};
-use super::{read_frames, skip};
+use super::{DEFAULT_BYTES, read_frames, skip};
 
 /// A sender on tx0; `None`, said, where the kernel has no AF_XDP.
 fn open(pair: &Pair) -> Option<Sender> {
