@@ -46,7 +46,7 @@ use crate::packet::layers::{Layers, LinkType, Network};
 use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
-pub use file::{Selected, rewrite_file};
+pub use file::{Selected, Summary, rewrite_file};
 pub use fragments::{FragmentSums, Learner};
 pub use framing::{Framing, Unframed};
 pub use pass::{Pass, Rewritten};
