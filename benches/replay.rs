@@ -273,7 +273,7 @@ fn restage(word: &str, capture: &Path, evidence: &str) -> io::Result<Result<Roun
         pps: scenario["replay"]["pps"].as_f64().unwrap_or(f64::NAN),
         arrived: count("arrived"),
         lost: count("selected").saturating_sub(count("arrived")),
-        unaccounted: unexplained.filter_map(|loss| loss["packets"].as_u64()).sum(),
+        unaccounted: unexplained.filter_map(|loss| loss["frames"].as_u64()).sum(),
         sender: scenario["replay"]["sender"].as_str().map(str::to_owned),
     }))
 }

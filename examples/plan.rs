@@ -10,7 +10,7 @@ fn main() -> Result<(), Failure> {
     let path = arguments.next().unwrap_or("scenarios/martian-sources-are-dropped.toml".into());
     let scenario = Scenario::from_file(path)?;
     for kind in scenario.plan()?.predictions {
-        println!("{:>9} {}: {}", kind.packets, kind.what, kind.end);
+        println!("{:>9} {}: {}", kind.frames, kind.what, kind.end);
     }
     if let Some(output) = arguments.next() {
         let written = scenario.rewrite(&output)?.written;

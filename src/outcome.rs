@@ -1,17 +1,17 @@
 //! What a run comes to: the verdict, the ledger, every check. Data only; `report/` shows it, the JSON report is its serde form.
 
 mod amount;
-
-use std::fmt;
+mod check;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
+pub use check::{Check, CheckId};
 
 pub use crate::cause::Stage;
 
-use crate::cause::CauseName;
+use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Kind};
 
 /// The result of a scenario. Ordered by exit status; `Skipped` never counts as passed.
@@ -87,23 +87,39 @@ pub struct Loss {
     /// The stage that they did not reach.
     pub stage: Stage,
     /// The name in Linux's `enum skb_drop_reason`, one of ours where there is none, or `unexplained`.
-    pub cause: CauseName,
-    /// How many.
-    pub packets: Amount,
-    /// What says so.
+    pub cause: Cause,
+    /// How many frames.
+    pub frames: Amount,
+    /// The evidence.
     pub evidence: Layer,
-    /// Which, as ranges like `1-40,57`; null where the evidence is only a count. Complete up to 4,096 ranges: a longer list ends with `,…`.
-    pub frames: Option<String>,
-    /// Whether `frames` is an assumption: among identical frames, the evidence does not show which of them were lost.
-    #[serde(rename = "frames-assumed", skip_serializing_if = "is_false", default)]
-    pub frames_assumed: bool,
-    /// Whether it is expected, so that it fails nothing: `[expect]` allows it, or expects nothing of this stage. `KERNEL` always is.
+    /// Which frames, as ranges like `1-40,57`; null where the evidence is only a count. Complete up to 4,096 ranges: a longer list ends with
+    /// `,…`.
+    #[serde(rename = "frame-numbers")]
+    pub numbers: Option<String>,
+    /// Whether `frame-numbers` is an assumption: among identical frames, the evidence does not show which of them were lost.
+    #[serde(rename = "frame-numbers-assumed", skip_serializing_if = "is_false", default)]
+    pub numbers_assumed: bool,
+    /// Whether it is expected, so that it fails nothing: `[expect]` allows it, or expects nothing of this stage.
     #[serde(skip_serializing_if = "is_false", default)]
     pub expected: bool,
     /// The rule and the values behind it.
     pub why: String,
     /// What to do; to be ignored where the loss is expected.
     pub fix: String,
+}
+
+/// Frames that the receiver's kernel answers or absorbs itself (ARP, ND, ICMP, IGMP, MLD, TCP). They are no loss.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Absorbed {
+    /// The stage that they did not reach.
+    pub stage: Stage,
+    /// How many frames.
+    pub frames: Amount,
+    /// The evidence.
+    pub evidence: Layer,
+    /// Which frames, as in a loss.
+    #[serde(rename = "frame-numbers")]
+    pub numbers: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -158,7 +174,7 @@ pub struct Layers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Disagreement {
     /// The cause.
-    pub cause: CauseName,
+    pub cause: Cause,
     /// By the kernel's drop reasons; null where they don't say.
     pub kernel: Option<u64>,
     /// By counters and taps; null where they don't say.
@@ -194,8 +210,11 @@ pub struct Ledger {
     pub reordered: u64,
     /// Frames that were sent, and in whose place one of the same length with other bytes arrived. They did not arrive.
     pub altered: u64,
-    /// The differences between neighbours.
+    /// What was lost between two stages.
     pub losses: Vec<Loss>,
+    /// What the receiver's kernel absorbed between two stages, which is no loss.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub absorbed: Vec<Absorbed>,
     /// The evidence for the losses behind the wire; null with a target.
     #[serde(default)]
     pub layers: Option<Layers>,
@@ -292,7 +311,7 @@ pub struct Trial {
     /// Frames lost.
     pub lost: u64,
     /// The cause of the most of them.
-    pub cause: Option<CauseName>,
+    pub cause: Option<Cause>,
     /// From the first to the last send, in seconds.
     #[serde(default)]
     pub seconds: f64,
@@ -305,90 +324,6 @@ pub struct Trial {
     /// What disturbed the trial, so that it was repeated; null where nothing did.
     #[serde(default)]
     pub disturbed: Option<String>,
-}
-
-/// Which expectation a check is about, by its name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "String", into = "String")]
-#[schemars(with = "String")]
-pub enum CheckId {
-    /// How many frames reached a stage: `consumed`.
-    Reached(Stage),
-    /// How many frames were lost by a cause: `losses.IP_RPFILTER`.
-    Loss(CauseName),
-    /// The losses that nothing allows: `losses`.
-    Losses,
-    /// How the application ended: `application`. It is the first check, and there only where it fails.
-    Application,
-    /// Anything else: `order`, `lateness.p99`, `command nfdump status`.
-    Other(String),
-}
-
-impl CheckId {
-    /// Whether lost packets can make it fail.
-    pub fn is_about_packets(&self) -> bool {
-        !matches!(self, Self::Application | Self::Other(_))
-    }
-}
-
-impl fmt::Display for CheckId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reached(stage) => write!(f, "{stage}"),
-            Self::Loss(cause) => write!(f, "losses.{cause}"),
-            Self::Losses => f.write_str("losses"),
-            Self::Application => f.write_str("application"),
-            Self::Other(name) => f.write_str(name),
-        }
-    }
-}
-
-impl From<CheckId> for String {
-    fn from(id: CheckId) -> Self {
-        id.to_string()
-    }
-}
-
-impl From<String> for CheckId {
-    fn from(name: String) -> Self {
-        if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.name() == name) {
-            return Self::Reached(stage);
-        }
-        match name.strip_prefix("losses.") {
-            Some(cause) => Self::Loss(cause.into()),
-            None if name == "losses" => Self::Losses,
-            None if name == "application" => Self::Application,
-            None => Self::Other(name),
-        }
-    }
-}
-
-impl From<&str> for CheckId {
-    fn from(name: &str) -> Self {
-        Self::from(name.to_owned())
-    }
-}
-
-/// One expectation, judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Check {
-    /// `application`, `arrived`, `delivered`, `losses.IP_RPFILTER`, `command nfdump`, `output stdout`, `losses` …
-    pub what: CheckId,
-    /// What the scenario says.
-    pub expected: serde_json::Value,
-    /// What was seen.
-    pub actual: serde_json::Value,
-    /// Whether it holds.
-    pub passed: bool,
-    /// Whether it does not hold only because the evidence leaves a range, of which a part would meet it.
-    #[serde(skip_serializing_if = "is_false", default)]
-    pub undecided: bool,
-    /// The 1-based line in the scenario; null for what the language expects where nothing is written.
-    pub line: Option<usize>,
-    /// How the failure reads on a terminal, pointing at the line.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schemars(skip)]
-    pub problem: Option<Diagnostic>,
 }
 
 /// The application under test, as it ended.

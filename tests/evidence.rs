@@ -53,14 +53,14 @@ fn at_100_kpps_no_record_is_lost_that_is_not_counted() {
 #[test]
 fn a_flood_that_is_dropped_is_counted_to_the_last_packet() {
     let wrong = "[rewrite.destination]\nmac = \"02:00:00:00:00:99\"\n[lab]\nmac = \"02:00:00:00:00:02\"\n\
-                 [expect]\ndrops = { OTHERHOST = \"all\" }\n";
+                 [expect]\nlosses = { OTHERHOST = \"all\" }\n";
     for user in users() {
         for evidence in ["packets", "auto", "off"] {
             let outcome = outcome(*user, evidence, wrong);
             let ledger = &outcome["ledger"];
             let loss = &ledger["losses"][0];
-            assert_eq!((&loss["cause"], &loss["packets"]), (&Value::from("OTHERHOST"), &Value::from(14_400)));
-            assert_eq!(loss["frames"], "1-720", "{evidence} as {user:?}");
+            assert_eq!((&loss["cause"], &loss["frames"]), (&Value::from("OTHERHOST"), &Value::from(14_400)));
+            assert_eq!(loss["frame-numbers"], "1-720", "{evidence} as {user:?}");
             assert_eq!(ledger["disagreements"], Value::Null, "{evidence} as {user:?}");
             let listened = ledger["layers"]["kernel"] == true;
             assert_eq!(loss["evidence"], if listened { "kernel" } else { "stage" }, "{evidence} as {user:?}");

@@ -24,7 +24,7 @@ fn a_plan_for_an_interface_tells_what_this_machine_would_do() {
     assert_eq!(plan["interface"], "lo");
     assert_eq!(plan["mac"], "00:00:00:00:00:00");
     assert!(plan["filter"].as_str().is_some_and(|filter| filter.starts_with("not looked at: ")), "{plan:#}");
-    let fates = plan["fates"].as_array().expect("a list");
+    let fates = plan["predictions"].as_array().expect("a list");
     let other_host = |fate: &&Value| fate["cause"] == "OTHERHOST";
     assert!(fates.iter().any(|fate| other_host(&fate)), "the capture's MAC is none of lo's: {plan:#}");
     for fate in fates.iter().filter(other_host) {

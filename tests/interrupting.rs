@@ -98,7 +98,7 @@ fn an_interrupted_run_reports_what_was_seen_and_what_was_not_run() {
             let ledger = &seen["ledger"];
             assert_eq!((&ledger["read"], &ledger["sent"], &ledger["arrived"]), (&100.into(), &1.into(), &1.into()));
             assert_eq!(
-                (&ledger["losses"][0]["cause"], &ledger["losses"][0]["packets"]),
+                (&ledger["losses"][0]["cause"], &ledger["losses"][0]["frames"]),
                 (&"NOT_SENT".into(), &99.into())
             );
             assert_eq!((&not_run["verdict"], &not_run["ledger"]), (&"not run".into(), &serde_json::Value::Null));

@@ -67,7 +67,7 @@ fn plan(folder: &Path) -> Value {
 
 /// It is planned and run as every user, and everything is consumed.
 fn passes(folder: &Path) {
-    let fates = &plan(folder)["fates"];
+    let fates = &plan(folder)["predictions"];
     let all_delivered = fates.as_array().expect("a list").iter().all(|fate| fate["end"] == "delivered");
     assert!(all_delivered, "{fates:#}");
     for user in users() {
@@ -79,7 +79,7 @@ fn passes(folder: &Path) {
 /// The words in backticks of the first fix that the plan has, as tables of a scenario.
 fn remedy(folder: &Path) -> String {
     let plan = plan(folder);
-    let fix = plan["fates"][0]["fix"].as_str().expect("a fix").to_owned();
+    let fix = plan["predictions"][0]["fix"].as_str().expect("a fix").to_owned();
     let quoted = fix.split('`').skip(1).step_by(2);
     quoted.map(|words| words.replacen("] ", "]\n", 1) + "\n").collect()
 }
@@ -116,7 +116,7 @@ fn frames_that_are_given_a_mac_go_where_the_captured_ones_go() {
 fn a_capture_of_loopback_addresses_passes_with_the_remedy_that_the_plan_names() {
     for (loopback, cause) in [("127.0.0.1", "IP_LOCALNET"), ("::1", "IP_INHDR")] {
         let folder = scenario(&ethernet(&[datagram(NONE, loopback, loopback, 40)]), "");
-        assert_eq!(plan(&folder)["fates"][0]["end"], format!("lost: {cause}"));
+        assert_eq!(plan(&folder)["predictions"][0]["end"], format!("lost: {cause}"));
         let words = remedy(&folder);
         write(&folder, &words);
         passes(&folder);
@@ -173,7 +173,7 @@ fn a_frame_that_is_cut_to_the_mtu_is_mended_by_its_lengths() {
     let frames = [datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 4_000)];
     let folder = scenario(&ethernet(&frames), "[rewrite]\noversize = \"truncate\"\n");
     let plan = plan(&folder);
-    let fate = &plan["fates"][0];
+    let fate = &plan["predictions"][0];
     assert_eq!(fate["why"], "the IP length field says more bytes than the frame has");
     assert_eq!(fate["fix"], "`[rewrite] lengths = \"fix\"` with `checksums = \"fix\"`, or leave the frames out");
     write(&folder, "[rewrite]\noversize = \"truncate\"\nlengths = \"fix\"\nchecksums = \"fix\"\n");
@@ -183,7 +183,7 @@ fn a_frame_that_is_cut_to_the_mtu_is_mended_by_its_lengths() {
 #[test]
 fn ipv6_with_a_small_mtu_is_predicted_and_found() {
     let frames = [datagram(RECEIVER, "10.0.0.1", "10.0.0.2", 40), datagram(RECEIVER, "2001:db8::1", "2001:db8::2", 40)];
-    let folder = scenario(&ethernet(&frames), "[lab]\nmtu = 1000\n[expect]\ndrops = { IPV6DISABLED = 1 }\n");
+    let folder = scenario(&ethernet(&frames), "[lab]\nmtu = 1000\n[expect]\nlosses = { IPV6DISABLED = 1 }\n");
     for user in users() {
         let run = run(*user, [folder.join("s.toml")]);
         assert_eq!(run.status, 0, "as {user:?}: {}", run.text);

@@ -77,9 +77,9 @@ fn fates(folder: &std::path::Path) -> Vec<(String, String, u64)> {
         restage(User::Caller).args(["plan", "--json"]).arg(folder.join("s.toml")).output().expect("restage runs");
     assert!(output.status.success(), "{}", both(&output));
     let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let fates = plan["fates"].as_array().expect("a list").iter();
+    let fates = plan["predictions"].as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    fates.map(|fate| (text(&fate["frames"]), text(&fate["end"]), fate["packets"].as_u64().unwrap_or(0))).collect()
+    fates.map(|fate| (text(&fate["frame-numbers"]), text(&fate["end"]), fate["frames"].as_u64().unwrap_or(0))).collect()
 }
 
 fn fate(frames: &str, end: &str, packets: u64) -> (String, String, u64) {

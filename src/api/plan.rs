@@ -54,7 +54,6 @@ pub struct Plan {
     /// What is known of the receiver's packet filter.
     pub filter: Option<String>,
     /// What the receiver would do with the frames.
-    #[serde(rename = "fates")]
     pub predictions: Vec<PredictedFrames>,
     /// What was chosen or is odd.
     pub notes: Vec<String>,
@@ -63,14 +62,15 @@ pub struct Plan {
 /// Frames of one kind, and what the receiver would do with them.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PredictedFrames {
-    /// How many.
-    pub packets: u64,
-    /// Which, as ranges like `1-40,57`.
-    pub frames: String,
+    /// How many frames.
+    pub frames: u64,
+    /// Which frames, as ranges like `1-40,57`.
+    #[serde(rename = "frame-numbers")]
+    pub numbers: String,
     /// `delivered`, `kernel` (the receiver's kernel takes them itself), `open` (not known before the run), or `lost:` with the cause.
     pub end: String,
     /// Why they would be lost.
-    pub cause: Option<String>,
+    pub cause: Option<Cause>,
     /// The stage that they would not reach.
     pub stage: Option<Stage>,
     /// What they are: protocol, addresses, port.
@@ -116,16 +116,16 @@ impl Plan {
 
 impl From<&Prediction> for PredictedFrames {
     fn from(prediction: &Prediction) -> Self {
-        let lost: Option<Cause> = match prediction.disposition {
+        let cause = match prediction.disposition {
             Disposition::Lost(cause) => Some(cause),
             Disposition::Delivered | Disposition::Kernel | Disposition::Open => None,
         };
         Self {
-            packets: prediction.frames.count(),
-            frames: prediction.frames.to_string(),
+            frames: prediction.frames.count(),
+            numbers: prediction.frames.to_string(),
             end: prediction.disposition.to_string(),
-            cause: lost.map(|cause| cause.name().to_owned()),
-            stage: lost.map(|_| prediction.stage),
+            cause,
+            stage: cause.map(|_| prediction.stage),
             what: prediction.key.to_string(),
             why: prediction.why.clone(),
             fix: prediction.fix.clone(),

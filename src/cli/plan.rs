@@ -1,4 +1,4 @@
-//! `restage plan`: what would happen, without sending; needs no privilege. What would become of the frames is in `fates`.
+//! `restage plan`: what would happen, without sending; needs no privilege. What would become of the frames is in `predictions`.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

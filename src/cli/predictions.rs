@@ -61,7 +61,7 @@ fn rows(predictions: &[Prediction]) -> Vec<Row<'_>> {
     rows
 }
 
-/// Rows of fates that belong together, at most one more than are shown.
+/// Rows of predictions that belong together, at most one more than are shown.
 fn shared<'a>(
     predictions: impl Iterator<Item = &'a Prediction>,
     together: impl Fn(&Row<'_>, &Prediction) -> bool,

@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use super::line;
-use crate::cause::{Cause, CauseName};
+use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::Evidence;
 use crate::figures::{agree, count, thousands};
@@ -46,7 +46,7 @@ impl Wanted {
     /// protocol carries, such as datagrams in MPLS.
     fn is_explained(&self, ledger: &Ledger) -> bool {
         let about = ledger.losses.iter().filter(|loss| loss.stage <= self.stage && is_about(loss, self.stage));
-        let lost: u64 = about.map(|loss| loss.packets.high()).sum();
+        let lost: u64 = about.map(|loss| loss.frames.high()).sum();
         let fewest = self.actual.as_ref().map_or(u64::MAX, Amount::low);
         fewest.saturating_add(lost) >= least(self.count, self.base)
     }
@@ -93,19 +93,19 @@ impl<'a> Judged<'a> {
             .min()
             .unwrap_or(0);
         let is_judged = |loss: &&Loss| {
-            loss.stage <= last && is_about(loss, last) && loss.packets.high() > 0 && allowed(scenario, loss).is_none()
+            loss.stage <= last && is_about(loss, last) && loss.frames.high() > 0 && allowed(scenario, loss).is_none()
         };
         Self { losses: ledger.losses.iter().filter(is_judged).collect(), allowance }
     }
 
     fn lost(&self) -> Amount {
-        self.losses.iter().map(|loss| loss.packets.clone()).sum()
+        self.losses.iter().map(|loss| loss.frames.clone()).sum()
     }
 
     /// Whether more was lost for certain than is allowed. What nothing explains is never allowed.
     fn exceeds(&self) -> bool {
         let unexplained = self.losses.iter().filter(|loss| loss.cause == Cause::Unexplained);
-        let unexplained: u64 = unexplained.map(|loss| loss.packets.low()).sum();
+        let unexplained: u64 = unexplained.map(|loss| loss.frames.low()).sum();
         self.lost().low() > self.allowance || unexplained > 0
     }
 }
@@ -119,7 +119,7 @@ fn allowed<'a>(scenario: &'a Scenario, loss: &Loss) -> Option<&'a AllowedLoss> {
 /// by is none of theirs.
 fn is_about(loss: &Loss, stage: Stage) -> bool {
     let others = [Cause::IpNoproto, Cause::TcpCsum, Cause::UnhandledProto];
-    loss.cause != Cause::Kernel && (stage < Stage::Delivered || !others.iter().any(|cause| loss.cause == *cause))
+    stage < Stage::Delivered || !others.contains(&loss.cause)
 }
 
 /// Says of each loss whether it is expected: whether none of the checks that fail is about it.
@@ -136,7 +136,6 @@ fn mark(scenario: &Scenario, ledger: &mut Ledger, wanted: &[Wanted]) {
             let short = |wanted: &Wanted| {
                 wanted.is_short()
                     && loss.stage <= wanted.stage
-                    && loss.cause != Cause::Kernel
                     && (is_about(loss, wanted.stage) || !wanted.is_explained(ledger))
             };
             exceeds && judged.losses.contains(&loss) || wanted.iter().any(short)
@@ -150,7 +149,7 @@ fn mark(scenario: &Scenario, ledger: &mut Ledger, wanted: &[Wanted]) {
 
 /// How much was lost by a cause, at all stages.
 fn lost_as(ledger: &Ledger, cause: Cause) -> Amount {
-    ledger.losses.iter().filter(|loss| loss.cause == cause).map(|loss| loss.packets.clone()).sum()
+    ledger.losses.iter().filter(|loss| loss.cause == cause).map(|loss| loss.frames.clone()).sum()
 }
 
 /// What the scenario expects of each stage; the language's own expectation where it says nothing of any.
@@ -249,8 +248,7 @@ fn allowed_loss(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allow
     let actual = lost_as(ledger, allowed.cause);
     let met = met(allowed.count, &actual, ledger.selected);
     let problem = (met != Met::Yes).then(|| {
-        let expected =
-            format!("{} to be lost as {}", words(allowed.count, ledger.selected), CauseName::from(allowed.cause));
+        let expected = format!("{} to be lost as {}", words(allowed.count, ledger.selected), allowed.cause);
         let problem = if met == Met::Open {
             undecided(&expected, &actual, evidence)
         } else {
@@ -261,7 +259,7 @@ fn allowed_loss(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allow
         problem.at(&scenario.source, Some(allowed.span.clone()))
     });
     Check {
-        what: CheckId::Loss(allowed.cause.into()),
+        what: CheckId::Loss(allowed.cause),
         expected: value(allowed.count),
         actual: json!(actual),
         passed: met == Met::Yes,
@@ -273,9 +271,9 @@ fn allowed_loss(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, allow
 
 /// Adds the weightiest loss as the reason; those that are expected come last.
 fn explain<'a>(problem: Diagnostic, losses: impl Iterator<Item = &'a Loss>) -> Diagnostic {
-    let losses = losses.filter(|loss| loss.cause != Cause::Kernel && loss.packets.high() > 0);
-    let Some(loss) = losses.max_by_key(|loss| (!loss.expected, loss.packets.high())) else { return problem };
-    let lost = format!("{}: {}; {}", loss.cause, packets(&loss.packets), loss.why);
+    let losses = losses.filter(|loss| loss.frames.high() > 0);
+    let Some(loss) = losses.max_by_key(|loss| (!loss.expected, loss.frames.high())) else { return problem };
+    let lost = format!("{}: {}; {}", loss.cause, packets(&loss.frames), loss.why);
     if loss.expected { problem.why(lost) } else { problem.why(lost).fix(loss.fix.clone()) }
 }
 
@@ -309,12 +307,12 @@ fn losses(scenario: &Scenario, ledger: &Ledger, judged: &Judged<'_>) -> Option<C
     if !judged.exceeds() {
         return None;
     }
-    let weight = |loss: &&&Loss| (loss.cause == Cause::Unexplained, loss.packets.high());
+    let weight = |loss: &&&Loss| (loss.cause == Cause::Unexplained, loss.frames.high());
     let worst = ledger.losses.iter().filter(|loss| judged.losses.contains(loss)).max_by_key(|loss| weight(&loss))?;
     let span = scenario.expect.losses.first().map(|drop| drop.span.clone());
-    let were = agree(worst.packets.high(), "was", "were");
+    let were = agree(worst.frames.high(), "was", "were");
     let problem =
-        Diagnostic::error(format!("{} {were} lost as {}, and nothing allows it", packets(&worst.packets), worst.cause))
+        Diagnostic::error(format!("{} {were} lost as {}, and nothing allows it", packets(&worst.frames), worst.cause))
             .at(&scenario.source, span.clone())
             .why(worst.why.clone())
             .fix(worst.fix.clone());

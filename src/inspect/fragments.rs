@@ -36,7 +36,7 @@ impl Followed {
             Fragment::Whole | Fragment::First { .. } => (0, false),
             Fragment::Later { offset, last, .. } => (offset, last),
         };
-        self.counts.packets += 1;
+        self.counts.frames += 1;
         if !self.open.contains_key(&datagram) {
             self.begin(datagram);
         }

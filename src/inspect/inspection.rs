@@ -147,8 +147,8 @@ pub struct Vlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Fragments {
-    /// Fragments.
-    pub packets: u64,
+    /// Frames that carry a fragment.
+    pub frames: u64,
     /// The datagrams that they belong to.
     pub datagrams: u64,
     /// Those of them that the capture does not hold whole.

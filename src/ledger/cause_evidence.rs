@@ -1,40 +1,61 @@
 //! What each layer of evidence says of each cause: the kernel's drop reasons, counters and taps, the prediction.
 //!
-//! A claim counts packets, as its source does; what that means in frames is told by the prediction. Start at [`CauseEvidences::of`].
+//! The evidence counts packets, as its source does; the prediction knows what that means in frames. Start at [`CauseEvidences::of`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::drops::resolve;
 use super::udp::UdpCounts;
 use crate::capture::FrameRanges;
-use crate::cause::{Cause, CauseName};
+use crate::cause::{Cause, Counter, Counters, TABLE};
 use crate::evidence::{DropKind, Evidence};
 use crate::outcome::{Amount, Hook, Stage};
 use crate::plan::Plan;
-use crate::predict::{Carried, Fault, Flaw, Header};
-use crate::predict::{Disposition, Prediction};
+use crate::predict::{Carried, Disposition, Fault, Flaw, Header, Prediction};
 
-/// The stage that the packets don't reach, and the cause. Packets are attributed in this order: by stage, and within a stage as a
-/// packet meets the causes on its way, which is the order of [`crate::cause::TABLE`].
-pub(super) type Key = (Stage, CauseName);
+/// The stage that packets did not reach, and the cause.
+pub(super) type Key = (Stage, Cause);
 
-/// What the layers say of one cause.
-#[derive(Debug, Default)]
+/// What the layers say of one cause at one stage.
+#[derive(Debug)]
 pub(super) struct CauseEvidence {
-    /// Packets by the kernel's reasons; `None` where they don't tell.
+    pub(super) stage: Stage,
+    pub(super) cause: Cause,
+    /// Packets by the kernel's reasons; `None` where these don't say.
     pub(super) kernel: Option<u64>,
-    /// Packets by counters and taps; `None` where they don't tell.
-    pub(super) stage: Option<Amount>,
-    /// Frames of which the kernel said it.
+    /// Packets by counters and taps; `None` where these don't say.
+    pub(super) counted: Option<Amount>,
+    /// Frames by the kernel's records.
     pub(super) dropped: FrameRanges,
-    /// Frames of which the taps say it.
+    /// Frames by the taps' records.
     pub(super) tapped: FrameRanges,
     /// Whether which of identical frames these are is an assumption.
     pub(super) assumed: bool,
-    /// The kernel's functions that said it.
+    /// The kernel's functions that dropped them.
     pub(super) functions: BTreeSet<String>,
     /// What the taps add to the cause's own words.
     pub(super) detail: Option<String>,
+}
+
+impl CauseEvidence {
+    pub(super) fn none(stage: Stage, cause: Cause) -> Self {
+        Self {
+            stage,
+            cause,
+            kernel: None,
+            counted: None,
+            dropped: FrameRanges::default(),
+            tapped: FrameRanges::default(),
+            assumed: false,
+            functions: BTreeSet::new(),
+            detail: None,
+        }
+    }
+
+    /// The place in the order of attribution: by stage, and within a stage by the priority of the causes.
+    pub(super) fn priority(&self) -> (Stage, usize) {
+        (self.stage, self.cause.priority())
+    }
 }
 
 /// What the prediction says of one cause.
@@ -47,12 +68,10 @@ pub(super) struct Predicted<'a> {
 }
 
 /// What is predicted of this cause, at this stage.
-pub(super) fn predicted<'a>(plan: &'a Plan, cause: Cause, stage: Stage) -> Predicted<'a> {
-    let predictions = || {
-        plan.predictions
-            .iter()
-            .filter(|prediction| prediction.disposition == Disposition::Lost(cause) && prediction.stage == stage)
-    };
+pub(super) fn predicted(plan: &Plan, cause: Cause, stage: Stage) -> Predicted<'_> {
+    let is_it =
+        |prediction: &&Prediction| prediction.disposition == Disposition::Lost(cause) && prediction.stage == stage;
+    let predictions = || plan.predictions.iter().filter(is_it);
     Predicted {
         frames: FrameRanges::union(predictions().map(|prediction| &prediction.frames)),
         packets: predictions().map(|prediction| prediction.packets).sum(),
@@ -61,22 +80,32 @@ pub(super) fn predicted<'a>(plan: &'a Plan, cause: Cause, stage: Stage) -> Predi
     }
 }
 
-/// What kernel, counters and taps say.
+/// What kernel, counters and taps say, in the order of attribution.
 #[derive(Debug, Default)]
-pub(super) struct CauseEvidences(pub(super) BTreeMap<Key, CauseEvidence>);
+pub(super) struct CauseEvidences(pub(super) Vec<CauseEvidence>);
 
 impl CauseEvidences {
-    /// Everything that was said. `udp`: what the counters say of datagrams, where they go into sockets of the receiver.
+    /// Everything. `udp`: what the counters say of datagrams, where they go into sockets of the receiver.
     pub(super) fn of(plan: &Plan, evidence: &Evidence, arrived: Option<u64>, udp: Option<&UdpCounts>) -> Self {
-        let mut claims = Self::default();
-        claims.kernel(plan, evidence, udp.is_some());
-        claims.counters(plan, evidence, udp);
-        claims.taps(plan, evidence, arrived);
-        claims
+        let mut all = Self::default();
+        all.kernel(plan, evidence, udp.is_some());
+        all.counters(plan, evidence, udp);
+        all.taps(plan, evidence, arrived);
+        all.0.sort_by_key(CauseEvidence::priority);
+        all
     }
 
-    fn claim(&mut self, name: CauseName, stage: Stage) -> &mut CauseEvidence {
-        self.0.entry((stage, name)).or_default()
+    pub(super) fn get(&self, stage: Stage, cause: Cause) -> Option<&CauseEvidence> {
+        self.0.iter().find(|known| (known.stage, known.cause) == (stage, cause))
+    }
+
+    fn entry(&mut self, (stage, cause): Key) -> &mut CauseEvidence {
+        let known = self.0.iter().position(|known| (known.stage, known.cause) == (stage, cause));
+        let index = known.unwrap_or_else(|| {
+            self.0.push(CauseEvidence::none(stage, cause));
+            self.0.len() - 1
+        });
+        &mut self.0[index]
     }
 
     /// The kernel's drop reasons: what the records say, and what is counted beyond them.
@@ -85,66 +114,59 @@ impl CauseEvidences {
         let Some(reasons) = &stack.reasons else { return };
         let drops = &stack.followed.drops;
         for (kind, dropped) in drops {
-            let Some((stage, name)) = resolve(plan, kind, sockets) else { continue };
-            let claim = self.claim(name, stage);
-            *claim.kernel.get_or_insert(0) += dropped.packets;
-            claim.dropped.merge(&dropped.frames);
-            claim.assumed |= dropped.assumed;
-            claim.functions.extend(kind.function.clone());
+            let Some(key) = resolve(plan, kind, sockets) else { continue };
+            let entry = self.entry(key);
+            *entry.kernel.get_or_insert(0) += dropped.packets;
+            entry.dropped.merge(&dropped.frames);
+            entry.assumed |= dropped.assumed;
+            entry.functions.extend(kind.function.clone());
         }
         for (reason, count) in reasons {
-            let told = || drops.iter().filter(|(kind, _)| kind.reason == *reason);
-            let rest = count.saturating_sub(told().map(|(_, dropped)| dropped.packets).sum());
+            let recorded = || drops.iter().filter(|(kind, _)| kind.reason == *reason);
+            let rest = count.saturating_sub(recorded().map(|(_, dropped)| dropped.packets).sum());
             if rest == 0 {
                 continue;
             }
             // What is counted beyond the records is as they are, if they all are alike.
-            let keys: BTreeSet<Option<Key>> = told().map(|(kind, _)| resolve(plan, kind, sockets)).collect();
-            match Vec::from_iter(keys).as_slice() {
-                [] => {
-                    let kind = DropKind { reason: reason.clone(), ..DropKind::default() };
-                    if let Some((stage, name)) = resolve(plan, &kind, sockets) {
-                        *self.claim(name, stage).kernel.get_or_insert(0) += rest;
-                    }
-                }
-                [Some((stage, name))] => *self.claim(name.clone(), *stage).kernel.get_or_insert(0) += rest,
-                [None] => {}
-                several => {
-                    several.iter().flatten().for_each(|(stage, name)| self.claim(name.clone(), *stage).kernel = None);
-                }
+            let mut keys: Vec<Option<Key>> = recorded().map(|(kind, _)| resolve(plan, kind, sockets)).collect();
+            if keys.is_empty() {
+                let kind = DropKind { reason: reason.clone(), ..DropKind::default() };
+                keys.push(resolve(plan, &kind, sockets));
+            }
+            if keys.iter().all(|key| *key == keys[0]) {
+                keys[0].into_iter().for_each(|key| *self.entry(key).kernel.get_or_insert(0) += rest);
+            } else {
+                keys.into_iter().flatten().for_each(|key| self.entry(key).kernel = None);
             }
         }
     }
 
     /// The counters of the receiver's namespace.
     fn counters(&mut self, plan: &Plan, evidence: &Evidence, udp: Option<&UdpCounts>) {
-        let listened = evidence.stack.as_ref().is_some_and(|stack| stack.reasons.is_some());
-        let datagrams = udp.into_iter().flat_map(|udp| udp.refused.iter());
-        let datagrams = datagrams.map(|(cause, count)| (*cause, Stage::Delivered, count.clone()));
-        let mut counts: BTreeMap<(Stage, Cause), Amount> = BTreeMap::new();
-        for (cause, stage, count) in counted(plan, evidence).into_iter().chain(datagrams) {
-            let all = counts.entry((stage, cause)).or_insert_with(|| Amount::exact(0));
-            *all = all.plus(&count);
+        let has_reasons = evidence.stack.as_ref().is_some_and(|stack| stack.reasons.is_some());
+        let mut counts = counted(plan, evidence);
+        for (cause, count) in udp.into_iter().flat_map(|udp| &udp.refused) {
+            add(&mut counts, (Stage::Delivered, *cause), count);
         }
         for ((stage, cause), count) in counts {
-            let key = (stage, CauseName::Known(cause));
-            let is_told = self.0.contains_key(&key);
-            if count.is_zero() && !is_told {
+            let is_known = self.get(stage, cause).is_some();
+            if count.is_zero() && !is_known {
                 continue;
             }
-            let claim = self.0.entry(key).or_default();
-            claim.stage = Some(count);
-            if listened && !is_told && cause != Cause::Forwarded {
-                claim.kernel = Some(0);
+            let entry = self.entry((stage, cause));
+            entry.counted = Some(count);
+            // What is forwarded is no drop.
+            if has_reasons && !is_known && cause != Cause::Forwarded {
+                entry.kernel = Some(0);
             }
             // The kernel drops copies, and copies of what the receiver sent itself.
             if stage == Stage::Delivered && udp.is_some_and(|udp| udp.in_copies) {
-                claim.kernel = None;
+                entry.kernel = None;
             }
         }
     }
 
-    /// What came to the beginning of a hook and not to its end.
+    /// What reached the beginning of a hook and not its end.
     fn taps(&mut self, plan: &Plan, evidence: &Evidence, arrived: Option<u64>) {
         let Some(stack) = &evidence.stack else { return };
         let Some(hooks) = &stack.hooks else { return };
@@ -153,13 +175,13 @@ impl CauseEvidences {
             return;
         }
         let filtered = |hook: &str| stack.filters.iter().any(|filter| filter.contains(&format!("(hook {hook}")));
-        // Fragments are put together where connections are tracked, which is in the middle of prerouting. IPv6 doesn't count those.
+        // Fragments are reassembled where connections are tracked, which is in the middle of prerouting. IPv6 doesn't count those.
         let reassembled = |four: &str, six: &str| evidence.counter(four) + evidence.counter(six);
         let requests = reassembled("Ip.ReasmReqds", "Ip6ReasmReqds");
         let held =
             requests - reassembled("Ip.ReasmOKs", "Ip6ReasmOKs").min(requests) + uncounted_pieces(plan, evidence);
         let missing = at(Hook::PreroutingFirst).saturating_sub(at(Hook::PreroutingLast));
-        // Without connection tracking, fragments are put together behind this hook, and none is missing at its end.
+        // Without connection tracking, fragments are reassembled behind this hook, and none is missing at its end.
         let prerouting = if missing >= held { missing - held } else { missing };
         let prerouting = if filtered("prerouting") { prerouting } else { 0 };
         let input = at(Hook::InputFirst).saturating_sub(at(Hook::InputLast));
@@ -176,134 +198,115 @@ impl CauseEvidences {
             (input, Some(Hook::InputFirst), "in the input hook"),
         ];
         let packets: u64 = places.iter().map(|(packets, ..)| packets).sum();
-        let key = (Cause::NetfilterDrop.row().stage, CauseName::Known(Cause::NetfilterDrop));
-        if packets == 0 && !self.0.contains_key(&key) {
+        let (stage, cause) = (Stage::Accepted, Cause::NetfilterDrop);
+        if packets == 0 && self.get(stage, cause).is_none() {
             return;
         }
-        let claim = self.0.entry(key).or_default();
-        claim.stage = Some(Amount::exact(packets));
+        let entry = self.entry((stage, cause));
+        entry.counted = Some(Amount::exact(packets));
         if stack.reasons.is_some() {
-            claim.kernel.get_or_insert(0);
+            entry.kernel.get_or_insert(0);
         }
         let mut words = Vec::new();
         for (packets, hook, place) in places.into_iter().filter(|(packets, ..)| *packets > 0) {
             words.push(format!("{packets} {place}"));
             let last = stack.followed.last.as_ref().filter(|_| hook.is_some());
             if let Some(frames) = last.and_then(|last| last.get(&hook)) {
-                claim.tapped.merge(frames);
-                claim.assumed |= stack.followed.last_assumed.contains(&hook);
+                entry.tapped.merge(frames);
+                entry.assumed |= stack.followed.last_assumed.contains(&hook);
             }
         }
-        claim.detail = Some(words.join(", ")).filter(|words| !words.is_empty());
+        entry.detail = Some(words.join(", ")).filter(|words| !words.is_empty());
     }
 
     /// Packets that the kernel drops between the wire and the first of the prerouting chains.
     fn before_prerouting(&self) -> u64 {
         const CAUSES: [Cause; 5] =
             [Cause::Otherhost, Cause::PktTooSmall, Cause::IpInhdr, Cause::IpCsum, Cause::Ipv6disabled];
-        let keys = CAUSES.map(|cause| (Stage::Accepted, CauseName::Known(cause)));
-        let claims = keys.iter().filter_map(|key| self.0.get(key));
-        claims.filter_map(|claim| claim.stage.as_ref().map(Amount::high).max(claim.kernel)).sum()
+        let known = CAUSES.into_iter().filter_map(|cause| self.get(Stage::Accepted, cause));
+        known.filter_map(|known| known.counted.as_ref().map(Amount::high).max(known.kernel)).sum()
     }
 }
 
-/// IPv6 fragments that connection tracking puts together: their datagrams pass on whole, and no counter tells.
+/// IPv6 fragments that connection tracking reassembles: their datagrams pass on whole, and no counter shows it.
 fn uncounted_pieces(plan: &Plan, evidence: &Evidence) -> u64 {
     if evidence.counter("Ip6ReasmReqds") > 0 {
         return 0;
     }
-    let fragmented = plan.predictions.iter().filter(|prediction| is_ipv6(prediction));
+    let fragmented = plan.predictions.iter().filter(|prediction| prediction.key.is_ipv6());
     fragmented.map(|prediction| prediction.frames.count().saturating_sub(prediction.packets) * plan.rounds).sum()
 }
 
-/// Frames that come to no chain for IP: ARP, and what has no handler.
+/// Frames that reach no chain for IP: ARP, and what has no handler.
 fn not_ip(plan: &Plan) -> u64 {
     let other = |prediction: &&Prediction| {
         let hop_by_hop = matches!(prediction.key.flaw, Flaw::Refused(Fault { header: Header::HopByHop, .. }));
-        hop_by_hop || matches!(prediction.key.carried, Carried::Other { .. })
+        let ends_there = matches!(
+            prediction.disposition,
+            Disposition::Kernel | Disposition::Lost(Cause::UnhandledProto | Cause::Ipv6BadExthdr)
+        );
+        ends_there && (hop_by_hop || matches!(prediction.key.carried, Carried::Other { .. }))
     };
-    let ends = [Disposition::Kernel, Disposition::Lost(Cause::UnhandledProto), Disposition::Lost(Cause::Ipv6BadExthdr)];
-    let predictions = plan.predictions.iter().filter(other).filter(|prediction| ends.contains(&prediction.disposition));
-    predictions.map(|prediction| prediction.frames.count() * plan.rounds).sum()
+    plan.predictions.iter().filter(other).map(|prediction| prediction.frames.count() * plan.rounds).sum()
 }
 
-fn is_ipv6(prediction: &Prediction) -> bool {
-    matches!(prediction.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6())
+/// The cause that a prediction's packets have, where they move this counter, though it is not theirs alone.
+fn shares(prediction: &Prediction, counter: &str) -> Option<Cause> {
+    let Disposition::Lost(cause) = prediction.disposition else { return None };
+    let moves = match (cause, prediction.key.flaw) {
+        // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
+        (Cause::UnicastInL2Multicast, _) => prediction.key.is_ipv6() && counter == "Ip6InHdrErrors",
+        (Cause::UnhandledProto, Flaw::Version) => counter == "Ip6InHdrErrors",
+        (Cause::PktTooSmall, Flaw::TcpLength) => counter == "Tcp.InErrs" && prediction.stage == Stage::Delivered,
+        (_, Flaw::Refused(fault)) => {
+            let is_its_own = (cause, prediction.stage) == (Cause::IpInhdr, Stage::Accepted);
+            fault.rule().cause == cause && fault.rule().counter == Some(counter) && !is_its_own
+        }
+        _ => false,
+    };
+    moves.then_some(cause)
 }
 
-/// The packets of causes other than its own that move a counter, and what is left of it for its own.
-fn shared(plan: &Plan, counter: &str, moved: u64) -> (BTreeMap<(Cause, Stage), u64>, u64) {
-    let mut left = moved;
-    let mut shares = BTreeMap::new();
+/// How far a counter of the table moved for its row: of a counter that several causes move, what is predicted of the others is theirs.
+fn moved(plan: &Plan, evidence: &Evidence, counter: &Counter, key: Key) -> u64 {
+    let counted = evidence.counter(counter.name);
+    let counted = counter.most.map_or(counted, |most| counted.min(evidence.counter(most)));
+    let mut left = counter.less.map_or(counted, |less| counted.saturating_sub(evidence.counter(less)));
+    let mut own = 0;
     for prediction in &plan.predictions {
-        let is_share = match (prediction.disposition, prediction.key.flaw) {
-            // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
-            (Disposition::Lost(Cause::UnicastInL2Multicast), _) => is_ipv6(prediction) && counter == "Ip6InHdrErrors",
-            (Disposition::Lost(Cause::UnhandledProto), Flaw::Version) => counter == "Ip6InHdrErrors",
-            (Disposition::Lost(cause), Flaw::Refused(fault)) => {
-                let rule = fault.rule();
-                let own = (Cause::IpInhdr, Stage::Accepted);
-                rule.cause == cause && rule.counter == Some(counter) && (cause, prediction.stage) != own
-            }
-            _ => false,
-        };
-        if let (true, Disposition::Lost(cause)) = (is_share, prediction.disposition) {
+        if let Some(cause) = shares(prediction, counter.name) {
             let packets = (prediction.packets * plan.rounds).min(left);
             left -= packets;
-            *shares.entry((cause, prediction.stage)).or_default() += packets;
+            own += if (prediction.stage, cause) == key { packets } else { 0 };
         }
     }
-    (shares, left)
+    if counter.is_share { own } else { left }
 }
 
-/// Causes before a socket that a counter of the receiver's namespace names, with how far it moved. What the receiver sends to itself
+/// The causes before a socket that a counter of the receiver's namespace names, with how far it moved. What the receiver sends to itself
 /// moves none of them.
-fn counted(plan: &Plan, evidence: &Evidence) -> Vec<(Cause, Stage, Amount)> {
-    let counter = |name: &str| evidence.counter(name);
-    let both = |four: &str, six: &str| counter(four) + counter(six);
-    let header_sums = counter("IpExt.InCsumErrors");
-    let (six, four) = (counter("Ip6ReasmFails"), counter("Ip.ReasmFails"));
-    // A fragment that comes twice counts as a failure, too, and a datagram that is given up as a timeout.
-    let (late_six, late_four) = (counter("Ip6ReasmTimeout").min(six), counter("Ip.ReasmTimeout").min(four));
-    // Counters that several causes move: what the frames' bytes say of the others is taken out.
-    let (shares, headers_six) = shared(plan, "Ip6InHdrErrors", counter("Ip6InHdrErrors"));
-    let (routes, addresses_six) = shared(plan, "Ip6InAddrErrors", counter("Ip6InAddrErrors"));
-    let share = |cause: Cause, stage: Stage| shares.get(&(cause, stage)).copied().unwrap_or(0);
-    let headers = (counter("Ip.InHdrErrors") + headers_six).saturating_sub(header_sums);
-    let short_segments = plan
-        .predictions
-        .iter()
-        .filter(|prediction| prediction.key.flaw == Flaw::TcpLength && prediction.stage == Stage::Delivered);
-    let short_segments = short_segments.map(|prediction| prediction.packets * plan.rounds).sum::<u64>();
-    let short_segments = short_segments.min(counter("Tcp.InErrs").saturating_sub(counter("Tcp.InCsumErrors")));
-    let row = |cause: Cause, count| (cause, cause.row().stage, Amount::exact(count));
-    // Where a switch decides, no counter moves, and the prediction alone tells.
-    let is_switched =
-        |prediction: &Prediction| matches!(prediction.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
-    let refused = share(Cause::Ipv6BadExthdr, Stage::Delivered) + routes.values().sum::<u64>();
-    let refused = (!plan.predictions.iter().any(is_switched)).then_some(refused);
-    let refused = refused.map(|refused| (Cause::Ipv6BadExthdr, Stage::Delivered, Amount::exact(refused)));
-    let counts = [
-        (Cause::Ipv6BadExthdr, Stage::Accepted, Amount::exact(share(Cause::Ipv6BadExthdr, Stage::Accepted))),
-        (Cause::UnhandledProto, Stage::Delivered, Amount::exact(share(Cause::UnhandledProto, Stage::Delivered))),
-        row(Cause::Otherhost, counter("if.rx.otherhost")),
-        row(
-            Cause::PktTooSmall,
-            both("IpExt.InTruncatedPkts", "Ip6InTruncatedPkts") + share(Cause::PktTooSmall, Stage::Accepted),
-        ),
-        (Cause::PktTooSmall, Stage::Delivered, Amount::exact(short_segments)),
-        row(Cause::IpCsum, header_sums),
-        row(Cause::IpInhdr, headers),
-        (Cause::IpInhdr, Stage::Delivered, Amount::exact(share(Cause::IpInhdr, Stage::Delivered))),
-        row(Cause::Ipv6disabled, counter("Ip6InDiscards")),
-        row(Cause::IpRpfilter, counter("TcpExt.IPReversePathFilter")),
-        row(Cause::IpInaddrerrors, counter("Ip.InAddrErrors") + addresses_six),
-        row(Cause::IpInnoroutes, both("IpExt.InNoRoutes", "Ip6InNoRoutes")),
-        row(Cause::Forwarded, both("Ip.ForwDatagrams", "Ip6OutForwDatagrams")),
-        row(Cause::FragReasmTimeout, late_four),
-        (Cause::FragReasmTimeout, Stage::Delivered, Amount::exact(late_six)),
-        row(Cause::IpNoproto, both("Ip.InUnknownProtos", "Ip6InUnknownProtos")),
-        row(Cause::TcpCsum, counter("Tcp.InCsumErrors")),
-    ];
-    counts.into_iter().chain(refused).collect()
+fn counted(plan: &Plan, evidence: &Evidence) -> Vec<(Key, Amount)> {
+    // Where a switch of the receiver refuses a header, no counter moves, and the prediction alone shows it.
+    let uncounted = |(stage, cause): Key| {
+        let is_it = |prediction: &Prediction| matches!(prediction.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
+        (stage, cause) == (Stage::Delivered, Cause::Ipv6BadExthdr) && plan.predictions.iter().any(is_it)
+    };
+    let mut counts = Vec::new();
+    for row in TABLE {
+        let Counters::Namespace(counters) = row.counters else { continue };
+        for counter in counters {
+            let key = (counter.stage.unwrap_or(row.stage), row.cause);
+            if !uncounted(key) {
+                add(&mut counts, key, &Amount::exact(moved(plan, evidence, counter, key)));
+            }
+        }
+    }
+    counts
+}
+
+fn add(counts: &mut Vec<(Key, Amount)>, key: Key, count: &Amount) {
+    match counts.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, all)) => *all = all.plus(count),
+        None => counts.push((key, count.clone())),
+    }
 }

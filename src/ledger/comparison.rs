@@ -3,7 +3,7 @@
 
 use super::cause_evidence::predicted;
 use super::received::{Received, unjoined};
-use crate::cause::Cause;
+use crate::cause::{Cause, TABLE};
 use crate::evidence::Evidence;
 use crate::outcome::{Amount, Disagreement, Layer, Loss, Stage};
 use crate::plan::Plan;
@@ -20,11 +20,11 @@ impl Received {
         let filtered = self.has(Cause::NetfilterDrop, Cause::NetfilterDrop.row().stage);
         let open = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Open);
         let open: u64 = open.map(|prediction| prediction.frames.count() * plan.rounds).sum();
-        for row in crate::cause::TABLE.iter().filter(|row| is_foretold(row.cause)) {
+        for row in TABLE.iter().filter(|row| row.is_predicted) {
             for stage in [Stage::Accepted, Stage::Delivered] {
                 let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;
                 let is_it = |loss: &&Loss| loss.stage == stage && loss.cause == row.cause;
-                let found = self.losses.iter().find(is_it).map(|loss| (loss.packets.clone(), loss.evidence));
+                let found = self.losses.iter().find(is_it).map(|loss| (loss.frames.clone(), loss.evidence));
                 let (seen, layer) = found.unwrap_or((Amount::exact(0), Layer::Stage));
                 if seen.meets(&Amount::exact(foretold)) {
                     continue;
@@ -49,61 +49,12 @@ impl Received {
                 }
                 let seen = if seen.low() > foretold { seen.low() } else { seen.high() };
                 self.disagreements.push(Disagreement {
-                    cause: row.cause.into(),
+                    cause: row.cause,
                     kernel: (layer == Layer::Kernel).then_some(seen),
                     stage: (layer == Layer::Stage).then_some(seen),
                     predicted: Some(foretold),
                 });
             }
         }
-    }
-}
-
-/// Whether the prediction knows everything that leads to this cause.
-pub(super) fn is_foretold(cause: Cause) -> bool {
-    match cause {
-        Cause::Otherhost
-        | Cause::UnhandledProto
-        | Cause::UnicastInL2Multicast
-        | Cause::PktTooSmall
-        | Cause::IpInhdr
-        | Cause::IpCsum
-        | Cause::Ipv6disabled
-        | Cause::SourceRoute
-        | Cause::IpInvalidSource
-        | Cause::IpInvalidDest
-        | Cause::IpLocalnet
-        | Cause::IpLocalSource
-        | Cause::IpRpfilter
-        | Cause::IpInaddrerrors
-        | Cause::IpInnoroutes
-        | Cause::Forwarded
-        | Cause::MulticastNotJoined
-        | Cause::DupFrag
-        | Cause::FragReasmTimeout
-        | Cause::Ipv6BadExthdr
-        | Cause::IpNoproto
-        | Cause::TcpCsum
-        | Cause::UdpCsum
-        | Cause::NoSocket => true,
-        // Up to the sender, the application, the packet filter or the time.
-        Cause::NotSent
-        | Cause::Unsendable
-        | Cause::FrameTooLong
-        | Cause::InterfaceDown
-        | Cause::QdiscDrop
-        | Cause::NetfilterDrop
-        | Cause::NeighFailed
-        | Cause::SocketRcvbuff
-        | Cause::SocketFilter
-        | Cause::ProtoMem
-        | Cause::CpuBacklog
-        | Cause::Xdp
-        | Cause::TcIngress
-        | Cause::UdpEncap
-        | Cause::SocketClosed
-        | Cause::NotRead
-        | Cause::Kernel
-        | Cause::Unexplained => false,
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::cause_evidence::{CauseEvidence, CauseEvidences, Predicted};
 use super::loss;
 use crate::capture::FrameRanges;
-use crate::cause::{Cause, CauseName};
+use crate::cause::Cause;
 use crate::evidence::{Evidence, SocketRecord};
 use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
@@ -13,15 +13,19 @@ use crate::plan::Plan;
 use crate::predict::Carried;
 use crate::predict::{Disposition, Prediction, goes_to, why_no_socket};
 
-/// A loss by its name: in the prediction's words where it predicted just that, else in the table's.
-pub(super) fn named(plan: &Plan, name: &CauseName, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
-    match (name.known(), foretold.first) {
-        (Some(cause), Some(_)) if frames.known() == Some(foretold.frames.count() * plan.rounds) => {
-            by_prediction(cause, frames, layer, foretold)
-        }
-        (Some(cause), _) => loss(cause, frames, layer, None),
-        (None, _) => of_another_kernel(name.as_str(), frames),
+/// A loss by its cause: in the prediction's words where it predicted just that, else in the table's.
+pub(super) fn named(plan: &Plan, cause: Cause, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
+    if let Cause::Other(reason) = cause {
+        return Loss {
+            why: format!(
+                "the kernel dropped it, and says {reason}: a reason that this version of restage has no row for"
+            ),
+            fix: "look it up in the kernel's include/net/dropreason-core.h, and report it to restage".to_owned(),
+            ..loss(cause, frames, Layer::Kernel)
+        };
     }
+    let is_foretold = foretold.first.is_some() && frames.known() == Some(foretold.frames.count() * plan.rounds);
+    if is_foretold { by_prediction(cause, frames, layer, foretold) } else { loss(cause, frames, layer) }
 }
 
 /// The frames of a loss, where all that the prediction lets come to the stage before were lost.
@@ -35,8 +39,8 @@ pub(super) fn all_that_came(plan: &Plan, stage: Stage, lost: u64) -> Option<Stri
     (came.count() * plan.rounds == lost).then(|| came.to_string())
 }
 
-pub(super) fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, predicted: &Predicted<'_>) -> Loss {
-    let mut loss = loss(cause, packets, evidence, Some(predicted.frames.to_string()));
+pub(super) fn by_prediction(cause: Cause, frames: Amount, evidence: Layer, predicted: &Predicted<'_>) -> Loss {
+    let mut loss = Loss { numbers: Some(predicted.frames.to_string()), ..loss(cause, frames, evidence) };
     if let Some(prediction) = predicted.first {
         loss.why.clone_from(&prediction.why);
         if predicted.kinds > 1 {
@@ -48,18 +52,9 @@ pub(super) fn by_prediction(cause: Cause, packets: Amount, evidence: Layer, pred
     loss
 }
 
-/// A reason that the table does not have.
-pub(super) fn of_another_kernel(name: &str, packets: Amount) -> Loss {
-    let mut loss = loss(Cause::Unexplained, packets, Layer::Kernel, None);
-    loss.cause = name.into();
-    loss.why = format!("the kernel dropped it, and says {name}: a reason that this version of restage has no row for");
-    loss.fix = "look it up in the kernel's include/net/dropreason-core.h, and report it to restage".to_owned();
-    loss
-}
-
 /// What only the run knows: which hook, which function.
-pub(super) fn add_details(loss: &mut Loss, claim: &CauseEvidence, plan: &Plan, evidence: &Evidence) {
-    if let Some(detail) = &claim.detail {
+pub(super) fn add_details(loss: &mut Loss, known: &CauseEvidence, plan: &Plan, evidence: &Evidence) {
+    if let Some(detail) = &known.detail {
         let _infallible = write!(loss.why, ": {detail}");
     }
     if loss.cause == Cause::NetfilterDrop {
@@ -84,7 +79,7 @@ pub(super) fn add_details(loss: &mut Loss, claim: &CauseEvidence, plan: &Plan, e
             let _infallible = write!(loss.why, " ({})", full.join(", "));
         }
     }
-    let functions: Vec<&str> = claim.functions.iter().map(String::as_str).collect();
+    let functions: Vec<&str> = known.functions.iter().map(String::as_str).collect();
     if !functions.is_empty() && loss.evidence == Layer::Kernel {
         let _infallible = write!(loss.why, " [{}]", functions.join(", "));
     }
@@ -164,23 +159,19 @@ fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     Some((why.to_owned(), fix.to_owned()))
 }
 
-pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &CauseEvidences, packets: Amount) -> Loss {
-    let mut loss = loss(Cause::Unexplained, packets, Layer::Stage, None);
+pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, causes: &CauseEvidences, frames: Amount) -> Loss {
+    let mut loss = loss(Cause::Unexplained, frames, Layer::Stage);
     let delivered = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Delivered);
     let delivered = FrameRanges::union(delivered.map(|prediction| &prediction.frames));
-    if Some(delivered.count()) == loss.packets.known() {
-        loss.frames = Some(delivered.to_string());
+    if Some(delivered.count()) == loss.frames.known() {
+        loss.numbers = Some(delivered.to_string());
     }
     if let Some(stack) = &evidence.stack {
         let closer = stack.layers.closer.as_deref().unwrap_or("run it again");
         loss.fix = format!("{closer}; if it stays, report it with the capture");
     }
-    let functions: Vec<&str> = claims
-        .0
-        .iter()
-        .filter(|((_, name), _)| name.known() == Some(Cause::Unexplained))
-        .flat_map(|(_, claim)| claim.functions.iter().map(String::as_str))
-        .collect();
+    let of_it = causes.0.iter().filter(|known| known.cause == Cause::Unexplained);
+    let functions: Vec<&str> = of_it.flat_map(|known| known.functions.iter().map(String::as_str)).collect();
     if !functions.is_empty() {
         loss.why = format!("the kernel dropped it without a reason, in {}", functions.join(", "));
     } else if evidence.stack.as_ref().is_some_and(|stack| stack.reasons.is_some()) {
@@ -190,15 +181,15 @@ pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, claims: &CauseEviden
 }
 
 /// What was delivered and not read: the socket was closed, or the datagrams are still in its queue.
-pub(super) fn unread(evidence: &Evidence, packets: &Amount) -> Loss {
+pub(super) fn unread(evidence: &Evidence, frames: Amount) -> Loss {
     let waiting = evidence.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
     let closed = evidence.sockets.iter().any(|record| !record.until_end);
     if !waiting && closed {
-        let mut loss = loss(Cause::SocketClosed, packets.clone(), Layer::Stage, None);
+        let mut loss = loss(Cause::SocketClosed, frames, Layer::Stage);
         closed_by_the_end(&mut loss, evidence);
         return loss;
     }
-    let mut loss = loss(Cause::NotRead, packets.clone(), Layer::Stage, None);
+    let mut loss = loss(Cause::NotRead, frames, Layer::Stage);
     loss.why = why_unread(evidence).unwrap_or(loss.why);
     loss
 }

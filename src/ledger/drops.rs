@@ -1,19 +1,19 @@
 //! What a packet's drop means for the ledger: which stage it did not reach, and why. Start at [`meaning`].
 
 use super::cause_evidence::{Key, predicted};
-use crate::cause::{Cause, CauseName};
+use crate::cause::{Cause, Reason, Row, TABLE};
 use crate::evidence::DropKind;
 use crate::outcome::Stage;
 use crate::packet::layers::protocol;
 use crate::plan::Plan;
 
 /// What a drop means.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The packet is lost.
-    Lost(Stage, CauseName),
+    Lost(Key),
     /// The kernel is done with a packet of a protocol of its own; such a packet did not reach this stage.
-    Kernel(Stage),
+    Absorbed(Stage),
     /// The packet was in a socket's queue when the socket was closed.
     Closed,
 }
@@ -21,9 +21,14 @@ pub(super) enum Meaning {
 /// The stage and the cause of a drop that is a loss. `sockets`: whether datagrams go into sockets of the receiver.
 pub(super) fn resolve(plan: &Plan, kind: &DropKind, sockets: bool) -> Option<Key> {
     match meaning(plan, kind, sockets) {
-        Meaning::Lost(stage, name) => Some((stage, name)),
-        Meaning::Kernel(_) | Meaning::Closed => None,
+        Meaning::Lost(key) => Some(key),
+        Meaning::Absorbed(_) | Meaning::Closed => None,
     }
+}
+
+/// Whether a function walks the options of an IPv6 header, and drops packets of several stages.
+fn walks_options(function: &str) -> bool {
+    function.starts_with("ip6_parse_tlv") || function.starts_with("ip6_tlvopt")
 }
 
 /// Whether a drop may be of this cause though the kernel does not say so, or says it of several stages: then the frame's own bytes tell.
@@ -33,127 +38,104 @@ pub(super) fn is_told_by_the_frame(kind: &DropKind, cause: Cause) -> bool {
         ("NOT_SPECIFIED", Cause::Ipv6BadExthdr | Cause::DupFrag) => function.contains("frag"),
         // A datagram over IPv6 that is too short for its header.
         ("NO_SOCKET" | "NOT_SPECIFIED", Cause::PktTooSmall) => function.contains("udp"),
-        (reason @ ("UNHANDLED_PROTO" | "IP_INHDR"), cause) => {
-            cause.name() == reason && (function.starts_with("ip6_parse_tlv") || function.starts_with("ip6_tlvopt"))
-        }
+        (reason, Cause::UnhandledProto | Cause::IpInhdr) => cause.name() == reason && walks_options(function),
         _ => false,
     }
 }
 
-/// The kernel's functions that refuse an IPv6 extension header without a reason.
-const REFUSING_HEADERS: [&str; 5] =
-    ["ipv6_rthdr_rcv", "ipv6_srh_rcv", "ipv6_rpl_srh_rcv", "ipv6_destopt_rcv", "ipv6_parse_hopopts"];
-
 /// What a drop means. `sockets`: whether datagrams go into sockets of the receiver.
 pub(super) fn meaning(plan: &Plan, kind: &DropKind, sockets: bool) -> Meaning {
-    let six = kind.version == 6;
     let function = kind.function.as_deref().unwrap_or_default();
-    let predicts = |cause, stage| predicted(plan, cause, stage).packets > 0;
-    let lost = |cause: Cause| Meaning::Lost(cause.row().stage, CauseName::Known(cause));
-    let meaning = match kind.reason.as_str() {
+    let starts = |beginning: &str| function.starts_with(beginning);
+    match kind.reason.as_str() {
         "QUEUE_PURGE" | "SOCKET_CLOSE" => return Meaning::Closed,
         "NOT_SPECIFIED" if function.contains("destruct") => return Meaning::Closed,
-        "NOT_SPECIFIED" if ["stp_", "snap_", "llc_", "garp_", "mrp_"].iter().any(|name| function.starts_with(name)) => {
-            lost(Cause::UnhandledProto)
+        "NOT_SPECIFIED" if starts("arp_") => return Meaning::Absorbed(Stage::Accepted),
+        // "No next header" (RFC 8200 section 4.7).
+        "NOT_SPECIFIED" if kind.version == 6 && kind.protocol == 59 && starts("dst_discard") => {
+            return Meaning::Absorbed(Stage::Delivered);
         }
-        "NOT_SPECIFIED" if function.starts_with("arp_") => return Meaning::Kernel(Stage::Accepted),
-        // A datagram that a socket handed to its encapsulation.
-        "NOT_SPECIFIED" | "XFRM_POLICY" if kind.protocol == protocol::UDP && is_encapsulation(function) => {
-            lost(Cause::UdpEncap)
-        }
-        // "No next header" (RFC 8200 §4.7).
-        "NOT_SPECIFIED" if six && kind.protocol == 59 && function.starts_with("dst_discard") => {
-            return Meaning::Kernel(Stage::Delivered);
-        }
-        // PIM with nobody who routes groups.
-        "NOT_SPECIFIED" if function.starts_with("pim") => return Meaning::Kernel(Stage::Delivered),
-        // With an MTU below 1,280 the interface has no IPv6 at all, for which the kernel has no name.
-        "NOT_SPECIFIED" if function.starts_with("ip6_rcv") && predicts(Cause::Ipv6disabled, Stage::Accepted) => {
-            lost(Cause::Ipv6disabled)
-        }
-        // A frame that is too short for an IPv6 header.
-        "NOT_SPECIFIED" if function.starts_with("ip6_rcv_core") => lost(Cause::IpInhdr),
-        "NOT_SPECIFIED" if REFUSING_HEADERS.iter().any(|name| function.starts_with(name)) => {
-            let stage = if function.contains("hopopts") { Stage::Accepted } else { Stage::Delivered };
-            Meaning::Lost(stage, CauseName::Known(Cause::Ipv6BadExthdr))
-        }
-        // The prediction tells from the bytes which header it was.
-        reason @ ("UNHANDLED_PROTO" | "IP_INHDR")
-            if function.starts_with("ip6_parse_tlv") || function.starts_with("ip6_tlvopt") =>
-        {
-            let cause = CauseName::from(reason);
-            let only_behind = cause
-                .known()
-                .is_some_and(|cause| predicts(cause, Stage::Delivered) && !predicts(cause, Stage::Accepted));
-            Meaning::Lost(if only_behind { Stage::Delivered } else { Stage::Accepted }, cause)
-        }
-        // Fragments that overlap or contradict each other.
-        "NOT_SPECIFIED" if function.contains("frag") => {
-            let stage = if six && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted };
-            Meaning::Lost(stage, CauseName::Known(Cause::DupFrag))
-        }
-        // A broadcast or multicast datagram that no socket is for (Udp.IgnoredMulti).
-        "NOT_SPECIFIED" if function.starts_with("__udp4_lib_") || function.starts_with("__udp6_lib_") => {
-            lost(Cause::NoSocket)
-        }
-        // A bridge that the interface is in has no other port for the frame's MAC.
-        "NO_TX_TARGET" if function.starts_with("br_") => lost(Cause::Otherhost),
-        "NOT_SPECIFIED" => {
-            let source_route = kind.source_route || kind.version == 0 && predicts(Cause::SourceRoute, Stage::Accepted);
-            let to_group = kind.to_group || kind.version == 0 && predicts(Cause::MulticastNotJoined, Stage::Accepted);
-            match (source_route, to_group) {
-                (true, _) => lost(Cause::SourceRoute),
-                (false, true) if stage_in(function) == Stage::Accepted => not_joined(kind),
-                (false, true | false) => Meaning::Lost(stage_in(function), CauseName::Known(Cause::Unexplained)),
+        // PIM where no daemon routes groups.
+        "NOT_SPECIFIED" if starts("pim") => return Meaning::Absorbed(Stage::Delivered),
+        _ => {}
+    }
+    let (stage, cause) = match by_table(plan, kind, function) {
+        Some(key) => key,
+        None if kind.reason == "NOT_SPECIFIED" => {
+            let predicts = |cause| kind.version == 0 && is_predicted(plan, cause, Stage::Accepted);
+            let stage = stage_in(function);
+            if kind.source_route || predicts(Cause::SourceRoute) {
+                (Stage::Accepted, Cause::SourceRoute)
+            } else if stage == Stage::Accepted && (kind.to_group || predicts(Cause::MulticastNotJoined)) {
+                // Of a group that no socket joined a datagram is lost; other protocols' packets (VRRP, OSPF, MLD) are not for this host.
+                if kind.version != 0 && kind.protocol != protocol::UDP {
+                    return Meaning::Absorbed(Stage::Accepted);
+                }
+                (stage, Cause::MulticastNotJoined)
+            } else {
+                (stage, Cause::Unexplained)
             }
         }
-        "PKT_TOO_SMALL" => {
-            let in_udp = ["udp", "tcp_", "icmp"].iter().any(|name| function.contains(name));
-            let only_udp = function.is_empty()
-                && predicts(Cause::PktTooSmall, Stage::Delivered)
-                && !predicts(Cause::PktTooSmall, Stage::Accepted);
-            let stage = if in_udp || only_udp { Stage::Delivered } else { Stage::Accepted };
-            Meaning::Lost(stage, CauseName::Known(Cause::PktTooSmall))
-        }
-        // IPv6 reassembles behind the input hook, unless connection tracking does it.
-        reason @ ("FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR") => {
-            let stage = if six && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted };
-            Meaning::Lost(stage, CauseName::from(reason))
-        }
-        reason => {
-            let name = CauseName::from(reason);
-            let stage = name.known().map_or_else(|| stage_of(reason, function), |cause| cause.row().stage);
-            Meaning::Lost(stage, name)
-        }
+        None if kind.reason == "FRAG_TOO_FAR" => (reassembly_stage(kind, function), Cause::Other("FRAG_TOO_FAR")),
+        None => (stage_of(&kind.reason, function), Cause::from(kind.reason.as_str())),
     };
-    let Meaning::Lost(Stage::Delivered, name) = &meaning else { return meaning };
-    // What is found in a control message, or in the packet that it quotes, is the kernel's own.
-    let is_control = ["icmp", "igmp"].iter().any(|name| function.contains(name));
-    let is_told = matches!(
-        name.as_str(),
-        "TCP_CSUM" | "UNHANDLED_PROTO" | "IP_NOPROTO" | "FRAG_REASM_TIMEOUT" | "DUP_FRAG" | "FRAG_TOO_FAR"
-    ) || !is_control && matches!(name.as_str(), "PKT_TOO_SMALL" | "IP_INHDR" | "IPV6_BAD_EXTHDR");
-    let own =
-        matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE);
-    // What the kernel refuses of its own protocols (a segment without a connection) it has dealt with.
-    if !is_told && (own || !sockets) { Meaning::Kernel(Stage::Delivered) } else { meaning }
-}
-
-/// Whether this function of the kernel is one of a protocol inside UDP: ESP (RFC 3948), L2TP, VXLAN, Geneve and the like.
-fn is_encapsulation(function: &str) -> bool {
-    ["xfrm", "esp", "l2tp", "vxlan", "geneve", "gtp", "fou", "gue", "wg_", "bareudp", "encap"]
-        .iter()
-        .any(|name| function.contains(name))
-}
-
-/// A multicast packet of a group that no socket joined: a datagram is lost; other protocols' packets (VRRP, OSPF, MLD) are not for this
-/// host.
-fn not_joined(kind: &DropKind) -> Meaning {
-    let cause = Cause::MulticastNotJoined;
-    if kind.version != 0 && kind.protocol != protocol::UDP {
-        return Meaning::Kernel(Stage::Accepted);
+    if stage == Stage::Delivered && (is_the_kernels_own(kind) || !sockets) && !is_lost_of_any(cause, function) {
+        return Meaning::Absorbed(Stage::Delivered);
     }
-    Meaning::Lost(cause.row().stage, CauseName::Known(cause))
+    Meaning::Lost((stage, cause))
+}
+
+/// The row of the table that has this reason in this function, and the stage of its packets.
+fn by_table(plan: &Plan, kind: &DropKind, function: &str) -> Option<Key> {
+    let means = |row: &Row, reason: &Reason| {
+        reason.name == kind.reason
+            && reason.is_raised_in(function)
+            && (!reason.is_of_udp || kind.protocol == protocol::UDP)
+            && (!reason.if_predicted || is_predicted(plan, row.cause, row.stage))
+    };
+    let found = TABLE.iter().flat_map(|row| row.reasons.iter().map(move |reason| (row, reason)));
+    let found: Vec<_> = found.filter(|(row, reason)| means(row, reason)).collect();
+    // What the prediction confirms goes first, and what names a function before what doesn't.
+    let (row, reason) =
+        found.into_iter().min_by_key(|(_, reason)| (!reason.if_predicted, reason.functions.is_empty()))?;
+    let only_behind =
+        || is_predicted(plan, row.cause, Stage::Delivered) && !is_predicted(plan, row.cause, Stage::Accepted);
+    let stage = match row.cause {
+        Cause::FragReasmTimeout | Cause::DupFrag => reassembly_stage(kind, function),
+        Cause::PktTooSmall if ["udp", "tcp_", "icmp"].iter().any(|name| function.contains(name)) => Stage::Delivered,
+        Cause::PktTooSmall if function.is_empty() && only_behind() => Stage::Delivered,
+        // The prediction knows from the bytes which header it was.
+        Cause::UnhandledProto | Cause::IpInhdr if walks_options(function) && only_behind() => Stage::Delivered,
+        _ => reason.stage.unwrap_or(row.stage),
+    };
+    Some((stage, row.cause))
+}
+
+fn is_predicted(plan: &Plan, cause: Cause, stage: Stage) -> bool {
+    predicted(plan, cause, stage).packets > 0
+}
+
+/// IPv6 reassembles behind the input hook, unless connection tracking does it.
+fn reassembly_stage(kind: &DropKind, function: &str) -> Stage {
+    if kind.version == 6 && !function.starts_with("nf_") { Stage::Delivered } else { Stage::Accepted }
+}
+
+/// Whether a packet is of a protocol that the kernel handles itself. What it refuses of those (a segment without a connection) it has dealt
+/// with.
+fn is_the_kernels_own(kind: &DropKind) -> bool {
+    matches!(kind.protocol, protocol::ICMP | protocol::ICMPV6 | protocol::TCP | protocol::IGMP | protocol::UDPLITE)
+}
+
+/// Whether a packet behind the input hook is lost by this cause whatever its protocol. What the kernel finds in a control message, or in the
+/// packet that it quotes, is its own.
+fn is_lost_of_any(cause: Cause, function: &str) -> bool {
+    let is_control = ["icmp", "igmp"].iter().any(|name| function.contains(name));
+    match cause {
+        Cause::TcpCsum | Cause::UnhandledProto | Cause::IpNoproto => true,
+        Cause::FragReasmTimeout | Cause::DupFrag | Cause::Other("FRAG_TOO_FAR") => true,
+        Cause::PktTooSmall | Cause::IpInhdr | Cause::Ipv6BadExthdr => !is_control,
+        _ => false,
+    }
 }
 
 /// The stage that a packet with this reason did not reach, by where in the stack Linux 6.18 raises it.

@@ -39,6 +39,7 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         // The program may have given the frames to the application (AF_XDP), or sent them elsewhere.
         (received.delivered, received.consumed) = (None, None);
         losses.retain(|loss| loss.stage <= Stage::Accepted);
+        received.absorbed.retain(|absorbed| absorbed.stage <= Stage::Accepted);
     }
     let arrived = arrived.map(|seen| Amount::between(seen, seen + taken, BEFORE_XDP));
     let seen = |count: fn(&Arriving) -> u64| evidence.arriving.as_ref().map_or(0, count);
@@ -56,6 +57,7 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         reordered: seen(|arriving| arriving.reordered),
         altered: seen(|arriving| arriving.altered.count()),
         losses,
+        absorbed: received.absorbed,
         layers: evidence.stack.as_ref().map(|stack| stack.layers.clone()),
         disagreements: received.disagreements,
     }
@@ -75,8 +77,10 @@ pub fn contradiction(ledger: &Ledger) -> Option<String> {
     let mut before: Option<(Stage, Amount)> = None;
     let mut lost = Amount::exact(0);
     for (stage, count) in stages {
-        let losses = ledger.losses.iter().filter(|loss| loss.stage == stage);
-        lost = lost.plus(&losses.map(|loss| loss.packets.clone()).sum());
+        let losses = ledger.losses.iter().filter(|loss| loss.stage == stage).map(|loss| &loss.frames);
+        let absorbed =
+            ledger.absorbed.iter().filter(|absorbed| absorbed.stage == stage).map(|absorbed| &absorbed.frames);
+        lost = losses.chain(absorbed).fold(lost, |lost, frames| lost.plus(frames));
         let Some(count) = count else { continue };
         if let Some((earlier, before)) = &before
             && (lost.low() > before.high() || !before.minus(&lost).meets(&count))
@@ -95,15 +99,16 @@ pub fn observes_sockets(scenario: &Scenario, plan: &Plan) -> bool {
     plan.host.is_some() && !raw && !plan.survey.udp_frames.is_empty()
 }
 
-fn loss(cause: Cause, packets: impl Into<Amount>, evidence: Layer, frames: Option<String>) -> Loss {
+/// A loss in the words of the table of causes.
+fn loss(cause: Cause, frames: impl Into<Amount>, evidence: Layer) -> Loss {
     let row = cause.row();
     Loss {
         stage: row.stage,
-        cause: cause.into(),
-        packets: packets.into(),
+        cause,
+        frames: frames.into(),
         evidence,
-        frames,
-        frames_assumed: false,
+        numbers: None,
+        numbers_assumed: false,
         expected: false,
         why: row.why.to_owned(),
         fix: row.fix.to_owned(),
@@ -113,24 +118,21 @@ fn loss(cause: Cause, packets: impl Into<Amount>, evidence: Layer, frames: Optio
 /// What the kernel did not take.
 fn unsent(evidence: &Evidence) -> Vec<Loss> {
     let sending = &evidence.sending;
-    [
+    let unsent = [
         (Cause::Unsendable, &sending.unsendable),
         (Cause::FrameTooLong, &sending.too_long),
         (Cause::InterfaceDown, &sending.interface_down),
         (Cause::QdiscDrop, &sending.dropped),
         (Cause::NotSent, &sending.not_sent),
-    ]
-    .into_iter()
-    .filter(|(_, frames)| !frames.is_empty())
-    .map(|(cause, frames)| {
-        let mut loss = loss(cause, frames.count(), Layer::Stage, Some(frames.to_string()));
-        loss.stage = Stage::Sent;
+    ];
+    let unsent = unsent.into_iter().filter(|(_, frames)| !frames.is_empty()).map(|(cause, frames)| {
+        let mut loss = loss(cause, frames.count(), Layer::Stage);
         if let (Cause::NotSent, Some(limit)) = (cause, evidence.timed_out) {
             loss.why = format!("the run exceeded its timeout of {} before", duration(limit));
         }
-        loss
-    })
-    .collect()
+        Loss { stage: Stage::Sent, numbers: Some(frames.to_string()), ..loss }
+    });
+    unsent.collect()
 }
 
 /// Why it isn't known what arrived.
@@ -138,45 +140,42 @@ const BEFORE_XDP: &str = "an XDP program on the receiver's interface takes frame
 
 /// What was sent, and not seen on the receiver's wire.
 fn missing(arriving: &Arriving, evidence: &Evidence) -> Option<Loss> {
-    if arriving.missing.is_empty() {
+    let missing = arriving.missing.count();
+    let numbers = Some(arriving.missing.to_string());
+    if missing == 0 {
         return None;
     }
-    let frames = Some(arriving.missing.to_string());
-    let dropped = evidence.counter("tx.dropped");
     if evidence.xdp {
-        return Some(loss(Cause::Xdp, arriving.missing.count(), Layer::Stage, frames));
+        return Some(Loss { numbers, ..loss(Cause::Xdp, missing, Layer::Stage) });
     }
-    let backlog =
-        evidence.stack.as_ref().and_then(|stack| stack.reasons.as_ref()?.get(Cause::CpuBacklog.name()).copied());
-    let mut loss = if backlog.is_some_and(|dropped| dropped >= arriving.missing.count()) {
-        loss(Cause::CpuBacklog, arriving.missing.count(), Layer::Kernel, frames)
-    } else if dropped >= arriving.missing.count() {
-        let mut loss = loss(Cause::InterfaceDown, arriving.missing.count(), Layer::Stage, frames);
-        loss.why = format!(
-            "the sending interface dropped {} (tx.dropped): it, or its peer, was down",
-            count(dropped, "frame")
-        );
-        loss
+    let reasons = evidence.stack.as_ref().and_then(|stack| stack.reasons.as_ref());
+    let backlog = reasons.and_then(|reasons| reasons.get(Cause::CpuBacklog.name())).copied().unwrap_or(0);
+    let dropped = evidence.counter("tx.dropped");
+    let mut loss = if backlog >= missing {
+        loss(Cause::CpuBacklog, missing, Layer::Kernel)
+    } else if dropped >= missing {
+        let frames = count(dropped, "frame");
+        let why = format!("the sending interface dropped {frames} (tx.dropped): it, or its peer, was down");
+        Loss { why, ..loss(Cause::InterfaceDown, missing, Layer::Stage) }
     } else {
-        let mut loss = loss(Cause::Unexplained, arriving.missing.count(), Layer::Stage, frames);
-        loss.why = "the kernel took the frames, and they were not seen on the receiver's wire".to_owned();
-        loss.fix = "run it again; if it stays, report it with the capture (no known way on a veth pair loses frames)"
-            .to_owned();
-        if !arriving.altered.is_empty() {
-            let _infallible = write!(
-                loss.why,
-                "; in place of {} of them ({}) one of the same length with other bytes arrived: altered on the way",
-                thousands(arriving.altered.count()),
-                numbered("frame", &arriving.altered.to_string())
-            );
-            loss.fix =
-                "look for what rewrites packets before the receiver's tap: an XDP program, or tc on the sending side"
-                    .to_owned();
+        Loss {
+            why: "the kernel took the frames, and they were not seen on the receiver's wire".to_owned(),
+            fix: "run it again; if it stays, report it with the capture (no known way on a veth pair loses frames)"
+                .to_owned(),
+            ..loss(Cause::Unexplained, missing, Layer::Stage)
         }
-        loss
     };
-    loss.stage = Stage::Arrived;
-    Some(loss)
+    if loss.cause == Cause::Unexplained && !arriving.altered.is_empty() {
+        let _infallible = write!(
+            loss.why,
+            "; in place of {} of them ({}) one of the same length with other bytes arrived: altered on the way",
+            thousands(arriving.altered.count()),
+            numbered("frame", &arriving.altered.to_string())
+        );
+        "look for what rewrites packets before the receiver's tap: an XDP program, or tc on the sending side"
+            .clone_into(&mut loss.fix);
+    }
+    Some(Loss { stage: Stage::Arrived, numbers, ..loss })
 }
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 //! The stages behind the receiver's wire: what reached each, and one cause for every packet that didn't.
 //!
 //! Where packets were followed one by one, `tracked` answers. Else this does: of one cause the kernel's word goes first, then counters
-//! and taps, then the prediction; where two say different things, both are reported. Start at [`account`].
+//! and taps, then the prediction; where two say different things, both are reported. Which of two causes gets a packet is decided by
+//! [`Cause::priority`]. Start at [`account`].
 
 use super::cause_evidence::{CauseEvidence, CauseEvidences, Predicted, predicted};
-use super::comparison::is_foretold;
 use super::description::{add_details, all_that_came, by_prediction, name_the_filter, named, unexplained, unread};
 use super::udp::{UdpCounts, in_frames};
 use super::{loss, observes_sockets, tracked};
 use crate::capture::FrameRanges;
-use crate::cause::{Cause, CauseName};
-use crate::evidence::Evidence;
-use crate::outcome::{Amount, Disagreement, Hook, Layer, Loss, Stage};
+use crate::cause::{Cause, Counters};
+use crate::evidence::{Evidence, Stack};
+use crate::outcome::{Absorbed, Amount, Disagreement, Hook, Layer, Loss, Stage};
 use crate::packet::layers::protocol;
 use crate::plan::Plan;
-use crate::predict::Carried;
-use crate::predict::{Disposition, Prediction};
+use crate::predict::{Carried, Disposition, Prediction};
 use crate::scenario::Scenario;
 
 /// What to do about an unexplained loss where the kernel was asked.
@@ -28,6 +27,7 @@ pub(super) struct Received {
     pub(super) delivered: Option<Amount>,
     pub(super) consumed: Option<Amount>,
     pub(super) losses: Vec<Loss>,
+    pub(super) absorbed: Vec<Absorbed>,
     pub(super) disagreements: Vec<Disagreement>,
 }
 
@@ -63,18 +63,17 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
         return Received::default();
     }
     let udp = observes_sockets(scenario, plan).then(|| UdpCounts::of(scenario, plan, evidence));
-    let claims = CauseEvidences::of(plan, evidence, arrived, udp.as_ref());
+    let causes = CauseEvidences::of(plan, evidence, arrived, udp.as_ref());
     let followed = evidence.stack.as_ref().and_then(|stack| stack.followed.ends.as_ref());
     let mut received = match followed {
-        Some(ends) => tracked::account(plan, evidence, ends, &claims, udp.is_some()),
-        None => counted(plan, evidence, arrived, udp.as_ref(), &claims),
+        Some(ends) => tracked::account(plan, evidence, ends, &causes, udp.is_some()),
+        None => counted(plan, evidence, arrived, udp.as_ref(), &causes),
     };
-    received.losses.sort_by_key(|loss| (loss.stage, loss.cause == Cause::Kernel));
+    received.losses.sort_by_key(|loss| loss.stage);
     received.compare_with_prediction(plan, evidence);
     for loss in &mut received.losses {
-        if let Some(cause) = loss.cause.known()
-            && loss.fix == cause.row().fix
-            && let Some(fix) = plan.remedy_beyond(cause)
+        if loss.fix == loss.cause.row().fix
+            && let Some(fix) = plan.remedy_beyond(loss.cause)
         {
             fix.clone_into(&mut loss.fix);
         }
@@ -93,7 +92,7 @@ fn counted(
     evidence: &Evidence,
     arrived: Option<u64>,
     udp: Option<&UdpCounts>,
-    claims: &CauseEvidences,
+    causes: &CauseEvidences,
 ) -> Received {
     let mut accepted = arrived.and_then(|arrived| past_the_filter(plan, evidence, arrived));
     if let (Some(accepted), Some(udp)) = (&mut accepted, udp) {
@@ -117,12 +116,12 @@ fn counted(
         delivered: delivered.as_ref().map(|delivered| come.minus(delivered)),
     };
     let mut received = Received { accepted, delivered, consumed, ..Received::default() };
-    for ((stage, name), claim) in &claims.0 {
-        received.claimed(plan, evidence, name, *stage, claim, &mut open);
+    for known in &causes.0 {
+        received.attribute(plan, evidence, known, &mut open);
     }
     // What is known to be lost was not delivered.
     let lost = received.losses.iter().filter(|loss| loss.stage == Stage::Delivered);
-    let lost: u64 = lost.map(|loss| loss.packets.low()).sum();
+    let lost: u64 = lost.map(|loss| loss.frames.low()).sum();
     for stage in [&mut received.delivered, &mut received.consumed].into_iter().flatten() {
         *stage = stage.at_most(come.high().saturating_sub(lost));
     }
@@ -132,16 +131,16 @@ fn counted(
         let why = "the kernel does not count what it takes out of an encapsulation socket";
         let packets = open.take(Stage::Delivered, &Amount::between(0, most, why));
         if packets.high() > 0 {
-            received.losses.push(loss(cause, packets, Layer::Stage, None));
+            received.losses.push(loss(cause, packets, Layer::Stage));
         }
     }
     received.by_prediction(plan, evidence, &mut open);
     received.held_by_tracking(plan, evidence, &mut open);
-    received.rest(plan, evidence, claims, &mut open);
+    received.rest(plan, evidence, causes, &mut open);
     if let (Some(delivered), Some(consumed)) = (received.delivered.clone(), received.consumed.clone())
         && consumed != delivered
     {
-        received.losses.push(unread(evidence, &delivered.minus(&consumed)));
+        received.losses.push(unread(evidence, delivered.minus(&consumed)));
     }
     received
 }
@@ -187,24 +186,17 @@ fn past_the_filter(plan: &Plan, evidence: &Evidence, arrived: u64) -> Option<Amo
 }
 
 impl Received {
-    /// A cause that the kernel, a counter or the taps name.
-    fn claimed(
-        &mut self,
-        plan: &Plan,
-        evidence: &Evidence,
-        name: &CauseName,
-        stage: Stage,
-        claim: &CauseEvidence,
-        open: &mut Open,
-    ) {
-        let (packets, layer) = match (claim.kernel, &claim.stage) {
+    /// Takes what the kernel, a counter or the taps say of a cause out of the packets that have none yet.
+    fn attribute(&mut self, plan: &Plan, evidence: &Evidence, known: &CauseEvidence, open: &mut Open) {
+        let (stage, cause) = (known.stage, known.cause);
+        let (packets, layer) = match (known.kernel, &known.counted) {
             (Some(kernel), Some(counted)) if counted.meets(&Amount::exact(kernel)) => {
                 (Amount::exact(kernel), Layer::Kernel)
             }
             // Of packets without a record only the reason is known, and not of which protocol they were.
             (Some(_), Some(counted)) if records_are_missing(evidence) => (counted.clone(), Layer::Stage),
             (Some(kernel), Some(counted)) => {
-                self.disagree(name, kernel, counted);
+                self.disagree(cause, kernel, counted);
                 // What one of them missed, the other saw.
                 if kernel > counted.high() {
                     (Amount::exact(kernel), Layer::Kernel)
@@ -216,43 +208,38 @@ impl Received {
             (None, Some(counted)) => (counted.clone(), Layer::Stage),
             (None, None) => return,
         };
-        let foretold = name.known().map(|cause| predicted(plan, cause, stage)).unwrap_or_default();
-        let frames = if name.known() == Some(Cause::FragReasmTimeout) {
+        let foretold = predicted(plan, cause, stage);
+        let frames = if cause == Cause::FragReasmTimeout {
             incomplete(plan, &packets, &foretold)
         } else {
             to_frames(plan, &packets, stage, &foretold)
         };
-        // What others of the namespace's packets came to, the counters hold too.
+        // The counters hold other packets of the namespace, too.
         let frames = if open.at(stage).is_some() { open.take(stage, &frames) } else { frames };
         if frames.is_zero() {
             return;
         }
-        let mut loss = named(plan, name, frames, layer, &foretold);
-        for known in [&claim.dropped, &claim.tapped] {
-            if loss.frames.is_none() && Some(known.count()) == loss.packets.known() {
-                loss.frames = Some(known.to_string());
-                loss.frames_assumed = claim.assumed;
+        let mut loss = Loss { stage, ..named(plan, cause, frames, layer, &foretold) };
+        for recorded in [&known.dropped, &known.tapped] {
+            if loss.numbers.is_none() && Some(recorded.count()) == loss.frames.known() {
+                loss.numbers = Some(recorded.to_string());
+                loss.numbers_assumed = known.assumed;
             }
         }
-        if loss.frames.is_none() {
-            loss.frames = loss.packets.known().and_then(|packets| all_that_came(plan, stage, packets));
+        if loss.numbers.is_none() {
+            loss.numbers = loss.frames.known().and_then(|frames| all_that_came(plan, stage, frames));
         }
-        loss.stage = stage;
-        add_details(&mut loss, claim, plan, evidence);
+        add_details(&mut loss, known, plan, evidence);
         self.losses.push(loss);
     }
 
     /// The kernel and the counters say different things of one cause.
-    pub(super) fn disagree(&mut self, name: &CauseName, kernel: u64, counted: &Amount) {
+    pub(super) fn disagree(&mut self, cause: Cause, kernel: u64, counted: &Amount) {
         // A timer's drop belongs to no packet on its way, and once in some hundred times it is not recorded.
-        let not_recorded = name.known() == Some(Cause::FragReasmTimeout) && kernel < counted.low();
+        let not_recorded = cause == Cause::FragReasmTimeout && kernel < counted.low();
         if !not_recorded && !counted.meets(&Amount::exact(kernel)) {
-            self.disagreements.push(Disagreement {
-                cause: name.clone(),
-                kernel: Some(kernel),
-                stage: Some(if kernel > counted.high() { counted.high() } else { counted.low() }),
-                predicted: None,
-            });
+            let stage = Some(if kernel > counted.high() { counted.high() } else { counted.low() });
+            self.disagreements.push(Disagreement { cause, kernel: Some(kernel), stage, predicted: None });
         }
     }
 
@@ -270,104 +257,91 @@ impl Received {
             // Where IPv6 reassembled nothing, connection tracking did, which is before the input hook.
             let stage = if is_fragment && evidence.counter("Ip6ReasmReqds") == 0 { Stage::Accepted } else { stage };
             let all = Amount::exact(foretold.frames.count() * plan.rounds);
-            let packets = open.take(stage, &all);
-            if packets.low() > 0 {
-                let is_all = packets == all;
-                let mut loss = by_prediction(cause, packets, Layer::Predicted, &foretold);
-                loss.frames = loss.frames.filter(|_| is_all);
-                loss.stage = stage;
-                self.losses.push(loss);
+            let frames = open.take(stage, &all);
+            if frames.low() > 0 {
+                let is_all = frames == all;
+                let loss = by_prediction(cause, frames, Layer::Predicted, &foretold);
+                let numbers = loss.numbers.clone().filter(|_| is_all);
+                self.losses.push(Loss { stage, numbers, ..loss });
             }
         }
         // What the application joins is not known before the run: a group's frames that no socket got were not joined.
         let groups = unjoined(plan, true);
-        let cause = Cause::MulticastNotJoined;
-        if !self.has(cause, cause.row().stage) {
+        let (stage, cause) = (Stage::Accepted, Cause::MulticastNotJoined);
+        if !self.has(cause, stage) {
             let all = Amount::exact(groups.count() * plan.rounds);
-            let packets = open.take(cause.row().stage, &all);
-            if packets.low() > 0 {
-                let frames = (packets == all).then(|| groups.to_string());
-                self.losses.push(loss(cause, packets, Layer::Predicted, frames));
+            let frames = open.take(stage, &all);
+            if frames.low() > 0 {
+                let numbers = (frames == all).then(|| groups.to_string());
+                self.losses.push(Loss { numbers, ..loss(cause, frames, Layer::Predicted) });
             }
         }
     }
 
     /// IPv6 fragments that connection tracking holds, since a rule dropped others of their datagrams: no counter shows them.
     fn held_by_tracking(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
-        let is_six = |prediction: &&Prediction| matches!(prediction.key.carried, Carried::Ip { destination, .. } if destination.is_ipv6());
-        let fragmented = plan.predictions.iter().filter(is_six).any(|prediction| prediction.most_frames > 1);
-        let tracked = fragmented && evidence.counter("Ip6ReasmReqds") == 0;
-        if !tracked || !self.has(Cause::NetfilterDrop, Stage::Accepted) {
-            return;
-        }
-        let Some(rest) = open.at(Stage::Accepted).cloned() else { return };
-        let packets = open.take(Stage::Accepted, &rest);
-        if packets.low() > 0 {
-            let mut loss = loss(Cause::FragReasmTimeout, packets, Layer::Stage, None);
-            loss.stage = Stage::Accepted;
-            self.losses.push(loss);
+        let is_fragmented = |prediction: &Prediction| prediction.key.is_ipv6() && prediction.most_frames > 1;
+        let is_tracked = evidence.counter("Ip6ReasmReqds") == 0 && plan.predictions.iter().any(is_fragmented);
+        let stage = Stage::Accepted;
+        if let (true, true, Some(rest)) = (is_tracked, self.has(Cause::NetfilterDrop, stage), open.at(stage).cloned()) {
+            let frames = open.take(stage, &rest);
+            if frames.low() > 0 {
+                self.losses.push(Loss { stage, ..loss(Cause::FragReasmTimeout, frames, Layer::Stage) });
+            }
         }
     }
 
-    /// What the receiver's kernel keeps for itself, and what nothing explains.
-    fn rest(&mut self, plan: &Plan, evidence: &Evidence, claims: &CauseEvidences, open: &mut Open) {
-        let kernels = || plan.predictions.iter().filter(|prediction| is_kernels(prediction));
-        let other = FrameRanges::union(
-            kernels()
-                .filter(|prediction| !matches!(prediction.key.carried, Carried::Ip { .. }))
-                .map(|prediction| &prediction.frames),
-        );
-        let ip = FrameRanges::union(
-            kernels()
-                .filter(|prediction| matches!(prediction.key.carried, Carried::Ip { .. }))
-                .map(|prediction| &prediction.frames),
-        );
-        for (stage, frames) in
-            [(Stage::Accepted, &other), (Stage::Accepted, &unjoined(plan, false)), (Stage::Delivered, &ip)]
-        {
-            let wanted = Amount::exact(frames.count() * plan.rounds);
-            let packets = open.take(stage, &wanted);
-            if packets.high() > 0 {
-                let known = packets == wanted;
-                let frames = Some(frames.to_string()).filter(|_| known);
-                let mut loss = loss(Cause::Kernel, packets, Layer::Predicted, frames);
-                loss.stage = if open.accepted.is_some() { stage } else { Stage::Delivered };
-                self.losses.push(loss);
+    /// What the receiver's kernel absorbs, and what nothing explains.
+    fn rest(&mut self, plan: &Plan, evidence: &Evidence, causes: &CauseEvidences, open: &mut Open) {
+        let absorbs = |is_ip: bool| {
+            let is_it = |prediction: &&Prediction| {
+                is_absorbed(prediction) && matches!(prediction.key.carried, Carried::Ip { .. }) == is_ip
+            };
+            FrameRanges::union(plan.predictions.iter().filter(is_it).map(|prediction| &prediction.frames))
+        };
+        for (stage, numbers) in [
+            (Stage::Accepted, absorbs(false)),
+            (Stage::Accepted, unjoined(plan, false)),
+            (Stage::Delivered, absorbs(true)),
+        ] {
+            let wanted = Amount::exact(numbers.count() * plan.rounds);
+            let frames = open.take(stage, &wanted);
+            if frames.high() > 0 {
+                let numbers = (frames == wanted).then(|| numbers.to_string());
+                let stage = if open.accepted.is_some() { stage } else { Stage::Delivered };
+                self.absorbed.push(Absorbed { stage, frames, evidence: Layer::Predicted, numbers });
             }
         }
         for stage in [Stage::Accepted, Stage::Delivered] {
             if stage == Stage::Accepted && open.accepted.is_none() {
                 continue;
             }
-            let Some(packets) = open.at(stage).cloned() else { continue };
-            open.take(stage, &packets);
-            if packets.low() == 0 {
+            let Some(frames) = open.at(stage).cloned() else { continue };
+            open.take(stage, &frames);
+            if frames.low() == 0 {
                 continue;
             }
-            let stack = evidence.stack.as_ref();
-            let untapped = stack.filter(|stack| !has_hooks(stack) && stack.reasons.is_none());
-            let mut loss = if stage == Stage::Accepted && untapped.is_some_and(|stack| !stack.filters.is_empty()) {
-                let mut loss = loss(Cause::NetfilterDrop, packets.clone(), Layer::Stage, None);
+            let untapped = |stack: &Stack| {
+                !stack.filters.is_empty()
+                    && stack.reasons.is_none()
+                    && !stack.hooks.as_ref().is_some_and(|hooks| hooks.contains_key(&Hook::Ingress))
+            };
+            let loss = if stage == Stage::Accepted && evidence.stack.as_ref().is_some_and(untapped) {
+                let mut loss = loss(Cause::NetfilterDrop, frames, Layer::Stage);
                 loss.why.push_str(": one is loaded, and nothing else explains it");
                 name_the_filter(&mut loss, plan, evidence);
-                loss.frames = packets.known().and_then(|packets| all_that_came(plan, stage, packets));
+                loss.numbers = loss.frames.known().and_then(|frames| all_that_came(plan, stage, frames));
                 loss
             } else {
-                unexplained(plan, evidence, claims, packets)
+                unexplained(plan, evidence, causes, frames)
             };
-            loss.stage = stage;
-            self.losses.push(loss);
+            self.losses.push(Loss { stage, ..loss });
         }
     }
 
     pub(super) fn has(&self, cause: Cause, stage: Stage) -> bool {
         self.losses.iter().any(|loss| loss.stage == stage && loss.cause == cause)
     }
-}
-
-/// Whether each hook has a tap.
-fn has_hooks(stack: &crate::evidence::Stack) -> bool {
-    stack.hooks.as_ref().is_some_and(|hooks| hooks.contains_key(&Hook::Ingress))
 }
 
 /// Datagrams that were given up as frames: those of their fragments that came.
@@ -392,27 +366,19 @@ fn records_are_missing(evidence: &Evidence) -> bool {
     evidence.stack.as_ref().is_some_and(|stack| stack.layers.kernel_lost > 0)
 }
 
-/// Whether a counter of the receiver's namespace would have moved: where it did not, the prediction is wrong.
+/// Whether a counter of the receiver's namespace would have moved: where it did not, the prediction is wrong. Where connections are tracked,
+/// none counts the fragments that are given up.
 fn has_its_own_counter(cause: Cause) -> bool {
-    is_foretold(cause)
-        && !matches!(
-            cause,
-            Cause::UnhandledProto
-                | Cause::UnicastInL2Multicast
-                | Cause::SourceRoute
-                | Cause::IpInvalidSource
-                | Cause::IpInvalidDest
-                | Cause::IpLocalnet
-                | Cause::IpLocalSource
-                | Cause::MulticastNotJoined
-                | Cause::DupFrag
-                | Cause::FragReasmTimeout
-                | Cause::Ipv6BadExthdr
-        )
+    let row = cause.row();
+    let counts = match row.counters {
+        Counters::Namespace(counters) => counters.iter().any(|counter| !counter.is_share),
+        Counters::Sockets(_) => true,
+    };
+    row.is_predicted && counts && cause != Cause::FragReasmTimeout
 }
 
-/// Frames that the kernel itself takes.
-fn is_kernels(prediction: &Prediction) -> bool {
+/// Whether the receiver's kernel answers or absorbs the frames itself.
+fn is_absorbed(prediction: &Prediction) -> bool {
     prediction.disposition == Disposition::Kernel
         || prediction.disposition == Disposition::Open && prediction.datagrams == 0
 }

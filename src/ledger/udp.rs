@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Counters};
 use crate::evidence::{Evidence, SocketRecord};
 use crate::host::{Arrival, RouteKind};
 use crate::outcome::{Amount, Hook, Stage};
@@ -152,6 +152,11 @@ impl UdpCounts {
     pub(super) fn of(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Self {
         let counter = |name: &str| evidence.counter(name);
         let both = |four: &str, six: &str| counter(four) + counter(six);
+        // What the table's counters of a cause came to.
+        let of = |cause: Cause| match cause.row().counters {
+            Counters::Sockets(names) => names.iter().map(|name| counter(name)).sum(),
+            Counters::Namespace(_) => 0,
+        };
         let receivers = Receivers::of(scenario, plan, evidence);
         let own = Own::of(evidence);
         let to_many: u64 = plan
@@ -162,10 +167,10 @@ impl UdpCounts {
             .sum();
 
         // Own datagrams have no wrong checksums: the kernel doesn't compute any for them.
-        let sums = Amount::exact(both("Udp.InCsumErrors", "Udp6InCsumErrors"));
-        let errors = both("Udp.InErrors", "Udp6InErrors").saturating_sub(sums.high());
-        let full = both("Udp.RcvbufErrors", "Udp6RcvbufErrors");
-        let memory = both("Udp.MemErrors", "Udp6MemErrors");
+        let sums = Amount::exact(of(Cause::UdpCsum));
+        let errors = of(Cause::SocketFilter).saturating_sub(sums.high());
+        let full = of(Cause::SocketRcvbuff);
+        let memory = of(Cause::ProtoMem);
         let others = errors.saturating_sub(full + memory);
         // A UDP length that doesn't fit moves the same counter as a socket's filter; the frame decides.
         let short: u64 = plan
@@ -183,7 +188,7 @@ impl UdpCounts {
             let least = own_drops.low().saturating_sub(rest).min(count);
             Amount::exact(count).minus(&Amount::between(least, own_drops.high().min(count), own_drops.why()))
         };
-        let no_ports = both("Udp.NoPorts", "Udp6NoPorts");
+        let no_ports = of(Cause::NoSocket);
         let unreachable = match own.unreachable {
             Some(count) => Amount::exact(count.min(no_ports)),
             None => Amount::between(0, own.all.high().min(no_ports), OWN),

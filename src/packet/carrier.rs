@@ -28,8 +28,6 @@ pub(super) const NO_IP: &str = "a frame that holds nothing with an EtherType";
 
 const UNKNOWN_LINK: &str = "a frame of a link type that is not looked into";
 
-const UNKNOWN_LINK: &str = "a frame of a link type that is not looked into";
-
 /// Whether this is one of the link types.
 pub(super) fn is_known(link: LinkType) -> bool {
     find(link, &[]) != Err(UNKNOWN_LINK)

@@ -43,7 +43,7 @@ pub struct Survey {
     /// The receiver, where it is known.
     host: Option<Host>,
     /// Places of the classes that others were put together in.
-    merged: BTreeMap<Merged, usize>,
+    merged: HashMap<Merged, usize>,
     /// Frames of classes beyond [`MOST_CLASSES`], where the site isn't known.
     pub unclassed: FrameRanges,
     /// Unicast destination addresses.
@@ -103,7 +103,7 @@ impl Default for Survey {
             places: HashMap::new(),
             recent: [usize::MAX; RECENT],
             host: None,
-            merged: BTreeMap::new(),
+            merged: HashMap::new(),
             unclassed: FrameRanges::default(),
             destinations: BTreeSet::new(),
             destinations_cut: false,

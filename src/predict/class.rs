@@ -153,7 +153,7 @@ impl Class {
 }
 
 /// What classes have in common that are combined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Merged {
     pub(crate) disposition: Disposition,
     pub(crate) stage: Stage,

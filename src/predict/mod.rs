@@ -33,7 +33,7 @@ pub use tags::Tags;
 pub(crate) use tags::{Received, received};
 
 /// What the receiver does with a frame that reaches its interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
     /// It reaches a UDP socket's queue.
     Delivered,
@@ -103,7 +103,10 @@ pub fn prediction(class: Class, host: &Host) -> Prediction {
             String::new(),
         ),
         Disposition::Open => (explain::open(&key, host), String::new()),
-        Disposition::Kernel => (Cause::Kernel.row().why.to_owned(), Cause::Kernel.row().fix.to_owned()),
+        Disposition::Kernel => (
+            "answered or absorbed by the receiver's kernel itself (ARP, ND, ICMP, IGMP, TCP); not a loss".to_owned(),
+            "nothing to do; `[capture] filter = \"udp\"` leaves such frames out".to_owned(),
+        ),
         Disposition::Lost(cause) => {
             // The filter drops the packet as it arrives; what is behind it sees it translated.
             let carried = if cause == Cause::NetfilterDrop { key.carried } else { goes_to(&key, host) };

@@ -17,7 +17,7 @@ pub fn all(look: Look) -> String {
          addresses, routes, sysctls and sockets).",
         look.width,
     );
-    for row in &TABLE {
+    for row in TABLE {
         text.push('\n');
         text.push_str(&page(row, look));
     }

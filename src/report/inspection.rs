@@ -148,13 +148,13 @@ fn unusual(found: &Inspection) -> Vec<String> {
         .map(|(finding, what)| format!("{} {what} ({})", count(finding.frames, "frame"), first(finding)))
         .collect();
     let fragments = found.fragments;
-    if fragments.packets > 0 {
+    if fragments.frames > 0 {
         let incomplete = match fragments.incomplete {
             0 => String::new(),
             incomplete => format!(", {} of them incomplete", thousands(incomplete)),
         };
-        let (packets, datagrams) = (count(fragments.packets, "fragment"), count(fragments.datagrams, "datagram"));
-        lines.push(format!("{packets} of {datagrams}{incomplete}"));
+        let (fragments, datagrams) = (count(fragments.frames, "fragment"), count(fragments.datagrams, "datagram"));
+        lines.push(format!("{fragments} of {datagrams}{incomplete}"));
     }
     let unlisted = found.unlisted;
     for (frames, what) in

@@ -39,7 +39,7 @@ fn case(outcome: &Outcome) -> TestCase {
             }
         }
         for loss in &ledger.losses {
-            case.add_property((format!("loss.{}.{}", loss.stage, loss.cause), loss.packets.to_string()));
+            case.add_property((format!("loss.{}.{}", loss.stage, loss.cause), loss.frames.to_string()));
         }
     }
     if let Some(application) = &outcome.application {

@@ -12,9 +12,8 @@ use std::borrow::Cow;
 
 use super::layout::{visible, wrap};
 use super::{Look, Role, paint_lines};
-use crate::cause::Cause;
 use crate::figures::{numbered, plural, thousands};
-use crate::outcome::{Amount, Disagreement, Layer, Ledger, Loss, Stage};
+use crate::outcome::{Absorbed, Amount, Disagreement, Layer, Ledger, Loss, Stage};
 
 /// How much is said about each loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +24,10 @@ pub(super) enum Detail {
     Remedy,
 }
 
-/// Whether packets with this cause are missing, rather than where they belong: what the receiver's kernel keeps for itself (ARP, ND, ICMP …)
-/// is.
-fn is_loss(loss: &Loss) -> bool {
-    loss.cause != Cause::Kernel && loss.packets.high() > 0
-}
-
 /// The losses that made the run fail, the largest first.
 pub(super) fn counting(ledger: &Ledger) -> Vec<&Loss> {
-    let mut losses: Vec<_> = ledger.losses.iter().filter(|loss| is_loss(loss) && !loss.expected).collect();
-    losses.sort_by_key(|loss| std::cmp::Reverse(loss.packets.high()));
+    let mut losses: Vec<_> = ledger.losses.iter().filter(|loss| loss.frames.high() > 0 && !loss.expected).collect();
+    losses.sort_by_key(|loss| std::cmp::Reverse(loss.frames.high()));
     losses
 }
 
@@ -72,6 +65,13 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         }
         for loss in losses {
             text.push_str(&loss_rows(loss, look, margin, Detail::Remedy));
+        }
+        for absorbed in absorbed_before(ledger, &group.before) {
+            let numbers =
+                absorbed.numbers.as_deref().map(|numbers| format!(" ({})", numbered("frame", &first_of(numbers))));
+            let what = format!("for the receiver's own kernel, no loss{}", numbers.unwrap_or_default());
+            let row = margin.row(&format!("-{}", figure(&absorbed.frames)), &what, look.width);
+            text.push_str(&paint_lines(look.style, Role::Faint, &row));
         }
         let names: Vec<_> = group.stages.iter().map(|stage| stage.name()).collect();
         text.push_str(&match &group.packets {
@@ -115,13 +115,13 @@ fn disagree(disagreement: &Disagreement) -> String {
         .into_iter()
         .filter_map(|(who, packets)| packets.map(|packets| format!("{who} {}", thousands(packets))))
         .collect();
-    format!("the evidence disagrees on {}: {}", visible(disagreement.cause.as_str()), says.join(", "))
+    format!("the evidence disagrees on {}: {}", visible(disagreement.cause.name()), says.join(", "))
 }
 
 /// Only the losses, as rows without a remedy.
 pub(super) fn losses(ledger: &Ledger, look: Look, indent: usize) -> String {
     let margin = Margin { indent, figures: figure_width(ledger) };
-    let rows = ledger.losses.iter().filter(|loss| is_loss(loss));
+    let rows = ledger.losses.iter().filter(|loss| loss.frames.high() > 0);
     rows.map(|loss| loss_rows(loss, look, margin, Detail::Row)).collect()
 }
 
@@ -147,7 +147,11 @@ fn groups(ledger: &Ledger) -> Vec<Group> {
         }
         let before = std::mem::take(&mut before);
         match groups.last_mut() {
-            Some(group) if group.packets == packets && losses_before(ledger, &before).is_empty() => {
+            Some(group)
+                if group.packets == packets
+                    && losses_before(ledger, &before).is_empty()
+                    && absorbed_before(ledger, &before).next().is_none() =>
+            {
                 group.stages.push(stage);
             }
             _ => groups.push(Group { before, stages: vec![stage], packets }),
@@ -159,15 +163,21 @@ fn groups(ledger: &Ledger) -> Vec<Group> {
 /// What did not reach these stages: the losses that made the run fail first, and the largest first.
 fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
     let mut losses: Vec<_> =
-        ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.packets.high() > 0).collect();
-    losses.sort_by_key(|loss| (loss.expected, std::cmp::Reverse(loss.packets.high())));
+        ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.frames.high() > 0).collect();
+    losses.sort_by_key(|loss| (loss.expected, std::cmp::Reverse(loss.frames.high())));
     losses
+}
+
+fn absorbed_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> impl Iterator<Item = &'a Absorbed> {
+    ledger.absorbed.iter().filter(|absorbed| stages.contains(&absorbed.stage) && absorbed.frames.high() > 0)
 }
 
 /// Columns that the widest figure takes, its sign included.
 fn figure_width(ledger: &Ledger) -> usize {
     let counts = stages(ledger).into_iter().filter_map(|(_, packets)| packets).map(|packets| figure(&packets).len());
-    let losses = ledger.losses.iter().map(|loss| figure(&loss.packets).len() + 1);
+    let losses = ledger.losses.iter().map(|loss| &loss.frames);
+    let losses =
+        losses.chain(ledger.absorbed.iter().map(|absorbed| &absorbed.frames)).map(|frames| figure(frames).len() + 1);
     let signed = [ledger.foreign, ledger.duplicated, ledger.read.abs_diff(ledger.selected)];
     let signed = signed.into_iter().map(|packets| thousands(packets).len() + 1);
     counts.chain(losses).chain(signed).max().unwrap_or_default()
@@ -218,33 +228,22 @@ pub(super) fn hang(head: &str, text: &str, width: usize) -> String {
 }
 
 fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String {
-    let figure = format!("-{}", figure(&loss.packets));
+    let figure = format!("-{}", figure(&loss.frames));
     let evidence = match loss.evidence {
         Layer::Kernel => "kernel",
         Layer::Stage => "stage",
         Layer::Predicted => "predicted",
     };
-    let frames = loss.frames.as_deref().map_or_else(String::new, |frames| {
-        let assumed = if loss.frames_assumed { ", assumed among identical ones" } else { "" };
-        format!("{}{assumed}; ", numbered("frame", &visible(&first_of(frames))))
+    let numbers = loss.numbers.as_deref().map_or_else(String::new, |numbers| {
+        let assumed = if loss.numbers_assumed { ", assumed among identical ones" } else { "" };
+        format!("{}{assumed}; ", numbered("frame", &visible(&first_of(numbers))))
     });
-    let cause = visible(loss.cause.as_str());
-    let (role, what) = if is_loss(loss) {
-        let happened = match loss.stage {
-            Stage::Read | Stage::Selected | Stage::Rewritten | Stage::Sent => format!("not {}", loss.stage.name()),
-            Stage::Arrived | Stage::Accepted | Stage::Delivered | Stage::Consumed => {
-                format!("lost before {}", loss.stage.name())
-            }
-        };
-        // Where it did not make the run fail, there is nothing to mend.
-        let (role, expected) =
-            if loss.expected || detail == Detail::Row { (Role::Faint, "; expected") } else { (Role::Bad, "") };
-        (role, format!("{happened}: {cause} ({frames}evidence: {evidence}{expected})"))
-    } else {
-        let frames = frames.trim_end_matches("; ");
-        let frames = if frames.is_empty() { String::new() } else { format!(" ({frames})") };
-        (Role::Faint, format!("for the receiver's own kernel, no loss: {cause}{frames}"))
-    };
+    let happened = if loss.stage <= Stage::Sent { "not" } else { "lost before" };
+    // Where it did not make the run fail, there is nothing to mend.
+    let (role, expected) =
+        if loss.expected || detail == Detail::Row { (Role::Faint, "; expected") } else { (Role::Bad, "") };
+    let what =
+        format!("{happened} {}: {} ({numbers}evidence: {evidence}{expected})", loss.stage, visible(loss.cause.name()));
     let mut text = paint_lines(look.style, role, &margin.row(&figure, &what, look.width));
     if role == Role::Bad {
         for (word, sentence) in [("why: ", &loss.why), ("fix: ", &loss.fix)] {

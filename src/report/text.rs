@@ -4,7 +4,7 @@
 //! The story is made so that someone whose collector gets nothing knows why at a glance: the verdict, then the ledger with
 //! the loss where it happened and its remedy, then what was expected, then what the application said.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::layout::{padded, shortened, visible};
@@ -144,9 +144,9 @@ fn failure(outcome: &Outcome) -> String {
     match (undecided, losses.as_slice()) {
         (Some(check), _) => in_words(check),
         (None, [first, more @ ..]) => {
-            let worst = format!("{} × {}", ledger::figure(&first.packets), first.cause);
+            let worst = format!("{} × {}", ledger::figure(&first.frames), first.cause);
             let others = more.iter().filter(|loss| loss.cause != first.cause).map(|loss| &loss.cause);
-            let others = others.collect::<BTreeSet<_>>().len() as u64;
+            let others = others.collect::<HashSet<_>>().len() as u64;
             if others == 0 { worst } else { format!("{worst}, and {}", count(others, "more cause")) }
         }
         (None, []) => failed().next().map(in_words).unwrap_or_default(),
@@ -222,8 +222,8 @@ fn find_line(find: &RateSearch) -> String {
     let ends = match (&find.limit, &find.queued) {
         (Some(loss), _) => format!(
             "{above}{} × {}: {}; {}",
-            ledger::figure(&loss.packets),
-            visible(loss.cause.as_str()),
+            ledger::figure(&loss.frames),
+            visible(loss.cause.name()),
             visible(&loss.why),
             visible(&loss.fix)
         ),

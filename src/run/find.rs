@@ -169,10 +169,10 @@ impl Run<'_> {
         let sending = &evidence.sending;
         let reached = reached(sending);
         let losses = expect::judged(scenario, plan, &ledger::account(scenario, plan, &evidence));
-        let lost: u64 = losses.iter().map(|loss| loss.packets.low()).sum();
+        let lost: u64 = losses.iter().map(|loss| loss.frames.low()).sum();
         // What the plan foresaw is lost at any rate.
         let is_foreseen = lost > 0 && losses.iter().all(|loss| is_foreseen(plan, loss));
-        let worst = losses.into_iter().max_by_key(|loss| loss.packets.high());
+        let worst = losses.into_iter().max_by_key(|loss| loss.frames.high());
         let kept_up = lost == 0 && drained.time <= time_to_read(sending.seconds);
         let seconds = sending.seconds + drained.time.as_secs_f64();
         let asked_pps = if let Ask::Rate(rate) = ask { Some(rate) } else { None };
@@ -189,7 +189,7 @@ impl Run<'_> {
             pps: reached,
             sent: sending.sent,
             lost,
-            cause: worst.as_ref().map(|loss| loss.cause.clone()),
+            cause: worst.as_ref().map(|loss| loss.cause),
             seconds: sending.seconds,
             drain_seconds: drained.time.as_secs_f64(),
             kept_up,
@@ -274,5 +274,5 @@ fn is_foreseen(plan: &Plan, loss: &Loss) -> bool {
     let by_it =
         |prediction: &&Prediction| matches!(prediction.disposition, Disposition::Lost(cause) if loss.cause == cause);
     let foreseen: u64 = plan.predictions.iter().filter(by_it).map(|prediction| prediction.frames.count()).sum();
-    foreseen * plan.rounds >= loss.packets.high()
+    foreseen * plan.rounds >= loss.frames.high()
 }

@@ -128,6 +128,12 @@ fn cause(name: &str) -> Result<LossCause, Diagnostic> {
     }
     let problem = Diagnostic::error(format!("unknown cause of loss `{name}`"))
         .why("a cause is a name of Linux's `enum skb_drop_reason`, or one of restage's own");
+    if name == "KERNEL" {
+        // What reports called a loss before 1.0.
+        return Err(problem
+            .label("what the receiver's kernel answers or absorbs itself is no loss")
+            .fix("remove it: such frames fail nothing, and the report has them as `absorbed`"));
+    }
     let all = format!("write one of {}", Cause::names().collect::<Vec<_>>().join(", "));
     Err(vocabulary::suggest(problem, name, Cause::names(), '`', all))
 }

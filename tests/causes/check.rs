@@ -20,9 +20,6 @@ const STAGES: [(Stage, &str); 6] = [
     (Stage::Consumed, "consumed"),
 ];
 
-/// No loss: what the receiver's kernel itself takes.
-const KERNEL: &str = "KERNEL";
-
 /// Whether root is told the kernel's own reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reasons {
@@ -89,13 +86,13 @@ pub(crate) fn differences(case: &Case, outcome: &Value, reasons: Reasons) -> Vec
 /// How many packets a row's loss has: what is in the ledger, if the row allows it.
 fn packets(loss: &Loss, ledger: &Value) -> u64 {
     let found = found(ledger).find(|found| found["cause"] == loss.cause);
-    let packets = found.and_then(|found| found["packets"].as_u64()).unwrap_or(0);
+    let packets = found.and_then(|found| found["frames"].as_u64()).unwrap_or(0);
     if loss.packets.contains(&packets) { packets } else { *loss.packets.start() }
 }
 
 /// The ledger's losses.
 fn found(ledger: &Value) -> impl Iterator<Item = &Value> {
-    ledger["losses"].as_array().into_iter().flatten().filter(|loss| loss["cause"] != KERNEL)
+    ledger["losses"].as_array().into_iter().flatten()
 }
 
 /// How many packets a row's loss may have.
@@ -111,16 +108,16 @@ fn loss_differences(losses: &[Loss], ledger: &Value, reasons: Reasons) -> Vec<Di
         let cause = found["cause"].as_str().unwrap_or_default();
         let name = named(cause, &found["stage"]);
         let Some(loss) = losses.iter().find(|loss| loss.cause == cause && json!(loss.stage) == found["stage"]) else {
-            all.push(different(name, "none", &found["packets"]));
+            all.push(different(name, "none", &found["frames"]));
             continue;
         };
-        if !found["packets"].as_u64().is_some_and(|packets| loss.packets.contains(&packets)) {
-            all.push(different(&name, range(loss), &found["packets"]));
+        if !found["frames"].as_u64().is_some_and(|packets| loss.packets.contains(&packets)) {
+            all.push(different(&name, range(loss), &found["frames"]));
         }
         if let Some(frames) = &loss.frames
-            && found["frames"] != json!(frames)
+            && found["frame-numbers"] != json!(frames)
         {
-            all.push(different(format!("{name}, frames"), frames, &found["frames"]));
+            all.push(different(format!("{name}, frames"), frames, &found["frame-numbers"]));
         }
         let allowed: &[&str] = match (reasons, loss.evidence) {
             (Reasons::Heard, Said::ByKernel) => &["kernel"],
@@ -150,11 +147,11 @@ fn contradictions(ledger: &Value) -> Vec<Difference> {
     let seen: Vec<(Stage, &str, u64)> =
         STAGES.iter().filter_map(|(stage, name)| Some((*stage, *name, ledger[*name].as_u64()?))).collect();
     let losses = |after: Stage, to: Stage| -> u64 {
-        let all = ledger["losses"].as_array().into_iter().flatten();
+        let all = ["losses", "absorbed"].into_iter().filter_map(|key| ledger[key].as_array()).flatten();
         let between = all.filter(|loss| {
             serde_json::from_value::<Stage>(loss["stage"].clone()).is_ok_and(|stage| stage > after && stage <= to)
         });
-        between.filter_map(|loss| loss["packets"].as_u64()).sum()
+        between.filter_map(|loss| loss["frames"].as_u64()).sum()
     };
     let pairs = seen.iter().zip(seen.iter().skip(1));
     pairs
@@ -169,15 +166,15 @@ fn contradictions(ledger: &Value) -> Vec<Difference> {
 /// Where the plan says of other frames or another number that they would be lost for a cause than the ledger does afterwards.
 pub(crate) fn predicted_otherwise(plan: &Value, outcome: &Value) -> Option<Difference> {
     let mut planned: BTreeMap<String, u64> = BTreeMap::new();
-    for fate in plan["fates"].as_array().into_iter().flatten() {
-        if let (Some(cause), Some(packets)) = (fate["cause"].as_str(), fate["packets"].as_u64()) {
+    for fate in plan["predictions"].as_array().into_iter().flatten() {
+        if let (Some(cause), Some(packets)) = (fate["cause"].as_str(), fate["frames"].as_u64()) {
             *planned.entry(cause.to_owned()).or_default() += packets;
         }
     }
     let mut happened: BTreeMap<String, u64> = BTreeMap::new();
     for loss in found(&outcome["ledger"]) {
         *happened.entry(loss["cause"].as_str().unwrap_or_default().to_owned()).or_default() +=
-            loss["packets"].as_u64().unwrap_or(0);
+            loss["frames"].as_u64().unwrap_or(0);
     }
     (planned != happened).then(|| different("plan", format!("{happened:?}"), format!("{planned:?}")))
 }

@@ -197,14 +197,14 @@ fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String
         all.push(format!("it passes, and {datagrams} datagrams were read"));
     }
     let lost = ledger["losses"].as_array().into_iter().flatten();
-    for loss in lost.clone().filter(|loss| loss["cause"] != "KERNEL") {
+    for loss in lost {
         let cause = loss["cause"].as_str().unwrap_or_default();
         match kind.losses.iter().find(|(expected, _)| *expected == cause) {
-            None => all.push(format!("{} frames lost as {cause}", loss["packets"])),
+            None => all.push(format!("{} frames lost as {cause}", loss["frames"])),
             Some((_, Some(expected))) => {
-                let (low, high) = range(&loss["packets"]);
+                let (low, high) = range(&loss["frames"]);
                 if *expected < low || *expected > high {
-                    all.push(format!("{} frames lost as {cause}, and {expected} were", loss["packets"]));
+                    all.push(format!("{} frames lost as {cause}, and {expected} were", loss["frames"]));
                 }
             }
             Some((_, None)) => {}
@@ -226,7 +226,7 @@ fn all_were_read(kind: &Kind, datagrams: u64) -> bool {
 fn wrong_numbers(ledger: &Value, truth: &[u64]) -> Option<String> {
     let mut lost = BTreeSet::new();
     for loss in ledger["losses"].as_array()? {
-        for range in loss["frames"].as_str().unwrap_or_default().split(',').filter(|range| !range.is_empty()) {
+        for range in loss["frame-numbers"].as_str().unwrap_or_default().split(',').filter(|range| !range.is_empty()) {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             lost.extend(first.parse::<u64>().ok()?..=last.parse::<u64>().ok()?);
         }
@@ -250,9 +250,10 @@ fn sums(ledger: &Value) -> Vec<String> {
     for (before, after) in
         [("sent", "arrived"), ("arrived", "accepted"), ("accepted", "delivered"), ("delivered", "consumed")]
     {
-        let losses = ledger["losses"].as_array().into_iter().flatten().filter(|loss| loss["stage"] == after);
+        let taken = ["losses", "absorbed"].into_iter().filter_map(|key| ledger[key].as_array()).flatten();
+        let losses = taken.filter(|loss| loss["stage"] == after);
         let (low, high) =
-            losses.map(|loss| range(&loss["packets"])).fold((0, 0), |sum, loss| (sum.0 + loss.0, sum.1 + loss.1));
+            losses.map(|loss| range(&loss["frames"])).fold((0, 0), |sum, loss| (sum.0 + loss.0, sum.1 + loss.1));
         let ((least, most), (from, to)) = (range(&ledger[before]), range(&ledger[after]));
         if least.saturating_sub(high) > to || most < from + low {
             all.push(format!("{} {before} less {low} to {high} are not {} {after}", ledger[before], ledger[after]));

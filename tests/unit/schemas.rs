@@ -1,4 +1,4 @@
-//! The schemas in `schemas/` are what the types say. `RESTAGE_UPDATE_SCHEMAS=1 cargo test --lib schemas` rewrites them.
+//! The schemas in `schemas/` are what the types say. `RESTAGE_UPDATE=1 cargo test --lib schemas` rewrites them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ fn committed(name: &str) -> PathBuf {
 
 #[test]
 fn the_committed_schemas_are_fresh() {
-    let update = std::env::var_os("RESTAGE_UPDATE_SCHEMAS").is_some();
+    let update = std::env::var_os("RESTAGE_UPDATE").is_some();
     for (name, schema) in super::all() {
         let path = committed(name);
         let fresh = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
@@ -18,7 +18,7 @@ fn the_committed_schemas_are_fresh() {
             std::fs::write(&path, &fresh).unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let mend = "RESTAGE_UPDATE_SCHEMAS=1 cargo test --lib schemas";
+        let mend = "RESTAGE_UPDATE=1 cargo test --lib schemas";
         assert!(text == fresh, "schemas/{name}.schema.json is stale: run {mend}");
     }
 }

@@ -1,6 +1,6 @@
 //! What counters, hooks and sockets mean, each on its own.
 
-use super::super::cause_evidence::CauseEvidences;
+use super::super::cause_evidence::{CauseEvidence, CauseEvidences};
 use super::super::description::{all_that_came, unread};
 use super::super::matching::{Announced, Digester, Matching, Sighting};
 use super::super::udp::in_frames;
@@ -83,8 +83,7 @@ fn datagrams_that_are_given_up_are_at_most_those_that_failed() {
     let (_, plan) = delivered();
     let given_up = |counters: &[(&str, u64)], stage| {
         let claims = CauseEvidences::of(&plan, &evidence(&plan, counters, None), Some(8), None);
-        let key = (stage, Cause::FragReasmTimeout.into());
-        claims.0.get(&key).and_then(|claim| claim.stage.as_ref()?.known())
+        claims.get(stage, Cause::FragReasmTimeout).and_then(|known| known.counted.as_ref()?.known())
     };
     for (four, six, stage) in
         [("Ip.ReasmFails", "Ip.ReasmTimeout", Stage::Accepted), ("Ip6ReasmFails", "Ip6ReasmTimeout", Stage::Delivered)]
@@ -97,22 +96,23 @@ fn datagrams_that_are_given_up_are_at_most_those_that_failed() {
 #[test]
 fn a_counter_that_did_not_move_says_something_only_where_the_kernel_does() {
     let (_, plan) = delivered();
-    let key = (Stage::Accepted, Cause::IpRpfilter.into());
     let mut evidence = evidence(&plan, &[], Some([8; 5]));
-    assert!(!CauseEvidences::of(&plan, &evidence, Some(8), None).0.contains_key(&key));
+    let says = |evidence: &Evidence, cause| {
+        let causes = CauseEvidences::of(&plan, evidence, Some(8), None);
+        causes.get(Stage::Accepted, cause).map(|CauseEvidence { kernel, counted, .. }| (*kernel, counted.clone()))
+    };
+    let exactly = |count| Some(Amount::exact(count));
+    assert_eq!(says(&evidence, Cause::IpRpfilter), None);
     told(&mut evidence, "IP_RPFILTER", "ip_rcv_finish_core", 2, 1..=2);
-    let claims = CauseEvidences::of(&plan, &evidence, Some(8), None);
-    assert_eq!((claims.0[&key].kernel, claims.0[&key].stage.clone()), (Some(2), Some(Amount::exact(0))));
+    assert_eq!(says(&evidence, Cause::IpRpfilter), Some((Some(2), exactly(0))));
     // What is forwarded is no drop, so that the kernel says nothing of it.
     evidence.counters.get_or_insert_default().insert("Ip.ForwDatagrams".to_owned(), 3);
     evidence.counters.get_or_insert_default().insert("IpExt.InNoRoutes".to_owned(), 3);
-    let claims = CauseEvidences::of(&plan, &evidence, Some(8), None);
-    let kernel = |cause: Cause| claims.0[&(Stage::Accepted, cause.into())].kernel;
-    assert_eq!((kernel(Cause::Forwarded), kernel(Cause::IpInnoroutes)), (None, Some(0)));
+    assert_eq!(says(&evidence, Cause::Forwarded), Some((None, exactly(3))));
+    assert_eq!(says(&evidence, Cause::IpInnoroutes), Some((Some(0), exactly(3))));
     evidence.stack.as_mut().expect("a lab").reasons = None;
     evidence.stack.as_mut().expect("a lab").followed.drops.clear();
-    let claims = CauseEvidences::of(&plan, &evidence, Some(8), None);
-    assert_eq!(claims.0[&(Stage::Accepted, Cause::IpInnoroutes.into())].kernel, None);
+    assert_eq!(says(&evidence, Cause::IpInnoroutes), Some((None, exactly(3))));
 }
 
 fn socket(port: u16) -> SocketRecord {
@@ -130,7 +130,7 @@ fn unread_socket(port: u16, unread_bytes: u32) -> SocketRecord {
 fn what_is_unread_was_closed_or_is_in_a_queue() {
     let cause = |sockets: Vec<SocketRecord>| {
         let evidence = Evidence { sockets, ..Evidence::default() };
-        let loss = unread(&evidence, &Amount::exact(3));
+        let loss = unread(&evidence, Amount::exact(3));
         (loss.cause.to_string(), loss.why.contains("udp:4740 holds 900 bytes"))
     };
     let waiting = || unread_socket(4740, 900);
@@ -187,7 +187,7 @@ fn of_udp(counters: &[(&str, u64)], sockets: Vec<SocketRecord>) -> (String, Opti
     evidence.sockets = sockets;
     let ledger = account(&scenario, &plan, &evidence);
     assert_eq!(contradiction(&ledger), None, "{ledger:#?}");
-    let losses = ledger.losses.iter().map(|loss| format!("{} {}", loss.packets, loss.cause));
+    let losses = ledger.losses.iter().map(|loss| format!("{} {}", loss.frames, loss.cause));
     (losses.collect::<Vec<_>>().join(", "), ledger.consumed)
 }
 
@@ -225,7 +225,7 @@ fn only_sockets_that_the_capture_may_reach_hold_its_datagrams() {
     evidence.sockets = vec![socket(4740), waiting(9)];
     chain(&mut evidence, "prerouting");
     let ledger = account(&scenario, &plan, &evidence);
-    assert_eq!(ledger.losses.iter().map(|loss| loss.cause.as_str()).collect::<Vec<_>>(), ["NOT_READ"]);
+    assert_eq!(ledger.losses.iter().map(|loss| loss.cause.name()).collect::<Vec<_>>(), ["NOT_READ"]);
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn more_lost_than_came_does_not_add_up() {
     let mut ledger = account(&scenario, &plan, &seen);
     ledger.accepted = Some(Amount::exact(0));
     (ledger.delivered, ledger.consumed) = (None, None);
-    ledger.losses = vec![super::super::loss(Cause::IpCsum, 9, crate::outcome::Layer::Stage, None)];
+    ledger.losses = vec![super::super::loss(Cause::IpCsum, 9, crate::outcome::Layer::Stage)];
     assert!(contradiction(&ledger).is_some(), "9 of 8 can't be lost");
 }
 

@@ -27,8 +27,10 @@ fn followed(plan: &Plan, counters: &[(&str, u64)], ends: Vec<(Ending, FrameRange
     evidence
 }
 
+/// The losses, and what the kernel absorbed.
 fn rows(ledger: &Ledger) -> Vec<(Stage, &str, u64)> {
-    losses(ledger).into_iter().map(|(stage, cause, packets, ..)| (stage, cause, packets)).collect()
+    let absorbed = ledger.absorbed.iter().map(|absorbed| (absorbed.stage, "absorbed", absorbed.frames.low()));
+    losses(ledger).into_iter().map(|(stage, cause, frames, ..)| (stage, cause, frames)).chain(absorbed).collect()
 }
 
 fn reached(ledger: &Ledger) -> [Option<u64>; 3] {
@@ -49,11 +51,11 @@ fn each_ending_is_a_stage_and_a_cause() {
         (dropped("IP_CSUM", "ip_rcv_core"), Stage::Accepted, "IP_CSUM"),
         (dropped("NO_SOCKET", "__udp4_lib_rcv"), Stage::Delivered, "NO_SOCKET"),
         (used("tpacket_rcv", false, false), Stage::Accepted, "UNHANDLED_PROTO"),
-        (used("arp_process", false, false), Stage::Accepted, "KERNEL"),
-        (used("icmp_rcv", true, false), Stage::Delivered, "KERNEL"),
+        (used("arp_process", false, false), Stage::Accepted, "absorbed"),
+        (used("icmp_rcv", true, false), Stage::Delivered, "absorbed"),
         (used("udp_queue_rcv_one_skb", true, true), Stage::Delivered, "UDP_ENCAP"),
-        (Ending::Unseen { ip: false, udp: false }, Stage::Accepted, "KERNEL"),
-        (Ending::Unseen { ip: true, udp: false }, Stage::Delivered, "KERNEL"),
+        (Ending::Unseen { ip: false, udp: false }, Stage::Accepted, "absorbed"),
+        (Ending::Unseen { ip: true, udp: false }, Stage::Delivered, "absorbed"),
         (Ending::Unseen { ip: true, udp: true }, Stage::Delivered, "unexplained"),
     ] {
         let ledger = run(&scenario, &plan, &[], vec![(Ending::Read, frames(1..=6)), (ending.clone(), frames(7..=8))]);

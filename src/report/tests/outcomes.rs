@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::outcome::{
-    Amount, Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy, Verdict,
+    Absorbed, Amount, Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy,
+    Verdict,
 };
 
 /// The scenario that problems point into.
@@ -78,11 +79,11 @@ fn loss(stage: Stage, cause: &str, packets: u64, frames: Option<&str>) -> Loss {
     Loss {
         stage,
         cause: cause.into(),
-        packets: packets.into(),
+        frames: packets.into(),
         evidence: Layer::Stage,
-        frames_assumed: false,
-        expected: cause == "KERNEL",
-        frames: frames.map(str::to_owned),
+        numbers: frames.map(str::to_owned),
+        numbers_assumed: false,
+        expected: false,
         why: format!("the rule behind {cause}"),
         fix: format!("what to do about {cause}"),
     }
@@ -211,10 +212,12 @@ pub(super) fn unexplained() -> Outcome {
 }
 
 pub(super) fn kernel_and_foreign() -> Outcome {
-    let losses =
-        vec![loss(Stage::Delivered, "KERNEL", 3, Some("1-3")), loss(Stage::Delivered, "NO_SOCKET", 1, Some("9"))];
+    let numbers = Some("1-3".to_owned());
+    let absorbed =
+        vec![Absorbed { stage: Stage::Delivered, frames: Amount::exact(3), evidence: Layer::Predicted, numbers }];
+    let losses = vec![loss(Stage::Delivered, "NO_SOCKET", 1, Some("9"))];
     Outcome {
-        ledger: Some(Ledger { foreign: 7, ..ledger([10, 10, 10, 6, 6], losses) }),
+        ledger: Some(Ledger { foreign: 7, absorbed, ..ledger([10, 10, 10, 6, 6], losses) }),
         checks: vec![check("losses", "none", 1)],
         ..outcome("arp-and-dns", Verdict::Fail, 0.2)
     }
@@ -295,7 +298,7 @@ pub(super) fn wrong_output() -> Outcome {
 /// The evidence leaves a range.
 pub(super) fn not_decided() -> Outcome {
     let lost =
-        Loss { packets: Amount::between(0, 20, "copies are counted"), ..loss(Stage::Delivered, "NO_SOCKET", 0, None) };
+        Loss { frames: Amount::between(0, 20, "copies are counted"), ..loss(Stage::Delivered, "NO_SOCKET", 0, None) };
     let problem = Diagnostic::error(
         "expected all 100 frames to be delivered; can't be decided: the evidence says between 80 and 100",
     );
