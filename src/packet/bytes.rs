@@ -8,25 +8,21 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> 
     bytes.get(at..end)?.first_chunk().copied()
 }
 
-/// One byte.
 #[inline]
 pub(crate) fn byte(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
 }
 
-/// A 16-bit field.
 #[inline]
 pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
 
-/// A 32-bit field.
 #[inline]
 pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_be_bytes)
 }
 
-/// Overwrites the bytes at `at`.
 #[inline]
 pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, new: [u8; N]) {
     if let Some(end) = at.checked_add(N)

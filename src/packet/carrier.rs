@@ -1,6 +1,7 @@
 //! Link types beside Ethernet and Linux "cooked": what their frames carry, as the type field of an Ethernet header would name it.
 //!
-//! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`find`].
+//! Numbers are those of <https://www.tcpdump.org/linktypes.html>. Start at [`find`]. A new link type is an arm there, and a name in
+//! `inspect/names.rs`; nothing else.
 
 use super::bytes::{array, be16, byte};
 use super::layers::LinkType;
@@ -101,7 +102,7 @@ pub(super) fn llc(frame: &[u8], at: usize, trailer: usize) -> Option<Carrier> {
 }
 
 /// IP in PPP (RFC 1661), whose protocol stands at `at`.
-fn ppp(frame: &[u8], at: usize) -> Option<Carrier> {
+pub(super) fn ppp(frame: &[u8], at: usize) -> Option<Carrier> {
     match be16(frame, at)? {
         0x0021 => Some(plain(ethertype::IPV4, at + 2)),
         0x0057 => Some(plain(ethertype::IPV6, at + 2)),
@@ -171,12 +172,10 @@ pub(crate) fn right_fcs(link: LinkType, frame: &[u8]) -> Option<usize> {
     (crc::ETHERNET.of(covered.iter().skip(from).copied()).to_le_bytes() == *fcs).then_some(from)
 }
 
-/// A 16-bit little-endian field.
 pub(super) fn le16(frame: &[u8], at: usize) -> Option<u16> {
     array(frame, at).map(u16::from_le_bytes)
 }
 
-/// A 32-bit little-endian field.
 pub(super) fn le32(frame: &[u8], at: usize) -> Option<u32> {
     array(frame, at).map(u32::from_le_bytes)
 }

@@ -172,7 +172,6 @@ pub(crate) fn computed_transport_sum(network: &Network, frame: &[u8]) -> Option<
     Some(field.written(computed))
 }
 
-/// The value that the header checksum of an IPv4 packet should have.
 pub(crate) fn computed_header_sum(ip: &Ip, frame: &[u8]) -> Option<u16> {
     let before = Accumulator::default().add(frame.get(ip.offset..ip.offset + 10)?);
     Some(!before.add(frame.get(ip.offset + 12..ip.payload)?).fold())
@@ -209,7 +208,6 @@ pub(crate) fn pseudo_header(network: &Network, frame: &[u8], length: usize) -> O
 /// The 16-bit checksum of a transport header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
-    /// Its offset in the frame.
     pub(crate) at: usize,
     /// Whether the pseudo-header, with the addresses, is part of what it covers.
     pub(crate) pseudo_header: bool,

@@ -15,7 +15,6 @@ pub(crate) const ETHERNET: Crc = Crc::new(0xedb8_8320);
 /// The 16-bit frame check sequence of PPP and other HDLC-like links (RFC 1662, appendix C.2).
 pub(crate) const PPP: Crc = Crc { width: 0xffff, ..Crc::new(0x8408) };
 
-/// SCTP's.
 pub(crate) const SCTP: Crc = Crc::new(0x82f6_3b78);
 
 impl Crc {
@@ -50,7 +49,6 @@ impl Crc {
         bytes.into_iter().fold(state, |state, byte| self.step(state, byte))
     }
 
-    /// The CRC of `bytes`.
     pub(crate) fn of(&self, bytes: impl IntoIterator<Item = u8>) -> u32 {
         !self.linear(self.width, bytes) & self.width
     }

@@ -13,7 +13,6 @@ pub(crate) struct DatagramSum {
     pseudo: Accumulator,
     field: Field,
     stored: u16,
-    /// UDP's own length.
     length: Option<u16>,
     six: bool,
     may_be_offload: bool,
@@ -24,7 +23,6 @@ pub(crate) struct DatagramSum {
 /// What is known of it when the datagram is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verified {
-    /// What the stored value is.
     pub(crate) sum: Sum,
     /// Where it is wrong: what, as a change of the data, makes it right.
     pub(crate) mended_by: Change,
@@ -57,7 +55,6 @@ impl DatagramSum {
         self.length.is_some_and(|length| length < 8 && (!self.six || length != 0) || u64::from(length) > whole)
     }
 
-    /// Whether UDP has none at all.
     pub(crate) fn is_absent(&self) -> bool {
         self.field.zero_means_none && self.stored == 0
     }

@@ -21,7 +21,6 @@ const ORDER: u8 = 0x80;
 /// What the header before a frame says of it.
 #[derive(Debug, Clone, Copy, Default)]
 struct About {
-    /// Where the frame begins.
     at: usize,
     /// Whether an FCS of 4 bytes follows it.
     has_fcs: bool,

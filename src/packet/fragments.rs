@@ -16,12 +16,10 @@ pub(crate) enum Came {
     Overlapping,
 }
 
-/// The bytes that came.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fragments {
     /// From and to, in rising order; none touches the next.
     runs: Vec<(u64, u64)>,
-    /// The end of the fragment that reaches furthest.
     length: u64,
     /// Whether the last fragment came, so that the length is the datagram's.
     last_came: bool,
@@ -65,12 +63,10 @@ impl Fragments {
         Came::New
     }
 
-    /// Whether all bytes are there.
     pub(crate) fn is_whole(&self) -> bool {
         self.last_came && self.runs == [(0, self.length)]
     }
 
-    /// The end of the fragment that reaches furthest.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }

@@ -122,14 +122,12 @@ fn v6(frame: &[u8], offset: usize) -> Option<Ip> {
     Some(ip)
 }
 
-/// The extension headers of an IPv6 packet, one after the other.
 struct Extensions {
     next_header: u8,
     at: usize,
     end: usize,
 }
 
-/// One extension header, captured whole.
 struct Extension {
     kind: u8,
     at: usize,
@@ -207,7 +205,6 @@ pub(crate) struct PseudoAddresses {
     pub(crate) known: bool,
 }
 
-/// Which addresses the pseudo-header of a packet is made of.
 #[inline]
 pub(crate) fn pseudo_addresses(network: &Network, frame: &[u8]) -> Option<PseudoAddresses> {
     match network {

@@ -114,21 +114,17 @@ fn mpls(frame: &[u8], mut offset: usize) -> Network {
 
 /// IP in a `PPPoE` session (RFC 2516).
 fn pppoe(frame: &[u8], offset: usize) -> Option<Network> {
-    is_ip_in_ppp(be16(frame, offset + 6)?).then(|| ip::find(frame, offset + 8))
+    carrier::ppp(frame, offset + 6).map(|carrier| ip::find(frame, carrier.payload))
 }
 
-fn is_ip_in_ppp(protocol: u16) -> bool {
-    matches!(protocol, 0x0021 | 0x0057)
-}
-
-/// PPP (RFC 1661), in HDLC-like framing (RFC 1662) or not, or Cisco HDLC below the same link type.
+/// PPP (RFC 1661), in HDLC-like framing (RFC 1662) or not, or Cisco HDLC with the same link type.
 fn ppp(frame: &[u8]) -> Option<Network> {
     let offset = match array::<2>(frame, 0)? {
         [0x0f | 0x8f, 0] => return cisco_hdlc(frame),
         [0xff, 0x03] => 2,
         _ => 0,
     };
-    is_ip_in_ppp(be16(frame, offset)?).then(|| ip::find(frame, offset + 2))
+    carrier::ppp(frame, offset).map(|carrier| ip::find(frame, carrier.payload))
 }
 
 fn cisco_hdlc(frame: &[u8]) -> Option<Network> {

@@ -2,7 +2,7 @@
 //!
 //! The line depends on nothing but the frame and its time. Start at [`line()`].
 
-use std::fmt::{self, Write as _};
+use std::fmt::{self, LowerHex, Write as _};
 use std::time::Duration;
 
 use super::bytes::{array, be16, byte};
@@ -151,11 +151,7 @@ fn write_protocol(line: &mut String, ip: &Ip, frame: &[u8]) -> fmt::Result {
 
 fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], original_length: u32) -> fmt::Result {
     if ip_header_sum(&layers.network, frame) == Sum::Bad {
-        let stored = be16(frame, ip.offset + 10).unwrap_or_default();
-        write!(line, "  ip sum {stored:#06x} bad")?;
-        if let Some(right) = computed_header_sum(ip, frame) {
-            write!(line, " ({right:#06x})")?;
-        }
+        write_bad(line, "ip sum", be16(frame, ip.offset + 10), computed_header_sum(ip, frame), 6)?;
     }
     match transport_sum(&layers.network, frame, original_length) {
         Sum::Good => Ok(()),
@@ -164,23 +160,26 @@ fn write_sums(line: &mut String, layers: &Layers, ip: &Ip, frame: &[u8], origina
         Sum::Offload => line.write_str("  sum offloaded"),
         Sum::Unverifiable => line.write_str("  sum unverifiable"),
         Sum::Bad if ip.protocol == protocol::SCTP => {
-            let stored: [u8; 4] = array(frame, sctp::field(ip)).unwrap_or_default();
-            write!(line, "  sum {:#010x} bad", u32::from_be_bytes(stored))?;
-            match sctp::computed(ip, frame) {
-                Some(right) => write!(line, " ({:#010x})", u32::from_be_bytes(right)),
-                None => Ok(()),
-            }
+            let stored = array(frame, sctp::field(ip)).map(u32::from_be_bytes);
+            write_bad(line, "sum", stored, sctp::computed(ip, frame).map(u32::from_be_bytes), 10)
         }
         Sum::Bad => {
-            let stored =
-                Field::find(&layers.network, frame).and_then(|field| be16(frame, field.at)).unwrap_or_default();
-            write!(line, "  sum {stored:#06x} bad")?;
-            match computed_transport_sum(&layers.network, frame) {
-                Some(right) => write!(line, " ({right:#06x})"),
-                None => Ok(()),
-            }
+            let stored = Field::find(&layers.network, frame).and_then(|field| be16(frame, field.at));
+            write_bad(line, "sum", stored, computed_transport_sum(&layers.network, frame), 6)
         }
     }
+}
+
+/// A wrong checksum, and the right one where it is known; `width` includes the `0x`.
+fn write_bad<N: LowerHex + Default>(
+    line: &mut String,
+    what: &str,
+    stored: Option<N>,
+    right: Option<N>,
+    width: usize,
+) -> fmt::Result {
+    write!(line, "  {what} {:#0width$x} bad", stored.unwrap_or_default())?;
+    right.map_or(Ok(()), |right| write!(line, " ({right:#0width$x})"))
 }
 
 /// What follows the transport header that we know, or the IP headers.

@@ -7,9 +7,7 @@ use super::checksum::{Change, Sum};
 use super::crc;
 use super::layers::{Fragment, Ip};
 
-/// Where the checksum stands in the common header.
 const FIELD: usize = 8;
-/// Length of the common header.
 const HEADER: usize = 12;
 
 /// What the checksum says; either kind may be right.
@@ -27,7 +25,6 @@ pub(crate) fn computed(ip: &Ip, frame: &[u8]) -> Option<[u8; 4]> {
     whole(ip, frame).map(crc32c)
 }
 
-/// Where the checksum is in the frame.
 pub(crate) fn field(ip: &Ip) -> usize {
     ip.payload + FIELD
 }
@@ -68,7 +65,6 @@ fn stored(ip: &Ip, frame: &[u8]) -> Option<[u8; 4]> {
     array(frame, field(ip)).filter(|_| !ip.is_later_fragment() && ip.payload + HEADER <= ip.end)
 }
 
-/// The whole SCTP packet.
 fn whole<'a>(ip: &Ip, frame: &'a [u8]) -> Option<&'a [u8]> {
     if ip.fragment != Fragment::Whole || ip.is_cut(frame) || ip.length == 0 {
         return None;

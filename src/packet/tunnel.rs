@@ -21,9 +21,7 @@ const ERSPAN: u16 = 0x88be;
 /// A packet or frame in a tunnel: its offsets are into the same frame, and nothing of it reaches beyond the packet that carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Carried {
-    /// Where its Ethernet header begins, if it has one.
     pub(crate) ethernet: Option<usize>,
-    /// Its layer 3.
     pub(crate) network: Network,
     /// Where the checksum of the GRE header is that carries it, if there is one: it covers the GRE header and all behind it (RFC 2784 §2.5).
     pub(crate) gre_checksum: Option<usize>,

@@ -10,19 +10,16 @@ use std::net::IpAddr;
 
 use crate::packet::layers::{Datagram, Layers, Network};
 
-/// How many conversations are told apart.
 const MOST: usize = 1 << 20;
 /// How many datagrams whose fragments have no ports are followed.
 const MOST_DATAGRAMS: usize = 1 << 12;
 
-/// Who sent a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sender {
     Client,
     Server,
 }
 
-/// One end of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum End {
     Socket(IpAddr, u16),
@@ -30,51 +27,31 @@ enum End {
     Station([u8; 6]),
 }
 
-/// The conversations of a capture so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Conversations {
-    /// By the hash of both ends, the smaller one first: who sent the first frame.
-    first: HashMap<u64, First>,
+    /// By the hash of both ends, the smaller one first: whether the smaller one is the client.
+    smaller_is_client: HashMap<u64, bool>,
     /// The protocol and ends of datagrams, for their later fragments.
     datagrams: HashMap<Datagram, (u8, End, End)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum First {
-    /// The end that is smaller.
-    Smaller,
-    Greater,
-}
-
-impl First {
-    fn other(self) -> Self {
-        match self {
-            Self::Smaller => Self::Greater,
-            Self::Greater => Self::Smaller,
-        }
-    }
 }
 
 impl Conversations {
     /// Who sent the frame; a first one is its client's, or of an error, its server's. `None`: there are more conversations than are told apart.
     pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Option<Sender> {
         let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Some(Sender::Client) };
-        let (sent_by, smaller, greater) = if source <= destination {
-            (First::Smaller, source, destination)
-        } else {
-            (First::Greater, destination, source)
-        };
+        let from_smaller = source <= destination;
+        let (smaller, greater) = if from_smaller { (source, destination) } else { (destination, source) };
         let mut hasher = DefaultHasher::new();
         (protocol, smaller, greater).hash(&mut hasher);
         let is_error = layers.quoted(frame).is_some();
-        let room = self.first.len() < MOST;
-        let first = match self.first.entry(hasher.finish()) {
+        let has_space = self.smaller_is_client.len() < MOST;
+        let smaller_is_client = match self.smaller_is_client.entry(hasher.finish()) {
             Entry::Occupied(known) => *known.get(),
-            // What an error quotes was sent before it, the other way, though the capture hasn't it.
-            Entry::Vacant(new) if room => *new.insert(if is_error { sent_by.other() } else { sent_by }),
+            // The quoted packet was sent before the error, in the other direction, though it is not in the capture.
+            Entry::Vacant(new) if has_space => *new.insert(from_smaller != is_error),
             Entry::Vacant(_) => return None,
         };
-        Some(if first == sent_by { Sender::Client } else { Sender::Server })
+        Some(if smaller_is_client == from_smaller { Sender::Client } else { Sender::Server })
     }
 
     /// The protocol of a frame's conversation, who sent it, and to whom.

@@ -80,18 +80,15 @@ pub(super) fn map_at<V: Value<N>, const N: usize>(
     Some(change)
 }
 
-/// Maps the IPv4 address at `at`.
 #[inline]
 pub(super) fn v4_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     map_at::<u32, 4>(side, at, frame, stats).unwrap_or(Change::NONE)
 }
 
-/// Maps the IPv6 address at `at`.
 pub(super) fn v6_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     map_at::<u128, 16>(side, at, frame, stats).unwrap_or(Change::NONE)
 }
 
-/// Maps the MAC at `at`.
 pub(super) fn mac_at(side: &SideTables, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Change {
     map_at::<MacAddr, 6>(side, at, frame, stats).unwrap_or(Change::NONE)
 }

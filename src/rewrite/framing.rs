@@ -7,7 +7,6 @@ use crate::packet::MacAddr;
 use crate::packet::bytes::{array, put};
 use crate::packet::layers::{Carrier, Layers, LinkType, Network, framed};
 
-/// No address.
 const NONE: MacAddr = MacAddr([0; 6]);
 
 /// The length of an FCS in bytes.
@@ -31,7 +30,6 @@ pub enum Unframed {
     Frame(&'static str),
 }
 
-/// The header of a frame, and where it ends.
 struct Header {
     destination: MacAddr,
     carrier: Carrier,

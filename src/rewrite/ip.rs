@@ -25,12 +25,10 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    /// The frame's own packet.
     pub(super) const fn frame(original_length: u32) -> Self {
         Self { place: Place::Frame, quoted: false, original_length }
     }
 
-    /// That of the packet that an ICMP error here quotes.
     pub(super) const fn quotation(self) -> Self {
         Self { quoted: true, original_length: 0, ..self }
     }
@@ -171,7 +169,6 @@ fn payload(
     changed.and(checksums::update_transport(network, pseudo_header, changed, frame))
 }
 
-/// Rewrites what `network` carries, and updates the checksum of the GRE header around it.
 fn tunnel(
     rules: Rules<'_>,
     network: &Network,

@@ -25,7 +25,6 @@ impl MacMap {
         Self { literal, all }
     }
 
-    /// What the MAC becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, mac: MacAddr) -> Option<(MacAddr, usize)> {
         if !self.literal.is_empty()
@@ -39,9 +38,7 @@ impl MacMap {
 
 /// What became of the MACs of an Ethernet header.
 pub(super) struct Macs {
-    /// What has changed.
     pub(super) change: Change,
-    /// Whether an entry named the destination.
     pub(super) named_destination: bool,
 }
 
@@ -62,7 +59,6 @@ pub(super) fn apply(rules: Rules<'_>, layers: &Layers, frame: &mut [u8], stats: 
     }
 }
 
-/// Maps the MACs of the Ethernet header at `at`.
 #[inline]
 pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], stats: &mut RewriteStats) -> Macs {
     let source = mac_at(&rules.tables.source, at + 6, frame, stats);

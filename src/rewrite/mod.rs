@@ -86,12 +86,9 @@ pub struct Rewriter {
     only_maps: bool,
 }
 
-/// What changes on each side of a frame.
 #[derive(Debug, Clone)]
 struct Tables {
-    /// On the side that sent the frame.
     source: SideTables,
-    /// On the side that it is for.
     destination: SideTables,
 }
 
@@ -104,7 +101,6 @@ struct SideTables {
     port: port::PortMap,
 }
 
-/// What one frame is rewritten by.
 #[derive(Debug, Clone, Copy)]
 struct Rules<'a> {
     rewriter: &'a Rewriter,

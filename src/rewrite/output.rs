@@ -8,7 +8,6 @@ use std::path::Path;
 use crate::capture::{Compression, Format, Packed};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
-/// What the name of a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
     /// Of pcap, in microseconds.

@@ -85,12 +85,10 @@ impl<'a> Pass<'a> {
         Self { takes_every_whole_frame: true, ..self }
     }
 
-    /// Whether every frame that the snaplen didn't cut is selected.
     pub(super) fn takes_every_whole_frame(&self) -> bool {
         self.takes_every_whole_frame
     }
 
-    /// Whether frames may become longer.
     pub(super) fn lengthens(&self) -> bool {
         self.pads || self.rewriter.vlan.as_ref().is_some_and(VlanChange::lengthens)
     }
@@ -254,7 +252,6 @@ fn in_place(frame: Frame<'_>) -> Rewritten<'_> {
     Rewritten { link, bytes, original_length, resized: false }
 }
 
-/// Whether less was captured than was on the wire.
 fn is_cut(frame: &Frame<'_>) -> bool {
     (frame.bytes.len() as u64) < u64::from(frame.original_length)
 }

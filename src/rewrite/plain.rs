@@ -1,7 +1,7 @@
 //! The commonest packets, without the detours of all others: TCP, UDP and pings over IPv4 without options, whole or in fragments, or
 //! over IPv6 without extension headers, in an Ethernet frame for one station, with or without a VLAN tag.
 //!
-//! Nothing is decided here: the result is that of the slow path, [`super::Rewriter::apply`]; a property test compares
+//! Nothing is decided here: the result is that of the slow path, `Rewriter::apply_from`; a property test compares
 //! them. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
 
 use super::field::{Value, map_in};
@@ -11,7 +11,6 @@ use crate::packet::MacAddr;
 use crate::packet::checksum::Change;
 use crate::packet::layers::protocol;
 
-/// Length of the Ethernet header.
 const ETHERNET: usize = 14;
 
 /// Rewrites a frame in place if it is of the common kind; else nothing.
@@ -77,13 +76,9 @@ fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut
 /// The checksum behind the IP header, by its offset there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sum {
-    /// None that covers an address or a port.
     None,
-    /// TCP's, with ports.
     Tcp,
-    /// UDP's, with ports.
     Udp,
-    /// ICMPv6's.
     Icmpv6,
 }
 
@@ -159,7 +154,6 @@ fn macs(tables: &Tables, link: &mut [u8; ETHERNET], stats: &mut RewriteStats) {
     map::<MacAddr, 6>(&tables.source, link, 6, stats);
 }
 
-/// Maps the field at `at`.
 #[inline]
 fn map<V: Value<N>, const N: usize>(
     side: &SideTables,

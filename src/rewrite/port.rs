@@ -17,7 +17,6 @@ pub(super) struct PortRange {
     pub(super) entry: usize,
 }
 
-/// Ports and what they become.
 #[derive(Debug, Clone)]
 pub(super) struct PortMap {
     /// Sorted; they don't overlap.

@@ -1,13 +1,12 @@
 //! A map of address prefixes: the longest that matches wins.
 
-use std::ops::{BitAnd, BitOr};
+use std::ops::{BitAnd, BitOr, Not};
 
 /// An address as a number: `u32` for IPv4, `u128` for IPv6.
-pub(super) trait Address: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> {
-    /// The first `length` bits set.
+pub(super) trait Address:
+    Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Self> + Not<Output = Self>
+{
     fn mask(length: u8) -> Self;
-    /// All bits but the first `length` set.
-    fn host_mask(length: u8) -> Self;
     /// Multicast, or the limited broadcast address.
     fn is_multicast_or_broadcast(self) -> bool;
     /// All of it in 64 bits.
@@ -19,10 +18,6 @@ pub(super) trait Address: Copy + Ord + BitAnd<Output = Self> + BitOr<Output = Se
 impl Address for u32 {
     fn mask(length: u8) -> Self {
         Self::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)
-    }
-
-    fn host_mask(length: u8) -> Self {
-        !Self::mask(length)
     }
 
     #[inline]
@@ -45,10 +40,6 @@ impl Address for u128 {
         Self::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
     }
 
-    fn host_mask(length: u8) -> Self {
-        !Self::mask(length)
-    }
-
     #[inline]
     fn is_multicast_or_broadcast(self) -> bool {
         self >> 120 == 0xff
@@ -65,7 +56,6 @@ impl Address for u128 {
     }
 }
 
-/// A prefix and what its addresses become.
 #[derive(Debug, Clone, Copy)]
 struct Slot<A> {
     from: A,
@@ -95,7 +85,7 @@ impl<A: Address> Level<A> {
             let slot = Slot {
                 from: prefix.from & mask,
                 to: prefix.to & A::mask(prefix.to_length),
-                keep: A::host_mask(prefix.to_length),
+                keep: !A::mask(prefix.to_length),
                 entry: prefix.entry,
             };
             let mut index = level.index(slot.from);
@@ -130,7 +120,6 @@ impl<A: Address> Level<A> {
     }
 }
 
-/// Prefixes of one address family.
 #[derive(Debug, Clone)]
 pub(super) struct PrefixMap<A> {
     /// Longest first.
@@ -159,7 +148,6 @@ impl<A: Address> PrefixMap<A> {
         Self { unicast: levels(&prefixes), groups: levels(&groups) }
     }
 
-    /// What the address becomes, and by which entry.
     #[inline]
     pub(super) fn map(&self, address: A) -> Option<(A, usize)> {
         let levels = if address.is_multicast_or_broadcast() { &self.groups } else { &self.unicast };

@@ -24,7 +24,6 @@ pub struct RewriteStats {
     entries: Vec<FrameCount>,
     left: [FrameCount; Left::ALL.len()],
     reshaped: [FrameCount; Reshaped::ALL.len()],
-    /// The number of the frame that is being rewritten.
     frame: u64,
     first_group_mac: Option<MacAddr>,
 }
@@ -36,12 +35,10 @@ pub struct FrameCount {
     pub frames: u64,
     /// The first of them; 0 when there is none.
     pub first_frame: u64,
-    /// The last of them.
     last_frame: u64,
 }
 
 impl FrameCount {
-    /// Counts the frame, once.
     #[inline]
     fn count(&mut self, frame: u64) {
         if self.last_frame == frame {
@@ -124,19 +121,16 @@ impl RewriteStats {
         }
     }
 
-    /// Says the number of the frame that is being rewritten.
     #[inline]
     pub(super) const fn is_at(&mut self, number: u64) {
         self.frame = number;
     }
 
-    /// The number of the frame that is being rewritten.
     #[inline]
     pub(super) const fn frame(&self) -> u64 {
         self.frame
     }
 
-    /// The entry changed something in this frame.
     #[inline]
     pub(super) fn count(&mut self, entry: usize) {
         if let Some(stats) = self.entries.get_mut(entry) {
@@ -144,7 +138,6 @@ impl RewriteStats {
         }
     }
 
-    /// Something was left in this frame.
     #[inline]
     pub(super) fn leave(&mut self, reason: Left) {
         if let Some(stats) = self.left.get_mut(reason as usize) {
@@ -163,7 +156,6 @@ impl RewriteStats {
         self.first_group_mac
     }
 
-    /// This happened to this frame.
     pub(super) fn reshape(&mut self, how: Reshaped) {
         if let Some(stats) = self.reshaped.get_mut(how as usize) {
             stats.count(self.frame);
@@ -194,7 +186,6 @@ impl RewriteStats {
 /// How many different values are kept of each kind.
 const KEPT: usize = 1024;
 
-/// How many of them a message shows.
 const SHOWN: usize = 5;
 
 /// Values and the number of frames that have them; above [`KEPT`] different ones, the rest is only known to be there.
@@ -230,7 +221,6 @@ impl<T: Ord + Copy + Display> Tally<T> {
         merged
     }
 
-    /// The commonest, with their number of frames.
     fn describe(&self) -> Option<String> {
         let mut by_frames: Vec<(&T, &u64)> = self.frames.iter().collect();
         by_frames.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
@@ -258,10 +248,8 @@ pub struct Seen {
     ip: [Tally<IpAddr>; 2],
     mac: [Tally<MacAddr>; 2],
     port: [Tally<u16>; 2],
-    /// The VLAN tag that is renumbered.
     tag: Option<TagPosition>,
     vlan: Tally<u16>,
-    /// Whether a frame has no Ethernet header.
     without_header: bool,
 }
 
@@ -319,7 +307,6 @@ impl Seen {
         }
     }
 
-    /// The values that an entry could have named, in words.
     fn describe(&self, entry: &Entry) -> Option<String> {
         let side = match entry.table {
             Table::Side(side) => side,
@@ -347,7 +334,6 @@ impl Seen {
     }
 }
 
-/// These tags of all frames, in words.
 fn tags(position: TagPosition) -> String {
     match position {
         TagPosition::Outside(1) => "outermost VLAN tags".to_owned(),

@@ -5,10 +5,8 @@ use crate::packet::bytes::{be16, put};
 use crate::packet::layers::Layers;
 use crate::scenario::rewrite::TagPosition;
 
-/// Length of a tag.
 const TAG: usize = 4;
 
-/// What happens to the tags, and by which entry.
 #[derive(Debug, Clone)]
 pub(super) enum VlanChange {
     /// This one comes off; `None` is all of them.
@@ -19,12 +17,10 @@ pub(super) enum VlanChange {
     Map { tag: TagPosition, identifiers: Identifiers },
 }
 
-/// Old identifiers and what they become.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Identifiers {
     /// Sorted; they don't overlap.
     pub(super) named: Vec<IdentifierRange>,
-    /// What all others become.
     pub(super) others: Option<(u16, usize)>,
 }
 
@@ -58,7 +54,6 @@ impl TagPosition {
 }
 
 impl VlanChange {
-    /// Renumbers a tag in place.
     pub(super) fn map(&self, layers: &Layers, frame: &mut [u8], stats: &mut RewriteStats) {
         let Self::Map { tag, identifiers } = self else { return };
         let Some(at) = tag.index(layers.vlan_tags).and_then(|index| layers.vlan_tag(index)) else { return };
@@ -68,12 +63,10 @@ impl VlanChange {
         stats.count(entry);
     }
 
-    /// Whether frames become longer.
     pub(super) fn lengthens(&self) -> bool {
         matches!(self, Self::Push { .. })
     }
 
-    /// Whether the length of such a frame changes.
     pub(super) fn resizes(&self, layers: &Layers, frame: &[u8]) -> bool {
         self.place(layers).is_some() && layers.ethertype_place(frame).is_some()
     }
