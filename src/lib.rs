@@ -80,38 +80,38 @@
 //! Two things differ from a strict pipeline, on purpose: `evidence` is between the rooms that fill it and those that read it, so that accounting
 //! is tested without a kernel; and `run` asks `ledger` while it settles, since a run in which all is accounted for need not wait.
 
-pub mod api;
-pub mod capture;
-pub mod cause;
-pub mod cli;
-pub mod diagnostic;
-pub mod doctor;
-pub mod entry;
-pub mod evidence;
-pub mod expect;
-pub mod figures;
-pub mod file;
-pub mod host;
-pub mod inspect;
-pub mod ledger;
-pub mod outcome;
-pub mod packet;
-pub mod plan;
-pub mod predict;
-pub mod process;
-pub mod report;
-pub mod rewrite;
-pub mod run;
-pub mod scenario;
-pub mod schema;
-pub mod testbed;
-pub mod wire;
+mod api;
+mod capture;
+mod cause;
+mod cli;
+mod diagnostic;
+mod doctor;
+mod entry;
+mod evidence;
+mod expect;
+mod figures;
+mod file;
+mod host;
+mod inspect;
+mod ledger;
+mod outcome;
+mod packet;
+mod plan;
+mod predict;
+mod process;
+mod report;
+mod rewrite;
+mod run;
+mod scenario;
+mod schema;
+mod testbed;
+mod wire;
 
 /// What the fuzz targets in `fuzz/` run; no part of the API.
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 #[path = "../fuzz/bodies.rs"]
-pub mod fuzzing;
+mod fuzzing;
 
 pub use api::{Plan, PredictedFrames, RewriteEntry, RewriteReport, RewriteSummary, inspect};
 pub use cause::{Cause, Stage};
@@ -120,3 +120,5 @@ pub use inspect::Inspection;
 pub use outcome::{Amount, Check, EvidenceLevel, Ledger, Loss, Outcome, Verdict};
 pub use run::Options;
 pub use scenario::Scenario;
+#[doc(hidden)]
+pub use cli::main;

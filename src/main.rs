@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    restage::cli::main(std::env::args_os())
+    restage::main(std::env::args_os())
 }

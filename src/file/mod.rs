@@ -10,7 +10,7 @@ mod reading;
 mod replacement;
 
 pub use claims::{Claim, Claims};
-pub use identity::{Identity, descriptor, is_standard_input, is_stream};
+pub use identity::{descriptor, is_standard_input, is_stream};
 pub use reading::{MOST_BYTES, read_bytes, read_source, source_of};
 pub(crate) use replacement::unwritable;
 pub use replacement::{Replacement, discard_unfinished};

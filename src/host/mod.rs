@@ -24,9 +24,13 @@ pub(crate) mod settings;
 pub mod sockets;
 pub mod sysctl;
 
-pub use filter::{Filter, Ruleset};
+#[cfg(test)]
+pub use filter::Ruleset;
+pub use filter::Filter;
 pub use firewall::Firewall;
 pub use model::Host;
 pub use routes::{Route, RouteKind, RouteTable};
-pub use settings::{ByFamily, Settings};
-pub use sockets::{Arrival, Mismatch, Socket, SocketTable};
+#[cfg(test)]
+pub use settings::ByFamily;
+pub use settings::Settings;
+pub use sockets::{Arrival, Mismatch, Socket};

@@ -46,7 +46,9 @@ use crate::packet::layers::{Layers, LinkType, Network};
 use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
-pub use file::{Selected, Summary, rewrite_file};
+#[cfg(test)]
+pub use file::Summary;
+pub use file::{Selected, rewrite_file};
 pub use fragments::{FragmentSums, Learner};
 pub use framing::{Framing, Unframed};
 pub use pass::{Pass, Rewritten};

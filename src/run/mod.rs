@@ -24,7 +24,6 @@ mod timing;
 pub mod worker;
 
 pub use options::Options;
-pub use outcome::run_scenario;
 
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
