@@ -115,10 +115,10 @@ mod fuzzing;
 
 pub use api::{Plan, PredictedFrames, RewriteEntry, RewriteReport, RewriteSummary, inspect};
 pub use cause::{Cause, Stage};
+#[doc(hidden)]
+pub use cli::main;
 pub use diagnostic::{Diagnostic, Failure, Kind, Result, Severity};
 pub use inspect::Inspection;
 pub use outcome::{Amount, Check, EvidenceLevel, Ledger, Loss, Outcome, Verdict};
 pub use run::Options;
 pub use scenario::Scenario;
-#[doc(hidden)]
-pub use cli::main;

@@ -68,6 +68,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// What the writer says; [`io::ErrorKind::InvalidInput`] where the format can't say it: another link type or a time after 2106 in
     /// a pcap file.
+    #[cfg(test)]
     pub fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
         self.write_with(frame, &[])
     }

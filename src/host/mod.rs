@@ -24,9 +24,9 @@ pub(crate) mod settings;
 pub mod sockets;
 pub mod sysctl;
 
+pub use filter::Filter;
 #[cfg(test)]
 pub use filter::Ruleset;
-pub use filter::Filter;
 pub use firewall::Firewall;
 pub use model::Host;
 pub use routes::{Route, RouteKind, RouteTable};

@@ -27,7 +27,6 @@ impl LinkType {
 
 /// An IP protocol number (<https://www.iana.org/assignments/protocol-numbers>).
 pub mod protocol {
-    #![expect(missing_docs, reason = "the names are the registry's own")]
     pub const ICMP: u8 = 1;
     pub const IGMP: u8 = 2;
     pub const IPV4: u8 = 4;

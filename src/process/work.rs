@@ -100,6 +100,7 @@ impl WorkFolder {
     }
 
     /// Removes the folder with everything in it.
+    #[cfg(test)]
     pub fn remove(mut self) -> Result<()> {
         self.removed = true;
         remove_all(&self.folder).map_err(|error| cant("remove", &self.folder, &error))

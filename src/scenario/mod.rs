@@ -139,6 +139,7 @@ pub fn read(path: &Path) -> Result<Scenario> {
 ///
 /// # Errors
 /// [`Kind::Invalid`] with every problem of the text, in its order.
+#[cfg(test)]
 pub fn check_text(source: Arc<Source>) -> Result<Scenario> {
     check(&ScenarioText::of(source)?)
 }

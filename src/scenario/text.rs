@@ -79,6 +79,7 @@ impl ScenarioText {
     }
 
     /// The path as the user wrote it.
+    #[cfg(test)]
     pub fn path(&self) -> &Path {
         &self.source.path
     }
