@@ -39,7 +39,6 @@ const USUAL_RMEM_MAX: u64 = 212_992;
 /// What the frames of `AF_XDP` take at most, in bytes, for each scenario that runs at the same time.
 const XDP_MEMORY: u64 = 2 << 20;
 
-/// The state of what was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -47,16 +46,12 @@ pub enum State {
     Good,
     /// Something doesn't work, or works less well.
     Bad,
-    /// It couldn't be found out.
     Unknown,
 }
 
-/// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What was looked at.
     pub what: String,
-    /// Its state.
     pub state: State,
     /// What was seen, and what it means.
     pub why: String,

@@ -23,12 +23,9 @@ use crate::wire::counters::Counters;
 /// So many addresses of an interface are asked about.
 const MOST_ADDRESSES: usize = 8;
 
-/// What is asked of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// The interface.
     pub interface: String,
-    /// Where something is to listen.
     pub listens: Vec<Listener>,
     /// Where packets come from; empty: from the interface's own networks.
     pub from: Vec<IpNet>,
@@ -37,20 +34,16 @@ pub struct Question {
 /// What a machine reports beside what decides where a packet goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Beside {
-    /// How the kernel gets the effective `rp_filter`.
     pub rp_filter: Option<String>,
     /// `net.core.rmem_max`, in bytes.
     pub rmem_max: Option<u64>,
-    /// What the interface counted.
     pub counters: Counters,
     /// Whether the card checks checksums, and whether packets are put together on receipt; `None`: its driver doesn't say.
     pub offloads: [Option<bool>; 2],
 }
 
-/// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// One thing after the other.
     pub findings: Vec<Finding>,
     /// Whether packets that were asked about would not come to their socket.
     pub loses: bool,
@@ -74,7 +67,6 @@ pub fn ask(question: &Question) -> Result<Answer> {
     Ok(answer(question, &here, &beside))
 }
 
-/// What was seen, and what it means for the packets that are asked about.
 pub fn answer(question: &Question, here: &Host, beside: &Beside) -> Answer {
     let mut findings = vec![interface(here)];
     findings.extend(here.caveats().into_iter().filter(|_| here.interface.up).map(|note| {

@@ -15,11 +15,9 @@ pub(crate) fn in_initial_user_namespace() -> bool {
     fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE)
 }
 
-/// The effective capabilities of this process at the time of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     effective: u64,
-    /// Whether they are over the initial user namespace, and so over the machine.
     over_machine: bool,
     root: bool,
 }
@@ -31,23 +29,19 @@ pub enum Standing {
     Effective,
     /// It is effective over a user namespace, and the kernel asks for it over the machine.
     InUserNamespace,
-    /// It is not effective.
     Absent,
 }
 
 impl Capabilities {
-    /// Those of this process.
     pub fn read() -> Self {
         let Facts { capabilities, uid, in_user_namespace, .. } = Facts::read();
         Self::of(capabilities, !in_user_namespace, uid == 0)
     }
 
-    /// Of parts: a bit for each effective one, whether they are over the machine, and whether this is root.
     pub fn of(effective: u64, over_machine: bool, root: bool) -> Self {
         Self { effective, over_machine, root }
     }
 
-    /// Whether this is root, of whatever user namespace.
     pub fn is_root(self) -> bool {
         self.root
     }

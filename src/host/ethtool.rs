@@ -10,7 +10,6 @@ use nix::libc;
 use crate::diagnostic::{Failure, Result};
 use crate::scenario::require::Offload;
 
-/// A feature of an interface, by the command that switches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     /// `ETHTOOL_STSO`: TCP segmentation offload, of every kind.
@@ -19,7 +18,6 @@ pub(crate) enum Feature {
     GenericReceive = 0x2c,
 }
 
-/// Whether a feature is to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Switch {
     Off = 0,
@@ -38,9 +36,6 @@ const GET_FLAGS: u32 = 0x25;
 const FLAG_LARGE_RECEIVE: u32 = 1 << 15;
 
 /// Whether an offload of an interface in the calling thread's network namespace is on, as `ethtool -k` shows it. No privilege.
-///
-/// # Errors
-/// [`Kind::Error`](crate::diagnostic::Kind::Error) when the interface doesn't answer.
 pub fn is_on(interface: &str, offload: Offload) -> Result<bool> {
     let (command, bits) = match offload {
         // ETHTOOL_GRXCSUM, _GTXCSUM, _GGRO, _GGSO, _GTSO

@@ -23,19 +23,14 @@ pub mod capability {
     pub const BPF: u32 = 39;
 }
 
-/// What runs a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
-    /// Docker, and what behaves like it.
     Docker,
-    /// Podman.
     Podman,
-    /// Kubernetes, with whatever engine.
     Kubernetes,
 }
 
 impl Container {
-    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Docker => "Docker",
@@ -44,7 +39,6 @@ impl Container {
         }
     }
 
-    /// What to do so that a lab can be made in such a container.
     pub fn way_out(self) -> &'static str {
         match self {
             Self::Docker => {
@@ -82,21 +76,16 @@ pub const SYSCTLS: [&str; 8] = [
 /// What the machine says. `None` where it doesn't say (the file is absent or can't be read).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// The effective user id.
     pub uid: u32,
     /// The effective capabilities, one bit each.
     pub capabilities: u64,
     /// Whether this is not the initial user namespace: the capabilities are over what belongs to that namespace, not over the machine.
     pub in_user_namespace: bool,
-    /// `uname -r`.
     pub kernel: String,
-    /// What runs the container that this runs in, if it does.
     pub container: Option<Container>,
-    /// Whether a seccomp filter applies to this process.
     pub seccomp: bool,
     /// The `AppArmor` profile of this process, such as `docker-default (enforce)`.
     pub apparmor_profile: Option<String>,
-    /// Whether `/proc/sys` is mounted read-only.
     pub proc_sys_read_only: bool,
     /// Those of [`SYSCTLS`] that this kernel has, by key.
     pub sysctls: BTreeMap<&'static str, u64>,
@@ -135,12 +124,10 @@ impl Facts {
         }
     }
 
-    /// Whether the capability with this number is effective.
     pub fn has(&self, number: u32) -> bool {
         self.capabilities >> number & 1 == 1
     }
 
-    /// One of [`SYSCTLS`].
     pub fn sysctl(&self, key: &str) -> Option<u64> {
         self.sysctls.get(key).copied()
     }
@@ -180,7 +167,6 @@ impl Facts {
     }
 }
 
-/// What was refused on the way into the lab's namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// `unshare(CLONE_NEWUSER)`.
@@ -284,7 +270,6 @@ fn limit(step: Step, facts: &Facts) -> (String, String) {
     }
 }
 
-/// The kernel's release, as `uname -r` shows it; empty where it doesn't say.
 pub fn kernel_release() -> String {
     text_of("/proc/sys/kernel/osrelease").unwrap_or_default()
 }

@@ -7,15 +7,11 @@ use serde_json::Value;
 use super::firewall::Firewall;
 use super::ruleset;
 
-/// The packet filter of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Filter {
-    /// There is none.
     #[default]
     None,
-    /// Its rules.
     Rules(Ruleset),
-    /// There is one whose rules are not known, and why.
     Unseen(String),
 }
 
@@ -34,14 +30,12 @@ impl Filter {
         }
     }
 
-    /// Reads what `nft -j list ruleset` printed.
     pub fn read(json: &str) -> Self {
         Ruleset::read(json)
             .map_or_else(|| Self::Unseen("`nft` lists it in a form that is not known".to_owned()), Self::Rules)
     }
 }
 
-/// The chains and sets of nftables.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ruleset {
     pub(crate) chains: Vec<Chain>,

@@ -24,19 +24,16 @@ const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const HOOK_NUMBER: u16 = 1;
 
-/// What could be seen of the packet filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Firewall {
     /// None drops packets that come in.
     None,
     /// These chains may drop some: `table chain (hook input, 3 rules, policy drop)`.
     Chains(Vec<String>),
-    /// It can't be seen, and why.
     Unseen(String),
 }
 
 impl Firewall {
-    /// Looks at the packet filter of the calling thread's network namespace.
     pub fn read() -> Self {
         let found = match chains() {
             Ok(chains) => chains,

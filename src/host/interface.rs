@@ -7,7 +7,6 @@ use crate::packet::MacAddr;
 /// What kind of interface it is, as far as sending frames depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterfaceKind {
-    /// One end of a veth pair.
     Veth,
     /// Anything else that carries Ethernet frames.
     Ethernet,
@@ -17,14 +16,10 @@ pub enum InterfaceKind {
     Other,
 }
 
-/// One interface, at the time of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceFacts {
-    /// Its name.
     pub name: String,
-    /// Its index, from 1.
     pub index: u32,
-    /// What it is.
     pub kind: InterfaceKind,
     /// Switched on (`IFF_UP`).
     pub up: bool,
@@ -36,7 +31,6 @@ pub struct InterfaceFacts {
     pub mtu_bytes: u32,
     /// `None` where its addresses don't have 6 bytes.
     pub mac: Option<MacAddr>,
-    /// Whether an XDP program is attached to it.
     pub xdp: bool,
     /// The index of the bridge, bond or VRF that takes its frames.
     pub master: Option<u32>,
@@ -64,9 +58,6 @@ impl InterfaceFacts {
 }
 
 /// The interface of this name in the calling thread's network namespace; `None` when there is none.
-///
-/// # Errors
-/// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel doesn't answer.
 pub fn facts(name: &str) -> Result<Option<InterfaceFacts>> {
     RouteSocket::open()
         .and_then(|mut socket| socket.link_by_name(name))
@@ -74,9 +65,6 @@ pub fn facts(name: &str) -> Result<Option<InterfaceFacts>> {
 }
 
 /// Every interface of the calling thread's network namespace, in the order of their indices.
-///
-/// # Errors
-/// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel doesn't answer.
 pub fn all() -> Result<Vec<InterfaceFacts>> {
     let links = RouteSocket::open().and_then(|mut socket| socket.links());
     let mut links = links.map_err(|error| Failure::system("can't list the network interfaces", &error))?;
@@ -84,18 +72,11 @@ pub fn all() -> Result<Vec<InterfaceFacts>> {
     Ok(links)
 }
 
-/// Their names.
-///
-/// # Errors
-/// As [`all`].
 pub fn names() -> Result<Vec<String>> {
     Ok(all()?.into_iter().map(|link| link.name).collect())
 }
 
 /// The interface of this name, which must be there.
-///
-/// # Errors
-/// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when it isn't, with those that are.
 pub fn existing(name: &str) -> Result<InterfaceFacts> {
     if let Some(facts) = facts(name)? {
         return Ok(facts);

@@ -21,9 +21,7 @@ use crate::scenario::require::{Listener, Transport};
 /// A network namespace as seen from one of its interfaces, where packets arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// The interface.
     pub interface: InterfaceFacts,
-    /// Its MAC.
     pub mac: MacAddr,
     /// Whether it is an interface of this machine, and not the lab's.
     pub real: bool,
@@ -37,15 +35,12 @@ pub struct Host {
     pub routes: RouteTable,
     /// Policy rules beyond the three that every machine has.
     pub further_rules: usize,
-    /// The effective sysctls.
     pub settings: Settings,
     /// UDP sockets and TCP listeners that are bound, or will be.
     pub sockets: Vec<Socket>,
     /// The sockets that make the receiver ready.
     pub listens: Vec<Listener>,
-    /// What could be seen of the packet filter.
     pub firewall: Firewall,
-    /// Its rules.
     pub filter: Filter,
     /// Groups that are joined on the interface, or will be; `None` where the application decides.
     pub joined: Option<BTreeSet<IpAddr>>,

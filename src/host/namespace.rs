@@ -99,9 +99,6 @@ impl Namespace {
     }
 
     /// The number that identifies it: the inode of `/proc/PID/ns/net` (namespaces(7)).
-    ///
-    /// # Errors
-    /// When the descriptor can't be asked.
     pub fn inode(&self) -> Result<u64> {
         let found = nix::sys::stat::fstat(&self.descriptor);
         found
@@ -110,18 +107,12 @@ impl Namespace {
     }
 
     /// Whether the calling thread is in it.
-    ///
-    /// # Errors
-    /// When that can't be asked.
     pub(crate) fn is_current(&self) -> Result<bool> {
         Ok(Self::current()?.inode()? == self.inode()?)
     }
 
     /// Runs `work` inside the namespace, on a thread that ends with it; the caller stays where it is. Sockets opened there
     /// belong to the namespace for ever, and may be used from anywhere. A panic of `work` goes on in the caller.
-    ///
-    /// # Errors
-    /// When the thread can't be started or can't enter the namespace; `work` has not run then.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         scratch(|| {
             self.enter_thread()?;
@@ -131,9 +122,6 @@ impl Namespace {
 
     /// Moves the calling thread into the namespace, for the rest of its life. Where it is there already, that needs no privilege: setns(2)
     /// asks for `CAP_SYS_ADMIN` also then.
-    ///
-    /// # Errors
-    /// When the kernel refuses it.
     pub fn enter_thread(&self) -> Result<()> {
         if self.is_current()? {
             return Ok(());
@@ -144,7 +132,6 @@ impl Namespace {
 }
 
 impl From<OwnedFd> for Namespace {
-    /// Takes an open descriptor of a network namespace.
     fn from(descriptor: OwnedFd) -> Self {
         Self { descriptor }
     }

@@ -13,16 +13,11 @@ use crate::packet::MacAddr;
 /// Where this machine sends what goes to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextHop {
-    /// The destination itself, or the gateway to it.
     pub address: IpAddr,
-    /// Its MAC address.
     pub mac: MacAddr,
 }
 
 /// The next hops of these destinations on an interface, as far as the neighbour table knows them.
-///
-/// # Errors
-/// When the kernel doesn't answer.
 pub fn next_hops(interface: &str, destinations: &BTreeSet<IpAddr>) -> Result<BTreeMap<IpAddr, NextHop>> {
     let Some(facts) = interface::facts(interface)? else { return Ok(BTreeMap::new()) };
     let read = || -> io::Result<BTreeMap<IpAddr, NextHop>> {

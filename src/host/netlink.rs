@@ -41,7 +41,6 @@ pub(crate) struct Channel {
 }
 
 pub(crate) struct Request {
-    /// Its type.
     pub(crate) kind: u16,
     /// Its flags, beside that it is a request.
     pub(crate) flags: u16,
@@ -54,7 +53,6 @@ pub(crate) struct Request {
 pub(crate) struct Refused {
     /// Which message it did not take; `None` where it did not look at them, or could not commit.
     pub(crate) message: Option<usize>,
-    /// Why.
     pub(crate) error: io::Error,
 }
 

@@ -9,11 +9,9 @@ use netlink_packet_route::route::RouteType;
 /// What a route does with a packet; those of the local table come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteKind {
-    /// To this host.
     Local,
     /// To everybody in a network, this host too.
     Broadcast,
-    /// Out of an interface.
     Unicast,
     /// Thrown away without a word.
     Blackhole,
@@ -50,14 +48,11 @@ impl RouteKind {
     }
 }
 
-/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The destinations; for a way back, the sources.
     pub prefix: IpNet,
-    /// The interface; empty where it has none.
     pub device: String,
-    /// What it does.
     pub kind: RouteKind,
     /// Of equal prefixes the lowest counts.
     pub metric: u32,
@@ -115,7 +110,6 @@ impl RouteTable {
         })
     }
 
-    /// The loopback's own.
     pub fn of_loopback() -> impl Iterator<Item = Route> {
         let four: IpNet = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8).into();
         [four, IpAddr::V6(Ipv6Addr::LOCALHOST).into()].into_iter().map(|prefix| Route::local(prefix, "lo"))
@@ -135,7 +129,6 @@ impl RouteTable {
         &[]
     }
 
-    /// Whether an address is local.
     pub fn is_local(&self, address: IpAddr) -> bool {
         self.to(address).first().is_some_and(|route| route.kind == RouteKind::Local)
     }

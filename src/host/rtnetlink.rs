@@ -78,7 +78,6 @@ impl RouteSocket {
         self.0.dump(question.message_type(), &bytes(&question), &|_, payload| read_link(payload))
     }
 
-    /// Every address, of both families, with the index of its interface.
     pub(crate) fn addresses(&mut self) -> io::Result<Vec<(u32, IpNet)>> {
         self.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()), &|message| match message {
             RouteNetlinkMessage::NewAddress(message) => read_address(&message),

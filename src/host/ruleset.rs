@@ -48,7 +48,6 @@ pub fn load(namespace: &Namespace, ruleset: &str, name: &str, folder: &Path) -> 
     Err(refused(&String::from_utf8_lossy(&output.stderr), output.status, name))
 }
 
-/// The failure for what nft printed.
 fn refused(said: &str, status: ExitStatus, name: &str) -> Failure {
     let said = said.replace("/dev/stdin:", &format!("{name}:"));
     let said = said.trim_end();

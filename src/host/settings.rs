@@ -9,11 +9,8 @@ use crate::scenario::topology::SysctlSetting;
 pub struct Settings {
     /// rp_filter: 0, 1 strict, 2 loose.
     pub rp_filter: u8,
-    /// accept_local.
     pub accept_local: bool,
-    /// route_localnet.
     pub route_localnet: bool,
-    /// accept_source_route.
     pub accept_source_route: bool,
     /// Whether segment routing is switched on (`seg6_enabled` or `rpl_seg_enabled` of IPv6).
     pub segment_routing: bool,
@@ -21,16 +18,12 @@ pub struct Settings {
     pub drop_unicast_in_group: ByFamily,
     /// Whether it sends on what is for others: `forwarding` of the interface for IPv4, of `all` for IPv6.
     pub forwarding: ByFamily,
-    /// disable_ipv6 of the interface.
     pub ipv6_disabled: bool,
 }
 
-/// A switch of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ByFamily {
-    /// Of IPv4.
     pub v4: bool,
-    /// Of IPv6.
     pub v6: bool,
 }
 

@@ -30,11 +30,9 @@ const STATE_LISTEN: u32 = 10;
 /// A bound UDP socket or a TCP listener, seen or expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
-    /// UDP or TCP.
     pub transport: Transport,
     /// The address that it is bound to; `0.0.0.0` is any IPv4 address, `::` any of both families, unless `v6only`.
     pub address: IpAddr,
-    /// Its port.
     pub port: u16,
     /// Whether an IPv6 socket refuses IPv4 (`IPV6_V6ONLY`).
     pub v6only: bool,
@@ -44,7 +42,6 @@ pub struct Socket {
     pub device: Option<String>,
     /// Its inode, which names it in `/proc/PID/fd`; 0 for the kernel's own sockets (VXLAN, L2TP, WireGuard), and for expected ones.
     pub inode: u32,
-    /// The user who made it.
     pub uid: u32,
     /// Unread bytes in its queue, with the kernel's own overhead.
     pub unread_bytes: u32,
@@ -57,13 +54,10 @@ pub struct Socket {
 /// A packet at a host, as far as it decides which sockets receive it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival<'a> {
-    /// UDP or TCP.
     pub transport: Transport,
     /// Its source address, and its source port where that is known; `None`: any peer, so that no connected socket receives it.
     pub source: Option<(IpAddr, Option<u16>)>,
-    /// Its destination address.
     pub destination: IpAddr,
-    /// Its destination port.
     pub port: u16,
     /// The interface on which it arrives; `None`: any, so that sockets bound to an interface may receive it.
     pub interface: Option<&'a str>,
@@ -72,11 +66,8 @@ pub struct Arrival<'a> {
 /// Why a socket doesn't receive a packet (`compute_score`, `__udp_is_mcast_sock`); the nearest to receiving it first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mismatch {
-    /// It is connected to another peer.
     Peer,
-    /// It is bound to another interface.
     Device,
-    /// It is bound to another address.
     Address,
     /// It is an IPv6 socket that refuses IPv4.
     V6Only,
@@ -112,7 +103,6 @@ impl Socket {
         (!is_peer).then_some(Mismatch::Peer)
     }
 
-    /// Whether the socket receives a packet.
     pub fn receives(&self, arrival: &Arrival<'_>) -> bool {
         self.mismatch(arrival).is_none()
     }
@@ -175,9 +165,6 @@ struct Table {
 
 impl SocketTable {
     /// Opens the table of the calling thread's network namespace.
-    ///
-    /// # Errors
-    /// When the kernel gives no netlink socket.
     pub fn open() -> Result<Self> {
         let open = || -> io::Result<Table> {
             let (sockets, links) = (Channel::open(NETLINK_SOCK_DIAG)?, RouteSocket::open()?);
@@ -210,9 +197,6 @@ impl SocketTable {
     }
 
     /// The first of these listeners that no socket serves; see [`Socket::serves`].
-    ///
-    /// # Errors
-    /// As [`Self::list`].
     pub fn first_unserved<'a>(&self, listeners: &'a [Listener]) -> Result<Option<&'a Listener>> {
         if listeners.is_empty() {
             return Ok(None);

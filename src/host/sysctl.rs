@@ -75,7 +75,6 @@ pub(crate) fn name(interface: &str) -> String {
 /// The effective value of a sysctl, and how the kernel gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// The value that counts.
     pub value: String,
     /// The keys that count. If all of them have one value, that is the effective one.
     pub keys: Vec<String>,
@@ -88,11 +87,8 @@ pub struct Effective {
 /// How the kernel combines `net.ipv4.conf.all.NAME` and `net.ipv4.conf.INTERFACE.NAME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// The larger counts.
     Larger,
-    /// Either switches it on.
     Either,
-    /// Only both switch it on.
     Both,
 }
 
@@ -120,9 +116,6 @@ fn rule(name: &str) -> Option<Rule> {
 
 /// The effective value of `key`: for `net.ipv4.conf.INTERFACE.NAME` what the kernel makes of it and of `net.ipv4.conf.all.NAME`,
 /// for every other key its own value.
-///
-/// # Errors
-/// As [`read`].
 pub fn effective(key: &str) -> Result<Effective> {
     Ok(Effective { own: belongs_to_namespace(key)?, ..joined(key, read)? })
 }

@@ -16,11 +16,8 @@ use crate::predict::Disposition;
 pub enum Carried {
     /// An IP packet.
     Ip {
-        /// Source address.
         source: IpAddr,
-        /// Destination address.
         destination: IpAddr,
-        /// IP protocol.
         protocol: u8,
         /// Destination port of UDP and TCP; `None` for later fragments, and where it isn't there.
         port: Option<u16>,
@@ -36,9 +33,7 @@ pub enum Carried {
 /// Everything that decides what a host does with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassKey {
-    /// Destination MAC.
     pub mac: MacAddr,
-    /// Its VLAN tags.
     pub tags: Tags,
     /// Whether it is of a VLAN: the stack took off a tag with an identifier, and what it carries is behind that.
     pub in_vlan: bool,
@@ -46,7 +41,6 @@ pub struct ClassKey {
     pub carried: Carried,
     /// Whether its TTL or hop limit is 0 or 1: a router would not send it on.
     pub spent: bool,
-    /// What is wrong with it.
     pub flaw: Flaw,
 }
 
@@ -106,7 +100,6 @@ impl ClassKey {
         }
     }
 
-    /// The address that it comes from.
     pub fn source(&self) -> Option<IpAddr> {
         match self.carried {
             Carried::Ip { source, .. } => Some(source),
@@ -114,7 +107,6 @@ impl ClassKey {
         }
     }
 
-    /// Whether it is an IPv6 packet.
     pub fn is_ipv6(&self) -> bool {
         matches!(self.carried, Carried::Ip { destination: IpAddr::V6(_), .. })
     }
@@ -124,12 +116,9 @@ impl ClassKey {
     }
 }
 
-/// A class and the frames in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
-    /// What they share.
     pub key: ClassKey,
-    /// The frames.
     pub frames: FrameRanges,
     /// UDP datagrams among them: each whole packet is one, the fragments of one together are one.
     pub datagrams: u64,

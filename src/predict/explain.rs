@@ -124,7 +124,6 @@ pub(super) fn open(key: &ClassKey, host: &Host) -> String {
     }
 }
 
-/// Why no socket receives it, and what to do.
 pub(super) fn no_socket(source: IpAddr, destination: IpAddr, port: u16, host: &Host) -> (String, String) {
     // No peer has source port 0, so that a socket connected to another port of this source is named.
     let arrival = host.arrival((source, Some(0)), destination, port);

@@ -30,7 +30,6 @@ pub(super) enum At {
 pub(super) enum Walked {
     /// It goes on, with this destination and port.
     Passed(Option<(IpAddr, Option<u16>)>),
-    /// It is dropped, and by what.
     Dropped(String),
     /// It is not known, and why.
     Open(String),
@@ -96,7 +95,6 @@ fn states(key: &ClassKey) -> (&'static str, &'static [&'static str]) {
     }
 }
 
-/// Whether something holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Holds {
     Yes,

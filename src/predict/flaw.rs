@@ -25,7 +25,6 @@ pub enum Flaw {
     Length,
     /// The IP length is beyond the end of what the snaplen left of the frame.
     LengthCaptured,
-    /// The IPv4 header checksum is wrong.
     HeaderSum,
     /// A source-route option, with the address that is next; `None` where it is used up.
     SourceRoute(Option<Ipv4Addr>),
@@ -42,7 +41,6 @@ pub enum Flaw {
     /// The TCP data offset says less than the 20 bytes of a TCP header. The kernel discards a header that is cut short without a count or a
     /// reason, which is no flaw that anything could show.
     TcpLength,
-    /// The TCP checksum is wrong.
     TcpSum,
     /// The TCP checksum was left to an offloading interface.
     TcpSumOffload,

@@ -17,18 +17,12 @@ const AUTHENTICATION: u8 = 51;
 const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION: u8 = 60;
 
-/// The header that the kernel refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Header {
-    /// The options of IPv4.
     Ipv4Options,
-    /// Hop-by-hop options, the first extension header.
     HopByHop,
-    /// Destination options.
     Destination,
-    /// A routing header.
     Routing,
-    /// A fragment header.
     Fragment,
 }
 
@@ -50,12 +44,7 @@ pub enum Wrong {
     /// A routing header of this type with segments left.
     SegmentsLeft(u8),
     /// Segment routing (type 3, RPL, or type 4) that is switched off; `left`: whether segments are left.
-    SwitchedOff {
-        /// The type.
-        kind: u8,
-        /// Whether segments are left.
-        left: bool,
-    },
+    SwitchedOff { kind: u8, left: bool },
     /// A routing header in a packet to a group, or in a frame to a group.
     ToGroup,
     /// A second fragment header, or one in a packet without a length.
@@ -68,12 +57,9 @@ pub enum Wrong {
     HeadersCut,
 }
 
-/// A header that makes the kernel drop its packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fault {
-    /// The header.
     pub header: Header,
-    /// What is wrong with it.
     pub wrong: Wrong,
 }
 
@@ -110,12 +96,10 @@ impl Fault {
     }
 }
 
-/// What the kernel finds in the options of an IPv4 packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Options {
     /// Nothing that matters.
     Fine,
-    /// It refuses them.
     Refused(Fault),
     /// A source route, with the address that is next; `None` where it is used up.
     SourceRoute(Option<Ipv4Addr>),

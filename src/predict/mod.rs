@@ -39,7 +39,6 @@ pub enum Disposition {
     Delivered,
     /// The kernel itself takes it: ARP, ICMP, TCP and the like.
     Kernel,
-    /// It is lost.
     Lost(Cause),
     /// It depends on what isn't known before the run (what the application joins).
     Open,
@@ -83,12 +82,10 @@ pub struct Prediction {
     pub fix: String,
 }
 
-/// The prediction for every class.
 pub fn predictions(classes: Vec<Class>, host: &Host) -> Vec<Prediction> {
     classes.into_iter().map(|class| prediction(class, host)).collect()
 }
 
-/// The prediction for a class.
 pub fn prediction(class: Class, host: &Host) -> Prediction {
     let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
     let (mut disposition, mut stage) = disposition(&key, host);

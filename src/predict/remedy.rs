@@ -115,7 +115,6 @@ fn is_tagged_behind(key: &ClassKey) -> bool {
     matches!(key.carried, Carried::Other { ethertype: Some(ethertype) } if is_vlan_tag(ethertype))
 }
 
-/// Sends what goes to `destination` to an address of the receiver.
 fn to_the_receiver(destination: IpAddr, host: &Host) -> String {
     let own = host.addresses.iter().find(|net| net.addr().is_ipv4() == destination.is_ipv4());
     match own {

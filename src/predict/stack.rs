@@ -251,7 +251,6 @@ fn datagram(key: &ClassKey, host: &Host) -> Disposition {
     }
 }
 
-/// The stage that a lost frame does not reach.
 pub(super) fn stage(cause: Cause, key: &ClassKey, host: &Host) -> Stage {
     let six = matches!(key.carried, Carried::Ip { destination: IpAddr::V6(_), .. });
     match cause {

@@ -10,7 +10,6 @@ use crate::packet::layers::{Layers, is_vlan_tag};
 /// The VLAN tags of a frame, as far as they decide what the stack does with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tags {
-    /// No tag, or only priority tags, which the kernel takes off: the frame is like an untagged one.
     None,
     /// One tag, whose identifier isn't 0.
     One,
@@ -21,7 +20,6 @@ pub enum Tags {
 /// What the receiver's stack finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// The frame's tags.
     pub(crate) tags: Tags,
     /// Whether the kernel took off a tag with an identifier: without a VLAN interface the frame is for another host.
     pub(crate) in_vlan: bool,

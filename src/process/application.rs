@@ -40,24 +40,17 @@ const REPORT_BYTES: usize = 4096;
 pub struct Start<'a> {
     /// The program's file, as [`crate::host::program::find`] finds it.
     pub program: &'a Path,
-    /// Its arguments, without its own name.
     pub arguments: &'a [String],
-    /// Its working directory.
     pub folder: &'a Path,
-    /// What it finds there.
     pub surroundings: Surroundings,
-    /// Its standard output.
     pub stdout: File,
-    /// Its standard error.
     pub stderr: File,
 }
 
-/// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// It ended itself, with this status.
     Exited(i32),
-    /// A signal ended it.
     Signalled(i32),
     /// It could not be started: the system's words.
     NotStarted(String),
@@ -76,10 +69,8 @@ impl fmt::Display for Ended {
     }
 }
 
-/// The result of [`Application::stop`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// How the program ended.
     pub ended: Ended,
     /// Whether it had to be killed, since it did not end in time.
     pub killed: bool,

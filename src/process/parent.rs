@@ -23,9 +23,6 @@ const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
 const ORPHAN_WAIT: Duration = Duration::from_millis(100);
 
 /// The job of this worker, as [`Job::input`](super::worker::Job::input) says it.
-///
-/// # Errors
-/// When the parent is gone.
 pub fn job() -> Result<String> {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);

@@ -24,16 +24,12 @@ fn interruptions() -> impl Iterator<Item = Signal> {
     [Signal::SIGINT, Signal::SIGTERM].into_iter().chain(hangs_up.then_some(Signal::SIGHUP))
 }
 
-/// Whether `signal` interrupts.
 pub(super) fn interrupts(signal: Signal) -> bool {
     matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP)
 }
 
 /// From here on, a signal that ends this process first removes the files that are not complete. To be called before the process has
 /// threads.
-///
-/// # Errors
-/// When the kernel refuses, which it has no reason to.
 pub fn leave_no_unfinished_file() -> Result<()> {
     let ending: SigSet = interruptions().collect();
     let before = ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(cant_take)?;

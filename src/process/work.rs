@@ -83,12 +83,10 @@ impl WorkFolder {
         self.surroundings.clone()
     }
 
-    /// Where the application's standard output goes.
     pub fn stdout(&self) -> &Path {
         &self.stdout
     }
 
-    /// Where the application's standard error goes.
     pub fn stderr(&self) -> &Path {
         &self.stderr
     }
@@ -99,7 +97,6 @@ impl WorkFolder {
         found.is_ok_and(|found| found.blocks() > 0 && found.blocks_available() == 0)
     }
 
-    /// Removes the folder with everything in it.
     #[cfg(test)]
     pub fn remove(mut self) -> Result<()> {
         self.removed = true;

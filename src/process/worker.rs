@@ -48,7 +48,6 @@ const STDERR_BYTES: usize = 4096;
 /// An event that is longer is none.
 const EVENT_BYTES: usize = 64 << 20;
 
-/// One worker to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// Its number, for the caller.
@@ -61,16 +60,12 @@ pub struct Job {
     pub limit: Option<Duration>,
 }
 
-/// How a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerEnd {
-    /// It reported its outcome.
     Finished,
     /// It ended without an outcome.
     Crashed {
-        /// In words: `signal 11 (SIGSEGV)`, `exit status 101`.
         how: String,
-        /// The end of its standard error.
         stderr: String,
     },
     /// It was killed, since it had no outcome in time.
@@ -84,7 +79,6 @@ pub enum WorkerEnd {
     NotStarted,
 }
 
-/// What [`supervise`] reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// Something of the job with this index.
@@ -96,18 +90,14 @@ pub enum Notice {
 /// What is new of one job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
-    /// Its worker runs.
     Started,
     /// Its worker says this.
     Event(Event),
-    /// It is over.
     Ended(WorkerEnd),
 }
 
-/// What [`supervise`] is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Go on.
     GoOn,
     /// Let the running workers end, and start no other.
     StartNoMore,

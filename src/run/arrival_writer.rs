@@ -24,9 +24,6 @@ pub(super) struct ArrivalWriter {
 
 impl ArrivalWriter {
     /// Begins the file; the folders above it are made.
-    ///
-    /// # Errors
-    /// When it can't be written.
     pub(super) fn create(path: &Path) -> Result<Self> {
         let unwritable = |error| unwritable(path, &error);
         if let Some(folder) = path.parent() {

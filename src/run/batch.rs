@@ -24,11 +24,9 @@ pub struct Batch {
 /// What happens while a batch runs; scenarios are named by their index.
 #[derive(Debug)]
 pub enum Update<'a> {
-    /// The process of a scenario was started.
     Started(usize),
     /// It reports this.
     Event(usize, &'a Event),
-    /// It has ended.
     Ended(usize),
     /// An outcome is known.
     Outcome(&'a Outcome),
@@ -78,12 +76,10 @@ impl Batch {
         Ok(batch)
     }
 
-    /// The names of the scenarios, by index.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.board.names()
     }
 
-    /// The outcomes that are known already.
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.board.outcomes()
     }

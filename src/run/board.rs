@@ -12,7 +12,6 @@ use crate::figures::{agree, duration};
 use crate::outcome::{Event, Outcome, Verdict};
 use crate::process::worker::WorkerEnd;
 
-/// One scenario of a run.
 #[derive(Debug)]
 pub(super) struct Entry {
     name: String,
@@ -110,7 +109,6 @@ impl Board {
         }
     }
 
-    /// The names, by index.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.name.as_str())
     }

@@ -135,7 +135,6 @@ impl Run<'_> {
         Ok(evidence)
     }
 
-    /// Sends and judges one trial.
     fn trial(&mut self, ask: Ask) -> Result<Tested> {
         let (rate, least) = match ask {
             Ask::Probe => (Rate::TopSpeed, Duration::ZERO),

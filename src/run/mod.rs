@@ -82,9 +82,6 @@ impl<'a> Run<'a> {
     }
 
     /// Sends, waits until nothing moves any more, stops the receiver, and returns what was seen.
-    ///
-    /// # Errors
-    /// [`crate::diagnostic::Kind::Error`] when the system fails on the way.
     fn carry_out(mut self) -> Result<Evidence> {
         let mut evidence = match self.scenario.pacing.rate.value {
             Rate::MaxLossless => self.search()?,

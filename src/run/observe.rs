@@ -71,13 +71,11 @@ impl Shared {
         self.followers.follow().then(|| self.digester.of(head(packet_of(frame))))
     }
 
-    /// These frames are about to be sent; `heads` is what [`Self::head_of`] said of each.
     pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
         self.announcements().frames.extend_from_slice(frames);
         self.followers.announce(heads.iter().zip(frames).map(|(head, announced)| (*head, announced.frame)));
     }
 
-    /// The frame at this position was not sent.
     pub(super) fn withdraw(&self, position: u64) {
         self.announcements().withdrawn.push(position);
         self.followers.withdraw(position);
@@ -205,7 +203,6 @@ impl Observer {
         Ok(Self { shared, lab: Some(lab) })
     }
 
-    /// Whether the receiver's wire can be seen.
     pub(super) fn observes(&self) -> bool {
         self.lab.is_some()
     }

@@ -43,9 +43,7 @@ pub(super) struct Receiver {
 enum Kind {
     /// Nobody of ours: the frames go to a target, or no UDP is among them.
     Nobody,
-    /// The built-in receiver.
     BuiltIn(BuiltIn),
-    /// The application under test.
     Application {
         running: Box<Application>,
         command: Vec<String>,
@@ -89,7 +87,6 @@ impl Receiver {
         }
     }
 
-    /// The processes of the application.
     pub(super) fn pids(&self) -> Vec<u32> {
         match &self.kind {
             Kind::Application { running, .. } => running.pids(),
@@ -97,7 +94,6 @@ impl Receiver {
         }
     }
 
-    /// Whether the application has ended by itself.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         match &mut self.kind {
             Kind::Application { running, ended, .. } => {
@@ -110,7 +106,6 @@ impl Receiver {
         }
     }
 
-    /// The folder of the run.
     pub(super) fn folder(&self) -> Option<&WorkFolder> {
         self.folder.as_ref()
     }

@@ -16,7 +16,6 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// What identifies a socket: its inode; for the kernel's own, which have none, what it is bound to.
 type Identity = (u32, std::net::IpAddr, u16, Option<String>);
 
-/// Watches the sockets of one namespace.
 pub(super) struct SocketWatch {
     table: SocketTable,
     records: Vec<(Identity, SocketRecord)>,

@@ -48,14 +48,12 @@ impl Followers {
         self.0.is_some()
     }
 
-    /// These frames are about to be sent.
     pub(super) fn announce(&self, frames: impl Iterator<Item = (Digest, u64)>) {
         if let Some(board) = &self.0 {
             lock(board).frames.extend(frames);
         }
     }
 
-    /// The frame at this position was not sent.
     pub(super) fn withdraw(&self, position: u64) {
         if let Some(board) = &self.0 {
             lock(board).withdrawn.push(position);
@@ -274,7 +272,6 @@ enum Said {
     },
 }
 
-/// The thread.
 struct Watch {
     taps: Option<Arc<Mutex<Taps>>>,
     /// Readable when the taps have records; `None` where they make none.

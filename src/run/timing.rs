@@ -16,7 +16,6 @@ const LATEST_NS: u64 = 3_600_000_000_000;
 /// Significant digits of the histogram.
 const DIGITS: u8 = 3;
 
-/// The sends of a run.
 #[derive(Debug)]
 pub(super) struct Timing {
     late: Histogram<u64>,
@@ -57,7 +56,6 @@ impl Timing {
         (!self.gap_error.is_empty()).then(|| percentiles(&self.gap_error))
     }
 
-    /// Writes them down.
     pub(super) fn apply(&self, sending: &mut Sending) {
         sending.lateness = self.aligned_to_median();
         sending.lateness_from_first = self.aligned_to_first();

@@ -26,7 +26,6 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Brings the lab up, with the receiver of the plan, and loads its ruleset.
     pub(super) fn prepare(words: &LabTopology, scenario: &Scenario, plan: &Plan) -> Result<Self> {
         let Some(receiver) = &plan.host else {
             return Err(Failure::error(Diagnostic::error("the plan of a lab has no receiver")));

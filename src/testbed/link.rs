@@ -63,7 +63,6 @@ impl RouteSocket {
         Ok(())
     }
 
-    /// Brings an interface up.
     pub(super) fn bring_up(&mut self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = index;

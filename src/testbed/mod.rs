@@ -25,7 +25,6 @@ use crate::wire::sender::{Sender, xdp};
 use lab::Lab;
 use target::Target;
 
-/// Where a scenario runs.
 #[derive(Debug)]
 pub enum Testbed {
     /// Two namespaces of restage's own, with a veth pair between them.
@@ -34,12 +33,9 @@ pub enum Testbed {
     Target(Target),
 }
 
-/// A way to send that works in a testbed.
 #[derive(Debug)]
 pub struct OpenedSender {
-    /// The sender.
     pub sender: Sender,
-    /// Why this one.
     pub why: String,
 }
 
@@ -59,9 +55,6 @@ impl Testbed {
     }
 
     /// What is odd about sending these frames there.
-    ///
-    /// # Errors
-    /// When the kernel doesn't answer.
     pub fn warnings(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
         match &scenario.topology {
             Topology::Lab(_) => Ok(Vec::new()),
@@ -70,9 +63,6 @@ impl Testbed {
     }
 
     /// Refuses a place that the caller has to allow by name, and has not: frames on a real interface reach other hosts.
-    ///
-    /// # Errors
-    /// [`crate::diagnostic::Kind::Blocked`].
     pub fn allow(scenario: &Scenario, interfaces: &[String]) -> Result<()> {
         match &scenario.topology {
             Topology::Lab(_) => Ok(()),
@@ -103,7 +93,6 @@ impl Testbed {
         }
     }
 
-    /// The side that frames are sent from.
     pub fn sender(&self) -> &Side {
         match self {
             Self::Lab(lab) => &lab.sender,

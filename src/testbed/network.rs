@@ -49,7 +49,6 @@ const IPV6_LEAST_MTU: u32 = 1280;
 /// A veth pair has its carrier as soon as both ends are up; this is how long a stuck kernel is waited for.
 const CARRIER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Which sources the receiver has a way back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabRoutes {
     /// All, by a default route of each family.
@@ -63,14 +62,12 @@ pub enum LabRoutes {
 pub struct LabPlan {
     /// The largest layer 3 packet of both interfaces, in bytes; 68 to 65,535.
     pub mtu: u32,
-    /// The receiver's MAC address.
     pub receiver_mac: MacAddr,
     /// The sender's MAC address, to which every reply goes.
     pub sender_mac: MacAddr,
     /// The receiver's addresses. One with a prefix shorter than /32 or /128 has its prefix as a route, and its broadcast
     /// addresses.
     pub addresses: Vec<IpNet>,
-    /// The ways back.
     pub routes: LabRoutes,
     /// Dotted keys and values, set in the receiver's namespace in this order before the interfaces come up.
     pub sysctl: Vec<(String, String)>,
@@ -121,11 +118,8 @@ impl From<NotUp> for Failure {
 /// A lab that is up. It ends with the last descriptor, socket and process in its namespaces.
 #[derive(Debug)]
 pub struct LabNetwork {
-    /// The sender's namespace, with [`LAB_SENDER`].
     pub sender: Namespace,
-    /// The receiver's namespace, with [`LAB_RECEIVER`].
     pub receiver: Namespace,
-    /// How long it took.
     pub took: Duration,
 }
 

@@ -30,12 +30,10 @@ pub struct Side {
 }
 
 impl Side {
-    /// The interface of the calling thread's own namespace.
     pub(super) fn here(interface: &str) -> Result<Self> {
         Ok(Self { namespace: Namespace::current()?, interface: interface.to_owned() })
     }
 
-    /// The name of its interface.
     pub fn interface(&self) -> &str {
         &self.interface
     }
@@ -46,12 +44,10 @@ impl Side {
         self.namespace.enter_thread()
     }
 
-    /// Opens an `AF_PACKET` sender.
     pub fn packet_sender(&self) -> Result<PacketSender> {
         self.namespace.run(|| PacketSender::open(&self.interface))?
     }
 
-    /// Opens an `AF_XDP` sender.
     pub fn xdp_sender(&self) -> Result<Sender> {
         Ok(Sender::Xdp(Box::new(self.namespace.run(|| XdpSender::open(&self.interface))??)))
     }
@@ -61,12 +57,10 @@ impl Side {
         self.namespace.run(|| Ring::open(&self.interface, bytes))?
     }
 
-    /// Opens the counters of the namespace and of its interface.
     pub fn counters(&self) -> Result<CountersReader> {
         self.namespace.run(|| CountersReader::open(&self.interface))?
     }
 
-    /// Opens the table of the namespace's sockets.
     pub fn sockets(&self) -> Result<SocketTable> {
         self.namespace.run(SocketTable::open)?
     }
@@ -87,12 +81,10 @@ impl Side {
         self.namespace.run(|| BuiltIn::bind(ports, groups, &self.interface))?
     }
 
-    /// Starts a program in the namespace.
     pub fn start(&self, start: &Start<'_>) -> Result<Application> {
         Application::start(start, &self.namespace)
     }
 
-    /// The names of the namespace's interfaces, in the order of their indices.
     pub fn interface_names(&self) -> Result<Vec<String>> {
         self.namespace.run(interface::names)?
     }
@@ -102,12 +94,10 @@ impl Side {
         self.namespace.run(|| interface::facts(name))?
     }
 
-    /// Whether an offload of an interface of the namespace is on.
     pub fn offload(&self, name: &str, offload: Offload) -> Result<bool> {
         self.namespace.run(|| ethtool::is_on(name, offload))?
     }
 
-    /// The effective values of sysctls in the namespace.
     pub fn sysctls<'a>(&self, keys: impl Iterator<Item = &'a str> + Send) -> Result<Vec<Result<Effective>>> {
         self.namespace.run(|| keys.map(sysctl::effective).collect())
     }

@@ -44,7 +44,6 @@ pub(super) struct Drained {
 }
 
 impl Backlog {
-    /// Begins to watch.
     pub(super) fn start(receiver: &Side, plan: &Plan, dropped: Arc<AtomicBool>) -> Result<Self> {
         let table = receiver.sockets()?;
         let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
@@ -62,12 +61,10 @@ impl Backlog {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// The last frame is sent.
     pub(super) fn sending_ended(&self) {
         self.state.sent_ns.store(nanoseconds(self.state.begun.elapsed()).max(1), Ordering::Release);
     }
 
-    /// Ends watching.
     pub(super) fn finish(mut self) -> Result<Drained> {
         self.state.over.store(true, Ordering::Release);
         match self.thread.take().map(JoinHandle::join) {

@@ -25,7 +25,6 @@ const DOWN: f64 = 0.9;
 /// An estimate is a mean over times at which the receiver had nothing to do, too: a bit less is tried.
 const OF_ESTIMATE: f64 = 0.98;
 
-/// What is to be tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Ask {
     /// The frames once, at top speed: a slow receiver shows with few frames how slow it is.
@@ -36,7 +35,6 @@ pub(super) enum Ask {
     Rate(f64),
 }
 
-/// The result of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Tried {
     /// Frames per second that were sent.
@@ -99,12 +97,10 @@ impl Search {
         self.asked.filter(|_| self.trials < MOST_TRIALS)
     }
 
-    /// The highest rate that was kept.
     pub(super) fn kept(&self) -> Option<f64> {
         self.kept.last().copied()
     }
 
-    /// The lowest rate that was not kept.
     pub(super) fn lost(&self) -> Option<f64> {
         self.lost
     }
@@ -114,7 +110,6 @@ impl Search {
         self.asked.is_none()
     }
 
-    /// The estimate of what the receiver takes.
     pub(super) fn estimate(&self) -> Option<f64> {
         self.estimate
     }

@@ -21,7 +21,6 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Looks at the machine, and at these processes.
     pub(super) fn now(pids: &[u32]) -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         Self {

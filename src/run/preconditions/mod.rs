@@ -52,9 +52,6 @@ impl Preconditions {
     }
 
     /// What must hold before the first frame: the sockets.
-    ///
-    /// # Errors
-    /// As [`Self::before_application`].
     pub(super) fn before_frames(&mut self, scenario: &Scenario, testbed: &Testbed) -> Result<()> {
         self.listeners = listeners::find(scenario, testbed)?;
         blocked(self.listeners.iter())
