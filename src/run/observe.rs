@@ -183,7 +183,7 @@ impl Observer {
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
         let waker = ring.waker();
-        shared.ring = Some(ring.room());
+        shared.ring = Some(ring.space());
         let finished = Arc::new(AtomicBool::new(false));
         let watch = Watch {
             ring,

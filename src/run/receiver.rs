@@ -20,7 +20,7 @@ use crate::process::work::{self, WorkFolder};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::testbed::Testbed;
-use crate::wire::receiver::{BuiltIn, Family};
+use crate::wire::built_in::{BuiltIn, Family};
 
 /// How often the sockets of an application that starts are read: at first, for how long, and later.
 const LOOK: Duration = Duration::from_millis(2);
@@ -80,9 +80,9 @@ impl Receiver {
     }
 
     /// How much may be sent before [`Self::drain`] is called again, in bytes of receive buffer.
-    pub(super) fn room_bytes(&self) -> usize {
+    pub(super) fn buffer_bytes(&self) -> usize {
         match &self.kind {
-            Kind::BuiltIn(receiver) => receiver.room_bytes(),
+            Kind::BuiltIn(receiver) => receiver.buffer_bytes(),
             Kind::Nobody | Kind::Application { .. } => usize::MAX,
         }
     }

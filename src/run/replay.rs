@@ -187,7 +187,7 @@ impl<'a> Replay<'a> {
                 if self.must_send_before(due) && self.send(receiver, control)? == Next::Stop {
                     break 'rounds;
                 }
-                if self.unread_room + self.batch.room + truesize(frame.bytes.len()) > receiver.room_bytes() {
+                if self.unread_room + self.batch.room + truesize(frame.bytes.len()) > receiver.buffer_bytes() {
                     if self.send(receiver, control)? == Next::Stop {
                         break 'rounds;
                     }
@@ -283,7 +283,7 @@ impl<'a> Replay<'a> {
         self.first_send.get_or_insert(now);
         self.last_send = now;
         self.account(now);
-        if self.unread_room > (receiver.room_bytes() / 2).min(MOST_UNREAD) {
+        if self.unread_room > (receiver.buffer_bytes() / 2).min(MOST_UNREAD) {
             self.read(receiver)?;
         }
         if self.reported.elapsed() >= if due.is_some() { REPORT_SELDOM } else { REPORT_EVERY } {

@@ -80,7 +80,7 @@ impl PacketSocket {
 
     /// Sets an integer option of level `SOL_PACKET`.
     pub(super) fn set(&self, option: c_int, value: c_int) -> io::Result<()> {
-        self.set_option(libc::SOL_PACKET, option, &value)
+        set_option(&self.descriptor, libc::SOL_PACKET, option, &value)
     }
 
     /// Without it, of a frame as long as a page the kernel keeps nothing but the Ethernet header where its tracepoints find it.
@@ -90,7 +90,7 @@ impl PacketSocket {
 
     /// Asks for a receive ring in the form of `PACKET_VERSION`, which must be set before.
     pub(super) fn request_ring(&self, request: &libc::tpacket_req3) -> io::Result<()> {
-        self.set_option(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
+        set_option(&self.descriptor, libc::SOL_PACKET, libc::PACKET_RX_RING, request)
     }
 
     /// Binds to one interface; with `protocol` (an `EtherType`, or [`EVERY_PROTOCOL`]) it hears from now on, with 0 it never does.
@@ -157,15 +157,6 @@ impl PacketSocket {
         // The kernel has already added the dropped to the packets (packet_getsockopt).
         Ok(SocketCount { offered: counted.tp_packets, dropped: counted.tp_drops })
     }
-
-    fn set_option<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
-        // SAFETY: the pointer and the length describe `value`, which lives across the call; the kernel only reads it. What a
-        // filter program points to lives as long as the caller's slice.
-        let status = unsafe {
-            libc::setsockopt(self.descriptor.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length_of::<T>())
-        };
-        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
 }
 
 impl AsFd for PacketSocket {
@@ -183,6 +174,14 @@ fn grant() -> String {
     }
     let program = std::env::current_exe().map_or_else(|_| "restage".to_owned(), |path| path.display().to_string());
     format!("run `sudo setcap cap_net_raw+ep {program}` once, or run restage with sudo, or replay in the lab")
+}
+
+/// setsockopt(2) with a value that holds no pointers.
+pub(super) fn set_option<T: Copy>(socket: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which lives across the call; the kernel only reads it.
+    let status =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length_of::<T>()) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn length_of<T>() -> libc::socklen_t {

@@ -56,7 +56,7 @@ const ETHERNET_HEADER: usize = 14;
 /// Frames in a block begin at multiples of this (`V3_ALIGNMENT`).
 const FRAME_ALIGNMENT: usize = 8;
 
-/// The room in a ring, as a thread sees it that sends frames to it and does not read it.
+/// The space in a ring, as a thread sees it that sends frames to it and does not read it.
 #[derive(Clone)]
 pub struct RingSpace {
     memory: Arc<Mapping>,
@@ -197,8 +197,8 @@ impl Ring {
         frame_bytes.next_power_of_two().max(BLOCK_BYTES)
     }
 
-    /// The room in it, for the thread that sends.
-    pub fn room(&self) -> RingSpace {
+    /// The space in it, for the thread that sends.
+    pub fn space(&self) -> RingSpace {
         RingSpace {
             memory: Arc::clone(&self.memory),
             next: Arc::clone(&self.next),

@@ -20,6 +20,7 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface::{self, InterfaceKind};
 use crate::host::rtnetlink::RouteSocket;
 use crate::wire::mapping::Mapping;
+use crate::wire::packet_socket::set_option;
 
 /// The longest frame, in bytes: a chunk of memory is a page at most.
 pub const LONGEST: usize = 4096;
@@ -414,11 +415,7 @@ impl Ring {
 }
 
 fn set<T: Copy>(socket: &OwnedFd, option: c_int, value: &T) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<T>()).expect("socket options are small");
-    // SAFETY: the pointer and the length describe `value`, plain integers that live across the call; the kernel only reads them.
-    let status =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, option, ptr::from_ref(value).cast(), length) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set_option(socket, libc::SOL_XDP, option, value)
 }
 
 /// Where in each ring's mapping what stands.

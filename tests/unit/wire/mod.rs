@@ -18,9 +18,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::built_in::{BuiltIn, Family};
 use super::clock::{Clock, Monotonic};
 use super::counters::{Counters, CountersReader};
-use super::receiver::{BuiltIn, Family};
 use super::ring::{Ring, RingStatistics};
 use super::sender::{PacketSender, SendResult};
 use super::taps::{Installed, Taps};

@@ -1,4 +1,4 @@
-//! The room in a receive ring, as the sending thread sees it.
+//! The space in a receive ring, as the sending thread sees it.
 
 use crate::wire::ring::Ring;
 use crate::wire::sender::PacketSender;
@@ -13,14 +13,14 @@ fn frames_that_are_counted_as_half_a_ring_fit_into_it() {
     // The longest frame, frames of 9 kB, the largest of which two fit into a block, short ones, and all of them in turn.
     for lengths in [&[65_507][..], &[9_000], &[65_300, 65_400], &[100], &[65_507, 100, 9_000, 1_400, 33_000]] {
         let mut ring = pair.rx.enter(|| Ring::open("rx0", 4 << 20)).unwrap();
-        let room = ring.room();
-        assert!(room.half_is_free() && room.is_read());
+        let space = ring.space();
+        assert!(space.half_is_free() && space.is_read());
         let mut frames = Vec::new();
         let mut bytes = 0;
         for (number, length) in (0..).zip(lengths.iter().cycle()) {
             let frame = udp_frame(number, 4739, *length);
-            bytes += room.frame_bytes(frame.len());
-            if bytes > room.bytes() / 2 {
+            bytes += space.frame_bytes(frame.len());
+            if bytes > space.bytes() / 2 {
                 break;
             }
             frames.push(frame);
@@ -37,7 +37,7 @@ fn frames_that_are_counted_as_half_a_ring_fit_into_it() {
             seen += read;
         }
         assert_eq!(ring.statistics().unwrap().drops, 0, "{lengths:?}");
-        assert!(room.is_read());
+        assert!(space.is_read());
     }
 }
 
@@ -46,15 +46,15 @@ fn a_ring_that_nobody_reads_has_no_room_before_it_drops_frames() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     let mut ring = pair.rx.enter(|| Ring::open("rx0", 1 << 20)).unwrap();
-    let room = ring.room();
+    let space = ring.space();
     let mut sent = 0;
-    while room.half_is_free() {
+    while space.half_is_free() {
         assert!(sent < 10_000, "it never filled");
         send_all(&mut sender, &[udp_frame(sent, 4739, 1_000)]);
         sent += 1;
     }
-    assert!(!room.is_read());
+    assert!(!space.is_read());
     assert_eq!(ring.statistics().unwrap().drops, 0);
     ring.read(LIMIT, &mut |_| ()).unwrap();
-    assert!(room.half_is_free());
+    assert!(space.half_is_free());
 }

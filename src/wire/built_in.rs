@@ -6,7 +6,7 @@
 use std::ffi::c_int;
 use std::fmt;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
@@ -17,6 +17,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
+use super::packet_socket::set_option;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::interface;
 
@@ -65,14 +66,14 @@ pub struct BuiltIn {
     /// They hold the memberships; a wildcard socket hears every group that anyone on the machine has joined (`IP_MULTICAST_ALL`).
     members: Vec<OwnedFd>,
     events: Vec<EpollEvent>,
-    room_bytes: usize,
+    buffer_bytes: usize,
     read: u64,
 }
 
 impl fmt::Debug for BuiltIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sockets, members, room_bytes, read, .. } = self;
-        write!(f, "BuiltIn({} sockets, {} for groups, {room_bytes} bytes, {read} read)", sockets.len(), members.len())
+        let Self { sockets, members, buffer_bytes, read, .. } = self;
+        write!(f, "BuiltIn({} sockets, {} for groups, {buffer_bytes} bytes, {read} read)", sockets.len(), members.len())
     }
 }
 
@@ -100,7 +101,7 @@ impl BuiltIn {
             sockets: Vec::with_capacity(ports.len()),
             members: Vec::new(),
             events: vec![EpollEvent::empty(); 64],
-            room_bytes: usize::MAX,
+            buffer_bytes: usize::MAX,
             read: 0,
         };
         for (port, family) in ports {
@@ -155,8 +156,8 @@ impl BuiltIn {
     /// The smallest receive buffer of its sockets, in bytes of the kernel's own accounting: a datagram counts as the kernel's buffer for its
     /// frame and some 300 bytes, and that buffer is a power of two. What is sent between two calls of [`Self::drain`] must fit. `usize::MAX`
     /// without sockets.
-    pub fn room_bytes(&self) -> usize {
-        self.room_bytes
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
     }
 
     fn listen(&mut self, port: u16, family: Family) -> nix::Result<()> {
@@ -171,7 +172,7 @@ impl BuiltIn {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(family.wildcard(port)))?;
         let place = u64::try_from(self.sockets.len()).expect("fewer than 2^64 sockets");
         self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, place))?;
-        self.room_bytes = self.room_bytes.min(getsockopt(&socket, sockopt::RcvBuf)?);
+        self.buffer_bytes = self.buffer_bytes.min(getsockopt(&socket, sockopt::RcvBuf)?);
         self.sockets.push(socket);
         Ok(())
     }
@@ -217,13 +218,6 @@ fn join_group(member: &OwnedFd, group: IpAddr, interface: u32) -> io::Result<()>
             },
         ),
     }
-}
-
-fn set_option<T: Copy>(socket: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<T>()).expect("socket options are small");
-    // SAFETY: the pointer and the length describe `value`, plain integers that live across the call; the kernel only reads them.
-    let status = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads up to [`BATCH`] datagrams into nothing: the kernel still verifies the checksum of each, and counts it as read.
