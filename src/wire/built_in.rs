@@ -123,7 +123,6 @@ impl BuiltIn {
     ///
     /// # Errors
     /// When a socket can't be read.
-    #[expect(clippy::missing_panics_doc, reason = "epoll gives back the places that `listen` put in")]
     pub fn drain(&mut self) -> Result<u64> {
         let before = self.read;
         loop {

@@ -141,7 +141,6 @@ impl Ring {
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, or when the kernel grants no memory.
-    #[expect(clippy::missing_panics_doc, reason = "the numbers of a ring of at most 1 GiB fit into 32 bits")]
     pub fn open(interface: &str, bytes: usize) -> Result<Self> {
         let facts = interface::existing(interface)?;
         let socket = PacketSocket::open(interface, SockType::Raw)?;

@@ -80,7 +80,6 @@ impl XdpSender {
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) where the kernel or the interface has no `AF_XDP`, the memory that may be
     /// locked is too little, or `CAP_NET_RAW` is missing.
-    #[expect(clippy::missing_panics_doc, reason = "4096 fits into 32 bits")]
     pub fn open(interface: &str) -> Result<Self> {
         let facts = interface::existing(interface)?;
         let blocked = |step: &str, error: &io::Error| {
