@@ -47,7 +47,6 @@ impl Default for Digester {
 
 impl Digester {
     /// The digest of a frame.
-    #[expect(clippy::missing_panics_doc, reason = "the key is long enough")]
     pub fn of(&self, bytes: &[u8]) -> Digest {
         Digest(XxHash3_128::oneshot_with_secret(&self.0[..], bytes).expect("the key has more than 136 bytes"))
     }
