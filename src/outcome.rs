@@ -128,10 +128,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// How closely the taps look into the receiver's stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EvidenceLevel {
     /// Not at all.
+    #[default]
     Off,
     /// Count the packets that pass the input hook.
     Input,
@@ -142,7 +143,7 @@ pub enum EvidenceLevel {
 }
 
 /// The evidence for the ledger's losses, beside the prediction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Layers {
     /// How closely the taps looked.

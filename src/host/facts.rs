@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -73,6 +74,18 @@ pub const SYSCTLS: [&str; 8] = [
     "net.core.rmem_max",
 ];
 
+/// The inode of the initial user namespace: `PROC_USER_INIT_INO` of the kernel.
+const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is effective where the kernel looks for it.
+    Effective,
+    /// It is effective over a user namespace, and the kernel asks for it over the machine.
+    InUserNamespace,
+    Absent,
+}
+
 /// What the machine says. `None` where it doesn't say (the file is absent or can't be read).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -108,7 +121,8 @@ impl Facts {
             capabilities: status_field(&status, "CapEff")
                 .and_then(|text| u64::from_str_radix(text, 16).ok())
                 .unwrap_or(0),
-            in_user_namespace: !super::capabilities::in_initial_user_namespace(),
+            in_user_namespace: !fs::metadata("/proc/self/ns/user")
+                .is_ok_and(|namespace| namespace.ino() == INITIAL_USER_NAMESPACE),
             kernel: kernel_release(),
             container: container(),
             seccomp: status_field(&status, "Seccomp").is_some_and(|mode| mode != "0"),
@@ -125,7 +139,18 @@ impl Facts {
     }
 
     pub fn has(&self, number: u32) -> bool {
-        self.capabilities >> number & 1 == 1
+        self.capabilities.checked_shr(number).is_some_and(|bits| bits & 1 == 1)
+    }
+
+    /// The state of the capability with this number. BPF programs, tracing and what `CAP_SYS_ADMIN` allows are checked against the
+    /// initial user namespace.
+    pub fn standing(&self, number: u32) -> Standing {
+        let machine_only = matches!(number, capability::SYS_ADMIN | capability::PERFMON | capability::BPF);
+        match self.has(number) {
+            false => Standing::Absent,
+            true if machine_only && self.in_user_namespace => Standing::InUserNamespace,
+            true => Standing::Effective,
+        }
     }
 
     pub fn sysctl(&self, key: &str) -> Option<u64> {

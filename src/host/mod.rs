@@ -5,7 +5,6 @@
 //! the netlink crates.
 
 mod borrow;
-pub mod capabilities;
 pub mod ethtool;
 pub mod facts;
 pub mod filter;

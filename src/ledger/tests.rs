@@ -38,18 +38,7 @@ fn frames(numbers: impl IntoIterator<Item = u64>) -> FrameRanges {
 
 /// Everything arrived; `counters` moved, and so many packets passed the hooks from ingress to the end of input.
 fn evidence(plan: &Plan, counters: &[(&str, u64)], hooks: Option<[u64; 5]>) -> Evidence {
-    let layers = Layers {
-        taps: EvidenceLevel::Packets,
-        taps_why: String::new(),
-        taps_lost: 0,
-        followed: false,
-        followed_why: String::new(),
-        closer: None,
-        kernel: false,
-        kernel_why: String::new(),
-        kernel_lost: 0,
-        kernel_missed: 0,
-    };
+    let layers = Layers { taps: EvidenceLevel::Packets, ..Layers::default() };
     let sent = plan.frames();
     Evidence {
         sending: Sending { sent, tried: sent, ..Sending::default() },

@@ -1,20 +1,19 @@
 //! What the receiver's stack will do with each class of frame: from the frame, the addresses, the routes, the sysctls and the sockets.
 //!
 //! The order of the tests is the order of the kernel's; every branch was provoked on Linux 6.18.
-//! `stack` and `routing` decide, `sockets` says why no socket receives a datagram, `explain` and `remedy` say why and what to do.
+//! `stack` and `routing` decide, `sockets` says why no socket receives a datagram, `words` why the rest is lost, and what to do.
 //! Start at [`predictions`].
 
 mod class;
-mod explain;
 mod filter;
 mod flaw;
 pub(crate) mod headers;
 mod refused;
-mod remedy;
 mod routing;
 mod sockets;
 mod stack;
 mod tags;
+mod words;
 
 pub use sockets::why_no_socket;
 
@@ -99,7 +98,7 @@ pub fn prediction(class: Class, host: &Host) -> Prediction {
             "the ruleset can't be predicted: its chains see the fragments of a datagram one by one".to_owned(),
             String::new(),
         ),
-        Disposition::Open => (explain::open(&key, host), String::new()),
+        Disposition::Open => (words::open(&key, host), String::new()),
         Disposition::Kernel => (
             "answered or absorbed by the receiver's kernel itself (ARP, ND, ICMP, IGMP, TCP); not a loss".to_owned(),
             "nothing to do; `[capture] filter = \"udp\"` leaves such frames out".to_owned(),
@@ -108,7 +107,7 @@ pub fn prediction(class: Class, host: &Host) -> Prediction {
             // The filter drops the packet as it arrives; what is behind it sees it translated.
             let carried = if cause == Cause::NetfilterDrop { key.carried } else { goes_to(&key, host) };
             let key = ClassKey { carried, ..key };
-            (explain::why(cause, &key, host), remedy::fix(cause, &key, host))
+            words::said(cause, &key, host)
         }
     };
     Prediction { key, frames, datagrams, packets, fewest_frames, most_frames, merged, disposition, stage, why, fix }

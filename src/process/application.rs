@@ -28,7 +28,6 @@ use super::leftover::{Leftover, Registered};
 use super::surroundings::{Surroundings, dies_with_its_maker};
 use super::{NAME, init};
 use crate::diagnostic::{Failure, Result};
-use crate::host::capabilities::{Capabilities, Standing};
 use crate::host::facts::{Facts, Step, capability, refusal};
 use crate::host::namespace::Namespace;
 
@@ -123,7 +122,7 @@ impl Application {
         let (control, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
             .map_err(|errno| Failure::system("can't make a socket pair", &errno.into()))?;
         // A command beside a target, where restage may send and nothing else, gets no namespaces of its own.
-        let is_bare = Capabilities::read().standing(capability::SYS_ADMIN) == Standing::Absent;
+        let is_bare = !Facts::read().has(capability::SYS_ADMIN);
         let command = init_command(start, other, is_bare)?;
         let receiver = namespace.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::figures::{count, pps};
-use crate::host::capabilities::{Capabilities, Standing};
-use crate::host::facts::capability;
+use crate::host::facts::{Facts, Standing, capability};
 use crate::outcome::{EvidenceLevel, Layers};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -28,7 +27,7 @@ const MOST_PORTS: usize = 64;
 pub(super) const MORE_SLOWLY: &str = "send more slowly (`[pacing] rate`), so that each packet can be followed";
 
 /// How closely the receiver's stack is looked at.
-pub(super) struct EvidencePlan {
+pub(super) struct EvidencePlan<'a> {
     /// What the command line says; `None`: as the rate allows.
     asked: Option<EvidenceLevel>,
     /// Frames a second; infinite where only the machine sets a limit.
@@ -38,19 +37,19 @@ pub(super) struct EvidencePlan {
     /// Whether the lab has a ruleset.
     filtered: bool,
     /// What restage may do.
-    capabilities: Capabilities,
+    facts: &'a Facts,
     /// The capture's UDP ports; `None` where they are too many.
     pub(super) ports: Option<Vec<u16>>,
 }
 
-impl EvidencePlan {
+impl<'a> EvidencePlan<'a> {
     /// As closely as the rate allows, if the command line says nothing else.
     pub(super) fn choose(
         scenario: &Scenario,
         plan: &Plan,
         rate: Rate,
         asked: Option<EvidenceLevel>,
-        capabilities: Capabilities,
+        facts: &'a Facts,
     ) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
         let frames = plan.frames() as f64;
@@ -60,7 +59,7 @@ impl EvidencePlan {
             asked,
             pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
             few: plan.frames() <= FEW && rate != Rate::MaxLossless,
-            capabilities,
+            facts,
             filtered: scenario.has_ruleset(),
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
         }
@@ -80,14 +79,14 @@ impl EvidencePlan {
 
     /// What to do so that each packet is followed; `None` where each is, or nothing that the user can do now helps.
     pub(super) fn closer(&self, layers: &Layers) -> Option<&'static str> {
-        let may = |number| self.capabilities.standing(number) == Standing::Effective;
+        let may = |number| self.facts.standing(number) == Standing::Effective;
         let is_allowed = may(capability::SYS_ADMIN) || may(capability::BPF) && may(capability::PERFMON);
         match self.asked {
             _ if layers.followed => None,
             Some(EvidenceLevel::Off | EvidenceLevel::Input | EvidenceLevel::Counters) => {
                 Some("run it without `--evidence`")
             }
-            _ if !is_allowed && self.capabilities.is_root() => Some(
+            _ if !is_allowed && self.facts.uid == 0 => Some(
                 "give root CAP_BPF and CAP_PERFMON over the machine (a container: `--cap-add BPF --cap-add PERFMON`, and no user namespace)",
             ),
             _ if !is_allowed => Some("run it as root, where the kernel reports what it does with each packet"),
@@ -120,27 +119,21 @@ impl EvidencePlan {
 
 #[cfg(test)]
 mod tests {
-    use super::{Capabilities, EvidenceLevel, EvidencePlan, Layers, MORE_SLOWLY, capability};
+    use super::{EvidenceLevel, EvidencePlan, Facts, Layers, MORE_SLOWLY, capability};
 
     fn layers(followed: bool, kernel: bool) -> Layers {
-        Layers {
-            taps: EvidenceLevel::Input,
-            taps_why: String::new(),
-            taps_lost: 0,
-            followed,
-            followed_why: String::new(),
-            closer: None,
-            kernel,
-            kernel_why: String::new(),
-            kernel_lost: 0,
-            kernel_missed: 0,
-        }
+        Layers { followed, kernel, ..Layers::default() }
     }
 
     #[test]
     fn what_brings_more_evidence_is_never_what_is_so_already() {
         let tracing = 1 << capability::BPF | 1 << capability::PERFMON;
-        let of = Capabilities::of;
+        let of = |capabilities, over_machine: bool, root: bool| Facts {
+            capabilities,
+            in_user_namespace: !over_machine,
+            uid: u32::from(!root),
+            ..Facts::default()
+        };
         let cases = [
             // Without any right, as a user and as one with the two capabilities.
             (None, of(0, true, false), false, Some("run it as root")),
@@ -155,12 +148,12 @@ mod tests {
             (Some(EvidenceLevel::Off), of(u64::MAX, true, true), false, Some("run it without `--evidence`")),
             (Some(EvidenceLevel::Packets), of(u64::MAX, true, true), false, None),
         ];
-        for (asked, capabilities, kernel, helps) in cases {
-            let level = EvidencePlan { asked, pps: 1.0, few: true, filtered: false, capabilities, ports: None };
-            let said = level.closer(&layers(false, kernel));
+        for (asked, facts, kernel, helps) in &cases {
+            let level = EvidencePlan { asked: *asked, pps: 1.0, few: true, filtered: false, facts, ports: None };
+            let said = level.closer(&layers(false, *kernel));
             let is_right = said.map_or(helps.is_none(), |said| helps.is_some_and(|helps| said.starts_with(helps)));
             assert!(is_right, "{asked:?}, kernel {kernel}: {said:?} instead of {helps:?}");
-            assert_eq!(level.closer(&layers(true, kernel)), None);
+            assert_eq!(level.closer(&layers(true, *kernel)), None);
         }
     }
 }

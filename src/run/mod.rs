@@ -27,7 +27,7 @@ pub use options::Options;
 
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
-use crate::host::capabilities::Capabilities;
+use crate::host::facts::Facts;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
@@ -52,8 +52,8 @@ struct Run<'a> {
     preconditions: Preconditions,
     receiver: Receiver,
     control: Control<'a>,
-    /// What restage was allowed to do when it was started.
-    capabilities: Capabilities,
+    /// As they were when restage was started.
+    facts: &'a Facts,
 }
 
 impl<'a> Run<'a> {
@@ -66,7 +66,7 @@ impl<'a> Run<'a> {
         options: &'a Options,
         plan: &'a mut Plan,
         mut control: Control<'a>,
-        capabilities: Capabilities,
+        facts: &'a Facts,
     ) -> Result<Self> {
         control.phase("lab");
         let testbed = Testbed::prepare(scenario, plan)?;
@@ -74,11 +74,11 @@ impl<'a> Run<'a> {
             side.enter_thread()?;
         }
         control.phase("preconditions");
-        let mut preconditions = Preconditions::before_application(scenario, plan, &testbed, capabilities)?;
+        let mut preconditions = Preconditions::before_application(scenario, plan, &testbed, facts)?;
         control.phase("application");
         let receiver = Receiver::start(scenario, plan, &testbed, &control)?;
         preconditions.before_frames(scenario, &testbed)?;
-        Ok(Self { scenario, options, plan, testbed, preconditions, receiver, control, capabilities })
+        Ok(Self { scenario, options, plan, testbed, preconditions, receiver, control, facts })
     }
 
     /// Sends, waits until nothing moves any more, stops the receiver, and returns what was seen.
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
             Rate::MaxLossless => self.search()?,
             rate => self.replay(rate, &Extent::default(), &|| {})?,
         };
-        evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.capabilities));
+        evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.facts));
         self.control.phase("stop");
         self.receiver.stop(self.scenario, &self.control, &mut evidence)?;
         evidence.incidents.extend(self.preconditions.drift_of_firewall(self.scenario, self.plan, &self.testbed));
@@ -109,13 +109,8 @@ impl<'a> Run<'a> {
             None => None,
         };
         let clock = WallClock::start();
-        let level = EvidencePlan::choose(
-            scenario,
-            self.plan,
-            scenario.pacing.rate.value,
-            self.options.evidence,
-            self.capabilities,
-        );
+        let level =
+            EvidencePlan::choose(scenario, self.plan, scenario.pacing.rate.value, self.options.evidence, self.facts);
         let mut observer =
             Observer::start(&self.testbed, self.plan, rate, writer, level, clock, &self.receiver.pids())?;
         self.control.phase("replay");

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
 use super::sockets::SocketWatch;
-use super::stack::{Followers, StackWatch};
+use super::stack::{self, StackWatch, lock};
 use super::timing::ReceiveTiming;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
@@ -41,7 +41,8 @@ const BLOCK: Duration = Duration::from_millis(100);
 #[derive(Clone, Default)]
 pub(super) struct Shared {
     pub(super) digester: Digester,
-    followers: Followers,
+    /// The stack's; `None` where it is not observed.
+    followers: Option<Arc<Mutex<stack::Announcements>>>,
     board: Arc<Board>,
     /// `None` where nothing is observed.
     ring: Option<RingSpace>,
@@ -68,17 +69,21 @@ struct Announcements {
 impl Shared {
     /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
     pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
-        self.followers.follow().then(|| self.digester.of(head(packet_of(frame))))
+        self.followers.as_ref().map(|_| self.digester.of(head(packet_of(frame))))
     }
 
     pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
-        self.announcements().frames.extend_from_slice(frames);
-        self.followers.announce(heads.iter().zip(frames).map(|(head, announced)| (*head, announced.frame)));
+        lock(&self.board.announcements).frames.extend_from_slice(frames);
+        if let Some(followers) = &self.followers {
+            lock(followers).frames.extend(heads.iter().zip(frames).map(|(head, announced)| (*head, announced.frame)));
+        }
     }
 
     pub(super) fn withdraw(&self, position: u64) {
-        self.announcements().withdrawn.push(position);
-        self.followers.withdraw(position);
+        lock(&self.board.announcements).withdrawn.push(position);
+        if let Some(followers) = &self.followers {
+            lock(followers).withdrawn.push(position);
+        }
     }
 
     /// How many of the sent frames were seen.
@@ -89,7 +94,7 @@ impl Shared {
     /// Frames with these deadlines were sent, in this order.
     pub(super) fn sent(&self, due: impl IntoIterator<Item = Duration>) {
         let nanoseconds = |due: Duration| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
-        self.announcements().due_ns.extend(due.into_iter().map(nanoseconds));
+        lock(&self.board.announcements).due_ns.extend(due.into_iter().map(nanoseconds));
     }
 
     /// What a frame of this length takes in the ring.
@@ -116,10 +121,6 @@ impl Shared {
     /// Whether all that the kernel has put into the ring is read.
     pub(super) fn is_read(&self) -> bool {
         self.ring.as_ref().is_none_or(RingSpace::is_read)
-    }
-
-    fn announcements(&self) -> std::sync::MutexGuard<'_, Announcements> {
-        self.board.announcements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,7 +169,7 @@ impl Observer {
         plan: &Plan,
         rate: Rate,
         keeper: Option<ArrivalWriter>,
-        level: EvidencePlan,
+        level: EvidencePlan<'_>,
         clock: WallClock,
         pids: &[u32],
     ) -> Result<Self> {
@@ -177,9 +178,9 @@ impl Observer {
         let sockets = Arc::new(Mutex::new(SocketWatch::start(side, pids)?));
         let mut stack = StackWatch::start(side, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
-        let mut counters = side.counters()?;
-        let ring = side.ring(ring_bytes(plan))?;
-        let mut sender = testbed.sender().counters()?;
+        let mut counters = side.open(CountersReader::open)?;
+        let ring = side.open(|interface| Ring::open(interface, ring_bytes(plan)))?;
+        let mut sender = testbed.sender().open(CountersReader::open)?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
         let waker = ring.waker();
@@ -287,10 +288,6 @@ fn ring_bytes(plan: &Plan) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What the ring's thread saw.
 struct Watched {
     /// What arrived, if the ring lost no frame.
@@ -364,7 +361,7 @@ fn take_announcements(
     matching: &mut Matching,
     timing: &mut Option<ReceiveTiming>,
 ) {
-    std::mem::swap(&mut *shared.announcements(), taken);
+    std::mem::swap(&mut *lock(&shared.board.announcements), taken);
     for announced in taken.frames.drain(..) {
         matching.announce(announced);
     }

@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Evidence;
 use crate::expect::{self, Snapshots};
 use crate::figures::duration;
-use crate::host::capabilities::Capabilities;
+use crate::host::facts::Facts;
 use crate::ledger;
 use crate::outcome::{Event, Outcome, Replay, Verdict};
 use crate::plan;
@@ -41,11 +41,11 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         timeout: plan.timeout.as_secs_f64(),
     });
     // Namespaces first: a process with threads can't enter a user namespace.
-    let capabilities = Capabilities::read();
+    let facts = Facts::read();
     Testbed::enter(scenario)?;
     let parent = watch_parent()?;
     let control = Control { report, parent: &parent, limit: begun + plan.timeout };
-    let executed = Run::prepare(scenario, options, &mut plan, control, capabilities).and_then(Run::carry_out);
+    let executed = Run::prepare(scenario, options, &mut plan, control, &facts).and_then(Run::carry_out);
     let interrupted = parent.parent_is_gone();
     let evidence = match executed {
         // Whatever the result: an application that was stopped before it listened did not fail to.

@@ -169,8 +169,7 @@ fn built_in(plan: &Plan, testbed: &Testbed) -> Result<Kind> {
         .map(|(port, six)| (port, if six { Family::V6 } else { Family::V4 }))
         .collect();
     let groups: Vec<_> = plan.survey.groups.iter().copied().collect();
-    let receiver = side.bind(&ports, &groups)?;
-    Ok(Kind::BuiltIn(receiver))
+    side.open(|interface| BuiltIn::bind(&ports, &groups, interface)).map(Kind::BuiltIn)
 }
 
 fn application(

@@ -31,43 +31,21 @@ const FLUSH: Duration = Duration::from_millis(100);
 
 /// What was announced and the thread has not taken yet.
 #[derive(Default)]
-struct Announcements {
+pub(super) struct Announcements {
     /// The digest of a packet's head, and the number of its frame.
-    frames: Vec<(Digest, u64)>,
+    pub(super) frames: Vec<(Digest, u64)>,
     /// Positions of frames that were announced, and not sent.
-    withdrawn: Vec<u64>,
+    pub(super) withdrawn: Vec<u64>,
 }
 
-/// The sending thread's side.
-#[derive(Clone, Default)]
-pub(super) struct Followers(Option<Arc<Mutex<Announcements>>>);
-
-impl Followers {
-    /// Whether frames are followed through the stack.
-    pub(super) fn follow(&self) -> bool {
-        self.0.is_some()
-    }
-
-    pub(super) fn announce(&self, frames: impl Iterator<Item = (Digest, u64)>) {
-        if let Some(board) = &self.0 {
-            lock(board).frames.extend(frames);
-        }
-    }
-
-    pub(super) fn withdraw(&self, position: u64) {
-        if let Some(board) = &self.0 {
-            lock(board).withdrawn.push(position);
-        }
-    }
-}
-
-fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(board: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks into the receiver's stack until it is asked to end.
 pub(super) struct StackWatch {
-    pub(super) followers: Followers,
+    /// `None` where frames are not followed through the stack.
+    pub(super) followers: Option<Arc<Mutex<Announcements>>>,
     finished: Arc<AtomicBool>,
     waker: Waker,
     thread: JoinHandle<Result<Stack>>,
@@ -95,21 +73,10 @@ impl StackWatch {
     pub(super) fn start(
         receiver: &Side,
         digester: Digester,
-        level: EvidencePlan,
+        level: EvidencePlan<'_>,
         sockets: Arc<Mutex<SocketWatch>>,
     ) -> Result<Self> {
-        let mut layers = Layers {
-            taps: EvidenceLevel::Off,
-            taps_why: String::new(),
-            taps_lost: 0,
-            followed: false,
-            followed_why: String::new(),
-            closer: None,
-            kernel: false,
-            kernel_why: String::new(),
-            kernel_lost: 0,
-            kernel_missed: 0,
-        };
+        let mut layers = Layers::default();
         let traced = level.trace();
         let monitor = open_trace(receiver, &traced, &mut layers)?;
         layers.closer = level.closer(&layers).map(str::to_owned);
@@ -117,7 +84,7 @@ impl StackWatch {
         (layers.taps, layers.taps_why) = (tapping, why);
         let ports = level.ports;
         let mut taps = None;
-        match receiver.taps(tapping, ports.as_deref().unwrap_or_default())? {
+        match receiver.open(|name| Taps::install(name, tapping, ports.as_deref().unwrap_or_default()))? {
             taps::Installed::Taps(installed) => {
                 if let (EvidenceLevel::Packets, Some(why)) = (tapping, &installed.no_records) {
                     (layers.taps, layers.taps_why) = (EvidenceLevel::Counters, why.clone());
@@ -129,7 +96,7 @@ impl StackWatch {
         // At top speed reading and matching records would cost more than the rest.
         let counts_only = matches!(traced, Ok(trace::Mode::Drops { most_records: Some(_) }) | Err(_));
         let follows = layers.taps == EvidenceLevel::Packets || monitor.is_some() && !counts_only;
-        let followers = Followers(follows.then(Arc::default));
+        let followers = follows.then(Arc::default);
         let finished = Arc::new(AtomicBool::new(false));
         let waker = Waker::new().map_err(|error| Failure::system("can't make an eventfd", &error))?;
         let tapped = match taps.as_ref().filter(|_| layers.taps == EvidenceLevel::Packets) {
@@ -146,7 +113,7 @@ impl StackWatch {
             monitor,
             layers,
             digester,
-            board: followers.0.clone(),
+            board: followers.clone(),
             finished: Arc::clone(&finished),
             waker: waker.clone(),
             following: HookTracker::default(),

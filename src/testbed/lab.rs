@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use ipnet::IpNet;
-
-use super::network::{LabNetwork, LabPlan, LabRoutes};
+use super::network::{LabNetwork, LabPlan};
 use super::{Side, polling};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::read_source;
@@ -36,12 +34,11 @@ impl Lab {
             sender_mac: lab_sender_mac(receiver.mac),
             addresses: receiver.addresses.clone(),
             routes: match &words.routes.value {
-                Routes::Sources => LabRoutes::Default,
-                Routes::Prefixes(prefixes) => LabRoutes::Prefixes(prefixes.iter().map(IpNet::trunc).collect()),
+                Routes::Sources => LabPlan::default().routes,
+                Routes::Prefixes(prefixes) => prefixes.clone(),
             },
             sysctl: words.sysctl.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
             reassembly: plan.lab_reassembly,
-            unprivileged_ports: true,
         };
         let up = LabNetwork::up(&lab_plan).map_err(|mut not_up| {
             for (problem, index) in not_up.failure.problems.iter_mut().zip(not_up.sysctl) {
@@ -55,7 +52,8 @@ impl Lab {
         if let Some(ruleset) = &words.ruleset {
             text(&ruleset.value)
                 .and_then(|(text, name)| {
-                    lab.receiver.load(&fill_receiver(&text, LAB_RECEIVER), &name, &scenario.folder)
+                    let text = fill_receiver(&text, LAB_RECEIVER);
+                    ruleset::load(&lab.receiver.namespace, &text, &name, &scenario.folder)
                 })
                 .map_err(|failure| failure.at(&scenario.source, ruleset.span.as_ref()))?;
         }

@@ -21,7 +21,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill};
 use crate::scenario::topology::Topology;
-use crate::wire::sender::{Sender, xdp};
+use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
 use lab::Lab;
 use target::Target;
 
@@ -140,22 +140,20 @@ impl Testbed {
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] when the one that is named does not work.
     pub fn open_sender(&self, scenario: &Scenario, plan: &Plan, rate: Rate) -> Result<OpenedSender> {
-        let packet = |why: String| -> Result<OpenedSender> {
-            Ok(OpenedSender { sender: Sender::Packet(Box::new(self.sender().packet_sender()?.into())), why })
-        };
         // The survey measures layer 3 packets, behind an Ethernet header with one tag; more tags are rare.
         let longest = plan.survey.longest as usize + 26;
         let choice = &scenario.pacing.sender;
+        let xdp = || Ok(Sender::Xdp(Box::new(self.sender().open(XdpSender::open)?)));
         let why = match choice.value {
             SenderChoice::Packet => "the scenario names it".to_owned(),
             SenderChoice::Xdp => {
-                let opened = if longest > xdp::LONGEST { Err(too_long(longest)) } else { self.sender().xdp_sender() };
+                let opened = if longest > xdp::LONGEST { Err(too_long(longest)) } else { xdp() };
                 let sender = opened.map_err(|failure| failure.at(&scenario.source, choice.span.as_ref()))?;
                 return Ok(OpenedSender { sender, why: "the scenario names it".to_owned() });
             }
             SenderChoice::Auto => match self.why_not_xdp(rate, longest) {
                 Some(why) => why.to_owned(),
-                None => match self.sender().xdp_sender() {
+                None => match xdp() {
                     Ok(sender) => {
                         return Ok(OpenedSender {
                             sender,
@@ -170,7 +168,7 @@ impl Testbed {
                 },
             },
         };
-        packet(why)
+        Ok(OpenedSender { sender: Sender::Packet(Box::new(self.sender().open(PacketSender::open)?.into())), why })
     }
 
     /// Why `AF_XDP` is not tried where the scenario leaves the choice.

@@ -49,14 +49,6 @@ const IPV6_LEAST_MTU: u32 = 1280;
 /// A veth pair has its carrier as soon as both ends are up; this is how long a stuck kernel is waited for.
 const CARRIER_LIMIT: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LabRoutes {
-    /// All, by a default route of each family.
-    Default,
-    /// Those in these prefixes; empty for none.
-    Prefixes(Vec<IpNet>),
-}
-
 /// What a lab is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabPlan {
@@ -68,13 +60,12 @@ pub struct LabPlan {
     /// The receiver's addresses. One with a prefix shorter than /32 or /128 has its prefix as a route, and its broadcast
     /// addresses.
     pub addresses: Vec<IpNet>,
-    pub routes: LabRoutes,
+    /// Those that it has a way back to, by prefix.
+    pub routes: Vec<IpNet>,
     /// Dotted keys and values, set in the receiver's namespace in this order before the interfaces come up.
     pub sysctl: Vec<(String, String)>,
     /// How long the receiver waits for the fragments of a datagram, in whole seconds.
     pub reassembly: Duration,
-    /// Whether programs without privilege may bind ports below 1024.
-    pub unprivileged_ports: bool,
 }
 
 impl Default for LabPlan {
@@ -85,10 +76,9 @@ impl Default for LabPlan {
             receiver_mac: RECEIVER_MAC,
             sender_mac: SENDER_MAC,
             addresses: Vec::new(),
-            routes: LabRoutes::Default,
+            routes: vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
             sysctl: Vec::new(),
             reassembly: Duration::from_secs(1),
-            unprivileged_ports: true,
         }
     }
 }
@@ -207,9 +197,8 @@ impl<'a> Receiver<'a> {
         // The default, 64, gives a datagram up for which its source has sent as many other fragments in between. Rewriting puts many
         // sources together in one, and repeating sends the identifiers again: those losses would be the lab's own.
         sysctl::write_if_there("net.ipv4.ipfrag_max_dist", "0")?;
-        if self.plan.unprivileged_ports {
-            sysctl::write("net.ipv4.ip_unprivileged_port_start", "0")?;
-        }
+        // Programs without privilege may bind ports below 1024.
+        sysctl::write("net.ipv4.ip_unprivileged_port_start", "0")?;
         self.settings(is_default)
     }
 
@@ -320,11 +309,7 @@ impl<'a> Receiver<'a> {
     }
 
     fn add_ways_back(&mut self) -> Result<()> {
-        let prefixes = match &self.plan.routes {
-            LabRoutes::Default => vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())],
-            LabRoutes::Prefixes(prefixes) => prefixes.clone(),
-        };
-        prefixes.into_iter().try_for_each(|prefix| self.add_way_back(prefix.trunc()))
+        self.plan.routes.iter().try_for_each(|prefix| self.add_way_back(prefix.trunc()))
     }
 
     fn add_way_back(&mut self, prefix: IpNet) -> Result<()> {

@@ -2,24 +2,11 @@
 //!
 //! Everything that has to happen in the namespace happens here: what is opened there belongs to it, and may be used from any thread.
 
-use std::net::IpAddr;
-use std::path::Path;
-
 use crate::diagnostic::Result;
-use crate::host::ethtool;
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
-use crate::host::ruleset;
 use crate::host::sockets::SocketTable;
-use crate::host::sysctl::{self, Effective};
-use crate::outcome::EvidenceLevel;
 use crate::process::application::{Application, Start};
-use crate::scenario::require::Offload;
-use crate::wire::built_in::{BuiltIn, Family};
-use crate::wire::counters::CountersReader;
-use crate::wire::ring::Ring;
-use crate::wire::sender::{PacketSender, Sender, XdpSender};
-use crate::wire::taps::{Installed, Taps};
 use crate::wire::trace::{self, PacketTrace};
 
 /// One side of a testbed.
@@ -30,10 +17,6 @@ pub struct Side {
 }
 
 impl Side {
-    pub(super) fn here(interface: &str) -> Result<Self> {
-        Ok(Self { namespace: Namespace::current()?, interface: interface.to_owned() })
-    }
-
     pub fn interface(&self) -> &str {
         &self.interface
     }
@@ -44,30 +27,13 @@ impl Side {
         self.namespace.enter_thread()
     }
 
-    pub fn packet_sender(&self) -> Result<PacketSender> {
-        self.namespace.run(|| PacketSender::open(&self.interface))?
-    }
-
-    pub fn xdp_sender(&self) -> Result<Sender> {
-        Ok(Sender::Xdp(Box::new(self.namespace.run(|| XdpSender::open(&self.interface))??)))
-    }
-
-    /// Opens the receive ring, of at least this many bytes.
-    pub fn ring(&self, bytes: usize) -> Result<Ring> {
-        self.namespace.run(|| Ring::open(&self.interface, bytes))?
-    }
-
-    pub fn counters(&self) -> Result<CountersReader> {
-        self.namespace.run(|| CountersReader::open(&self.interface))?
+    /// Opens something in the namespace, by the name of its interface.
+    pub fn open<T: Send>(&self, open: impl FnOnce(&str) -> Result<T> + Send) -> Result<T> {
+        self.namespace.run(|| open(&self.interface))?
     }
 
     pub fn sockets(&self) -> Result<SocketTable> {
         self.namespace.run(SocketTable::open)?
-    }
-
-    /// Taps the netfilter hooks that packets from the interface pass; `ports`: see [`Taps::install`].
-    pub fn taps(&self, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
-        self.namespace.run(|| Taps::install(&self.interface, level, ports))?
     }
 
     /// Listens to the kernel's tracepoints for packets of the namespace that arrive on the interface.
@@ -76,34 +42,12 @@ impl Side {
         PacketTrace::open(self.namespace.inode()?, index, mode)
     }
 
-    /// Binds the built-in receiver; see [`BuiltIn::bind`].
-    pub fn bind(&self, ports: &[(u16, Family)], groups: &[IpAddr]) -> Result<BuiltIn> {
-        self.namespace.run(|| BuiltIn::bind(ports, groups, &self.interface))?
-    }
-
     pub fn start(&self, start: &Start<'_>) -> Result<Application> {
         Application::start(start, &self.namespace)
-    }
-
-    pub fn interface_names(&self) -> Result<Vec<String>> {
-        self.namespace.run(interface::names)?
     }
 
     /// What the kernel says of an interface of the namespace; `None` where there is none of this name.
     pub fn facts(&self, name: &str) -> Result<Option<InterfaceFacts>> {
         self.namespace.run(|| interface::facts(name))?
-    }
-
-    pub fn offload(&self, name: &str, offload: Offload) -> Result<bool> {
-        self.namespace.run(|| ethtool::is_on(name, offload))?
-    }
-
-    pub fn sysctls<'a>(&self, keys: impl Iterator<Item = &'a str> + Send) -> Result<Vec<Result<Effective>>> {
-        self.namespace.run(|| keys.map(sysctl::effective).collect())
-    }
-
-    /// Loads an nftables ruleset; `name` is what errors call it, `folder` what `include` is relative to.
-    pub(super) fn load(&self, text: &str, name: &str, folder: &Path) -> Result<()> {
-        ruleset::load(&self.namespace, text, name, folder)
     }
 }

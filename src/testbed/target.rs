@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Side;
 use crate::diagnostic::{At, Diagnostic, Failure, Result, Source};
+use crate::host::namespace::Namespace;
 use crate::host::{interface, neighbours};
 use crate::plan::{LinkFacts, Plan};
 use crate::scenario::Scenario;
@@ -22,7 +23,7 @@ pub struct Target {
 
 impl Target {
     pub(super) fn open(interface: &str) -> Result<Self> {
-        Ok(Self { side: Side::here(interface)? })
+        Ok(Self { side: Side { namespace: Namespace::current()?, interface: interface.to_owned() } })
     }
 }
 

@@ -17,7 +17,8 @@ use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::testbed::Testbed;
-use crate::wire::taps::{Counts, Installed};
+use crate::wire::sender::PacketSender;
+use crate::wire::taps::{Counts, Installed, Taps};
 
 /// A probe is through in microseconds; on a busy machine it may take longer.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -84,8 +85,7 @@ fn refused(
         tcp: listener.transport == Transport::Tcp,
     };
     let Some(frame) = probe.frame() else { return Ok(None) };
-    let taps = testbed.receiver().taps(EvidenceLevel::Counters, &[])?;
-    let mut taps = match taps {
+    let mut taps = match testbed.receiver().open(|name| Taps::install(name, EvidenceLevel::Counters, &[]))? {
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {
             return Ok(Some(
@@ -95,7 +95,7 @@ fn refused(
             ));
         }
     };
-    let mut sender = testbed.sender().packet_sender()?;
+    let mut sender = testbed.sender().open(PacketSender::open)?;
     sender.send(&[&frame], &mut Vec::new())?;
     let begun = Instant::now();
     let counts = loop {

@@ -2,21 +2,20 @@
 
 use super::Finding;
 use crate::diagnostic::Diagnostic;
-use crate::host::capabilities::{Capabilities, Standing};
-use crate::host::facts::kernel_release;
+use crate::host::facts::{Facts, Standing};
 use crate::scenario::Scenario;
 use crate::scenario::require::{Capability, KernelRule};
 
-pub(super) fn find(scenario: &Scenario, capabilities: Capabilities) -> Vec<Finding> {
+pub(super) fn find(scenario: &Scenario, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(rule) = &scenario.require.kernel {
-        let release = kernel_release();
+        let release = facts.kernel.clone();
         let unmet = kernel(&rule.value, &release);
         let unmet = unmet.map(|problem| problem.at(&scenario.source, rule.span.clone()));
         findings.push(Finding { subject: "the kernel".to_owned(), seen: release, unmet });
     }
     for rule in &scenario.require.capabilities {
-        let unmet = capability(rule.value, capabilities);
+        let unmet = capability(rule.value, facts);
         let seen = if unmet.is_none() { "effective" } else { "not effective" };
         let unmet = unmet.map(|problem| problem.at(&scenario.source, rule.span.clone()));
         findings.push(Finding { subject: format!("`{}`", rule.value.name), seen: seen.to_owned(), unmet });
@@ -34,18 +33,18 @@ fn kernel(rule: &KernelRule, release: &str) -> Option<Diagnostic> {
     }
 }
 
-fn capability(wanted: Capability, capabilities: Capabilities) -> Option<Diagnostic> {
+fn capability(wanted: Capability, facts: &Facts) -> Option<Diagnostic> {
     let name = wanted.name;
     let problem = Diagnostic::error(format!("restage does not have `{name}`"));
     let short = name.strip_prefix("CAP_").unwrap_or(name);
-    match capabilities.standing(wanted.number) {
+    match facts.standing(wanted.number) {
         Standing::Effective => None,
         Standing::InUserNamespace => Some(
             problem
                 .why("it has it over a user namespace only, and the kernel asks for it over the whole machine")
                 .fix("start restage outside of user namespaces (rootless containers are such), with `sudo`"),
         ),
-        Standing::Absent if capabilities.is_root() => Some(
+        Standing::Absent if facts.uid == 0 => Some(
             problem
                 .why("it is not among the effective capabilities, though this is root: a container or a service took it away")
                 .fix(format!("start the container with `--cap-add={short}`")),
@@ -71,14 +70,16 @@ mod tests {
         let net_admin = Capability { number: 12, name: "CAP_NET_ADMIN" };
         let both = 1 << 39 | 1 << 12;
         let mut text = String::new();
-        for (capabilities, name) in [
-            (Capabilities::of(both, true, true), "root"),
-            (Capabilities::of(1 << 12, true, true), "root in a container"),
-            (Capabilities::of(both, false, true), "root of a user namespace"),
-            (Capabilities::of(0, true, false), "an ordinary user"),
+        let of =
+            |capabilities, in_user_namespace, uid| Facts { capabilities, in_user_namespace, uid, ..Facts::default() };
+        for (facts, name) in [
+            (of(both, false, 0), "root"),
+            (of(1 << 12, false, 0), "root in a container"),
+            (of(both, true, 0), "root of a user namespace"),
+            (of(0, false, 1000), "an ordinary user"),
         ] {
             for wanted in [bpf, net_admin] {
-                let problem = capability(wanted, capabilities);
+                let problem = capability(wanted, &facts);
                 let told = problem.map_or("met\n".to_owned(), |problem| render(&[problem], Style::Plain));
                 writeln!(text, "{name}, {}:\n{told}", wanted.name).unwrap();
             }

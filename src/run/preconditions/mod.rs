@@ -10,7 +10,7 @@ mod machine;
 mod sysctls;
 
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
-use crate::host::capabilities::Capabilities;
+use crate::host::facts::Facts;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
@@ -43,9 +43,9 @@ impl Preconditions {
         scenario: &Scenario,
         plan: &Plan,
         testbed: &Testbed,
-        capabilities: Capabilities,
+        facts: &Facts,
     ) -> Result<Self> {
-        let settings = settings(scenario, testbed, capabilities)?;
+        let settings = settings(scenario, testbed, facts)?;
         let firewall = firewall::find(scenario, plan, testbed)?;
         blocked(settings.iter().chain(&firewall))?;
         Ok(Self { settings, firewall, listeners: Vec::new() })
@@ -58,8 +58,8 @@ impl Preconditions {
     }
 
     /// What held before the replay and does not hold after it.
-    pub(super) fn drift(&self, scenario: &Scenario, testbed: &Testbed, capabilities: Capabilities) -> Vec<Diagnostic> {
-        let after = [settings(scenario, testbed, capabilities), listeners::find(scenario, testbed)];
+    pub(super) fn drift(&self, scenario: &Scenario, testbed: &Testbed, facts: &Facts) -> Vec<Diagnostic> {
+        let after = [settings(scenario, testbed, facts), listeners::find(scenario, testbed)];
         let before = [&self.settings, &self.listeners];
         before.into_iter().zip(after).flat_map(|(before, after)| changes(before, after)).collect()
     }
@@ -70,8 +70,8 @@ impl Preconditions {
     }
 }
 
-fn settings(scenario: &Scenario, testbed: &Testbed, capabilities: Capabilities) -> Result<Vec<Finding>> {
-    let mut findings = machine::find(scenario, capabilities);
+fn settings(scenario: &Scenario, testbed: &Testbed, facts: &Facts) -> Result<Vec<Finding>> {
+    let mut findings = machine::find(scenario, facts);
     findings.extend(sysctls::find(scenario, testbed)?);
     findings.extend(interfaces::find(scenario, testbed)?);
     Ok(findings)

@@ -14,7 +14,7 @@ use crate::predict::{Carried, Class, ClassKey, Flaw, Tags};
 use crate::predict::{Disposition, prediction};
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::topology::LAB_SENDER;
-use crate::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
+use crate::testbed::network::{LabNetwork, LabPlan, RECEIVER_MAC, SENDER_MAC};
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
@@ -31,7 +31,7 @@ cases![
 fn plan(addresses: &[&str], routes: &[&str], sysctl: &[(&str, &str)]) -> LabPlan {
     LabPlan {
         addresses: addresses.iter().map(|text| net(text)).collect(),
-        routes: LabRoutes::Prefixes(routes.iter().map(|text| net(text)).collect()),
+        routes: routes.iter().map(|text| net(text)).collect(),
         sysctl: sysctl.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         ..LabPlan::default()
     }

@@ -8,7 +8,7 @@ use crate::host::namespace::{self, Privilege};
 use crate::host::sysctl;
 use crate::packet::MacAddr;
 use crate::scenario::topology::LAB_SENDER;
-use crate::testbed::network::{LabNetwork, LabPlan, LabRoutes, RECEIVER_MAC, SENDER_MAC};
+use crate::testbed::network::{LabNetwork, LabPlan, RECEIVER_MAC, SENDER_MAC};
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
@@ -289,7 +289,7 @@ fn messages(failure: &crate::diagnostic::Failure) -> String {
 }
 
 fn without_a_way_back_a_strict_rp_filter_drops() {
-    let routes = LabRoutes::Prefixes(vec!["198.51.100.0/24".parse().unwrap()]);
+    let routes = vec!["198.51.100.0/24".parse().unwrap()];
     let sysctl = vec![("net.ipv4.conf.rx0.rp_filter".to_string(), "1".to_string())];
     let (lab, _) = lab(&LabPlan { routes, sysctl, ..plan(&["10.9.0.2/32"]) });
     let any = socket(&lab, "0.0.0.0:4739");
