@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A text file that problems can point into, with its whole text.
@@ -22,20 +23,45 @@ pub struct Source {
     pub text: String,
 }
 
-/// A byte range of a [`Source`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A place in a text file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
-    /// The file.
-    pub source: Arc<Source>,
-    /// Bytes of `source.text`; always on character boundaries and inside the text.
+    /// The path of the file, as the user wrote it.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The character of the line, counted from 1.
+    pub column: usize,
+    /// The line's text, without its end.
+    pub text: String,
+    /// The bytes of the file that are meant; they may go beyond the line.
     pub span: Range<usize>,
 }
 
 impl Place {
-    /// The 1-based line of the first byte.
-    pub fn line(&self) -> usize {
-        let before = self.source.text.get(..self.span.start).unwrap_or_default();
-        before.bytes().filter(|byte| *byte == b'\n').count() + 1
+    /// Bytes of a text. A range that isn't inside the text, or splits a character, is moved back.
+    pub fn new(source: &Source, span: Range<usize>) -> Self {
+        let text = source.text.as_str();
+        let start = text.floor_char_boundary(span.start.min(text.len()));
+        let end = text.floor_char_boundary(span.end.min(text.len())).max(start);
+        let before = &text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        let line = text[line_start..line_end].trim_end_matches('\r');
+        Self {
+            file: source.path.clone(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            text: line.to_owned(),
+            span: start..end,
+        }
+    }
+
+    /// The bytes of the line's text that are meant.
+    fn caret(&self) -> Range<usize> {
+        let begin = self.text.char_indices().nth(self.column - 1).map_or(self.text.len(), |(at, _)| at);
+        let end = begin.saturating_add(self.span.len()).min(self.text.len());
+        begin..self.text.floor_char_boundary(end)
     }
 }
 
@@ -45,7 +71,7 @@ impl Place {
 pub struct At<T> {
     /// The value.
     pub value: T,
-    /// Where it stands in the scenario file.
+    /// Where it is in the scenario file.
     pub span: Option<Range<usize>>,
 }
 
@@ -57,7 +83,7 @@ impl<T> At<T> {
 }
 
 /// How bad a [`Diagnostic`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Stops the run.
@@ -69,7 +95,7 @@ pub enum Severity {
 }
 
 /// One problem: what, where, why, fix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostic {
     /// How bad.
     pub severity: Severity,
@@ -104,7 +130,7 @@ impl Diagnostic {
     /// Points at `span` of `source`; without a span, at nothing.
     #[must_use]
     pub fn at(mut self, source: &Arc<Source>, span: Option<Range<usize>>) -> Self {
-        self.place = span.map(|span| Place { source: Arc::clone(source), span });
+        self.place = span.map(|span| Place::new(source, span));
         self
     }
 
@@ -269,11 +295,10 @@ fn group(problem: &Diagnostic) -> Group<'_> {
     };
     let mut group = Group::with_title(level.primary_title(problem.what.as_str()));
     if let Some(place) = &problem.place {
-        let (line, span) = first_line(place);
         let label = problem.label.as_deref().map(normalize_untrusted_str);
-        let caret = AnnotationKind::Primary.span(span).label(label);
-        let path = normalize_untrusted_str(&place.source.path.to_string_lossy());
-        group = group.element(Snippet::source(line).line_start(place.line()).path(path).annotation(caret));
+        let caret = AnnotationKind::Primary.span(place.caret()).label(label);
+        let path = normalize_untrusted_str(&place.file.to_string_lossy());
+        group = group.element(Snippet::source(place.text.as_str()).line_start(place.line).path(path).annotation(caret));
     }
     let footers = [(Level::NOTE.with_name("why"), &problem.why), (Level::HELP.with_name("fix"), &problem.fix)];
     for (level, text) in footers {
@@ -282,19 +307,6 @@ fn group(problem: &Diagnostic) -> Group<'_> {
         }
     }
     group
-}
-
-/// The line that a place begins on, without its end, and the place's bytes of that line. A place that isn't inside its
-/// text, or splits a character, is moved back.
-fn first_line(place: &Place) -> (&str, Range<usize>) {
-    let text = place.source.text.as_str();
-    let start = text.floor_char_boundary(place.span.start.min(text.len()));
-    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-    let line = text[line_start..line_end].trim_end_matches('\r');
-    let begin = (start - line_start).min(line.len());
-    let end = text.floor_char_boundary(place.span.end.min(text.len())).saturating_sub(line_start);
-    (line, begin..end.clamp(begin, line.len()))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub use api::{Plan, PredictedFrames, RewriteEntry, RewriteReport, RewriteSummary
 pub use cause::{Cause, Stage};
 #[doc(hidden)]
 pub use cli::main;
-pub use diagnostic::{Diagnostic, Failure, Kind, Result, Severity};
+pub use diagnostic::{Diagnostic, Failure, Kind, Place, Result, Severity};
 pub use inspect::Inspection;
 pub use outcome::{Amount, Check, EvidenceLevel, Ledger, Loss, Outcome, Verdict};
 pub use run::Options;

@@ -159,7 +159,7 @@ pub struct Layers {
     #[serde(default)]
     pub followed_why: String,
     /// What to do so that each packet is followed; `None` where each was, or nothing helps.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closer: Option<String>,
     /// Whether the kernel's own drop reasons were listened to.
     pub kernel: bool,
@@ -366,7 +366,6 @@ pub struct Outcome {
     pub skipped: Option<String>,
     /// What is wrong, odd, or was chosen.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    #[schemars(with = "Vec<serde_json::Value>")]
     pub problems: Vec<Diagnostic>,
     /// Null where nothing was sent.
     pub ledger: Option<Ledger>,

@@ -45,7 +45,7 @@ pub fn verdict(checks: &[Check], evidence: &Evidence) -> Verdict {
 
 /// The 1-based line of a span of the scenario.
 fn line(scenario: &Scenario, span: Option<&std::ops::Range<usize>>) -> Option<usize> {
-    span.map(|span| crate::diagnostic::Place { source: scenario.source.clone(), span: span.clone() }.line())
+    span.map(|span| crate::diagnostic::Place::new(&scenario.source, span.clone()).line)
 }
 
 #[cfg(test)]

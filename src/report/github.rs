@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{text, word};
-use crate::diagnostic::{Place, Severity};
+use crate::diagnostic::Severity;
 use crate::outcome::{Outcome, Verdict};
 
 /// One `::error` line for each scenario that did not pass, at the first line of it that a problem points to.
@@ -20,7 +20,7 @@ fn annotation(outcome: &Outcome) -> String {
     let checks = outcome.checks.iter().filter(|check| !check.passed).filter_map(|check| check.line);
     let errors = outcome.problems.iter().filter(|problem| problem.severity == Severity::Error);
     let places = errors.filter_map(|problem| problem.place.as_ref());
-    let lines = places.filter(|place| place.source.path == Path::new(&outcome.file)).map(Place::line);
+    let lines = places.filter(|place| place.file == Path::new(&outcome.file)).map(|place| place.line);
     let line = checks.chain(lines).next().map_or_else(String::new, |line| format!(",line={line}"));
     let title = format!("restage: {} {}", outcome.name, word(outcome.verdict));
     format!(

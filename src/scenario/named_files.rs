@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::Scenario;
 use super::placeholders::replace;
@@ -85,6 +84,6 @@ impl Scenario {
 
     fn place<T>(&self, value: &At<T>) -> Option<Place> {
         let span: Range<usize> = value.span.clone()?;
-        Some(Place { source: Arc::clone(&self.source), span })
+        Some(Place::new(&self.source, span))
     }
 }

@@ -33,7 +33,7 @@ fn every_rejected_file_says_what_where_why_and_how_to_mend_it() {
 fn every_problem_of_a_file_is_reported_at_once_on_its_line() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rejected/many_problems.toml"));
     let problems = problems("many.toml", &text.unwrap());
-    let lines: Vec<_> = problems.iter().map(|problem| problem.place.as_ref().unwrap().line()).collect();
+    let lines: Vec<_> = problems.iter().map(|problem| problem.place.as_ref().unwrap().line).collect();
     assert_eq!(lines, [1, 2, 4, 5, 6, 9, 12, 13, 16, 19, 22, 23, 26]);
 }
 

@@ -107,6 +107,14 @@ fn the_json_report_names_places_and_carries_no_file() {
 }
 
 #[test]
+fn an_outcome_is_read_back_from_json_as_it_was_written() {
+    for outcome in outcomes::all() {
+        let text = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+    }
+}
+
+#[test]
 fn the_junit_report_tells_failures_errors_and_skipped_apart() {
     let report = Report { format: 1, scenarios: outcomes::all() };
     assert_snapshot!(junit::text(&report, 3.21).unwrap());
