@@ -5,7 +5,7 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::MacAddr;
 
 /// What kind of interface it is, as far as sending frames depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InterfaceKind {
     Veth,
     /// Anything else that carries Ethernet frames.
@@ -13,10 +13,11 @@ pub enum InterfaceKind {
     /// The loopback; it carries frames with all-zero MAC addresses.
     Loopback,
     /// No Ethernet header: tun, ppp, ip6tnl, …
+    #[default]
     Other,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InterfaceFacts {
     pub name: String,
     pub index: u32,
@@ -43,16 +44,13 @@ impl InterfaceFacts {
     pub fn veth(name: &str, mac: MacAddr) -> Self {
         Self {
             name: name.to_owned(),
-            index: 0,
             kind: InterfaceKind::Veth,
             up: true,
             running: true,
             operational: true,
             mtu_bytes: 1500,
             mac: Some(mac),
-            xdp: false,
-            master: None,
-            vlan_on: None,
+            ..Self::default()
         }
     }
 }

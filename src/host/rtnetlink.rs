@@ -180,7 +180,6 @@ fn read_link(payload: &[u8]) -> Option<InterfaceFacts> {
     let header = LinkHeader::parse(payload).ok()?;
     let up = header.flags.contains(LinkFlags::Up);
     let mut facts = InterfaceFacts {
-        name: String::new(),
         index: header.index,
         kind: match header.link_layer_type {
             LinkLayerType::Ether => InterfaceKind::Ethernet,
@@ -189,12 +188,7 @@ fn read_link(payload: &[u8]) -> Option<InterfaceFacts> {
         },
         up,
         running: up && header.flags.contains(LinkFlags::Running),
-        operational: false,
-        mtu_bytes: 0,
-        mac: None,
-        xdp: false,
-        master: None,
-        vlan_on: None,
+        ..InterfaceFacts::default()
     };
     let (mut below, mut is_vlan) = (None, false);
     for attribute in NlasIterator::new(payload.get(LINK_HEADER..)?).map_while(Result::ok) {

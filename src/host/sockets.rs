@@ -264,17 +264,12 @@ fn read(kind: u16, message: &[u8], transport: Transport) -> Option<(Socket, u32)
     };
     let peer_port = port(6)?;
     let mut socket = Socket {
-        transport,
         address: address(8)?,
-        port: port(4)?,
         peer: address(24).filter(|_| peer_port != 0).map(|address| (address, peer_port)),
-        device: None,
-        v6only: false,
         inode: u32_at(message, 68)?,
         uid: u32_at(message, 64)?,
         unread_bytes: u32_at(message, 56)?,
-        buffer_bytes: 0,
-        drops: 0,
+        ..Listener { transport, address: None, port: port(4)? }.into()
     };
     for (kind, content) in Attributes(message.get(INET_DIAG_MSG..)?) {
         match kind {

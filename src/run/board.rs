@@ -167,16 +167,7 @@ mod tests {
     }
 
     fn ended(verdict: Verdict) -> Event {
-        let worker = Board {
-            entries: vec![Entry {
-                name: "x".into(),
-                file: "/x.toml".into(),
-                events: None,
-                progress: None,
-                outcome: None,
-            }],
-        };
-        Event::Ended { outcome: Box::new(Outcome { seconds: 0.5, ..worker.blank(0, verdict) }) }
+        Event::Ended { outcome: Box::new(Outcome { seconds: 0.5, ..blank("x", Path::new("/x.toml"), verdict) }) }
     }
 
     fn at(milliseconds: u64) -> Duration {

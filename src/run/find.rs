@@ -108,11 +108,11 @@ impl Run<'_> {
         let is_kept = |tested: &Tested| search.kept().is_some_and(|kept| tested.tried.pps <= kept * 1.01);
         let best = kept.into_iter().filter(is_kept).max_by(|one, other| one.tried.pps.total_cmp(&other.tried.pps));
         // A trial that was outvoted is slower than the lowest rate that was decided to be too high.
-        let is_too_high = |tested: &&Tested| search.lost().is_none_or(|lost| tested.tried.pps >= lost * 0.99);
+        let is_too_high = |tested: &&Tested| search.lost.is_none_or(|lost| tested.tried.pps >= lost * 0.99);
         let slowest = |one: &&Tested, other: &&Tested| one.tried.pps.total_cmp(&other.tried.pps);
         let slowest_lost = lost.iter().filter(is_too_high).min_by(slowest);
         let (queued, limit) = match slowest_lost {
-            Some(tested) if search.lost().is_some() || best.is_none() => (queued(tested), tested.worst.clone()),
+            Some(tested) if search.lost.is_some() || best.is_none() => (queued(tested), tested.worst.clone()),
             _ => (None, None),
         };
         // What was still queued at the end is no part of what the receiver takes.
@@ -244,8 +244,8 @@ fn queued(tested: &Tested) -> Option<String> {
 
 /// What is known of a rate that was not found.
 fn between(search: &Search) -> String {
-    let took = search.estimate().map(|took| format!("; the receiver took about {}", pps(took))).unwrap_or_default();
-    match (search.kept(), search.lost()) {
+    let took = search.estimate.map(|took| format!("; the receiver took about {}", pps(took))).unwrap_or_default();
+    match (search.kept(), search.lost) {
         (Some(kept), Some(lost)) => format!("the rate is between {} and {}{took}", pps(kept), pps(lost)),
         (None, Some(lost)) => format!("the rate is below {}{took}", pps(lost)),
         (Some(kept), None) => format!("the rate is at least {}", pps(kept)),

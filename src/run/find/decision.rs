@@ -67,11 +67,11 @@ pub(super) struct Search {
     /// Rates that were kept, rising; the last one is the answer.
     kept: Vec<f64>,
     /// The lowest rate that was not.
-    lost: Option<f64>,
+    pub(super) lost: Option<f64>,
     /// Whether the highest kept rate had two trials.
     confirmed: bool,
     /// What the receiver took in the trial that was lost last.
-    estimate: Option<f64>,
+    pub(super) estimate: Option<f64>,
     trials: u32,
     disturbed: u32,
 }
@@ -101,17 +101,9 @@ impl Search {
         self.kept.last().copied()
     }
 
-    pub(super) fn lost(&self) -> Option<f64> {
-        self.lost
-    }
-
     /// Whether the answer is known as exactly as it can be.
     pub(super) fn is_over(&self) -> bool {
         self.asked.is_none()
-    }
-
-    pub(super) fn estimate(&self) -> Option<f64> {
-        self.estimate
     }
 
     /// Records the result of the trial that was asked for. Returns whether the trial was counted.
