@@ -178,9 +178,9 @@ impl Observer {
         let sockets = Arc::new(Mutex::new(SocketWatch::start(side, pids)?));
         let mut stack = StackWatch::start(side, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
-        let mut counters = side.open(CountersReader::open)?;
-        let ring = side.open(|interface| Ring::open(interface, ring_bytes(plan)))?;
-        let mut sender = testbed.sender().open(CountersReader::open)?;
+        let mut counters = side.counters()?;
+        let ring = side.ring(ring_bytes(plan))?;
+        let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
         let waker = ring.waker();

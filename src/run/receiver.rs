@@ -169,7 +169,7 @@ fn built_in(plan: &Plan, testbed: &Testbed) -> Result<Kind> {
         .map(|(port, six)| (port, if six { Family::V6 } else { Family::V4 }))
         .collect();
     let groups: Vec<_> = plan.survey.groups.iter().copied().collect();
-    side.open(|interface| BuiltIn::bind(&ports, &groups, interface)).map(Kind::BuiltIn)
+    side.bind(&ports, &groups).map(Kind::BuiltIn)
 }
 
 fn application(

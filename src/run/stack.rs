@@ -84,7 +84,7 @@ impl StackWatch {
         (layers.taps, layers.taps_why) = (tapping, why);
         let ports = level.ports;
         let mut taps = None;
-        match receiver.open(|name| Taps::install(name, tapping, ports.as_deref().unwrap_or_default()))? {
+        match receiver.taps(tapping, ports.as_deref().unwrap_or_default())? {
             taps::Installed::Taps(installed) => {
                 if let (EvidenceLevel::Packets, Some(why)) = (tapping, &installed.no_records) {
                     (layers.taps, layers.taps_why) = (EvidenceLevel::Counters, why.clone());

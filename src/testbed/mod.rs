@@ -21,7 +21,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill};
 use crate::scenario::topology::Topology;
-use crate::wire::sender::{PacketSender, Sender, XdpSender, xdp};
+use crate::wire::sender::{Sender, xdp};
 use lab::Lab;
 use target::Target;
 
@@ -143,7 +143,7 @@ impl Testbed {
         // The survey measures layer 3 packets, behind an Ethernet header with one tag; more tags are rare.
         let longest = plan.survey.longest as usize + 26;
         let choice = &scenario.pacing.sender;
-        let xdp = || Ok(Sender::Xdp(Box::new(self.sender().open(XdpSender::open)?)));
+        let xdp = || Ok(Sender::Xdp(Box::new(self.sender().xdp_sender()?)));
         let why = match choice.value {
             SenderChoice::Packet => "the scenario names it".to_owned(),
             SenderChoice::Xdp => {
@@ -168,7 +168,7 @@ impl Testbed {
                 },
             },
         };
-        Ok(OpenedSender { sender: Sender::Packet(Box::new(self.sender().open(PacketSender::open)?.into())), why })
+        Ok(OpenedSender { sender: Sender::Packet(Box::new(self.sender().packet_sender()?.into())), why })
     }
 
     /// Why `AF_XDP` is not tried where the scenario leaves the choice.

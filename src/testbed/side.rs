@@ -1,12 +1,24 @@
 //! One side of a testbed: a network namespace of this machine, and the interface that frames leave or reach it by.
 //!
-//! Everything that has to happen in the namespace happens here: what is opened there belongs to it, and may be used from any thread.
+//! Everything that has to happen in the namespace happens here, as questions with a name and not as closures of the caller's, so that a side
+//! can be on another machine one day. What is opened in the namespace belongs to it, and may be used from any thread.
+
+use std::net::IpAddr;
 
 use crate::diagnostic::Result;
+use crate::host::ethtool;
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
 use crate::host::sockets::SocketTable;
+use crate::host::sysctl::{self, Effective};
+use crate::outcome::EvidenceLevel;
 use crate::process::application::{Application, Start};
+use crate::scenario::require::Offload;
+use crate::wire::built_in::{BuiltIn, Family};
+use crate::wire::counters::CountersReader;
+use crate::wire::ring::Ring;
+use crate::wire::sender::{PacketSender, XdpSender};
+use crate::wire::taps::{Installed, Taps};
 use crate::wire::trace::{self, PacketTrace};
 
 /// One side of a testbed.
@@ -27,9 +39,43 @@ impl Side {
         self.namespace.enter_thread()
     }
 
-    /// Opens something in the namespace, by the name of its interface.
-    pub fn open<T: Send>(&self, open: impl FnOnce(&str) -> Result<T> + Send) -> Result<T> {
-        self.namespace.run(|| open(&self.interface))?
+    pub fn packet_sender(&self) -> Result<PacketSender> {
+        self.namespace.run(|| PacketSender::open(&self.interface))?
+    }
+
+    pub(super) fn xdp_sender(&self) -> Result<XdpSender> {
+        self.namespace.run(|| XdpSender::open(&self.interface))?
+    }
+
+    /// Opens the receive ring, of at least this many bytes.
+    pub fn ring(&self, bytes: usize) -> Result<Ring> {
+        self.namespace.run(|| Ring::open(&self.interface, bytes))?
+    }
+
+    pub fn counters(&self) -> Result<CountersReader> {
+        self.namespace.run(|| CountersReader::open(&self.interface))?
+    }
+
+    pub fn taps(&self, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
+        self.namespace.run(|| Taps::install(&self.interface, level, ports))?
+    }
+
+    /// Binds the built-in receiver.
+    pub fn bind(&self, ports: &[(u16, Family)], groups: &[IpAddr]) -> Result<BuiltIn> {
+        self.namespace.run(|| BuiltIn::bind(ports, groups, &self.interface))?
+    }
+
+    pub fn interface_names(&self) -> Result<Vec<String>> {
+        self.namespace.run(interface::names)?
+    }
+
+    pub fn offload(&self, name: &str, offload: Offload) -> Result<bool> {
+        self.namespace.run(|| ethtool::is_on(name, offload))?
+    }
+
+    /// The effective values of sysctls.
+    pub fn sysctls<'a>(&self, keys: impl Iterator<Item = &'a str> + Send) -> Result<Vec<Result<Effective>>> {
+        self.namespace.run(|| keys.map(sysctl::effective).collect())
     }
 
     pub fn sockets(&self) -> Result<SocketTable> {

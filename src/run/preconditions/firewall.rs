@@ -17,8 +17,7 @@ use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::testbed::Testbed;
-use crate::wire::sender::PacketSender;
-use crate::wire::taps::{Counts, Installed, Taps};
+use crate::wire::taps::{Counts, Installed};
 
 /// A probe is through in microseconds; on a busy machine it may take longer.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -85,7 +84,7 @@ fn refused(
         tcp: listener.transport == Transport::Tcp,
     };
     let Some(frame) = probe.frame() else { return Ok(None) };
-    let mut taps = match testbed.receiver().open(|name| Taps::install(name, EvidenceLevel::Counters, &[]))? {
+    let mut taps = match testbed.receiver().taps(EvidenceLevel::Counters, &[])? {
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {
             return Ok(Some(
@@ -95,7 +94,7 @@ fn refused(
             ));
         }
     };
-    let mut sender = testbed.sender().open(PacketSender::open)?;
+    let mut sender = testbed.sender().packet_sender()?;
     sender.send(&[&frame], &mut Vec::new())?;
     let begun = Instant::now();
     let counts = loop {

@@ -2,8 +2,7 @@
 
 use super::Finding;
 use crate::diagnostic::{At, Diagnostic, Result};
-use crate::host::ethtool;
-use crate::host::interface::{self, InterfaceFacts};
+use crate::host::interface::InterfaceFacts;
 use crate::scenario::Scenario;
 use crate::scenario::require::{InterfaceRule, OffloadRule, Wanted};
 use crate::testbed::{Side, Testbed};
@@ -34,7 +33,7 @@ type Placed = (Finding, std::ops::Range<usize>);
 fn of_rule(rule: &InterfaceRule, side: &Side, home: Home) -> Result<Vec<Placed>> {
     let name = &rule.name;
     let Some(facts) = side.facts(name)? else {
-        let unmet = Some(absent(name, &side.open(|_| interface::names())?));
+        let unmet = Some(absent(name, &side.interface_names()?));
         let finding = Finding { subject: format!("`{name}`"), seen: "gone".to_owned(), unmet };
         return Ok(vec![(finding, rule.span.clone())]);
     };
@@ -48,7 +47,7 @@ fn of_rule(rule: &InterfaceRule, side: &Side, home: Home) -> Result<Vec<Placed>>
         found.push((mtu(name, facts.mtu_bytes, wanted, home), span(wanted.span.as_ref())));
     }
     for wanted in &rule.offloads {
-        let on = side.open(|_| ethtool::is_on(name, wanted.offload))?;
+        let on = side.offload(name, wanted.offload)?;
         found.push((offload(name, wanted, on, home), wanted.span.clone()));
     }
     Ok(found)

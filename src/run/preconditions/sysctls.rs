@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::diagnostic::{Diagnostic, Result};
-use crate::host::sysctl::{self, Effective};
+use crate::host::sysctl::Effective;
 use crate::scenario::Scenario;
 use crate::scenario::require::{SysctlRule, Wanted, any_of};
 use crate::testbed::Testbed;
@@ -12,8 +12,7 @@ pub(super) fn find(scenario: &Scenario, testbed: &Testbed) -> Result<Vec<Finding
     if rules.is_empty() {
         return Ok(Vec::new());
     }
-    let read =
-        testbed.receiver().open(|_| Ok(rules.iter().map(|rule| sysctl::effective(&rule.key)).collect::<Vec<_>>()))?;
+    let read = testbed.receiver().sysctls(rules.iter().map(|rule| rule.key.as_str()))?;
     let mut findings = Vec::new();
     for (rule, effective) in rules.iter().zip(read) {
         let at = |problem: Diagnostic| problem.at(&scenario.source, Some(rule.span.clone()));
