@@ -227,7 +227,7 @@ impl Cause {
         TABLE.get(self.priority()).or(TABLE.last()).unwrap_or(&ROW)
     }
 
-    /// Which of two causes of one stage gets the packets that both claim: the one with the lower number. It is the position in [`TABLE`];
+    /// Which of two causes of one stage gets the packets that both claim: the one with the lower number. It is the position in `TABLE`;
     /// reasons that the table does not have come last.
     pub fn priority(self) -> usize {
         TABLE.iter().position(|row| row.cause == self).unwrap_or(TABLE.len())

@@ -131,7 +131,7 @@ fn every_loss_has_its_values_and_something_to_paste() {
     ];
     let mut text = String::new();
     for (key, change) in cases {
-        let in_the_lab = prediction(key, &with(&change));
+        let in_the_lab = prediction(key, &with(change));
         let here = prediction(
             key,
             &with(|host| {

@@ -71,7 +71,7 @@ mod tests {
         let both = 1 << 39 | 1 << 12;
         let mut text = String::new();
         let of =
-            |capabilities, in_user_namespace, uid| Facts { capabilities, in_user_namespace, uid, ..Facts::default() };
+            |capabilities, in_user_namespace, uid| Facts { uid, capabilities, in_user_namespace, ..Facts::default() };
         for (facts, name) in [
             (of(both, false, 0), "root"),
             (of(1 << 12, false, 0), "root in a container"),
