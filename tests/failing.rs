@@ -88,7 +88,7 @@ fn as_text(name: &str, outcome: &Value) -> String {
         (r"\b\d[\d,.]*(e-?\d+)? ?(s|ms|us|µs|ns|min|kpps|pps|Mpps|Mbps)\b", "TIME"),
     ];
     if varies {
-        patterns.push((r"\d[\d,]*", "N"));
+        patterns.extend([(r"\d[\d,]*", "N"), (r"N was\b", "N were")]);
     }
     for (pattern, instead) in patterns {
         text = Regex::new(pattern).expect("a pattern").replace_all(&text, instead).into_owned();
