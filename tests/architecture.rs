@@ -8,6 +8,16 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
+/// What the rooms that account for packets use: everything pure, and others.
+macro_rules! accounting {
+    ($($more:literal),*) => {
+        &[
+            "diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host", "predict", "plan",
+            "evidence", $($more),*
+        ]
+    };
+}
+
 /// Each room with the rooms that it may use, beside itself. A new room gets a line here, below everything that it uses.
 const ROOMS: &[(&str, &[&str])] = &[
     (FIGURES, &[]),
@@ -24,40 +34,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("predict", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host"]),
     ("plan", ALL_ABOVE),
     ("evidence", ALL_ABOVE),
-    (
-        "ledger",
-        &[
-            "diagnostic",
-            "outcome",
-            "cause",
-            "packet",
-            "capture",
-            "scenario",
-            "rewrite",
-            "host",
-            "predict",
-            "plan",
-            "evidence",
-        ],
-    ),
-    (
-        "expect",
-        &[
-            "diagnostic",
-            "file",
-            "outcome",
-            "cause",
-            "packet",
-            "capture",
-            "scenario",
-            "rewrite",
-            "host",
-            "predict",
-            "plan",
-            "evidence",
-            "ledger",
-        ],
-    ),
+    ("ledger", accounting!()),
+    ("expect", accounting!("file", "ledger")),
     ("wire", &["diagnostic", "outcome", "packet", "capture", "scenario", "host"]),
     ("process", &["diagnostic", "file", "outcome", "packet", "scenario", "host"]),
     ("testbed", ALL_ABOVE),
