@@ -28,7 +28,7 @@ pub struct Sending {
     pub dropped: FrameRanges,
     /// Frames that were to be sent, or were.
     pub tried: u64,
-    /// Whether `[pacing] limit` ended it, where only sending could tell when.
+    /// Whether `[pacing] limit` ended it, where only sending shows when.
     pub limited: bool,
     /// How frames were sent: a word of `[pacing] sender`.
     pub sender: String,
@@ -208,7 +208,7 @@ pub struct Text {
     pub lines: u64,
     /// Whether it contains what the rule says.
     pub contains: bool,
-    /// Whether the rule's regular expression matches; `None` where there is none, or it can't be told.
+    /// Whether the rule's regular expression matches; `None` where there is none, or it is not known.
     pub matches: Option<bool>,
     /// Where it is not the file that the rule names.
     pub difference: Option<Difference>,

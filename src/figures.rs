@@ -54,7 +54,7 @@ pub fn seconds(seconds: f64) -> String {
     with_digits(seconds, 3)
 }
 
-/// Two durations in seconds that are compared, with as many digits as tell them apart.
+/// Two durations in seconds that are compared, with as many digits as they need to differ.
 pub fn seconds_apart(one: f64, other: f64) -> (String, String) {
     let pair = |digits| (with_digits(one, digits), with_digits(other, digits));
     (3..12).map(pair).find(|(one, other)| one != other).unwrap_or_else(|| pair(3))

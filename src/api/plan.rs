@@ -121,12 +121,12 @@ impl From<&Prediction> for PredictedFrames {
             Disposition::Delivered | Disposition::Kernel | Disposition::Open => None,
         };
         Self {
-            frames: prediction.frames.count(),
-            numbers: prediction.frames.to_string(),
+            frames: prediction.class.frames.count(),
+            numbers: prediction.class.frames.to_string(),
             end: prediction.disposition.to_string(),
             cause,
             stage: cause.map(|_| prediction.stage),
-            what: prediction.key.to_string(),
+            what: prediction.class.key.to_string(),
             why: prediction.why.clone(),
             fix: prediction.fix.clone(),
         }

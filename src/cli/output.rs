@@ -1,4 +1,4 @@
-//! The streams that a verb writes to, and what happens when nobody reads them.
+//! The streams that a verb writes to, and what happens when their reader is gone.
 
 use std::io::{self, Write};
 
@@ -40,7 +40,7 @@ impl Output {
         self.look
     }
 
-    /// Writes the text at once. After the first failure nothing more is tried; [`Output::status`] tells.
+    /// Writes the text at once. After the first failure nothing more is tried; [`Output::status`] says so.
     pub(crate) fn write(&mut self, text: &str) {
         if self.failed.is_some() {
             return;

@@ -24,13 +24,19 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn new(prediction: &'a Prediction) -> Self {
-        Self { first: prediction, frames: prediction.frames.clone(), kinds: 1, others: 0, merged: prediction.merged }
+        Self {
+            first: prediction,
+            frames: prediction.class.frames.clone(),
+            kinds: 1,
+            others: 0,
+            merged: prediction.class.merged,
+        }
     }
 
     fn add(&mut self, prediction: &Prediction) {
-        self.frames.merge(&prediction.frames);
+        self.frames.merge(&prediction.class.frames);
         self.kinds += 1;
-        self.merged |= prediction.merged;
+        self.merged |= prediction.class.merged;
         self.others += usize::from(prediction.why != self.first.why);
     }
 }
@@ -57,7 +63,7 @@ fn rows(predictions: &[Prediction]) -> Vec<Row<'_>> {
             _ => rows.extend(shared(same(), |_, _| true)),
         }
     }
-    rows.sort_by_key(|row| row.first.frames.first());
+    rows.sort_by_key(|row| row.first.class.frames.first());
     rows
 }
 
@@ -92,7 +98,7 @@ pub(super) fn as_text(predictions: &[Prediction]) -> String {
             more => format!(" and {}", more_kinds(more)),
         };
         let _infallible =
-            writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), first.disposition.to_string(), first.key);
+            writeln!(text, "  {:>9}  {:<24} {}{more}", frames.count(), first.disposition.to_string(), first.class.key);
         let _infallible = writeln!(text, "             {}", numbered("frame", &frames.shown()));
         if first.disposition == Disposition::Open && !first.why.is_empty() {
             let _infallible = writeln!(text, "             why: {}", first.why);
@@ -127,7 +133,7 @@ mod tests {
     use crate::cause::Cause;
     use crate::packet::MacAddr;
     use crate::predict::Carried;
-    use crate::predict::{ClassKey, Flaw, Tags};
+    use crate::predict::{Class, ClassKey, Flaw, Tags};
 
     fn prediction(number: u64, disposition: Disposition, why: &str) -> Prediction {
         let mut frames = FrameRanges::default();
@@ -149,13 +155,7 @@ mod tests {
         };
         let stage = crate::outcome::Stage::Accepted;
         Prediction {
-            key,
-            frames,
-            datagrams: 1,
-            packets: 1,
-            fewest_frames: 1,
-            most_frames: 1,
-            merged: false,
+            class: Class { frames, datagrams: 1, packets: 1, ..Class::new(key) },
             disposition,
             stage,
             why: why.to_owned(),
@@ -166,11 +166,13 @@ mod tests {
     #[test]
     fn many_kinds_of_packet_with_the_same_end_share_rows() {
         let filtered = Disposition::Lost(Cause::IpRpfilter);
-        let nobody = Disposition::Lost(Cause::NoSocket);
+        let no_socket = Disposition::Lost(Cause::NoSocket);
         let predictions: Vec<Prediction> = (1..=6)
             .map(|number| prediction(number, Disposition::Delivered, ""))
             .chain((7..=12).map(|number| prediction(number, filtered, &format!("no route back to 10.9.0.{number}"))))
-            .chain((13..=18).map(|number| prediction(number, nobody, if number < 15 { "port 9" } else { "port 10" })))
+            .chain(
+                (13..=18).map(|number| prediction(number, no_socket, if number < 15 { "port 9" } else { "port 10" })),
+            )
             .chain((19..=20).map(|number| prediction(number, Disposition::Kernel, "")))
             .collect();
         insta::assert_snapshot!(as_text(&predictions));

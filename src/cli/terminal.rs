@@ -33,7 +33,7 @@ struct Surroundings {
     no_colour: bool,
     /// `TERM=dumb`: a terminal without escape sequences.
     dumb: bool,
-    /// `CI`: nobody watches.
+    /// `CI`: no one watches.
     ci: bool,
     /// `GITHUB_ACTIONS`: annotations are read from the output.
     github: bool,
@@ -71,7 +71,7 @@ impl Terminal {
         self.look(stream.is_terminal(), terminal_size::terminal_size_of(&stream))
     }
 
-    /// Whether somebody watches standard error, and lines on it can be drawn again.
+    /// Whether standard error is a terminal that a person watches, and lines on it can be drawn again.
     pub(crate) fn progress(&self) -> bool {
         io::stderr().is_terminal() && !self.surroundings.ci && !self.surroundings.dumb
     }

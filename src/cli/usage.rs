@@ -1,4 +1,4 @@
-//! What is wrong with a command line, as every other problem is told; and the answers to `--help` and `--version`.
+//! What is wrong with a command line, in the form of every other problem; and the answers to `--help` and `--version`.
 
 use std::ffi::OsString;
 
@@ -51,7 +51,7 @@ pub(super) fn answer(error: &clap::Error, terminal: &Terminal) -> Status {
     }
 }
 
-/// The error in our words. What clap can tell only as a sentence stays that sentence.
+/// The error in our words. What clap has only as a sentence stays that sentence.
 fn problem(error: &clap::Error) -> Diagnostic {
     let text = |kind| error.get(kind).map(plain).filter(|text| !text.is_empty());
     let written = text(ContextKind::InvalidArg).unwrap_or_default();
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::render;
 
-    fn told(arguments: &[&str]) -> String {
+    fn said(arguments: &[&str]) -> String {
         let arguments = ["restage"].iter().chain(arguments);
         let error = super::super::CommandLine::try_parse_from(arguments).expect_err("a wrong command line");
         render(&[problem(&error)], Style::Plain)
@@ -169,8 +169,8 @@ mod tests {
             &["schema", "nothing"],
             &["run", "scenarios", "--report-json"],
         ];
-        let told: Vec<_> = lines.iter().map(|line| format!("$ restage {}\n{}", line.join(" "), told(line))).collect();
-        insta::assert_snapshot!(told.join("\n"));
+        let texts: Vec<_> = lines.iter().map(|line| format!("$ restage {}\n{}", line.join(" "), said(line))).collect();
+        insta::assert_snapshot!(texts.join("\n"));
     }
 
     #[test]

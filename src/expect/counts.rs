@@ -194,8 +194,8 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
 
 /// Frames that carry IP: nothing else passes routing.
 fn ip_frames(plan: &Plan) -> u64 {
-    let ip = plan.predictions.iter().filter(|prediction| matches!(prediction.key.carried, Carried::Ip { .. }));
-    (ip.map(|prediction| prediction.frames.count()).sum::<u64>() + plan.survey.unclassed.count()) * plan.rounds
+    let ip = plan.predictions.iter().filter(|prediction| matches!(prediction.class.key.carried, Carried::Ip { .. }));
+    (ip.map(|prediction| prediction.class.frames.count()).sum::<u64>() + plan.survey.unclassed.count()) * plan.rounds
 }
 
 fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wanted) -> Check {

@@ -12,13 +12,13 @@ use crate::outcome::{Check, CheckId, Lateness, TimedBy};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Bound, Percentile};
 
-/// A rate that is lower than this share of the requested one is told of, ...
+/// A rate that is lower than this share of the requested one is reported, ...
 const KEPT: f64 = 0.9;
 /// ... where at least so many frames were sent, ...
 const FEWEST_FRAMES: u64 = 20;
 /// ... and sending took so much longer than the schedule: a few frames are late by some 100 µs on any machine.
 const EXCESS: Duration = Duration::from_millis(1);
-/// Of a long replay, a smaller share is told of, ...
+/// Of a long replay, a smaller share is reported, ...
 const KEPT_LONG: f64 = 0.98;
 /// ... where it is so much time.
 const EXCESS_LONG: Duration = Duration::from_millis(50);
@@ -72,7 +72,7 @@ fn by(timed_by: TimedBy) -> &'static str {
     }
 }
 
-/// The replay was slower than its schedule: what to tell, where that is more than noise. It fails nothing by itself.
+/// The replay was slower than its schedule: what to report, where that is more than noise. It fails nothing by itself.
 pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let sending = &evidence.sending;
     let scheduled = sending.scheduled_seconds.filter(|_| evidence.max_lossless.is_none())?;
@@ -95,7 +95,7 @@ pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnos
     )
 }
 
-/// Whether so many frames took so much longer than their schedule that it is worth telling.
+/// Whether so many frames took so much longer than their schedule that it is worth reporting.
 fn is_slower(frames: u64, scheduled: f64, seconds: f64) -> bool {
     let exceeds =
         |kept: f64, excess: Duration| scheduled < seconds * kept && seconds - scheduled >= excess.as_secs_f64();

@@ -10,7 +10,7 @@ use netlink_packet_route::route::RouteType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteKind {
     Local,
-    /// To everybody in a network, this host too.
+    /// To every host in a network, this one too.
     Broadcast,
     Unicast,
     /// Thrown away without a word.
@@ -95,7 +95,7 @@ impl FromIterator<Route> for RouteTable {
 }
 
 impl RouteTable {
-    /// What the receiver with these addresses has of its own: they are local, the broadcast addresses of their networks are everybody's,
+    /// What the receiver with these addresses has of its own: they are local, the broadcast addresses of their networks are for every host,
     /// and with `device` there is a way to each network.
     pub fn of_addresses(addresses: &[IpNet], device: &str) -> impl Iterator<Item = Route> {
         addresses.iter().flat_map(move |net| {

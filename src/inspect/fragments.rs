@@ -29,7 +29,7 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    /// Adds a packet, and tells the ports of its datagram: `ports` are its own.
+    /// Adds a packet, and returns the ports of its datagram: `ports` are its own.
     pub(super) fn add(&mut self, ip: &Ip, datagram: Option<Datagram>, ports: Option<(u16, u16)>) -> Option<(u16, u16)> {
         let Some(datagram) = datagram else { return ports };
         let (offset, last) = match ip.fragment {

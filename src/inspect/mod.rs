@@ -22,7 +22,7 @@ pub use inspection::{
     Protocol, Side, Tally, TimeUnit, Times, Unlisted, Vlan,
 };
 
-/// How many endpoints, how many MACs, and how many conversations are told apart; [`Unlisted`] counts what comes beyond.
+/// How many endpoints, how many MACs, and how many conversations are distinguished; [`Unlisted`] counts what comes beyond.
 pub const MOST_ENTRIES: usize = 65_536;
 
 /// Reads the capture to its end. Where it is damaged, the failure comes with what was read before it, which names it too.

@@ -23,7 +23,7 @@ pub(super) fn both_directions(conversations: &[Conversation]) -> Option<Note> {
             "{address} is named as destination and as source, and the receiver can't be both: what comes from its own \
              address is dropped (IP_LOCAL_SOURCE)"
         ),
-        // libpcap looks behind a VLAN tag only where it is told to.
+        // libpcap looks behind a VLAN tag only where the expression says so.
         fix: format!(
             "choose one direction, of the busiest: `[capture] filter = \"{}{}\"`",
             "vlan and ".repeat(busiest.vlan_tags),

@@ -48,7 +48,7 @@ pub(super) struct Pass {
     ports: Ports,
 }
 
-/// What tells networks apart.
+/// What distinguishes networks.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Ipv4,

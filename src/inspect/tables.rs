@@ -160,7 +160,7 @@ impl Ports {
     }
 }
 
-/// Protocols by what tells them apart; there can't be many.
+/// Protocols by what distinguishes them; there can't be many.
 pub(super) fn protocols<K>(tallies: impl IntoIterator<Item = (K, Tally)>, name: impl Fn(K) -> String) -> Vec<Protocol> {
     let named = tallies.into_iter().map(|(key, Tally { frames, bytes })| Protocol { name: name(key), frames, bytes });
     let mut rows: Vec<Protocol> = named.collect();

@@ -73,8 +73,8 @@ pub(super) fn predicted(plan: &Plan, cause: Cause, stage: Stage) -> Predicted<'_
         |prediction: &&Prediction| prediction.disposition == Disposition::Lost(cause) && prediction.stage == stage;
     let predictions = || plan.predictions.iter().filter(is_it);
     Predicted {
-        frames: FrameRanges::union(predictions().map(|prediction| &prediction.frames)),
-        packets: predictions().map(|prediction| prediction.packets).sum(),
+        frames: FrameRanges::union(predictions().map(|prediction| &prediction.class.frames)),
+        packets: predictions().map(|prediction| prediction.class.packets).sum(),
         first: predictions().next(),
         kinds: predictions().count(),
     }
@@ -233,29 +233,31 @@ fn uncounted_pieces(plan: &Plan, evidence: &Evidence) -> u64 {
     if evidence.counter("Ip6ReasmReqds") > 0 {
         return 0;
     }
-    let fragmented = plan.predictions.iter().filter(|prediction| prediction.key.is_ipv6());
-    fragmented.map(|prediction| prediction.frames.count().saturating_sub(prediction.packets) * plan.rounds).sum()
+    let fragmented = plan.predictions.iter().filter(|prediction| prediction.class.key.is_ipv6());
+    fragmented
+        .map(|prediction| prediction.class.frames.count().saturating_sub(prediction.class.packets) * plan.rounds)
+        .sum()
 }
 
 /// Frames that reach no chain for IP: ARP, and what has no handler.
 fn not_ip(plan: &Plan) -> u64 {
     let other = |prediction: &&Prediction| {
-        let hop_by_hop = matches!(prediction.key.flaw, Flaw::Refused(Fault { header: Header::HopByHop, .. }));
+        let hop_by_hop = matches!(prediction.class.key.flaw, Flaw::Refused(Fault { header: Header::HopByHop, .. }));
         let ends_there = matches!(
             prediction.disposition,
             Disposition::Kernel | Disposition::Lost(Cause::UnhandledProto | Cause::Ipv6BadExthdr)
         );
-        ends_there && (hop_by_hop || matches!(prediction.key.carried, Carried::Other { .. }))
+        ends_there && (hop_by_hop || matches!(prediction.class.key.carried, Carried::Other { .. }))
     };
-    plan.predictions.iter().filter(other).map(|prediction| prediction.frames.count() * plan.rounds).sum()
+    plan.predictions.iter().filter(other).map(|prediction| prediction.class.frames.count() * plan.rounds).sum()
 }
 
 /// The cause that a prediction's packets have, where they move this counter, though it is not theirs alone.
 fn shares(prediction: &Prediction, counter: &str) -> Option<Cause> {
     let Disposition::Lost(cause) = prediction.disposition else { return None };
-    let moves = match (cause, prediction.key.flaw) {
+    let moves = match (cause, prediction.class.key.flaw) {
         // IPv6 counts a unicast packet in a group's frame, where that is refused, as an error of the header.
-        (Cause::UnicastInL2Multicast, _) => prediction.key.is_ipv6() && counter == "Ip6InHdrErrors",
+        (Cause::UnicastInL2Multicast, _) => prediction.class.key.is_ipv6() && counter == "Ip6InHdrErrors",
         (Cause::UnhandledProto, Flaw::Version) => counter == "Ip6InHdrErrors",
         (Cause::PktTooSmall, Flaw::TcpLength) => counter == "Tcp.InErrs" && prediction.stage == Stage::Delivered,
         (_, Flaw::Refused(fault)) => {
@@ -275,7 +277,7 @@ fn moved(plan: &Plan, evidence: &Evidence, counter: &Counter, key: Key) -> u64 {
     let mut own = 0;
     for prediction in &plan.predictions {
         if let Some(cause) = shares(prediction, counter.name) {
-            let packets = (prediction.packets * plan.rounds).min(left);
+            let packets = (prediction.class.packets * plan.rounds).min(left);
             left -= packets;
             own += if (prediction.stage, cause) == key { packets } else { 0 };
         }
@@ -288,7 +290,7 @@ fn moved(plan: &Plan, evidence: &Evidence, counter: &Counter, key: Key) -> u64 {
 fn counted(plan: &Plan, evidence: &Evidence) -> Vec<(Key, Amount)> {
     // Where a switch of the receiver refuses a header, no counter moves, and the prediction alone shows it.
     let uncounted = |(stage, cause): Key| {
-        let is_it = |prediction: &Prediction| matches!(prediction.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
+        let is_it = |prediction: &Prediction| matches!(prediction.class.key.flaw, Flaw::Refused(fault) if fault.rule().counter.is_none());
         (stage, cause) == (Stage::Delivered, Cause::Ipv6BadExthdr) && plan.predictions.iter().any(is_it)
     };
     let mut counts = Vec::new();

@@ -19,7 +19,7 @@ impl Received {
         }
         let filtered = self.has(Cause::NetfilterDrop, Cause::NetfilterDrop.row().stage);
         let open = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Open);
-        let open: u64 = open.map(|prediction| prediction.frames.count() * plan.rounds).sum();
+        let open: u64 = open.map(|prediction| prediction.class.frames.count() * plan.rounds).sum();
         for row in TABLE.iter().filter(|row| row.is_predicted) {
             for stage in [Stage::Accepted, Stage::Delivered] {
                 let foretold = predicted(plan, row.cause, stage).frames.count() * plan.rounds;

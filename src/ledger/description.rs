@@ -31,11 +31,11 @@ pub(super) fn named(plan: &Plan, cause: Cause, frames: Amount, layer: Layer, for
 /// The frames of a loss, where all that the prediction lets come to the stage before were lost.
 pub(super) fn all_that_came(plan: &Plan, stage: Stage, lost: u64) -> Option<String> {
     let comes = |prediction: &&Prediction| {
-        let is_ip = matches!(prediction.key.carried, Carried::Ip { .. });
+        let is_ip = matches!(prediction.class.key.carried, Carried::Ip { .. });
         let stopped_before = matches!(prediction.disposition, Disposition::Lost(_)) && prediction.stage < stage;
         stage == Stage::Accepted || is_ip && !stopped_before
     };
-    let came = FrameRanges::union(plan.predictions.iter().filter(comes).map(|prediction| &prediction.frames));
+    let came = FrameRanges::union(plan.predictions.iter().filter(comes).map(|prediction| &prediction.class.frames));
     (came.count() * plan.rounds == lost).then(|| came.to_string())
 }
 
@@ -91,8 +91,8 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
     if !filters.is_empty() {
         let _infallible = write!(loss.why, "; there is {}", filters.join(", "));
     }
-    let port = plan.predictions.iter().find_map(|prediction| match prediction.key.carried {
-        Carried::Ip { port: Some(port), .. } if prediction.datagrams > 0 => Some(port),
+    let port = plan.predictions.iter().find_map(|prediction| match prediction.class.key.carried {
+        Carried::Ip { port: Some(port), .. } if prediction.class.datagrams > 0 => Some(port),
         _ => None,
     });
     // The prediction's words have the rule already.
@@ -105,9 +105,9 @@ pub(super) fn name_the_filter(loss: &mut Loss, plan: &Plan, evidence: &Evidence)
 pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     let host = plan.host.as_ref()?;
     plan.predictions.iter().find_map(|prediction| {
-        let carried = goes_to(&prediction.key, host);
+        let carried = goes_to(&prediction.class.key, host);
         let Carried::Ip { source, destination, port: Some(port), .. } = carried else { return None };
-        let is_it = prediction.datagrams > 0
+        let is_it = prediction.class.datagrams > 0
             && matches!(
                 prediction.disposition,
                 Disposition::Delivered | Disposition::Open | Disposition::Lost(Cause::NoSocket)
@@ -140,7 +140,7 @@ fn closed_by_the_end(loss: &mut Loss, evidence: &Evidence) {
 fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     let host = plan.host.as_ref()?;
     let receives = |record: &&SocketRecord| {
-        plan.predictions.iter().any(|prediction| match goes_to(&prediction.key, host) {
+        plan.predictions.iter().any(|prediction| match goes_to(&prediction.class.key, host) {
             Carried::Ip { source, destination, port: Some(port), .. } => {
                 record.socket.receives(&host.arrival((source, Some(0)), destination, port))
             }
@@ -162,7 +162,7 @@ fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
 pub(super) fn unexplained(plan: &Plan, evidence: &Evidence, causes: &CauseEvidences, frames: Amount) -> Loss {
     let mut loss = loss(Cause::Unexplained, frames, Layer::Stage);
     let delivered = plan.predictions.iter().filter(|prediction| prediction.disposition == Disposition::Delivered);
-    let delivered = FrameRanges::union(delivered.map(|prediction| &prediction.frames));
+    let delivered = FrameRanges::union(delivered.map(|prediction| &prediction.class.frames));
     if Some(delivered.count()) == loss.frames.known() {
         loss.numbers = Some(delivered.to_string());
     }

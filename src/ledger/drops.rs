@@ -31,7 +31,7 @@ fn walks_options(function: &str) -> bool {
     function.starts_with("ip6_parse_tlv") || function.starts_with("ip6_tlvopt")
 }
 
-/// Whether a drop may be of this cause though the kernel does not say so, or says it of several stages: then the frame's own bytes tell.
+/// Whether a drop may be of this cause though the kernel does not say so, or says it of several stages: then the frame's own bytes decide.
 pub(super) fn is_told_by_the_frame(kind: &DropKind, cause: Cause) -> bool {
     let function = kind.function.as_deref().unwrap_or_default();
     match (kind.reason.as_str(), cause) {

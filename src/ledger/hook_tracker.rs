@@ -13,10 +13,10 @@ use crate::predict::has_source_route;
 
 /// How many frames are followed at once: a packet is through the stack, or lost, long before so many later ones were sent.
 const WINDOW: usize = 1 << 16;
-/// So many bytes of a packet tell it from others.
+/// The number of bytes that identify a packet.
 pub const HEAD_BYTES: usize = 128;
 
-/// The part of a packet that tells it from others wherever in the stack it is seen: padding behind an IP packet is cut there.
+/// The part of a packet that identifies it wherever in the stack it is seen: padding behind an IP packet is cut there.
 ///
 /// `packet`: bytes from the network header on, all or the first [`HEAD_BYTES`] at least.
 pub fn head(packet: &[u8]) -> &[u8] {
@@ -25,7 +25,7 @@ pub fn head(packet: &[u8]) -> &[u8] {
         [first, _, _, _, high, low, ..] if first >> 4 == 6 => 40 + usize::from(u16::from_be_bytes([*high, *low])),
         _ => packet.len(),
     };
-    // A length that can't be is believed by nobody.
+    // An impossible length is ignored.
     let whole = if whole < 20 { packet.len() } else { whole };
     packet.get(..whole.min(HEAD_BYTES)).unwrap_or(packet)
 }

@@ -1,6 +1,6 @@
 //! Which of the sent frames arrived: by their bytes, in order, in flat memory.
 //!
-//! The sending side announces each frame before it is sent, the receiving side tells each frame that it sees. Equal frames are
+//! The sending side announces each frame before it is sent, the receiving side reports each frame that it sees. Equal frames are
 //! matched in the order in which they were sent. As long as frames arrive in that order, which is nearly always, a frame is compared
 //! with one other; an index is made only when one comes that wasn't next. Start at [`Matching::see`].
 
@@ -26,7 +26,7 @@ const IN_PLACE: u64 = 1024;
 /// The bytes of a hash's key: XXH3 takes 136 and more.
 const KEY_BYTES: usize = 192;
 
-/// What tells equal frames: a keyed 128-bit hash of all bytes.
+/// What identifies equal frames: a keyed 128-bit hash of all bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u128);
 
@@ -87,7 +87,7 @@ struct Slot {
     state: State,
 }
 
-/// A frame that nobody sent: its length, and the position that was next when it came.
+/// A frame that was not sent by this run: its length, and the position that was next when it came.
 #[derive(Debug, Clone, Copy)]
 struct Stranger {
     place: u64,
@@ -366,16 +366,16 @@ mod tests {
                 matching.announce(announced(&digester, &[*kind; 60], frame));
             }
             let mut seen = 0;
-            let mut tell = |bytes: &[u8]| {
+            let mut put = |bytes: &[u8]| {
                 matching.see(digester.of(bytes), 60);
                 seen += 1;
             };
             for (kind, event) in kinds.iter().zip(&events) {
                 match event {
                     0 => {}
-                    1 => { tell(&[*kind; 60]); tell(&[*kind; 60]); }
-                    2 => tell(&[9; 60]),
-                    _ => tell(&[*kind; 60]),
+                    1 => { put(&[*kind; 60]); put(&[*kind; 60]); }
+                    2 => put(&[9; 60]),
+                    _ => put(&[*kind; 60]),
                 }
             }
             let arriving = matching.finish();

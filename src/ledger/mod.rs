@@ -1,8 +1,8 @@
 //! Every frame accounted for at every stage: a pure function of plan and evidence.
 //!
-//! The unit is the frame of the capture, times `repeat`. Counters and drop reasons count packets; what that means in frames is told by
+//! The unit is the frame of the capture, times `repeat`. Counters and drop reasons count packets; what that means in frames is said by
 //! the survey. `passed` counts what came to each stage behind the wire, `claims` is what each layer of evidence says of the rest,
-//! `received` makes one answer of it; [`matching`] tells what arrived, [`hook_tracker`] how far it came. Start at [`account`].
+//! `received` makes one answer of it; [`matching`] says what arrived, [`hook_tracker`] how far it came. Start at [`account`].
 
 mod cause_evidence;
 mod comparison;

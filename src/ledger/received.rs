@@ -164,21 +164,21 @@ fn past_the_filter(plan: &Plan, evidence: &Evidence, arrived: u64) -> Option<Amo
     let in_pieces = at_input.is_some() && counter("Ip6ReasmReqds") > 0;
     let passes = |prediction: &&Prediction| {
         let stopped = matches!(prediction.disposition, Disposition::Lost(_)) && prediction.stage <= Stage::Accepted;
-        matches!(prediction.key.carried, Carried::Ip { .. }) && !stopped
+        matches!(prediction.class.key.carried, Carried::Ip { .. }) && !stopped
     };
     let passing = || plan.predictions.iter().filter(passes);
-    let whole = |prediction: &Prediction| match prediction.key.carried {
-        Carried::Ip { destination, .. } if destination.is_ipv6() && in_pieces => prediction.frames.count(),
-        _ => prediction.packets,
+    let whole = |prediction: &Prediction| match prediction.class.key.carried {
+        Carried::Ip { destination, .. } if destination.is_ipv6() && in_pieces => prediction.class.frames.count(),
+        _ => prediction.class.packets,
     };
     let expected: u64 = passing().map(|prediction| whole(prediction) * plan.rounds).sum();
-    let frames: u64 = passing().map(|prediction| prediction.frames.count() * plan.rounds).sum();
+    let frames: u64 = passing().map(|prediction| prediction.class.frames.count() * plan.rounds).sum();
     let accepted = if packets.known() == Some(expected) {
         Amount::exact(frames)
     } else if expected == frames {
         packets
     } else {
-        let most = passing().map(|prediction| u64::from(prediction.most_frames)).max().unwrap_or(1);
+        let most = passing().map(|prediction| u64::from(prediction.class.most_frames)).max().unwrap_or(1);
         let why = "fragments are reassembled before the end of the input hook, and it counts packets";
         Amount::between(packets.low(), packets.high().saturating_mul(most).min(frames), why)
     };
@@ -280,7 +280,8 @@ impl Received {
 
     /// IPv6 fragments that connection tracking holds, since a rule dropped others of their datagrams: no counter shows them.
     fn held_by_tracking(&mut self, plan: &Plan, evidence: &Evidence, open: &mut Open) {
-        let is_fragmented = |prediction: &Prediction| prediction.key.is_ipv6() && prediction.most_frames > 1;
+        let is_fragmented =
+            |prediction: &Prediction| prediction.class.key.is_ipv6() && prediction.class.most_frames > 1;
         let is_tracked = evidence.counter("Ip6ReasmReqds") == 0 && plan.predictions.iter().any(is_fragmented);
         let stage = Stage::Accepted;
         if let (true, true, Some(rest)) = (is_tracked, self.has(Cause::NetfilterDrop, stage), open.at(stage).cloned()) {
@@ -295,9 +296,9 @@ impl Received {
     fn rest(&mut self, plan: &Plan, evidence: &Evidence, causes: &CauseEvidences, open: &mut Open) {
         let absorbs = |is_ip: bool| {
             let is_it = |prediction: &&Prediction| {
-                is_absorbed(prediction) && matches!(prediction.key.carried, Carried::Ip { .. }) == is_ip
+                is_absorbed(prediction) && matches!(prediction.class.key.carried, Carried::Ip { .. }) == is_ip
             };
-            FrameRanges::union(plan.predictions.iter().filter(is_it).map(|prediction| &prediction.frames))
+            FrameRanges::union(plan.predictions.iter().filter(is_it).map(|prediction| &prediction.class.frames))
         };
         for (stage, numbers) in [
             (Stage::Accepted, absorbs(false)),
@@ -349,7 +350,7 @@ fn incomplete(plan: &Plan, datagrams: &Amount, foretold: &Predicted<'_>) -> Amou
     if datagrams.known() == Some(foretold.packets * plan.rounds) {
         return Amount::exact(foretold.frames.count() * plan.rounds);
     }
-    let most = plan.predictions.iter().map(|prediction| u64::from(prediction.most_frames)).max().unwrap_or(1);
+    let most = plan.predictions.iter().map(|prediction| u64::from(prediction.class.most_frames)).max().unwrap_or(1);
     let why = "the kernel counts datagrams that it gave up, and not their fragments";
     Amount::between(datagrams.low(), datagrams.high() * most.saturating_sub(1).max(1), why)
 }
@@ -380,18 +381,20 @@ fn has_its_own_counter(cause: Cause) -> bool {
 /// Whether the receiver's kernel answers or absorbs the frames itself.
 fn is_absorbed(prediction: &Prediction) -> bool {
     prediction.disposition == Disposition::Kernel
-        || prediction.disposition == Disposition::Open && prediction.datagrams == 0
+        || prediction.disposition == Disposition::Open && prediction.class.datagrams == 0
 }
 
 /// Packets to groups of which isn't known before the run whether anybody joins them: datagrams, or those of other protocols.
 pub(super) fn unjoined(plan: &Plan, datagrams: bool) -> FrameRanges {
     let is_one = |prediction: &&Prediction| {
-        let Carried::Ip { destination, protocol, .. } = prediction.key.carried else { return false };
+        let Carried::Ip { destination, protocol, .. } = prediction.class.key.carried else { return false };
         destination.is_multicast() && (protocol == protocol::UDP) == datagrams
     };
     // What the kernel takes itself (IGMP, MLD) it takes only of groups that this host is in.
     let is_open = |prediction: &&Prediction| {
         prediction.disposition == Disposition::Open || !datagrams && prediction.disposition == Disposition::Kernel
     };
-    FrameRanges::union(plan.predictions.iter().filter(is_open).filter(is_one).map(|prediction| &prediction.frames))
+    FrameRanges::union(
+        plan.predictions.iter().filter(is_open).filter(is_one).map(|prediction| &prediction.class.frames),
+    )
 }

@@ -78,14 +78,14 @@ pub(super) fn account(
     received
 }
 
-/// Where the kernel's function drops packets for several causes and names none or only a part, or at several stages, the frame's bytes tell.
+/// Where the kernel's function drops packets for several causes and names none or only a part, or at several stages, the frame's bytes decide.
 fn by_their_bytes(plan: &Plan, ending: &Ending, key: Key, frames: &FrameRanges) -> Vec<(Key, FrameRanges)> {
     let mut rest = frames.clone();
     let mut rows = Vec::new();
     for prediction in &plan.predictions {
         if let (Ending::Dropped(kind), Disposition::Lost(cause)) = (ending, prediction.disposition)
             && is_told_by_the_frame(kind, cause)
-            && let Some((inside, outside)) = rest.split(&prediction.frames)
+            && let Some((inside, outside)) = rest.split(&prediction.class.frames)
             && !inside.is_empty()
         {
             rows.push(((prediction.stage, Some(cause)), inside));
@@ -160,8 +160,9 @@ fn described(plan: &Plan, evidence: &Evidence, row: &Row, stage: Stage, cause: C
 /// What the counters say otherwise.
 fn compare(received: &mut Received, plan: &Plan, evidence: &Evidence, causes: &CauseEvidences, rows: &[Row]) {
     // A run that ended early leaves counters behind the packets that were seen. Of fragments a counter knows datagrams.
-    let is_fragmented =
-        |found: &Prediction| found.packets > 0 && (found.most_frames > 1 || found.frames.count() != found.packets);
+    let is_fragmented = |found: &Prediction| {
+        found.class.packets > 0 && (found.class.most_frames > 1 || found.class.frames.count() != found.class.packets)
+    };
     if evidence.timed_out.is_some() || plan.predictions.iter().any(is_fragmented) {
         return;
     }

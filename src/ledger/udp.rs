@@ -65,7 +65,7 @@ impl<'a> Receivers<'a> {
             !only_local && (redirected || ports.contains(&record.socket.port))
         };
         let (sockets, others): (Vec<_>, Vec<_>) = evidence.sockets.iter().partition(is_one);
-        let to_groups = plan.predictions.iter().filter_map(|prediction| match prediction.key.carried {
+        let to_groups = plan.predictions.iter().filter_map(|prediction| match prediction.class.key.carried {
             Carried::Ip { destination, port: Some(port), source, .. } if goes_to_many(plan, prediction) => {
                 Some((source, destination, port))
             }
@@ -81,8 +81,8 @@ impl<'a> Receivers<'a> {
             unicast: plan
                 .predictions
                 .iter()
-                .filter(|prediction| prediction.datagrams > 0 && !goes_to_many(plan, prediction))
-                .map(|prediction| prediction.datagrams * plan.rounds)
+                .filter(|prediction| prediction.class.datagrams > 0 && !goes_to_many(plan, prediction))
+                .map(|prediction| prediction.class.datagrams * plan.rounds)
                 .sum(),
             other_drops: others.iter().map(|record| u64::from(record.socket.drops)).sum(),
             others_closed: others.iter().any(|record| !record.until_end),
@@ -106,13 +106,13 @@ fn may_redirect(scenario: &Scenario, evidence: &Evidence) -> bool {
 
 /// Whether more than one socket may get such a datagram: it goes to a multicast group or a broadcast address.
 fn goes_to_many(plan: &Plan, prediction: &Prediction) -> bool {
-    let Carried::Ip { destination, .. } = prediction.key.carried else { return false };
+    let Carried::Ip { destination, .. } = prediction.class.key.carried else { return false };
     let routes = plan.host.as_ref().map(|host| &host.routes);
     let is_broadcast = || {
         let route = routes.and_then(|routes| routes.to(destination).first().map(|route| route.kind));
         is_limited_broadcast(destination) || route == Some(RouteKind::Broadcast)
     };
-    prediction.datagrams > 0 && (destination.is_multicast() || is_broadcast())
+    prediction.class.datagrams > 0 && (destination.is_multicast() || is_broadcast())
 }
 
 /// How many UDP datagrams the receiver sent to itself: all, and those that may have come to the capture's sockets.
@@ -163,7 +163,7 @@ impl UdpCounts {
             .predictions
             .iter()
             .filter(|prediction| goes_to_many(plan, prediction))
-            .map(|prediction| prediction.datagrams * plan.rounds)
+            .map(|prediction| prediction.class.datagrams * plan.rounds)
             .sum();
 
         // Own datagrams have no wrong checksums: the kernel doesn't compute any for them.
@@ -179,7 +179,7 @@ impl UdpCounts {
             .filter(|prediction| {
                 prediction.disposition == Disposition::Lost(Cause::PktTooSmall) && prediction.stage == Stage::Delivered
             })
-            .map(|prediction| prediction.packets * plan.rounds)
+            .map(|prediction| prediction.class.packets * plan.rounds)
             .sum();
         let short = short.min(others);
         let own_drops = own_drops(&own, &receivers, errors - short);
@@ -291,12 +291,12 @@ pub(super) fn in_frames(plan: &Plan, datagrams: &Amount) -> Amount {
             || prediction.stage <= Stage::Accepted
     };
     let predictions =
-        || plan.predictions.iter().filter(|prediction| prediction.datagrams > 0 && !never_whole(prediction));
-    if plan.predictions.iter().all(|prediction| prediction.most_frames <= 1) {
+        || plan.predictions.iter().filter(|prediction| prediction.class.datagrams > 0 && !never_whole(prediction));
+    if plan.predictions.iter().all(|prediction| prediction.class.most_frames <= 1) {
         return datagrams.clone();
     }
-    let all: u64 = predictions().map(|prediction| prediction.datagrams * plan.rounds).sum();
-    let frames: u64 = predictions().map(|prediction| prediction.frames.count() * plan.rounds).sum();
+    let all: u64 = predictions().map(|prediction| prediction.class.datagrams * plan.rounds).sum();
+    let frames: u64 = predictions().map(|prediction| prediction.class.frames.count() * plan.rounds).sum();
     let fewest = predictions().map(|prediction| frames_each(prediction).0).min().unwrap_or(1);
     let most = predictions().map(|prediction| frames_each(prediction).1).max().unwrap_or(1);
     let rest = |count: u64, each: u64| frames.saturating_sub(all.saturating_sub(count) * each);
@@ -310,7 +310,7 @@ pub(super) fn in_frames(plan: &Plan, datagrams: &Amount) -> Amount {
 
 /// The fewest and the most frames of one of its datagrams.
 fn frames_each(prediction: &Prediction) -> (u64, u64) {
-    (u64::from(prediction.fewest_frames).max(1), u64::from(prediction.most_frames).max(1))
+    (u64::from(prediction.class.fewest_frames).max(1), u64::from(prediction.class.most_frames).max(1))
 }
 
 const FRAGMENTED: &str = "datagrams have different numbers of fragments, and the kernel counts datagrams";

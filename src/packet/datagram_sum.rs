@@ -66,7 +66,7 @@ impl DatagramSum {
         if self.is_absent() {
             return known(if self.six { Sum::Bad } else { Sum::None });
         }
-        // What stands behind a shorter UDP length is no part of the sum, and was not told apart.
+        // What follows a shorter UDP length is no part of the sum, and was added to it.
         if self.length.is_some_and(|length| u64::from(length) != whole) {
             return known(Sum::Unverifiable);
         }

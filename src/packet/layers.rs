@@ -101,7 +101,7 @@ pub enum Fragment {
     },
 }
 
-/// What tells fragments of different datagrams apart (RFC 791 §3.2, RFC 8200 §4.5).
+/// What distinguishes fragments of different datagrams (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Datagram {
     source: IpAddr,

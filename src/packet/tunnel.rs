@@ -1,6 +1,6 @@
 //! What a packet carries in a tunnel: IP-in-IP, 6in4, GRE, `EtherIP`, VXLAN, Geneve.
 //!
-//! Start at [`carried`]. A tunnel is only looked into where somebody asks for it.
+//! Start at [`carried`]. Tunnels are looked into only on request.
 
 use super::bytes::{array, be16, byte};
 use super::layers::{Ip, LinkType, Network, protocol};

@@ -125,7 +125,7 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
 pub(super) const NO_CONNECTION: &str =
     "a replayed TCP stream reaches no application: the receiver's kernel has no such connection";
 
-/// TCP segments where somebody may expect an application to get them: a warning where there is nothing else.
+/// TCP segments, which a user may expect to reach an application: a warning where there is nothing else.
 pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Diagnostic> {
     if survey.tcp_frames == 0 || is_lab && scenario.receiver.command.is_none() {
         return None;

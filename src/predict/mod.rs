@@ -19,7 +19,6 @@ pub use sockets::why_no_socket;
 
 use std::fmt;
 
-use crate::capture::FrameRanges;
 use crate::cause::Cause;
 use crate::host::Host;
 use crate::outcome::Stage;
@@ -57,20 +56,7 @@ impl fmt::Display for Disposition {
 /// What a host does with a class of frames, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prediction {
-    /// What they share.
-    pub key: ClassKey,
-    /// The frames.
-    pub frames: FrameRanges,
-    /// UDP datagrams among them.
-    pub datagrams: u64,
-    /// IP packets among them: each whole packet is one, the fragments of one together are one; 0 for what isn't IP.
-    pub packets: u64,
-    /// How many frames the smallest of these packets came in, and the largest; 1 and 1 where none is fragmented.
-    pub fewest_frames: u32,
-    /// See [`Self::fewest_frames`].
-    pub most_frames: u32,
-    /// Whether classes with the same disposition are combined, since there are so many; the key is that of the first.
-    pub merged: bool,
+    pub class: Class,
     /// What the host does with them.
     pub disposition: Disposition,
     /// The stage that they don't reach; for what isn't lost, [`Stage::Consumed`].
@@ -86,7 +72,7 @@ pub fn predictions(classes: Vec<Class>, host: &Host) -> Vec<Prediction> {
 }
 
 pub fn prediction(class: Class, host: &Host) -> Prediction {
-    let Class { key, frames, datagrams, packets, fewest_frames, most_frames, merged } = class;
+    let (key, most_frames) = (class.key, class.most_frames);
     let (mut disposition, mut stage) = disposition(&key, host);
     let is_seen_in_pieces = most_frames > 1 && host.filter.sees_fragments(key.is_ipv6());
     if is_seen_in_pieces && !matches!(disposition, Disposition::Lost(_)) {
@@ -110,7 +96,7 @@ pub fn prediction(class: Class, host: &Host) -> Prediction {
             words::said(cause, &key, host)
         }
     };
-    Prediction { key, frames, datagrams, packets, fewest_frames, most_frames, merged, disposition, stage, why, fix }
+    Prediction { class, disposition, stage, why, fix }
 }
 
 /// What the packets of a class are behind the rules that translate addresses and ports.

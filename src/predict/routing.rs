@@ -13,7 +13,7 @@ pub(super) enum Routed {
     /// To this host alone.
     Local,
     /// To all hosts of a network, or to a group that is joined.
-    Everybody,
+    ToAll,
     /// To a group of which isn't known whether it is joined.
     Open,
     /// On, to another host.
@@ -60,7 +60,7 @@ pub(super) fn v4(from: Ipv4Addr, to: Ipv4Addr, igmp: bool, host: &Host) -> Route
 
 fn broadcast(from: Ipv4Addr, host: &Host) -> Routed {
     let refused = if from.is_unspecified() { None } else { refused_source(from, host) };
-    refused.map_or(Routed::Everybody, Routed::Lost)
+    refused.map_or(Routed::ToAll, Routed::Lost)
 }
 
 /// `ip_check_mc_rcu`, then `ip_mc_validate_source`.
@@ -154,9 +154,9 @@ fn joined(group: IpAddr, host: &Host) -> Routed {
         IpAddr::V6(group) => group.segments() == [0xff02, 0, 0, 0, 0, 0, 0, 1],
     };
     match &host.joined {
-        _ if all_hosts => Routed::Everybody,
+        _ if all_hosts => Routed::ToAll,
         None => Routed::Open,
-        Some(joined) if joined.contains(&group) => Routed::Everybody,
+        Some(joined) if joined.contains(&group) => Routed::ToAll,
         Some(_) => Routed::Lost(Cause::MulticastNotJoined),
     }
 }

@@ -70,15 +70,15 @@ pub(super) fn disposition(key: &ClassKey, host: &Host) -> Disposition {
     {
         return lost(cause);
     }
-    let to_everybody = matches!(routed, Routed::Everybody | Routed::Open);
-    if key.mac.is_multicast() && !to_everybody && destination.is_ipv4() && host.settings.drop_unicast_in_group.v4 {
+    let to_all = matches!(routed, Routed::ToAll | Routed::Open);
+    if key.mac.is_multicast() && !to_all && destination.is_ipv4() && host.settings.drop_unicast_in_group.v4 {
         return lost(Cause::UnicastInL2Multicast);
     }
     match routed {
         Routed::Lost(cause) | Routed::Nowhere(cause) => lost(cause),
         Routed::On => lost(forward(key)),
         Routed::Open => Disposition::Open,
-        Routed::Local | Routed::Everybody => deliver(key, destination, protocol, host),
+        Routed::Local | Routed::ToAll => deliver(key, destination, protocol, host),
     }
 }
 
@@ -241,7 +241,7 @@ fn datagram(key: &ClassKey, host: &Host) -> Disposition {
     // The source port is not part of a class: a connected socket is taken to receive from any port of its peer.
     let arrival = host.arrival((source, None), destination, port);
     let mut receiving = host.sockets.iter().filter(|socket| socket.receives(&arrival));
-    // An IPv6 socket receives an IPv4 group only if it has joined it itself (IP_MULTICAST_ALL is off there), which the kernel doesn't tell.
+    // An IPv6 socket receives an IPv4 multicast only if it has joined the group itself (IP_MULTICAST_ALL is off there), which the kernel doesn't report.
     let uncertain = |socket: &Socket| host.real && socket.address.is_ipv6();
     let group_v4 = matches!(destination, IpAddr::V4(group) if group.is_multicast());
     match receiving.next() {

@@ -437,7 +437,7 @@ fn prediction(key: ClassKey, host: &Host) -> Prediction {
 #[test]
 fn what_is_lost_has_a_stage_and_words_and_what_is_delivered_has_none() {
     let delivered = prediction(datagram("10.9.0.1", "10.9.0.2", 4739), &host());
-    assert_eq!((delivered.stage, delivered.why.as_str(), delivered.packets), (Stage::Consumed, "", 1));
+    assert_eq!((delivered.stage, delivered.why.as_str(), delivered.class.packets), (Stage::Consumed, "", 1));
     let lost = prediction(datagram("10.9.0.1", "10.9.0.2", 9), &host());
     assert_eq!((lost.stage, lost.disposition), (Stage::Delivered, Disposition::Lost(Cause::NoSocket)));
 }

@@ -83,7 +83,7 @@ pub enum WorkerEnd {
 pub enum Notice {
     /// Something of the job with this index.
     Job(usize, News),
-    /// Somebody has sent SIGUSR1, and wants to know how far everything is.
+    /// SIGUSR1 arrived: the progress is asked for.
     StatusAsked,
 }
 

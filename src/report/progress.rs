@@ -40,7 +40,7 @@ struct Scenario {
 /// What is known of a scenario that runs. Times are those since the run began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
-    /// Empty until the worker has told one.
+    /// Empty until the worker has reported one.
     phase: String,
     frames: Option<u64>,
     replaying_since: Option<Duration>,
@@ -77,7 +77,7 @@ impl Progress {
         }
     }
 
-    /// A worker that was started has told something.
+    /// A worker that was started has reported something.
     pub fn event(&mut self, index: usize, event: &Event) {
         if let Event::Ended { .. } = event {
             return self.over(index);
@@ -167,7 +167,7 @@ impl State {
     /// So many at least are lost: those that had been sent [`UNDER_WAY`] before the last news, less all that have arrived.
     ///
     /// What was sent since counts as under way, so that nothing is lost for a moment only. In return what arrived of it
-    /// hides as many that are lost: this is never too much, and the ledger tells all. 0 where the wire can't be seen.
+    /// hides as many that are lost: this is never too much, and the ledger has all. 0 where the wire can't be seen.
     fn lost(&self) -> u64 {
         let (Some(arrived), Some((then, sent)), Some((last, _))) =
             (self.arrived, self.history.front(), self.history.back())
@@ -268,7 +268,7 @@ mod tests {
     fn what_is_under_way_is_not_lost() {
         let sent_just_now = after(&[(0, phase("replay")), (10, progress(1, 0)), (3010, progress(2, 1))]);
         assert_eq!(sent_just_now.lost(), 0);
-        // The clock alone loses nothing: what arrived since was not told yet.
+        // The clock alone loses nothing: what arrived since was not reported yet.
         assert_eq!(
             after(&[(0, phase("replay")), (10, progress(5, 4))]).text(ms(9000)),
             "replay  5 sent  4 arrived  0.56 pps"

@@ -143,12 +143,12 @@ impl fmt::Display for Mapping {
 /// Whether a single address in `from` may become a group's or the broadcast address.
 fn may_make_a_group(from: IpNet, to: IpNet) -> bool {
     const BROADCAST: Ipv4Addr = Ipv4Addr::BROADCAST;
-    let (groups, everybody): (IpNet, bool) = match to {
+    let (groups, broadcast): (IpNet, bool) = match to {
         IpNet::V4(to) => (GROUPS_V4.into(), to.contains(&BROADCAST)),
         IpNet::V6(_) => (GROUPS_V6.into(), false),
     };
     let only_groups = groups.contains(&from) || from.addr() == BROADCAST;
-    !only_groups && (everybody || groups.contains(&to) || to.contains(&groups))
+    !only_groups && (broadcast || groups.contains(&to) || to.contains(&groups))
 }
 
 const GROUPS_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);

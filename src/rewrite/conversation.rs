@@ -36,7 +36,7 @@ pub(super) struct Conversations {
 }
 
 impl Conversations {
-    /// Who sent the frame; a first one is its client's, or of an error, its server's. `None`: there are more conversations than are told apart.
+    /// Who sent the frame; a first one is its client's, or of an error, its server's. `None`: there are more conversations than are distinguished.
     pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Option<Sender> {
         let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Some(Sender::Client) };
         let from_smaller = source <= destination;

@@ -153,7 +153,7 @@ fn payload(
     frame: &mut [u8],
     stats: &mut RewriteStats,
 ) -> Change {
-    // A port that is mapped may be what tells a tunnel.
+    // A port that is mapped may be what identifies a tunnel.
     let carried = if rules.rewriter.layers == TunnelLayers::Outer { None } else { carried(network, frame) };
     let changed = match ip.protocol {
         protocol::UDP | protocol::TCP => port::apply(rules, ip, frame, stats),

@@ -66,10 +66,10 @@ pub(super) fn apply_ethernet(rules: Rules<'_>, at: usize, frame: &mut [u8], stat
     Macs { change: source.and(destination.unwrap_or(Change::NONE)), named_destination: destination.is_some() }
 }
 
-/// What tells, before an IP packet is rewritten, whether the destination MAC of its frame is to follow its address.
+/// What decides, before an IP packet is rewritten, whether the destination MAC of its frame is to follow its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GoesTo {
-    /// To a group or to everybody, with their MAC.
+    /// To a multicast or the broadcast address, with its MAC.
     Group(MacAddr),
     /// To one host, whose address an entry may make a group.
     Host,
@@ -118,8 +118,8 @@ pub(super) fn follow(
     Change::mac(mac, after)
 }
 
-/// The Ethernet address of a group: the last 23 bits of an IPv4 address (RFC 1112 §6.4), the last 32 of an IPv6 one (RFC 2464 §7); that
-/// of everybody for 255.255.255.255 (RFC 919 §7).
+/// The Ethernet address of a group: the last 23 bits of an IPv4 address (RFC 1112 §6.4), the last 32 of an IPv6 one (RFC 2464 §7);
+/// the broadcast MAC for 255.255.255.255 (RFC 919 §7).
 pub(super) fn group_mac(network: &Network, frame: &[u8]) -> Option<MacAddr> {
     match network {
         Network::Ipv4(ip) => match array(frame, ip.offset + 16)? {

@@ -79,7 +79,7 @@ impl<'a> Pass<'a> {
         if self.framing.is_some() { LinkType::ETHERNET } else { link }
     }
 
-    /// Every frame that the snaplen didn't cut is selected, so that nobody needs to be asked.
+    /// Every frame that the snaplen didn't cut is selected, so that no selector needs to be asked.
     #[must_use]
     pub fn taking_every_whole_frame(self) -> Self {
         Self { takes_every_whole_frame: true, ..self }
@@ -167,7 +167,7 @@ impl<'a> Pass<'a> {
 
     #[cold]
     fn rewrite_resized(&mut self, frame: &Frame<'_>, layers: &Layers) -> Rewritten<'_> {
-        // Who sent it is told by the frame as it was captured, whatever becomes of it.
+        // Who sent it follows from the frame as it was captured, whatever becomes of it.
         let sender = self.sender(layers, frame.bytes);
         let is_padded = self.is_padded(frame);
         let bytes = &mut self.resized;
@@ -227,7 +227,7 @@ impl<'a> Pass<'a> {
         self.stats
     }
 
-    /// Who sent the frame: its client, where that can't be told.
+    /// Who sent the frame: its client, where that is not known.
     #[inline]
     fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Sender {
         let Some(conversations) = &mut self.conversations else { return Sender::Client };

@@ -77,7 +77,7 @@ impl Left {
         (Self::NoTunnel, "no tunnel, whose inside `layers` means"),
         (Self::DeepTunnel, "more than 8 tunnels inside each other"),
         (Self::Length, "a length above 65,535, which its header can't say"),
-        (Self::Conversation, "more conversations than can be told apart: the sender counts as the client"),
+        (Self::Conversation, "more conversations than can be distinguished: the sender counts as the client"),
         (Self::GroupMac, "the destination MAC of a group whose address became one host's"),
         (Self::FragmentSum, "a datagram whose fragments are not all there, so that its checksum can't be made right"),
     ];
@@ -145,7 +145,7 @@ impl RewriteStats {
         }
     }
 
-    /// The destination MAC was left that of a group, or of everybody, whose address became one host's.
+    /// The destination MAC was left that of a multicast or broadcast address, which became one host's.
     pub(super) fn leave_group_mac(&mut self, group: MacAddr) {
         self.first_group_mac.get_or_insert(group);
         self.leave(Left::GroupMac);

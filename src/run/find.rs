@@ -272,6 +272,6 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 fn is_foreseen(plan: &Plan, loss: &Loss) -> bool {
     let by_it =
         |prediction: &&Prediction| matches!(prediction.disposition, Disposition::Lost(cause) if loss.cause == cause);
-    let foreseen: u64 = plan.predictions.iter().filter(by_it).map(|prediction| prediction.frames.count()).sum();
+    let foreseen: u64 = plan.predictions.iter().filter(by_it).map(|prediction| prediction.class.frames.count()).sum();
     foreseen * plan.rounds >= loss.frames.high()
 }

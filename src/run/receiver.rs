@@ -41,8 +41,8 @@ pub(super) struct Receiver {
 }
 
 enum Kind {
-    /// Nobody of ours: the frames go to a target, or no UDP is among them.
-    Nobody,
+    /// None of ours: the frames go to a target, or no UDP is among them.
+    Absent,
     BuiltIn(BuiltIn),
     Application {
         running: Box<Application>,
@@ -75,7 +75,7 @@ impl Receiver {
     pub(super) fn drain(&mut self) -> Result<()> {
         match &mut self.kind {
             Kind::BuiltIn(receiver) => receiver.drain().map(|_| ()),
-            Kind::Nobody | Kind::Application { .. } => Ok(()),
+            Kind::Absent | Kind::Application { .. } => Ok(()),
         }
     }
 
@@ -83,14 +83,14 @@ impl Receiver {
     pub(super) fn buffer_bytes(&self) -> usize {
         match &self.kind {
             Kind::BuiltIn(receiver) => receiver.buffer_bytes(),
-            Kind::Nobody | Kind::Application { .. } => usize::MAX,
+            Kind::Absent | Kind::Application { .. } => usize::MAX,
         }
     }
 
     pub(super) fn pids(&self) -> Vec<u32> {
         match &self.kind {
             Kind::Application { running, .. } => running.pids(),
-            Kind::Nobody | Kind::BuiltIn(_) => Vec::new(),
+            Kind::Absent | Kind::BuiltIn(_) => Vec::new(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Receiver {
                 }
                 Ok(ended.is_some())
             }
-            Kind::Nobody | Kind::BuiltIn(_) => Ok(false),
+            Kind::Absent | Kind::BuiltIn(_) => Ok(false),
         }
     }
 
@@ -157,7 +157,7 @@ impl Receiver {
 
 fn built_in(plan: &Plan, testbed: &Testbed) -> Result<Kind> {
     let Some(side) = testbed.observed().filter(|_| !plan.survey.udp_ports.is_empty()) else {
-        return Ok(Kind::Nobody);
+        return Ok(Kind::Absent);
     };
     let captured = &plan.survey.udp_ports;
     let families: BTreeSet<bool> = captured.iter().map(|(_, six)| *six).collect();

@@ -26,7 +26,8 @@ impl Run<'_> {
         let Self { scenario, plan, receiver, control, .. } = self;
         let settle = scenario.receiver.settle.value;
         let reassembly = plan.reassembly_timeout + TIMER_SLACK;
-        let fragmented = plan.predictions.iter().any(|prediction| prediction.most_frames > 1) || awaits_fragments(plan);
+        let fragmented =
+            plan.predictions.iter().any(|prediction| prediction.class.most_frames > 1) || awaits_fragments(plan);
         let watched = Watched::of(scenario, plan);
         let begun = Instant::now();
         let mut moved = Instant::now();
@@ -102,7 +103,7 @@ fn is_complete(scenario: &Scenario, plan: &Plan, sending: &Sending, moment: &Mom
         .predictions
         .iter()
         .filter(|prediction| prediction.disposition == Disposition::Delivered)
-        .map(|prediction| prediction.datagrams)
+        .map(|prediction| prediction.class.datagrams)
         .sum();
     let evidence = Evidence {
         sending: sending.clone(),

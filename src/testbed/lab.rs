@@ -67,7 +67,7 @@ impl Lab {
         let may_merge = plan
             .predictions
             .iter()
-            .any(|prediction| matches!(prediction.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
+            .any(|prediction| matches!(prediction.class.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
         // What a polled interface needs: receive offload here, and segmentation left alone there.
         let may_not = scenario.require.interface.iter().any(|rule| {
             let refuses = |offload, on| rule.offloads.iter().any(|wanted| wanted.offload == offload && wanted.on == on);

@@ -63,7 +63,7 @@ impl Family {
 pub struct BuiltIn {
     epoll: Epoll,
     sockets: Vec<OwnedFd>,
-    /// They hold the memberships; a wildcard socket hears every group that anyone on the machine has joined (`IP_MULTICAST_ALL`).
+    /// They hold the memberships; a wildcard socket receives every group that anyone on the machine has joined (`IP_MULTICAST_ALL`).
     members: Vec<OwnedFd>,
     events: Vec<EpollEvent>,
     buffer_bytes: usize,

@@ -21,7 +21,7 @@ const ALWAYS_SPIN: Duration = Duration::from_millis(50);
 /// The longest sleep without a look at `interrupted`.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// What tells the time and waits for it.
+/// The time, and waiting for it.
 pub trait Clock {
     /// The time since the clock's own zero; never goes back.
     fn now(&self) -> Duration;
@@ -103,7 +103,7 @@ impl Clock for Monotonic {
     }
 }
 
-/// A step of the machine's time of day that is worth telling.
+/// A step of the machine's time of day that is worth reporting.
 const STEP: Duration = Duration::from_millis(1);
 
 /// Up to this difference of the two clocks, times of one are converted to the other: less than it is the error of measuring it.
@@ -124,7 +124,7 @@ impl WallClock {
         Self { ahead: Self::ahead() }
     }
 
-    /// What to tell, where the time of day was set meanwhile.
+    /// What to report, where the time of day was set meanwhile.
     pub fn stepped(&self) -> Option<Diagnostic> {
         Self::note(Self::ahead() - self.ahead)
     }
@@ -187,8 +187,8 @@ mod tests {
         assert!(WallClock::start().stepped().is_none());
         assert!(WallClock::start().is_steady());
         assert!(WallClock::note(-900_000).is_none());
-        let told = WallClock::note(-3_600_000_000_000).expect("an hour back").what;
-        assert_eq!(told, "the machine's time of day was set by -3600000 ms during the replay");
+        let note = WallClock::note(-3_600_000_000_000).expect("an hour back").what;
+        assert_eq!(note, "the machine's time of day was set by -3600000 ms during the replay");
     }
 
     #[test]

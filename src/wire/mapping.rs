@@ -1,5 +1,5 @@
 //! Memory that is shared with the kernel, unmapped when dropped (mmap(2)). Start at [`Mapping::of`].
-#![expect(unsafe_code, reason = "mmap: nobody's safe wrapper gives memory that the kernel writes to")]
+#![expect(unsafe_code, reason = "mmap: no safe wrapper gives memory that the kernel writes to")]
 
 use std::ffi::c_int;
 use std::io;
@@ -39,7 +39,7 @@ impl Mapping {
         Self::new(length, libc::MAP_SHARED, descriptor.as_raw_fd(), offset, access)
     }
 
-    /// `length` bytes of nobody else's, all of it in memory.
+    /// `length` bytes that nothing else owns, all in memory.
     pub(super) fn anonymous(length: usize) -> io::Result<Self> {
         Self::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, Access::ReadWrite)
     }
@@ -92,7 +92,7 @@ impl Drop for Mapping {
     }
 }
 
-// SAFETY: the mapping belongs to nobody else, and moving it between threads moves no memory.
+// SAFETY: nothing else owns the mapping, and moving it between threads moves no memory.
 unsafe impl Send for Mapping {}
 
 // SAFETY: through a shared reference there are only atomics and pointers, and whoever dereferences one of these says why no one else does.

@@ -32,7 +32,7 @@ struct VirtioHeader {
     checksum_offset: u16,
 }
 
-/// `ETH_P_ALL`: a socket bound with it hears every frame.
+/// `ETH_P_ALL`: a socket bound with it receives every frame.
 pub(super) const EVERY_PROTOCOL: u16 = 3;
 
 /// What the kernel counted since it was last asked.
@@ -43,7 +43,7 @@ pub(super) struct SocketCount {
     pub(super) dropped: u32,
 }
 
-/// An open packet socket. Hears nothing until it is bound with a protocol.
+/// An open packet socket. Receives nothing until it is bound with a protocol.
 #[derive(Debug)]
 pub(super) struct PacketSocket {
     descriptor: OwnedFd,
@@ -93,7 +93,7 @@ impl PacketSocket {
         set_option(&self.descriptor, libc::SOL_PACKET, libc::PACKET_RX_RING, request)
     }
 
-    /// Binds to one interface; with `protocol` (an `EtherType`, or [`EVERY_PROTOCOL`]) it hears from now on, with 0 it never does.
+    /// Binds to one interface; with `protocol` (an `EtherType`, or [`EVERY_PROTOCOL`]) it receives from now on, with 0 never.
     pub(super) fn bind(&self, index: u32, protocol: u16) -> io::Result<()> {
         // SAFETY: sockaddr_ll is plain integers and byte arrays, for which all zeros is a value.
         let mut address: libc::sockaddr_ll = unsafe { zeroed() };

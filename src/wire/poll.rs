@@ -13,7 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 pub struct Waker(Arc<EventFd>);
 
 impl Waker {
-    /// One that nobody has called.
+    /// One that was not called yet.
     ///
     /// # Errors
     /// When the kernel gives no eventfd.
@@ -23,7 +23,7 @@ impl Waker {
 
     /// Whoever waits, or else waits next, returns at once with what is there.
     pub fn wake(&self) {
-        // EAGAIN: nobody has read 2^64 - 2 wake-ups yet, so the other is awake.
+        // EAGAIN: 2^64 - 2 wake-ups are unread, so the other is awake.
         let _ = self.0.write(1);
     }
 
@@ -45,6 +45,6 @@ impl AsFd for Waker {
 pub fn await_readable(descriptors: &[BorrowedFd<'_>], limit: Duration) {
     let mut waiting: Vec<PollFd<'_>> =
         descriptors.iter().map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN)).collect();
-    // What went wrong is told by the read that follows.
+    // The read that follows returns the error.
     let _ = poll(&mut waiting, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
 }

@@ -146,7 +146,7 @@ impl Ring {
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
         socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
-        // Linux 4.20. Without it what the interface sends comes too, and is told by its packet type.
+        // Linux 4.20. Without it what the interface sends arrives too, and is recognized by its packet type.
         let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
 
         let block_bytes = Self::block_bytes(facts.mtu_bytes);
@@ -234,7 +234,7 @@ impl Ring {
     /// What the kernel counted since the ring was opened.
     ///
     /// # Errors
-    /// When the kernel doesn't tell.
+    /// When the kernel doesn't answer.
     pub fn statistics(&mut self) -> Result<RingStatistics> {
         let count = self.socket.count().map_err(|error| Failure::system("can't read the ring's statistics", &error))?;
         self.counted.packets += u64::from(count.offered.saturating_sub(count.dropped));

@@ -159,8 +159,13 @@ fn fragmented(fewest: u32, most: u32, frames: u64) -> Plan {
     plan.predictions.truncate(1);
     let prediction = &mut plan.predictions[0];
     assert_eq!(prediction.disposition, Disposition::Delivered);
-    (prediction.datagrams, prediction.packets, prediction.fewest_frames, prediction.most_frames) = (6, 6, fewest, most);
-    prediction.frames = super::frames(1..=frames);
+    (
+        prediction.class.datagrams,
+        prediction.class.packets,
+        prediction.class.fewest_frames,
+        prediction.class.most_frames,
+    ) = (6, 6, fewest, most);
+    prediction.class.frames = super::frames(1..=frames);
     plan
 }
 

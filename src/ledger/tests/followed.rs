@@ -129,7 +129,7 @@ fn counters_that_say_otherwise_are_shown_unless_the_run_ended_early() {
     assert_eq!(told(&evidence), []);
     // Of fragments a counter knows datagrams.
     let (_, mut plan) = delivered();
-    plan.predictions[0].most_frames = 2;
+    plan.predictions[0].class.most_frames = 2;
     let evidence = followed(&plan, &counters, ends());
     let ledger = account(&scenario, &plan, &evidence);
     assert!(ledger.disagreements.iter().all(|told| told.stage.is_none()), "{:?}", ledger.disagreements);

@@ -53,7 +53,7 @@ fn ways(plan: &Plan, rule: &Listener) -> Vec<(IpAddr, IpAddr)> {
         // What the ruleset is predicted to drop is the very question.
         let comes = |end: Disposition| !matches!(end, Disposition::Lost(cause) if cause != Cause::NetfilterDrop);
         for prediction in plan.predictions.iter().filter(|prediction| comes(prediction.disposition)) {
-            let Carried::Ip { source, destination, protocol, port } = prediction.key.carried else { continue };
+            let Carried::Ip { source, destination, protocol, port } = prediction.class.key.carried else { continue };
             let is_it = protocol == number && port == Some(rule.port);
             let known = ways.iter().any(|(_, known)| known.is_ipv4() == destination.is_ipv4());
             let wanted = rule.address.is_none_or(|address| address == destination);

@@ -2,7 +2,7 @@
 //!
 //! [`packet`] is a packet socket past the queueing discipline, [`xdp`] is AF_XDP in copy mode. A further way is a file here and a
 //! variant of [`Sender`]. None of them ever asks the kernel to complete a checksum: a receiver on the same machine would believe
-//! one that nobody computed. Needs `CAP_NET_RAW`. Start at [`Sender`].
+//! one that was never computed. Needs `CAP_NET_RAW`. Start at [`Sender`].
 
 pub mod packet;
 pub mod xdp;

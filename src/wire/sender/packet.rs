@@ -90,7 +90,7 @@ impl PacketSender {
         Ok(())
     }
 
-    /// How many of the frames go into the next system call. The kernel tells the error of a call's first frame only, and offering a frame
+    /// How many of the frames go into the next system call. The kernel returns the error of a call's first frame only, and offering a frame
     /// twice counts it twice in the interface's drops: so a frame that may be too long goes alone.
     fn batch(&self, frames: &[&[u8]]) -> usize {
         let known = frames.iter().take(BATCH).take_while(|frame| frame.len() <= self.longest_taken).count();

@@ -101,7 +101,7 @@ impl XdpSender {
         if descriptor < 0 {
             return Err(blocked("no socket", &io::Error::last_os_error()));
         }
-        // SAFETY: the descriptor was just opened and belongs to nobody else.
+        // SAFETY: the descriptor was just opened and nothing else owns it.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_MEMLOCK) {
             // Where it may not be raised, the registration below says what that means.
@@ -161,15 +161,15 @@ impl XdpSender {
         let address = self.segment * SEGMENT_BYTES + self.filled;
         let room = self.memory.at(address, frame.len());
         // SAFETY: `at` checked that the room is inside the mapping. No descriptor names it: the kernel has given back all frames of the
-        // segment before it was begun, and what was placed since ends at `filled`. `frame` is no part of the mapping, which nobody
-        // borrows from.
+        // segment before it was begun, and what was placed since ends at `filled`. `frame` is no part of the mapping, from which
+        // nothing is borrowed.
         unsafe { ptr::copy_nonoverlapping(frame.as_ptr(), room.as_ptr(), frame.len()) };
         self.filled += frame.len();
         self.entries.push(Entry::Frame { address, length: frame.len() });
         Placed::Yes
     }
 
-    /// What the kernel would say of the frame by another way; by this one it would not be told which frame it is about.
+    /// What the kernel would say of the frame by another way; by this one it is not known which frame it is about.
     fn refusal(&self, frame: &[u8]) -> Option<SendResult> {
         if frame.len() < ETHERNET {
             return Some(SendResult::Unsendable);

@@ -60,12 +60,12 @@ struct Group {
     next_sequence: u32,
     received: u64,
     missed: u64,
-    /// The socket was full, and no record has told yet how many were lost.
+    /// The socket was full, and no record has said yet how many were lost.
     overrun: bool,
 }
 
 impl Log {
-    /// Hears nothing.
+    /// Receives nothing.
     pub(super) fn none() -> io::Result<Self> {
         Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, groups: Vec::new() })
     }

@@ -188,7 +188,7 @@ impl Taps {
     /// Packets that passed each hook since the taps were installed. Costs two questions to the kernel.
     ///
     /// # Errors
-    /// When the kernel doesn't answer, or somebody has removed the chains.
+    /// When the kernel doesn't answer, or another program has removed the chains.
     pub fn counts(&mut self) -> Result<Counts> {
         let counted = ruleset::counters(&mut self.channel, &self.table)
             .map_err(|error| Failure::system("can't read the counters of our nftables chains", &error))?;

@@ -1,4 +1,4 @@
-//! Our tables, chains and rules as nf_tables takes them (`linux/netfilter/nf_tables.h`; what they do, nft(8) tells), and their counters.
+//! Our tables, chains and rules as nf_tables takes them (`linux/netfilter/nf_tables.h`; nft(8) describes what they do), and their counters.
 //!
 //! One table for the family netdev, whose chain is on the device, one for inet, which is IPv4 and IPv6. As `nft` would list a chain:
 //!
@@ -256,7 +256,7 @@ fn load_as(
     channel.batch(NFNL_SUBSYS_NFTABLES, &requests)
 }
 
-/// Removes what is there. A table that somebody else has removed already keeps nothing of the other.
+/// Removes what is there. A table that another program has removed already keeps nothing of the other.
 pub(super) fn unload(channel: &mut Channel, table: &str) {
     for family in [NFPROTO_NETDEV, NFPROTO_INET] {
         let mut body = netfilter_header(family, 0);

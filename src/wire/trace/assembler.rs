@@ -73,7 +73,7 @@ pub(super) enum Helper {
     ProbeReadKernel = 113,
     /// Puts R3 bytes at R2 into the ring R1 with the flags R4; R0 is 0, or negative where there is no room.
     RingbufOutput = 130,
-    /// Writes pid and tgid, u32 each, of the current task to R3 (8 bytes, told by R4), as its pid namespace numbers them, if that is the one
+    /// Writes pid and tgid, u32 each, of the current task to R3 (8 bytes, the length in R4), as its pid namespace numbers them, if that is the one
     /// with the device R1 and the inode number R2; else R0 is not 0.
     GetNsCurrentPidTgid = 120,
     /// R0: what R2 asks about the ring R1; 0 for how many bytes of it are written and not yet read.

@@ -67,7 +67,7 @@ struct Type {
     kind: u32,
     /// Of members, enumerators or parameters.
     count: usize,
-    /// Whether members tell their size in bits, too.
+    /// Whether members have their size in bits, too.
     bit_sizes: bool,
     size_or_target: u32,
     /// Where what follows it begins.

@@ -84,7 +84,7 @@ pub struct Consumed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queued {
     /// The position of the packet, for one of fragments that of the fragment that came last. `None` for datagrams that didn't come in
-    /// through the interface, and where it can't be told (see the module's head).
+    /// through the interface, and where that is not known (see the module's head).
     pub position: Option<u64>,
     /// The address of the socket in the kernel. It may be used again once the socket is closed.
     pub socket: u64,

@@ -110,7 +110,7 @@ impl Skb {
     }
 }
 
-/// Where the part begins that holds all these members, told by offset and size, and how long it is, both in multiples of 8.
+/// Where the part begins that holds all these members, given by offset and size, and how long it is, both in multiples of 8.
 fn span(members: &[(i32, i32)]) -> (i32, i32) {
     let start = members.iter().map(|(offset, _)| offset & !7).min().unwrap_or(0);
     let end = members.iter().map(|(offset, size)| offset + size).max().unwrap_or(0);

@@ -1,8 +1,8 @@
 //! Single packets on their way through the receiver's kernel: when each came in, which socket's queue it was put into, when it was read,
-//! or why it was dropped. BPF programs at raw tracepoints tell, by the kernel's own packet (`sk_buff`), so that equal frames are told
-//! apart.
+//! or why it was dropped. BPF programs at raw tracepoints report it by the kernel's own packet (`sk_buff`), which distinguishes equal
+//! frames.
 //!
-//! The programs are assembled here, from what the running kernel tells about its own types, so that neither a compiler nor the
+//! The programs are assembled here, from what the running kernel says about its own types, so that neither a compiler nor the
 //! kernel's headers are needed. All write to one ring, whose order is that of the events, across CPUs, too. Drops are counted, whatever
 //! else happens. Needs `CAP_BPF` and `CAP_PERFMON` in the first user namespace, and Linux 5.17 for drops, 6.3 to follow packets. See
 //! bpf(2), include/net/dropreason-core.h, Documentation/bpf/btf.rst and Documentation/bpf/ringbuf.rst. Start at [`PacketTrace::open`].
@@ -17,15 +17,15 @@
 //!
 //! # What the kernel does (Linux 6.18)
 //!
-//! - A read is told by `sock_recv_length`. A datagram that was read is freed later, perhaps on another CPU: it is consumed at
-//!   `skb_defer_free_flush`, or nothing is told.
+//! - A read is reported by `sock_recv_length`. A datagram that was read is freed later, perhaps on another CPU: it is consumed at
+//!   `skb_defer_free_flush`, or nothing is reported.
 //! - What a socket has in its queue when it is closed is dropped as `NOT_SPECIFIED` at `udp_destruct_common`.
 //! - A broadcast or multicast that no socket wants is dropped as `NOT_SPECIFIED` in `__udp4_lib_mcast_deliver`, which the compiler may have
 //!   made part of `__udp4_lib_rcv`, as here.
 //! - A multicast for several sockets is cloned for all but the last one that the kernel finds. If a queue has no room, the clone is
 //!   dropped, or the packet itself for the last socket.
 //! - An ARP packet is consumed at `arp_process`.
-//! - A datagram of fragments has the position of the fragment that came last. Of the other ones nothing is told until then; the first
+//! - A datagram of fragments has the position of the fragment that came last. Nothing is reported of the others until then; the first
 //!   one by offset is consumed at `inet_frag_reasm_prepare`, where it isn't the last one to come, and the others at `skb_release_data` when
 //!   the datagram is freed, after its read. The fragment that came last may be consumed as a clone, too.
 //! - A socket with `UDP_ENCAP` queues what isn't for IPsec. ESP without a state is dropped as `NOT_SPECIFIED` at `xfrm4_rcv_encap`, a

@@ -18,7 +18,7 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// Room for some 80,000 of the smallest packets, or 40,000 of those that are cut.
 pub(super) const DROPS_RING_BYTES: u32 = 8 << 20;
-/// The same for twice as many packets, with what is told of each.
+/// The same for twice as many packets, with the records of each.
 pub(super) const PACKETS_RING_BYTES: u32 = 32 << 20;
 /// A ring is halved down to this where memory is short.
 const LEAST_RING_BYTES: u32 = 256 << 10;
@@ -64,7 +64,7 @@ pub(super) fn number(reasons: &[String], name: &str) -> Option<i32> {
     reasons.iter().position(|reason| reason == name).and_then(|at| i32::try_from(at).ok())
 }
 
-/// `None` where /proc doesn't tell.
+/// `None` where /proc doesn't say.
 pub(super) fn this_process() -> Option<Process> {
     let namespace = fs::metadata("/proc/self/ns/pid").ok()?;
     // As the kernel itself writes the numbers of a device.

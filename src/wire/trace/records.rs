@@ -1,6 +1,6 @@
 //! Reads a BPF ring buffer (Documentation/bpf/ringbuf.rst), to which the kernel's CPUs write while it is read.
 //!
-//! A page of ours that tells how far we have read, a page of the kernel's that tells how far it has written, and the ring itself,
+//! A page of ours with how far we have read, a page of the kernel's with how far it has written, and the ring itself,
 //! mapped twice in a row, so that a record that begins at its end goes on behind it. Start at [`Records::read`].
 #![expect(unsafe_code, reason = "records lie in mapped memory that the kernel has written")]
 

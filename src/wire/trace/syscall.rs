@@ -146,7 +146,7 @@ struct InfoByFd {
 const RECURSION_MISSES: usize = 26;
 
 /// How often a program was not run, since what it would have looked at happened while it ran on that CPU (`recursion_misses`); 0 where
-/// the kernel doesn't tell.
+/// the kernel doesn't say.
 pub(super) fn missed(program: BorrowedFd<'_>) -> io::Result<u64> {
     let mut info = [0_u64; RECURSION_MISSES + 1];
     let length = u32::try_from(size_of_val(&info)).unwrap_or(0);
@@ -165,7 +165,7 @@ pub(super) fn missed(program: BorrowedFd<'_>) -> io::Result<u64> {
 unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: as the caller vouches for.
     let descriptor = unsafe { self::command(command, attributes) }?;
-    // SAFETY: the command returned a new descriptor, which belongs to nobody else.
+    // SAFETY: the command returned a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
@@ -174,7 +174,7 @@ unsafe fn bpf<T>(command: c_int, attributes: &T) -> io::Result<OwnedFd> {
 /// # Safety
 /// As [`bpf`].
 unsafe fn command<T>(command: c_int, attributes: &T) -> io::Result<c_int> {
-    // SAFETY: the kernel reads no more than the size that it is told, and does with the pointers in it what the caller vouches for.
+    // SAFETY: the kernel reads no more than the given size, and does with the pointers in it what the caller vouches for.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     c_int::try_from(result).ok().filter(|number| *number >= 0).ok_or_else(io::Error::last_os_error)
 }

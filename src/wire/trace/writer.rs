@@ -31,7 +31,7 @@ pub(super) const REASON: i16 = 40;
 /// Of a drop, what follows is the packet.
 pub(super) const DROPPED_BYTES: i16 = 48;
 
-/// What a record tells.
+/// What a record holds.
 pub(super) mod kind {
     pub(crate) const ARRIVED: u16 = 1;
     pub(crate) const DROPPED: u16 = 2;
@@ -77,14 +77,14 @@ pub(super) struct Process {
     pub(super) namespace: (u32, u32),
 }
 
-/// What the programs tell apart, and where they write to.
+/// What the programs distinguish, and where they write to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
     /// The inode number of the network namespace.
     pub(super) namespace: u32,
     /// The index of the interface there.
     pub(super) interface: u32,
-    /// This process, where it can be told.
+    /// This process, where it is known.
     pub(super) process: Option<Process>,
     /// The number of `UDP_CSUM`, the only reason for which the current task counts: a timer's drops hit whatever task they interrupt.
     pub(super) found_late: Option<i32>,
@@ -224,7 +224,7 @@ impl<'a> Writer<'a> {
     /// Puts the position of the packet at R7 into the record, if it is known, and there marks a clone; the address of its buffer stands
     /// at [`KEY`]. The record must have been begun with this kind.
     ///
-    /// The buffer tells most: clones share it. A packet that was given another buffer is known by its own address. Both are used again
+    /// The buffer identifies most packets: clones share it. A packet that was given another buffer is known by its own address. Both are used again
     /// for other packets, so that of two answers the newer one holds.
     pub(super) fn recognise(code: &mut Assembler, kept: Kept, kind: u16) {
         let (by_address, done, newer) = (code.label(), code.label(), code.label());
