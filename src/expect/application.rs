@@ -68,7 +68,7 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: boo
 }
 
 /// What is worth knowing of how it ended, and fails nothing.
-pub fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
+pub(super) fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
     let note = match what_fails(scenario, ending, application) {
         Some(Failing::Always(_)) => return None,

@@ -9,38 +9,57 @@ mod snapshot;
 mod text_rules;
 mod timing;
 
+use crate::diagnostic::Diagnostic;
 use crate::evidence::Evidence;
 use crate::outcome::{Check, Ledger, Verdict};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
-pub use application::ended_oddly;
 pub(crate) use counts::judged;
 pub use examine::examine;
 pub use snapshot::Snapshots;
-pub use timing::rate_not_kept;
+
+/// What the expectations of a scenario make of a run.
+#[derive(Debug)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub checks: Vec<Check>,
+    /// What ended the run early, and what is worth knowing though it fails nothing by itself.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl Judgement {
+    /// Nothing can be judged.
+    pub fn error(problem: Diagnostic) -> Self {
+        Self { verdict: Verdict::Error, checks: Vec::new(), problems: vec![problem] }
+    }
+}
 
 /// Judges every expectation of a scenario: how the application ended, where that explains the others, then all in the order in which the
-/// language lists them. Losses of `ledger` that fail nothing are marked as expected.
+/// language lists them. The verdict is *pass* if every check passes, in time and without an incident. Losses of `ledger` that fail
+/// nothing are marked as expected.
 pub fn judge(
     scenario: &Scenario,
     plan: &Plan,
     evidence: &Evidence,
     ledger: &mut Ledger,
     snapshots: Snapshots,
-) -> Vec<Check> {
+) -> Judgement {
     let mut checks = counts::judge(scenario, plan, evidence, ledger);
     checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
     checks.extend(text_rules::judge(scenario, evidence));
-    let ending = application::judge(scenario, evidence, verdict(&checks, evidence) == Verdict::Fail);
-    ending.into_iter().chain(checks).collect()
-}
-
-/// The verdict of a run: whether every check passed, in time and without an incident.
-pub fn verdict(checks: &[Check], evidence: &Evidence) -> Verdict {
     let went_well = evidence.timed_out.is_none() && evidence.incidents.is_empty();
-    if went_well && checks.iter().all(|check| check.passed) { Verdict::Pass } else { Verdict::Fail }
+    let passed = |checks: &[Check]| went_well && checks.iter().all(|check| check.passed);
+    let ending = application::judge(scenario, evidence, !passed(&checks));
+    let checks: Vec<_> = ending.into_iter().chain(checks).collect();
+    let verdict = if passed(&checks) { Verdict::Pass } else { Verdict::Fail };
+    let mut problems: Vec<_> = timing::timed_out(scenario, evidence).into_iter().collect();
+    problems.extend_from_slice(&evidence.incidents);
+    problems.extend_from_slice(&evidence.notes);
+    problems.extend(application::ended_oddly(scenario, evidence).filter(|_| verdict == Verdict::Pass));
+    problems.extend(timing::rate_not_kept(scenario, evidence));
+    Judgement { verdict, checks, problems }
 }
 
 /// The 1-based line of a span of the scenario.
@@ -48,5 +67,8 @@ fn line(scenario: &Scenario, span: Option<&std::ops::Range<usize>>) -> Option<us
     span.map(|span| crate::diagnostic::Place::new(&scenario.source, span.clone()).line)
 }
 
+#[cfg(test)]
+#[path = "../../tests/unit/expectations.rs"]
+mod expectations_tests;
 #[cfg(test)]
 mod tests;

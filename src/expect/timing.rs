@@ -7,7 +7,7 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Evidence, Sending};
-use crate::figures::{pps, seconds, seconds_apart};
+use crate::figures::{duration, pps, seconds, seconds_apart};
 use crate::outcome::{Check, CheckId, Lateness, TimedBy};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Bound, Percentile};
@@ -72,8 +72,16 @@ fn by(timed_by: TimedBy) -> &'static str {
     }
 }
 
+pub(super) fn timed_out(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
+    let problem = Diagnostic::error(format!("the run exceeded its timeout of {}", duration(evidence.timed_out?)))
+        .at(&scenario.source, scenario.timeout.as_ref().and_then(|limit| limit.span.clone()))
+        .why("what was not sent or not read until then counts as NOT_SENT or NOT_READ")
+        .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`");
+    Some(problem)
+}
+
 /// The replay was slower than its schedule: what to report, where that is more than noise. It fails nothing by itself.
-pub fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
+pub(super) fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let sending = &evidence.sending;
     let scheduled = sending.scheduled_seconds.filter(|_| evidence.max_lossless.is_none())?;
     if !is_slower(sending.tried, scheduled, sending.seconds) {

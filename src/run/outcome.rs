@@ -8,8 +8,7 @@ use super::{Options, Run};
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Evidence;
-use crate::expect::{self, Snapshots};
-use crate::figures::duration;
+use crate::expect::{self, Judgement, Snapshots};
 use crate::host::facts::Facts;
 use crate::ledger;
 use crate::outcome::{Event, Outcome, Replay, Verdict};
@@ -57,51 +56,31 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         plan.cut_to(scenario, evidence.sending.tried)?;
     }
     let mut ledger = ledger::account(scenario, &plan, &evidence);
-    if interrupted {
-        let why = "the run was asked to stop before this scenario had ended; nothing is judged, the ledger is what was seen until then";
+    let mut replay = figures(&evidence);
+    let judgement = if interrupted {
+        // A search that was cut short has found nothing.
+        replay.max_lossless = None;
         for loss in ledger.losses.iter_mut().filter(|loss| loss.cause == Cause::NotSent) {
             "the run was interrupted before it was sent".clone_into(&mut loss.why);
             "run it again, to its end".clone_into(&mut loss.fix);
         }
-        return Ok(Outcome {
-            problems: vec![interruption().why(why)],
-            // A search that was cut short has found nothing.
-            replay: Some(Replay { max_lossless: None, ..figures(&evidence) }),
-            ledger: Some(ledger),
-            application: evidence.application,
-            ..of_scenario(scenario, Verdict::Error)
-        });
-    }
-    if let Some(contradiction) = ledger::contradiction(&ledger) {
-        return Ok(Outcome {
-            problems: vec![does_not_add_up(&contradiction, &evidence)],
-            replay: Some(figures(&evidence)),
-            ledger: Some(ledger),
-            application: evidence.application,
-            ..of_scenario(scenario, Verdict::Error)
-        });
-    }
-    let snapshots = if options.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
-    let checks = expect::judge(scenario, &plan, &evidence, &mut ledger, snapshots);
-    let verdict = expect::verdict(&checks, &evidence);
-    let mut problems = plan.notes;
-    problems.extend(evidence.timed_out.map(|limit| {
-        Diagnostic::error(format!("the run exceeded its timeout of {}", duration(limit)))
-            .at(&scenario.source, scenario.timeout.as_ref().and_then(|limit| limit.span.clone()))
-            .why("what was not sent or not read until then counts as NOT_SENT or NOT_READ")
-            .fix("raise `timeout`, or shorten the replay with `[pacing] max-gap` or `rate`")
-    }));
-    problems.extend(evidence.incidents.iter().cloned());
-    problems.extend(evidence.notes.iter().cloned());
-    problems.extend(expect::ended_oddly(scenario, &evidence).filter(|_| verdict == Verdict::Pass));
-    problems.extend(expect::rate_not_kept(scenario, &evidence));
+        let why = "the run was asked to stop before this scenario had ended; nothing is judged, the ledger is what was seen until then";
+        Judgement::error(interruption().why(why))
+    } else if let Some(contradiction) = ledger::contradiction(&ledger) {
+        Judgement::error(does_not_add_up(&contradiction, &evidence))
+    } else {
+        let snapshots = if options.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
+        let mut judgement = expect::judge(scenario, &plan, &evidence, &mut ledger, snapshots);
+        judgement.problems.splice(0..0, plan.notes);
+        judgement
+    };
     Ok(Outcome {
-        replay: Some(figures(&evidence)),
+        replay: Some(replay),
         ledger: Some(ledger),
-        checks,
+        checks: judgement.checks,
         application: evidence.application,
-        problems,
-        ..of_scenario(scenario, verdict)
+        problems: judgement.problems,
+        ..of_scenario(scenario, judgement.verdict)
     })
 }
 
