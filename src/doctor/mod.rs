@@ -23,7 +23,7 @@ use crate::figures::duration;
 use crate::host::facts::{self, Facts, capability};
 use crate::host::namespace::{self, Privilege};
 use crate::host::program;
-use crate::process::application::{Application, Ended, Start};
+use crate::process::application::{Application, Around, Ended, Start};
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
 
@@ -343,7 +343,8 @@ fn make_lab() -> Result<Tried> {
             program: &program::find("true").unwrap_or_else(|| "/bin/true".into()),
             arguments: &[],
             folder: Path::new("/"),
-            surroundings: Surroundings::default(),
+            environment: &[],
+            surroundings: Around::Own(&Surroundings::default()),
             stdout: null()?,
             stderr: null()?,
         },

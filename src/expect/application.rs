@@ -13,6 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::evidence::{ApplicationEnd, Evidence};
 use crate::outcome::{Application, Check, CheckId};
 use crate::scenario::Scenario;
+use crate::scenario::receiver::Exit;
 
 /// Signals that end a program which did something wrong, or that the kernel kills (signal(7)).
 const CRASHES: [(i32, &str); 8] = [
@@ -50,10 +51,11 @@ static CRASH_REPORT: LazyLock<Option<Regex>> = LazyLock::new(|| {
 pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: bool) -> Option<Check> {
     let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
     let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
-    let problem = match what_fails(scenario, ending, application)? {
-        Failing::Always(problem) => problem,
-        Failing::WithOthers(problem) if others_failed => problem,
-        Failing::WithOthers(_) => return None,
+    let (problem, span) = match what_fails(scenario, ending, application) {
+        Some(Failing::Always(problem)) => (problem, span),
+        Some(Failing::WithOthers(problem)) if others_failed => (problem, span),
+        Some(Failing::WithOthers(_)) => return None,
+        None => return judge_exit(scenario, ending, application),
     };
     let expected = if ending.stopped { "ends after its stop signal" } else { "runs until its stop signal" };
     Some(Check {
@@ -67,6 +69,34 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: boo
     })
 }
 
+/// Judges its end, which is no crash, by `[receiver] exit`.
+fn judge_exit(scenario: &Scenario, ending: &ApplicationEnd, application: &Application) -> Option<Check> {
+    let exit = scenario.receiver.exit.as_ref()?;
+    let Exit::Status(wanted) = exit.value else { return None };
+    // Only its stop signal remains, which a shell shows as a status.
+    let passed = ending.status.or(ending.signal.map(|signal| BY_SIGNAL + signal)) == Some(wanted);
+    let expected = format!("exit status {wanted}");
+    let problem = || {
+        let what =
+            format!("the application ended with {} after its stop signal, and not with {expected}", application.ended);
+        let instead = ending.signal.map_or(ending.status, |signal| Some(BY_SIGNAL + signal));
+        let instead = instead.map_or_else(String::new, |status| format!("`exit = {status}`, or "));
+        Diagnostic::error(what)
+            .why(application.said())
+            .fix(format!("look why; if it ends so when all is well, write {instead}`exit = \"any\"`"))
+            .at(&scenario.source, exit.span.clone())
+    };
+    Some(Check {
+        what: CheckId::Application,
+        expected: json!(expected),
+        actual: json!(application.ended),
+        passed,
+        undecided: false,
+        line: line(scenario, exit.span.as_ref()),
+        problem: (!passed).then(problem),
+    })
+}
+
 /// What is worth knowing of how it ended, and fails nothing.
 pub(super) fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
     let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
@@ -76,6 +106,8 @@ pub(super) fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Di
             Diagnostic::note("the application ended before its stop signal, with exit status 0")
                 .why("it may have read all that it wanted")
         }
+        // A status that is written is a check, and "any" needs no note.
+        None if scenario.receiver.exit.is_some() => return None,
         None => {
             let status =
                 ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + scenario.receiver.stop)?;

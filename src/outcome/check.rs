@@ -20,7 +20,7 @@ pub enum CheckId {
     Loss(Cause),
     /// The losses that nothing allows: `losses`.
     Losses,
-    /// How the application ended: `application`. It is the first check, and there only where it fails.
+    /// How the application ended: `application`. It is the first check, and there only where it fails, or the scenario says how it must end.
     Application,
     /// Anything else: `order`, `lateness.p99`, `command nfdump status`.
     Other(String),

@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
+use super::inside::Inside;
 use super::leftover::{Leftover, Registered};
 use super::surroundings::{Surroundings, dies_with_its_maker};
 use super::{NAME, init};
@@ -40,10 +41,22 @@ pub struct Start<'a> {
     /// The program's file, as [`crate::host::program::find`] finds it.
     pub program: &'a Path,
     pub arguments: &'a [String],
+    /// Where it starts.
     pub folder: &'a Path,
-    pub surroundings: Surroundings,
+    /// Variables of its environment, beside this process's own.
+    pub environment: &'a [(String, String)],
+    pub surroundings: Around<'a>,
     pub stdout: File,
     pub stderr: File,
+}
+
+/// What a program finds around it.
+#[derive(Debug, Clone, Copy)]
+pub enum Around<'a> {
+    /// Surroundings of its own.
+    Own(&'a Surroundings),
+    /// Those of an application that runs: it sees its files and its processes, and ends with it.
+    Of(&'a Inside),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,8 +103,10 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub struct Application {
     init: Child,
-    /// Whether it has no namespaces of its own.
-    is_bare: bool,
+    /// Whether it has no pid namespace of its own, so that what it started has to be killed one by one.
+    is_guest: bool,
+    /// Its namespaces, where it has some of its own.
+    inside: Option<Inside>,
     /// Until the init is killed, and before it is reaped.
     registered: Option<Registered>,
     control: OwnedFd,
@@ -112,7 +127,7 @@ struct Keeper {
 
 impl Application {
     /// Starts a program in this network namespace; when this returns, it runs, or [`Application::ended`] says why it doesn't. Its standard input is
-    /// /dev/null, its environment this process's own, no signal is blocked or ignored, and it is not on the terminal. Like a
+    /// /dev/null, no signal is blocked or ignored, and it is not on the terminal. Like a
     /// daemon that an ordinary user starts, it has no capabilities where this process isn't root: exec drops them. The bounding
     /// set is left alone, so that programs with file capabilities (`dumpcap`, `ping`) work as they do elsewhere.
     ///
@@ -123,16 +138,37 @@ impl Application {
             .map_err(|errno| Failure::system("can't make a socket pair", &errno.into()))?;
         // A command beside a target, where restage may send and nothing else, gets no namespaces of its own.
         let is_bare = !Facts::read().has(capability::SYS_ADMIN);
+        let pids = match start.surroundings {
+            _ if is_bare => Pids::Machine,
+            Around::Own(_) => Pids::New,
+            Around::Of(inside) => Pids::Of(inside.pids()?),
+        };
+        let is_guest = !matches!(pids, Pids::New);
         let command = init_command(start, other, is_bare)?;
         let receiver = namespace.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
-        let (init, keeper) = keep(command, Namespace::from(receiver), is_bare)?;
+        let (init, keeper) = keep(command, Namespace::from(receiver), pids)?;
         let registered = Some(Registered::new(Leftover::Init(init.id())));
         let notes = Vec::new();
-        let mut application =
-            Self { init, is_bare, registered, control, ended: None, program: None, notes, keeper: Some(keeper) };
+        let mut application = Self {
+            init,
+            is_guest,
+            inside: None,
+            registered,
+            control,
+            ended: None,
+            program: None,
+            notes,
+            keeper: Some(keeper),
+        };
         match application.receive(None)? {
-            Some(Report::Started(notes)) => application.notes = notes,
+            Some(Report::Started(notes)) => {
+                application.notes = notes;
+                if !is_guest {
+                    // One that ended at once has none any more.
+                    application.inside = Inside::of(application.init.id()).ok();
+                }
+            }
             Some(Report::Ended(ended)) => application.finish(ended)?,
             Some(Report::ProgramEnded(_)) | None => {
                 return Err(Failure::system("the application's init says nothing", &io::ErrorKind::TimedOut.into()));
@@ -144,6 +180,11 @@ impl Application {
     /// What the program's surroundings lack, in words.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The namespaces that it runs in, for what is to run or look beside it; `None` where it has none of its own, or ended at once.
+    pub fn inside(&self) -> Option<&Inside> {
+        self.inside.as_ref()
     }
 
     /// Whether the program has ended while processes that it started went on. Unless it was asked to stop before, it went into the
@@ -248,8 +289,8 @@ impl Application {
     fn finish(&mut self, ended: Ended) -> Result<()> {
         self.ended = Some(ended);
         self.registered = None;
-        // Where there is no pid namespace, what it has started outlives its init.
-        if self.is_bare {
+        // Where it has no pid namespace, what it has started outlives its init.
+        if self.is_guest {
             descendants(self.init.id()).into_iter().for_each(kill_quietly);
         }
         let reaped = self.init.kill().and_then(|()| self.init.wait());
@@ -290,22 +331,45 @@ fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Co
         .stdin(control)
         .stdout(copy(&start.stdout)?)
         .stderr(copy(&start.stderr)?);
-    let surroundings = start.surroundings.clone();
-    // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
-    unsafe { command.pre_exec(move || if is_bare { dies_with_its_maker() } else { surroundings.enter() }) };
+    command.envs(start.environment.iter().map(|(name, value)| (name, value)));
+    match start.surroundings {
+        // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
+        _ if is_bare => unsafe { command.pre_exec(dies_with_its_maker) },
+        Around::Own(surroundings) => {
+            let (surroundings, folder) = (surroundings.clone(), start.folder.to_owned());
+            // SAFETY: as above.
+            unsafe { command.pre_exec(move || surroundings.enter(&folder)) }
+        }
+        Around::Of(inside) => {
+            let (inside, folder) = (inside.try_clone()?, start.folder.to_owned());
+            // SAFETY: as above.
+            unsafe { command.pre_exec(move || inside.enter(&folder)) }
+        }
+    };
     Ok(command)
 }
 
-/// Starts `command` from a thread of its own, in the receiver's namespace and as pid 1 of a new pid namespace. The thread
-/// lives until it is released.
-fn keep(mut command: Command, receiver: Namespace, is_bare: bool) -> Result<(Child, Keeper)> {
+/// The pid namespace of an init.
+enum Pids {
+    Machine,
+    /// A new one, whose pid 1 it is.
+    New,
+    /// That of an application that runs.
+    Of(OwnedFd),
+}
+
+/// Starts `command` from a thread of its own, in the receiver's namespace and in this pid namespace. The thread lives until it is released.
+fn keep(mut command: Command, receiver: Namespace, pids: Pids) -> Result<(Child, Keeper)> {
     let (sender, spawned_init) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let thread = thread::Builder::new().name("keeper".into()).spawn(move || {
         let spawned = receiver.enter_thread().and_then(|()| {
-            if !is_bare {
-                unshare(CloneFlags::CLONE_NEWPID)
-                    .map_err(|errno| refusal(Step::PidNamespace, errno, &Facts::read()))?;
+            match &pids {
+                Pids::Machine => {}
+                Pids::New => unshare(CloneFlags::CLONE_NEWPID)
+                    .map_err(|errno| refusal(Step::PidNamespace, errno, &Facts::read()))?,
+                Pids::Of(pids) => setns(pids, CloneFlags::CLONE_NEWPID)
+                    .map_err(|errno| Failure::system("can't enter the application's namespaces", &errno.into()))?,
             }
             command.spawn().map_err(|error| match error.raw_os_error() {
                 // Of what happens there only namespaces have such a limit.

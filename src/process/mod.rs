@@ -6,6 +6,7 @@
 
 pub mod application;
 pub(crate) mod init;
+pub mod inside;
 pub(crate) mod leftover;
 pub mod parent;
 pub mod signals;

@@ -32,10 +32,10 @@ pub(super) struct Reach {
 }
 
 impl Surroundings {
-    /// Between fork and exec: dies with the thread that made it, and sees its own processes and its own interfaces. Without these file
-    /// systems (a container's masked /proc forbids new ones) the program still runs. System calls only, with paths that fit into nix's
+    /// Between fork and exec: dies with the thread that made it, sees its own processes and its own interfaces, and starts in `folder`. Without
+    /// these file systems (a container's masked /proc forbids new ones) the program still runs. System calls only, with paths that fit into nix's
     /// buffers on the stack: nothing is allocated.
-    pub(super) fn enter(&self) -> io::Result<()> {
+    pub(super) fn enter(&self, folder: &Path) -> io::Result<()> {
         dies_with_its_maker()?;
         // Shared memory too (nfcapd's bookkeeping, say): a killed daemon leaves no segment behind, and none of the machine's is met.
         match unshare(CloneFlags::CLONE_NEWIPC) {
@@ -52,7 +52,7 @@ impl Surroundings {
         }
         if let Some(reach) = &self.reach {
             // Without it only an application that gives up root is worse off.
-            let _ = reach.open();
+            let _ = reach.open(folder);
         }
         let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), safe | MsFlags::MS_RDONLY, nothing);
@@ -67,19 +67,20 @@ pub(super) fn dies_with_its_maker() -> io::Result<()> {
 }
 
 impl Reach {
-    /// Puts the last folder, which the caller works in, below parents that every user may pass. Only processes of this mount namespace see
+    /// Puts the last folder below parents that every user may pass. Only processes of this mount namespace see
     /// them: for all others the folder stays closed.
-    fn open(&self) -> nix::Result<()> {
+    fn open(&self, folder: &Path) -> nix::Result<()> {
         let nothing = None::<&str>;
+        let Some(last) = self.below.last() else { return Ok(()) };
+        unistd::chdir(last)?;
         let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("tmpfs"), &self.closed, Some("tmpfs"), safe, Some("mode=0711,size=64k"))?;
         for folder in &self.below {
             unistd::mkdir(folder, Mode::from_bits_truncate(0o711))?;
         }
-        let Some(last) = self.below.last() else { return Ok(()) };
         // The working directory is still the folder that the new parents hide.
         mount(Some("."), last, nothing, MsFlags::MS_BIND, nothing)?;
-        unistd::chdir(last)
+        unistd::chdir(folder)
     }
 }
 

@@ -79,8 +79,8 @@ impl WorkFolder {
 
     /// What a program that is started in `{work}` finds around it. As root, every user of its own can reach and write `{work}`, under the
     /// same path; for all other processes of the machine it stays closed.
-    pub fn surroundings(&self) -> Surroundings {
-        self.surroundings.clone()
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     pub fn stdout(&self) -> &Path {

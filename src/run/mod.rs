@@ -3,6 +3,7 @@
 //! [`run_scenario`] is all of it, in the process of one scenario; `Run` is the part between the plan and the evidence. [`batch`] starts such
 //! processes and collects their outcomes. May use every room below.
 
+mod application;
 mod arrival_writer;
 pub mod batch;
 pub mod board;
@@ -15,8 +16,10 @@ mod options;
 mod outcome;
 mod output;
 mod preconditions;
+mod ready;
 mod receiver;
 mod replay;
+mod secrets;
 mod settle;
 mod sockets;
 mod stack;
@@ -89,7 +92,7 @@ impl<'a> Run<'a> {
         };
         evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.facts));
         self.control.phase("stop");
-        self.receiver.stop(self.scenario, &self.control, &mut evidence)?;
+        self.receiver.stop(self.scenario, &self.testbed, &self.control, &mut evidence)?;
         evidence.incidents.extend(self.preconditions.drift_of_firewall(self.scenario, self.plan, &self.testbed));
         self.control.phase("judge");
         self.examine_output(&mut evidence)?;

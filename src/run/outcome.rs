@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::control::Control;
+use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Result};
@@ -20,7 +21,10 @@ use crate::testbed::Testbed;
 /// Runs a scenario and reports what happens. It must be called in a process that has one thread and whose standard input closes when the run is to
 /// end: see [`super::worker`].
 pub fn run_scenario(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event)) -> Outcome {
-    judged(scenario, options, report).unwrap_or_else(|failure| failed(&scenario.name, &scenario.source.path, failure))
+    let mut outcome = judged(scenario, options, report)
+        .unwrap_or_else(|failure| failed(&scenario.name, &scenario.source.path, failure));
+    Secrets::of(scenario).redact(&mut outcome);
+    outcome
 }
 
 /// The outcome of a scenario that was not run to its end.

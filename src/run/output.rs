@@ -5,17 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Run;
+use super::application::{self, Setting, Site};
 use super::control::Control;
-use super::receiver::create;
 use crate::diagnostic::Result;
 use crate::evidence::{Evidence, Output, Text};
 use crate::expect::examine;
 use crate::figures::duration;
-use crate::host::program;
-use crate::process::application::{Ended, Start};
-use crate::process::work::WorkFolder;
+use crate::process::application::Ended;
 use crate::scenario::expect::{CommandCheck, OutputFrom, TextRule};
-use crate::testbed::Side;
 
 /// How long a command has, whatever the run's limit leaves.
 const LEAST: Duration = Duration::from_secs(10);
@@ -29,18 +26,18 @@ impl Run<'_> {
             return Ok(());
         }
         let Some(folder) = self.receiver.folder() else { return Ok(()) };
-        let fill = |text: &str| self.testbed.fill(text, self.scenario, folder.work());
+        let site = Site { scenario: self.scenario, testbed: &self.testbed, folder };
+        let setting = site.setting(&self.scenario.receiver)?;
         for check in &self.scenario.expect.command {
             // Each has its time.
             self.control.phase("judge");
-            let words: Vec<String> = check.run.value.iter().map(|word| fill(word)).collect();
-            evidence.commands.push(run(check, &words, self.testbed.receiver(), folder, &self.control)?);
+            evidence.commands.push(run(check, site, &setting, &self.control)?);
         }
         for check in &self.scenario.expect.output {
             let path = match &check.from.value {
                 OutputFrom::Stdout => folder.stdout().to_owned(),
                 OutputFrom::Stderr => folder.stderr().to_owned(),
-                OutputFrom::File(file) => folder.work().join(fill(file)),
+                OutputFrom::File(file) => folder.work().join(site.fill(file)),
             };
             evidence.outputs.push(match read(&check.rule, &path) {
                 Ok(stdout) => Output { stdout, ..Output::default() },
@@ -61,29 +58,19 @@ fn read(rule: &TextRule, path: &Path) -> std::result::Result<Text, String> {
     examine(rule, || File::open(path)).map_err(said)
 }
 
-fn run(
-    check: &CommandCheck,
-    words: &[String],
-    receiver: &Side,
-    folder: &WorkFolder,
-    control: &Control<'_>,
-) -> Result<Output> {
+fn run(check: &CommandCheck, site: Site<'_>, setting: &Setting, control: &Control<'_>) -> Result<Output> {
     let failed = |why: String| Ok(Output { failure: Some(why), ..Output::default() });
-    let Some((name, arguments)) = words.split_first() else { return failed("the command is empty".to_owned()) };
-    let Some(path) = program::find(name) else {
-        let problem = program::missing(name);
-        return failed(format!("{}: {}", problem.what, problem.why.unwrap_or_default()));
+    let found = match site.find(&check.run) {
+        Ok(found) => found,
+        Err(failure) => {
+            let said = failure.problems.into_iter().next();
+            return failed(
+                said.map_or_else(String::new, |said| format!("{}: {}", said.what, said.why.unwrap_or_default())),
+            );
+        }
     };
-    let (stdout, stderr) =
-        (folder.stdout().with_file_name("check-stdout"), folder.stderr().with_file_name("check-stderr"));
-    let mut running = receiver.start(&Start {
-        program: &path,
-        arguments,
-        folder: folder.work(),
-        surroundings: folder.surroundings(),
-        stdout: create(&stdout)?,
-        stderr: create(&stderr)?,
-    })?;
+    let output = application::Output::beside(site.folder, "check");
+    let mut running = site.start(&found, setting, None, &output)?;
     let limit = control.left().max(LEAST);
     let begun = Instant::now();
     let ended = loop {
@@ -100,7 +87,7 @@ fn run(
         Ended::Signalled(_) => None,
         Ended::NotStarted(why) => return failed(format!("it could not be started: {why}")),
     };
-    match (read(&check.stdout, &stdout), read(&check.stderr, &stderr)) {
+    match (read(&check.stdout, &output.stdout), read(&check.stderr, &output.stderr)) {
         (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status, failure: None }),
         (Err(why), _) | (_, Err(why)) => failed(why),
     }

@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use regex::RegexBuilder;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -368,4 +369,16 @@ pub(super) struct Argument(pub(super) String);
 
 values! {
     Argument: String, |text: &String| placeholders::check(text, &placeholders::NAMES).map(|()| Argument(text.clone()));
+}
+
+/// Reads a regular expression, in which `^` and `$` are the ends of lines.
+pub(super) fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<String>>, D::Error> {
+    let written = At::<String>::deserialize(deserializer)?;
+    let Err(wrong) = RegexBuilder::new(&written.value).multi_line(true).build() else { return Ok(Some(written)) };
+    // The crate's message is several lines, with its own caret; the last one says what is wrong.
+    let message = wrong.to_string();
+    let why = message.lines().last().unwrap_or_default();
+    let problem = Diagnostic::error("this is not a regular expression").why(why.trim_start_matches("error: "));
+    let fix = "mend it; its syntax is https://docs.rs/regex/latest/regex/#syntax, and 'single quotes' keep backslashes";
+    Err(error(&problem.fix(fix)))
 }

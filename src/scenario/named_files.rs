@@ -20,8 +20,7 @@ impl Scenario {
             inputs.extend(self.rules(&ruleset.value));
         }
         inputs.extend(self.expected_files().map(|path| Claim::new(&path.value, "the expected output")));
-        let command = self.receiver.command.iter().map(|command| &command.value);
-        for word in command.chain(self.expect.command.iter().map(|check| &check.run.value)).flatten() {
+        for word in self.commands().flat_map(|command| &command.value) {
             let word = self.in_folder(word);
             // The application has another working folder, so a relative path is not a file of the user.
             if Path::new(&word).is_absolute() && Path::new(&word).is_file() {
@@ -41,12 +40,17 @@ impl Scenario {
 
     /// The programs that a run starts, as far as they are known before it: `{scenario}` is filled in, and programs in `{work}` are left out.
     pub fn programs(&self) -> impl Iterator<Item = At<String>> {
-        let commands = self.receiver.command.iter().chain(self.expect.command.iter().map(|check| &check.run));
-        let programs = commands.filter_map(|command| {
+        let programs = self.commands().filter_map(|command| {
             let value = self.in_folder(command.value.first()?);
             Some(At { value, span: command.span.clone() })
         });
         programs.filter(|program| !program.value.contains("{work}"))
+    }
+
+    /// Everything that a run starts, with its arguments.
+    fn commands(&self) -> impl Iterator<Item = &At<Vec<String>>> {
+        let receiver = self.receiver.command.iter().chain(&self.receiver.ready.command);
+        receiver.chain(self.expect.command.iter().map(|check| &check.run))
     }
 
     fn in_folder(&self, word: &str) -> String {

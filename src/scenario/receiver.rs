@@ -1,13 +1,21 @@
 //! `[receiver]`: the application under test.
+//!
+//! One file for each group of words. Start at [`Receiver`].
 
+mod environment;
+mod ready;
+
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+pub use self::environment::{Exit, Variable, VariableValue};
+pub use self::ready::Ready;
 use super::check::Checker;
-use super::form::{self, DurationText, refused};
+use super::form::{self, DurationText, Entries, refused};
 use super::require::Listener;
 use crate::diagnostic::{At, Diagnostic};
 
@@ -24,6 +32,15 @@ pub struct Receiver {
     pub listens: Option<At<Vec<Listener>>>,
     /// When it is ready.
     pub ready: Ready,
+    /// Variables of its environment, beside those that restage has: a text, or `{ from-env = "NAME" }` for a secret that restage's own
+    /// environment has.
+    #[serde(deserialize_with = "environment::variables")]
+    #[schemars(with = "Entries<VariableValue>", example = environment::example())]
+    pub env: Vec<Variable>,
+    /// The folder that it starts in, placeholders still in it. Default: {work}.
+    #[serde(deserialize_with = "environment::cwd")]
+    #[schemars(with = "String", example = &"{work}")]
+    pub cwd: Option<At<String>>,
     /// Queues empty, and counters unmoved, for this long: it has read all it got. Default: 50ms.
     #[serde(deserialize_with = "form::duration")]
     #[schemars(with = "DurationText", example = &"300ms")]
@@ -32,20 +49,13 @@ pub struct Receiver {
     #[serde(deserialize_with = "stop")]
     #[schemars(with = "Signal", extend("default" = "SIGTERM"), example = &"SIGINT")]
     pub stop: i32,
+    /// How it must end when it is stopped: its exit status, or "any". Default: any that is no crash, with a note where it isn't 0.
+    #[schemars(example = 0)]
+    pub exit: Option<At<Exit>>,
     /// What arrived is kept in this pcapng, in the folder of `--report-json`.
     #[serde(deserialize_with = "save_capture")]
     #[schemars(with = "String", regex(pattern = r"\.pcapng$"), example = &"arrived.pcapng")]
     pub save_capture: Option<At<PathBuf>>,
-}
-
-/// When the application is ready.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Ready {
-    /// How long it may take to bind its sockets. Default: 10s.
-    #[serde(deserialize_with = "form::duration")]
-    #[schemars(with = "DurationText", example = &"60s")]
-    pub within: At<Duration>,
 }
 
 /// The signals that may stop an application (signal(7)).
@@ -99,27 +109,40 @@ fn save_capture<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<
 /// loads its data first reads late.
 const UNREAD: Duration = Duration::from_secs(10);
 
-impl Default for Ready {
-    fn default() -> Self {
-        Self { within: At::default_value(Duration::from_secs(10)) }
-    }
-}
-
 impl Default for Receiver {
     fn default() -> Self {
         Self {
             command: None,
             listens: None,
             ready: Ready::default(),
+            env: Vec::new(),
+            cwd: None,
             settle: At::default_value(Duration::from_millis(50)),
             stop: SIGTERM,
+            exit: None,
             save_capture: None,
         }
     }
 }
 
 impl Receiver {
-    /// How long it may take to bind its sockets.
+    /// Those of its words that say something about an application, and where.
+    fn words_of_an_application(&self) -> Vec<(&'static str, Range<usize>)> {
+        fn of<T>(key: &'static str, word: Option<&At<T>>) -> Option<(&'static str, Range<usize>)> {
+            word.map(|word| (key, word.range()))
+        }
+        let words = [
+            of("ready.output", self.ready.output.as_ref()),
+            of("ready.command", self.ready.command.as_ref()),
+            of("ready.file", self.ready.file.as_ref()),
+            of("env", self.env.first().map(|variable| &variable.value)),
+            of("cwd", self.cwd.as_ref()),
+            of("exit", self.exit.as_ref()),
+        ];
+        words.into_iter().flatten().collect()
+    }
+
+    /// How long it may take to be ready.
     pub fn ready_within(&self) -> Duration {
         self.ready.within.value
     }
@@ -130,13 +153,23 @@ impl Receiver {
     }
 }
 
-/// Refuses the table where the receiver is elsewhere.
+/// Refuses the table where the receiver is elsewhere, and words about an application where there is none.
 pub(super) fn check(table: Option<At<Receiver>>, is_target: bool, checker: &mut Checker) -> Receiver {
     if let Some(table) = table.as_ref().filter(|_| is_target) {
         let problem = Diagnostic::error("`[receiver]` needs the lab")
             .why("with `[target]` the receiver is on another machine: restage can't start, observe or stop it")
             .fix("remove `[receiver]`, start the application yourself, and expect `sent`; or replace `[target]` by `[lab]`");
         checker.refuse(table.range(), problem);
+        return Receiver::default();
     }
-    table.map(|table| table.value).unwrap_or_default()
+    let receiver = table.map(|table| table.value).unwrap_or_default();
+    if receiver.command.is_none() {
+        for (key, span) in receiver.words_of_an_application() {
+            let problem = Diagnostic::error(format!("`receiver.{key}` needs `receiver.command`"))
+                .why("without an application restage receives the frames itself")
+                .fix("add `command = [\"PROGRAM\", \"ARGUMENT\"]` to `[receiver]`, or remove this");
+            checker.missing("receiver.command", span, problem);
+        }
+    }
+    receiver
 }

@@ -79,6 +79,7 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
                 unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
             }
             "become" => nix::unistd::setuid(Uid::from_raw(u32::try_from(number()).expect("a user"))).expect("root may"),
+            "folder" => println!("folder {}", std::env::current_dir().expect("there is one").display()),
             "print" => {
                 let length = number();
                 long(&mut std::io::stdout(), length);
@@ -92,6 +93,8 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
                         eprintln!("{text}");
                     }
                     "show" => eprintln!("{text}"),
+                    "variable" => println!("{text}={}", std::env::var(text).expect("it is set")),
+                    "pid" => fs::write(text, std::process::id().to_string()).expect("it can be written"),
                     "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),
                     "write" => {
                         let length = words.next().and_then(|word| word.parse().ok()).expect("a number");

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test, but without `#[test]`")]
 
 mod application;
+mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -18,246 +19,13 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use cases::{CASES, Case};
 use common::{User, fresh_folder, is_root, run, stage, users};
 
 /// The first argument of the application; what it does, word by word, comes next: see [`application::act`].
 const VERB: &str = "--application";
 /// Frames in the capture.
 const FRAMES: u64 = 40;
-
-/// What the application does, and what the run comes to.
-struct Case {
-    name: &'static str,
-    words: &'static str,
-    /// More of the scenario, `[receiver]` first.
-    rest: &'static str,
-    verdict: &'static str,
-    /// What stands first: in the line of the scenario, or in its first problem.
-    first: &'static str,
-    /// What the report says somewhere.
-    also: &'static [&'static str],
-}
-
-const SOON: &str = "ready = { within = \"300ms\" }\n";
-
-const CASES: &[Case] = &[
-    case("it ends by its stop signal", "bind read-on", "", "pass", "", &["signal 15 (SIGTERM)"]),
-    case("it stops as a shell says it", "on-stop-exit 143 bind read-on", "", "pass", "", &["exit status 143"]),
-    case(
-        "it stops with a status",
-        "on-stop-exit 1 bind read-on",
-        "",
-        "pass",
-        "",
-        &["the application ended with exit status 1 after its stop signal"],
-    ),
-    case(
-        "it crashes at the stop",
-        "on-stop-signal 11 bind read-on",
-        "",
-        "fail",
-        "after its stop signal: signal 11 (SIGSEGV)",
-        &[],
-    ),
-    case(
-        "it aborts at the stop",
-        "on-stop-signal 6 bind read-on",
-        "",
-        "fail",
-        "after its stop signal: signal 6 (SIGABRT)",
-        &[],
-    ),
-    case(
-        "somebody else kills it at the stop",
-        "on-stop-signal 9 bind read-on",
-        "",
-        "fail",
-        "after its stop signal: signal 9 (SIGKILL)",
-        &["restage did not kill it"],
-    ),
-    case(
-        "its shell says that it crashed",
-        "on-stop-exit 139 bind read-on",
-        "",
-        "fail",
-        "exit status 139, which means SIGSEGV",
-        &[],
-    ),
-    case("it panics at the stop", "on-stop-exit 101 bind read-on", "", "fail", "a panic of Rust", &[]),
-    case(
-        "a sanitizer finds something at the stop",
-        "on-stop-exit 23 say SUMMARY:_AddressSanitizer:_40_bytes_leaked bind read-on",
-        "",
-        "fail",
-        "with a crash in its output: SUMMARY: AddressSanitizer: 40 bytes leaked",
-        &[],
-    ),
-    case(
-        "it ignores its stop signal and crashes late",
-        "on-stop-signal 11 background bind read-on",
-        "",
-        "fail",
-        "after its stop signal: signal 11 (SIGSEGV)",
-        &[],
-    ),
-    case(
-        "it goes into the background",
-        "on-stop-exit 0 background bind read-on",
-        "",
-        "pass",
-        "",
-        &["went into the background"],
-    ),
-    case(
-        "it goes into the background when it is ready",
-        "bind wait 50 background read-on",
-        "",
-        "pass",
-        "",
-        &["went into the background"],
-    ),
-    case(
-        "it goes into the background and does not listen",
-        "background wait 60000",
-        SOON,
-        "blocked",
-        "the application went into the background, and never listened on `udp:514`",
-        &["keeps it in the foreground"],
-    ),
-    case(
-        "it goes into the background and ends",
-        "background wait 20 exit 3",
-        "",
-        "blocked",
-        "the application went into the background, and ended before it listened: exit status 3",
-        &[],
-    ),
-    case(
-        "it ends at once",
-        "exit 0",
-        "",
-        "blocked",
-        "the application ended before it listened: exit status 0",
-        &["keeps it in the foreground"],
-    ),
-    case(
-        "it does not find a program",
-        "exit 127",
-        "",
-        "blocked",
-        "the application ended before it listened: exit status 127",
-        &["was not found: install it"],
-    ),
-    case(
-        "it ends in the middle",
-        "bind read 10 exit 0",
-        "",
-        "fail",
-        "the application ended in the middle of the run: exit status 0",
-        &["let the application run until its stop signal"],
-    ),
-    case(
-        "it ends in the background in the middle",
-        "background bind read 10 exit 0",
-        "",
-        "fail",
-        "went into the background, ended in the middle of the run: exit status 0",
-        &[],
-    ),
-    case(
-        "it ends in the middle, and leaves something else",
-        "helper bind read 10 exit 0",
-        "",
-        "fail",
-        "ended in the middle of the run: exit status 0",
-        &["keeps it in the foreground"],
-    ),
-    case(
-        "it is killed in the middle",
-        "bind read 10 kill 9",
-        "",
-        "fail",
-        "the application ended in the middle of the run: signal 9 (SIGKILL)",
-        &[],
-    ),
-    case(
-        "it ends when it has read all",
-        "bind read 40 exit 0",
-        "",
-        "pass",
-        "",
-        &["the application ended before its stop signal, with exit status 0"],
-    ),
-    case(
-        "it ends wrongly when it has read all",
-        "bind read 40 exit 7",
-        "",
-        "fail",
-        "the application ended in the middle of the run: exit status 7",
-        &[],
-    ),
-    case(
-        "it listens too late",
-        "wait 5000 bind read-on",
-        SOON,
-        "blocked",
-        "the application never listened on `udp:514`",
-        &["[receiver] ready = { within"],
-    ),
-    case("it listens late", "wait 400 bind read-on", "ready = { within = \"20s\" }\n", "pass", "", &[]),
-    case(
-        "the timeout leaves no time to be ready",
-        "bind read-on",
-        "ready = { within = \"2min\" }\n",
-        "invalid",
-        "the timeout of 60 s is shorter than what the application may take to be ready, ",
-        &["lower `[receiver] ready`"],
-    ),
-    case(
-        "a name is looked up",
-        "bind read-on",
-        "[[expect.command]]\nrun = [\"sh\", \"-c\", \"getent hosts nowhere.example; getent hosts 203.0.113.9; echo looked up\"]\n\
-         stdout = { equals-file = \"looked-up\" }\n",
-        "pass",
-        "",
-        &[],
-    ),
-    case(
-        "a check leaves something behind",
-        "bind read-on",
-        "[[expect.command]]\nrun = [\"sh\", \"-c\", \"sleep 1000 & echo looked up\"]\nstdout = { equals-file = \"looked-up\" }\n",
-        "pass",
-        "",
-        &[],
-    ),
-    case(
-        "it writes into a pipe",
-        "pipe {work}/pipe bind read-on",
-        "[[expect.output]]\nfrom = \"{work}/pipe\"\nlines = 0\n",
-        "fail",
-        "`{work}/pipe` can't be read",
-        &["it is not a regular file"],
-    ),
-    case(
-        "it prints a long line",
-        "print 2000000 say the_end bind read-on",
-        "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^y+the end$\"\ncontains = \"ythe end\"\nlines = 1\n",
-        "pass",
-        "",
-        &[],
-    ),
-];
-
-const fn case(
-    name: &'static str,
-    words: &'static str,
-    rest: &'static str,
-    verdict: &'static str,
-    first: &'static str,
-    also: &'static [&'static str],
-) -> Case {
-    Case { name, words, rest, verdict, first, also }
-}
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -269,6 +37,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = CASES.iter().map(|case| Trial::test(case.name, || check(case))).collect();
     trials.push(Trial::test("TCP reaches no application, and that is said", tcp_reaches_no_application));
     trials.push(Trial::test("output takes no memory", output_takes_no_memory));
+    trials.push(Trial::test("a secret is in no report", secrets_are_in_no_report));
     trials.push(Trial::test("whoever it becomes reaches its folder, and nobody else", privileges_are_given_up));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -348,6 +117,41 @@ fn tcp_reaches_no_application() -> Result<(), Failed> {
             return Err(format!("{rest}: {plan}").into());
         }
         fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// The application gets a secret and prints it; neither the terminal nor a report has it, whatever the verdict.
+fn secrets_are_in_no_report() -> Result<(), Failed> {
+    const SECRET: &str = "hunter2/correct-horse";
+    for (words, more) in [
+        ("variable TOKEN bind read-on", "[[expect.output]]\nfrom = \"stdout\"\nlines = 99\n"),
+        ("variable TOKEN bind read 5 kill 11", ""),
+        ("variable TOKEN exit 3", ""),
+        ("variable TOKEN wait 60000", "ready = { within = \"200ms\" }\n"),
+    ] {
+        let rest = "env = { TOKEN = { from-env = \"RESTAGE_LIFE\" } }\n";
+        let rest = if more.starts_with('r') {
+            format!("{rest}{more}")
+        } else {
+            format!(
+                "{rest}[[expect.command]]\nrun = [\"sh\", \"-c\", \"echo $TOKEN\"]\nstdout = {{ contains = \"horses\" }}\n{more}"
+            )
+        };
+        for user in users() {
+            let folder = scenario(words, &rest);
+            let mut restage = common::restage(*user);
+            restage.arg("run").arg(folder.join("s.toml")).env("RESTAGE_LIFE", SECRET);
+            restage.arg("--report-json").arg(folder.join("r.json")).arg("--report-junit").arg(folder.join("r.xml"));
+            let mut said = common::both(&restage.output()?);
+            for report in ["r.json", "r.xml"] {
+                said.push_str(&fs::read_to_string(folder.join(report))?);
+            }
+            if said.contains("correct-horse") || !said.contains("TOKEN=***") {
+                return Err(format!("as {user:?}: {words}: {said}").into());
+            }
+            fs::remove_dir_all(folder)?;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use regex::RegexBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
@@ -20,7 +19,7 @@ pub struct TextRule {
     #[schemars(example = &"sourceIPv4Address")]
     pub contains: Option<At<String>>,
     /// This regular expression (the `regex` crate's syntax) matches somewhere; ^ and $ are line ends.
-    #[serde(deserialize_with = "pattern")]
+    #[serde(deserialize_with = "form::pattern")]
     #[schemars(with = "String", example = &"^flows: [0-9]+$")]
     pub matches: Option<At<String>>,
     /// It has this many lines.
@@ -87,7 +86,7 @@ pub(super) struct OutputForm {
     #[schemars(example = &"sourceIPv4Address")]
     contains: Option<At<String>>,
     /// This regular expression matches somewhere; ^ and $ are line ends.
-    #[serde(default, deserialize_with = "pattern")]
+    #[serde(default, deserialize_with = "form::pattern")]
     #[schemars(with = "String", example = &"^flows: [0-9]+$")]
     matches: Option<At<String>>,
     /// It has this many lines.
@@ -126,17 +125,6 @@ fn output_from(text: &str) -> Result<OutputFrom, Diagnostic> {
             .fix("write \"stdout\", \"stderr\" or a file like \"{work}/flows.csv\"")),
         file => Ok(OutputFrom::File(file.to_owned())),
     }
-}
-
-fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<String>>, D::Error> {
-    let written = At::<String>::deserialize(deserializer)?;
-    let Err(error) = RegexBuilder::new(&written.value).multi_line(true).build() else { return Ok(Some(written)) };
-    // The crate's message is several lines, with its own caret; the last one says what is wrong.
-    let message = error.to_string();
-    let why = message.lines().last().unwrap_or_default();
-    let problem = Diagnostic::error("this is not a regular expression").why(why.trim_start_matches("error: "));
-    let fix = "mend it; its syntax is https://docs.rs/regex/latest/regex/#syntax, and 'single quotes' keep backslashes";
-    Err(form::error(&problem.fix(fix)))
 }
 
 /// A rule that is written, and so has a key.

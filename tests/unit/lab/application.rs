@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::namespace::Privilege;
 use crate::host::program;
-use crate::process::application::{Application, Ended, Start, Stopped};
+use crate::process::application::{Application, Around, Ended, Start, Stopped};
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
 
@@ -56,7 +56,8 @@ impl Site {
                 program,
                 arguments: &arguments,
                 folder: Path::new("/tmp"),
-                surroundings: Surroundings::default(),
+                environment: &[],
+                surroundings: Around::Own(&Surroundings::default()),
                 stdout: write.try_clone().unwrap(),
                 stderr: write,
             },
@@ -233,7 +234,8 @@ fn runner() {
             program: &sh(),
             arguments: &["-c".into(), script],
             folder: Path::new("/tmp"),
-            surroundings: Surroundings::default(),
+            environment: &[],
+            surroundings: Around::Own(&Surroundings::default()),
             stdout: stdout(),
             stderr: stdout(),
         },

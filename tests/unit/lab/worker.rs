@@ -14,7 +14,7 @@ use crate::host::namespace;
 use crate::host::program;
 use crate::outcome::{Event, Outcome, Verdict};
 use crate::process::NAME;
-use crate::process::application::{Application, Start};
+use crate::process::application::{Application, Around, Start};
 use crate::process::parent::watch_parent;
 use crate::process::work::{self, WorkFolder};
 use crate::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
@@ -91,7 +91,8 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> i32 {
                     program: &program::find("sh").unwrap(),
                     arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
                     folder: folder.work(),
-                    surroundings: folder.surroundings(),
+                    environment: &[],
+                    surroundings: Around::Own(folder.surroundings()),
                     stdout: stream(),
                     stderr: stream(),
                 },

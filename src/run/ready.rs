@@ -1,0 +1,367 @@
+//! When an application is ready: its sockets are bound, and what `[receiver.ready]` says holds. Start at [`Conditions`].
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::application::{Found, Output, Process, Setting, Site, how_it_runs_on, in_the_foreground};
+use super::control::Control;
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
+use crate::figures::{count, duration};
+use crate::host::sockets::SocketTable;
+use crate::process::application::{Around, Ended};
+use crate::process::work;
+use crate::scenario::receiver::Receiver as Words;
+use crate::scenario::require::Transport;
+
+/// How often an application that starts is looked at: at first, for how long, and later.
+const LOOK: Duration = Duration::from_millis(2);
+const LOOK_CLOSELY: Duration = Duration::from_secs(1);
+const LOOK_LATER: Duration = Duration::from_millis(20);
+/// Between two attempts of the command.
+const RETRY: Duration = Duration::from_millis(100);
+/// So long one attempt may take: one that hangs may have come too early.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// A line that is longer is looked at in parts.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// What an application must show until it is ready.
+pub(super) struct Conditions<'a> {
+    site: Site<'a>,
+    words: &'a Words,
+    setting: &'a Setting,
+    output: Option<Wanted<'a, Regex>>,
+    file: Option<Wanted<'a, PathBuf>>,
+    command: Option<Wanted<'a, Found>>,
+}
+
+/// Something that is waited for, and where the scenario says so.
+struct Wanted<'a, T> {
+    what: T,
+    /// As the scenario has it.
+    written: String,
+    span: Option<&'a Range<usize>>,
+}
+
+/// What is still missing, as it is reported when the time is over.
+struct Missing {
+    /// What did not happen.
+    what: String,
+    why: String,
+    fix: String,
+    span: Option<Range<usize>>,
+}
+
+impl<'a> Conditions<'a> {
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] where the program of the command isn't there.
+    pub(super) fn of(site: Site<'a>, words: &'a Words, setting: &'a Setting) -> Result<Self> {
+        let ready = &words.ready;
+        let output = ready.output.as_ref().and_then(|pattern| {
+            // The scenario was refused if it can't be compiled.
+            let what = RegexBuilder::new(&pattern.value).multi_line(true).build().ok()?;
+            Some(Wanted { what, written: pattern.value.clone(), span: pattern.span.as_ref() })
+        });
+        let file = ready.file.as_ref().map(|file| Wanted {
+            what: site.folder.work().join(site.fill(&file.value)),
+            written: file.value.clone(),
+            span: file.span.as_ref(),
+        });
+        let command = ready.command.as_ref().map(|command: &At<Vec<String>>| {
+            let what = site.find(command)?;
+            let written = what.command.first().cloned().unwrap_or_default();
+            Ok::<_, Failure>(Wanted { what, written, span: command.span.as_ref() })
+        });
+        Ok(Self { site, words, setting, output, file, command: command.transpose()? })
+    }
+
+    /// Waits until all of it holds.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] where the application ends before, or the time is over; it is stopped then.
+    pub(super) fn await_all(&self, process: &mut Process, control: &Control<'_>) -> Result<()> {
+        let begun = Instant::now();
+        let limit = self.words.ready_within();
+        let mut watch = self.output.as_ref().map(|wanted| OutputWatch::new(&wanted.what, &process.output));
+        let mut attempts = Attempts::default();
+        loop {
+            let is_over = begun.elapsed() >= limit || control.is_over();
+            let missing = self.first_missing(process, watch.as_mut(), &mut attempts, begun + limit, control)?;
+            let ended = process.ended()?.cloned();
+            match (missing, ended) {
+                // A program that needs no socket is ready when it runs, and may have done its work by now.
+                (None, None | Some(Ended::Exited(0))) => return Ok(()),
+                (_, Some(ended)) => return Err(self.not_up(process, &ended)),
+                (Some(missing), None) if is_over => {
+                    let time = if begun.elapsed() >= limit { "`[receiver.ready] within`" } else { "`timeout`" };
+                    return Err(self.not_ready(process, missing, begun.elapsed(), time));
+                }
+                (Some(_), None) => sleep(if begun.elapsed() < LOOK_CLOSELY { LOOK } else { LOOK_LATER }),
+            }
+        }
+    }
+
+    /// The first condition that does not hold. The command is started only where all others do.
+    fn first_missing(
+        &self,
+        process: &mut Process,
+        watch: Option<&mut OutputWatch<'_>>,
+        attempts: &mut Attempts,
+        end: Instant,
+        control: &Control<'_>,
+    ) -> Result<Option<Missing>> {
+        if let Some(waiting) = process.first_unserved()? {
+            return Ok(Some(Missing {
+                what: format!("never listened on `{waiting}`"),
+                why: bound(&process.sockets)?,
+                fix: "let it listen there, or say where it listens: `[receiver] listens = [\"udp:…\"]`".to_owned(),
+                span: self.command_span(),
+            }));
+        }
+        if let (Some(wanted), Some(watch)) = (&self.output, watch)
+            && !watch.has_matched()
+        {
+            return Ok(Some(Missing {
+                what: "never printed what it is waited for".to_owned(),
+                why: format!("no line of its output matches `{}`", wanted.written),
+                fix: "compare the pattern of `[receiver.ready] output` with what it prints, and let it print that at once: \
+                      some programs need an option for their log to go to standard error"
+                    .to_owned(),
+                span: wanted.span.cloned(),
+            }));
+        }
+        if let Some(wanted) = &self.file
+            && !exists(process, &wanted.what)?
+        {
+            return Ok(Some(Missing {
+                what: format!("never made `{}`", wanted.written),
+                why: format!("there is no `{}`", wanted.what.display()),
+                fix: "compare the path of `[receiver.ready] file` with the one that the application writes".to_owned(),
+                span: wanted.span.cloned(),
+            }));
+        }
+        let Some(wanted) = &self.command else { return Ok(None) };
+        let output = Output::beside(self.site.folder, "ready");
+        let Some(how) = self.attempt(process, wanted, &output, attempts, end, control)? else { return Ok(None) };
+        Ok(Some(Missing {
+            what: format!("was never ready by `{}`", wanted.written),
+            why: format!("the last of {} {how}; {}", count(attempts.made, "attempt"), output.said()),
+            fix: "compare `[receiver.ready] command` with how it is run by hand while the application runs".to_owned(),
+            span: wanted.span.cloned(),
+        }))
+    }
+
+    /// Runs the command once, if it is time for it; how its last attempt failed.
+    fn attempt(
+        &self,
+        process: &mut Process,
+        wanted: &Wanted<'_, Found>,
+        output: &Output,
+        attempts: &mut Attempts,
+        end: Instant,
+        control: &Control<'_>,
+    ) -> Result<Option<String>> {
+        if attempts.last.is_some_and(|last| last.elapsed() < RETRY) {
+            return Ok(Some(attempts.how.clone()));
+        }
+        let around = process.running.inside().map(Around::Of);
+        let begun = Instant::now();
+        attempts.made += 1;
+        let mut running = match self.site.start(&wanted.what, self.setting, around, output) {
+            Ok(running) => running,
+            // Its namespaces end with the application.
+            Err(_) if process.ended()?.is_some() => return Ok(Some("was not started".to_owned())),
+            Err(failure) => return Err(failure),
+        };
+        let how = loop {
+            match running.wait_for_program(LOOK_LATER)? {
+                Some(Ended::Exited(0)) => return Ok(None),
+                Some(ended) => break format!("ended with {ended}"),
+                None => {}
+            }
+            let is_over = begun.elapsed() >= ATTEMPT || Instant::now() >= end;
+            if is_over || control.is_over() || process.ended()?.is_some() {
+                running.stop(9, Duration::from_secs(1))?;
+                break format!("did not end within {}, and was killed", duration(begun.elapsed()));
+            }
+        };
+        attempts.last = Some(Instant::now());
+        attempts.how.clone_from(&how);
+        Ok(Some(how))
+    }
+
+    fn command_span(&self) -> Option<Range<usize>> {
+        self.words.command.as_ref().and_then(|command| command.span.clone())
+    }
+
+    /// The time is over.
+    fn not_ready(&self, process: &mut Process, missing: Missing, after: Duration, time: &str) -> Failure {
+        let background = process.running.has_left_others();
+        let stopped = process.running.stop(self.words.stop, Duration::from_secs(1));
+        let said = process.output.said();
+        let Missing { what, why, fix, span } = missing;
+        let (what, fix) = if background {
+            let what = format!("the application went into the background, and {what}");
+            (what, format!("{}; or {fix}", in_the_foreground(&process.command)))
+        } else {
+            let slowly = "one that starts slowly gets more time by `[receiver] ready = { within = \"60s\" }`";
+            (format!("the application {what}"), format!("{fix}; {slowly}"))
+        };
+        let why = format!("after {}, the limit by {time}, {why}; nothing was sent; {said}", duration(after));
+        match stopped {
+            Ok(_) => Failure::blocked(self.site.problem(what, span.as_ref()).why(why).fix(fix)),
+            Err(failure) => failure,
+        }
+    }
+
+    /// The application has ended.
+    fn not_up(&self, process: &Process, ended: &Ended) -> Failure {
+        let before = if self.words.ready.is_only_sockets() { "it listened" } else { "it was ready" };
+        let what = if process.running.has_left_others() {
+            format!("the application went into the background, and ended before {before}: {ended}")
+        } else {
+            format!("the application ended before {before}: {ended}")
+        };
+        let said = process.output.said();
+        let changes_user = [
+            "setuid",
+            "setgid",
+            "setgroups",
+            "initgroups",
+            "setresuid",
+            "setresgid",
+            "uid/gid",
+            "group id",
+            "user id",
+            "privilege",
+        ];
+        let is_user = !work::is_root() && changes_user.iter().any(|word| said.to_lowercase().contains(word));
+        let fix = if is_user {
+            "an ordinary user can't become another one: start it without the option that changes its user, or run restage as root"
+                .to_owned()
+        } else {
+            how_it_runs_on(&process.command, ended)
+        };
+        let span = self.command_span();
+        let problem: Diagnostic = self.site.problem(what, span.as_ref());
+        Failure::blocked(problem.why(format!("nothing was sent; {said}")).fix(fix))
+    }
+}
+
+/// The attempts of a command.
+#[derive(Default)]
+struct Attempts {
+    made: u64,
+    /// When the last one ended, and how.
+    last: Option<Instant>,
+    how: String,
+}
+
+/// Whether the application sees a file.
+fn exists(process: &Process, path: &Path) -> Result<bool> {
+    match process.running.inside() {
+        Some(inside) => inside.run(|| path.exists()),
+        None => Ok(path.exists()),
+    }
+}
+
+/// What it has bound, in words.
+fn bound(table: &SocketTable) -> Result<String> {
+    let udp = table.list(Transport::Udp)?.into_iter().map(|socket| format!("udp:{}:{}", socket.address, socket.port));
+    let tcp = table.list(Transport::Tcp)?.into_iter().map(|socket| format!("tcp:{}:{}", socket.address, socket.port));
+    let there: Vec<String> = udp.chain(tcp).collect();
+    Ok(if there.is_empty() {
+        "it has bound no socket".to_owned()
+    } else {
+        format!("it has bound {}", there.join(", "))
+    })
+}
+
+/// Looks through what an application prints for a line that matches, as it comes.
+struct OutputWatch<'a> {
+    pattern: &'a Regex,
+    streams: [Stream; 2],
+    matched: bool,
+}
+
+/// One of its files: how far it was read, and what came after the last whole line.
+struct Stream {
+    path: PathBuf,
+    read: u64,
+    line: Vec<u8>,
+}
+
+impl<'a> OutputWatch<'a> {
+    fn new(pattern: &'a Regex, output: &Output) -> Self {
+        let stream = |path: &Path| Stream { path: path.to_owned(), read: 0, line: Vec::new() };
+        Self { pattern, streams: [stream(&output.stdout), stream(&output.stderr)], matched: false }
+    }
+
+    /// Reads what is new; whether a line has matched by now. A line that is still without its end counts, too: prompts have none.
+    fn has_matched(&mut self) -> bool {
+        for stream in &mut self.streams {
+            // A file that can't be read has nothing that could match.
+            self.matched = self.matched || stream.look(self.pattern).unwrap_or(false);
+        }
+        self.matched
+    }
+}
+
+impl Stream {
+    fn look(&mut self, pattern: &Regex) -> std::io::Result<bool> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.read))?;
+        loop {
+            let length = (&mut file).take(LONGEST_LINE as u64).read_to_end(&mut self.line)?;
+            self.read += length as u64;
+            if length > 0 && self.line.split(|byte| *byte == b'\n').any(|line| pattern.is_match(line)) {
+                return Ok(true);
+            }
+            let whole = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            self.line.drain(..whole);
+            if self.line.len() > LONGEST_LINE {
+                self.line.clear();
+            }
+            if length < LONGEST_LINE {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_line_matches_however_it_comes_in() {
+        let folder = std::env::temp_dir().join(format!("restage-ready-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let output = Output { stdout: folder.join("out"), stderr: folder.join("err") };
+        let pattern = RegexBuilder::new(r"^all zones loaded$|\xff!").multi_line(true).unicode(false).build().unwrap();
+        for (parts, matches) in [
+            (vec![&b"all zones loaded"[..]], true),
+            (vec![b"all zo", b"nes loa", b"ded\nmore"], true),
+            (vec![b"not all zones loaded\n", b"all zones loaded now\n"], false),
+            (vec![b"\0\xfe\n\xff", b"!"], true),
+            (vec![], false),
+        ] {
+            let mut file = File::create(&output.stderr).unwrap();
+            let mut watch = OutputWatch::new(&pattern, &output);
+            let mut seen = watch.has_matched();
+            for part in &parts {
+                file.write_all(part).unwrap();
+                seen = watch.has_matched();
+            }
+            assert_eq!(seen, matches, "{parts:?}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
