@@ -206,12 +206,49 @@ pub struct Text {
     pub bytes: u64,
     /// How many lines it has; the last one may lack its end.
     pub lines: u64,
-    /// Whether it contains what the rule says.
-    pub contains: bool,
-    /// Whether the rule's regular expression matches; `None` where there is none, or it is not known.
-    pub matches: Option<bool>,
+    /// What the rule looks for, in its order.
+    pub searches: Vec<Found>,
     /// Where it is not the file that the rule names.
     pub difference: Option<Difference>,
+    /// What the paths of the rule's `json` select, in its order; or why it is no JSON text.
+    pub json: Option<Result<Vec<Selected>, String>>,
+    /// What its lines are, where the rule takes them for JSON texts.
+    pub json_lines: Option<LinesFound>,
+}
+
+/// What was looked for in a text, and found or not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// How often; where the rule doesn't count, 1 is any number. `None` where it is not known.
+    pub count: Option<u64>,
+    /// The first line that has it, from 1, and its beginning; empty where nothing was found.
+    pub first: Option<(u64, String)>,
+}
+
+/// What a path selects in a JSON text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selected {
+    /// How many values.
+    pub count: usize,
+    /// Some of them, each as a short text.
+    pub shown: Vec<String>,
+    /// Whether one of them is the value that the rule says.
+    pub holds: bool,
+}
+
+/// What the lines of a text are that should be JSON texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinesFound {
+    /// How many there are, without empty ones.
+    pub lines: u64,
+    /// How many meet every condition of the rule.
+    pub counted: u64,
+    /// How many meet each condition: those of `match`, `has-key` and `not-has-key`, one after the other.
+    pub each: Vec<u64>,
+    /// How many are no JSON text, and what is wrong with the first of them.
+    pub broken: u64,
+    /// See [`Self::broken`].
+    pub first_broken: Option<String>,
 }
 
 /// How a text differs from the file that it should equal.
@@ -227,6 +264,8 @@ pub enum Difference {
         expected: u64,
         /// The text's bytes.
         actual: u64,
+        /// The lines that differ there.
+        lines: String,
     },
 }
 

@@ -3,8 +3,12 @@
 //! One file for each kind of expectation. Start at [`judge`].
 
 mod application;
+mod comparison;
 mod counts;
+mod difference;
 mod examine;
+mod json;
+mod search;
 mod snapshot;
 mod text_rules;
 mod timing;

@@ -1,14 +1,16 @@
 //! `[[expect.command]]` and `[[expect.output]]`: what the application made of it.
 
-use serde_json::json;
+use std::ops::Range;
+
+use serde_json::{Value, json};
 
 use super::line;
 use crate::diagnostic::{At, Diagnostic};
-use crate::evidence::{Difference, Evidence, Output, Text};
-use crate::figures::{agree, count, thousands};
+use crate::evidence::{Difference, Evidence, Found, LinesFound, Output, Selected, Text};
+use crate::figures::{agree, count, plural, thousands};
 use crate::outcome::{Check, CheckId};
 use crate::scenario::Scenario;
-use crate::scenario::expect::{OutputFrom, TextRule};
+use crate::scenario::expect::{HowMany, JsonLines, JsonRule, OutputFrom, Search, TextRule};
 
 /// How much of a text is shown in a message.
 const SHOWN_CHARACTERS: usize = 400;
@@ -58,7 +60,7 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
     checks
 }
 
-fn failed(scenario: &Scenario, what: &str, span: Option<&std::ops::Range<usize>>, message: String, why: &str) -> Check {
+fn failed(scenario: &Scenario, what: &str, span: Option<&Range<usize>>, message: String, why: &str) -> Check {
     Check {
         what: CheckId::Other(what.to_owned()),
         expected: json!("output"),
@@ -75,7 +77,7 @@ fn status(
     what: &str,
     program: &str,
     expected: &At<i32>,
-    run: Option<&std::ops::Range<usize>>,
+    run: Option<&Range<usize>>,
     output: &Output,
 ) -> Check {
     let passed = output.status == Some(expected.value);
@@ -99,74 +101,176 @@ fn status(
     }
 }
 
-/// The checks of one text.
+/// What a key of a rule says, and what became of it.
+struct Judged {
+    word: String,
+    span: Option<Range<usize>>,
+    expected: Value,
+    actual: Value,
+    /// What is wrong, and why; `None` where it holds.
+    failure: Option<(String, String)>,
+}
+
+/// The checks of one text: one for each key.
 fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text) -> Vec<Check> {
-    let shown = || match text.head.trim_end() {
-        "" if text.bytes <= text.head.len() as u64 => "it is empty".to_owned(),
-        head => format!("it is: {}", shorten(head)),
-    };
-    let mut checks = Vec::new();
-    let mut add =
-        |word: &str, span: &Option<std::ops::Range<usize>>, expected, actual, failure: Option<(String, String)>| {
-            checks.push(Check {
-                what: CheckId::Other(format!("{what} {word}")),
-                expected,
-                actual,
-                passed: failure.is_none(),
-                undecided: false,
-                line: line(scenario, span.as_ref()),
-                problem: failure
-                    .map(|(message, why)| Diagnostic::error(message).at(&scenario.source, span.clone()).why(why)),
-            });
-        };
-    if let Some(part) = &rule.contains {
-        let failure = (!text.contains).then(|| (format!("{who} does not contain `{}`", part.value), shown()));
-        add("contains", &part.span, json!(part.value), json!(text.contains), failure);
-    }
-    if let Some(pattern) = &rule.matches {
-        let failure = match text.matches {
-            Some(true) => None,
-            Some(false) => Some((format!("{who} does not match `{}`", pattern.value), shown())),
-            None => Some((
-                format!("whether {who} matches `{}` can't be judged", pattern.value),
-                format!(
-                    "it has {}, too many to be held, and Unicode's word boundaries can't be found while it is read: write (?-u:\\b) \
-                     for \\b",
-                    count(text.bytes, "byte")
-                ),
-            )),
-        };
-        add("matches", &pattern.span, json!(pattern.value), json!(text.matches), failure);
-    }
-    if let Some(lines) = &rule.lines {
-        let failure = (text.lines != lines.value).then(|| {
-            (
-                format!(
-                    "expected {} of {who}, there {} {}",
-                    count(lines.value, "line"),
-                    agree(text.lines, "is", "are"),
-                    thousands(text.lines)
-                ),
-                shown(),
-            )
+    let mut judged = searches(who, rule, text);
+    judged.extend(rule.lines.as_ref().map(|lines| {
+        let failure = (!lines.value.holds(text.lines)).then(|| {
+            let (wanted, verb) = (how_many(&lines.value, "line"), agree(text.lines, "is", "are"));
+            (format!("expected {wanted} of {who}, there {verb} {}", thousands(text.lines)), shown(text))
         });
-        add("lines", &lines.span, json!(lines.value), json!(text.lines), failure);
-    }
-    if let Some(path) = &rule.equals_file {
+        let (span, expected) = (lines.span.clone(), lines.value.to_json());
+        Judged { word: "lines".to_owned(), span, expected, actual: json!(text.lines), failure }
+    }));
+    judged.extend(rule.equals_file.as_ref().map(|path| {
+        let file = path.value.display();
         let failure = text.difference.as_ref().map(|difference| match difference {
-            Difference::Unreadable(why) => (format!("can't read `{}`", path.value.display()), why.clone()),
-            Difference::At { line, expected, actual } => (
-                format!("{who} does not equal `{}`", path.value.display()),
+            Difference::Unreadable(why) => (format!("can't read `{file}`"), why.clone()),
+            Difference::At { line, expected, actual, lines } => (
+                format!("{who} does not equal `{file}`"),
                 format!(
-                    "expected {}, there are {}; the first difference is in line {line}",
+                    "expected {}, there are {}; the first difference is in line {line} (- the file, + now){lines}",
                     count(*expected, "byte"),
                     thousands(*actual)
                 ),
             ),
         });
-        add("equals-file", &path.span, json!(path.value), json!(failure.is_none()), failure);
+        let actual = json!(failure.is_none());
+        Judged { word: "equals-file".to_owned(), span: path.span.clone(), expected: json!(path.value), actual, failure }
+    }));
+    judged.extend(selections(who, rule, text));
+    if let (Some(rule), Some(found)) = (&rule.json_lines, &text.json_lines) {
+        judged.push(json_lines(who, rule, found, text));
     }
-    checks
+    let check = |Judged { word, span, expected, actual, failure }| Check {
+        what: CheckId::Other(format!("{what} {word}")),
+        expected,
+        actual,
+        passed: failure.is_none(),
+        undecided: false,
+        line: line(scenario, span.as_ref()),
+        problem: failure.map(|(message, why)| Diagnostic::error(message).at(&scenario.source, span).why(why)),
+    };
+    judged.into_iter().map(check).collect()
+}
+
+/// What is looked for in the text.
+fn searches(who: &str, rule: &TextRule, text: &Text) -> Vec<Judged> {
+    let of = |(search, found): (Search<'_>, &Found)| {
+        let wanted = &search.wanted.value;
+        let first = || match &found.first {
+            Some((line, first)) => format!("the first is in line {}: {first}", thousands(*line)),
+            None => shown(text),
+        };
+        let judged = |actual, failure| Judged {
+            word: search.key.to_owned(),
+            span: search.wanted.span.clone(),
+            expected: json!(wanted),
+            actual,
+            failure,
+        };
+        match (search.count, found.count) {
+            (_, None) => {
+                let message = format!("whether {who} has `{wanted}` can't be judged");
+                let why = format!(
+                    "it has {}, too many to be held, and this can't be looked for while it is read: write (?-u:\\b) for \\b, and no \
+                     pattern that goes on over many lines",
+                    count(text.bytes, "byte")
+                );
+                judged(json!(null), Some((message, why)))
+            }
+            (Some(expected), Some(times)) => {
+                let failure = (!expected.value.holds(times)).then(|| {
+                    let times = if times == 0 { "not at all".to_owned() } else { count(times, "time") };
+                    let expected = how_many(&expected.value, "time");
+                    (format!("expected `{wanted}` {expected} in {who}, it is there {times}"), first())
+                });
+                let (word, span) = ("count".to_owned(), expected.span.clone());
+                Judged { word, span, expected: expected.value.to_json(), ..judged(json!(times), failure) }
+            }
+            (None, Some(times)) => {
+                let failure = ((times > 0) == search.negated).then(|| {
+                    let message = match (search.is_literal, search.negated) {
+                        (true, true) => format!("{who} contains `{wanted}`"),
+                        (true, false) => format!("{who} does not contain `{wanted}`"),
+                        (false, true) => format!("{who} matches `{wanted}`"),
+                        (false, false) => format!("{who} does not match `{wanted}`"),
+                    };
+                    (message, first())
+                });
+                judged(json!(failure.is_none()), failure)
+            }
+        }
+    };
+    rule.searches().zip(&text.searches).map(of).collect()
+}
+
+/// What the paths of `json` select.
+fn selections(who: &str, rule: &TextRule, text: &Text) -> Vec<Judged> {
+    let Some(selected) = &text.json else { return Vec::new() };
+    let of = |(index, rule): (usize, &JsonRule)| {
+        let (path, wanted) = (&rule.path.value, &rule.value.value);
+        let selected = selected.as_ref().map(|selected| selected.get(index));
+        let failure = match selected {
+            Err(why) => Some((format!("{who} is no JSON text"), format!("{why}; {}", shown(text)))),
+            Ok(Some(selected)) if selected.holds => None,
+            Ok(Some(Selected { count: 1, shown: values, .. })) => {
+                Some((format!("expected {wanted} at `{path}` of {who}, it is {}", values.concat()), shown(text)))
+            }
+            Ok(Some(Selected { count: values @ 2.., shown: some, .. })) => {
+                let more = (values - some.len()) as u64;
+                let more = if more > 0 { format!(" and {} more", thousands(more)) } else { String::new() };
+                let message = format!("expected {wanted} among the {values} values at `{path}` of {who}");
+                Some((message, format!("they are {}{more}", some.join(", "))))
+            }
+            Ok(_) => Some((format!("expected {wanted} at `{path}` of {who}, which selects nothing"), shown(text))),
+        };
+        let actual = json!(selected.ok().flatten().map(|selected| &selected.shown));
+        let (word, span) = (format!("json {path}"), rule.path.span.clone());
+        Judged { word, span, expected: wanted.clone(), actual, failure }
+    };
+    rule.json.iter().enumerate().map(of).collect()
+}
+
+fn json_lines(who: &str, rule: &At<JsonLines>, found: &LinesFound, text: &Text) -> Judged {
+    let (wanted, span) = match &rule.value.count {
+        Some(count) => (count.value.clone(), count.span.clone()),
+        None => (HowMany::at_least(1), rule.span.clone()),
+    };
+    let failure = match &found.first_broken {
+        Some(why) if rule.value.ignore.is_none() => {
+            let verb = agree(found.broken, "is", "are");
+            let message = format!("{} of {who} {verb} no JSON text", count(found.broken, "line"));
+            Some((message, format!("the first is {why}")))
+        }
+        _ if wanted.holds(found.counted) => None,
+        _ => {
+            let (wanted, verb) = (how_many(&wanted, "matching JSON line"), agree(found.counted, "is", "are"));
+            let message = format!("expected {wanted} in {who}, there {verb} {}", thousands(found.counted));
+            let each = rule.value.conditions().into_iter().zip(&found.each);
+            let each = each.map(|(condition, met)| format!(", {condition} in {}", thousands(*met)));
+            let why = format!("of {}{}; {}", count(found.lines, "line"), each.collect::<String>(), shown(text));
+            Some((message, why))
+        }
+    };
+    let (word, expected) = ("json-lines".to_owned(), wanted.to_json());
+    Judged { word, span, expected, actual: json!(found.counted), failure }
+}
+
+/// What a text is, in words.
+fn shown(text: &Text) -> String {
+    match text.head.trim_end() {
+        "" if text.bytes <= text.head.len() as u64 => "it is empty".to_owned(),
+        head => format!("it is: {}", shorten(head)),
+    }
+}
+
+/// `1 line`, `>= 3 lines`.
+fn how_many(wanted: &HowMany, noun: &str) -> String {
+    match wanted.to_json().as_u64() {
+        Some(number) => count(number, noun),
+        None => format!("{wanted} {}", plural(2, noun)),
+    }
 }
 
 fn shorten(text: &str) -> String {
@@ -175,3 +279,7 @@ fn shorten(text: &str) -> String {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/text_rules.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! `[expect]`: what the receiver must show.
 
+mod how_many;
+mod json;
 mod output;
 mod timing;
 
@@ -10,7 +12,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-pub use self::output::{CommandCheck, OutputCheck, OutputFrom, TextRule};
+pub use self::how_many::HowMany;
+pub use self::json::{JsonLines, JsonPath, JsonRule};
+pub use self::output::{CommandCheck, OutputCheck, OutputFrom, Search, TextRule};
 pub use self::timing::{Bound, Percentile};
 
 use super::check::Checker;
@@ -194,8 +198,8 @@ impl Expect {
             checker.join("expect.rewritten", &mut file.value, file.span.as_ref());
         }
         for check in &mut self.command {
-            check.stdout.join(checker);
-            check.stderr.join(checker);
+            check.stdout.check(checker);
+            check.stderr.check(checker);
         }
         for (index, check) in self.output.iter_mut().enumerate() {
             check.check(index, lab, receiver, checker);

@@ -8,7 +8,7 @@ use crate::capture::FileOrder;
 use crate::diagnostic::{Style, render};
 use crate::packet::MacAddr;
 use crate::scenario::capture::Truncated;
-use crate::scenario::expect::{Bound, Count, OutputFrom};
+use crate::scenario::expect::{Bound, Count, HowMany, OutputFrom};
 use crate::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
 use crate::scenario::require::{Offload, OffloadRule, any_of};
 use crate::scenario::rewrite::{
@@ -299,13 +299,34 @@ fn the_receiver_and_the_expectations_are_read() {
     let command = &expect.command[0];
     assert_eq!(command.run.value, ["nfdump", "-R", "{work}"]);
     assert_eq!(command.stdout.matches.as_ref().unwrap().value, r"10\.20\.9\.9");
-    assert_eq!(command.stdout.lines.as_ref().unwrap().value, 1401);
+    assert_eq!(command.stdout.lines.as_ref().unwrap().value, HowMany::exactly(1401));
     assert_eq!(command.stderr.contains.as_ref().unwrap().value, "done");
     assert_eq!(command.status.value, 1);
     assert_eq!(expect.output[0].from.value, OutputFrom::Stdout);
     assert_eq!(expect.output[1].from.value, OutputFrom::File("{work}/flows.csv".to_owned()));
     let file = &expect.output[1].rule.equals_file.as_ref().unwrap().value;
     assert_eq!(file, &folder().join("expected/flows.csv"));
+    let rule = &expect.output[2].rule;
+    let keys: Vec<_> =
+        rule.searches().map(|search| (search.key, search.count.map(|count| count.value.to_string()))).collect();
+    assert_eq!(keys, [("contains", Some(">= 3".to_owned())), ("not-contains", None), ("not-matches", None)]);
+    assert_eq!(rule.lines.as_ref().unwrap().value.to_string(), "< 9");
+    let json: Vec<_> = rule.json.iter().map(|rule| format!("{} {}", rule.path.value, rule.value.value)).collect();
+    assert_eq!(
+        json,
+        ["$.event_type \"alert\"", "$.alert {\"at\":\"2026-01-02\",\"gid\":1.0,\"signature_id\":2100498}"]
+    );
+    assert_eq!(text(&scenario, &rule.json[0].path.range()), "\"$.event_type\"");
+    let lines = &rule.json_lines.as_ref().unwrap().value;
+    assert_eq!(
+        (lines.matching[0].value.value.to_string(), lines.count.as_ref().unwrap().value.holds(5)),
+        ("[true,\"x\"]".to_owned(), true)
+    );
+    assert_eq!(
+        (lines.has_key[0].value.to_string(), lines.not_has_key[0].value.to_string()),
+        ("$.alert".to_owned(), "$.drop".to_owned())
+    );
+    assert!(lines.ignore.is_some());
 }
 
 #[test]

@@ -1,34 +1,89 @@
 //! `[[expect.command]]` and `[[expect.output]]`: what a text must be. Start at [`TextRule`].
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use regex_automata::util::syntax;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::super::check::Checker;
-use super::super::form::{self, Argument, numbers, values};
+use super::super::form::{self, Argument, Entries, numbers, values};
 use super::super::receiver::Receiver;
+use super::super::vocabulary;
+use super::how_many::HowMany;
+use super::json::{self, JsonLines, JsonRule};
 use crate::diagnostic::{At, Diagnostic};
 
-/// What a text must be; every key that is written must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TextRule {
-    /// It contains this.
-    #[schemars(example = &"sourceIPv4Address")]
-    pub contains: Option<At<String>>,
-    /// This regular expression (the `regex` crate's syntax) matches somewhere; ^ and $ are line ends.
-    #[serde(deserialize_with = "form::pattern")]
-    #[schemars(with = "String", example = &"^flows: [0-9]+$")]
-    pub matches: Option<At<String>>,
-    /// It has this many lines.
-    #[serde(deserialize_with = "lines")]
-    #[schemars(with = "i64", range(min = 0), example = 1401)]
-    pub lines: Option<At<u64>>,
-    /// It equals this file, relative to the scenario, byte for byte.
-    #[schemars(example = &"expected/flows.csv")]
-    pub equals_file: Option<At<PathBuf>>,
+/// Makes a table that has the keys of a rule, beside its own.
+macro_rules! with_rule {
+    ($(#[$meta:meta])* $visible:vis struct $name:ident { $($(#[$own_meta:meta])* $own:ident: $own_type:ty,)* }) => {
+        $(#[$meta])*
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        $visible struct $name {
+            $($(#[$own_meta])* $own: $own_type,)*
+            /// It contains this.
+            #[serde(default)]
+            #[schemars(example = &"sourceIPv4Address")]
+            pub contains: Option<At<String>>,
+            /// It does not contain this.
+            #[serde(default)]
+            #[schemars(example = &"ERROR")]
+            pub not_contains: Option<At<String>>,
+            /// This regular expression (the `regex` crate's syntax) matches somewhere; ^ and $ are line ends.
+            #[serde(default, deserialize_with = "form::pattern")]
+            #[schemars(with = "String", example = &"^flows: [0-9]+$")]
+            pub matches: Option<At<String>>,
+            /// This regular expression matches nowhere.
+            #[serde(default, deserialize_with = "form::pattern")]
+            #[schemars(with = "String", example = &"(?i)error")]
+            pub not_matches: Option<At<String>>,
+            /// How often it has what `contains` or `matches` says: a number, or a comparison like ">= 3".
+            #[serde(default)]
+            #[schemars(example = 10)]
+            pub count: Option<At<HowMany>>,
+            /// It has this many lines: a number, or a comparison like ">= 3".
+            #[serde(default)]
+            #[schemars(example = 1401)]
+            pub lines: Option<At<HowMany>>,
+            /// It equals this file, relative to the scenario, byte for byte.
+            #[serde(default)]
+            #[schemars(example = &"expected/flows.csv")]
+            pub equals_file: Option<At<PathBuf>>,
+            /// It is a JSON text, in which each path (RFC 9535) selects this value.
+            #[serde(default, deserialize_with = "json::rules")]
+            #[schemars(with = "Entries<json::AnyValue>", example = json::example())]
+            pub json: Vec<JsonRule>,
+            /// Each of its lines is a JSON text: how many of them are such as this says.
+            #[serde(default)]
+            #[schemars(example = example_lines())]
+            pub json_lines: Option<At<JsonLines>>,
+        }
+    };
+}
+
+with_rule! {
+    /// What a text must be; every key that is written must hold.
+    #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+    pub struct TextRule {}
+}
+
+/// The keys that a rule has at least one of.
+const RULE_KEYS: [&str; 8] =
+    ["contains", "not-contains", "matches", "not-matches", "lines", "equals-file", "json", "json-lines"];
+
+/// What is looked for in a text.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// The key of the rule.
+    pub key: &'static str,
+    pub wanted: &'a At<String>,
+    /// Whether it is the text itself, and no regular expression.
+    pub is_literal: bool,
+    /// How often; `None`: at least once, or never where it is `negated`.
+    pub count: Option<&'a At<HowMany>>,
+    pub negated: bool,
 }
 
 /// A check of what the application made of it, in the receiver's namespace, after it has stopped.
@@ -75,35 +130,35 @@ pub struct OutputCheck {
     pub span: Range<usize>,
 }
 
-/// A check of what the application wrote: the keys of a rule, and whose text it is.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct OutputForm {
-    /// `stdout`, `stderr`, or a file that it writes.
-    #[schemars(example = &"stdout")]
-    from: At<OutputFrom>,
-    /// It contains this.
-    #[schemars(example = &"sourceIPv4Address")]
-    contains: Option<At<String>>,
-    /// This regular expression matches somewhere; ^ and $ are line ends.
-    #[serde(default, deserialize_with = "form::pattern")]
-    #[schemars(with = "String", example = &"^flows: [0-9]+$")]
-    matches: Option<At<String>>,
-    /// It has this many lines.
-    #[serde(default, deserialize_with = "lines")]
-    #[schemars(with = "i64", range(min = 0), example = 1401)]
-    lines: Option<At<u64>>,
-    /// It equals this file, relative to the scenario, byte for byte.
-    #[schemars(example = &"expected/flows.csv")]
-    equals_file: Option<At<PathBuf>>,
+with_rule! {
+    /// A check of what the application wrote: the keys of a rule, and whose text it is.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    pub(super) struct OutputForm {
+        /// `stdout`, `stderr`, or a file that it writes.
+        #[schemars(example = &"stdout")]
+        from: At<OutputFrom>,
+    }
 }
 
 pub(super) fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OutputCheck>, D::Error> {
     let forms = Vec::<At<OutputForm>>::deserialize(deserializer)?;
     let checks = forms.into_iter().map(|form| {
         let span = form.range();
-        let OutputForm { from, contains, matches, lines, equals_file } = form.value;
-        OutputCheck { from, rule: TextRule { contains, matches, lines, equals_file }, span }
+        let OutputForm {
+            from,
+            contains,
+            not_contains,
+            matches,
+            not_matches,
+            count,
+            lines,
+            equals_file,
+            json,
+            json_lines,
+        } = form.value;
+        let rule =
+            TextRule { contains, not_contains, matches, not_matches, count, lines, equals_file, json, json_lines };
+        OutputCheck { from, rule, span }
     });
     Ok(checks.collect())
 }
@@ -113,7 +168,6 @@ values! {
 }
 
 numbers! {
-    lines -> Option<At<u64>>, 0..=i64::MAX, "a text has 0 lines or more", "write how many lines it has";
     status -> At<i32>, 0..=255, "an exit status is from 0 to 255", "write 0 for success";
 }
 
@@ -134,17 +188,76 @@ fn rule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TextRule, D::Error
         return Ok(rule);
     }
     let problem = Diagnostic::error("`\u{2}` checks nothing");
-    Err(form::error(&problem.fix("add `contains`, `matches`, `lines` or `equals-file`")))
+    Err(form::error(&problem.fix(add_a_key())))
+}
+
+fn add_a_key() -> String {
+    format!("add {}", vocabulary::one_of(&RULE_KEYS.map(|key| format!("`{key}`"))))
+}
+
+fn example_lines() -> serde_json::Value {
+    serde_json::json!({ "match": json::example(), "count": 5 })
 }
 
 fn example_rule() -> serde_json::Value {
     serde_json::json!({ "contains": "sourceIPv4Address" })
 }
 
+impl Search<'_> {
+    /// The regular expression for it.
+    pub fn pattern(&self) -> Cow<'_, str> {
+        let wanted = self.wanted.value.as_str();
+        if self.is_literal { regex::escape(wanted).into() } else { wanted.into() }
+    }
+}
+
 impl TextRule {
-    pub(super) fn join(&mut self, checker: &mut Checker) {
+    /// What is looked for, in the order of the keys.
+    pub fn searches(&self) -> impl Iterator<Item = Search<'_>> {
+        let keys = [
+            ("contains", &self.contains, true, false),
+            ("not-contains", &self.not_contains, true, true),
+            ("matches", &self.matches, false, false),
+            ("not-matches", &self.not_matches, false, true),
+        ];
+        keys.into_iter().filter_map(|(key, wanted, is_literal, negated)| {
+            let count = self.count.as_ref().filter(|_| !negated);
+            Some(Search { key, wanted: wanted.as_ref()?, is_literal, count, negated })
+        })
+    }
+
+    pub(super) fn check(&mut self, checker: &mut Checker) {
         if let Some(file) = &mut self.equals_file {
             checker.join("equals-file", &mut file.value, file.span.as_ref());
+        }
+        let Some(count) = &self.count else { return };
+        let counted = |search: &Search<'_>| !search.negated;
+        let problem = match (self.searches().find(counted), self.searches().filter(counted).count()) {
+            (Some(search), 1) => {
+                // A pattern that is broken was taken out.
+                let shortest =
+                    syntax::parse(&search.pattern()).ok().and_then(|pattern| pattern.properties().minimum_len());
+                (shortest == Some(0)).then(|| {
+                    Diagnostic::error(format!("`count` needs a `{}` of one character or more", search.key))
+                        .why("what it says may be an empty text, which is between any two characters")
+                        .fix("write what is to be counted so that it has one character or more, as `x+` for `x*`; `lines` counts lines")
+                })
+            }
+            (_, 0) => Some(
+                Diagnostic::error("`count` has nothing to count")
+                    .why("it says how often the text has what `contains` or `matches` says")
+                    .fix(
+                        "add `contains` or `matches`; `lines` counts lines, and `json-lines` has a `count` of its own",
+                    ),
+            ),
+            _ => Some(
+                Diagnostic::error("`count` can't be that of `contains` and that of `matches`")
+                    .why("it says how often the text has what one of them says")
+                    .fix("write two rules, each with its own `count`"),
+            ),
+        };
+        if let Some(problem) = problem {
+            checker.refuse(count.range(), problem);
         }
     }
 }
@@ -164,10 +277,9 @@ impl OutputCheck {
         }
         if self.rule == TextRule::default() {
             let problem = Diagnostic::error("`[[expect.output]]` checks nothing");
-            let problem = problem.fix("add `contains`, `matches`, `lines` or `equals-file`");
-            let keys = ["contains", "matches", "lines", "equals-file"];
-            checker.missing_all(&format!("expect.output.{index}"), &keys, self.span.clone(), problem);
+            let keys = [&RULE_KEYS[..], &["count"]].concat();
+            checker.missing_all(&format!("expect.output.{index}"), &keys, self.span.clone(), problem.fix(add_a_key()));
         }
-        self.rule.join(checker);
+        self.rule.check(checker);
     }
 }

@@ -109,7 +109,7 @@ impl Wanted {
     }
 
     /// Reads a value or a comparison.
-    pub(super) fn read(written: &Scalar) -> Result<Self, Diagnostic> {
+    pub(in super::super) fn read(written: &Scalar) -> Result<Self, Diagnostic> {
         let text = match written {
             Scalar::Text(text) if text.trim_start().starts_with(['<', '>', '!', '=']) => text.trim(),
             Scalar::Text(_) | Scalar::Integer(_) => return Ok(Self::Value(written.to_string())),

@@ -13,9 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::capability::Capability;
-#[cfg(test)]
-pub use self::comparison::{Comparison, Operator};
-pub use self::comparison::{Wanted, any_of};
+pub use self::comparison::{Comparison, Operator, Wanted, any_of};
 pub use self::interface::{InterfaceRule, Offload, OffloadRule};
 pub use self::kernel::KernelRule;
 pub use self::listener::{Listener, Transport};
