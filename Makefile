@@ -19,7 +19,7 @@ demo: build ## what restage is for, in a minute
 # The scenarios run once more outside cargo: with the optimised program, as its users start it, and as an ordinary user.
 test: build ## every test, then every scenario, as root and as an ordinary user
 	@.ci/install applications
-	@cargo test --quiet --locked
+	@.ci/tests
 	@.ci/scenarios $(program)
 
 lint: ## format, clippy and documentation, warnings being errors

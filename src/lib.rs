@@ -50,7 +50,7 @@
 //!
 //! # The rooms
 //!
-//! Each room uses only what is above it in this table; `tests/architecture.rs` checks that. Everything up to `predict` and `plan` is a pure
+//! Each room uses only what is above it in this table; `tests/suite/architecture.rs` checks that. Everything up to `predict` and `plan` is a pure
 //! function of bytes, except for `host`, which reads the kernel.
 //!
 //! | room | holds |

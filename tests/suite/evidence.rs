@@ -1,9 +1,7 @@
 //! How closely the receiver's stack is looked at: at 100,000 frames a second nothing is lost that isn't counted, and the ledger is the same
 //! however closely it was.
 
-mod common;
-
-use common::{User, fresh_folder, restage, run, stage, users};
+use crate::common::{User, fresh_folder, restage, run, stage, users};
 use serde_json::Value;
 
 /// 14,400 frames at 100,000 a second; `more` is what the scenario says beside that.
@@ -72,7 +70,7 @@ fn a_flood_that_is_dropped_is_counted_to_the_last_packet() {
 fn help_explains_every_cause_and_says_what_there_is_help_on() {
     let said = |topic: &[&str]| {
         let output = restage(User::Caller).arg("help").args(topic).output().expect("restage runs");
-        (output.status.code(), common::both(&output))
+        (output.status.code(), crate::common::both(&output))
     };
     let (status, page) = said(&["causes"]);
     assert_eq!(status, Some(0));

@@ -2,8 +2,6 @@
 
 #![expect(clippy::zombie_processes, reason = "a runner that was signalled is waited for by its test")]
 
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -11,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 
-use common::small::{capture, datagrams, scenario};
-use common::{User, both, restage, run, users};
+use crate::common::small::{capture, datagrams, scenario};
+use crate::common::{User, both, restage, run, users};
 
 /// Work folders that the caller's runs left.
 fn left_over(user: User) -> Vec<PathBuf> {

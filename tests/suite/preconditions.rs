@@ -1,10 +1,8 @@
 //! `[require]` where it depends on who runs restage: capabilities, and what an application changes meanwhile.
 
-mod common;
-
 use std::fs;
 
-use common::{Run, User, fresh_folder, is_root, run, stage, users};
+use crate::common::{Run, User, fresh_folder, is_root, run, stage, users};
 
 /// Runs a scenario of the checked-in capture at top speed, and these words.
 fn replay(user: User, words: &str) -> Run {

@@ -1,11 +1,9 @@
 //! What `restage plan` says before a run, and that the run in the lab comes to the same.
 
-mod common;
-
 use std::fs;
 use std::path::PathBuf;
 
-use common::{User, both, fresh_folder, restage, run, users};
+use crate::common::{User, both, fresh_folder, restage, run, users};
 use serde_json::{Value, json};
 
 const RECEIVER: [u8; 6] = [2, 0, 0, 0, 0, 2];

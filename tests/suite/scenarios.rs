@@ -1,8 +1,6 @@
 //! The checked-in scenarios: each passes as every user.
 
-mod common;
-
-use common::{root, run, scenarios_in, users};
+use crate::common::{root, run, scenarios_in, users};
 
 #[test]
 fn every_scenario_passes_as_every_user() {

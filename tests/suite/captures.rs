@@ -1,8 +1,5 @@
 //! Captures that can be read only once: standard input and pipes, through the program.
 
-#[path = "common/savefile.rs"]
-mod savefile;
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +9,7 @@ use std::thread;
 
 use nix::sys::stat::Mode;
 
-use savefile::{Folder, LITTLE, datagram, raw};
+use crate::savefile::{Folder, LITTLE, datagram, raw};
 
 /// Runs the program in `folder`, with its temporary files in a folder of its own.
 fn restage(folder: &Folder, arguments: &[&str], stdin: &[u8]) -> Output {

@@ -1,11 +1,9 @@
 //! Captures that were taken in unusual places, or of unusual traffic: they can be run as they are, or the message's own words lead there.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{User, both, fresh_folder, restage, run, users};
+use crate::common::{User, both, fresh_folder, restage, run, users};
 use etherparse::PacketBuilder;
 use serde_json::Value;
 

@@ -2,12 +2,10 @@
 //!
 //! One run for each user. A scenario with a line `# varies: …` has counts that depend on the machine: they are left out. What an ordinary user sees otherwise than root has a snapshot of its own, with `-as-ordinary-user` in its name.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use common::{User, is_root, root, run, scenarios_in, users};
+use crate::common::{User, is_root, root, run, scenarios_in, users};
 use regex::Regex;
 use serde_json::Value;
 

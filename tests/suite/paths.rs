@@ -1,15 +1,13 @@
 //! What a path means: every way to name a scenario gives the same run, and no output destroys an input.
 
-mod common;
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use common::small::{capture, datagrams};
-use common::{User, both, fresh_folder, restage, users};
+use crate::common::small::{capture, datagrams};
+use crate::common::{User, both, fresh_folder, restage, users};
 
 /// A capture of one frame.
 fn one() -> Vec<u8> {

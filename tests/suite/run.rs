@@ -1,15 +1,13 @@
 //! Runs that a user can get wrong: each with its message, its status, and nothing left over.
 
-mod common;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::small::{capture, datagram, datagrams, scenario};
-use common::{User, both, fresh_folder, is_root, restage, run, stage, users};
+use crate::common::small::{capture, datagram, datagrams, scenario};
+use crate::common::{User, both, fresh_folder, is_root, restage, run, stage, users};
 
 /// Runs the scenario of a folder; what was printed without the folder's path and the digits of times.
 fn outcome(user: User, folder: &Path, arguments: &[&str]) -> (i32, String, serde_json::Value) {

@@ -1,8 +1,5 @@
 //! `restage inspect` over captures made here. `tests/unit/real_captures.rs` has real ones.
 
-#[path = "common/mixed.rs"]
-mod mixed;
-
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -10,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-use mixed::{ip, mixed, pcap};
+use crate::mixed::{ip, mixed, pcap};
 
 /// A folder that is removed with everything in it.
 struct Folder(PathBuf);

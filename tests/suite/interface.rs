@@ -1,13 +1,11 @@
 //! `restage plan --interface` and `restage doctor --interface`: what would become of frames that came in on an interface of this machine.
 //! Nothing is sent, and no privilege is needed.
 
-mod common;
-
 use std::fs;
 use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 
-use common::{User, both, fresh_folder, is_root, restage, stage};
+use crate::common::{User, both, fresh_folder, is_root, restage, stage};
 use serde_json::Value;
 
 const SCENARIO: &str = "scenarios/an-unrewritten-capture-finds-its-collector.toml";
