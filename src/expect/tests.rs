@@ -96,7 +96,7 @@ fn is(failed: &str, counting: &str) -> (String, String) {
 }
 
 #[test]
-fn without_a_word_all_must_arrive_and_be_consumed() {
+fn without_expectations_all_must_arrive_and_be_consumed() {
     let nothing = Expect::default;
     assert_eq!(judged(nothing(), ledger([8; 4], vec![])), is("", ""));
     let lost = vec![loss(Cause::NoSocket, Stage::Delivered, 1)];

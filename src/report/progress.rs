@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_events_draw_nothing_and_printing_goes_on() {
+    fn without_a_terminal_nothing_is_drawn() {
         let mut progress = Progress::hidden([]);
         progress.started(3);
         progress.event(3, &phase("lab"));

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         }
     }
     if is_root() && !users.is_empty() {
-        trials.push(trial("the kernel tells root its reasons", "root", &suite, Suite::kernel_is_heard));
+        trials.push(trial("the kernel tells root its reasons", "root", &suite, Suite::kernel_evidence_is_there));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     suite.print_table();
@@ -180,7 +180,7 @@ impl Suite {
         }
     }
 
-    fn kernel_is_heard(&self) -> Result<(), Failed> {
+    fn kernel_evidence_is_there(&self) -> Result<(), Failed> {
         if hears_reasons(self.outcomes(User::Caller).values()) == Reasons::Heard || self.filter.is_some() {
             return Ok(());
         }

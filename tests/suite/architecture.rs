@@ -100,7 +100,7 @@ enum Use {
 }
 
 #[test]
-fn every_room_uses_only_what_stands_above_it() {
+fn every_room_uses_only_the_rooms_above_it() {
     refuse(|room, used| match used {
         Use::Room(other) => {
             // What else the crate's root exports is not a room.
@@ -227,7 +227,7 @@ fn strings(tokens: TokenStream, found: &mut Vec<String>) {
 }
 
 #[test]
-fn no_file_is_longer_than_a_reader_holds_in_mind() {
+fn no_file_is_longer_than_500_lines() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut long = Vec::new();
     for file in ["src", "tests", "benches"].into_iter().flat_map(|folder| rust_files(&root.join(folder))) {
@@ -245,7 +245,7 @@ fn no_file_is_longer_than_a_reader_holds_in_mind() {
 }
 
 #[test]
-fn sources_say_first_what_they_are_for() {
+fn sources_begin_with_a_module_comment() {
     for file in sources() {
         let text = fs::read_to_string(&file).expect("a source can be read");
         assert!(text.starts_with("//! "), "{} has no head", file.display());

@@ -60,7 +60,7 @@ fn standard_input_is_read_as_often_as_needed_and_leaves_nothing() {
 }
 
 #[test]
-fn a_file_as_standard_input_is_read_from_where_it_stands() {
+fn a_file_as_standard_input_is_read_from_its_offset() {
     let folder = Folder::new();
     let capture = raw(0xa1b2_c3d4, 3);
     let file = folder.file("capture", &capture);
@@ -90,7 +90,7 @@ fn write_to(pipe: &Path, bytes: &[u8]) {
 }
 
 #[test]
-fn what_standard_input_can_t_be_is_said() {
+fn unusable_standard_input_is_refused_with_the_reason() {
     let folder = Folder::new();
     let capture = raw(0xa1b2_c3d4, 3);
     scenario(&folder, "file = \"-\"");
@@ -128,7 +128,7 @@ fn tagged(tags: &[&[u16]]) -> Vec<u8> {
 }
 
 #[test]
-fn every_verb_refuses_a_selection_of_no_frame_and_says_which_key_leaves_none() {
+fn every_verb_refuses_an_empty_selection_and_names_the_key() {
     let folder = Folder::new();
     folder.file("tagged.pcap", &tagged(&[&[7], &[7, 9]]));
     folder.file("plain.pcap", &tagged(&[&[], &[]]));
@@ -175,7 +175,7 @@ fn the_filter_that_is_proposed_for_tagged_frames_takes_them() {
 }
 
 #[test]
-fn a_capture_as_scenario_and_a_scenario_as_capture_are_told_the_right_verb() {
+fn a_swapped_scenario_and_capture_are_refused_with_the_right_command() {
     let folder = Folder::new();
     folder.file("plain.pcap", &tagged(&[&[]]));
     folder.file("packed.pcap.gz", b"\x1f\x8b\x08\0\0\0\0\0");

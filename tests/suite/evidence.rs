@@ -67,7 +67,7 @@ fn a_flood_that_is_dropped_is_counted_to_the_last_packet() {
 }
 
 #[test]
-fn help_explains_every_cause_and_says_what_there_is_help_on() {
+fn help_explains_every_cause_and_lists_the_topics() {
     let said = |topic: &[&str]| {
         let output = restage(User::Caller).arg("help").args(topic).output().expect("restage runs");
         (output.status.code(), crate::common::both(&output))

@@ -44,7 +44,7 @@ impl Drop for Folder {
 }
 
 #[test]
-fn the_first_screen_tells_what_is_in_a_capture() {
+fn inspect_summarises_a_capture() {
     insta::assert_snapshot!(Folder::with("mixed.pcap", &pcap(&mixed())).told(&["mixed.pcap"]));
 }
 
@@ -95,7 +95,7 @@ fn standard_input_is_read_as_it_comes() {
 }
 
 #[test]
-fn more_conversations_than_are_told_apart_are_counted() {
+fn conversations_beyond_the_limit_are_counted() {
     let over = 10;
     let mut frames = Vec::new();
     for at in 0..65_536 + over {

@@ -15,7 +15,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_plan_for_an_interface_tells_what_this_machine_would_do() {
+fn a_plan_for_an_interface_predicts_this_machine() {
     let output = run(&["plan", SCENARIO, "--interface", "lo", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
     let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -33,7 +33,7 @@ fn a_plan_for_an_interface_tells_what_this_machine_would_do() {
 }
 
 #[test]
-fn a_plan_for_an_interface_fails_on_loss_and_says_who_the_receiver_is() {
+fn a_plan_for_an_interface_fails_on_loss_and_names_the_receiver() {
     let output = run(&["plan", SCENARIO, "--interface", "lo", "--fail-on-loss"]);
     assert_eq!(output.status.code(), Some(1), "{}", both(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -63,7 +63,7 @@ fn finding<'a>(text: &'a str, what: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn a_doctor_tells_whether_a_socket_would_hear() {
+fn doctor_reports_whether_a_socket_would_receive() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let port = socket.local_addr().expect("it is bound").port();
     let listen = format!("udp:{port}");
@@ -96,7 +96,7 @@ fn what_is_asked_about_needs_an_interface_and_can_be_read() {
 }
 
 #[test]
-fn a_target_tells_that_nothing_behind_it_was_seen_and_which_mac_its_neighbour_has() {
+fn a_target_run_reports_its_limits_and_the_neighbour_mac() {
     if !is_root() {
         println!("skipped: making a namespace with `unshare -n` takes root");
         return;

@@ -212,7 +212,7 @@ fn asked(child: &mut std::process::Child, wanted: impl Fn(&str) -> bool) -> Stri
 }
 
 #[test]
-fn sigusr1_makes_a_run_tell_how_far_it_is_and_harms_nothing() {
+fn sigusr1_prints_progress_and_the_run_goes_on() {
     for user in users() {
         let folder =
             scenario(&capture(&datagrams(12), 10), "[pacing]\nrate = \"every 100ms\"\n[expect]\narrived = \"all\"\n");

@@ -51,7 +51,7 @@ fn the_capabilities_that_restage_has_are_found() {
 }
 
 #[test]
-fn what_the_application_changes_is_told_with_both_values() {
+fn a_sysctl_that_the_application_changes_is_reported_with_both_values() {
     if !is_root() || !users().contains(&User::Caller) {
         return;
     }

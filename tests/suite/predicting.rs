@@ -85,7 +85,7 @@ fn fate(frames: &str, end: &str, packets: u64) -> (String, String, u64) {
 }
 
 #[test]
-fn encapsulated_packets_are_nobodys_and_priority_tags_are_taken_off() {
+fn encapsulated_packets_are_unhandled_and_priority_tags_are_removed() {
     let unhandled = "lost: UNHANDLED_PROTO";
     let cases: [(&[u8], &str); 9] = [
         (&[0x08, 0x00], "delivered"),

@@ -235,7 +235,7 @@ fn a_full_disk_is_named_with_the_remedy() {
 }
 
 #[test]
-fn a_run_that_takes_too_long_is_judged_as_it_stands() {
+fn a_run_that_times_out_is_judged_by_its_results_so_far() {
     let Some(user) = users().last() else { return };
     let folder = scenario(
         &capture(&datagrams(3), 10),

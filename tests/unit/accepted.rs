@@ -254,7 +254,7 @@ fn bounds(scenario: &Scenario, bounds: &[Bound]) -> Vec<String> {
 }
 
 #[test]
-fn bounds_of_lateness_stand_from_the_smallest_share_to_all() {
+fn lateness_bounds_are_sorted_by_percentile() {
     let scenario = read("every_word.toml");
     let expect = &scenario.expect;
     let lateness = bounds(&scenario, &expect.lateness.value);

@@ -27,7 +27,7 @@ fn lines_make_a_table() {
 }
 
 #[test]
-fn a_collector_that_gets_nothing_is_told_why_first() {
+fn the_first_line_is_the_reason_why_a_collector_gets_nothing() {
     assert_snapshot!(story(&outcomes::rp_filter()));
 }
 

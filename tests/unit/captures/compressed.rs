@@ -46,7 +46,7 @@ fn a_compressed_capture_is_read_like_what_it_unpacks_to_whatever_its_name() {
 }
 
 #[test]
-fn a_compressed_capture_cut_at_any_byte_gives_what_is_whole_and_says_what_ended() {
+fn a_truncated_compressed_file_yields_its_whole_frames_and_the_reason() {
     let folder = Folder::new();
     for plain in [raw(0xa1b2_c3d4, 4), pcapng()] {
         let (all, _) = read_all(&folder.file("plain", &plain));
@@ -86,7 +86,7 @@ fn a_flipped_bit_in_a_compressed_capture_is_never_passed_over() {
 }
 
 #[test]
-fn damage_in_a_compressed_capture_says_frame_byte_and_compression() {
+fn a_damaged_compressed_file_is_reported_with_frame_offset_and_format() {
     let folder = Folder::new();
     let plain = raw(0xa1b2_c3d4, 3);
     let gzipped = gzip(&plain);
@@ -117,7 +117,7 @@ fn damage_in_a_compressed_capture_says_frame_byte_and_compression() {
 }
 
 #[test]
-fn the_ending_of_the_output_says_its_compression() {
+fn the_output_extension_selects_the_compression() {
     let folder = Folder::new();
     for (plain, ending) in [(raw(0xa1b2_c3d4, 9), "pcap"), (pcapng(), "pcapng")] {
         let input = folder.file("in.gz", &gzip(&plain));

@@ -25,7 +25,7 @@ fn both_byte_orders_units_and_record_forms_are_read() {
 }
 
 #[test]
-fn lengths_of_old_versions_stand_the_other_way_round() {
+fn old_pcap_versions_have_swapped_lengths() {
     let folder = Folder::new();
     for (minor, lengths) in [(2, [60, 3]), (3, [60, 3]), (3, [3, 60]), (4, [3, 60])] {
         let mut file = LITTLE.pcap(0xa1b2_c3d4, 1);
@@ -77,7 +77,7 @@ fn samples() -> Vec<(Vec<u8>, Vec<usize>)> {
 }
 
 #[test]
-fn a_capture_cut_at_any_byte_gives_what_is_whole_and_says_where_it_ends() {
+fn a_truncated_file_yields_its_whole_frames_and_the_offset() {
     let folder = Folder::new();
     for (whole, boundaries) in samples() {
         let (all, _) = read_all(&folder.file("whole", &whole));

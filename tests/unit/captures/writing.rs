@@ -351,7 +351,7 @@ fn mixed(order: super::Order) -> Vec<u8> {
 }
 
 #[test]
-fn frames_that_nobody_is_asked_about_come_out_as_those_that_somebody_is() {
+fn copied_frames_equal_parsed_and_rewritten_frames() {
     let folder = Folder::new();
     let rewriter = rewriter(false);
     for (name, order) in [("little", LITTLE), ("big", BIG)] {

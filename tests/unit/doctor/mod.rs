@@ -96,7 +96,7 @@ fn a_limit_of_an_applications_namespaces_is_named() {
 }
 
 #[test]
-fn docker_is_told_which_flag_does_what() {
+fn docker_gets_its_flag_in_the_fix() {
     let facts = Facts {
         uid: 0,
         container: Some(Container::Docker),
@@ -111,7 +111,7 @@ fn docker_is_told_which_flag_does_what() {
 }
 
 #[test]
-fn podman_and_kubernetes_are_told_their_own_flags() {
+fn podman_and_kubernetes_get_their_flags_in_the_fix() {
     let told = [Container::Podman, Container::Kubernetes].map(|container| {
         let facts = Facts { container: Some(container), seccomp: true, proc_sys_read_only: true, ..ordinary() };
         let findings = findings(&facts, &refused(Step::UserNamespace, Errno::EPERM, &facts));
@@ -145,7 +145,7 @@ fn a_switch_that_is_off_is_named() {
 }
 
 #[test]
-fn wsl_1_is_told_to_become_wsl_2_and_wsl_2_is_fine() {
+fn wsl_1_is_refused_with_the_command_that_upgrades_it() {
     let mut facts = Facts { kernel: "4.4.0-19041-Microsoft".into(), btf: false, ..ordinary() };
     facts.sysctls.remove("user.max_user_namespaces");
     insta::assert_snapshot!(said(&facts, &refused(Step::UserNamespace, Errno::EINVAL, &facts)));
@@ -153,7 +153,7 @@ fn wsl_1_is_told_to_become_wsl_2_and_wsl_2_is_fine() {
 }
 
 #[test]
-fn an_old_kernel_is_told_what_it_lacks() {
+fn an_old_kernel_is_refused_with_the_missing_feature() {
     let told = ["5.15.0-119-generic", "4.9.0-19-amd64", "lots"].map(|kernel| {
         let facts = Facts { kernel: kernel.into(), ..ordinary() };
         let findings = findings(&facts, &up());

@@ -18,10 +18,10 @@ use super::{Case, cases, lab};
 cases![
     a_program_starts_in_milliseconds,
     stop_ends_a_program_by_its_signal,
-    a_program_may_end_itself_when_told_to_stop,
+    a_program_may_handle_its_stop_signal,
     a_program_that_doesnt_stop_is_killed_after_the_grace,
-    an_early_death_is_told_with_its_status,
-    a_program_that_cant_be_started_says_why,
+    an_early_exit_is_reported_with_its_status,
+    a_program_that_cannot_start_is_blocked_with_the_reason,
     what_a_program_leaves_behind_is_killed,
     a_program_that_goes_into_the_background_is_followed,
     a_program_sees_its_own_processes_and_interfaces_only,
@@ -117,7 +117,7 @@ fn stop_ends_a_program_by_its_signal() {
     assert!(application.pids().is_empty());
 }
 
-fn a_program_may_end_itself_when_told_to_stop() {
+fn a_program_may_handle_its_stop_signal() {
     let (mut application, mut output) =
         site().shell("trap 'echo bye; exit 3' USR1; echo ready; while :; do read x; done");
     assert_eq!(line(&mut output), "ready");
@@ -140,7 +140,7 @@ fn a_program_that_doesnt_stop_is_killed_after_the_grace() {
     assert_eq!(output.read_to_string(&mut String::new()).unwrap(), 0, "nobody holds its output any more");
 }
 
-fn an_early_death_is_told_with_its_status() {
+fn an_early_exit_is_reported_with_its_status() {
     let (mut application, mut output) = site().shell("echo oh; exit 7");
     assert_eq!(line(&mut output), "oh");
     assert_eq!(application.wait(PATIENCE).unwrap(), Some(Ended::Exited(7)));
@@ -149,7 +149,7 @@ fn an_early_death_is_told_with_its_status() {
     assert_eq!(application.wait(PATIENCE).unwrap().unwrap().to_string(), "signal 34");
 }
 
-fn a_program_that_cant_be_started_says_why() {
+fn a_program_that_cannot_start_is_blocked_with_the_reason() {
     let site = site();
     for (path, why) in [
         ("/nonexistent/program", "No such file or directory (os error 2)"),

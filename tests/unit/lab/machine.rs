@@ -24,7 +24,7 @@ cases![
     a_machine_is_read_as_it_is,
     what_is_predicted_comes_true,
     a_second_interface_has_routes_of_its_own,
-    a_doctor_tells_why_a_packet_would_not_come,
+    doctor_reports_why_a_packet_would_be_lost,
     a_packet_filter_is_seen_by_root,
 ];
 
@@ -329,7 +329,7 @@ fn listing(answer: &Answer) -> String {
     lines.join("\n")
 }
 
-fn a_doctor_tells_why_a_packet_would_not_come() {
+fn doctor_reports_why_a_packet_would_be_lost() {
     let plan = plan(&["192.0.2.20/24"], &["10.44.1.0/24"], &[("net.ipv4.conf.rx0.rp_filter", "1")]);
     let (lab, _) = lab(&plan);
     let _socket = lab.receiver.run(|| UdpSocket::bind("0.0.0.0:4739").unwrap()).unwrap();

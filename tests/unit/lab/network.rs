@@ -26,7 +26,7 @@ cases![
     an_address_with_a_prefix_has_broadcast_addresses,
     without_a_way_back_a_strict_rp_filter_drops,
     a_limit_of_no_user_namespaces_is_named,
-    an_mtu_below_1280_has_no_ipv6_and_says_so,
+    an_mtu_below_1280_disables_ipv6_with_a_note,
 ];
 
 /// Cases that others start as processes of their own.
@@ -336,7 +336,7 @@ fn a_limit_of_no_user_namespaces_is_named() {
     ");
 }
 
-fn an_mtu_below_1280_has_no_ipv6_and_says_so() {
+fn an_mtu_below_1280_disables_ipv6_with_a_note() {
     let start = Instant::now();
     let (lab, _) = lab(&LabPlan { mtu: 576, ..plan(&["10.9.0.2/32"]) });
     let v4 = socket(&lab, "10.9.0.2:4739");

@@ -26,19 +26,19 @@ use nix::unistd::Pid;
 use super::{Case, cases, lab};
 
 cases![
-    workers_tell_their_events_in_order_and_finish,
+    workers_report_events_in_order_and_end,
     no_more_workers_run_at_once_than_allowed,
     nothing_more_is_started_after_start_no_more,
-    a_crash_is_told_with_its_signal_and_its_last_words,
+    a_worker_crash_is_reported_with_signal_and_stderr,
     a_worker_that_takes_too_long_is_killed,
     a_line_that_is_no_event_ends_the_worker,
     an_interruption_lets_workers_end_in_order,
     a_second_interruption_kills_at_once,
-    a_question_for_the_status_is_told_on_and_ends_nothing,
+    sigusr1_is_forwarded_to_the_worker,
     a_killed_parent_leaves_no_worker_no_application_and_no_folder,
     a_killed_worker_leaves_no_application_and_no_folder,
     a_work_folder_is_private_and_gone_when_dropped,
-    sweeping_removes_what_nobody_holds,
+    sweep_removes_unlocked_folders,
     a_folder_of_somebody_else_is_refused,
     a_read_only_proc_sys_gets_a_writable_one_or_a_remedy,
 ];
@@ -162,7 +162,7 @@ fn run(words: &[&str]) -> (Vec<(usize, News)>, Vec<WorkerEnd>) {
     (notices, ends.unwrap())
 }
 
-fn workers_tell_their_events_in_order_and_finish() {
+fn workers_report_events_in_order_and_end() {
     let (notices, ends) = run(&["finish", "finish"]);
     let one = |index| {
         [News::Started, News::Event(planned(5.0)), News::Event(ended()), News::Ended(WorkerEnd::Finished)]
@@ -195,7 +195,7 @@ fn nothing_more_is_started_after_start_no_more() {
     assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted, WorkerEnd::NotStarted]);
 }
 
-fn a_crash_is_told_with_its_signal_and_its_last_words() {
+fn a_worker_crash_is_reported_with_signal_and_stderr() {
     let (_, ends) = run(&["crash", "status"]);
     let [WorkerEnd::Crashed { how, stderr }, second] = ends.as_slice() else { panic!("{ends:?}") };
     assert_eq!((how.as_str(), stderr.as_str()), ("signal 6 (SIGABRT)", "last words\n"));
@@ -250,7 +250,7 @@ fn a_second_interruption_kills_at_once() {
 }
 
 /// The supervisor asks itself while a worker runs, and is interrupted once it has heard.
-fn a_question_for_the_status_is_told_on_and_ends_nothing() {
+fn sigusr1_is_forwarded_to_the_worker() {
     let mut asked = 0;
     let ends = supervise(jobs(&["end-when-told", "finish"]), 1, &mut |notice| {
         match notice {
@@ -396,7 +396,7 @@ fn own_tmpdir(run: impl FnOnce(&Path)) {
     assert!(status.success());
 }
 
-fn sweeping_removes_what_nobody_holds() {
+fn sweep_removes_unlocked_folders() {
     own_tmpdir(|temporary| {
         assert_eq!(work::sweep().unwrap(), 0, "nothing there yet");
         let held = WorkFolder::create("held").unwrap();

@@ -51,7 +51,7 @@ const ASKED: &str = "192.0.2.1:1 > 198.51.100.2:2";
 const ANSWERED: &str = "198.51.100.2:2 > 192.0.2.1:1";
 
 #[test]
-fn who_sends_first_is_the_client_wherever_it_stands() {
+fn the_sender_of_the_first_frame_is_the_client() {
     let (ask, answer) = (datagram(ALICE, BOB), datagram(BOB, ALICE));
     assert_eq!(told(&[ask.clone(), answer.clone(), ask.clone()]), [ASKED, ANSWERED, ASKED]);
     // Had the answer come first, it would be a question.
@@ -76,7 +76,7 @@ fn other_ports_are_another_conversation() {
 }
 
 #[test]
-fn a_frame_that_is_not_selected_still_tells_who_was_first() {
+fn an_unselected_first_frame_still_decides_the_client() {
     let rewriter = rewriter();
     let mut pass = Pass::new(&rewriter);
     let mut ask = datagram(ALICE, BOB);

@@ -48,7 +48,7 @@ fn icmpv6(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_solicitation_asks_for_a_destination_and_tells_the_source_s_mac() {
+fn a_neighbour_solicitation_maps_target_as_destination_and_mac_as_source() {
     let mut frame = icmpv6(135, &[&[0; 4][..], &address(3), &[1, 1], &STATION].concat());
     map(&mut frame);
     assert_eq!(frame[62..78], mapped(Side::Destination, 3));
@@ -56,7 +56,7 @@ fn a_solicitation_asks_for_a_destination_and_tells_the_source_s_mac() {
 }
 
 #[test]
-fn an_advertisement_tells_the_source_s_address_and_mac() {
+fn a_neighbour_advertisement_maps_target_and_mac_as_source() {
     let mut frame = icmpv6(136, &[&[0x60, 0, 0, 0][..], &address(1), &[2, 1], &STATION].concat());
     map(&mut frame);
     assert_eq!(frame[62..78], mapped(Side::Source, 1));
@@ -128,7 +128,7 @@ fn igmp(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_group_s_report_names_the_group_that_it_goes_to() {
+fn an_igmp_report_maps_its_group_as_destination() {
     let mut frame = igmp(&[0x16, 0, 0, 0, 239, 1, 0, 5]);
     map(&mut frame);
     assert_eq!((&frame[30..34], &frame[38..42]), (&[239, 2, 0, 5][..], &[239, 2, 0, 5][..]));

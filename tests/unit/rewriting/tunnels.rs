@@ -234,7 +234,7 @@ proptest! {
 }
 
 #[test]
-fn an_entry_that_hits_nothing_inside_is_told_where_it_looked() {
+fn an_unused_entry_names_the_layers_that_were_searched() {
     let maps = Maps::of(Side::Source).ip(&[("10.1.2.3", "192.0.2.1")]);
     let rewriter = compile(&Rewrite { layers: TunnelLayers::Inner, ..of([maps]) });
     let source = Arc::new(Source { path: "scenario.toml".into(), text: String::new() });

@@ -196,7 +196,7 @@ fn drain(socket: &UdpSocket) -> usize {
 }
 
 #[test]
-fn equal_frames_are_told_apart_where_a_queue_is_full() {
+fn equal_frames_are_distinguished_when_a_queue_is_full() {
     const FRAMES: usize = 20;
     let Some(pair) = Pair::new() else { return };
     let Some(mut followed) = Followed::open(&pair) else { return };

@@ -74,7 +74,7 @@ fn ten_thousand_frames_at_top_speed_arrive_in_order_and_equal() {
 }
 
 #[test]
-fn a_ring_that_nobody_reads_counts_what_it_dropped() {
+fn an_unread_ring_counts_its_drops() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     let mut ring = pair.rx.enter(|| Ring::open("rx0", 64 << 10)).unwrap();
@@ -169,7 +169,7 @@ fn a_peer_with_a_smaller_mtu_makes_frames_too_long() {
 }
 
 #[test]
-fn an_interface_that_is_down_or_gone_is_told_for_every_frame() {
+fn a_down_or_removed_interface_is_reported_for_every_frame() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     let mut ring = pair.rx.enter(|| Ring::open("rx0", DEFAULT_BYTES)).unwrap();
@@ -301,7 +301,7 @@ fn a_taken_port_blocks_the_built_in_receiver() {
 }
 
 #[test]
-fn counters_tell_why_a_frame_was_lost() {
+fn counters_give_the_cause_of_a_loss() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     // Opened on a thread that has ended, read on one of another namespace.
@@ -328,7 +328,7 @@ fn counters_tell_why_a_frame_was_lost() {
 }
 
 #[test]
-fn sock_diag_shows_queue_and_drops_of_a_socket_that_nobody_reads() {
+fn sock_diag_shows_queue_and_drops_of_an_unread_socket() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     let mut ring = pair.rx.enter(|| Ring::open("rx0", DEFAULT_BYTES)).unwrap();
@@ -385,7 +385,7 @@ fn hundreds_of_sockets_are_all_listed() {
 }
 
 #[test]
-fn an_interfaces_facts_are_told() {
+fn interface_facts_are_read() {
     let Some(pair) = Pair::with_mtu(9000, 1500) else { return };
     let (facts, lo, none, names) = pair.tx.enter(|| {
         let long = interface::facts("a-name-far-beyond-15-bytes").unwrap();
@@ -475,7 +475,7 @@ fn an_ordinary_user_can_do_all_of_this() {
     }
     let copy = PublicCopy::new();
     let user_namespace = ["unshare", "--user", "--map-root-user", "--net"];
-    match copy.run(&user_namespace, &["--exact", &own("an_interfaces_facts_are_told")]) {
+    match copy.run(&user_namespace, &["--exact", &own("interface_facts_are_read")]) {
         Ok(probe) if probe.status.success() => {}
         Ok(probe) => return skip(&format!("no user namespace: {}", String::from_utf8_lossy(&probe.stderr))),
         Err(error) => return skip(&format!("no `setpriv` or `unshare`: {error}")),
@@ -485,19 +485,19 @@ fn an_ordinary_user_can_do_all_of_this() {
 }
 
 #[test]
-fn without_privilege_it_is_said_what_is_missing() {
+fn without_privilege_the_missing_capability_is_named() {
     if is_rerun() && !nix::unistd::getuid().is_root() {
         let failure = PacketSender::open("lo").map(|_| ()).unwrap_err();
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
-        trace::without_capabilities_it_is_said_what_is_missing();
+        trace::missing_capabilities_are_named();
         let Ok(Installed::Absent(reason)) = Taps::install("lo", EvidenceLevel::Packets, &[]) else {
             panic!("taps without privilege")
         };
         println!("<<{failure:#?}\n{reason}>>");
     } else if !is_rerun() {
         let copy = PublicCopy::new();
-        match copy.run(&[], &["--exact", &own("without_privilege_it_is_said_what_is_missing"), "--nocapture"]) {
+        match copy.run(&[], &["--exact", &own("without_privilege_the_missing_capability_is_named"), "--nocapture"]) {
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stdout);
                 let failure = text.split_once("<<").and_then(|(_, rest)| rest.split_once(">>"));

@@ -42,7 +42,7 @@ fn frames_that_are_counted_as_half_a_ring_fit_into_it() {
 }
 
 #[test]
-fn a_ring_that_nobody_reads_has_no_room_before_it_drops_frames() {
+fn an_unread_ring_is_full_before_it_drops_frames() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
     let mut ring = pair.rx.enter(|| Ring::open("rx0", 1 << 20)).unwrap();

@@ -164,7 +164,7 @@ fn taps_count_the_same_without_sending_copies() {
 }
 
 #[test]
-fn taps_tell_how_far_each_packet_came() {
+fn taps_log_each_packet_at_each_hook() {
     let Some(lab) = lab() else { return };
     let Some(mut taps) = install(&lab, EvidenceLevel::Packets) else { return };
     let mut sender = sender(&lab);
@@ -200,7 +200,7 @@ fn taps_see_what_is_forwarded() {
 }
 
 #[test]
-fn taps_stand_before_and_after_every_rule_of_the_application() {
+fn taps_are_before_and_after_every_rule_of_the_application() {
     let Some(lab) = lab() else { return };
     let chain = |name: &str, hook: &str, priority: i32, port: u16| {
         format!(

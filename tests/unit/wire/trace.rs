@@ -95,7 +95,7 @@ fn counts(list: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn a_frame_for_another_mac_is_told_byte_by_byte() {
+fn a_frame_for_another_mac_is_an_otherhost_event() {
     let Some(pair) = Pair::new() else { return };
     let Some(mut monitor) = monitor(&pair.rx, "rx0") else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
@@ -279,7 +279,7 @@ fn a_flood_is_counted_exactly() {
 }
 
 /// As nobody, in whatever user namespace.
-pub(crate) fn without_capabilities_it_is_said_what_is_missing() {
+pub(crate) fn missing_capabilities_are_named() {
     match PacketTrace::open(1, 1, Mode::Packets).unwrap() {
         Opened::Unavailable(why) => assert_eq!(why, CAPABILITIES),
         Opened::Listening(_) => panic!("it listens without a capability"),

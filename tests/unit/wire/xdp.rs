@@ -76,7 +76,7 @@ fn a_peer_with_a_smaller_mtu_makes_frames_too_long_for_af_xdp() {
 }
 
 #[test]
-fn af_xdp_tells_a_link_that_is_down_and_sends_nothing_old_when_it_is_up() {
+fn af_xdp_reports_a_down_link_and_sends_no_stale_frames() {
     let Some(pair) = Pair::new() else { return };
     let Some(mut sender) = open(&pair) else { return };
     let mut ring = pair.rx.enter(|| Ring::open("rx0", DEFAULT_BYTES)).unwrap();
