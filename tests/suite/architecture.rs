@@ -192,6 +192,12 @@ fn messages_and_documents_are_plain_english() {
             look(&file, literal);
         }
     }
+    let function = regex::Regex::new(r"\bfn (\w+)").expect("a regular expression");
+    for file in ["src", "tests"].iter().flat_map(|folder| rust_files(&root.join(folder))) {
+        let text = fs::read_to_string(&file).expect("a source can be read");
+        let names: Vec<_> = function.captures_iter(&text).map(|name| name[1].replace('_', " ")).collect();
+        look(&file, &names.join("\n"));
+    }
     for file in ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md"] {
         look(Path::new(file), &fs::read_to_string(root.join(file)).expect("a document can be read"));
     }

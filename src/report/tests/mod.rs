@@ -115,7 +115,7 @@ fn an_outcome_is_read_back_from_json_as_it_was_written() {
 }
 
 #[test]
-fn the_junit_report_tells_failures_errors_and_skipped_apart() {
+fn the_junit_report_distinguishes_failures_errors_and_skipped() {
     let report = Report { format: 1, scenarios: outcomes::all() };
     assert_snapshot!(junit::text(&report, 3.21).unwrap());
 }
