@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_line_stands_with_the_new_one_and_what_is_cut_is_counted() {
+    fn an_old_line_is_shown_with_the_new_one_and_the_rest_is_counted() {
         let of = |word: &str, count: u32| {
             (1..=count).fold(String::new(), |text, number| text + &format!("{number} {word}\n"))
         };

@@ -250,7 +250,7 @@ impl Matching {
             }
             State::Waiting => {
                 self.arriving.missing.add(announced.frame);
-                if self.stands_in(position, announced.length) {
+                if self.substitutes(position, announced.length) {
                     self.arriving.foreign -= 1;
                     self.arriving.altered.add(announced.frame);
                 }
@@ -259,7 +259,7 @@ impl Matching {
     }
 
     /// Whether an unknown frame of the same length came when this missing one was due; it stands in for no other.
-    fn stands_in(&mut self, position: u64, length: u32) -> bool {
+    fn substitutes(&mut self, position: u64, length: u32) -> bool {
         let fits = |stranger: &Stranger| {
             stranger.length == length && stranger.place <= position && position - stranger.place < IN_PLACE
         };

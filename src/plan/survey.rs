@@ -18,7 +18,9 @@ use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::datagram_sum::DatagramSum;
 use crate::packet::fragments::{Came, Fragments};
 use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, protocol as ip_protocol};
-use crate::predict::{self, Carried, Class, ClassKey, Flaw, Merged, Received, Tags, flaw, headers, is_spent, received};
+use crate::predict::{
+    self, Carried, Class, ClassKey, Flaw, Merged, Received, Tags, flaw, headers, received, ttl_expired,
+};
 use crate::rewrite::Prepared;
 use crate::rewrite::Unframed;
 use open::Open;
@@ -217,7 +219,7 @@ impl Survey {
         let port = port.filter(|_| protocol == ip.protocol);
         let carried = Carried::Ip { source, destination, protocol, port };
         let flaw = flaw(frame, ip, six.as_ref());
-        let key = ClassKey { mac, tags, in_vlan, carried, spent: is_spent(frame, ip), flaw };
+        let key = ClassKey { mac, tags, in_vlan, carried, spent: ttl_expired(frame, ip), flaw };
         let left_to_the_card = match key.flaw {
             Flaw::UdpSumOffload | Flaw::TcpSumOffload => true,
             // What is found before the checksum hides it.

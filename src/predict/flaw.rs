@@ -121,7 +121,7 @@ fn udp(frame: &Prepared<'_>, ip: Ip, four: bool) -> Flaw {
 }
 
 /// Whether the TTL (IPv4, byte 8) or hop limit (IPv6, byte 7) is 0 or 1.
-pub(crate) fn is_spent(frame: &Prepared<'_>, ip: Ip) -> bool {
+pub(crate) fn ttl_expired(frame: &Prepared<'_>, ip: Ip) -> bool {
     let at = if matches!(frame.layers.network, Network::Ipv4(_)) { 8 } else { 7 };
     frame.bytes.get(ip.offset + at).is_some_and(|hops| *hops <= 1)
 }

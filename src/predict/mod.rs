@@ -25,7 +25,7 @@ use crate::outcome::Stage;
 pub(crate) use class::Merged;
 pub use class::{Carried, Class, ClassKey};
 pub use flaw::Flaw;
-pub(crate) use flaw::{flaw, is_spent};
+pub(crate) use flaw::{flaw, ttl_expired};
 pub use headers::{Fault, Header, Wrong, has_source_route};
 pub use tags::Tags;
 pub(crate) use tags::{Received, received};

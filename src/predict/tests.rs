@@ -348,7 +348,7 @@ fn of_two_flaws_the_one_counts_that_the_kernel_meets_first() {
 }
 
 #[test]
-fn ports_and_protocols_need_somebody_who_takes_them() {
+fn ports_and_protocols_need_a_socket_or_handler() {
     assert_eq!(disposition(&datagram("10.9.0.1", "10.9.0.2", 9), &host()), Disposition::Lost(Cause::NoSocket));
     assert_eq!(disposition(&datagram("fd00::1", "fd00::2", 9), &host()), Disposition::Lost(Cause::NoSocket));
     let no_handler = Disposition::Lost(Cause::IpNoproto);

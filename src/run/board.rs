@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workers_outcome_stands_under_the_name_that_was_given() {
+    fn an_outcome_is_listed_by_the_name_that_was_given() {
         let mut board = board();
         assert_eq!(board.event(0, Event::Phase { name: "lab".into() }, at(10)), None);
         let outcome = board.event(0, ended(Verdict::Pass), at(500)).expect("the outcome is known at once").clone();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_nobody_has_is_ignored() {
+    fn an_unknown_index_is_ignored() {
         assert_eq!(board().event(7, ended(Verdict::Pass), at(1)), None);
         assert_eq!(board().end(7, &WorkerEnd::Finished), None);
     }

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_was_cut_tells_its_original_length() {
+    fn a_truncated_frame_has_its_original_length() {
         let block = block();
         let mut room = Vec::new();
         let mut seen = Vec::new();

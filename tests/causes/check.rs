@@ -180,7 +180,7 @@ pub(crate) fn predicted_otherwise(plan: &Value, outcome: &Value) -> Option<Diffe
 }
 
 /// Whether any loss stands on the kernel's own reason.
-pub(crate) fn hears_reasons<'a>(outcomes: impl IntoIterator<Item = &'a Value>) -> Reasons {
+pub(crate) fn drop_reasons_are_read<'a>(outcomes: impl IntoIterator<Item = &'a Value>) -> Reasons {
     let heard = outcomes.into_iter().any(|outcome| found(&outcome["ledger"]).any(|loss| loss["evidence"] == "kernel"));
     if heard { Reasons::Heard } else { Reasons::NotHeard }
 }

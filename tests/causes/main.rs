@@ -29,7 +29,7 @@ use std::time::Instant;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
-use check::{Difference, Reasons, differences, hears_reasons, predicted_otherwise};
+use check::{Difference, Reasons, differences, drop_reasons_are_read, predicted_otherwise};
 use common::{User, both, fresh_folder, is_root, restage, run, users};
 use rows::{Case, Expected, How, Row};
 
@@ -137,7 +137,7 @@ impl Suite {
             return Ok(());
         }
         let root = is_root() && user == User::Caller;
-        let reasons = if root { hears_reasons(outcomes.values()) } else { Reasons::NotHeard };
+        let reasons = if root { drop_reasons_are_read(outcomes.values()) } else { Reasons::NotHeard };
         self.judge(row.name, name_of(user), differences(case, outcome, reasons))
     }
 
@@ -181,7 +181,7 @@ impl Suite {
     }
 
     fn kernel_evidence_is_there(&self) -> Result<(), Failed> {
-        if hears_reasons(self.outcomes(User::Caller).values()) == Reasons::Heard || self.filter.is_some() {
+        if drop_reasons_are_read(self.outcomes(User::Caller).values()) == Reasons::Heard || self.filter.is_some() {
             return Ok(());
         }
         let why = "no loss of any row stands on the kernel's own reason; `restage doctor` may say why";

@@ -143,7 +143,7 @@ fn what_is_unread_was_closed_or_is_in_a_queue() {
 }
 
 #[test]
-fn all_frames_that_came_to_a_stage_are_named_where_so_many_were_lost() {
+fn all_frames_that_reached_a_stage_are_named_where_so_many_were_lost() {
     let (_, mut plan) = filtered();
     assert_eq!(all_that_came(&plan, Stage::Accepted, 720).as_deref(), Some("1-720"));
     assert_eq!(all_that_came(&plan, Stage::Accepted, 719), None);
@@ -268,7 +268,7 @@ fn more_lost_than_came_does_not_add_up() {
 }
 
 #[test]
-fn a_stranger_stands_in_for_a_missing_frame_of_its_length_nearby() {
+fn a_foreign_frame_substitutes_a_missing_frame_of_its_length_nearby() {
     let digester = Digester::default();
     let run = |missing: u64, length: u32| {
         let mut matching = Matching::default();

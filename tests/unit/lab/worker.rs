@@ -39,7 +39,7 @@ cases![
     a_killed_worker_leaves_no_application_and_no_folder,
     a_work_folder_is_private_and_gone_when_dropped,
     sweep_removes_unlocked_folders,
-    a_folder_of_somebody_else_is_refused,
+    a_folder_of_another_user_is_refused,
     a_read_only_proc_sys_gets_a_writable_one_or_a_remedy,
 ];
 
@@ -411,7 +411,7 @@ fn sweep_removes_unlocked_folders() {
     });
 }
 
-fn a_folder_of_somebody_else_is_refused() {
+fn a_folder_of_another_user_is_refused() {
     own_tmpdir(|temporary| {
         let base = temporary.join(format!("restage-{}", nix::unistd::geteuid()));
         fs::create_dir(&base).unwrap();

@@ -321,7 +321,7 @@ fn every_link_type_that_carries_ip_is_given_an_ethernet_header() {
 }
 
 #[test]
-fn a_made_header_is_for_the_group_or_everybody_that_the_packet_is_for() {
+fn a_new_header_has_the_multicast_or_broadcast_mac_of_its_packet() {
     let mut packet = udp4(b"x")[14..].to_vec();
     packet[16..20].copy_from_slice(&[239, 129, 2, 3]);
     assert_eq!(framed(101, &[], &packet).map(|made| made.0), Some(MacAddr([1, 0, 0x5e, 1, 2, 3])));
