@@ -10,6 +10,7 @@ use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
 use crate::outcome::{Application, Hook, Lateness, Layers, RateSearch, TimedBy};
+use crate::packet::exchange::Answers;
 
 /// What became of the frames on the sending side.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -301,6 +302,25 @@ pub struct ApplicationEnd {
     pub full: Option<PathBuf>,
 }
 
+/// What the receiver sent back, as it was on the sender's end of the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replies {
+    /// UDP datagrams from addresses of the receiver: the application's.
+    pub datagrams: u64,
+    /// ICMP errors: whether ICMPv6, type, code.
+    pub errors: BTreeMap<(bool, u8, u8), u64>,
+    /// Everything else, by its protocol: what the receiver's kernel sends by itself.
+    pub others: BTreeMap<&'static str, u64>,
+    /// The datagrams that `[expect.replies] filter` takes; all without one.
+    pub taken: u64,
+    /// The ICMP errors that it takes.
+    pub taken_errors: u64,
+    /// Those that it takes, by what they answer.
+    pub answers: Answers,
+    /// Frames that found no room in the ring.
+    pub lost: u64,
+}
+
 /// Everything that was seen of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Evidence {
@@ -312,6 +332,8 @@ pub struct Evidence {
     pub counters: Option<BTreeMap<String, u64>>,
     /// The receiver's stack; `None` with a target.
     pub stack: Option<Stack>,
+    /// What the receiver sent back; `None` with a target.
+    pub replies: Option<Replies>,
     /// Whether an XDP program was attached to the receiver's interface at the end.
     pub xdp: bool,
     /// The receiver's UDP sockets, each that was seen.

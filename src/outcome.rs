@@ -2,12 +2,14 @@
 
 mod amount;
 mod check;
+mod replies;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
 pub use check::{Check, CheckId};
+pub use replies::{IcmpErrors, Replies};
 
 pub use crate::cause::Stage;
 
@@ -369,6 +371,9 @@ pub struct Outcome {
     pub problems: Vec<Diagnostic>,
     /// Null where nothing was sent.
     pub ledger: Option<Ledger>,
+    /// What the receiver sent back; absent where nothing was, and nothing is expected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replies: Option<Replies>,
     /// Null where nothing was sent.
     pub replay: Option<Replay>,
     /// Every expectation.

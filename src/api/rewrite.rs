@@ -49,7 +49,7 @@ pub(crate) struct Rewritten {
 
 /// Writes the rewritten capture of `scenario`; `/dev/stdout` is standard output.
 pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewritten> {
-    let mut claims = Claims::new(scenario.inputs().into_iter().chain(scenario.snapshot()).collect())?;
+    let mut claims = Claims::new(scenario.inputs().into_iter().chain(scenario.snapshot_claims()).collect())?;
     if output != Path::new("/dev/stdout") {
         claims.write(vec![Claim::new(output, "--output")])?;
     }

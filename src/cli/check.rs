@@ -9,7 +9,7 @@ use super::terminal::Terminal;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::file::{Claim, Claims};
 use crate::host::program;
-use crate::plan::{Selector, open_capture};
+use crate::plan::{Selector, open_capture, reply_filter};
 use crate::scenario::topology::{Ruleset, Topology};
 use crate::scenario::{self, Scenario};
 
@@ -57,6 +57,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
 fn usable(scenario: &Scenario) -> Result<Vec<Diagnostic>> {
     let mut problems = Vec::new();
     problems.extend(Selector::new(scenario, None).err().into_iter().flat_map(|failure| failure.problems));
+    problems.extend(reply_filter(scenario).err().into_iter().flat_map(|failure| failure.problems));
     // What is no file, such as a pipe, can be read only once.
     if scenario.capture.files.paths().all(|path| path.is_file() || !path.exists())
         && scenario.capture.files.standard_input().is_none()
@@ -73,9 +74,7 @@ fn usable(scenario: &Scenario) -> Result<Vec<Diagnostic>> {
         problems.extend(problem.map(|problem| problem.at(&scenario.source, file.span.clone())));
     }
     let mut warnings = Vec::new();
-    if let Some(At { value: path, span }) = &scenario.expect.rewritten
-        && !path.exists()
-    {
+    for At { value: path, span } in scenario.snapshots().filter(|path| !path.value.exists()) {
         let warning = Diagnostic::warning(format!("there is no snapshot `{}` yet", path.display()));
         let warning = warning.fix("run with `--update-snapshots`, review the file, and check it in");
         warnings.push(warning.at(&scenario.source, span.clone()));

@@ -55,7 +55,7 @@ pub(super) struct Arguments {
     /// Write the JUnit report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     report_junit: Option<PathBuf>,
-    /// Write the snapshots that `[expect] rewritten` names, instead of comparing with them.
+    /// Write the snapshots that scenarios name, instead of comparing with them.
     #[arg(long)]
     update_snapshots: bool,
     /// How closely the receiver's stack is looked at: packets (each at each hook), counters, off (no drop reasons either), or auto:

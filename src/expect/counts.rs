@@ -366,7 +366,7 @@ fn undecided(expected: &str, actual: &Amount, evidence: &Evidence) -> Diagnostic
         .fix(fix)
 }
 
-fn holds(count: Count, actual: u64, base: u64) -> bool {
+pub(super) fn holds(count: Count, actual: u64, base: u64) -> bool {
     match count {
         Count::Exactly(expected) => actual == expected,
         Count::All => actual == base,
@@ -397,7 +397,7 @@ fn packets(amount: &Amount) -> String {
     clippy::cast_sign_loss,
     reason = "a share of at most 2^52 frames, 0 to 100 %, rounded up"
 )]
-fn least(count: Count, base: u64) -> u64 {
+pub(super) fn least(count: Count, base: u64) -> u64 {
     match count {
         Count::Exactly(expected) | Count::AtLeast(expected) => expected,
         Count::All => base,
@@ -418,7 +418,7 @@ fn words(expected: Count, base: u64) -> String {
     }
 }
 
-fn value(count: Count) -> Value {
+pub(super) fn value(count: Count) -> Value {
     match count {
         Count::Exactly(expected) => json!(expected),
         Count::All => json!("all"),

@@ -8,6 +8,7 @@ mod counts;
 mod difference;
 mod examine;
 mod json;
+mod replies;
 mod search;
 mod snapshot;
 mod text_rules;
@@ -21,6 +22,7 @@ use crate::scenario::Scenario;
 
 pub(crate) use counts::judged;
 pub use examine::examine;
+pub use replies::awaited;
 pub use snapshot::Snapshots;
 
 /// What the expectations of a scenario make of a run.
@@ -52,6 +54,7 @@ pub fn judge(
     let mut checks = counts::judge(scenario, plan, evidence, ledger);
     checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
+    checks.extend(replies::judge(scenario, plan, evidence, snapshots));
     checks.extend(text_rules::judge(scenario, evidence));
     let went_well = evidence.timed_out.is_none() && evidence.incidents.is_empty();
     let passed = |checks: &[Check]| went_well && checks.iter().all(|check| check.passed);

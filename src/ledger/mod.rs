@@ -11,6 +11,7 @@ mod drops;
 pub mod hook_tracker;
 pub mod matching;
 mod received;
+pub mod replies;
 mod tracked;
 pub mod tracker;
 mod udp;

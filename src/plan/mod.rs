@@ -5,6 +5,7 @@
 
 mod lab_host;
 mod note;
+mod questions;
 mod refuse;
 mod schedule;
 mod stream;
@@ -20,7 +21,8 @@ use std::time::Duration;
 
 pub use lab_host::sender_mac as lab_sender_mac;
 pub use note::{behind_tags, group_mac};
-pub use refuse::nothing_selected;
+pub use questions::{Question, Questions};
+pub use refuse::{nothing_selected, reply_filter};
 pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
@@ -101,6 +103,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// The rewritten frames as text, where a snapshot is asked for.
     pub listing: Option<String>,
+    /// What the frames ask, where replies are expected.
+    pub questions: Option<Questions>,
     /// What was chosen or is odd.
     pub notes: Vec<Diagnostic>,
 }
@@ -194,7 +198,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     if schedule.backwards() > 0 {
         notes.push(note::backwards(schedule.backwards()));
     }
-    Ok(Plan {
+    let plan = Plan {
         rewriter,
         stats,
         counts,
@@ -209,8 +213,10 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         duration,
         timeout,
         listing,
+        questions: None,
         notes,
-    })
+    };
+    plan.with_questions(scenario)
 }
 
 /// What becomes of the frames, with remedies that the scenario does not have yet.
@@ -369,6 +375,9 @@ impl Plan {
         (self.survey, self.counts, self.rounds) = (surveyed.survey, surveyed.counts, 1);
         let classes = self.survey.finish();
         self.predictions = predictions(classes, self.host.as_ref(), &self.rewriter);
+        if self.questions.is_some() {
+            self.questions = Some(Questions::read(scenario, self)?);
+        }
         Ok(())
     }
 

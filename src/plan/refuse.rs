@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::MOST_LISTED;
 use super::note::{self, NO_CONNECTION};
+use super::questions::{Question, Questions};
 use super::stream::{Counts, LeftOut};
 use super::survey::Survey;
 use crate::capture;
@@ -13,6 +15,7 @@ use crate::packet::layers::{LinkType, protocol as ip_protocol};
 use crate::predict::{Carried, Class};
 use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
+use crate::scenario::expect::Count;
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::topology::{LARGEST_MTU, Topology};
 
@@ -35,6 +38,50 @@ pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
             .why(format!("expected SHA-256 {}, the file has {actual}", pinned.value))
             .fix("bring the old file back, or look at the new one (`restage plan`) and pin it"),
     ))
+}
+
+/// `[expect.replies] filter` is not a pcap-filter expression.
+///
+/// # Errors
+/// With its place.
+pub fn reply_filter(scenario: &Scenario) -> Result<()> {
+    let filter = scenario.expect.replies.as_ref().and_then(|replies| replies.value.filter.as_ref());
+    let Some(filter) = filter else { return Ok(()) };
+    capture::Filter::compile(&filter.value)
+        .map(|_| ())
+        .map_err(|failure| failure.at(&scenario.source, filter.span.as_ref()))
+}
+
+/// `[expect.replies]` is about questions or captured answers, and there are none.
+pub(super) fn replies(scenario: &Scenario, questions: &Questions) -> Result<()> {
+    let Some(At { value: expected, .. }) = &scenario.expect.replies else { return Ok(()) };
+    let of_questions = expected.count.as_ref().filter(|count| matches!(count.value, Count::All | Count::Percent(_)));
+    let refused = |problem: Diagnostic, span| Err(Failure::invalid(problem.at(&scenario.source, span)));
+    if let Some(count) = of_questions
+        && questions.list.is_empty()
+    {
+        let problem = Diagnostic::error("no selected frame asks for an answer")
+            .why("only UDP datagrams can be answered, and of those no response, trap or acknowledgement")
+            .fix("select the requests by `[capture] filter`, such as \"udp dst port 53\", or write a number");
+        return refused(problem, count.span.clone());
+    }
+    let is_answered = |question: &Question| {
+        question.captured.iter().any(|asked| questions.captured.to(asked, question.to_group).answers > 0)
+    };
+    if let Some(like) = &expected.like
+        && !questions.list.iter().any(is_answered)
+    {
+        let problem = Diagnostic::error("the capture has no answer to a selected frame")
+            .why("`like = \"captured\"` compares what is sent back with the answers in the capture, also with those that `filter` leaves out")
+            .fix("name a capture of both directions, or review the answers once: `snapshot = \"snapshots/replies.snap\"`");
+        return refused(problem, like.span.clone());
+    }
+    if let Some(snapshot) = &expected.snapshot
+        && questions.list.len() as u64 > MOST_LISTED
+    {
+        return refused(too_long_to_review(scenario, questions.list.len() as u64), snapshot.span.clone());
+    }
+    Ok(())
 }
 
 /// Why no frame is selected: the capture has none, `frames` or `filter` leave none, or all are skipped.

@@ -320,9 +320,19 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// Damage in the capture (with record and offset), a refused frame.
     pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
+        self.next_frame_after(&mut |_, _| {})
+    }
+
+    /// The same; `see` gets each frame on the way as it was captured, and whether it is selected.
+    ///
+    /// # Errors
+    /// As [`Self::next_frame`].
+    pub fn next_frame_after(&mut self, see: &mut dyn FnMut(&Frame<'_>, bool)) -> Result<Option<Prepared<'_>>> {
         loop {
             let Some(frame) = self.captures.next_frame()? else { return Ok(None) };
-            if self.selector.takes(&frame)? {
+            let is_selected = self.selector.takes(&frame)?;
+            see(&frame, is_selected);
+            if is_selected {
                 break;
             }
             self.pass.passed_by(&frame);

@@ -38,6 +38,7 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
             text.push_str(&ledger::losses(ledger, look, MARGIN));
             text.push_str(&ledger::disagreements(ledger, look, MARGIN));
         }
+        text.push_str(&replies_line(outcome, look));
         if let Some(find) = outcome.replay.as_ref().and_then(|replay| replay.max_lossless.as_ref()) {
             text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
         }
@@ -63,6 +64,7 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
         text.push('\n');
         text.push_str(&ledger::table(ledger, look, MARGIN));
     }
+    text.push_str(&replies_line(outcome, look));
     if let Some(replay) = &outcome.replay {
         let lines = ledger::hang(&" ".repeat(MARGIN), &replay_line(replay), look.width);
         text.push_str(&paint_lines(look.style, Role::Faint, &lines));
@@ -209,6 +211,25 @@ fn replay_line(replay: &Replay) -> String {
         let _infallible = write!(text, "; off schedule by {}", figures.join(", "));
     }
     text
+}
+
+/// What the receiver sent back: `replies: 50 datagrams; 50 of 50 questions answered`; empty where that is nothing.
+fn replies_line(outcome: &Outcome, look: Look) -> String {
+    let Some(replies) = &outcome.replies else { return String::new() };
+    let mut parts = Vec::new();
+    parts.extend(replies.datagrams.map(|datagrams| count(datagrams, "datagram")));
+    if let (Some(answered), Some(questions @ 1..)) = (replies.answered, replies.questions) {
+        parts.push(format!("{} of {} answered", thousands(answered), count(questions, "question")));
+    }
+    let errors = replies.errors_in_words();
+    if !errors.is_empty() {
+        parts.push(format!("ICMP errors: {errors}"));
+    }
+    if replies.datagrams.is_none() {
+        parts.push(format!("not known: {}", visible(replies.why.as_deref().unwrap_or_default())));
+    }
+    let line = ledger::hang(&" ".repeat(MARGIN), &format!("replies: {}", parts.join("; ")), look.width);
+    paint_lines(look.style, Role::Faint, &line)
 }
 
 /// What the search for the highest rate found, and what ends it.

@@ -46,7 +46,7 @@ impl Batch {
         let mut inputs: Vec<_> = scenarios.iter().map(|(path, _)| Claim::new(path, "the scenario")).collect();
         inputs.extend(usable().flat_map(Scenario::inputs));
         if !options.update_snapshots {
-            inputs.extend(usable().filter_map(Scenario::snapshot));
+            inputs.extend(usable().flat_map(Scenario::snapshot_claims));
         }
         let mut claims = Claims::new(inputs)?;
         claims.write(outputs.to_vec())?;
@@ -54,8 +54,8 @@ impl Batch {
         let mut batch = Self { board: Board::default(), jobs: Vec::new() };
         for (path, scenario) in scenarios {
             let scenario = scenario.and_then(|scenario| {
-                let snapshot = scenario.snapshot().filter(|_| options.update_snapshots);
-                let outputs: Vec<_> = snapshot.into_iter().chain(scenario.kept(&options.report_folder)).collect();
+                let snapshots = scenario.snapshot_claims().filter(|_| options.update_snapshots);
+                let outputs: Vec<_> = snapshots.chain(scenario.kept(&options.report_folder)).collect();
                 claims.write(outputs.clone())?;
                 outputs.iter().try_for_each(Claim::try_out)?;
                 Ok(scenario)

@@ -19,6 +19,7 @@ mod preconditions;
 mod ready;
 mod receiver;
 mod replay;
+mod replies;
 mod secrets;
 mod settle;
 mod sockets;
@@ -44,6 +45,7 @@ use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::{Extent, Replay};
+use timing::ReceiveTiming;
 
 /// A run whose receiver is ready: everything is there to send.
 struct Run<'a> {
@@ -114,8 +116,9 @@ impl<'a> Run<'a> {
         let clock = WallClock::start();
         let level =
             EvidencePlan::choose(scenario, self.plan, scenario.pacing.rate.value, self.options.evidence, self.facts);
+        let timing = (rate != Rate::TopSpeed).then(|| ReceiveTiming::new(clock));
         let mut observer =
-            Observer::start(&self.testbed, self.plan, rate, writer, level, clock, &self.receiver.pids())?;
+            Observer::start(&self.testbed, scenario, self.plan, timing, writer, level, &self.receiver.pids())?;
         self.control.phase("replay");
         let (sending, times) = Replay::new(scenario, self.plan, rate, opened, &observer).run(
             extent,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
+use super::replies::ReplyWatch;
 use super::sockets::SocketWatch;
 use super::stack::{self, StackWatch, lock};
 use super::timing::ReceiveTiming;
@@ -17,9 +18,8 @@ use crate::ledger::hook_tracker::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::Plan;
-use crate::scenario::pacing::Rate;
+use crate::scenario::Scenario;
 use crate::testbed::Testbed;
-use crate::wire::clock::WallClock;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, RingSpace, Seen};
@@ -137,6 +137,7 @@ struct LabSide {
     sender_before: Counters,
     sockets: Arc<Mutex<SocketWatch>>,
     stack: StackWatch,
+    replies: ReplyWatch,
     waker: Waker,
     finished: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Watched>>>,
@@ -146,6 +147,8 @@ struct LabSide {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Glance {
     pub(super) arrived: u64,
+    /// Frames that the receiver sent.
+    pub(super) replied: u64,
     pub(super) sockets: Vec<SocketRecord>,
 }
 
@@ -162,15 +165,15 @@ pub(super) struct Moment {
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `level`: how the receiver's stack is looked at; `clock`: what receive times are compared with;
-    /// `pids`: the processes of the application.
+    /// `timing`: where receive times are compared with deadlines; `level`: how the receiver's stack is looked at; `pids`: the processes of
+    /// the application.
     pub(super) fn start(
         testbed: &Testbed,
+        scenario: &Scenario,
         plan: &Plan,
-        rate: Rate,
+        timing: Option<ReceiveTiming>,
         keeper: Option<ArrivalWriter>,
         level: EvidencePlan<'_>,
-        clock: WallClock,
         pids: &[u32],
     ) -> Result<Self> {
         let mut shared = Shared::default();
@@ -180,6 +183,7 @@ impl Observer {
         shared.followers = stack.followers.clone();
         let mut counters = side.counters()?;
         let ring = side.ring(ring_bytes(plan))?;
+        let replies = ReplyWatch::start(testbed.sender(), scenario, plan)?;
         let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
@@ -190,7 +194,7 @@ impl Observer {
             ring,
             shared: shared.clone(),
             matching: Matching::default(),
-            timing: (rate != Rate::TopSpeed).then(|| ReceiveTiming::new(clock)),
+            timing,
             keeper,
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
@@ -199,8 +203,8 @@ impl Observer {
             .name("ring".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        let lab =
-            LabSide { counters, before, sender, sender_before, sockets, stack, waker, finished, thread: Some(thread) };
+        let thread = Some(thread);
+        let lab = LabSide { counters, before, sender, sender_before, sockets, stack, replies, waker, finished, thread };
         Ok(Self { shared, lab: Some(lab) })
     }
 
@@ -212,7 +216,7 @@ impl Observer {
     pub(super) fn glance(&mut self) -> Result<Glance> {
         let arrived = self.shared.arrived();
         let Some(lab) = &self.lab else { return Ok(Glance { arrived, ..Glance::default() }) };
-        Ok(Glance { arrived, sockets: lock(&lab.sockets).look()? })
+        Ok(Glance { arrived, replied: lab.replies.seen(), sockets: lock(&lab.sockets).look()? })
     }
 
     /// What is seen now.
@@ -256,6 +260,7 @@ impl Observer {
             arriving: watched.arriving,
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
+            replies: Some(lab.replies.end()?),
             xdp: settled.moment.xdp,
             sockets: settled.moment.sockets,
             still: settled.still,

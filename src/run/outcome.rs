@@ -59,7 +59,11 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         // What the limit left out was never selected.
         plan.cut_to(scenario, evidence.sending.tried)?;
     }
+    if evidence.replies.as_ref().is_some_and(ledger::replies::came) {
+        plan.find_questions(scenario)?;
+    }
     let mut ledger = ledger::account(scenario, &plan, &evidence);
+    let replies = ledger::replies::account(&plan, &evidence);
     let mut replay = figures(&evidence);
     let judgement = if interrupted {
         // A search that was cut short has found nothing.
@@ -79,6 +83,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         judgement
     };
     Ok(Outcome {
+        replies,
         replay: Some(replay),
         ledger: Some(ledger),
         checks: judgement.checks,
@@ -142,6 +147,7 @@ pub(super) fn blank(name: &str, file: &Path, verdict: Verdict) -> Outcome {
         skipped: None,
         problems: Vec::new(),
         ledger: None,
+        replies: None,
         replay: None,
         checks: Vec::new(),
         application: None,

@@ -9,6 +9,7 @@ use super::replay::REPORT_EVERY;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
+use crate::expect;
 use crate::ledger;
 use crate::outcome::{Event, Loss};
 use crate::plan::Plan;
@@ -29,6 +30,7 @@ impl Run<'_> {
         let fragmented =
             plan.predictions.iter().any(|prediction| prediction.class.most_frames > 1) || awaits_fragments(plan);
         let watched = Watched::of(scenario, plan);
+        let awaited = expect::awaited(scenario, plan);
         let begun = Instant::now();
         let mut moved = Instant::now();
         let mut reported = Instant::now();
@@ -42,7 +44,8 @@ impl Run<'_> {
                 moved = Instant::now();
             }
             let unread = last.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
-            let patience = if unread && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
+            let waits = unread || last.replied < awaited;
+            let patience = if waits && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
             let quiet = moved.elapsed();
             let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
             let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);

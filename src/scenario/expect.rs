@@ -3,6 +3,7 @@
 mod how_many;
 mod json;
 mod output;
+mod replies;
 mod timing;
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::how_many::HowMany;
 pub use self::json::{JsonLines, JsonPath, JsonRule};
 pub use self::output::{CommandCheck, OutputCheck, OutputFrom, Search, TextRule};
+pub use self::replies::Replies;
 pub use self::timing::{Bound, Percentile};
 
 use super::check::Checker;
@@ -95,6 +97,8 @@ pub struct Expect {
     #[serde(deserialize_with = "form::duration")]
     #[schemars(with = "DurationText", example = &"5s")]
     pub within: Option<At<Duration>>,
+    /// What the application sends back.
+    pub replies: Option<At<Replies>>,
     /// Checks by commands, run in order after the application has stopped.
     pub command: Vec<CommandCheck>,
     /// Checks of what the application wrote.
@@ -196,6 +200,9 @@ impl Expect {
         }
         if let Some(file) = &mut self.rewritten {
             checker.join("expect.rewritten", &mut file.value, file.span.as_ref());
+        }
+        if let Some(replies) = &mut self.replies {
+            replies::check(replies, lab, receiver, checker);
         }
         for check in &mut self.command {
             check.stdout.check(checker);

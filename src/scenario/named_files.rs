@@ -73,10 +73,16 @@ impl Scenario {
         inputs
     }
 
-    /// The snapshot that is compared with, or written anew.
-    pub fn snapshot(&self) -> Option<Claim> {
-        let path = self.expect.rewritten.as_ref()?;
-        Some(Claim::new(&path.value, format!("the snapshot of `{}`", self.name)).at(self.place(path)))
+    /// The snapshots that are compared with, or written anew.
+    pub fn snapshots(&self) -> impl Iterator<Item = &At<PathBuf>> {
+        let replies = self.expect.replies.iter().filter_map(|replies| replies.value.snapshot.as_ref());
+        self.expect.rewritten.iter().chain(replies)
+    }
+
+    /// The snapshots as files of the user.
+    pub fn snapshot_claims(&self) -> impl Iterator<Item = Claim> {
+        self.snapshots()
+            .map(|path| Claim::new(&path.value, format!("the snapshot of `{}`", self.name)).at(self.place(path)))
     }
 
     /// The saved capture of a run, in the folder of the reports.

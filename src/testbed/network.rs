@@ -256,8 +256,11 @@ impl<'a> Receiver<'a> {
             netlink.bring_up(index)
         };
         up(&mut self.netlink, "lo").map_err(|error| system("bring `lo` up", &error))?;
-        // What the application sends itself in segments (UDP_SEGMENT) is counted one by one then. An old kernel can't: it counts too few.
-        let _ = self.netlink.index("lo").and_then(|index| self.netlink.split_segments(index));
+        // What the application sends in segments (UDP_SEGMENT) is counted one by one then, what it sends itself and what it replies. An old
+        // kernel can't: it counts too few.
+        for name in ["lo", LAB_RECEIVER] {
+            let _ = self.netlink.index(name).and_then(|index| self.netlink.split_segments(index));
+        }
         up(&mut self.netlink, LAB_RECEIVER)
             .and_then(|()| up(sending, LAB_SENDER))
             .and_then(|()| sending.wait_operational(LAB_SENDER, CARRIER_LIMIT))

@@ -71,6 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("netlink_packet_route", &["host", "wire", "process", "testbed", "doctor"]),
     ("netlink_sys", &["host", "wire", "process", "testbed", "doctor"]),
     ("pcap", &["capture"]),
+    ("domain", &["packet"]),
     ("toml", &["scenario"]),
     ("annotate_snippets", &["diagnostic"]),
     ("clap", &["cli"]),

@@ -63,6 +63,19 @@ fn read(truth: &File, socket: &UdpSocket, count: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads, and sends each datagram back, or of so many the first.
+fn answer(truth: &File, socket: &UdpSocket, step: usize) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    for count in 0.. {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        note(truth, &buffer[..length])?;
+        if count % step == 0 {
+            socket.send_to(&buffer[..length], from)?;
+        }
+    }
+    Ok(())
+}
+
 fn read_on(truth: &File, socket: &UdpSocket) -> io::Result<()> {
     read(truth, socket, usize::MAX)
 }
@@ -190,6 +203,9 @@ fn with_one_socket(behaviour: &str, truth: &File) -> io::Result<()> {
     let socket = open(PLAIN)?;
     match behaviour {
         "reads" => {}
+        "answers" => return answer(truth, &socket, 1),
+        "answers-every-other" => return answer(truth, &socket, 2),
+        "sends-elsewhere" => chatter(SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), 9)), 20, pause, 0)?,
         "reads-late" => sleep(Duration::from_millis(2_500)),
         "peeks" => {
             for _ in 0..20 {

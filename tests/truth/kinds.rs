@@ -24,6 +24,8 @@ pub(crate) struct Kind {
     pub(crate) losses: &'static [(&'static str, Option<u64>)],
     /// Whether an ordinary user may get a range for what was consumed.
     pub(crate) may_be_open: bool,
+    /// How many questions are answered; `None` where nothing is sent back.
+    pub(crate) answered: Option<u64>,
 }
 
 /// So many datagrams each kind has.
@@ -40,6 +42,7 @@ fn kind(name: &'static str, behaviour: &'static str) -> Kind {
         needs_root: false,
         losses: &[],
         may_be_open: false,
+        answered: None,
     }
 }
 
@@ -67,7 +70,7 @@ const STATE: &str = "table inet t {\n chain c { type filter hook input priority 
 
 /// All of them.
 pub(crate) fn kinds() -> Vec<Kind> {
-    [talks(), neighbours(), fragmented(), listeners(), treatments()].into_iter().flatten().collect()
+    [talks(), replies(), neighbours(), fragmented(), listeners(), treatments()].into_iter().flatten().collect()
 }
 
 /// The application talks.
@@ -82,6 +85,16 @@ fn talks() -> Vec<Kind> {
         kind("it hears its own multicast", "hears-its-own-multicast"),
         kind("it talks TCP to itself", "talks-tcp-to-itself"),
         Kind { losses: &[("NO_SOCKET", ALL)], ..kind("it listens on the loopback only", "reads-on-loopback") },
+    ]
+}
+
+/// The application replies.
+fn replies() -> Vec<Kind> {
+    vec![
+        Kind { answered: ALL, ..kind("it answers all", "answers") },
+        Kind { answered: ALL.map(|all| 3 * all), repeat: 3, ..kind("it answers all three times", "answers") },
+        Kind { answered: ALL.map(|all| all / 2), ..kind("it answers every other one", "answers-every-other") },
+        Kind { answered: Some(0), ..kind("it sends to another host", "sends-elsewhere") },
     ]
 }
 

@@ -211,10 +211,23 @@ fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String
         }
     }
     all.extend(sums(ledger));
+    all.extend(wrong_replies(kind, &outcome["replies"]));
     if exact && !identical && kind.repeat == 1 && kind.frames_each == 1 && kind.frames.len() == DATAGRAMS as usize {
         all.extend(wrong_numbers(ledger, truth));
     }
     all
+}
+
+/// What is said of the replies otherwise than the application sends them.
+fn wrong_replies(kind: &Kind, replies: &Value) -> Option<String> {
+    let Some(answered) = kind.answered else {
+        return replies["datagrams"].as_u64().map(|datagrams| format!("{datagrams} replies, and it sends none"));
+    };
+    let questions = u64::from(DATAGRAMS) * kind.repeat;
+    let is_right = replies["questions"] == questions
+        && replies["answered"] == answered
+        && (answered == 0 || replies["datagrams"] == answered);
+    (!is_right).then(|| format!("{answered} of {questions} were answered, and the report has {replies}"))
 }
 
 fn all_were_read(kind: &Kind, datagrams: u64) -> bool {

@@ -46,6 +46,7 @@ fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
         skipped: None,
         problems: Vec::new(),
         ledger: None,
+        replies: None,
         replay: None,
         checks: Vec::new(),
         application: None,

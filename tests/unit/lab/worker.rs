@@ -133,6 +133,7 @@ fn ended() -> Event {
             skipped: None,
             problems: Vec::new(),
             ledger: None,
+            replies: None,
             replay: None,
             checks: Vec::new(),
             application: None,

@@ -1,0 +1,202 @@
+//! What the receiver sends back, on the sender's end of the wire, on a thread of its own. Start at [`ReplyWatch::start`].
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::capture::{Filter, Frame};
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::evidence::Replies;
+use crate::host::Host;
+use crate::packet::exchange::{Exchange, Role, Udp, icmp_error, role};
+use crate::packet::layers::{Layers, LinkType, Network, protocol};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::testbed::Side;
+use crate::wire::poll::Waker;
+use crate::wire::ring::{Ring, Seen};
+
+/// The blocks of the ring: while replies come slowly each takes one for 2 ms, and the thread may wait for a processor meanwhile.
+const RING_BLOCKS: usize = 128;
+/// How long the thread blocks at most.
+const BLOCK: Duration = Duration::from_millis(100);
+
+/// Looks for replies until it is asked to end.
+pub(super) struct ReplyWatch {
+    finished: Arc<AtomicBool>,
+    waker: Waker,
+    /// Replies so far that may answer what is asked.
+    seen: Arc<AtomicU64>,
+    thread: JoinHandle<Result<Replies>>,
+}
+
+impl ReplyWatch {
+    /// Begins to look at what reaches the sender's side; everything that comes after this is seen.
+    pub(super) fn start(sender: &Side, scenario: &Scenario, plan: &Plan) -> Result<Self> {
+        let expected = scenario.expect.replies.as_ref().map(|replies| &replies.value);
+        let filter = expected.and_then(|expected| expected.filter.as_ref());
+        let finished = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(AtomicU64::new(0));
+        let ring = sender.ring(Ring::block_bytes(plan.medium.mtu) * RING_BLOCKS)?;
+        let waker = ring.waker();
+        let watch = Watch {
+            ring,
+            own: plan
+                .host
+                .iter()
+                .filter(|host| host.settings.forwarding.v4 || host.settings.forwarding.v6)
+                .flat_map(addresses)
+                .collect(),
+            filter: filter.map(|filter| Filter::compile(&filter.value)).transpose()?,
+            ports: plan
+                .questions
+                .iter()
+                .flat_map(|questions| &questions.list)
+                .map(|question| question.sent.asker.1)
+                .collect(),
+            keeps: expected.is_some_and(|expected| expected.like.is_some() || expected.snapshot.is_some()),
+            finished: Arc::clone(&finished),
+            seen: Arc::clone(&seen),
+            replies: Replies::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("replies".to_owned())
+            .spawn(move || watch.run())
+            .map_err(|error| Failure::system("can't start a thread", &error))?;
+        Ok(Self { finished, waker, seen, thread })
+    }
+
+    /// How many replies came so far to those that ask, of what the filter takes; 0 where none are expected.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// Ends looking, and returns what was seen.
+    pub(super) fn end(self) -> Result<Replies> {
+        self.finished.store(true, Ordering::Release);
+        self.waker.wake();
+        let early = || Failure::error(Diagnostic::error("the thread that reads the replies ended early"));
+        self.thread.join().unwrap_or_else(|_| Err(early()))
+    }
+}
+
+struct Watch {
+    ring: Ring,
+    /// The addresses of a receiver that forwards: what comes from others is not its own. Empty where it does not forward.
+    own: HashSet<IpAddr>,
+    filter: Option<Filter>,
+    /// The ports of those that ask.
+    ports: HashSet<u16>,
+    /// Whether what answers carry is needed.
+    keeps: bool,
+    finished: Arc<AtomicBool>,
+    seen: Arc<AtomicU64>,
+    replies: Replies,
+}
+
+impl Watch {
+    fn run(mut self) -> Result<Replies> {
+        loop {
+            // Asked before the last look at the ring, so that nothing that came until then is left in it.
+            let last = self.finished.load(Ordering::Acquire);
+            let Self { ring, own, filter, ports, keeps, replies, .. } = &mut self;
+            let (mut problem, mut answering) = (None, 0);
+            let read = ring.read(if last { Duration::ZERO } else { BLOCK }, &mut |seen| match take(
+                &seen,
+                own,
+                filter.as_mut(),
+                *keeps,
+                replies,
+            ) {
+                Ok(port) => answering += u64::from(port.is_some_and(|port| ports.contains(&port))),
+                Err(failure) => problem = Some(failure),
+            })?;
+            if let Some(failure) = problem {
+                return Err(failure);
+            }
+            self.seen.fetch_add(answering, Ordering::AcqRel);
+            if read == 0 && last {
+                self.replies.lost = self.ring.statistics()?.drops;
+                return Ok(self.replies);
+            }
+        }
+    }
+}
+
+/// Takes in a frame that the receiver sent. The port of whom it may answer, where the filter takes it.
+fn take(
+    seen: &Seen<'_>,
+    own: &HashSet<IpAddr>,
+    filter: Option<&mut Filter>,
+    keeps: bool,
+    replies: &mut Replies,
+) -> Result<Option<u16>> {
+    let layers = Layers::find(LinkType::ETHERNET, seen.bytes);
+    let error = icmp_error(&layers.network, seen.bytes);
+    let udp = Udp::find(&layers.network, seen.bytes);
+    let is_own = |address: IpAddr| own.is_empty() || own.contains(&address);
+    let udp = udp.filter(|udp| is_own(udp.from.0));
+    if error.is_none() && udp.is_none() {
+        *replies.others.entry(kind(&layers.network)).or_default() += 1;
+        return Ok(None);
+    }
+    let mut bytes = seen.bytes.to_vec();
+    let link = LinkType::ETHERNET;
+    let frame =
+        Frame { number: 0, time_ns: seen.time_ns, original_length: seen.original_length, link, bytes: &mut bytes };
+    let is_taken = filter.map_or(Ok(true), |filter| filter.matches(&frame))?;
+    let mut port = None;
+    if let Some(error) = error {
+        *replies.errors.entry(error).or_default() += 1;
+        replies.taken_errors += u64::from(is_taken);
+        let quoted = layers.quoted(seen.bytes).filter(|_| is_taken);
+        if let Some(asked) = quoted.and_then(|quoted| Udp::find(&quoted, seen.bytes)) {
+            let id = match role(&asked) {
+                Role::Asks(id) => id,
+                _ => Vec::new(),
+            };
+            port = Some(asked.from.1);
+            replies.answers.add_error(Exchange { asker: asked.from, asked: asked.to, id });
+        }
+    } else if let Some(udp) = udp {
+        replies.datagrams += 1;
+        replies.taken += u64::from(is_taken);
+        let id = match role(&udp) {
+            Role::Answers(id) => Some(id),
+            Role::Unknown => Some(Vec::new()),
+            Role::Asks(_) | Role::Neither => None,
+        };
+        if let Some(id) = id.filter(|_| is_taken) {
+            port = Some(udp.to.1);
+            let exchange = Exchange { asker: udp.to, asked: udp.from, id };
+            replies.answers.add(exchange, keeps.then_some((udp.payload, udp.is_whole)));
+        }
+    }
+    Ok(port)
+}
+
+fn addresses(host: &Host) -> impl Iterator<Item = IpAddr> {
+    let link_local = IpAddr::V6(host.mac.link_local());
+    host.addresses.iter().map(IpNet::addr).chain([link_local, Ipv4Addr::UNSPECIFIED.into()])
+}
+
+/// What it is that the kernel sends by itself.
+fn kind(network: &Network) -> &'static str {
+    let Some(ip) = network.ip() else {
+        return if matches!(network, Network::Arp { .. }) { "arp" } else { "other" };
+    };
+    match ip.protocol {
+        protocol::ICMP => "icmp",
+        protocol::ICMPV6 => "icmpv6",
+        protocol::IGMP => "igmp",
+        protocol::TCP => "tcp",
+        protocol::UDP if ip.is_later_fragment() => "fragments",
+        protocol::UDP => "forwarded",
+        _ => "other",
+    }
+}
