@@ -199,15 +199,17 @@ fn ip_frames(plan: &Plan) -> u64 {
 }
 
 fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wanted) -> Check {
-    let name = wanted.stage.name();
+    let (name, arrives) = (wanted.stage.name(), wanted.stage == Stage::Arrived);
     let met = wanted.met();
     let passed = met == Some(Met::Yes);
     let problem = (!passed).then(|| {
-        let expected = format!("{} to be {name}", words(wanted.count, wanted.base));
+        let frames = words(wanted.count, wanted.base);
+        let expected = if arrives { format!("{frames} to arrive") } else { format!("{frames} to be {name}") };
         let problem = match &wanted.actual {
             Some(actual) if met == Some(Met::Open) => undecided(&expected, actual, evidence),
             Some(actual) => {
-                let problem = Diagnostic::error(format!("expected {expected}, {}", amount_words(actual)));
+                let actual = if arrives { format!("{} did", range(actual)) } else { amount_words(actual) };
+                let problem = Diagnostic::error(format!("expected {expected}, {actual}"));
                 let before = ledger.losses.iter().filter(|loss| loss.stage <= wanted.stage);
                 explain(problem, before)
             }
@@ -378,7 +380,15 @@ pub(super) fn holds(count: Count, actual: u64, base: u64) -> bool {
 fn amount_words(amount: &Amount) -> String {
     match amount.known() {
         Some(count) => format!("{} {}", thousands(count), agree(count, "was", "were")),
-        None => format!("{} to {} were", thousands(amount.low()), thousands(amount.high())),
+        None => format!("{} were", range(amount)),
+    }
+}
+
+/// `5,548`, or `180 to 200`.
+fn range(amount: &Amount) -> String {
+    match amount.known() {
+        Some(count) => thousands(count),
+        None => format!("{} to {}", thousands(amount.low()), thousands(amount.high())),
     }
 }
 
@@ -386,7 +396,7 @@ fn amount_words(amount: &Amount) -> String {
 fn packets(amount: &Amount) -> String {
     match amount.known() {
         Some(number) => count(number, "packet"),
-        None => format!("{} to {} packets", thousands(amount.low()), thousands(amount.high())),
+        None => format!("{} packets", range(amount)),
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! The plan is of 8 UDP datagrams. A row that changes is a change of what a verdict means: review it as such.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::judge;
 use super::tests::{in_order, judged_of, ledger, loss, planned, range};
+use super::{judge, judged};
 use crate::cause::Cause;
 use crate::diagnostic::Diagnostic;
-use crate::evidence::{Arriving, Evidence};
+use crate::evidence::{Arriving, Evidence, Sending};
 use crate::expect::Snapshots;
-use crate::outcome::{Amount, Ledger, Stage, Verdict};
+use crate::outcome::{Amount, Check, Lateness, Ledger, Stage, TimedBy, Verdict};
 use crate::scenario::Scenario;
 use crate::scenario::expect::Expect;
 
@@ -94,6 +95,79 @@ fn every_expectation_on_every_ledger_fails_and_blames_as_reviewed() {
     insta::assert_snapshot!(table);
 }
 
+/// A check that failed: its values, and its message with the line that it points at.
+fn shown(check: &Check) -> String {
+    let problem = check.problem.as_ref().map(|problem| {
+        let why = problem.why.as_deref().unwrap_or("-");
+        format!("{}\n    why: {why}\n    fix: {}", problem.what, problem.fix.as_deref().unwrap_or("-"))
+    });
+    let (expected, actual, line) = (&check.expected, &check.actual, check.line.unwrap_or_default());
+    format!("{}: expected {expected}, actual {actual}, line {line}\n    {}\n", check.what, problem.unwrap_or_default())
+}
+
+#[test]
+fn every_failed_check_has_its_reviewed_message() {
+    let mut messages = BTreeSet::new();
+    let ends = [Evidence { xdp: true, ..Evidence::default() }, in_order()];
+    for lines in EXPECTATIONS {
+        let (scenario, plan) = planned(read(lines));
+        for ((_, ledger), evidence) in
+            ledgers().into_iter().flat_map(|named| ends.iter().map(move |end| (named.clone(), end)))
+        {
+            let checks = judge(&scenario, &plan, evidence, &mut { ledger }, Snapshots::Compare).checks;
+            messages.extend(checks.iter().filter(|check| !check.passed).map(shown));
+        }
+    }
+    insta::assert_snapshot!(messages.into_iter().collect::<String>());
+}
+
+#[test]
+fn every_failed_timing_check_has_its_reviewed_message() {
+    let lines = "lateness = { p50 = \"10us\", max = \"1ms\" }\ngap-error = { p99 = \"20us\" }\nwithin = \"2s\"\norder = \"captured\"";
+    let (scenario, plan) = planned(read(lines));
+    let lateness = |us: f64| Some(Lateness { p50: us, p90: us, p99: us, p999: us, max: us * 10.0 });
+    let sending = |us, seconds, timed_by| Sending {
+        lateness: lateness(us),
+        gap_error: lateness(us * 2.0),
+        seconds,
+        timed_by,
+        tried: 1000,
+        scheduled_seconds: Some(1.0),
+        ..Sending::default()
+    };
+    let arriving =
+        |reordered| Some(Arriving { arrived: 8, reordered, first_reordered: Some(3), ..Arriving::default() });
+    let mut text = String::new();
+    for (what, sending, reordered) in [
+        ("just in time", sending(10.0, 2.0, TimedBy::Sender), 0),
+        ("late by the sender's clock", sending(10.1, 2.5, TimedBy::Sender), 1),
+        ("late by the receive times", sending(200.0, 2.0, TimedBy::Receiver), 2),
+    ] {
+        let evidence = Evidence { sending, arriving: arriving(reordered), ..Evidence::default() };
+        let judgement = judge(&scenario, &plan, &evidence, &mut ledger([8; 4], vec![]), Snapshots::Compare);
+        let _infallible = writeln!(text, "{what}: {:?}", judgement.verdict);
+        text.extend(judgement.checks.iter().filter(|check| !check.passed).map(shown));
+        text.extend(judgement.problems.iter().map(|problem| format!("problem: {}\n", problem.what)));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_losses_that_a_search_counts_are_those_that_are_judged() {
+    let no_socket = |frames: u64| loss(Cause::NoSocket, Stage::Delivered, frames);
+    let not_read = || loss(Cause::NotRead, Stage::Consumed, 1);
+    for (lines, losses, counted) in [
+        ("", vec![no_socket(1), not_read()], 2),
+        ("delivered = \"all\"", vec![no_socket(1), not_read()], 1),
+        ("losses = { NO_SOCKET = 1 }", vec![no_socket(1), not_read()], 0),
+        ("consumed = \"all\"\nlosses = { NO_SOCKET = 1 }", vec![no_socket(1), not_read()], 1),
+        ("", vec![no_socket(0)], 0),
+    ] {
+        let (scenario, plan) = planned(read(lines));
+        assert_eq!(judged(&scenario, &plan, &ledger([8; 4], losses)).len(), counted, "{lines}");
+    }
+}
+
 #[test]
 fn a_verdict_is_pass_only_if_every_check_passes_in_time_and_without_an_incident() {
     let (scenario, plan) = planned(read("order = \"captured\"\narrived = \"all\""));
@@ -116,5 +190,11 @@ fn a_verdict_is_pass_only_if_every_check_passes_in_time_and_without_an_incident(
         let mut ledger = ledger([arrived, 8, 8, 8], vec![]);
         let judgement = judge(&scenario, &plan, &evidence, &mut ledger, Snapshots::Compare);
         assert_eq!(judgement.verdict, expected, "{what}: {judgement:?}");
+        let problems = judgement.problems.len();
+        assert_eq!(
+            problems,
+            evidence.incidents.len() + usize::from(late == evidence.timed_out),
+            "{what}: {judgement:?}"
+        );
     }
 }
