@@ -12,8 +12,8 @@ pub(crate) mod small;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, OnceLock};
 
 use serde_json::Value;
 
@@ -61,15 +61,29 @@ pub(crate) fn stage() -> &'static Path {
     })
 }
 
-/// A new empty folder that everybody may enter and write to.
+/// A new empty folder that every user may enter and write to. It is kept, to be looked at, until other tests run.
 pub(crate) fn fresh_folder(name: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(remove_folders_of_ended_tests);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("restage-test-{name}-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder in the temporary folder");
     let status = Command::new("chmod").arg("0777").arg(&folder).status().expect("chmod runs");
     assert!(status.success());
     folder
+}
+
+fn remove_folders_of_ended_tests() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let process = name.strip_prefix("restage-test-").and_then(|name| name.rsplit('-').nth(1));
+        let has_ended = |process: &str| process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists();
+        if process.is_some_and(has_ended) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// restage, to be run as that user in the staged folder.
