@@ -298,6 +298,8 @@ pub struct ApplicationEnd {
     pub background: bool,
     /// What lets it run until its stop signal, where it ended before.
     pub remedy: String,
+    /// Whether it was killed because it wrote more into `{work}` than its limit.
+    pub wrote_too_much: bool,
     /// `{work}`, where nothing more can be written to its file system.
     pub full: Option<PathBuf>,
 }

@@ -44,6 +44,13 @@ pub fn agree<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
     if number == 1 { one } else { many }
 }
 
+/// A number of bytes in the largest unit in which it is whole: `64 MiB`, `1500 B`.
+pub fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = units.into_iter().find(|(_, bits)| bytes > 0 && bytes.trailing_zeros() >= *bits);
+    unit.map_or_else(|| format!("{bytes} B"), |(unit, bits)| format!("{} {unit}", bytes >> bits))
+}
+
 /// A duration in its unit, with at most three digits: `12.3 µs`, `250 ms`, `1.5 s`, `3 min 24 s`, `26 h 5 min`.
 pub fn duration(duration: Duration) -> String {
     with_digits(duration.as_secs_f64(), 3)

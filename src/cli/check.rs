@@ -73,6 +73,10 @@ fn usable(scenario: &Scenario) -> Result<Vec<Diagnostic>> {
         let problem = unreadable("the expected output", &file.value);
         problems.extend(problem.map(|problem| problem.at(&scenario.source, file.span.clone())));
     }
+    for (file, span) in scenario.receiver_files() {
+        let problem = unreadable("a file of the receiver", file);
+        problems.extend(problem.map(|problem| problem.at(&scenario.source, span.cloned())));
+    }
     let mut warnings = Vec::new();
     for At { value: path, span } in scenario.snapshots().filter(|path| !path.value.exists()) {
         let warning = Diagnostic::warning(format!("there is no snapshot `{}` yet", path.display()));

@@ -24,6 +24,7 @@ use crate::host::facts::{self, Facts, capability};
 use crate::host::namespace::{self, Privilege};
 use crate::host::program;
 use crate::process::application::{Application, Around, Ended, Start};
+use crate::process::order::Rights;
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
 
@@ -344,6 +345,8 @@ fn make_lab() -> Result<Tried> {
             arguments: &[],
             folder: Path::new("/"),
             environment: &[],
+            rights: &Rights::default(),
+            most_output: None,
             surroundings: Around::Own(&Surroundings::default()),
             stdout: null()?,
             stderr: null()?,

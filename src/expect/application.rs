@@ -11,6 +11,7 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::Diagnostic;
 use crate::evidence::{ApplicationEnd, Evidence};
+use crate::figures::size;
 use crate::outcome::{Application, Check, CheckId};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::Exit;
@@ -127,6 +128,9 @@ enum Failing {
 
 fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Application) -> Option<Failing> {
     let stop = scenario.receiver.stop;
+    if ending.wrote_too_much {
+        return Some(Failing::Always(wrote_too_much(scenario)));
+    }
     if !ending.stopped {
         let gone = if ending.background {
             "the application, which went into the background, ended"
@@ -163,6 +167,14 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
         _ => format!("the application crashed after its stop signal: {crashed}"),
     };
     Some(Failing::Always(Diagnostic::error(what).why(application.said()).fix(how_to_look(ending))))
+}
+
+/// An application that was killed because it wrote more into `{work}` than its limit.
+pub fn wrote_too_much(scenario: &Scenario) -> Diagnostic {
+    let most = size(scenario.receiver.limits.work.value.bytes);
+    Diagnostic::error(format!("the application wrote more than {most} into `{{work}}`, and was killed"))
+        .why("this is the limit by `[receiver] limits`, `work`")
+        .fix("let it write less, or raise the limit: `limits = { work = \"16 GiB\" }`")
 }
 
 fn how_to_look(ending: &ApplicationEnd) -> &'static str {

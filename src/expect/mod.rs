@@ -20,6 +20,7 @@ use crate::outcome::{Check, Ledger, Verdict};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
+pub use application::wrote_too_much;
 pub(crate) use counts::judged;
 pub use examine::examine;
 pub use replies::awaited;

@@ -22,6 +22,14 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|path| executable(path))
 }
 
+/// The library that gives a program another wall clock (faketime(1)); `None` where it is not installed.
+pub fn faketime() -> Option<PathBuf> {
+    const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
+    let of_architectures = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders = ["/usr/local/lib", "/usr/lib64", "/usr/lib"].map(PathBuf::from).into_iter().chain(of_architectures);
+    folders.map(|folder| folder.join(LIBRARY)).find(|library| library.is_file())
+}
+
 /// What to say where [`find`] finds none.
 pub fn missing(name: &str) -> Diagnostic {
     if Path::new(name).is_file() && name.contains('/') {

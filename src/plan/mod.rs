@@ -97,6 +97,8 @@ pub struct Plan {
     pub lab_reassembly: Duration,
     /// How long the receiver waits for the fragments of a datagram; with both families, the longer of the two.
     pub reassembly_timeout: Duration,
+    /// The captured time of the first frame, in nanoseconds since 1970.
+    pub first_ns: Option<u64>,
     /// From the first to the last deadline, repetitions included; `None` at top speed.
     pub duration: Option<Duration>,
     /// After this long the run ends and is judged.
@@ -135,7 +137,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         Passes { rounds: at_once, most: u64::MAX, host: receiver.clone(), reassembly: Reassembly::default() };
     let (rewriter, medium, surveyed) = survey(scenario, target, roles, &passes)?;
     let mtu = medium.mtu;
-    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, seen, listing, cut } = surveyed;
+    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, seen, listing, cut, first_ns } = surveyed;
     if counts.selected == 0 {
         return Err(match cut {
             Some(length) => refuse::limit_below_the_first_frame(scenario, length),
@@ -195,9 +197,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     notes.extend(note::offload(scenario, &survey));
     notes.extend(behind_tags(scenario, &left_out));
     notes.extend(group_mac(scenario, &stats));
-    if schedule.backwards() > 0 {
-        notes.push(note::backwards(schedule.backwards()));
-    }
+    notes.extend((schedule.backwards() > 0).then(|| note::backwards(schedule.backwards())));
     let plan = Plan {
         rewriter,
         stats,
@@ -210,6 +210,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         medium,
         lab_reassembly,
         reassembly_timeout: passes.reassembly.timeout(),
+        first_ns,
         duration,
         timeout,
         listing,
@@ -281,6 +282,8 @@ struct Surveyed {
     listing: Option<String>,
     /// The length in bytes of the frame before which `[pacing] limit` ended it.
     cut: Option<usize>,
+    /// The time of the first frame.
+    first_ns: Option<u64>,
 }
 
 /// How a capture is surveyed.
@@ -309,9 +312,9 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         seen: Seen::default(),
         listing: scenario.expect.rewritten.as_ref().map(|_| String::new()),
         cut: None,
+        first_ns: None,
     };
     let mut limiter = Limiter::new(&scenario.pacing);
-    let mut first_ns = None;
     for round in 0..passes.rounds {
         let mut stream = Stream::open(scenario, rewriter, medium)?;
         if round == 0 {
@@ -329,7 +332,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
             let after = after
                 .unwrap_or_else(|| AT_TOP_SPEED.saturating_mul(u32::try_from(limiter.admitted()).unwrap_or(u32::MAX)));
             surveyed.survey.add(&frame, medium.mtu, after);
-            let first_ns = *first_ns.get_or_insert(frame.time_ns);
+            let first_ns = *surveyed.first_ns.get_or_insert(frame.time_ns);
             if let Some(listing) = surveyed.listing.as_mut().filter(|_| round == 0) {
                 list(listing, &frame, first_ns);
             }

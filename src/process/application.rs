@@ -26,6 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use super::inside::Inside;
 use super::leftover::{Leftover, Registered};
+use super::order::{Namespaces, Order, Refused, Rights, hand_on_capabilities};
+use super::pump::Pump;
 use super::surroundings::{Surroundings, dies_with_its_maker};
 use super::{NAME, init};
 use crate::diagnostic::{Failure, Result};
@@ -33,7 +35,7 @@ use crate::host::facts::{Facts, Step, capability, refusal};
 use crate::host::namespace::Namespace;
 
 /// The longest report, in bytes.
-const REPORT_BYTES: usize = 4096;
+const REPORT_BYTES: usize = 64 << 10;
 
 /// What is to be started, and where.
 #[derive(Debug)]
@@ -46,8 +48,12 @@ pub struct Start<'a> {
     /// Variables of its environment, beside this process's own.
     pub environment: &'a [(String, String)],
     pub surroundings: Around<'a>,
+    pub rights: &'a Rights,
+    /// Where its output goes.
     pub stdout: File,
     pub stderr: File,
+    /// How many bytes of each are kept; what exceeds them is read and discarded. `None`: the program writes to the files itself.
+    pub most_output: Option<u64>,
 }
 
 /// What a program finds around it.
@@ -57,6 +63,8 @@ pub enum Around<'a> {
     Own(&'a Surroundings),
     /// Those of an application that runs: it sees its files and its processes, and ends with it.
     Of(&'a Inside),
+    /// Those of an application that has ended: it sees its files.
+    After(&'a Inside),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +99,8 @@ pub struct Stopped {
 /// What the init reports.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// It can't do what it is to do before.
+    Refused(Refused),
     /// The program runs. What its surroundings lack.
     Started(Vec<String>),
     /// The program ended, and processes that it started go on.
@@ -114,6 +124,9 @@ pub struct Application {
     /// How the program ended, where processes that it started went on.
     program: Option<Ended>,
     notes: Vec<String>,
+    pump: Option<Pump>,
+    /// How many bytes of standard output and standard error were discarded.
+    discarded: [u64; 2],
     /// Lives as long as the application: the init dies with the thread that made it.
     keeper: Option<Keeper>,
 }
@@ -140,11 +153,19 @@ impl Application {
         let is_bare = !Facts::read().has(capability::SYS_ADMIN);
         let pids = match start.surroundings {
             _ if is_bare => Pids::Machine,
-            Around::Own(_) => Pids::New,
+            Around::Own(_) | Around::After(_) => Pids::New,
             Around::Of(inside) => Pids::Of(inside.pids()?),
         };
         let is_guest = !matches!(pids, Pids::New);
-        let command = init_command(start, other, is_bare)?;
+        let (pump, stdout, stderr) = match start.most_output {
+            Some(most) => {
+                let (pump, [stdout, stderr]) = Pump::start([copy(&start.stdout)?, copy(&start.stderr)?], most)?;
+                (Some(pump), stdout, stderr)
+            }
+            None => (None, copy(&start.stdout)?.into(), copy(&start.stderr)?.into()),
+        };
+        let mut command = init_command(start, other, is_bare)?;
+        command.stdout(stdout).stderr(stderr);
         let receiver = namespace.as_fd().try_clone_to_owned();
         let receiver = receiver.map_err(|error| Failure::system("can't copy a descriptor", &error))?;
         let (init, keeper) = keep(command, Namespace::from(receiver), pids)?;
@@ -159,6 +180,8 @@ impl Application {
             ended: None,
             program: None,
             notes,
+            pump,
+            discarded: [0; 2],
             keeper: Some(keeper),
         };
         match application.receive(None)? {
@@ -170,6 +193,14 @@ impl Application {
                 }
             }
             Some(Report::Ended(ended)) => application.finish(ended)?,
+            Some(Report::Refused(Refused::Blocked(problem))) => return Err(Failure::blocked(*problem)),
+            Some(Report::Refused(Refused::Namespaces(number))) => {
+                return Err(match Errno::from_raw(number) {
+                    // Of what happens there only namespaces have such a limit.
+                    Errno::ENOSPC => refusal(Step::Surroundings, Errno::ENOSPC, &Facts::read()),
+                    errno => Failure::system("can't start the application's init", &errno.into()),
+                });
+            }
             Some(Report::ProgramEnded(_)) | None => {
                 return Err(Failure::system("the application's init says nothing", &io::ErrorKind::TimedOut.into()));
             }
@@ -180,6 +211,17 @@ impl Application {
     /// What the program's surroundings lack, in words.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// How many bytes of its standard output and its standard error were discarded, once it has ended.
+    pub fn discarded(&self) -> [u64; 2] {
+        self.discarded
+    }
+
+    /// What can kill it from another thread.
+    pub fn killer(&self) -> Result<Killer> {
+        let control = self.control.try_clone();
+        control.map(Killer).map_err(|error| Failure::system("can't copy a descriptor", &error))
     }
 
     /// The namespaces that it runs in, for what is to run or look beside it; `None` where it has none of its own, or ended at once.
@@ -221,7 +263,7 @@ impl Application {
         match self.receive(Some(end.saturating_duration_since(Instant::now())))? {
             Some(Report::Ended(ended)) => self.finish(ended)?,
             Some(Report::ProgramEnded(ended)) => self.program = Some(ended),
-            Some(Report::Started(_)) => {}
+            Some(Report::Started(_) | Report::Refused(_)) => {}
             None => return Ok(false),
         }
         Ok(true)
@@ -294,11 +336,25 @@ impl Application {
             descendants(self.init.id()).into_iter().for_each(kill_quietly);
         }
         let reaped = self.init.kill().and_then(|()| self.init.wait());
+        if let Some(pump) = self.pump.take() {
+            self.discarded = pump.finish();
+        }
         if let Some(Keeper { release, thread }) = self.keeper.take() {
             drop(release);
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
         reaped.map(drop).map_err(|error| Failure::system("can't end the application's init", &error))
+    }
+}
+
+/// Kills an application through its init.
+#[derive(Debug)]
+pub struct Killer(OwnedFd);
+
+impl Killer {
+    pub fn kill(&self) {
+        // It fails only where the application has ended.
+        let _ = send(self.0.as_raw_fd(), &nix::libc::SIGKILL.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL);
     }
 }
 
@@ -318,34 +374,40 @@ impl Drop for Application {
     }
 }
 
+fn copy(file: &File) -> Result<File> {
+    file.try_clone().map_err(|error| Failure::system("can't copy a descriptor", &error))
+}
+
 /// The command of the init: this program again, with the control socket as its standard input.
 fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Command> {
-    let copy = |file: &File| file.try_clone().map_err(|error| Failure::system("can't copy a descriptor", &error));
+    let (around, inherited) = match start.surroundings {
+        _ if is_bare => (Namespaces::Inherited, None),
+        Around::Own(surroundings) => (Namespaces::Own(surroundings.clone()), None),
+        Around::Of(inside) | Around::After(inside) => {
+            let inside = inside.try_clone()?;
+            let ended = matches!(start.surroundings, Around::After(_));
+            (inside.as_namespaces(ended), Some(inside))
+        }
+    };
+    let order = Order { around, folder: start.folder.to_owned(), rights: start.rights.clone() };
+    let order = serde_json::to_string(&order)
+        .map_err(|error| Failure::system("can't hand an order to the application's init", &error.into()))?;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0(NAME)
         .arg(init::VERB)
+        .arg(order)
         .arg(start.program)
         .args(start.arguments)
         .current_dir(start.folder)
-        .stdin(control)
-        .stdout(copy(&start.stdout)?)
-        .stderr(copy(&start.stderr)?);
-    command.envs(start.environment.iter().map(|(name, value)| (name, value)));
-    match start.surroundings {
-        // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
-        _ if is_bare => unsafe { command.pre_exec(dies_with_its_maker) },
-        Around::Own(surroundings) => {
-            let (surroundings, folder) = (surroundings.clone(), start.folder.to_owned());
-            // SAFETY: as above.
-            unsafe { command.pre_exec(move || surroundings.enter(&folder)) }
-        }
-        Around::Of(inside) => {
-            let (inside, folder) = (inside.try_clone()?, start.folder.to_owned());
-            // SAFETY: as above.
-            unsafe { command.pre_exec(move || inside.enter(&folder)) }
-        }
+        .envs(start.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(control);
+    let for_init = move || {
+        dies_with_its_maker()?;
+        inherited.as_ref().map_or(Ok(()), Inside::stay_open)
     };
+    // SAFETY: the closure runs in the child of a process that may have threads: it makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(for_init) };
     Ok(command)
 }
 
@@ -371,11 +433,8 @@ fn keep(mut command: Command, receiver: Namespace, pids: Pids) -> Result<(Child,
                 Pids::Of(pids) => setns(pids, CloneFlags::CLONE_NEWPID)
                     .map_err(|errno| Failure::system("can't enter the application's namespaces", &errno.into()))?,
             }
-            command.spawn().map_err(|error| match error.raw_os_error() {
-                // Of what happens there only namespaces have such a limit.
-                Some(nix::libc::ENOSPC) => refusal(Step::Surroundings, Errno::ENOSPC, &Facts::read()),
-                _ => Failure::system("can't start the application's init", &error),
-            })
+            hand_on_capabilities();
+            command.spawn().map_err(|error| Failure::system("can't start the application's init", &error))
         });
         // The command holds the init's end of the control socket: closed here, so that its end is seen.
         drop((command, receiver));

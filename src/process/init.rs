@@ -22,6 +22,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::application::{Ended, Report};
+use super::order::Order;
 use crate::scenario::topology::LAB_RECEIVER;
 
 /// The hidden verb that this runs as.
@@ -59,13 +60,18 @@ impl Init {
     }
 
     fn run(&mut self, arguments: &[OsString]) -> io::Result<()> {
-        let Some((program, rest)) = arguments.split_first() else {
+        let [order, program, rest @ ..] = arguments else {
             return self.report(&Report::Ended(Ended::NotStarted("no program named".into())));
         };
+        let order: Order = serde_json::from_slice(order.as_encoded_bytes())?;
+        if let Err(refused) = order.prepare() {
+            return self.report(&Report::Refused(refused));
+        }
         let mut command = Command::new(program);
         command.args(rest).stdin(Stdio::null());
+        let rights = order.rights;
         // SAFETY: this process has one thread, so that anything may be called after fork.
-        unsafe { command.pre_exec(signals_as_new) };
+        unsafe { command.pre_exec(move || rights.take_on().and_then(|()| signals_as_new())) };
         let program = match command.spawn() {
             Ok(child) => child.id().cast_signed(),
             Err(error) => return self.report(&Report::Ended(Ended::NotStarted(error.to_string()))),

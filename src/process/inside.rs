@@ -4,13 +4,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use super::surroundings::dies_with_its_maker;
+use super::order::Namespaces;
 use crate::diagnostic::{Failure, Result};
 
 /// The namespaces of an application, held open: those of its files and shared memory outlive it.
@@ -43,14 +43,17 @@ impl Inside {
         self.pids.try_clone().map(OwnedFd::from).map_err(|error| Failure::system("can't copy a descriptor", &error))
     }
 
-    /// Between fork and exec: dies with the thread that made it, and finds what the application finds. It starts in `folder`. System calls
-    /// only: nothing is allocated.
-    pub(super) fn enter(&self, folder: &Path) -> io::Result<()> {
-        dies_with_its_maker()?;
-        setns(&self.memory, CloneFlags::CLONE_NEWIPC)?;
-        setns(&self.mounts, CloneFlags::CLONE_NEWNS)?;
-        // The namespace's own root is the working folder now.
-        Ok(nix::unistd::chdir(folder)?)
+    /// Those that an init is to enter.
+    pub(super) fn as_namespaces(&self, ended: bool) -> Namespaces {
+        Namespaces::Of { mounts: self.mounts.as_raw_fd(), memory: self.memory.as_raw_fd(), ended }
+    }
+
+    /// Between fork and exec: what is executed inherits them. System calls only.
+    pub(super) fn stay_open(&self) -> io::Result<()> {
+        for descriptor in [&self.mounts, &self.memory] {
+            fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        Ok(())
     }
 
     /// Runs `look` on a thread that sees the application's files; the caller stays where it is.

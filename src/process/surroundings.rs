@@ -1,29 +1,54 @@
-//! What an application finds around it: processes, interfaces and shared memory of its own, no name server, and a folder that it can
-//! reach whatever user it becomes.
+//! What an application finds around it: processes, interfaces and shared memory of its own, files in place of the machine's, empty folders of
+//! its own, no name server, and a work folder that it can reach whatever user it becomes.
 //!
-//! All of it is in the application's mount namespace, so the machine doesn't change. See `mount_namespaces(7)`. Start at [`Surroundings`].
+//! All of it is in the application's mount namespace, so the machine doesn't change. Its init makes it before it starts the program. See
+//! `mount_namespaces(7)`, tmpfs(5). Start at [`Surroundings`].
 
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd;
+use serde::{Deserialize, Serialize};
+
+use super::order::Refused;
+use crate::diagnostic::Diagnostic;
+
+/// The share of the machine's memory that one private folder may hold.
+const PRIVATE_SIZE: &str = "mode=1777,size=25%";
 
 /// What an application finds around it, beside its processes and interfaces. The default adds nothing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Surroundings {
     /// Files that it sees in place of the machine's: ours, and the path.
     pub(super) instead: Vec<(PathBuf, PathBuf)>,
+    /// Files that must be there, where the machine may have none: ours, and the path.
+    pub files: Vec<(PathBuf, PathBuf)>,
     /// The folder that it must be able to reach.
     pub(super) reach: Option<Reach>,
+    /// Folders that are empty at first and its own.
+    pub private: Vec<Private>,
+    /// Files and folders of the machine that it sees in private folders, too.
+    pub visible: Vec<PathBuf>,
+}
+
+/// A folder of the application's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Private {
+    pub folder: PathBuf,
+    /// Whether the application is not started without it.
+    pub required: bool,
 }
 
 /// A folder below one that only this user may enter: an application that gives up root could not reach it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Reach {
     /// The folder that only this user may enter.
     pub(super) closed: PathBuf,
@@ -32,33 +57,138 @@ pub(super) struct Reach {
 }
 
 impl Surroundings {
-    /// Between fork and exec: dies with the thread that made it, sees its own processes and its own interfaces, and starts in `folder`. Without
-    /// these file systems (a container's masked /proc forbids new ones) the program still runs. System calls only, with paths that fit into nix's
-    /// buffers on the stack: nothing is allocated.
-    pub(super) fn enter(&self, folder: &Path) -> io::Result<()> {
-        dies_with_its_maker()?;
+    /// Makes them for this process, which has one thread. Without the file systems of its own processes and interfaces (a container's masked
+    /// /proc forbids new ones) the program still runs.
+    pub(super) fn enter(&self) -> Result<(), Refused> {
         // Shared memory too (nfcapd's bookkeeping, say): a killed daemon leaves no segment behind, and none of the machine's is met.
         match unshare(CloneFlags::CLONE_NEWIPC) {
             // A kernel without CONFIG_IPC_NS.
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno.into()),
         }
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
+        own_mounts()?;
         for (ours, path) in &self.instead {
             // Where the machine has no such file, nothing needs replacing.
-            let _ = mount(Some(ours), path, nothing, MsFlags::MS_BIND, nothing);
+            let _ = bind(ours, path);
         }
+        self.put_files()?;
         if let Some(reach) = &self.reach {
             // Without it only an application that gives up root is worse off.
-            let _ = reach.open(folder);
+            let _ = reach.open();
         }
-        let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), safe | MsFlags::MS_RDONLY, nothing);
-        let _ = mount(Some("proc"), "/proc", Some("proc"), safe, nothing);
+        self.hide()?;
+        let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), SAFE.union(MsFlags::MS_RDONLY), NOTHING);
+        own_processes();
         Ok(())
     }
+
+    /// Puts each of the files in its place. Where the machine has none of this name, the folder that would hold it is made anew, with everything
+    /// that is in it.
+    fn put_files(&self) -> Result<(), Refused> {
+        let mut made: Vec<PathBuf> = Vec::new();
+        for (ours, path) in &self.files {
+            let cant = |error: &io::Error| {
+                let problem = Diagnostic::error(format!("can't put a file at `{}`", path.display()));
+                Refused::Blocked(Box::new(
+                    problem.why(error.to_string()).fix("write another path into `[receiver.files]`"),
+                ))
+            };
+            if !path.exists() {
+                let there = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+                if !made.iter().any(|made| there.starts_with(made)) {
+                    make_anew(there).map_err(|error| cant(&error))?;
+                    made.push(there.to_owned());
+                }
+                path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|error| cant(&error))?;
+                File::create(path).map_err(|error| cant(&error))?;
+            }
+            bind(ours, path).map_err(|errno| cant(&errno.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts an empty folder over each private one, and what stays visible into it.
+    fn hide(&self) -> Result<(), Refused> {
+        enum What<'a> {
+            Private(&'a Private),
+            Visible(OwnedFd, bool),
+        }
+        let mut places: Vec<(PathBuf, What)> = Vec::new();
+        for private in &self.private {
+            let folder = fs::canonicalize(&private.folder).unwrap_or_else(|_| private.folder.clone());
+            if !places.iter().any(|(other, _)| *other == folder) {
+                places.push((folder, What::Private(private)));
+            }
+        }
+        let privates: Vec<PathBuf> = places.iter().map(|(folder, _)| folder.clone()).collect();
+        for path in &self.visible {
+            let is_hidden = privates.iter().any(|private| path.starts_with(private) && path != private);
+            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+            if let (true, Ok(opened)) = (is_hidden, open(path, flags, Mode::empty())) {
+                places.push((path.clone(), What::Visible(opened, path.is_dir())));
+            }
+        }
+        // Each begins in what the ones above it have made.
+        places.sort_by_key(|(path, _)| path.components().count());
+        let mut ours: Vec<PathBuf> = Vec::new();
+        let mut theirs: Vec<PathBuf> = Vec::new();
+        for (path, what) in places {
+            let depth = |folders: &[PathBuf]| {
+                let above = folders.iter().filter(|folder| path.starts_with(folder));
+                above.map(|folder| folder.components().count()).max().unwrap_or(0)
+            };
+            let is_ours = depth(&ours) > depth(&theirs);
+            match what {
+                What::Private(private) => {
+                    let made = if is_ours { fs::create_dir_all(&path) } else { Ok(()) };
+                    let mounted = made.and_then(|()| {
+                        let own = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+                        Ok(mount(Some("tmpfs"), &path, Some("tmpfs"), own, Some(PRIVATE_SIZE))?)
+                    });
+                    match mounted {
+                        Ok(()) => ours.push(path),
+                        Err(error) if private.required => return Err(no_private_folder(&private.folder, &error)),
+                        Err(_) => {}
+                    }
+                }
+                What::Visible(opened, is_folder) => {
+                    if !is_ours || path.exists() {
+                        continue;
+                    }
+                    let place = path
+                        .parent()
+                        .map_or(Ok(()), fs::create_dir_all)
+                        .and_then(|()| if is_folder { fs::create_dir(&path) } else { File::create(&path).map(drop) });
+                    let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
+                    place.and_then(|()| Ok(bind(Path::new(&source), &path)?)).map_err(|error| {
+                        let problem = Diagnostic::error(format!("can't show `{}` to the application", path.display()));
+                        let fix = "move it to a folder that isn't private";
+                        Refused::Blocked(Box::new(problem.why(error.to_string()).fix(fix)))
+                    })?;
+                    theirs.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const NOTHING: Option<&str> = None;
+const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// A mount namespace of this process's own, from which nothing gets back.
+pub(super) fn own_mounts() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING)
+}
+
+/// A /proc of this process's pid namespace, where the system allows one.
+pub(super) fn own_processes() {
+    let _ = mount(Some("proc"), "/proc", Some("proc"), SAFE, NOTHING);
+}
+
+fn bind(what: &Path, path: &Path) -> nix::Result<()> {
+    mount(Some(what), path, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
 }
 
 /// Between fork and exec: dies with the thread that made it.
@@ -66,11 +196,46 @@ pub(super) fn dies_with_its_maker() -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
+/// Puts a folder of ours over one of the machine's, with the same entries, so that others can be added.
+fn make_anew(folder: &Path) -> io::Result<()> {
+    let old = open(folder, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let old = PathBuf::from(format!("/proc/self/fd/{}", old.as_raw_fd()));
+    let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=1m"))?;
+    for entry in entries {
+        let (theirs, ours, kind) = (old.join(entry.file_name()), folder.join(entry.file_name()), entry.file_type()?);
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&theirs)?, &ours)?;
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&ours)?;
+        } else {
+            File::create(&ours)?;
+        }
+        bind(&theirs, &ours)?;
+    }
+    Ok(())
+}
+
+fn no_private_folder(folder: &Path, error: &io::Error) -> Refused {
+    let problem = Diagnostic::error(format!("`{}` can't be private", folder.display()));
+    let problem = if error.kind() == io::ErrorKind::NotFound {
+        problem.why("there is no such folder, and nothing of the machine is changed").fix(format!(
+            "make the folder above it private as well: `private = [\"{}\", \"{}\"]`",
+            folder.parent().unwrap_or(folder).display(),
+            folder.display()
+        ))
+    } else {
+        problem.why(error.to_string()).fix("name another folder in `[receiver] private`, or remove it")
+    };
+    Refused::Blocked(Box::new(problem))
+}
+
 impl Reach {
-    /// Puts the last folder below parents that every user may pass. Only processes of this mount namespace see
-    /// them: for all others the folder stays closed.
-    fn open(&self, folder: &Path) -> nix::Result<()> {
-        let nothing = None::<&str>;
+    /// Puts the last folder below parents that every user may pass. Only processes of this mount namespace see them: for all others the
+    /// folder stays closed.
+    fn open(&self) -> nix::Result<()> {
         let Some(last) = self.below.last() else { return Ok(()) };
         unistd::chdir(last)?;
         let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -79,8 +244,7 @@ impl Reach {
             unistd::mkdir(folder, Mode::from_bits_truncate(0o711))?;
         }
         // The working directory is still the folder that the new parents hide.
-        mount(Some("."), last, nothing, MsFlags::MS_BIND, nothing)?;
-        unistd::chdir(folder)
+        mount(Some("."), last, NOTHING, MsFlags::MS_BIND, NOTHING)
     }
 }
 

@@ -8,10 +8,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown as chown};
 use std::path::{Path, PathBuf};
 
 use super::leftover::{Leftover, Registered};
+use super::order::Account;
 use super::surroundings::{Reach, Surroundings, without_name_servers};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
@@ -89,6 +90,28 @@ impl WorkFolder {
 
     pub fn stderr(&self) -> &Path {
         &self.stderr
+    }
+
+    /// The folder above all runs of this user.
+    pub fn base(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
+    /// The folder of this run, which the application does not see.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Gives `{work}`, with everything in it, to an account.
+    pub fn give_to(&self, account: &Account) -> Result<()> {
+        let give = |path: &Path| chown(path, Some(account.uid), Some(account.gid));
+        let mut waiting = vec![self.work.clone()];
+        while let Some(path) = waiting.pop() {
+            let entries = if path.is_symlink() || !path.is_dir() { None } else { fs::read_dir(&path).ok() };
+            waiting.extend(entries.into_iter().flatten().flatten().map(|entry| entry.path()));
+            give(&path).map_err(|error| cant("give away", &path, &error))?;
+        }
+        Ok(())
     }
 
     /// Whether nothing more can be written to its file system.

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::control::Control;
 use super::foreground;
 use super::ready;
+use super::setting::Setting;
+use super::work_watch::WorkWatch;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::evidence::ApplicationEnd;
 use crate::host::program;
@@ -18,7 +21,6 @@ use crate::plan::Plan;
 use crate::process::application::{Application, Around, Ended, Start, Stopped};
 use crate::process::work::{self, WorkFolder};
 use crate::scenario::Scenario;
-use crate::scenario::receiver::{Receiver as Words, VariableValue};
 use crate::scenario::require::Listener;
 use crate::testbed::Testbed;
 
@@ -37,17 +39,17 @@ pub(super) struct Site<'a> {
     pub(super) folder: &'a WorkFolder,
 }
 
-/// What every program of the receiver finds: its variables, and the folder that it starts in.
-pub(super) struct Setting {
-    environment: Vec<(String, String)>,
-    folder: PathBuf,
-}
-
 /// A program that was found, with its arguments.
 pub(super) struct Found {
     /// As it is written, placeholders filled in.
     pub(super) command: Vec<String>,
     program: PathBuf,
+}
+
+impl Found {
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
 }
 
 impl Site<'_> {
@@ -75,39 +77,6 @@ impl Site<'_> {
         Ok(Found { command, program })
     }
 
-    /// The variables and the folder of the receiver's programs.
-    ///
-    /// # Errors
-    /// [`crate::diagnostic::Kind::Blocked`] where a secret or the folder is not there.
-    pub(super) fn setting(&self, words: &Words) -> Result<Setting> {
-        let mut environment = Vec::new();
-        for variable in &words.env {
-            let value = match &variable.value.value {
-                VariableValue::Text(text) => self.fill(text),
-                VariableValue::FromEnv(name) => secret(name).map_err(|why| {
-                    let what = format!("the environment of restage has no variable `{name}`");
-                    let problem = self.problem(what, variable.value.span.as_ref()).why(why);
-                    Failure::blocked(problem.fix(format!("set it before restage starts: `{name}=… restage run …`")))
-                })?,
-            };
-            environment.push((variable.name.clone(), value));
-        }
-        let folder =
-            words.cwd.as_ref().map_or_else(|| self.folder.work().to_owned(), |cwd| self.fill(&cwd.value).into());
-        if folder.starts_with(self.folder.work()) {
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| Failure::system(format!("can't make `{}`", folder.display()), &error))?;
-        } else if !folder.is_dir() {
-            let what = format!("there is no folder `{}`", folder.display());
-            let problem = self.problem(what, words.cwd.as_ref().and_then(|cwd| cwd.span.as_ref()));
-            let why = "the application starts in it, and this user sees no such folder";
-            return Err(Failure::blocked(
-                problem.why(why).fix("make it, or remove `cwd`: the application starts in {work} then"),
-            ));
-        }
-        Ok(Setting { environment, folder })
-    }
-
     /// Starts a program in the receiver's namespace.
     pub(super) fn start(
         &self,
@@ -121,19 +90,12 @@ impl Site<'_> {
             arguments: found.command.get(1..).unwrap_or_default(),
             folder: &setting.folder,
             environment: &setting.environment,
-            surroundings: around.unwrap_or(Around::Own(self.folder.surroundings())),
+            surroundings: around.unwrap_or(Around::Own(&setting.surroundings)),
+            rights: &setting.rights,
+            most_output: Some(setting.most_output),
             stdout: create(&output.stdout)?,
             stderr: create(&output.stderr)?,
         })
-    }
-}
-
-/// A variable of restage's own environment; why there is none otherwise.
-fn secret(name: &str) -> std::result::Result<String, &'static str> {
-    match std::env::var(name) {
-        Ok(value) => Ok(value),
-        Err(std::env::VarError::NotPresent) => Err("the application gets its value, which is a secret and in no file"),
-        Err(std::env::VarError::NotUnicode(_)) => Err("its value is not UTF-8"),
     }
 }
 
@@ -172,7 +134,10 @@ pub(super) struct Process {
     pub(super) running: Application,
     pub(super) command: Vec<String>,
     pub(super) output: Output,
+    /// What it finds, and the commands beside it.
+    pub(super) setting: Rc<Setting>,
     ended: Option<Ended>,
+    watch: WorkWatch,
     /// What it is to serve, and the sockets that are there.
     pub(super) listens: Vec<Listener>,
     pub(super) sockets: SocketTable,
@@ -186,13 +151,17 @@ impl Process {
     pub(super) fn start(site: Site<'_>, plan: &Plan, written: &At<Vec<String>>, control: &Control<'_>) -> Result<Self> {
         let words = &site.scenario.receiver;
         let found = site.find(written)?;
-        let setting = site.setting(words)?;
-        let conditions = ready::Conditions::of(site, words, &setting)?;
+        let setting = Rc::new(site.setting(words, &found, plan.first_ns)?);
+        let conditions = ready::Conditions::of(site, words, Rc::clone(&setting))?;
         let output = Output::of_application(site.folder);
         let sockets = site.testbed.receiver().sockets()?;
-        let running = site.start(&found, &setting, None, &output)?;
+        let running = site
+            .start(&found, &setting, None, &output)
+            .map_err(|failure| failure.at(&site.scenario.source, written.span.as_ref()))?;
+        let watch = WorkWatch::start(site.folder.work().to_owned(), words.limits.work.value.bytes, running.killer()?)?;
         let listens = plan.listens().to_vec();
-        let mut process = Self { running, command: found.command, output, ended: None, listens, sockets };
+        let mut process =
+            Self { running, command: found.command, output, setting, ended: None, watch, listens, sockets };
         conditions.await_all(&mut process, control)?;
         Ok(process)
     }
@@ -203,6 +172,19 @@ impl Process {
             self.ended = self.running.ended()?;
         }
         Ok(self.ended.as_ref())
+    }
+
+    /// Whether it was killed because it wrote too much into `{work}`.
+    pub(super) fn wrote_too_much(&self) -> bool {
+        self.watch.has_exceeded()
+    }
+
+    /// Runs `look` where the application's files are seen.
+    pub(super) fn look<T: Send>(&self, look: impl FnOnce() -> T + Send) -> Result<T> {
+        match self.running.inside() {
+            Some(inside) => inside.run(look),
+            None => Ok(look()),
+        }
     }
 
     /// The first socket that it is to serve and does not.
@@ -242,6 +224,7 @@ impl Process {
             killed_after: stopped.killed.then_some(grace),
             background,
             remedy: how_it_runs_on(&self.command, &stopped.ended),
+            wrote_too_much: self.wrote_too_much(),
             full: site.folder.is_full().then(|| site.folder.work().to_owned()),
         };
         Ok((end, self.output.report(&self.command, &stopped.ended.to_string())))

@@ -13,6 +13,7 @@ use crate::host::program;
 use crate::outcome::{Event, Outcome};
 use crate::process::worker::{Job, News, Next, Notice, supervise};
 use crate::scenario::Scenario;
+use crate::scenario::receiver::Clock;
 
 /// Scenarios that are checked and wait for their turn; those that can't be run have their outcome already.
 #[derive(Debug)]
@@ -133,7 +134,9 @@ fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
 /// The programs that the scenario requires and this machine lacks.
 fn absent(scenario: &Scenario) -> Vec<&str> {
     let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
-    commands.filter(|command| program::find(command).is_none()).collect()
+    let absent = commands.filter(|command| program::find(command).is_none());
+    let needs_clock = scenario.receiver.clock.value == Clock::Captured && program::faketime().is_none();
+    absent.chain(needs_clock.then_some("libfaketime")).collect()
 }
 
 fn job(index: usize, scenario: &Scenario, options: &Options) -> Result<Job> {

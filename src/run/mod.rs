@@ -21,10 +21,12 @@ mod receiver;
 mod replay;
 mod replies;
 mod secrets;
+mod setting;
 mod settle;
 mod sockets;
 mod stack;
 mod timing;
+mod work_watch;
 pub mod worker;
 
 pub use options::Options;

@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::application::{Found, Output, Process, Setting, Site, how_it_runs_on, in_the_foreground};
+use super::application::{Found, Output, Process, Site, how_it_runs_on, in_the_foreground};
 use super::control::Control;
+use super::setting::Setting;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
+use crate::expect::wrote_too_much;
 use crate::figures::{count, duration};
 use crate::host::sockets::SocketTable;
 use crate::process::application::{Around, Ended};
@@ -34,7 +37,7 @@ const LONGEST_LINE: usize = 64 << 10;
 pub(super) struct Conditions<'a> {
     site: Site<'a>,
     words: &'a Words,
-    setting: &'a Setting,
+    setting: Rc<Setting>,
     output: Option<Wanted<'a, Regex>>,
     file: Option<Wanted<'a, PathBuf>>,
     command: Option<Wanted<'a, Found>>,
@@ -60,7 +63,7 @@ struct Missing {
 impl<'a> Conditions<'a> {
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where the program of the command isn't there.
-    pub(super) fn of(site: Site<'a>, words: &'a Words, setting: &'a Setting) -> Result<Self> {
+    pub(super) fn of(site: Site<'a>, words: &'a Words, setting: Rc<Setting>) -> Result<Self> {
         let ready = &words.ready;
         let output = ready.output.as_ref().and_then(|pattern| {
             // The scenario was refused if it can't be compiled.
@@ -136,7 +139,7 @@ impl<'a> Conditions<'a> {
             }));
         }
         if let Some(wanted) = &self.file
-            && !exists(process, &wanted.what)?
+            && !process.look(|| wanted.what.exists())?
         {
             return Ok(Some(Missing {
                 what: format!("never made `{}`", wanted.written),
@@ -172,7 +175,7 @@ impl<'a> Conditions<'a> {
         let around = process.running.inside().map(Around::Of);
         let begun = Instant::now();
         attempts.made += 1;
-        let mut running = match self.site.start(&wanted.what, self.setting, around, output) {
+        let mut running = match self.site.start(&wanted.what, &self.setting, around, output) {
             Ok(running) => running,
             // Its namespaces end with the application.
             Err(_) if process.ended()?.is_some() => return Ok(Some("was not started".to_owned())),
@@ -248,6 +251,10 @@ impl<'a> Conditions<'a> {
             how_it_runs_on(&process.command, ended)
         };
         let span = self.command_span();
+        if process.wrote_too_much() {
+            let scenario = self.site.scenario;
+            return Failure::blocked(wrote_too_much(scenario).at(&scenario.source, span));
+        }
         let problem: Diagnostic = self.site.problem(what, span.as_ref());
         Failure::blocked(problem.why(format!("nothing was sent; {said}")).fix(fix))
     }
@@ -260,14 +267,6 @@ struct Attempts {
     /// When the last one ended, and how.
     last: Option<Instant>,
     how: String,
-}
-
-/// Whether the application sees a file.
-fn exists(process: &Process, path: &Path) -> Result<bool> {
-    match process.running.inside() {
-        Some(inside) => inside.run(|| path.exists()),
-        None => Ok(path.exists()),
-    }
 }
 
 /// What it has bound, in words.

@@ -6,6 +6,7 @@ use super::application::{Process, Site, in_the_foreground};
 use super::control::Control;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::evidence::Evidence;
+use crate::figures::{agree, count, size};
 use crate::plan::Plan;
 use crate::process::work::WorkFolder;
 use crate::scenario::Scenario;
@@ -77,6 +78,14 @@ impl Receiver {
         }
     }
 
+    /// The application.
+    pub(super) fn process(&self) -> Option<&Process> {
+        match &self.kind {
+            Kind::Application(process) => Some(process),
+            Kind::Absent | Kind::BuiltIn(_) => None,
+        }
+    }
+
     pub(super) fn folder(&self) -> Option<&WorkFolder> {
         self.folder.as_ref()
     }
@@ -96,6 +105,21 @@ impl Receiver {
             let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
             let note = Diagnostic::note("the application went into the background").at(&scenario.source, span);
             evidence.notes.push(note.why(why).fix(in_the_foreground(&process.command)));
+        }
+        let discarded: u64 = process.running.discarded().into_iter().sum();
+        if discarded > 0 {
+            let most = size(scenario.receiver.limits.output.value.bytes);
+            let span = scenario.receiver.limits.output.span.clone();
+            let what = format!(
+                "{} of the application's output {} discarded",
+                count(discarded, "byte"),
+                agree(discarded, "was", "were")
+            );
+            let why = format!(
+                "of standard output and of standard error {most} are kept, the limit by `[receiver] limits`, `output`"
+            );
+            let fix = "let it print less, or raise the limit: `limits = { output = \"1 GiB\" }`";
+            evidence.notes.push(Diagnostic::note(what).at(&scenario.source, span).why(why).fix(fix));
         }
         evidence.ending = Some(ending);
         evidence.application = Some(application);

@@ -365,6 +365,7 @@ pub(super) fn command<'de, D: Deserializer<'de>, R: From<At<Vec<String>>>>(deser
 }
 
 /// A text with placeholders.
+#[derive(Debug)]
 pub(super) struct Argument(pub(super) String);
 
 values! {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Scenario;
 use super::placeholders::replace;
+use super::receiver::FileContent;
 use super::topology::{Ruleset, Topology};
 use crate::diagnostic::{At, Place};
 use crate::file::Claim;
@@ -20,6 +21,7 @@ impl Scenario {
             inputs.extend(self.rules(&ruleset.value));
         }
         inputs.extend(self.expected_files().map(|path| Claim::new(&path.value, "the expected output")));
+        inputs.extend(self.receiver_files().map(|(file, _)| Claim::new(file, "a file of the receiver")));
         for word in self.commands().flat_map(|command| &command.value) {
             let word = self.in_folder(word);
             // The application has another working folder, so a relative path is not a file of the user.
@@ -38,6 +40,14 @@ impl Scenario {
         rules.filter_map(|rule| rule.equals_file.as_ref())
     }
 
+    /// The files that those of `[receiver.files]` are made from.
+    pub fn receiver_files(&self) -> impl Iterator<Item = (&Path, Option<&Range<usize>>)> {
+        self.receiver.files.iter().filter_map(|file| match &file.content.value {
+            FileContent::From { file: from, .. } => Some((from.as_path(), file.content.span.as_ref())),
+            FileContent::Text(_) => None,
+        })
+    }
+
     /// The programs that a run starts, as far as they are known before it: `{scenario}` is filled in, and programs in `{work}` are left out.
     pub fn programs(&self) -> impl Iterator<Item = At<String>> {
         let programs = self.commands().filter_map(|command| {
@@ -48,7 +58,7 @@ impl Scenario {
     }
 
     /// Everything that a run starts, with its arguments.
-    fn commands(&self) -> impl Iterator<Item = &At<Vec<String>>> {
+    pub fn commands(&self) -> impl Iterator<Item = &At<Vec<String>>> {
         let receiver = self.receiver.command.iter().chain(&self.receiver.ready.command);
         receiver.chain(self.expect.command.iter().map(|check| &check.run))
     }

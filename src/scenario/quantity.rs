@@ -23,9 +23,13 @@ pub(super) const RATE_PATTERN: &str = r"^(captured|topspeed|max-lossless|[0-9]+(
 /// What [`limit`] reads, for editors; only the pattern accepts 0 and parts of a byte or a packet.
 pub(super) const LIMIT_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(packets?|B|kB|MB|GB|KiB|MiB|GiB|ns|us|ms|s|min|h)$";
 
+/// What [`size`] reads, for editors; only the pattern accepts 0 and parts of a byte.
+pub(super) const SIZE_PATTERN: &str = r"^[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|KiB|MiB|GiB)$";
+
 const DURATION_FORM: &str = "write a number and one of ns, us, ms, s, min, h, like \"250ms\"";
 const RATE_FORM: &str =
     "write \"captured\", \"4x\", \"10000 pps\", \"250 Mbps\", \"every 10ms\", \"topspeed\" or \"max-lossless\"";
+const SIZE_FORM: &str = "write it like \"512 MiB\"";
 const LIMIT_FORM: &str = "write it like \"1000 packets\", \"10 MiB\" or \"60s\"";
 
 /// What [`count`] reads as a string, for editors.
@@ -153,32 +157,54 @@ fn rate_fix(number: &str, unit: &str) -> String {
 /// Reads `1000 packets`, `10 MiB`, `60s`: above 0.
 pub(super) fn limit(text: &str) -> Result<Limit, Diagnostic> {
     let (number, unit) = number_and_unit(text, LIMIT_FORM)?;
-    let (factor, parts, limit): (u128, &str, fn(u64) -> Limit) = match unit {
-        "packet" | "packets" => (1, "there is no part of a packet", Limit::Packets),
-        "B" => (1, PARTS_OF_A_BYTE, Limit::Bytes),
-        "kB" => (1_000, PARTS_OF_A_BYTE, Limit::Bytes),
-        "MB" => (1_000_000, PARTS_OF_A_BYTE, Limit::Bytes),
-        "GB" => (1_000_000_000, PARTS_OF_A_BYTE, Limit::Bytes),
-        "KiB" => (1 << 10, PARTS_OF_A_BYTE, Limit::Bytes),
-        "MiB" => (1 << 20, PARTS_OF_A_BYTE, Limit::Bytes),
-        "GiB" => (1 << 30, PARTS_OF_A_BYTE, Limit::Bytes),
-        "ns" | "us" | "ms" | "s" | "m" | "min" | "h" => return duration(text).map(Limit::Duration),
+    match unit {
+        "packet" | "packets" => above_zero(number, 1, "there is no part of a packet", LIMIT_FORM).map(Limit::Packets),
+        "ns" | "us" | "ms" | "s" | "m" | "min" | "h" => duration(text).map(Limit::Duration),
         "" => {
             let fix = format!("write \"{number} packets\", \"{number} MiB\" or \"{number}s\"");
-            return misread("the unit is missing", fix);
+            misread("the unit is missing", fix)
         }
-        other => return misread(format!("`{other}` is no unit of a limit"), limit_fix(number, other)),
-    };
-    match u64::try_from(product(number, factor, parts, LIMIT_FORM)?) {
-        Ok(0) => misread("it must be above 0", LIMIT_FORM),
-        Ok(count) => Ok(limit(count)),
-        Err(_) => misread("the number is too large", LIMIT_FORM),
+        unit => match bytes_of(unit) {
+            Some(factor) => above_zero(number, factor, PARTS_OF_A_BYTE, LIMIT_FORM).map(Limit::Bytes),
+            None => misread(format!("`{unit}` is no unit of a limit"), limit_fix(number, unit, LIMIT_FORM)),
+        },
+    }
+}
+
+/// Reads `512 MiB`: a number of bytes above 0.
+pub(super) fn size(text: &str) -> Result<u64, Diagnostic> {
+    let (number, unit) = number_and_unit(text, SIZE_FORM)?;
+    match bytes_of(unit) {
+        Some(factor) => above_zero(number, factor, PARTS_OF_A_BYTE, SIZE_FORM),
+        None if unit.is_empty() => misread("the unit is missing", format!("write \"{number} MiB\"")),
+        None => misread(format!("`{unit}` is no unit of a size"), limit_fix(number, unit, SIZE_FORM)),
+    }
+}
+
+fn bytes_of(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    })
+}
+
+fn above_zero(number: &str, factor: u128, parts: &str, form: &str) -> Result<u64, Diagnostic> {
+    match u64::try_from(product(number, factor, parts, form)?) {
+        Ok(0) => misread("it must be above 0", form),
+        Ok(count) => Ok(count),
+        Err(_) => misread("the number is too large", form),
     }
 }
 
 const PARTS_OF_A_BYTE: &str = "there is no part of a byte";
 
-fn limit_fix(number: &str, unit: &str) -> String {
+fn limit_fix(number: &str, unit: &str, form: &str) -> String {
     let likely = match unit {
         "frame" | "frames" | "pkt" | "pkts" | "p" | "Packet" | "Packets" => "packets",
         "b" | "byte" | "bytes" => "B",
@@ -188,7 +214,7 @@ fn limit_fix(number: &str, unit: &str) -> String {
         "kib" | "kiB" | "Ki" => "KiB",
         "mib" | "miB" | "Mi" => "MiB",
         "gib" | "giB" | "Gi" => "GiB",
-        _ => return unit_fix(number, unit, LIMIT_FORM),
+        _ => return unit_fix(number, unit, form),
     };
     format!("write \"{number} {likely}\"")
 }

@@ -3,6 +3,8 @@
 //! One file for each group of words. Start at [`Receiver`].
 
 mod environment;
+mod files;
+mod limits;
 mod ready;
 
 use std::ops::Range;
@@ -13,10 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 pub use self::environment::{Exit, Variable, VariableValue};
+pub use self::files::{File, FileContent, render};
+pub use self::limits::{Clock, Limits};
 pub use self::ready::Ready;
 use super::check::Checker;
 use super::form::{self, DurationText, Entries, refused};
-use super::require::Listener;
+use super::require::{Capability, Listener};
 use crate::diagnostic::{At, Diagnostic};
 
 /// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
@@ -37,6 +41,25 @@ pub struct Receiver {
     #[serde(deserialize_with = "environment::variables")]
     #[schemars(with = "Entries<VariableValue>", example = environment::example())]
     pub env: Vec<Variable>,
+    /// Files that are written before it starts: in `{work}`, or in an `/etc` of its own. A text, or another file with some texts replaced.
+    #[serde(deserialize_with = "files::files")]
+    #[schemars(with = "Entries<FileContent>", example = files::example())]
+    pub files: Vec<File>,
+    /// Folders that are empty at first and its own, beside /tmp and /dev/shm, which always are.
+    #[serde(deserialize_with = "files::private")]
+    #[schemars(with = "Vec<String>", example = ["/run", "/var/log"])]
+    pub private: Vec<At<PathBuf>>,
+    /// The account that it runs as, where root runs restage.
+    #[serde(deserialize_with = "limits::user")]
+    #[schemars(with = "limits::AccountName", example = &"bind")]
+    pub user: Option<At<String>>,
+    /// Capabilities over the lab that it has though it isn't root, as capabilities(7) names them.
+    #[schemars(example = ["CAP_NET_RAW"])]
+    pub capabilities: Vec<At<Capability>>,
+    /// What it may take of the machine.
+    pub limits: Limits,
+    /// The time that it sees: "now", or "captured": its clock starts at the time of the capture's first frame, by libfaketime. Default: now.
+    pub clock: At<Clock>,
     /// The folder that it starts in, placeholders still in it. Default: {work}.
     #[serde(deserialize_with = "environment::cwd")]
     #[schemars(with = "String", example = &"{work}")]
@@ -116,6 +139,12 @@ impl Default for Receiver {
             listens: None,
             ready: Ready::default(),
             env: Vec::new(),
+            files: Vec::new(),
+            private: Vec::new(),
+            user: None,
+            capabilities: Vec::new(),
+            limits: Limits::default(),
+            clock: At::default(),
             cwd: None,
             settle: At::default_value(Duration::from_millis(50)),
             stop: SIGTERM,
@@ -136,6 +165,11 @@ impl Receiver {
             of("ready.command", self.ready.command.as_ref()),
             of("ready.file", self.ready.file.as_ref()),
             of("env", self.env.first().map(|variable| &variable.value)),
+            of("files", self.files.first().map(|file| &file.name)),
+            of("private", self.private.first()),
+            of("user", self.user.as_ref()),
+            of("capabilities", self.capabilities.first()),
+            of("clock", self.clock.span.is_some().then_some(&self.clock)),
             of("cwd", self.cwd.as_ref()),
             of("exit", self.exit.as_ref()),
         ];
@@ -162,7 +196,8 @@ pub(super) fn check(table: Option<At<Receiver>>, is_target: bool, checker: &mut 
         checker.refuse(table.range(), problem);
         return Receiver::default();
     }
-    let receiver = table.map(|table| table.value).unwrap_or_default();
+    let mut receiver = table.map(|table| table.value).unwrap_or_default();
+    receiver.files.iter_mut().for_each(|file| file.check(checker));
     if receiver.command.is_none() {
         for (key, span) in receiver.words_of_an_application() {
             let problem = Diagnostic::error(format!("`receiver.{key}` needs `receiver.command`"))

@@ -79,6 +79,29 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
                 unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
             }
             "become" => nix::unistd::setuid(Uid::from_raw(u32::try_from(number()).expect("a user"))).expect("root may"),
+            // Without end, in a process of its own.
+            "flood" => {
+                // SAFETY: this process has one thread.
+                if let ForkResult::Child = unsafe { fork() }.expect("it can fork") {
+                    loop {
+                        long(&mut std::io::stdout(), 1 << 20);
+                    }
+                }
+            }
+            "eat" => {
+                let mut eaten = Vec::new();
+                for _ in 0..number() {
+                    eaten.push(vec![1_u8; 1 << 20]);
+                }
+                println!("ate {}", eaten.len());
+            }
+            "binary" => {
+                std::io::stdout().write_all(b"\xff\0\x1b[31m\r\n\xfe").expect("it can be written");
+            }
+            "clock" => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later");
+                println!("{}", now.as_secs());
+            }
             "folder" => println!("folder {}", std::env::current_dir().expect("there is one").display()),
             "print" => {
                 let length = number();
@@ -93,6 +116,13 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
                         eprintln!("{text}");
                     }
                     "show" => eprintln!("{text}"),
+                    "fill" => {
+                        let mut file = fs::File::create(text).expect("it can be written");
+                        loop {
+                            long(&mut file, 1 << 20);
+                            std::thread::sleep(Duration::from_millis(10));
+                        }
+                    }
                     "variable" => println!("{text}={}", std::env::var(text).expect("it is set")),
                     "pid" => fs::write(text, std::process::id().to_string()).expect("it can be written"),
                     "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),

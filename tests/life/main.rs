@@ -37,6 +37,9 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = CASES.iter().map(|case| Trial::test(case.name, || check(case))).collect();
     trials.push(Trial::test("TCP reaches no application, and that is said", tcp_reaches_no_application));
     trials.push(Trial::test("output takes no memory", output_takes_no_memory));
+    trials.push(Trial::test("root starts it as another user", it_runs_as_another_user));
+    trials.push(Trial::test("its clock is the capture's", its_clock_is_the_captures));
+    trials.push(Trial::test("nothing is left in the machine's folders", nothing_is_left));
     trials.push(Trial::test("a secret is in no report", secrets_are_in_no_report));
     trials.push(Trial::test("whoever it becomes reaches its folder, and nobody else", privileges_are_given_up));
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -63,6 +66,7 @@ fn scenario(words: &str, rest: &str) -> std::path::PathBuf {
     );
     fs::write(folder.join("s.toml"), text).expect("it can be written");
     fs::write(folder.join("looked-up"), "looked up\n").expect("it can be written");
+    fs::write(folder.join("production.conf"), "folder /etc/app; interface eth0 {work}\n").expect("it can be written");
     folder
 }
 
@@ -115,6 +119,64 @@ fn tcp_reaches_no_application() -> Result<(), Failed> {
         let plan = common::both(&common::restage(User::Caller).arg("plan").arg(folder.join("s.toml")).output()?);
         if !plan.contains(SAID) {
             return Err(format!("{rest}: {plan}").into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// `user` as root: it is that user, with the capabilities that are written, and `{work}` is its own. As an ordinary user it is refused.
+fn it_runs_as_another_user() -> Result<(), Failed> {
+    let rest = "user = \"daemon\"\ncapabilities = [\"CAP_NET_RAW\", \"CAP_NET_BIND_SERVICE\"]\n\
+         [receiver.files]\nconf = \"mine\"\n\
+         [[expect.command]]\nrun = [\"sh\", \"-c\", \"id -un; stat -c %U . conf own; grep CapEff /proc/self/status\"]\n\
+         stdout = { matches = '^daemon\\ndaemon\\ndaemon\\ndaemon\\nCapEff:.0000000000002400$' }\n";
+    for user in users() {
+        let folder = scenario("write {work}/own 10 bind read-on", rest);
+        let run = run(*user, [folder.join("s.toml")]);
+        let problem = run.report["scenarios"][0]["problems"][0]["what"].as_str().unwrap_or_default();
+        let refused = problem == "an ordinary user can't start an application as `daemon`" && run.status == 3;
+        let is_as_it_should = if is_root() && *user == User::Caller { run.status == 0 } else { refused };
+        if !is_as_it_should {
+            return Err(format!("as {user:?}: {}", run.text).into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// Its clock begins at the first frame's time, and so does that of the commands; skipped where there is no libfaketime.
+fn its_clock_is_the_captures() -> Result<(), Failed> {
+    let rest = "clock = \"captured\"\n[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^17953946[5-9][0-9]$\"\n\
+         [[expect.command]]\nrun = [\"date\", \"-u\", \"+%F %H:%M\"]\nstdout = { matches = \"^2026-11-23 00:4[45]\" }\n";
+    for user in users() {
+        let folder = scenario("clock bind read-on", rest);
+        let run = run(*user, [folder.join("s.toml")]);
+        let outcome = &run.report["scenarios"][0];
+        let is_skipped = outcome["skipped"] == "`libfaketime` is not installed";
+        if is_skipped {
+            println!("skipped: {}", outcome["skipped"]);
+        } else if outcome["verdict"] != "pass" {
+            return Err(format!("as {user:?}: {}\n{outcome:#}", run.text).into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// What it wrote into folders of its own is not in those of the machine, nor are the files that it found in `/etc`.
+fn nothing_is_left() -> Result<(), Failed> {
+    const NAMES: [&str; 3] =
+        ["/tmp/restage-nothing-left", "/dev/shm/restage-nothing-left", "/run/restage-nothing-left"];
+    let rest = "private = [\"/run\"]\n[receiver.files]\n\"/etc/restage-nothing-left/a\" = \"\"\n";
+    for user in users() {
+        let words: Vec<String> = NAMES.iter().map(|name| format!("write {name} 10")).collect();
+        let folder = scenario(&format!("{} bind read-on", words.join(" ")), rest);
+        let run = run(*user, [folder.join("s.toml")]);
+        let left: Vec<_> =
+            NAMES.iter().chain(&["/etc/restage-nothing-left"]).filter(|name| Path::new(name).exists()).collect();
+        if run.status != 0 || !left.is_empty() {
+            return Err(format!("as {user:?}: left {left:?}; {}", run.text).into());
         }
         fs::remove_dir_all(folder)?;
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::host::namespace::Privilege;
 use crate::host::program;
 use crate::process::application::{Application, Around, Ended, Start, Stopped};
+use crate::process::order::Rights;
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
 
@@ -57,6 +58,8 @@ impl Site {
                 arguments: &arguments,
                 folder: Path::new("/tmp"),
                 environment: &[],
+                rights: &Rights::default(),
+                most_output: None,
                 surroundings: Around::Own(&Surroundings::default()),
                 stdout: write.try_clone().unwrap(),
                 stderr: write,
@@ -235,6 +238,8 @@ fn runner() {
             arguments: &["-c".into(), script],
             folder: Path::new("/tmp"),
             environment: &[],
+            rights: &Rights::default(),
+            most_output: None,
             surroundings: Around::Own(&Surroundings::default()),
             stdout: stdout(),
             stderr: stdout(),

@@ -15,6 +15,7 @@ use crate::host::program;
 use crate::outcome::{Event, Outcome, Verdict};
 use crate::process::NAME;
 use crate::process::application::{Application, Around, Start};
+use crate::process::order::Rights;
 use crate::process::parent::watch_parent;
 use crate::process::work::{self, WorkFolder};
 use crate::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
@@ -92,6 +93,8 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> i32 {
                     arguments: &["-c".into(), "setsid sleep 1000 & exec sleep 1000".into()],
                     folder: folder.work(),
                     environment: &[],
+                    rights: &Rights::default(),
+                    most_output: None,
                     surroundings: Around::Own(folder.surroundings()),
                     stdout: stream(),
                     stderr: stream(),

@@ -1,0 +1,275 @@
+//! What the programs of the receiver find: variables, a folder to start in, files, folders of their own, an account, limits and a clock.
+//! Start at [`Site::setting`].
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::application::{Found, Site};
+use crate::diagnostic::{At, Failure, Result};
+use crate::host::program;
+use crate::process::order::{Account, Rights};
+use crate::process::surroundings::{Private, Surroundings};
+use crate::process::work::is_root;
+use crate::scenario::receiver::{Clock, File, FileContent, Receiver as Words, VariableValue, render};
+
+/// Folders that every application has for itself.
+const ALWAYS_PRIVATE: [&str; 2] = ["/tmp", "/dev/shm"];
+/// The most bytes that a file of `[receiver.files]` is read from.
+const LONGEST_FILE: u64 = 64 << 20;
+/// Files are readable for whatever user the application becomes.
+const FILE_MODE: u32 = 0o644;
+
+/// What every program of the receiver finds.
+pub(super) struct Setting {
+    pub(super) environment: Vec<(String, String)>,
+    /// Where it starts.
+    pub(super) folder: PathBuf,
+    pub(super) surroundings: Surroundings,
+    pub(super) rights: Rights,
+    /// How many bytes of an output are kept.
+    pub(super) most_output: u64,
+}
+
+impl Site<'_> {
+    /// What a program finds that runs beside no application.
+    pub(super) fn plain_setting(&self) -> Setting {
+        Setting {
+            environment: Vec::new(),
+            folder: self.folder.work().to_owned(),
+            surroundings: self.folder.surroundings().clone(),
+            rights: Rights::default(),
+            most_output: self.scenario.receiver.limits.output.value.bytes,
+        }
+    }
+
+    /// Makes what the receiver's programs find. `first_ns`: the time of the capture's first frame.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] where a secret, a folder, an account or a file is not there.
+    pub(super) fn setting(&self, words: &Words, found: &Found, first_ns: Option<u64>) -> Result<Setting> {
+        let mut setting = self.plain_setting();
+        setting.environment = self.environment(words)?;
+        if words.clock.value == Clock::Captured {
+            setting.environment.extend(self.clock(words, first_ns)?);
+        }
+        for file in &words.files {
+            self.write(file, &mut setting.surroundings)?;
+        }
+        setting.folder = self.start_folder(words)?;
+        setting.rights = Rights {
+            account: self.account(words)?,
+            capabilities: words.capabilities.iter().map(|capability| capability.value.number).collect(),
+            memory: words.limits.memory.as_ref().map(|size| size.value.bytes),
+            files: words.limits.files.as_ref().map(|files| files.value),
+        };
+        if let Some(account) = &setting.rights.account {
+            self.folder.give_to(account)?;
+        }
+        self.make_private(words, found, &mut setting)?;
+        Ok(setting)
+    }
+
+    fn environment(&self, words: &Words) -> Result<Vec<(String, String)>> {
+        let value = |value: &At<VariableValue>| match &value.value {
+            VariableValue::Text(text) => Ok(self.fill(text)),
+            VariableValue::FromEnv(name) => secret(name).map_err(|why| {
+                let what = format!("the environment of restage has no variable `{name}`");
+                let problem = self.problem(what, value.span.as_ref()).why(why);
+                Failure::blocked(problem.fix(format!("set it before restage starts: `{name}=… restage run …`")))
+            }),
+        };
+        words.env.iter().map(|variable| Ok((variable.name.clone(), value(&variable.value)?))).collect()
+    }
+
+    fn start_folder(&self, words: &Words) -> Result<PathBuf> {
+        let Some(cwd) = &words.cwd else { return Ok(self.folder.work().to_owned()) };
+        let folder = PathBuf::from(self.fill(&cwd.value));
+        if folder.starts_with(self.folder.work()) {
+            fs::create_dir_all(&folder)
+                .map_err(|error| Failure::system(format!("can't make `{}`", folder.display()), &error))?;
+        } else if !folder.is_dir() {
+            let what = format!("there is no folder `{}`", folder.display());
+            let why = "the application starts in it, and this user sees no such folder";
+            let fix = "make it, or remove `cwd`: the application starts in {work} then";
+            return Err(Failure::blocked(self.problem(what, cwd.span.as_ref()).why(why).fix(fix)));
+        }
+        Ok(folder)
+    }
+
+    /// Variables by which libfaketime shifts the wall clock. An offset holds for every process that the application starts, whenever that is.
+    fn clock(&self, words: &Words, first_ns: Option<u64>) -> Result<Vec<(String, String)>> {
+        let problem = |what: &str| self.problem(what.to_owned(), words.clock.span.as_ref());
+        let Some(library) = program::faketime() else {
+            let fix = "install it: the package is called libfaketime or faketime";
+            return Err(Failure::blocked(
+                problem("there is no libfaketime here").why("`clock = \"captured\"` needs it").fix(fix),
+            ));
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let first = u128::from(first_ns.unwrap_or_default());
+        let (sign, offset) = if first < now { ("-", now - first) } else { ("+", first - now) };
+        let offset = format!("{sign}{}.{:06}", offset / 1_000_000_000, offset % 1_000_000_000 / 1_000);
+        let mut preload = library.display().to_string();
+        if let Some((_, others)) = self.environment(words)?.into_iter().find(|(name, _)| name == "LD_PRELOAD") {
+            preload = format!("{preload}:{others}");
+        }
+        let variables = [
+            ("LD_PRELOAD", preload.as_str()),
+            ("FAKETIME", &offset),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ];
+        Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+    }
+
+    /// The account that the application runs as, where that is another one.
+    fn account(&self, words: &Words) -> Result<Option<Account>> {
+        let Some(user) = &words.user else { return Ok(None) };
+        let problem = |what: String| self.problem(what, user.span.as_ref());
+        let Some(account) = Account::named(&user.value) else {
+            return Err(Failure::blocked(
+                problem(format!("there is no account `{}` here", user.value))
+                    .why("the application runs as it")
+                    .fix("install the package that makes it, or name another account"),
+            ));
+        };
+        if account.is_current() {
+            return Ok(None);
+        }
+        if !is_root() {
+            return Err(Failure::blocked(
+                problem(format!("an ordinary user can't start an application as `{}`", user.value))
+                    .why("only root can become another user")
+                    .fix("run restage as root, or remove `user`: the application runs as this user then"),
+            ));
+        }
+        Ok(Some(account))
+    }
+
+    /// Writes one of the files: into `{work}`, or beside it where the application sees it in `/etc`.
+    fn write(&self, file: &File, surroundings: &mut Surroundings) -> Result<()> {
+        let name = &file.name.value;
+        let path = if name.is_absolute() {
+            let ours = self.folder.beside(&format!("etc-{}", surroundings.files.len()));
+            surroundings.files.push((ours.clone(), name.clone()));
+            ours
+        } else {
+            self.folder.work().join(name)
+        };
+        let (content, mode) = self.content(file)?;
+        let write = || -> std::io::Result<()> {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            file.write_all(&content)?;
+            // Whatever the umask is.
+            file.set_permissions(fs::Permissions::from_mode(mode))
+        };
+        write().map_err(|error| {
+            let what = format!("can't write the file `{}` of the receiver", name.display());
+            let fix = "give it another name: a name is that of one file, or of the folder of others";
+            Failure::blocked(self.problem(what, file.name.span.as_ref()).why(error.to_string()).fix(fix))
+        })
+    }
+
+    /// What is in a file, and its mode.
+    fn content(&self, file: &File) -> Result<(Vec<u8>, u32)> {
+        let span = file.content.span.as_ref();
+        let (from, replace) = match &file.content.value {
+            FileContent::Text(text) => return Ok((self.fill(text).into_bytes(), FILE_MODE)),
+            FileContent::From { file, replace } => (file, replace),
+        };
+        let (bytes, mode) = read(from).map_err(|why| {
+            let problem = self.problem(format!("can't read a file of the receiver `{}`", from.display()), span);
+            let fix = "check the name, which is relative to the scenario's folder, and the file's permissions";
+            Failure::invalid(problem.why(why).fix(fix))
+        })?;
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(binary) if replace.is_empty() => return Ok((binary.into_bytes(), mode)),
+            Err(_) => {
+                let problem = self.problem(format!("`{}` is not UTF-8", from.display()), span);
+                let fix = "remove `replace`: the file is copied as it is then; or convert it";
+                return Err(Failure::invalid(problem.why("`replace` searches texts").fix(fix)));
+            }
+        };
+        let rendered = render(&text, replace, |text| self.fill(text)).map_err(|unused| {
+            let what = format!("`{}` is not in `{}`", unused.old.value, from.display());
+            let why = "an entry of `replace` that matches nothing would leave the file as it is";
+            let problem = self.problem(what, unused.old.span.as_ref()).why(why);
+            Failure::invalid(problem.fix("compare it with the file, or remove the entry"))
+        })?;
+        Ok((rendered.into_bytes(), mode))
+    }
+
+    /// The folders that the application has for itself, and what it sees in them of the machine: `{work}`, the scenario's folder, and what its
+    /// command names.
+    fn make_private(&self, words: &Words, found: &Found, setting: &mut Setting) -> Result<()> {
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let scenario = &self.scenario.folder;
+        let mut privates = Vec::new();
+        for folder in &words.private {
+            if real(&folder.value) == *scenario {
+                let what = format!("`{}` can't be private: the scenario lies in it", folder.value.display());
+                let why = "the application sees the scenario's folder, and nothing else of a private one";
+                let fix = "move the scenario into a folder of its own below it";
+                return Err(Failure::blocked(self.problem(what, folder.span.as_ref()).why(why).fix(fix)));
+            }
+            privates.push(Private { folder: folder.value.clone(), required: true });
+        }
+        let always = ALWAYS_PRIVATE.map(PathBuf::from).into_iter().filter(|folder| real(folder) != *scenario);
+        privates.extend(always.map(|folder| Private { folder, required: false }));
+        let mut visible = vec![self.folder.base().to_owned(), scenario.clone(), setting.folder.clone()];
+        let folders: Vec<PathBuf> = privates.iter().map(|private| real(&private.folder)).collect();
+        for named in self.named_paths(found, setting) {
+            for path in [real(&named), named] {
+                // The first folder below a private one: a program finds its libraries, a configuration what it includes.
+                let tops = folders.iter().filter_map(|folder| {
+                    let first = path.strip_prefix(folder).ok()?.components().next()?;
+                    Some(folder.join(first))
+                });
+                let is_new = |top: &PathBuf| !self.folder.base().starts_with(top);
+                visible.extend(tops.filter(is_new));
+            }
+        }
+        setting.surroundings.private = privates;
+        setting.surroundings.visible = visible;
+        Ok(())
+    }
+
+    /// The files and folders that the commands and variables name.
+    fn named_paths(&self, found: &Found, setting: &Setting) -> Vec<PathBuf> {
+        const BETWEEN: &[char] =
+            &[' ', '\t', '\n', '\'', '"', '=', ':', ';', ',', '|', '&', '<', '>', '(', ')', '`', '@'];
+        let words = self.scenario.commands().flat_map(|command| &command.value).map(|word| self.fill(word));
+        let values = setting.environment.iter().map(|(_, value)| value.clone());
+        let texts: Vec<String> = words.chain(values).collect();
+        let parts = texts.iter().flat_map(|text| text.split(BETWEEN).chain([text.as_str()]));
+        let paths = parts.filter(|part| part.starts_with('/')).map(PathBuf::from).filter(|path| path.exists());
+        paths.chain([found.program().to_owned()]).collect()
+    }
+}
+
+/// A variable of restage's own environment; why there is none otherwise.
+fn secret(name: &str) -> std::result::Result<String, &'static str> {
+    match std::env::var(name) {
+        Ok(value) => Ok(value),
+        Err(std::env::VarError::NotPresent) => Err("the application gets its value, which is a secret and in no file"),
+        Err(std::env::VarError::NotUnicode(_)) => Err("its value is not UTF-8"),
+    }
+}
+
+/// Reads a file, and gives the mode of what is made of it: one that may be executed stays so.
+fn read(path: &Path) -> std::result::Result<(Vec<u8>, u32), String> {
+    let found = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    if found.len() > LONGEST_FILE {
+        return Err("it is longer than 64 MiB".to_owned());
+    }
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    Ok((bytes, FILE_MODE | found.permissions().mode() & 0o111))
+}
