@@ -40,7 +40,7 @@ pub(crate) fn is_root() -> bool {
     })
 }
 
-/// A copy of program, scenarios and failing scenarios that everybody may read: a clone may lie in a folder of mode 0700.
+/// A copy of program, scenarios, recipes and failing scenarios that everybody may read: a clone may lie in a folder of mode 0700.
 pub(crate) fn stage() -> &'static Path {
     static STAGE: OnceLock<PathBuf> = OnceLock::new();
     STAGE.get_or_init(|| {
@@ -53,6 +53,7 @@ pub(crate) fn stage() -> &'static Path {
             assert!(status.success(), "cp {from}");
         };
         copy("scenarios", "scenarios");
+        copy("docs/receivers", "docs/receivers");
         copy("tests/failing", "tests/failing");
         std::fs::copy(env!("CARGO_BIN_EXE_restage"), stage.join("restage")).expect("the program can be copied");
         let status = Command::new("chmod").args(["-R", "a+rX"]).arg(&stage).status().expect("chmod runs");

@@ -83,6 +83,9 @@ fn as_text(name: &str, outcome: &Value) -> String {
         // The kernel's functions, where it may be asked, and folders.
         (r" \[\w+(, \w+)*\]", ""),
         (r"/\S*/restage-[^/\s]*/[^/\s`\x22]*", "RUN"),
+        (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[\d.]*", "DATE"),
+        // A process and its thread, in kea's log.
+        (r"/\d+\.\d{9,}\]", "]"),
         (r"\b\d[\d,.]*(e-?\d+)? ?(s|ms|us|µs|ns|min|kpps|pps|Mpps|Mbps)\b", "TIME"),
     ];
     if varies {

@@ -25,6 +25,7 @@ mod paths;
 mod preconditions;
 mod predicting;
 mod readme;
+mod receivers;
 mod replaying;
 mod run;
 mod scenarios;
