@@ -266,7 +266,7 @@ fn texts(came: &Came) -> Vec<String> {
     texts
 }
 
-/// A payload field by field where it is a DNS message, else in hexadecimal digits.
+/// A payload field by field where it is a DNS message, line by line where it is text, else in hexadecimal digits.
 fn text(payload: &[u8], is_whole: bool) -> String {
     let mut text = String::new();
     if let Some(fields) = dns::fields(payload).filter(|_| is_whole) {
@@ -277,6 +277,14 @@ fn text(payload: &[u8], is_whole: bool) -> String {
     }
     let _infallible =
         writeln!(text, "  {}{}", count(payload.len() as u64, "byte"), if is_whole { "" } else { ", cut" });
+    if let Some(lines) = str::from_utf8(payload).ok().filter(|lines| is_text(lines)) {
+        for line in lines.split_inclusive('\n') {
+            // An answer with other line ends is another one.
+            let escaped = line.trim_end_matches('\n').replace('\\', "\\\\").replace('\r', "\\r").replace('\t', "\\t");
+            let _infallible = writeln!(text, "  {escaped}{}", if line.ends_with('\n') { "" } else { "\\" });
+        }
+        return text;
+    }
     for (row, bytes) in payload.chunks(ROW).enumerate() {
         let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let shown: String =
@@ -284,4 +292,30 @@ fn text(payload: &[u8], is_whole: bool) -> String {
         let _infallible = writeln!(text, "  {:04x}  {:<47}  {shown}", row * ROW, digits.join(" "));
     }
     text
+}
+
+/// Whether a payload is lines to read, as in SIP.
+fn is_text(payload: &str) -> bool {
+    payload.contains('\n') && !payload.chars().any(|char| char.is_control() && !"\r\n\t".contains(char))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    /// What is shown of payloads that are no DNS messages: different payloads never look alike.
+    #[test]
+    fn payloads_are_lines_or_hexadecimal_digits() {
+        let cases: [(&[u8], bool, &str); 6] = [
+            (b"SIP/2.0 200 OK\r\nTo: a\r\n\r\n", true, "  25 bytes\n  SIP/2.0 200 OK\\r\n  To: a\\r\n  \\r\n"),
+            (b"a\tb\nno end", true, "  10 bytes\n  a\\tb\n  no end\\\n"),
+            (b"a\\r\n", true, "  4 bytes\n  a\\\\r\n"),
+            (b"a\n", false, "  2 bytes, cut\n  a\n"),
+            (b"one line", true, "  8 bytes\n  0000  6f 6e 65 20 6c 69 6e 65                          one.line\n"),
+            (b"\0\n", true, "  2 bytes\n  0000  00 0a                                            ..\n"),
+        ];
+        for (payload, is_whole, expected) in cases {
+            assert_eq!(text(payload, is_whole), expected, "{payload:?}");
+        }
+    }
 }

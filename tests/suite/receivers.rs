@@ -14,6 +14,7 @@ const NOT_IN_DEBIAN: [&str; 1] = ["logstash"];
 fn every_recipe_passes_as_every_user() {
     let all_installed = var_os("RESTAGE_REQUIRE_LAB").is_some_and(|value| value == "1");
     all_pass_as_every_user("docs/receivers", |name, reason| {
+        println!("{name} is skipped: {reason}");
         let is_excused = NOT_IN_DEBIAN.iter().any(|program| name.starts_with(program));
         assert!(!all_installed || is_excused, "{name} is skipped, though .ci/install has its program: {reason}");
     });
