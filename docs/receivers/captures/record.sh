@@ -129,7 +129,7 @@ dhcp() {
     local i
     # kea answers once for each address of its interface.
     ip -n $server address del 10.44.20.53/24 dev eth0
-    sed "s,/run/kea/,$scratch/run/,; s,/var/lib/kea/,$scratch/run/," "$config/kea-dhcp4.conf" >"$scratch/kea-dhcp4.conf"
+    sed "s,/var/lib/kea/,$scratch/run/," "$config/kea-dhcp4.conf" >"$scratch/kea-dhcp4.conf"
     start dhcp env KEA_PIDFILE_DIR="$scratch" KEA_LOCKFILE_DIR="$scratch" kea-dhcp4 -c "$scratch/kea-dhcp4.conf"
     until_true grep -q DHCP4_STARTED "$scratch/dhcp"
     record dhcp.pcap 'udp port 67 or udp port 68'
