@@ -281,6 +281,37 @@ pub struct Output {
     pub status: Option<i32>,
     /// Why there is nothing to look at.
     pub failure: Option<String>,
+    /// How it was waited for; `None` where it was looked at once.
+    pub waited: Option<Waited>,
+}
+
+impl Output {
+    /// There is nothing to look at.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self { failure: Some(why.into()), ..Self::default() }
+    }
+}
+
+/// How something was waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waited {
+    /// From the first look to the last.
+    pub time: Duration,
+    /// How often it was looked at.
+    pub looks: u64,
+    /// What ended it where it was not as it should be.
+    pub until: WaitEnd,
+}
+
+/// What ends waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitEnd {
+    /// The check's own limit.
+    Within,
+    /// The run's limit.
+    Timeout,
+    /// The end of the application.
+    ApplicationEnded,
 }
 
 /// How the application under test ended.
@@ -354,10 +385,10 @@ pub struct Evidence {
     pub notes: Vec<Diagnostic>,
     /// What `rate = "max-lossless"` tried.
     pub max_lossless: Option<RateSearch>,
-    /// What each `[[expect.command]]` came to.
-    pub commands: Vec<Output>,
-    /// What each `[[expect.output]]` looks at.
-    pub outputs: Vec<Output>,
+    /// What each `[[expect.command]]` came to, by its index.
+    pub commands: BTreeMap<usize, Output>,
+    /// What each `[[expect.output]]` looks at, by its index.
+    pub outputs: BTreeMap<usize, Output>,
 }
 
 impl Evidence {

@@ -25,6 +25,7 @@ pub(crate) use counts::judged;
 pub use examine::examine;
 pub use replies::awaited;
 pub use snapshot::Snapshots;
+pub use text_rules::{command_holds, output_holds};
 
 /// What the expectations of a scenario make of a run.
 #[derive(Debug)]

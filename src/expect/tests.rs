@@ -337,9 +337,11 @@ fn the_output_of_a_command_is_held_to_each_rule() {
             status: At::default_value(0),
             stdout,
             stderr: TextRule::default(),
+            within: None,
+            when: None,
         };
         let expect = Expect { command: vec![command], ..Expect::default() };
-        let evidence = Evidence { commands: vec![output], ..in_order() };
+        let evidence = Evidence { commands: [(0, output)].into(), ..in_order() };
         judged_of(&planned(expect), ledger([8; 4], vec![]), &evidence).0.replace("command nfdump ", "")
     };
     let said = |text| (text, Some(0));

@@ -6,56 +6,79 @@ use serde_json::{Value, json};
 
 use super::line;
 use crate::diagnostic::{At, Diagnostic};
-use crate::evidence::{Difference, Evidence, Found, LinesFound, Output, Selected, Text};
-use crate::figures::{agree, count, plural, thousands};
+use crate::evidence::{Difference, Evidence, Found, LinesFound, Output, Selected, Text, WaitEnd};
+use crate::figures::{agree, count, duration, plural, thousands};
 use crate::outcome::{Check, CheckId};
 use crate::scenario::Scenario;
-use crate::scenario::expect::{HowMany, JsonLines, JsonRule, OutputFrom, Search, TextRule};
+use crate::scenario::expect::{CommandCheck, HowMany, JsonLines, JsonRule, OutputCheck, OutputFrom, Search, TextRule};
 
 /// How much of a text is shown in a message.
 const SHOWN_CHARACTERS: usize = 400;
 
 pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
-    let nothing = Output { failure: Some("the run ended before it".to_owned()), ..Output::default() };
-    let mut checks = Vec::new();
-    for (index, command) in scenario.expect.command.iter().enumerate() {
-        let output = evidence.commands.get(index).unwrap_or(&nothing);
-        let program = command.run.value.first().map(String::as_str).unwrap_or_default();
-        let what = format!("command {program}");
-        if let Some(failure) = &output.failure {
-            checks.push(failed(
-                scenario,
-                &what,
-                command.run.span.as_ref(),
-                format!("`{program}` gave no result"),
-                failure,
-            ));
-            continue;
-        }
-        checks.push(status(scenario, &what, program, &command.status, command.run.span.as_ref(), output));
-        checks.extend(text(
-            scenario,
-            &format!("{what} stdout"),
-            &format!("what `{program}` printed"),
-            &command.stdout,
-            &output.stdout,
-        ));
-        let said = format!("what `{program}` wrote to standard error");
-        checks.extend(text(scenario, &format!("{what} stderr"), &said, &command.stderr, &output.stderr));
+    let nothing = Output::failed("the run ended before it");
+    let commands = scenario.expect.command.iter().enumerate();
+    let commands = commands
+        .flat_map(|(index, check)| of_command(scenario, check, evidence.commands.get(&index).unwrap_or(&nothing)));
+    let outputs = scenario.expect.output.iter().enumerate();
+    let outputs =
+        outputs.flat_map(|(index, check)| of_output(scenario, check, evidence.outputs.get(&index).unwrap_or(&nothing)));
+    commands.chain(outputs).collect()
+}
+
+/// Whether a command came to what is expected of it.
+pub fn command_holds(scenario: &Scenario, check: &CommandCheck, output: &Output) -> bool {
+    of_command(scenario, check, output).iter().all(|check| check.passed)
+}
+
+/// Whether the application wrote what is expected of it.
+pub fn output_holds(scenario: &Scenario, check: &OutputCheck, output: &Output) -> bool {
+    of_output(scenario, check, output).iter().all(|check| check.passed)
+}
+
+fn of_command(scenario: &Scenario, check: &CommandCheck, output: &Output) -> Vec<Check> {
+    let program = check.run.value.first().map(String::as_str).unwrap_or_default();
+    let what = format!("command {program}");
+    let run = check.run.span.as_ref();
+    if let Some(failure) = &output.failure {
+        let checks = vec![failed(scenario, &what, run, format!("`{program}` gave no result"), failure)];
+        return with_wait(checks, output);
     }
-    for (index, check) in scenario.expect.output.iter().enumerate() {
-        let output = evidence.outputs.get(index).unwrap_or(&nothing);
-        let (what, who) = match &check.from.value {
-            OutputFrom::Stdout => ("output stdout".to_owned(), "the application's standard output".to_owned()),
-            OutputFrom::Stderr => ("output stderr".to_owned(), "the application's standard error".to_owned()),
-            OutputFrom::File(file) => (format!("output {file}"), format!("`{file}`")),
-        };
-        match &output.failure {
-            Some(failure) => {
-                checks.push(failed(scenario, &what, check.from.span.as_ref(), format!("{who} can't be read"), failure))
-            }
-            None => checks.extend(text(scenario, &what, &who, &check.rule, &output.stdout)),
+    let mut checks = vec![status(scenario, &what, program, &check.status, run, output)];
+    let printed = format!("what `{program}` printed");
+    checks.extend(text(scenario, &format!("{what} stdout"), &printed, &check.stdout, &output.stdout));
+    let said = format!("what `{program}` wrote to standard error");
+    checks.extend(text(scenario, &format!("{what} stderr"), &said, &check.stderr, &output.stderr));
+    with_wait(checks, output)
+}
+
+fn of_output(scenario: &Scenario, check: &OutputCheck, output: &Output) -> Vec<Check> {
+    let (what, who) = match &check.from.value {
+        OutputFrom::Stdout => ("output stdout".to_owned(), "the application's standard output".to_owned()),
+        OutputFrom::Stderr => ("output stderr".to_owned(), "the application's standard error".to_owned()),
+        OutputFrom::File(file) | OutputFrom::Files(file) => (format!("output {file}"), format!("`{file}`")),
+    };
+    let checks = match &output.failure {
+        Some(failure) => {
+            vec![failed(scenario, &what, check.from.span.as_ref(), format!("{who} can't be read"), failure)]
         }
+        None => text(scenario, &what, &who, &check.rule, &output.stdout),
+    };
+    with_wait(checks, output)
+}
+
+/// The same; those that fail say how they were waited for.
+fn with_wait(mut checks: Vec<Check>, output: &Output) -> Vec<Check> {
+    let Some(waited) = &output.waited else { return checks };
+    let until = match waited.until {
+        WaitEnd::Within => "",
+        WaitEnd::Timeout => ", until the run's `timeout`",
+        WaitEnd::ApplicationEnded => ", until the application ended",
+    };
+    let waited = format!("looked at {} in {}{until}", count(waited.looks, "time"), duration(waited.time));
+    for problem in checks.iter_mut().filter_map(|check| check.problem.as_mut()) {
+        let why = problem.why.take();
+        problem.why = Some(why.map_or_else(|| waited.clone(), |why| format!("{waited}; the last time, {why}")));
     }
     checks
 }

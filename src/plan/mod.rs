@@ -466,14 +466,18 @@ fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option
     let planned = duration.unwrap_or_default();
     let within = &receiver.ready.within;
     let ready = if within.span.is_some() { within.value } else { Duration::ZERO };
+    let awaited = scenario.expect.longest_within().map_or(Duration::ZERO, |within| within.value);
     match &scenario.timeout {
-        None if scenario.pacing.rate.value == Rate::MaxLossless => (SEARCH.saturating_add(ready), None),
+        None if scenario.pacing.rate.value == Rate::MaxLossless => {
+            (SEARCH.saturating_add(ready).saturating_add(awaited), None)
+        }
         None => {
-            let waits = receiver.ready_within().saturating_add(receiver.unread_for());
+            let waits = receiver.ready_within().saturating_add(receiver.unread_for()).saturating_add(awaited);
             (planned.saturating_add(waits).saturating_add(REST), None)
         }
         Some(limit) => {
-            (limit.value, (limit.value < planned.max(ready)).then(|| refuse::timeout(scenario, limit, planned, ready)))
+            let is_short = limit.value < planned.max(ready).max(awaited);
+            (limit.value, is_short.then(|| refuse::timeout(scenario, limit, planned, ready)))
         }
     }
 }

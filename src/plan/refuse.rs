@@ -238,17 +238,23 @@ pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Diagnostic
         .fix("choose some with `[capture] frames = \"1-1000\"`")
 }
 
-/// `timeout` is shorter than the planned duration, or than what the application may take before it.
+/// `timeout` is shorter than the planned duration, or than what the application may take before or after it.
 pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Duration, ready: Duration) -> Diagnostic {
-    let (takes, shorten) = if limit.value < planned {
+    let not_sent = "what is not sent in time is lost as NOT_SENT";
+    let (takes, why, shorten) = if limit.value < planned {
         let takes = format!("the replay, which takes {}", duration(planned));
-        (takes, "shorten the replay with `[pacing] max-gap` or `rate`")
+        (takes, not_sent, "shorten the replay with `[pacing] max-gap` or `rate`")
+    } else if limit.value < ready {
+        let takes = format!("what the application may take to be ready, {}", duration(ready));
+        (takes, not_sent, "lower `[receiver] ready`")
     } else {
-        (format!("what the application may take to be ready, {}", duration(ready)), "lower `[receiver] ready`")
+        let within = scenario.expect.longest_within().map_or(Duration::ZERO, |within| within.value);
+        let takes = format!("what a check may take, {}", duration(within));
+        (takes, "all waiting ends with the run", "lower the `within` of that check")
     };
     Diagnostic::error(format!("the timeout of {} is shorter than {takes}", duration(limit.value)))
         .at(&scenario.source, limit.span.clone())
-        .why("what is not sent in time is lost as NOT_SENT")
+        .why(why)
         .fix(format!("raise `timeout`, or {shorten}"))
 }
 

@@ -15,6 +15,7 @@ mod observe;
 mod options;
 mod outcome;
 mod output;
+mod output_files;
 mod preconditions;
 mod ready;
 mod receiver;
@@ -95,11 +96,12 @@ impl<'a> Run<'a> {
             rate => self.replay(rate, &Extent::default(), &|| {})?,
         };
         evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.facts));
+        self.examine_running(&mut evidence)?;
         self.control.phase("stop");
         self.receiver.stop(self.scenario, &self.testbed, &self.control, &mut evidence)?;
         evidence.incidents.extend(self.preconditions.drift_of_firewall(self.scenario, self.plan, &self.testbed));
         self.control.phase("judge");
-        self.examine_output(&mut evidence)?;
+        self.examine_stopped(&mut evidence)?;
         Ok(evidence)
     }
 

@@ -1,83 +1,157 @@
 //! What the application made of it: the commands of `[[expect.command]]`, the files of `[[expect.output]]`.
 
-use std::fs::File;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Run;
 use super::application::{self, Site};
 use super::control::Control;
+use super::output_files::{self, examine_whole};
 use super::setting::Setting;
 use crate::diagnostic::Result;
-use crate::evidence::{Evidence, Output, Text};
-use crate::expect::examine;
-use crate::figures::{duration, size};
+use crate::evidence::{Evidence, Output, WaitEnd, Waited};
+use crate::expect::{command_holds, output_holds};
+use crate::figures::duration;
 use crate::process::application::{Around, Ended};
 use crate::scenario::Scenario;
-use crate::scenario::expect::{CommandCheck, OutputFrom, TextRule};
+use crate::scenario::expect::{CommandCheck, OutputCheck};
 
-/// How long a command has, whatever the run's limit leaves.
+/// How long a command has, whatever the run's limit leaves; where it is run again and again, no run has more.
 const LEAST: Duration = Duration::from_secs(10);
 /// How often it is looked whether the run is interrupted meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
+/// How much longer than a round of looks the pause after it is: waiting takes little of the machine, whatever a look costs.
+const PAUSE_FACTOR: u32 = 10;
+
+/// A check, with its place in the scenario.
+#[derive(Debug, Clone, Copy)]
+enum Subject<'a> {
+    Command(usize, &'a CommandCheck),
+    Output(usize, &'a OutputCheck),
+}
+
+impl<'a> Subject<'a> {
+    /// All of them, in the order in which they are looked at.
+    fn all(scenario: &'a Scenario) -> impl Iterator<Item = Self> {
+        let commands = scenario.expect.command.iter().enumerate().map(|(index, check)| Self::Command(index, check));
+        commands.chain(scenario.expect.output.iter().enumerate().map(|(index, check)| Self::Output(index, check)))
+    }
+
+    fn is_of_running(self) -> bool {
+        match self {
+            Self::Command(_, check) => check.is_of_running(),
+            Self::Output(_, check) => check.is_of_running(),
+        }
+    }
+
+    /// How long it is waited for; `None` where it is looked at once.
+    fn within(self) -> Option<Duration> {
+        let within = match self {
+            Self::Command(_, check) => check.within.as_ref(),
+            Self::Output(_, check) => check.within.as_ref(),
+        };
+        within.map(|within| within.value)
+    }
+
+    fn holds(self, scenario: &Scenario, output: &Output) -> bool {
+        match self {
+            Self::Command(_, check) => command_holds(scenario, check, output),
+            Self::Output(_, check) => output_holds(scenario, check, output),
+        }
+    }
+
+    fn record(self, output: Output, evidence: &mut Evidence) {
+        match self {
+            Self::Command(index, _) => evidence.commands.insert(index, output),
+            Self::Output(index, _) => evidence.outputs.insert(index, output),
+        };
+    }
+}
 
 impl Run<'_> {
-    /// Runs the commands and reads the files, in the receiver's namespace, after the application has stopped.
-    pub(super) fn examine_output(&mut self, evidence: &mut Evidence) -> Result<()> {
-        if self.control.is_interrupted() {
+    /// Looks at what is to be looked at while the application runs, again and again where it may take its time.
+    pub(super) fn examine_running(&mut self, evidence: &mut Evidence) -> Result<()> {
+        let scenario = self.scenario;
+        let mut pending: Vec<_> = Subject::all(scenario).filter(|subject| subject.is_of_running()).collect();
+        if pending.is_empty() {
             return Ok(());
         }
-        let Some(folder) = self.receiver.folder() else { return Ok(()) };
-        let site = Site { scenario: self.scenario, testbed: &self.testbed, folder };
-        let process = self.receiver.process();
-        let setting = process.map_or_else(|| Rc::new(site.plain_setting()), |process| Rc::clone(&process.setting));
-        let around = process.and_then(|process| process.running.inside()).map(Around::After);
-        for check in &self.scenario.expect.command {
-            // Each has its time.
-            self.control.phase("judge");
-            evidence.commands.push(run(check, site, &setting, around, &self.control)?);
-        }
-        for check in &self.scenario.expect.output {
-            let [stdout, stderr] = process.map_or([0; 2], |process| process.running.discarded());
-            let seen = match &check.from.value {
-                OutputFrom::Stdout => whole(self.scenario, stdout).and_then(|()| read(&check.rule, folder.stdout())),
-                OutputFrom::Stderr => whole(self.scenario, stderr).and_then(|()| read(&check.rule, folder.stderr())),
-                OutputFrom::File(file) => {
-                    let path = folder.work().join(site.fill(file));
-                    // As the application sees it: some folders are its own.
-                    process.map_or_else(
-                        || Ok(read(&check.rule, &path)),
-                        |process| process.look(|| read(&check.rule, &path)),
-                    )?
+        self.control.phase("expect");
+        let begun = Instant::now();
+        let mut looks = 0;
+        while !pending.is_empty() && !self.control.is_interrupted() {
+            let round = Instant::now();
+            let ended = self.receiver.has_ended()?;
+            let timed_out = self.control.is_over();
+            looks += 1;
+            let mut open = Vec::new();
+            for subject in pending {
+                let waited = begun.elapsed();
+                let mut output = self.look(subject, !ended)?;
+                let is_over = |within| waited >= within || ended || timed_out;
+                match subject.within() {
+                    Some(within) if !is_over(within) && !subject.holds(scenario, &output) => open.push(subject),
+                    within => {
+                        output.waited = within.map(|within| Waited {
+                            time: waited,
+                            looks,
+                            until: match (waited >= within, ended) {
+                                (true, _) => WaitEnd::Within,
+                                (false, true) => WaitEnd::ApplicationEnded,
+                                (false, false) => WaitEnd::Timeout,
+                            },
+                        });
+                        subject.record(output, evidence);
+                    }
                 }
-            };
-            evidence.outputs.push(match seen {
-                Ok(stdout) => Output { stdout, ..Output::default() },
-                Err(why) => Output { failure: Some(why), ..Output::default() },
-            });
+            }
+            pending = open;
+            let earliest = pending.iter().filter_map(|subject| subject.within()).min().unwrap_or_default();
+            let next = Instant::now()
+                + (round.elapsed() * PAUSE_FACTOR).max(LOOK).min(earliest.saturating_sub(begun.elapsed()));
+            while Instant::now() < next && !self.control.is_over() && !self.receiver.has_ended()? {
+                std::thread::sleep(LOOK.min(next.saturating_duration_since(Instant::now())));
+            }
         }
         Ok(())
     }
-}
 
-/// Looks into a file; why that can't be done otherwise.
-fn read(rule: &TextRule, path: &Path) -> std::result::Result<Text, String> {
-    let said = |error: std::io::Error| format!("{}: {error}", path.display());
-    // A pipe would be waited for, and a device may have no end.
-    if !std::fs::metadata(path).map_err(said)?.is_file() {
-        return Err(format!("{}: it is not a regular file", path.display()));
+    /// Looks at all else, after the application has stopped.
+    pub(super) fn examine_stopped(&mut self, evidence: &mut Evidence) -> Result<()> {
+        for subject in Subject::all(self.scenario).filter(|subject| !subject.is_of_running()) {
+            if self.control.is_interrupted() {
+                break;
+            }
+            let output = self.look(subject, false)?;
+            subject.record(output, evidence);
+        }
+        Ok(())
     }
-    examine(rule, || File::open(path)).map_err(said)
-}
 
-/// Refuses to judge an output of which a part was discarded.
-fn whole(scenario: &Scenario, discarded: u64) -> std::result::Result<(), String> {
-    if discarded == 0 {
-        return Ok(());
+    /// Looks once. `runs`: whether the application is to be there.
+    fn look(&mut self, subject: Subject<'_>, runs: bool) -> Result<Output> {
+        // Each command has its time.
+        if !runs || self.control.is_over() {
+            self.control.phase(if subject.is_of_running() { "expect" } else { "judge" });
+        }
+        let Self { scenario, testbed, receiver, control, .. } = self;
+        let Some(folder) = receiver.folder() else { return Ok(Output::failed("there is no application")) };
+        let site = Site { scenario, testbed, folder };
+        match subject {
+            Subject::Command(_, check) => {
+                let process = receiver.process();
+                let setting =
+                    process.map_or_else(|| Rc::new(site.plain_setting()), |process| Rc::clone(&process.setting));
+                let inside = process.and_then(|process| process.running.inside());
+                let around = inside.map(if runs { Around::Of } else { Around::After });
+                run(check, site, &setting, around, control)
+            }
+            Subject::Output(_, check) => Ok(match output_files::examine(check, site, receiver.process())? {
+                Ok(stdout) => Output { stdout, ..Output::default() },
+                Err(why) => Output::failed(why),
+            }),
+        }
     }
-    let most = size(scenario.receiver.limits.output.value.bytes);
-    Err(format!("it is longer than {most}, the limit by `[receiver] limits`, `output`, and the rest was discarded"))
 }
 
 fn run(
@@ -87,7 +161,7 @@ fn run(
     around: Option<Around<'_>>,
     control: &Control<'_>,
 ) -> Result<Output> {
-    let failed = |why: String| Ok(Output { failure: Some(why), ..Output::default() });
+    let failed = |why: String| Ok(Output::failed(why));
     let found = match site.find(&check.run) {
         Ok(found) => found,
         Err(failure) => {
@@ -98,8 +172,22 @@ fn run(
         }
     };
     let output = application::Output::beside(site.folder, "check");
-    let mut running = site.start(&found, setting, around, &output)?;
-    let limit = control.left().max(LEAST);
+    let is_beside = matches!(around, Some(Around::Of(_)));
+    let mut running = match site.start(&found, setting, around, &output) {
+        Ok(running) => running,
+        // The namespaces of an application end with it.
+        Err(failure) if is_beside => {
+            let said = failure.problems.into_iter().next().map_or_else(String::new, |said| said.what);
+            return failed(format!("it could not be started beside the application: {said}"));
+        }
+        Err(failure) => return Err(failure),
+    };
+    let left = control.left();
+    let (limit, whose) = match check.within {
+        Some(_) => (LEAST, "the most for one run of a command that is repeated"),
+        None if left > LEAST => (left, "which was left of the run's `timeout`"),
+        None => (LEAST, "the least that a command has"),
+    };
     let begun = Instant::now();
     let ended = loop {
         if let Some(ended) = running.wait_for_program(LOOK)? {
@@ -107,7 +195,7 @@ fn run(
         }
         if begun.elapsed() >= limit || control.is_interrupted() {
             let _ = running.stop(9, Duration::from_secs(1));
-            return failed(format!("it did not end within {}, and was killed", duration(begun.elapsed())));
+            return failed(format!("it did not end within {}, {whose}, and was killed", duration(limit)));
         }
     };
     let status = match ended {
@@ -116,10 +204,9 @@ fn run(
         Ended::NotStarted(why) => return failed(format!("it could not be started: {why}")),
     };
     let [cut_stdout, cut_stderr] = running.discarded();
-    let read_whole = |rule, path, cut| whole(site.scenario, cut).and_then(|()| read(rule, path));
-    let stdout = read_whole(&check.stdout, &output.stdout, cut_stdout);
-    match (stdout, read_whole(&check.stderr, &output.stderr, cut_stderr)) {
-        (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status, failure: None }),
+    let stdout = examine_whole(&check.stdout, &output.stdout, cut_stdout, site.scenario);
+    match (stdout, examine_whole(&check.stderr, &output.stderr, cut_stderr, site.scenario)) {
+        (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status, ..Output::default() }),
         (Err(why), _) | (_, Err(why)) => failed(why),
     }
 }

@@ -99,7 +99,7 @@ pub struct Expect {
     pub within: Option<At<Duration>>,
     /// What the application sends back.
     pub replies: Option<At<Replies>>,
-    /// Checks by commands, run in order after the application has stopped.
+    /// Checks by commands, run in order after the application has stopped, or before.
     pub command: Vec<CommandCheck>,
     /// Checks of what the application wrote.
     #[serde(deserialize_with = "output::outputs")]
@@ -157,6 +157,12 @@ fn losses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AllowedLoss>
 }
 
 impl Expect {
+    /// The longest `within` of a command or an output.
+    pub fn longest_within(&self) -> Option<&At<Duration>> {
+        let commands = self.command.iter().filter_map(|check| check.within.as_ref());
+        commands.chain(self.output.iter().filter_map(|check| check.within.as_ref())).max_by_key(|within| within.value)
+    }
+
     /// The topology and the receiver decide which stages can be observed; the rate decides whether there is a schedule.
     pub(super) fn check(&mut self, lab: bool, receiver: &Receiver, rate: &At<Rate>, checker: &mut Checker) {
         let in_lab = [
@@ -205,8 +211,7 @@ impl Expect {
             replies::check(replies, lab, receiver, checker);
         }
         for check in &mut self.command {
-            check.stdout.check(checker);
-            check.stderr.check(checker);
+            check.check(checker);
         }
         for (index, check) in self.output.iter_mut().enumerate() {
             check.check(index, lab, receiver, checker);

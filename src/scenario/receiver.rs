@@ -59,6 +59,7 @@ pub struct Receiver {
     /// What it may take of the machine.
     pub limits: Limits,
     /// The time that it sees: "now", or "captured": its clock starts at the time of the capture's first frame, by libfaketime. Default: now.
+    #[schemars(example = &"captured")]
     pub clock: At<Clock>,
     /// The folder that it starts in, placeholders still in it. Default: {work}.
     #[serde(deserialize_with = "environment::cwd")]

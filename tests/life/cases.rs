@@ -503,6 +503,74 @@ pub(super) const CASES: &[Case] = &[
         "",
         &[],
     ),
+    case(
+        "what it says late is waited for",
+        "bind read 40 wait 300 say done read-on",
+        "[[expect.output]]\nfrom = \"stdout\"\ncontains = \"done\"\nwithin = \"20s\"\n",
+        "pass",
+        "",
+        &[],
+    ),
+    case(
+        "what it never says is waited for in vain",
+        "bind read-on",
+        "[[expect.output]]\nfrom = \"stdout\"\nmatches = \"^done\"\nwithin = \"300ms\"\n",
+        "fail",
+        "the application's standard output does not match `^done`",
+        &["looked at ", "the last time, it is empty"],
+    ),
+    case(
+        "nothing is waited for when it has ended",
+        "bind read 40 wait 200 exit 0",
+        "[[expect.output]]\nfrom = \"stdout\"\ncontains = \"done\"\nwithin = \"20s\"\n",
+        "fail",
+        "the application ended in the middle of the run: exit status 0",
+        &["until the application ended; the last time, it is empty"],
+    ),
+    case(
+        "a check can't take longer than the run",
+        "bind read-on",
+        "[[expect.output]]\nfrom = \"stdout\"\ncontains = \"done\"\nwithin = \"61s\"\n",
+        "invalid",
+        "the timeout of 60 s is shorter than what a check may take, 61 s",
+        &[],
+    ),
+    case(
+        "a command sees it while it runs, and not afterwards",
+        "bind read-on",
+        "[[expect.command]]\nrun = [\"grep\", \"-la\", \"[-]-application\", \"/proc/2/cmdline\"]\nwhen = \"running\"\n\
+         stdout = { matches = \"^/proc/2/\" }\n\
+         [[expect.command]]\nrun = [\"grep\", \"-la\", \"[-]-application\", \"/proc/2/cmdline\"]\nstatus = 1\n",
+        "pass",
+        "",
+        &[],
+    ),
+    case(
+        "a command is run until it succeeds",
+        "bind read 40 wait 300 write {work}/done 3 read-on",
+        "[[expect.command]]\nrun = [\"cat\", \"{work}/done\"]\nstdout = { contains = \"yyyz\" }\nwithin = \"20s\"\n\
+         [[expect.command]]\nrun = [\"test\", \"-e\", \"{work}/never\"]\nwithin = \"200ms\"\n",
+        "fail",
+        "expected exit status 0 of `test`, it exited with 1",
+        &["looked at "],
+    ),
+    case(
+        "files are read in the order of their names",
+        "write {work}/part.2 2 write {work}/part.1 1 write {work}/other 9 bind read-on",
+        "[[expect.output]]\nfrom = \"{work}/part.*\"\nmatches = '\\Ayzyyz\\z'\n\
+         [[expect.output]]\nfrom = \"part.[12]\"\ncontains = \"z\"\ncount = 2\n",
+        "pass",
+        "",
+        &[],
+    ),
+    case(
+        "where no file matches, those that are there are named",
+        "write {work}/other 9 write {work}/part.1 1 bind read-on",
+        "[[expect.output]]\nfrom = \"{work}/port.*\"\ncontains = \"z\"\n[[expect.output]]\nfrom = \"parts\"\ncontains = \"z\"\n",
+        "fail",
+        "`{work}/port.*` can't be read",
+        &["no file matches; {work} has other, part.1", "there is no such file; {work} has other, part.1"],
+    ),
 ];
 
 const fn case(

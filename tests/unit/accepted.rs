@@ -8,7 +8,7 @@ use crate::capture::FileOrder;
 use crate::diagnostic::{Style, render};
 use crate::packet::MacAddr;
 use crate::scenario::capture::Truncated;
-use crate::scenario::expect::{Bound, Count, HowMany, OutputFrom};
+use crate::scenario::expect::{Bound, CommandCheck, Count, HowMany, OutputCheck, OutputFrom};
 use crate::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
 use crate::scenario::require::{Offload, OffloadRule, any_of};
 use crate::scenario::rewrite::{
@@ -327,6 +327,10 @@ fn the_receiver_and_the_expectations_are_read() {
         ("$.alert".to_owned(), "$.drop".to_owned())
     );
     assert!(lines.ignore.is_some());
+    assert_eq!(expect.output[3].from.value, OutputFrom::Files("{work}/nfcapd.*".to_owned()));
+    assert_eq!(expect.output.iter().map(OutputCheck::is_of_running).collect::<Vec<_>>(), [false, false, false, true]);
+    assert_eq!(expect.command.iter().map(CommandCheck::is_of_running).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(expect.longest_within().unwrap().value, Duration::from_secs(30));
 }
 
 #[test]

@@ -37,13 +37,16 @@ pub struct JsonLines {
     #[schemars(with = "Entries<AnyValue>", example = example())]
     pub matching: Vec<JsonRule>,
     /// Each of these paths selects something in them.
+    #[schemars(example = ["$.alert"])]
     pub has_key: Vec<At<JsonPath>>,
     /// None of these paths selects anything in them.
+    #[schemars(example = ["$.anomaly"])]
     pub not_has_key: Vec<At<JsonPath>>,
     /// How many such lines there are: a number, or a comparison like ">= 5". Default: ">= 1".
     #[schemars(example = 5)]
     pub count: Option<At<HowMany>>,
     /// Lines that are left out: `broken-lines`, those that are no JSON text. Default: they fail.
+    #[schemars(example = &"broken-lines")]
     pub ignore: Option<Ignore>,
 }
 

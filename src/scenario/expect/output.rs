@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use glob::Pattern;
 use regex_automata::util::syntax;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::super::check::Checker;
-use super::super::form::{self, Argument, Entries, numbers, values};
+use super::super::form::{self, Argument, DurationText, Entries, numbers, refused, values};
 use super::super::receiver::Receiver;
 use super::super::vocabulary;
 use super::how_many::HowMany;
@@ -106,6 +108,24 @@ pub struct CommandCheck {
     #[serde(default, deserialize_with = "status")]
     #[schemars(with = "i64", range(min = 0, max = 255), example = 0)]
     pub status: At<i32>,
+    /// It is run again and again while the application runs, until it is as it should be, at most for this long.
+    #[serde(default, deserialize_with = "form::duration")]
+    #[schemars(with = "DurationText", example = &"30s")]
+    pub within: Option<At<Duration>>,
+    /// `running`: before the application is stopped; `stopped`: after it. Default: `running` with `within`, else `stopped`.
+    #[serde(default)]
+    #[schemars(example = &"running")]
+    pub when: Option<At<When>>,
+}
+
+/// When a check looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// When the frames are read, before the application is stopped.
+    Running,
+    /// After it has stopped.
+    Stopped,
 }
 
 /// Where `[[expect.output]]` looks.
@@ -117,6 +137,8 @@ pub enum OutputFrom {
     Stderr,
     /// A file, placeholders still in it.
     File(String),
+    /// All files whose names match a pattern, placeholders still in it.
+    Files(String),
 }
 
 /// A check of what the application wrote.
@@ -126,6 +148,10 @@ pub struct OutputCheck {
     pub from: At<OutputFrom>,
     /// What it must be.
     pub rule: TextRule,
+    /// As in [`CommandCheck`].
+    pub within: Option<At<Duration>>,
+    /// As in [`CommandCheck`].
+    pub when: Option<At<When>>,
     /// The table in the scenario.
     pub span: Range<usize>,
 }
@@ -134,9 +160,17 @@ with_rule! {
     /// A check of what the application wrote: the keys of a rule, and whose text it is.
     #[derive(Debug, Deserialize, JsonSchema)]
     pub(super) struct OutputForm {
-        /// `stdout`, `stderr`, or a file that it writes.
+        /// `stdout`, `stderr`, a file that it writes, or a pattern like "{work}/nfcapd.*": all of these files, one after the other.
         #[schemars(example = &"stdout")]
         from: At<OutputFrom>,
+        /// It is looked at again and again while the application runs, until it is as it should be, at most for this long.
+        #[serde(default, deserialize_with = "form::duration")]
+        #[schemars(with = "DurationText", example = &"30s")]
+        within: Option<At<Duration>>,
+        /// `running`: before the application is stopped; `stopped`: after it. Default: `running` with `within`, else `stopped`.
+        #[serde(default)]
+        #[schemars(example = &"running")]
+        when: Option<At<When>>,
     }
 }
 
@@ -146,6 +180,8 @@ pub(super) fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         let span = form.range();
         let OutputForm {
             from,
+            within,
+            when,
             contains,
             not_contains,
             matches,
@@ -158,7 +194,7 @@ pub(super) fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         } = form.value;
         let rule =
             TextRule { contains, not_contains, matches, not_matches, count, lines, equals_file, json, json_lines };
-        OutputCheck { from, rule, span }
+        OutputCheck { from, rule, within, when, span }
     });
     Ok(checks.collect())
 }
@@ -177,6 +213,14 @@ fn output_from(text: &str) -> Result<OutputFrom, Diagnostic> {
         "stderr" => Ok(OutputFrom::Stderr),
         "" => Err(Diagnostic::error("`\u{2}` is empty")
             .fix("write \"stdout\", \"stderr\" or a file like \"{work}/flows.csv\"")),
+        // As in a shell; the placeholders have no such characters.
+        pattern if pattern.contains(['*', '?', '[']) => match Pattern::new(pattern) {
+            Ok(_) => Ok(OutputFrom::Files(pattern.to_owned())),
+            Err(error) => Err(refused(
+                format!("it is no pattern for names of files: {}", error.msg),
+                "write it like \"{work}/nfcapd.*\", with `*`, `?`, `[a-z]`, and `[[]` for `[`",
+            )),
+        },
         file => Ok(OutputFrom::File(file.to_owned())),
     }
 }
@@ -262,7 +306,38 @@ impl TextRule {
     }
 }
 
+impl CommandCheck {
+    pub fn is_of_running(&self) -> bool {
+        is_of_running(self.within.as_ref(), self.when.as_ref())
+    }
+
+    pub(super) fn check(&mut self, checker: &mut Checker) {
+        self.stdout.check(checker);
+        self.stderr.check(checker);
+        check_when(self.within.as_ref(), self.when.as_ref(), checker);
+    }
+}
+
+/// Whether it looks while the application runs.
+fn is_of_running(within: Option<&At<Duration>>, when: Option<&At<When>>) -> bool {
+    within.is_some() || when.is_some_and(|when| when.value == When::Running)
+}
+
+fn check_when(within: Option<&At<Duration>>, when: Option<&At<When>>, checker: &mut Checker) {
+    let (Some(within), Some(when)) = (within, when) else { return };
+    if when.value == When::Stopped {
+        let problem = Diagnostic::error("`when = \"stopped\"` and `within` exclude each other")
+            .why("`within` is the time for which it is looked at again and again while the application runs; afterwards nothing changes")
+            .fix("remove one of them");
+        checker.refuse_because(when.range(), within.span.as_ref(), "", problem);
+    }
+}
+
 impl OutputCheck {
+    pub fn is_of_running(&self) -> bool {
+        is_of_running(self.within.as_ref(), self.when.as_ref())
+    }
+
     /// It needs an application, and a key.
     pub(super) fn check(&mut self, index: usize, lab: bool, receiver: &Receiver, checker: &mut Checker) {
         if receiver.command.is_none() {
@@ -281,5 +356,6 @@ impl OutputCheck {
             checker.missing_all(&format!("expect.output.{index}"), &keys, self.span.clone(), problem.fix(add_a_key()));
         }
         self.rule.check(checker);
+        check_when(self.within.as_ref(), self.when.as_ref(), checker);
     }
 }
