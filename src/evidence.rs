@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
+use crate::host::packet_sockets::PacketSocket;
 use crate::outcome::{Application, Hook, Lateness, Layers, RateSearch, TimedBy};
 use crate::packet::exchange::Answers;
 
@@ -354,6 +355,71 @@ pub struct Replies {
     pub lost: u64,
 }
 
+/// What is known of the filter of a packet socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterKind {
+    /// There is none.
+    None,
+    /// It was run on each frame.
+    Known,
+    /// It can't be read, or asks the kernel for what is not known here.
+    Unknown,
+}
+
+/// A packet socket of the application, as it was seen during the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketSocketRecord {
+    /// As it was when observing began.
+    pub socket: PacketSocket,
+    pub filter: FilterKind,
+    /// Whether it wants what the receiver sends; `None` where its process can't be asked.
+    pub takes_outgoing: Option<bool>,
+    /// Frames of the capture that it was offered, and that its filter takes.
+    pub taken: u64,
+    /// Other frames that came in, likewise.
+    pub others: u64,
+    /// Frames that the receiver sent, likewise, where it is not known to ignore those.
+    pub outgoing: u64,
+    /// Frames that were put into its ring; `None` where that can't be counted.
+    pub in_ring: Option<u64>,
+    /// Frames that it dropped, where it has no ring.
+    pub drops: u64,
+    /// Whether it was still there at the end.
+    pub until_end: bool,
+}
+
+impl PacketSocketRecord {
+    /// Of a socket that was offered nothing yet.
+    pub fn of(socket: PacketSocket) -> Self {
+        let (taken, others, outgoing, drops) = (0, 0, 0, 0);
+        let takes_outgoing = None;
+        Self {
+            socket,
+            filter: FilterKind::None,
+            takes_outgoing,
+            taken,
+            others,
+            outgoing,
+            in_ring: None,
+            drops,
+            until_end: true,
+        }
+    }
+}
+
+/// What the application's packet sockets on the receiver's interface took.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sniffing {
+    /// Those that were there when observing began.
+    pub sockets: Vec<PacketSocketRecord>,
+    /// How many came later.
+    pub later: u64,
+    /// Frames of the capture that at least one of them was offered, and takes.
+    pub captured: u64,
+    /// Those of them that are UDP.
+    pub udp: u64,
+}
+
 /// Everything that was seen of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Evidence {
@@ -367,6 +433,8 @@ pub struct Evidence {
     pub stack: Option<Stack>,
     /// What the receiver sent back; `None` with a target.
     pub replies: Option<Replies>,
+    /// What packet sockets of the application took; nothing without any.
+    pub sniffing: Sniffing,
     /// Whether an XDP program was attached to the receiver's interface at the end.
     pub xdp: bool,
     /// The receiver's UDP sockets, each that was seen.

@@ -2,6 +2,7 @@
 
 mod amount;
 mod check;
+mod packet_socket;
 mod replies;
 
 use schemars::JsonSchema;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use amount::Amount;
 pub use check::{Check, CheckId};
+pub use packet_socket::PacketSocket;
 pub use replies::{IcmpErrors, Replies};
 
 pub use crate::cause::Stage;
@@ -199,6 +201,9 @@ pub struct Ledger {
     pub sent: u64,
     /// Arrived.
     pub arrived: Option<Amount>,
+    /// Offered to a packet socket of the application (a sniffer's), taken by its filter, and not dropped; null where it has none.
+    #[serde(default)]
+    pub captured: Option<Amount>,
     /// Accepted.
     pub accepted: Option<Amount>,
     /// Delivered.
@@ -218,6 +223,9 @@ pub struct Ledger {
     /// What the receiver's kernel absorbed between two stages, which is no loss.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub absorbed: Vec<Absorbed>,
+    /// The packet sockets of the application on the receiver's interface, one by one.
+    #[serde(rename = "packet-sockets", skip_serializing_if = "Vec::is_empty", default)]
+    pub packet_sockets: Vec<PacketSocket>,
     /// The evidence for the losses behind the wire; null with a target.
     #[serde(default)]
     pub layers: Option<Layers>,

@@ -30,6 +30,11 @@ impl Program {
     /// What the filter returns for a frame: 0 leaves it out. `wire_length` is its length when it was captured. A load from beyond
     /// what was captured leaves the frame out, as in the kernel; so does an instruction that this machine does not have.
     pub(super) fn run(&self, frame: &[u8], wire_length: u32) -> u32 {
+        self.run_with(frame, wire_length, |_, _| None)
+    }
+
+    /// The same; `outside` has what lies at an offset beyond the frame, of the size in the code.
+    pub(super) fn run_with(&self, frame: &[u8], wire_length: u32, outside: impl Fn(u32, u16) -> Option<u32>) -> u32 {
         let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; MEMORY_WORDS]);
         let mut next = 0usize;
         for _ in 0..MOST_STEPS {
@@ -40,7 +45,7 @@ impl Program {
                     let index = usize::try_from(k).unwrap_or(usize::MAX);
                     let loaded = match code & 0xe0 {
                         0x00 => Some(k),
-                        0x20 => load(frame, k, code),
+                        0x20 => load(frame, k, code).or_else(|| outside(k, code)),
                         0x40 => k.checked_add(x).and_then(|at| load(frame, at, code)),
                         0x60 => memory.get(index).copied(),
                         0x80 => Some(wire_length),
@@ -89,7 +94,7 @@ impl Program {
 }
 
 /// A big-endian number of 4, 2 or 1 bytes.
-fn load(frame: &[u8], at: u32, code: u16) -> Option<u32> {
+pub(super) fn load(frame: &[u8], at: u32, code: u16) -> Option<u32> {
     let tail = frame.get(usize::try_from(at).ok()?..)?;
     match code & 0x18 {
         0x00 => tail.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)),

@@ -49,6 +49,7 @@ mod savefile;
 #[path = "../../tests/unit/captures/mod.rs"]
 mod savefile_tests;
 mod sniff;
+mod socket_filter;
 mod sorted;
 mod storage;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub(crate) use pcapng::SectionLengths;
 pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};
 pub(crate) use sniff::{begins_like_one, is_named_capture};
+pub use socket_filter::{Offered, SocketFilter};
 pub use storage::STANDARD_INPUT;
 pub use writer::Writer;
 

@@ -19,6 +19,8 @@ pub enum Stage {
     Sent,
     /// On the receiver's wire.
     Arrived,
+    /// In the ring or queue of a packet socket of the application; beside the others: what is not there is no loss.
+    Captured,
     /// Past routing and firewall.
     Accepted,
     /// Into a UDP socket's queue.
@@ -29,12 +31,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Read,
         Self::Selected,
         Self::Rewritten,
         Self::Sent,
         Self::Arrived,
+        Self::Captured,
         Self::Accepted,
         Self::Delivered,
         Self::Consumed,
@@ -48,6 +51,7 @@ impl Stage {
             Self::Rewritten => "rewritten",
             Self::Sent => "sent",
             Self::Arrived => "arrived",
+            Self::Captured => "captured",
             Self::Accepted => "accepted",
             Self::Delivered => "delivered",
             Self::Consumed => "consumed",

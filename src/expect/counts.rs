@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::line;
+use super::{captured, line};
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::Evidence;
 use crate::figures::{agree, count, thousands};
-use crate::ledger::observes_sockets;
+use crate::ledger::{observes_sockets, reads_past_the_sockets};
 use crate::outcome::{Amount, Check, CheckId, Ledger, Loss, Stage};
 use crate::plan::Plan;
 use crate::predict::Carried;
@@ -161,6 +161,7 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     let of = |stage, count: Count, span| {
         let (base, actual) = match stage {
             Stage::Sent => (ledger.selected, Some(Amount::exact(ledger.sent))),
+            Stage::Captured => (ledger.selected, ledger.captured.clone()),
             Stage::Accepted => (ip_frames(plan), ledger.accepted.clone()),
             Stage::Delivered => (datagrams, ledger.delivered.clone()),
             Stage::Consumed => (datagrams, ledger.consumed.clone()),
@@ -172,6 +173,7 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
     let written: Vec<Wanted> = [
         (Stage::Sent, &expect.sent),
         (Stage::Arrived, &expect.arrived),
+        (Stage::Captured, &expect.captured),
         (Stage::Accepted, &expect.accepted),
         (Stage::Delivered, &expect.delivered),
         (Stage::Consumed, &expect.consumed),
@@ -186,7 +188,8 @@ fn wanted(scenario: &Scenario, plan: &Plan, ledger: &Ledger) -> Vec<Wanted> {
         return vec![of(Stage::Sent, Count::All, None)];
     }
     let mut default = vec![of(Stage::Arrived, Count::All, None)];
-    if observes_sockets(scenario, plan) {
+    // A sniffer is no reader of sockets, and what it is to see only a filter says.
+    if observes_sockets(scenario, plan) && (ledger.captured.is_none() || ledger.consumed.is_some()) {
         default.push(of(Stage::Consumed, Count::All, None));
     }
     default
@@ -206,10 +209,16 @@ fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wan
         let frames = words(wanted.count, wanted.base);
         let expected = if arrives { format!("{frames} to arrive") } else { format!("{frames} to be {name}") };
         let problem = match &wanted.actual {
+            Some(actual) if met == Some(Met::Open) && wanted.stage == Stage::Captured => {
+                captured::undecided(undecided(&expected, actual, evidence), actual)
+            }
             Some(actual) if met == Some(Met::Open) => undecided(&expected, actual, evidence),
             Some(actual) => {
                 let actual = if arrives { format!("{} did", range(actual)) } else { amount_words(actual) };
                 let problem = Diagnostic::error(format!("expected {expected}, {actual}"));
+                if wanted.stage == Stage::Captured {
+                    return captured::missing(problem, ledger).at(&scenario.source, wanted.span.clone());
+                }
                 let before = ledger.losses.iter().filter(|loss| loss.stage <= wanted.stage);
                 explain(problem, before)
             }
@@ -235,6 +244,14 @@ fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Diagnostic {
         return problem
             .why("an XDP program on the receiver's interface takes frames before they can be counted")
             .fix("judge what the application made of the packets: `[[expect.output]]`");
+    }
+    if stage == Stage::Captured {
+        return captured::unseen(problem);
+    }
+    if stage >= Stage::Delivered && reads_past_the_sockets(evidence) {
+        return problem
+            .why("the application has a packet socket, which may have given it what the queues of UDP sockets don't show")
+            .fix("expect `captured`, or judge what the application made of the packets: `[[expect.output]]`");
     }
     match (&evidence.stack, stage) {
         (Some(stack), Stage::Accepted) => problem
@@ -393,7 +410,7 @@ fn range(amount: &Amount) -> String {
 }
 
 /// `5,548 packets`, or `180 to 200 packets`.
-fn packets(amount: &Amount) -> String {
+pub(super) fn packets(amount: &Amount) -> String {
     match amount.known() {
         Some(number) => count(number, "packet"),
         None => format!("{} packets", range(amount)),

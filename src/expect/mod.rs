@@ -3,6 +3,7 @@
 //! One file for each kind of expectation. Start at [`judge`].
 
 mod application;
+mod captured;
 mod comparison;
 mod counts;
 mod difference;

@@ -15,6 +15,7 @@ mod model;
 pub mod namespace;
 pub mod neighbours;
 pub(crate) mod netlink;
+pub mod packet_sockets;
 pub mod program;
 mod routes;
 pub(crate) mod rtnetlink;

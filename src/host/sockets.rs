@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -289,12 +288,7 @@ fn read(kind: u16, message: &[u8], transport: Transport) -> Option<(Socket, u32)
 /// Whether a process's UDP socket, named by its inode, is an encapsulation socket (`UDP_ENCAP`, udp(7)): the kernel takes datagrams out of
 /// it before the process can read them. `false` as well where the process can't be asked, which takes the right to trace it.
 pub fn encapsulates(pid: u32, inode: u32) -> bool {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let name = format!("socket:[{inode}]");
-    let is_it =
-        |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == name.as_str());
-    let number = entries.flatten().find(is_it).and_then(|entry| entry.file_name().to_str()?.parse().ok());
-    number
+    super::borrow::descriptor_of(pid, inode)
         .and_then(|number| super::borrow::socket_of(pid, number))
         .is_some_and(|socket| super::borrow::encapsulates(&socket))
 }

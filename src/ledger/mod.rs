@@ -4,6 +4,7 @@
 //! the survey. `passed` counts what came to each stage behind the wire, `claims` is what each layer of evidence says of the rest,
 //! `received` makes one answer of it; [`matching`] says what arrived, [`hook_tracker`] how far it came. Start at [`account`].
 
+mod captured;
 mod cause_evidence;
 mod comparison;
 mod description;
@@ -19,7 +20,7 @@ mod udp;
 use std::fmt::Write as _;
 
 use crate::cause::Cause;
-use crate::evidence::{Arriving, Evidence};
+use crate::evidence::{Arriving, Evidence, FilterKind};
 use crate::figures::{count, duration, numbered, thousands};
 use crate::outcome::{Amount, Layer, Ledger, Loss, Stage};
 use crate::plan::Plan;
@@ -42,6 +43,11 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         losses.retain(|loss| loss.stage <= Stage::Accepted);
         received.absorbed.retain(|absorbed| absorbed.stage <= Stage::Accepted);
     }
+    if reads_past_the_sockets(evidence) {
+        (received.delivered, received.consumed) = (None, None);
+        losses.retain(|loss| loss.stage <= Stage::Accepted);
+        received.absorbed.retain(|absorbed| absorbed.stage <= Stage::Accepted);
+    }
     let arrived = arrived.map(|seen| Amount::between(seen, seen + taken, BEFORE_XDP));
     let seen = |count: fn(&Arriving) -> u64| evidence.arriving.as_ref().map_or(0, count);
     Ledger {
@@ -50,6 +56,7 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         rewritten: selected,
         sent: evidence.sending.sent,
         arrived,
+        captured: captured::account(evidence),
         accepted: received.accepted,
         delivered: received.delivered,
         consumed: received.consumed,
@@ -59,9 +66,16 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         altered: seen(|arriving| arriving.altered.count()),
         losses,
         absorbed: received.absorbed,
+        packet_sockets: captured::sockets(evidence),
         layers: evidence.stack.as_ref().map(|stack| stack.layers.clone()),
         disagreements: received.disagreements,
     }
+}
+
+/// Whether a packet socket may have given datagrams to the application: then the queues of UDP sockets don't say what it read.
+pub fn reads_past_the_sockets(evidence: &Evidence) -> bool {
+    let sniffing = &evidence.sniffing;
+    sniffing.udp > 0 || sniffing.later > 0 || sniffing.sockets.iter().any(|record| record.filter == FilterKind::Unknown)
 }
 
 /// What does not add up in a ledger: each stage's frames are the next stage's and the losses between them. `None` if all of it does.

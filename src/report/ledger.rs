@@ -83,6 +83,11 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         });
         before = group.packets.as_ref().and_then(Amount::known).or(before);
     }
+    if let Some(captured) = &ledger.captured {
+        let why = if captured.why().is_empty() { String::new() } else { format!(": {}", captured.why()) };
+        let what = format!("captured by the application's packet socket{why}");
+        text.push_str(&margin.row(&figure(captured), &what, look.width));
+    }
     let beside = [
         (ledger.foreign, "foreign", "on the receiver's wire that this run did not send"),
         (ledger.duplicated, "duplicated", "on the receiver's wire once more than sent"),
@@ -175,6 +180,7 @@ fn absorbed_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> impl Iterator<It
 /// Columns that the widest figure takes, its sign included.
 fn figure_width(ledger: &Ledger) -> usize {
     let counts = stages(ledger).into_iter().filter_map(|(_, packets)| packets).map(|packets| figure(&packets).len());
+    let counts = counts.chain(ledger.captured.iter().map(|captured| figure(captured).len()));
     let losses = ledger.losses.iter().map(|loss| &loss.frames);
     let losses =
         losses.chain(ledger.absorbed.iter().map(|absorbed| &absorbed.frames)).map(|frames| figure(frames).len() + 1);

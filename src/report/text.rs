@@ -186,6 +186,8 @@ fn heading(outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> 
 fn reached(ledger: &Ledger) -> String {
     let last =
         ledger::stages(ledger).into_iter().rev().find_map(|(stage, packets)| packets.map(|packets| (stage, packets)));
+    // What a sniffer has is further than any stage of the stack.
+    let last = ledger.captured.clone().map(|captured| (Stage::Captured, captured)).or(last);
     let sent = format!("{:>7} sent", thousands(ledger.sent));
     match last {
         Some((stage, packets)) if stage > Stage::Sent => {

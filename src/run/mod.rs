@@ -24,6 +24,7 @@ mod replies;
 mod secrets;
 mod setting;
 mod settle;
+mod sniffers;
 mod sockets;
 mod stack;
 mod timing;

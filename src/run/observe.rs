@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
 use super::replies::ReplyWatch;
+use super::sniffers::Sniffers;
 use super::sockets::SocketWatch;
 use super::stack::{self, StackWatch, lock};
 use super::timing::ReceiveTiming;
@@ -138,6 +139,9 @@ struct LabSide {
     sockets: Arc<Mutex<SocketWatch>>,
     stack: StackWatch,
     replies: ReplyWatch,
+    sniffers: Sniffers,
+    /// The inode of the ring's socket.
+    own_inode: u64,
     waker: Waker,
     finished: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Watched>>>,
@@ -182,8 +186,10 @@ impl Observer {
         let mut stack = StackWatch::start(side, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
         let mut counters = side.counters()?;
+        let sniffers = Sniffers::start(side, pids)?;
         let ring = side.ring(ring_bytes(plan))?;
-        let replies = ReplyWatch::start(testbed.sender(), scenario, plan)?;
+        let own_inode = ring.inode();
+        let replies = ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?;
         let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
@@ -193,6 +199,7 @@ impl Observer {
         let watch = Watch {
             ring,
             shared: shared.clone(),
+            sniffers: sniffers.clone(),
             matching: Matching::default(),
             timing,
             keeper,
@@ -204,12 +211,30 @@ impl Observer {
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
         let thread = Some(thread);
-        let lab = LabSide { counters, before, sender, sender_before, sockets, stack, replies, waker, finished, thread };
+        let lab = LabSide {
+            counters,
+            before,
+            sender,
+            sender_before,
+            sockets,
+            stack,
+            replies,
+            sniffers,
+            own_inode,
+            waker,
+            finished,
+            thread,
+        };
         Ok(Self { shared, lab: Some(lab) })
     }
 
     pub(super) fn observes(&self) -> bool {
         self.lab.is_some()
+    }
+
+    /// Whether the application may read past its UDP sockets, so that a queue that isn't empty says nothing.
+    pub(super) fn reads_past_the_sockets(&self) -> bool {
+        self.lab.as_ref().is_some_and(|lab| lab.sniffers.took_datagrams())
     }
 
     /// How far the capture's frames have come.
@@ -261,6 +286,7 @@ impl Observer {
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
             replies: Some(lab.replies.end()?),
+            sniffing: lab.sniffers.end(lab.own_inode),
             xdp: settled.moment.xdp,
             sockets: settled.moment.sockets,
             still: settled.still,
@@ -304,6 +330,7 @@ struct Watched {
 struct Watch {
     ring: Ring,
     shared: Shared,
+    sniffers: Sniffers,
     matching: Matching,
     /// Only where frames have deadlines.
     timing: Option<ReceiveTiming>,
@@ -322,15 +349,19 @@ impl Watch {
             // Asked before the last look at the ring, so that nothing that came until then is left in it.
             let last = self.finished.load(Ordering::Acquire);
             let timeout = if last { Duration::ZERO } else { BLOCK };
-            let read = if let Some(keeper) = &mut self.keeper {
+            let read = if self.keeper.is_some() || self.sniffers.any() {
+                let keeper = &mut self.keeper;
                 let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
-                let timing = &mut self.timing;
+                let (timing, sniffers) = (&mut self.timing, &self.sniffers);
                 self.ring.read(timeout, &mut |frame: Seen<'_>| {
                     // A frame that is seen was announced before it was sent.
                     take_announcements(shared, announced, matching, timing);
                     let sighting =
                         see(matching, timing, digester.of(frame.bytes), frame.original_length, frame.time_ns);
-                    keeper.keep(&frame, sighting);
+                    if let Some(keeper) = keeper {
+                        keeper.keep(&frame, sighting);
+                    }
+                    sniffers.see(frame.bytes, matches!(sighting, Sighting::Sent(_)), false);
                     note(shared, matching, shared.ring_bytes(frame.bytes.len()));
                 })?
             } else {
@@ -347,6 +378,7 @@ impl Watch {
                 note(shared, &self.matching, bytes);
                 read
             };
+            self.sniffers.look();
             if read == 0 && last {
                 take_announcements(&self.shared, &mut self.announced, &mut self.matching, &mut self.timing);
                 if let Some(keeper) = self.keeper {

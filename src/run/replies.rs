@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::sniffers::Sniffers;
 use crate::capture::{Filter, Frame};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Replies;
@@ -37,7 +38,7 @@ pub(super) struct ReplyWatch {
 
 impl ReplyWatch {
     /// Begins to look at what reaches the sender's side; everything that comes after this is seen.
-    pub(super) fn start(sender: &Side, scenario: &Scenario, plan: &Plan) -> Result<Self> {
+    pub(super) fn start(sender: &Side, scenario: &Scenario, plan: &Plan, sniffers: Sniffers) -> Result<Self> {
         let expected = scenario.expect.replies.as_ref().map(|replies| &replies.value);
         let filter = expected.and_then(|expected| expected.filter.as_ref());
         let finished = Arc::new(AtomicBool::new(false));
@@ -46,6 +47,7 @@ impl ReplyWatch {
         let waker = ring.waker();
         let watch = Watch {
             ring,
+            sniffers,
             own: plan
                 .host
                 .iter()
@@ -87,6 +89,8 @@ impl ReplyWatch {
 
 struct Watch {
     ring: Ring,
+    /// They see what the receiver sends, too.
+    sniffers: Sniffers,
     /// The addresses of a receiver that forwards: what comes from others is not its own. Empty where it does not forward.
     own: HashSet<IpAddr>,
     filter: Option<Filter>,
@@ -104,17 +108,14 @@ impl Watch {
         loop {
             // Asked before the last look at the ring, so that nothing that came until then is left in it.
             let last = self.finished.load(Ordering::Acquire);
-            let Self { ring, own, filter, ports, keeps, replies, .. } = &mut self;
+            let Self { ring, sniffers, own, filter, ports, keeps, replies, .. } = &mut self;
             let (mut problem, mut answering) = (None, 0);
-            let read = ring.read(if last { Duration::ZERO } else { BLOCK }, &mut |seen| match take(
-                &seen,
-                own,
-                filter.as_mut(),
-                *keeps,
-                replies,
-            ) {
-                Ok(port) => answering += u64::from(port.is_some_and(|port| ports.contains(&port))),
-                Err(failure) => problem = Some(failure),
+            let read = ring.read(if last { Duration::ZERO } else { BLOCK }, &mut |seen| {
+                sniffers.see(seen.bytes, false, true);
+                match take(&seen, own, filter.as_mut(), *keeps, replies) {
+                    Ok(port) => answering += u64::from(port.is_some_and(|port| ports.contains(&port))),
+                    Err(failure) => problem = Some(failure),
+                }
             })?;
             if let Some(failure) = problem {
                 return Err(failure);

@@ -44,7 +44,7 @@ impl Run<'_> {
                 moved = Instant::now();
             }
             let unread = last.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
-            let waits = unread || last.replied < awaited;
+            let waits = unread && !observer.reads_past_the_sockets() || last.replied < awaited;
             let patience = if waits && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
             let quiet = moved.elapsed();
             let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);

@@ -65,6 +65,9 @@ pub struct Expect {
     /// Frames on the receiver's wire: 5548, "all", ">= 5500" or "99.9%".
     #[schemars(example = &"all")]
     pub arrived: Option<At<Count>>,
+    /// Frames that reached a packet socket of the application: of a sniffer, or a DHCP server.
+    #[schemars(example = &"all")]
+    pub captured: Option<At<Count>>,
     /// Frames past the receiver's routing and packet filter.
     #[schemars(example = &"all")]
     pub accepted: Option<At<Count>>,
@@ -167,6 +170,7 @@ impl Expect {
     pub(super) fn check(&mut self, lab: bool, receiver: &Receiver, rate: &At<Rate>, checker: &mut Checker) {
         let in_lab = [
             ("arrived", self.arrived.as_ref().map(At::range)),
+            ("captured", self.captured.as_ref().map(At::range)),
             ("accepted", self.accepted.as_ref().map(At::range)),
             ("delivered", self.delivered.as_ref().map(At::range)),
             ("consumed", self.consumed.as_ref().map(At::range)),
@@ -194,6 +198,12 @@ impl Expect {
                     .fix("expect `arrived` instead, or name the UDP sockets in `listens`");
                 checker.refuse_because(span, listens.span.as_ref(), "receiver.listens", problem);
             }
+        }
+        if let (Some(captured), None, true) = (&self.captured, &receiver.command, lab) {
+            let problem = Diagnostic::error("`expect.captured` needs an application")
+                .why("restage's own receiver has no packet socket")
+                .fix("add `[receiver] command`, or expect `arrived`");
+            checker.missing("receiver.command", captured.range(), problem);
         }
         if let Some(word) = rate.value.without_deadlines() {
             for (name, bounds) in [("lateness", &self.lateness), ("gap-error", &self.gap_error)] {

@@ -9,6 +9,7 @@ use crate::diagnostic::Result;
 use crate::host::ethtool;
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
+use crate::host::packet_sockets::PacketSocketTable;
 use crate::host::sockets::SocketTable;
 use crate::host::sysctl::{self, Effective};
 use crate::outcome::EvidenceLevel;
@@ -80,6 +81,10 @@ impl Side {
 
     pub fn sockets(&self) -> Result<SocketTable> {
         self.namespace.run(SocketTable::open)?
+    }
+
+    pub fn packet_sockets(&self) -> Result<PacketSocketTable> {
+        self.namespace.run(PacketSocketTable::open)?
     }
 
     /// Listens to the kernel's tracepoints for packets of the namespace that arrive on the interface.

@@ -21,6 +21,7 @@ pub mod ring;
 pub mod sender;
 pub mod taps;
 pub mod trace;
+pub mod watched_ring;
 
 #[cfg(test)]
 #[path = "../../tests/unit/wire/mod.rs"]

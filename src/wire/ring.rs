@@ -206,6 +206,11 @@ impl Ring {
         }
     }
 
+    /// The inode of its socket, as `sock_diag` has it; 0 where it can't be asked.
+    pub fn inode(&self) -> u64 {
+        nix::sys::stat::fstat(&self.socket).map_or(0, |facts| facts.st_ino)
+    }
+
     /// Another thread's means to end a waiting [`Ring::read`].
     pub fn waker(&self) -> Waker {
         self.waker.clone()

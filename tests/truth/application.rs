@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, ExitCode};
 use std::thread::{sleep, spawn};
 use std::time::Duration;
@@ -146,10 +146,64 @@ fn join(socket: &UdpSocket, group: Ipv4Addr) -> io::Result<()> {
     socket.join_multicast_v4(&group, &RECEIVER)
 }
 
+/// A packet socket on the receiver's interface: its datagrams are noted.
+fn sniff(truth: &File, behaviour: &str) -> io::Result<()> {
+    let every: libc::c_int = libc::ETH_P_ALL.to_be() >> 16;
+    // SAFETY: the call takes three numbers and returns a descriptor or -1.
+    let number = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new, and nothing else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    if behaviour == "sniffs-even-ones" {
+        // Of a datagram's number, the last byte: behind Ethernet, IPv4 and UDP headers and the mark.
+        let last_byte = u32::try_from(14 + 20 + 8 + MARK.len() + 3).map_err(io::Error::other)?;
+        let of = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let mut program = [of(0x30, 0, 0, last_byte), of(0x45, 0, 1, 1), of(6, 0, 0, 0), of(6, 0, 0, 0xffff)];
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        let length = libc::socklen_t::try_from(size_of_val(&filter)).map_err(io::Error::other)?;
+        let place = std::ptr::from_ref(&filter).cast();
+        // SAFETY: the kernel reads `filter` and the 4 instructions that it points to, which are there until the call returns.
+        let status =
+            unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, place, length) };
+        if status != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    if behaviour == "sniffs-late" {
+        setsockopt(&socket, sockopt::RcvBuf, &SMALL)?;
+    }
+    let interface = nix::net::if_::if_nametoindex("rx0")?;
+    // SAFETY: sockaddr_ll is plain integers and byte arrays, for which all zeros is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = u16::try_from(every).map_err(io::Error::other)?;
+    address.sll_ifindex = i32::try_from(interface).map_err(io::Error::other)?;
+    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `length` bytes of `address`, which is there until the call returns.
+    let status = unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // That is the sign that it is ready.
+    let _ready = open(PLAIN)?;
+    if behaviour == "sniffs-late" {
+        recv(socket.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_PEEK)?;
+        sleep(Duration::from_millis(40));
+    }
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        note(truth, buffer.get(42..length).unwrap_or_default())?;
+    }
+}
+
 fn behave(behaviour: &str, truth: &File) -> io::Result<()> {
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let shared = Opening { share: true, ..PLAIN };
     match behaviour {
+        "sniffs" | "sniffs-even-ones" | "sniffs-late" => return sniff(truth, behaviour),
         "reads-v6" => return read_on(truth, &open(Opening { v6: true, ..PLAIN })?),
         "listens-elsewhere" => return read_on(truth, &open(Opening { port: 9, ..PLAIN })?),
         "reads-on-loopback" => {

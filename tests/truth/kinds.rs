@@ -24,6 +24,8 @@ pub(crate) struct Kind {
     pub(crate) losses: &'static [(&'static str, Option<u64>)],
     /// Whether an ordinary user may get a range for what was consumed.
     pub(crate) may_be_open: bool,
+    /// The stage whose count is what the application read.
+    pub(crate) stage: &'static str,
     /// How many questions are answered; `None` where nothing is sent back.
     pub(crate) answered: Option<u64>,
 }
@@ -42,6 +44,7 @@ fn kind(name: &'static str, behaviour: &'static str) -> Kind {
         needs_root: false,
         losses: &[],
         may_be_open: false,
+        stage: "consumed",
         answered: None,
     }
 }
@@ -70,7 +73,10 @@ const STATE: &str = "table inet t {\n chain c { type filter hook input priority 
 
 /// All of them.
 pub(crate) fn kinds() -> Vec<Kind> {
-    [talks(), replies(), neighbours(), fragmented(), listeners(), treatments()].into_iter().flatten().collect()
+    [talks(), replies(), sniffers(), neighbours(), fragmented(), listeners(), treatments()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The application talks.
@@ -95,6 +101,16 @@ fn replies() -> Vec<Kind> {
         Kind { answered: ALL.map(|all| 3 * all), repeat: 3, ..kind("it answers all three times", "answers") },
         Kind { answered: ALL.map(|all| all / 2), ..kind("it answers every other one", "answers-every-other") },
         Kind { answered: Some(0), ..kind("it sends to another host", "sends-elsewhere") },
+    ]
+}
+
+/// The application reads by a packet socket, which takes privileges.
+fn sniffers() -> Vec<Kind> {
+    let sniffer = |name, behaviour| Kind { needs_root: true, stage: "captured", ..kind(name, behaviour) };
+    vec![
+        sniffer("it sniffs", "sniffs"),
+        sniffer("it sniffs what its filter takes", "sniffs-even-ones"),
+        Kind { may_be_open: true, ..sniffer("it sniffs late into a small buffer", "sniffs-late") },
     ]
 }
 

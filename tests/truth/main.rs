@@ -155,7 +155,8 @@ fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
         "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
          [receiver]\ncommand = [\"{program}\", \"{verb}\", \"{truth}\", \"{behaviour}\"]\nlistens = [\"udp:{port}\"]\n\
          settle = \"100ms\"\n[lab]\naddresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
-         [expect]\nconsumed = \"all\"\n",
+         [expect]\n{stage} = \"all\"\n",
+        stage = kind.stage,
         program = program.display(),
         truth = truth.display(),
         verb = application::VERB,
@@ -186,12 +187,16 @@ fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String
         truth.iter().collect::<BTreeSet<_>>().len() as u64
     };
     let frames = datagrams * kind.frames_each;
-    let (low, high) = range(&ledger["consumed"]);
+    let (stage, count) = (kind.stage, &ledger[kind.stage]);
+    let (low, high) = range(count);
     if frames < low || frames > high {
-        all.push(format!("consumed is {}, and the application read {frames} frames", ledger["consumed"]));
+        all.push(format!("{stage} is {count}, and the application read {frames} frames"));
     }
-    if low != high && (exact || !kind.may_be_open) {
-        all.push(format!("consumed is not exact: {}", ledger["consumed"]));
+    if low != high && (exact && stage == "consumed" || !kind.may_be_open) {
+        all.push(format!("{stage} is not exact: {count}"));
+    }
+    if stage == "captured" && !(ledger["delivered"].is_null() && ledger["consumed"].is_null()) {
+        all.push(format!("a packet socket reads, and consumed is {}", ledger["consumed"]));
     }
     if outcome["verdict"] == "pass" && !all_were_read(kind, datagrams) {
         all.push(format!("it passes, and {datagrams} datagrams were read"));
@@ -212,7 +217,13 @@ fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String
     }
     all.extend(sums(ledger));
     all.extend(wrong_replies(kind, &outcome["replies"]));
-    if exact && !identical && kind.repeat == 1 && kind.frames_each == 1 && kind.frames.len() == DATAGRAMS as usize {
+    if exact
+        && kind.stage == "consumed"
+        && !identical
+        && kind.repeat == 1
+        && kind.frames_each == 1
+        && kind.frames.len() == DATAGRAMS as usize
+    {
         all.extend(wrong_numbers(ledger, truth));
     }
     all
@@ -221,7 +232,8 @@ fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String
 /// What is said of the replies otherwise than the application sends them.
 fn wrong_replies(kind: &Kind, replies: &Value) -> Option<String> {
     let Some(answered) = kind.answered else {
-        return replies["datagrams"].as_u64().map(|datagrams| format!("{datagrams} replies, and it sends none"));
+        let answered = replies["answered"].as_u64().filter(|answered| *answered > 0)?;
+        return Some(format!("{answered} were answered, and it answers none"));
     };
     let questions = u64::from(DATAGRAMS) * kind.repeat;
     let is_right = replies["questions"] == questions

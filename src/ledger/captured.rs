@@ -1,0 +1,156 @@
+//! What reached the packet sockets of the application: sniffers, and DHCP servers. Start at [`account`].
+
+use crate::evidence::{Evidence, FilterKind, PacketSocketRecord, Sniffing};
+use crate::outcome::{Amount, PacketSocket};
+
+/// How much of the capture reached at least one of them; `None` where there is none.
+pub(super) fn account(evidence: &Evidence) -> Option<Amount> {
+    let sniffing = &evidence.sniffing;
+    let arrived = evidence.arriving.as_ref().map_or(evidence.sending.sent, |arriving| arriving.arrived);
+    if sniffing.sockets.is_empty() {
+        let why = "the application opened its packet socket while frames were sent";
+        return (sniffing.later > 0).then(|| Amount::between(0, arrived, why));
+    }
+    let each: Vec<Amount> = sniffing.sockets.iter().map(|record| captured(record, arrived)).collect();
+    if let [only] = each.as_slice() {
+        return Some(if sniffing.later == 0 { only.clone() } else { with_later(only, arrived) });
+    }
+    // What one of them dropped another one may have.
+    let most =
+        if each.iter().any(|captured| captured.high() > sniffing.captured) { arrived } else { sniffing.captured };
+    let least = if each.iter().all(|captured| captured.known().is_some()) && dropped_nothing(sniffing) {
+        sniffing.captured
+    } else {
+        each.iter().map(Amount::low).max().unwrap_or(0)
+    };
+    let why = each.iter().map(Amount::why).find(|why| !why.is_empty());
+    let all = Amount::between(least, most, why.unwrap_or("one packet socket may have what another one dropped"));
+    Some(if sniffing.later == 0 { all } else { with_later(&all, arrived) })
+}
+
+/// What each of them has.
+pub(super) fn sockets(evidence: &Evidence) -> Vec<PacketSocket> {
+    let arrived = evidence.arriving.as_ref().map_or(evidence.sending.sent, |arriving| arriving.arrived);
+    let of = |record: &PacketSocketRecord| PacketSocket {
+        frames: captured(record, arrived),
+        others: record.others,
+        dropped: (record.filter != FilterKind::Unknown).then(|| dropped(record)),
+        ring: record.socket.ring.is_some(),
+    };
+    evidence.sniffing.sockets.iter().map(of).collect()
+}
+
+fn dropped_nothing(sniffing: &Sniffing) -> bool {
+    sniffing.sockets.iter().all(|record| dropped(record).is_zero())
+}
+
+/// With packet sockets that were opened later.
+fn with_later(amount: &Amount, arrived: u64) -> Amount {
+    Amount::between(amount.low(), arrived, "the application opened packet sockets while frames were sent")
+}
+
+/// How many frames of the capture a socket has.
+fn captured(record: &PacketSocketRecord, arrived: u64) -> Amount {
+    let taken = record.taken;
+    match record.filter {
+        FilterKind::Unknown => return Amount::between(0, arrived, "the filter of the packet socket can't be read"),
+        FilterKind::None | FilterKind::Known => {}
+    }
+    if record.socket.fanout {
+        return Amount::between(0, taken, "the application shares frames among several packet sockets (PACKET_FANOUT)");
+    }
+    if !record.until_end {
+        return Amount::between(0, taken, "the application closed its packet socket before the end");
+    }
+    let dropped = dropped(record);
+    // Those that were dropped may all be others.
+    let fewest = dropped.low().saturating_sub(record.others + record.outgoing);
+    let why = if dropped.why().is_empty() { "which frames it dropped is not known" } else { dropped.why() };
+    Amount::between(taken.saturating_sub(dropped.high()), taken.saturating_sub(fewest), why)
+}
+
+/// How many frames a socket dropped.
+fn dropped(record: &PacketSocketRecord) -> Amount {
+    let incoming = record.taken + record.others;
+    let all = incoming + record.outgoing;
+    match (record.socket.ring, record.in_ring) {
+        (None, _) => Amount::exact(record.drops),
+        (Some(_), Some(held)) => {
+            let fewest = if record.takes_outgoing == Some(true) { all } else { incoming };
+            let why = "whether it takes what the receiver sends is not known";
+            Amount::between(fewest.saturating_sub(held), all.saturating_sub(held), why)
+        }
+        (Some(ring), None) => {
+            // A block holds a frame at least.
+            let holds = if ring.version < 2 { ring.frames } else { ring.blocks.saturating_sub(1) };
+            let why = "only the application can ask the kernel what its ring dropped, and asking resets it (PACKET_STATISTICS)";
+            Amount::between(0, all.saturating_sub(holds.into()), why)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::packet_sockets::{self, PacketRing};
+
+    fn record(ring: Option<PacketRing>) -> PacketSocketRecord {
+        let socket = packet_sockets::PacketSocket {
+            inode: 1,
+            protocol: None,
+            interface: 2,
+            cooked: false,
+            ring,
+            fanout: false,
+            filter: None,
+            drops: 0,
+        };
+        PacketSocketRecord { taken: 40, ..PacketSocketRecord::of(socket) }
+    }
+
+    fn ring(version: u32) -> PacketRing {
+        PacketRing { version, block_bytes: 1 << 18, blocks: 8, frames: 32, transmit_bytes: 0 }
+    }
+
+    #[test]
+    fn what_may_have_been_dropped_is_not_counted_as_captured() {
+        let plain = record(None);
+        let mapped = |held| PacketSocketRecord { in_ring: Some(held), ..record(Some(ring(2))) };
+        for (record, low, high) in [
+            (plain.clone(), 40, 40),
+            (PacketSocketRecord { drops: 3, ..plain.clone() }, 37, 37),
+            (PacketSocketRecord { drops: 3, others: 2, ..plain.clone() }, 37, 39),
+            (mapped(40), 40, 40),
+            (mapped(30), 30, 30),
+            (PacketSocketRecord { others: 5, ..mapped(45) }, 40, 40),
+            (PacketSocketRecord { outgoing: 2, ..mapped(42) }, 40, 40),
+            (PacketSocketRecord { outgoing: 2, ..mapped(40) }, 38, 40),
+            (PacketSocketRecord { outgoing: 2, takes_outgoing: Some(true), ..mapped(30) }, 28, 30),
+            // A ring of slots that was not watched holds 32.
+            (record(Some(ring(1))), 32, 40),
+            (PacketSocketRecord { taken: 30, ..record(Some(ring(1))) }, 30, 30),
+            (record(Some(ring(2))), 7, 40),
+            (PacketSocketRecord { until_end: false, ..mapped(40) }, 0, 40),
+            (PacketSocketRecord { filter: FilterKind::Unknown, ..mapped(40) }, 0, 50),
+        ] {
+            let amount = captured(&record, 50);
+            assert_eq!((amount.low(), amount.high()), (low, high), "{record:?}");
+            assert_eq!(amount.why().is_empty(), low == high, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_sockets_one_is_enough() {
+        let of = |sockets: Vec<PacketSocketRecord>, captured, later| {
+            let sniffing = Sniffing { sockets, later, captured, udp: 0 };
+            let amount = account(&Evidence { sniffing, ..Evidence::default() });
+            amount.map(|amount| (amount.low(), amount.high()))
+        };
+        let plain = record(None);
+        assert_eq!(of(vec![], 0, 0), None);
+        assert_eq!(of(vec![plain.clone()], 40, 0), Some((40, 40)));
+        let other = PacketSocketRecord { taken: 5, ..plain.clone() };
+        assert_eq!(of(vec![plain.clone(), other.clone()], 45, 0), Some((45, 45)));
+        assert_eq!(of(vec![PacketSocketRecord { drops: 10, ..plain }, other], 45, 0), Some((30, 45)));
+    }
+}

@@ -1,0 +1,161 @@
+//! The packet sockets of the application: how many of the frames each is offered, and took. Start at [`Sniffers::start`].
+
+use std::sync::{Arc, Mutex};
+
+use super::stack::lock;
+use crate::capture::{Offered, SocketFilter};
+use crate::diagnostic::Result;
+use crate::evidence::{FilterKind, PacketSocketRecord, Sniffing};
+use crate::host::packet_sockets::{PacketSocket, PacketSocketTable, borrow, has_extended_filter, takes_outgoing};
+use crate::packet::layers::{Layers, LinkType, protocol};
+use crate::testbed::Side;
+use crate::wire::watched_ring::WatchedRing;
+
+/// The version of the only ring whose frames can be counted from outside.
+const TPACKET_V3: u32 = 2;
+
+/// Those that were there when observing began, shared by the threads that see frames.
+#[derive(Clone)]
+pub(super) struct Sniffers {
+    watched: Arc<Mutex<Watched>>,
+    /// Whether there are any: else a frame costs nothing.
+    any: bool,
+    mac: [u8; 6],
+    interface: u32,
+}
+
+struct Watched {
+    table: PacketSocketTable,
+    sniffers: Vec<Sniffer>,
+    seen: Sniffing,
+}
+
+struct Sniffer {
+    record: PacketSocketRecord,
+    filter: Option<SocketFilter>,
+    drops_before: u32,
+    ring: Option<WatchedRing>,
+}
+
+impl Sniffers {
+    /// Begins with the sockets on the receiver's interface that are there now: those of the application, whose processes are `pids`.
+    pub(super) fn start(receiver: &Side, pids: &[u32]) -> Result<Self> {
+        let mut table = receiver.packet_sockets()?;
+        let facts = receiver.facts(receiver.interface())?;
+        let (interface, mac) = facts.map_or((0, [0; 6]), |facts| (facts.index, facts.mac.map_or([0; 6], |mac| mac.0)));
+        // A kernel that can't list them has none that could be told apart.
+        let sockets = table.list().unwrap_or_default();
+        let sniffers: Vec<Sniffer> = sockets
+            .into_iter()
+            .filter(|socket| is_on(socket, interface))
+            .map(|socket| Sniffer::new(socket, pids))
+            .collect();
+        let any = !sniffers.is_empty();
+        let watched = Arc::new(Mutex::new(Watched { table, sniffers, seen: Sniffing::default() }));
+        Ok(Self { watched, any, mac, interface })
+    }
+
+    /// Whether there are any.
+    pub(super) fn any(&self) -> bool {
+        self.any
+    }
+
+    /// Whether they took datagrams of the capture, which the application may read there.
+    pub(super) fn took_datagrams(&self) -> bool {
+        self.any && lock(&self.watched).seen.udp > 0
+    }
+
+    /// A frame of the receiver's interface; `is_sent`: it is of the capture; `outgoing`: the receiver sends it.
+    pub(super) fn see(&self, frame: &[u8], is_sent: bool, outgoing: bool) {
+        if !self.any {
+            return;
+        }
+        let offered = Offered::new(frame, self.mac, outgoing);
+        let mut watched = lock(&self.watched);
+        let mut taken = false;
+        for sniffer in &mut watched.sniffers {
+            let record = &mut sniffer.record;
+            let is_protocol = record.socket.protocol.is_none_or(|wanted| wanted == offered.protocol() && !outgoing);
+            let cooked = record.socket.cooked;
+            let is_ignored = outgoing && record.takes_outgoing == Some(false);
+            if is_ignored
+                || !is_protocol
+                || sniffer.filter.as_ref().is_some_and(|filter| !filter.takes(&offered, cooked))
+            {
+                continue;
+            }
+            taken = true;
+            let count = match (is_sent, outgoing) {
+                (true, _) => &mut record.taken,
+                (false, false) => &mut record.others,
+                (false, true) => &mut record.outgoing,
+            };
+            *count += 1;
+        }
+        if taken && is_sent {
+            watched.seen.captured += 1;
+            let layers = Layers::find(LinkType::ETHERNET, frame);
+            watched.seen.udp += u64::from(layers.network.ip().is_some_and(|ip| ip.protocol == protocol::UDP));
+        }
+    }
+
+    /// Looks at the rings, before they are filled again.
+    pub(super) fn look(&self) {
+        if self.any {
+            let mut watched = lock(&self.watched);
+            watched.sniffers.iter_mut().filter_map(|sniffer| sniffer.ring.as_mut()).for_each(WatchedRing::look);
+        }
+    }
+
+    /// What was seen, with the sockets as they are now; `own`: the inode of restage's own.
+    pub(super) fn end(self, own: u64) -> Sniffing {
+        let mut watched = lock(&self.watched);
+        let Watched { table, sniffers, seen } = &mut *watched;
+        let now = table.list().unwrap_or_default();
+        for mut sniffer in std::mem::take(sniffers) {
+            if let Some(ring) = &mut sniffer.ring {
+                ring.look();
+                sniffer.record.in_ring = ring.frames();
+            }
+            let last = now.iter().find(|socket| socket.inode == sniffer.record.socket.inode);
+            sniffer.record.until_end = last.is_some();
+            if let Some(last) = last {
+                sniffer.record.drops = last.drops.wrapping_sub(sniffer.drops_before).into();
+            }
+            seen.sockets.push(sniffer.record);
+        }
+        let known: Vec<u32> = seen.sockets.iter().map(|record| record.socket.inode).collect();
+        let is_new = |socket: &&PacketSocket| {
+            is_on(socket, self.interface) && u64::from(socket.inode) != own && !known.contains(&socket.inode)
+        };
+        seen.later = now.iter().filter(is_new).count() as u64;
+        std::mem::take(seen)
+    }
+}
+
+fn is_on(socket: &PacketSocket, interface: u32) -> bool {
+    socket.interface == 0 || socket.interface == interface
+}
+
+impl Sniffer {
+    fn new(socket: PacketSocket, pids: &[u32]) -> Self {
+        let descriptor = borrow(pids, socket.inode);
+        let filter = socket.filter.as_deref().map(SocketFilter::new);
+        let is_extended = || descriptor.as_ref().is_none_or(has_extended_filter);
+        let kind = match &filter {
+            Some(Some(_)) => FilterKind::Known,
+            Some(None) => FilterKind::Unknown,
+            None if is_extended() => FilterKind::Unknown,
+            None => FilterKind::None,
+        };
+        // Watched, a socket stays in its fanout group when the application closes it.
+        let ring = socket.ring.filter(|ring| ring.version == TPACKET_V3 && !socket.fanout).and_then(|ring| {
+            let (block_bytes, blocks) = (ring.block_bytes as usize, ring.blocks as usize);
+            WatchedRing::open(descriptor.as_ref()?, block_bytes, blocks, ring.transmit_bytes).ok()
+        });
+        let drops_before = socket.drops;
+        let takes_outgoing = descriptor.as_ref().map(takes_outgoing);
+        let record = PacketSocketRecord { filter: kind, takes_outgoing, ..PacketSocketRecord::of(socket) };
+        Self { record, filter: filter.flatten(), drops_before, ring }
+    }
+}
