@@ -215,14 +215,19 @@ fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path)
 }
 
-/// Removes a folder, also one in which an application left folders that it may not write to.
+/// Removes a folder, also one in which an application left folders that it may not write to. The process that made it and one that sweeps
+/// may do so at the same time.
 fn remove_all(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open_up(folder)?;
-            fs::remove_dir_all(folder)
+    loop {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound && folder.exists() => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                open_up(folder)?;
+                return fs::remove_dir_all(folder);
+            }
+            other => return other,
         }
-        other => other,
     }
 }
 

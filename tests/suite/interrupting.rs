@@ -35,6 +35,20 @@ fn processes_with(word: &str) -> Vec<String> {
         .collect()
 }
 
+/// The same command with the default action for SIGHUP: under nohup the tests ignore it, and what they start would, too.
+fn listening_to_hup(inner: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(inner.get_current_dir().unwrap_or(Path::new(".")));
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// A replay of minutes, with an application whose command line holds `word`.
 fn long_run(user: User, word: &str) -> (std::process::Child, PathBuf) {
     let receiver = format!("[receiver]\ncommand = [\"sh\", \"-c\", \"sleep 987.6 & wait # {word}\"]\nlistens = []\n");
@@ -42,7 +56,7 @@ fn long_run(user: User, word: &str) -> (std::process::Child, PathBuf) {
         &capture(&datagrams(100), 3_000_000),
         &format!("{receiver}[pacing]\nrate = \"captured\"\n[expect]\narrived = \"all\"\n"),
     );
-    let mut command = restage(user);
+    let mut command = listening_to_hup(&restage(user));
     fs::copy(folder.join("s.toml"), folder.join("t.toml")).expect("it can be copied");
     command.args(["run", "--jobs", "1"]).args(["s.toml", "t.toml"].map(|name| folder.join(name)));
     command.arg("--report-json").arg(folder.join("report.json")).arg("--report-junit").arg(folder.join("report.xml"));

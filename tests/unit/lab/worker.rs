@@ -40,6 +40,7 @@ cases![
     a_killed_worker_leaves_no_application_and_no_folder,
     a_work_folder_is_private_and_gone_when_dropped,
     sweep_removes_unlocked_folders,
+    a_folder_may_be_removed_by_its_owner_and_a_sweep_at_once,
     a_folder_of_another_user_is_refused,
     a_read_only_proc_sys_gets_a_writable_one_or_a_remedy,
 ];
@@ -412,6 +413,22 @@ fn sweep_removes_unlocked_folders() {
         assert_eq!(work::sweep().unwrap(), 2);
         assert!(held.work().exists());
         assert_eq!(work::sweep().unwrap(), 0);
+    });
+}
+
+fn a_folder_may_be_removed_by_its_owner_and_a_sweep_at_once() {
+    own_tmpdir(|_| {
+        let filled = |_| {
+            let folder = WorkFolder::create("many").unwrap();
+            (0..50).for_each(|number: u32| fs::write(folder.work().join(number.to_string()), "").unwrap());
+            folder
+        };
+        let folders: Vec<_> = (0..20).map(filled).collect();
+        std::thread::scope(|scope| {
+            let sweeps = scope.spawn(|| (0..50).try_for_each(|_| work::sweep().map(drop)));
+            drop(folders);
+            sweeps.join().unwrap().unwrap();
+        });
     });
 }
 
