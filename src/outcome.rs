@@ -418,6 +418,18 @@ pub enum Event {
         /// One of the words above.
         name: String,
     },
+    /// What the application printed, where that is asked for: whole lines, in their order.
+    Output {
+        /// `stdout` or `stderr`.
+        stream: String,
+        /// The lines, each with its end.
+        text: String,
+    },
+    /// The application's files stay there, where that is asked for.
+    Kept {
+        /// The folder of the run: `{work}` is `work` in it, and the output beside that.
+        folder: String,
+    },
     /// How far the replay is.
     Progress {
         /// Frames sent.

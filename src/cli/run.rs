@@ -16,7 +16,7 @@ use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, is_stream};
-use crate::outcome::{EvidenceLevel, Outcome, Report, Verdict};
+use crate::outcome::{Event, EvidenceLevel, Outcome, Report, Verdict};
 use crate::process::signals::await_status_requests;
 use crate::process::work;
 use crate::report::progress::Progress;
@@ -58,6 +58,12 @@ pub(super) struct Arguments {
     /// Write the snapshots that scenarios name, instead of comparing with them.
     #[arg(long)]
     update_snapshots: bool,
+    /// Keep what applications wrote, and say where: {work}, and their output beside it.
+    #[arg(long)]
+    keep_work: bool,
+    /// Show all that applications printed, once they have ended.
+    #[arg(long)]
+    show_output: bool,
     /// How closely the receiver's stack is looked at: packets (each at each hook), counters, off (no drop reasons either), or auto:
     /// packets where the rate allows it.
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = evidence_level(), hide_possible_values = true)]
@@ -81,6 +87,8 @@ impl Arguments {
         options.allow_interfaces.clone_from(&self.allow_interface);
         options.update_snapshots = self.update_snapshots;
         options.evidence = self.evidence;
+        options.keep_work = self.keep_work;
+        options.show_output = self.show_output;
         options.report_folder = reports.folder().to_owned();
         options
     }
@@ -108,7 +116,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let outcomes = batch.run(at_once, &mut |update| match update {
         Update::Started(index) => show.progress.started(index),
-        Update::Event(index, event) => show.progress.event(index, event),
+        Update::Event(index, event) => show.event(index, event),
         Update::Ended(index) => show.progress.over(index),
         Update::Outcome(outcome) => show.ended(outcome),
         Update::StatusAsked => show.status(),
@@ -130,6 +138,7 @@ struct Show {
     output: Output,
     errors: Output,
     progress: Progress,
+    names: Vec<String>,
     name_width: usize,
     many: bool,
 }
@@ -141,9 +150,12 @@ impl Show {
         // A report on standard output has it for itself.
         let output = if reports.on_stdout() { Output::stderr(terminal) } else { Output::stdout(terminal) };
         let many = names.len() > 1;
-        let progress =
-            if terminal.progress() { Progress::on_terminal(names, name_width) } else { Progress::hidden(names) };
-        Self { output, errors: Output::stderr(terminal), progress, name_width, many }
+        let progress = if terminal.progress() {
+            Progress::on_terminal(names.clone(), name_width)
+        } else {
+            Progress::hidden(names.clone())
+        };
+        Self { output, errors: Output::stderr(terminal), progress, names, name_width, many }
     }
 
     /// One line; of a single scenario that did not pass the story follows at once, and begins with that line.
@@ -152,6 +164,16 @@ impl Show {
             let line = text::line(outcome, self.name_width, self.output.look());
             self.progress.aside(|| self.output.write(&line));
         }
+    }
+
+    fn event(&mut self, index: usize, event: &Event) {
+        let name = self.names.get(index).map(String::as_str).unwrap_or_default();
+        let text = match event {
+            Event::Output { stream, text } => text::output(name, stream, text),
+            Event::Kept { folder } => text::kept(name, folder),
+            _ => return self.progress.event(index, event),
+        };
+        self.progress.aside(|| self.errors.write(&text));
     }
 
     /// How far everything is that runs, on standard error.

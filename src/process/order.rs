@@ -138,8 +138,10 @@ impl Rights {
         Err(Refused::Blocked(Box::new(problem)))
     }
 
-    /// Takes them on: for a process that is to become the program.
+    /// Takes them on: for a process that is to become the program. Where memory runs out, the kernel ends it before others.
     pub(super) fn take_on(&self) -> std::io::Result<()> {
+        // proc_pid_oom_score_adj(5). Nothing depends on it where it can't be written.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
         let limits = [(Resource::RLIMIT_DATA, self.memory), (Resource::RLIMIT_NOFILE, self.files)];
         for (resource, limit) in limits {
             if let Some(limit) = limit {

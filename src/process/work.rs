@@ -19,6 +19,9 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 /// How many bytes of a scenario's name are in its folder's name.
 const MOST_NAME_BYTES: usize = 64;
 
+/// Marks the folder of a run as one that stays.
+const KEPT: &str = "kept";
+
 /// The folder of one run. Dropping it removes it.
 #[derive(Debug)]
 pub struct WorkFolder {
@@ -29,8 +32,9 @@ pub struct WorkFolder {
     surroundings: Surroundings,
     /// Held for as long as the folder is in use.
     _lock: File,
+    /// Whether it is not to be removed, or no more.
     removed: bool,
-    _registered: Registered,
+    registered: Option<Registered>,
 }
 
 impl WorkFolder {
@@ -70,7 +74,16 @@ impl WorkFolder {
             surroundings.reach = Some(Reach { closed: base, below: vec![folder.clone(), work.clone()] });
         }
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
-        Ok(Self { folder, work, stdout, stderr, surroundings, _lock: lock, removed: false, _registered: registered })
+        Ok(Self {
+            folder,
+            work,
+            stdout,
+            stderr,
+            surroundings,
+            _lock: lock,
+            removed: false,
+            registered: Some(registered),
+        })
     }
 
     /// `{work}`: empty at first, the application's alone.
@@ -112,6 +125,15 @@ impl WorkFolder {
             give(&path).map_err(|error| cant("give away", &path, &error))?;
         }
         Ok(())
+    }
+
+    /// Keeps the folder after this process has ended; where it is.
+    pub fn keep(&mut self) -> Result<&Path> {
+        let marker = self.folder.join(KEPT);
+        File::create(&marker).map_err(|error| cant("write", &marker, &error))?;
+        self.removed = true;
+        self.registered = None;
+        Ok(&self.folder)
     }
 
     /// Whether nothing more can be written to its file system.
@@ -160,8 +182,11 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// A folder without a lock isn't in use: it was made and locked under the lock of the folder above.
+/// A folder without a lock isn't in use: it was made and locked under the lock of the folder above. One that is kept is the user's.
 fn in_use(folder: &Path) -> bool {
+    if folder.join(KEPT).exists() {
+        return true;
+    }
     match File::open(folder.join("lock")) {
         Ok(lock) => lock.try_lock().is_err(),
         Err(error) => error.kind() != ErrorKind::NotFound,

@@ -367,7 +367,7 @@ impl Running {
                 self.has_outcome = true;
                 Some(CLEAN_GRACE)
             }
-            Event::Phase { .. } | Event::Progress { .. } => return,
+            Event::Phase { .. } | Event::Progress { .. } | Event::Output { .. } | Event::Kept { .. } => return,
         };
         if !interrupted {
             self.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));

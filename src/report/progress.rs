@@ -156,7 +156,7 @@ impl State {
                     self.history.pop_front();
                 }
             }
-            Event::Ended { .. } => {}
+            Event::Output { .. } | Event::Kept { .. } | Event::Ended { .. } => {}
         }
     }
 

@@ -54,6 +54,19 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
     text
 }
 
+/// Lines that an application printed, each with its scenario and its stream.
+pub fn output(name: &str, stream: &str, lines: &str) -> String {
+    lines.lines().fold(String::new(), |mut text, line| {
+        let _infallible = writeln!(text, "{name} {stream} | {}", visible(line));
+        text
+    })
+}
+
+/// Where the files of an application stay.
+pub fn kept(name: &str, folder: &str) -> String {
+    format!("{name}: the application's files are kept in {}; remove them with `rm -r`\n", visible(folder))
+}
+
 /// The whole story of a scenario that did not pass.
 pub fn story(outcome: &Outcome, look: Look) -> String {
     // Where nothing was sent the problems follow at once, and need no headline.

@@ -68,7 +68,7 @@ impl Board {
                 entry.progress = Some((sent, arrived));
                 None
             }
-            Event::Planned { .. } | Event::Phase { .. } => None,
+            Event::Planned { .. } | Event::Phase { .. } | Event::Output { .. } | Event::Kept { .. } => None,
         }
     }
 

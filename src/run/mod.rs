@@ -24,6 +24,7 @@ mod replies;
 mod secrets;
 mod setting;
 mod settle;
+mod show_output;
 mod sniffers;
 mod sockets;
 mod stack;
@@ -85,7 +86,7 @@ impl<'a> Run<'a> {
         control.phase("preconditions");
         let mut preconditions = Preconditions::before_application(scenario, plan, &testbed, facts)?;
         control.phase("application");
-        let receiver = Receiver::start(scenario, plan, &testbed, &control)?;
+        let receiver = Receiver::start(scenario, options, plan, &testbed, &mut control)?;
         preconditions.before_frames(scenario, &testbed)?;
         Ok(Self { scenario, options, plan, testbed, preconditions, receiver, control, facts })
     }
@@ -99,7 +100,7 @@ impl<'a> Run<'a> {
         evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.facts));
         self.examine_running(&mut evidence)?;
         self.control.phase("stop");
-        self.receiver.stop(self.scenario, &self.testbed, &self.control, &mut evidence)?;
+        self.receiver.stop(self.scenario, self.options, &self.testbed, &mut self.control, &mut evidence)?;
         evidence.incidents.extend(self.preconditions.drift_of_firewall(self.scenario, self.plan, &self.testbed));
         self.control.phase("judge");
         self.examine_stopped(&mut evidence)?;

@@ -16,6 +16,10 @@ pub struct Options {
     pub update_snapshots: bool,
     /// How closely the receiver's stack is looked at; `None`: as closely as the rate allows.
     pub evidence: Option<EvidenceLevel>,
+    /// Keep what applications wrote, in their folders.
+    pub keep_work: bool,
+    /// Report all that applications print.
+    pub show_output: bool,
     /// The folder that what is saved goes to; empty: the current one.
     pub report_folder: PathBuf,
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::Options;
 use super::application::{Process, Site, in_the_foreground};
 use super::control::Control;
+use super::show_output::show_output;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::evidence::Evidence;
 use crate::figures::{agree, count, size};
+use crate::outcome::Event;
 use crate::plan::Plan;
 use crate::process::work::WorkFolder;
 use crate::scenario::Scenario;
@@ -30,13 +33,27 @@ enum Kind {
 
 impl Receiver {
     /// Starts the receiver, and comes back when it is ready.
-    pub(super) fn start(scenario: &Scenario, plan: &Plan, testbed: &Testbed, control: &Control<'_>) -> Result<Self> {
+    pub(super) fn start(
+        scenario: &Scenario,
+        options: &Options,
+        plan: &Plan,
+        testbed: &Testbed,
+        control: &mut Control<'_>,
+    ) -> Result<Self> {
         let needs_folder = scenario.receiver.command.is_some() || !scenario.expect.command.is_empty();
-        let folder = if needs_folder { Some(WorkFolder::create(&scenario.name)?) } else { None };
+        let mut folder = if needs_folder { Some(WorkFolder::create(&scenario.name)?) } else { None };
+        if let Some(folder) = folder.as_mut().filter(|_| options.keep_work) {
+            let folder = folder.keep()?.display().to_string();
+            (control.report)(Event::Kept { folder });
+        }
         let kind = match (&scenario.receiver.command, &folder) {
             (Some(command), Some(folder)) => {
                 let site = Site { scenario, testbed, folder };
-                Kind::Application(Box::new(Process::start(site, plan, command, control)?))
+                let started = Process::start(site, plan, command, control);
+                if started.is_err() && options.show_output {
+                    show_output(site, control);
+                }
+                Kind::Application(Box::new(started?))
             }
             _ => built_in(plan, testbed)?,
         };
@@ -94,12 +111,17 @@ impl Receiver {
     pub(super) fn stop(
         &mut self,
         scenario: &Scenario,
+        options: &Options,
         testbed: &Testbed,
-        control: &Control<'_>,
+        control: &mut Control<'_>,
         evidence: &mut Evidence,
     ) -> Result<()> {
         let (Kind::Application(process), Some(folder)) = (&mut self.kind, &self.folder) else { return Ok(()) };
-        let (ending, application) = process.stop(Site { scenario, testbed, folder }, control)?;
+        let site = Site { scenario, testbed, folder };
+        let (ending, application) = process.stop(site, control)?;
+        if options.show_output {
+            show_output(site, control);
+        }
         if ending.background {
             let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
             let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";

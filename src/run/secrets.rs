@@ -63,7 +63,7 @@ impl Secrets {
         }
     }
 
-    fn redact_text(&self, text: &mut String) {
+    pub(super) fn redact_text(&self, text: &mut String) {
         for secret in &self.0 {
             *text = text.replace(secret, REDACTED);
             let parts = || secret.char_indices().map(|(at, _)| at).skip(1);

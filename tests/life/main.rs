@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("TCP reaches no application, and that is said", tcp_reaches_no_application));
     trials.push(Trial::test("output takes no memory", output_takes_no_memory));
     trials.push(Trial::test("root starts it as another user", it_runs_as_another_user));
+    trials.push(Trial::test("its files are kept and its output is shown, where that is asked for", kept_and_shown));
     trials.push(Trial::test("its clock is the capture's", its_clock_is_the_captures));
     trials.push(Trial::test("nothing is left in the machine's folders", nothing_is_left));
     trials.push(Trial::test("a secret is in no report", secrets_are_in_no_report));
@@ -141,6 +142,41 @@ fn it_runs_as_another_user() -> Result<(), Failed> {
             return Err(format!("as {user:?}: {}", run.text).into());
         }
         fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// `--keep-work` and `--show-output`, of an application that is ready and of one that never is; the secret stays one.
+fn kept_and_shown() -> Result<(), Failed> {
+    for (words, more, verdict) in [
+        ("say hello variable TOKEN write {work}/own 10 bind read-on", "", "pass"),
+        ("say hello variable TOKEN write {work}/own 10 wait 60000", "ready = { within = \"200ms\" }\n", "blocked"),
+    ] {
+        for user in users() {
+            let rest = format!("env = {{ TOKEN = {{ from-env = \"RESTAGE_LIFE\" }} }}\n{more}");
+            let folder = scenario(words, &rest);
+            let mut restage = common::restage(*user);
+            restage.arg("run").arg(folder.join("s.toml")).args(["--keep-work", "--show-output", "--report-json", "-"]);
+            let output = restage.env("RESTAGE_LIFE", "correct-horse").output()?;
+            let said = common::both(&output);
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            let after = said.split_once("s: the application's files are kept in ").map(|(_, after)| after);
+            let kept = after.and_then(|after| after.split(';').next()).unwrap_or("/nowhere");
+            let shown = ["s stdout | helloTOKEN=***", "s stderr | hello"];
+            let is_shown = shown.iter().all(|line| said.contains(line)) && !said.contains("correct-horse");
+            if report["scenarios"][0]["verdict"] != verdict || !is_shown {
+                return Err(format!("as {user:?}: {said}").into());
+            }
+            // The next run leaves it alone.
+            run(*user, [folder.join("no-such-scenario.toml")]);
+            let content = fs::read_to_string(Path::new(kept).join("work/own"));
+            let stdout = fs::read_to_string(Path::new(kept).join("stdout"));
+            if content.as_deref().ok() != Some("yyyyyyyyyyz") || !stdout.is_ok_and(|text| text.starts_with("hello")) {
+                return Err(format!("as {user:?}: {kept}: {content:?}").into());
+            }
+            fs::remove_dir_all(kept)?;
+            fs::remove_dir_all(folder)?;
+        }
     }
     Ok(())
 }
