@@ -53,7 +53,9 @@ impl Site<'_> {
         let mut setting = self.plain_setting();
         setting.environment = self.environment(words)?;
         if words.clock.value == Clock::Captured {
-            setting.environment.extend(self.clock(words, first_ns)?);
+            // What the scenario writes itself comes last and holds; LD_PRELOAD has both already.
+            let written = std::mem::replace(&mut setting.environment, self.clock(words, first_ns)?);
+            setting.environment.extend(written.into_iter().filter(|(name, _)| name != "LD_PRELOAD"));
         }
         for file in &words.files {
             self.write(file, &mut setting.surroundings)?;

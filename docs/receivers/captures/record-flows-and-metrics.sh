@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Records the captures of this folder from real software, in the network of scenarios/captures/lab.sh.
 #
-#   sudo docs/receivers/captures/record.sh [NAME…]      (default: all of them; a NAME is that of a function below)
+#   sudo docs/receivers/captures/record-flows-and-metrics.sh [NAME…]      (default: all of them; a NAME is that of a function below)
 #
 # Needs root, the Debian packages that scenarios/captures/record.sh needs, and pmacct, collectd-core and socat.
 # Each recording differs in times and ports; the numbers of frames and of what is in them should be the same.
