@@ -231,12 +231,15 @@ fn replay_line(replay: &Replay) -> String {
 /// What the receiver sent back: `replies: 50 datagrams; 50 of 50 questions answered`; empty where that is nothing.
 fn replies_line(outcome: &Outcome, look: Look) -> String {
     let Some(replies) = &outcome.replies else { return String::new() };
+    // A receiver that sends nothing back, such as a collector, was asked nothing.
+    let is_asked = outcome.checks.iter().any(|check| check.what.to_string().starts_with("replies."));
+    let errors = replies.errors_in_words();
     let mut parts = Vec::new();
-    parts.extend(replies.datagrams.map(|datagrams| count(datagrams, "datagram")));
-    if let (Some(answered), Some(questions @ 1..)) = (replies.answered, replies.questions) {
+    let datagrams = replies.datagrams.filter(|datagrams| *datagrams > 0 || is_asked || errors.is_empty());
+    parts.extend(datagrams.map(|datagrams| count(datagrams, "datagram")));
+    if let (Some(1..), Some(answered), Some(questions @ 1..)) = (datagrams, replies.answered, replies.questions) {
         parts.push(format!("{} of {} answered", thousands(answered), count(questions, "question")));
     }
-    let errors = replies.errors_in_words();
     if !errors.is_empty() {
         parts.push(format!("ICMP errors: {errors}"));
     }

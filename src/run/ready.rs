@@ -271,9 +271,12 @@ struct Attempts {
 
 /// What it has bound, in words.
 fn bound(table: &SocketTable) -> Result<String> {
-    let udp = table.list(Transport::Udp)?.into_iter().map(|socket| format!("udp:{}:{}", socket.address, socket.port));
-    let tcp = table.list(Transport::Tcp)?.into_iter().map(|socket| format!("tcp:{}:{}", socket.address, socket.port));
-    let there: Vec<String> = udp.chain(tcp).collect();
+    let mut there = Vec::new();
+    for (transport, name) in [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")] {
+        let mut sockets = table.list(transport)?;
+        sockets.sort_by_key(|socket| (socket.port, socket.address));
+        there.extend(sockets.iter().map(|socket| format!("{name}:{}:{}", socket.address, socket.port)));
+    }
     Ok(if there.is_empty() {
         "it has bound no socket".to_owned()
     } else {
