@@ -64,7 +64,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
         }
     };
     // A file has no MTU, unless the scenario says so.
-    let mtu = scenario.topology.written_mtu();
+    let mtu = scenario.topology.lab().filter(|lab| lab.mtu.span.is_some()).map(|lab| lab.mtu.value);
     let mut selector = Selector::new(scenario, mtu)?.refusing_at_once();
     let mut pass = pass(scenario, &rewriter, mtu);
     if let Some(framing) = framing {

@@ -10,7 +10,7 @@ use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::file::{Claim, Claims};
 use crate::host::program;
 use crate::plan::{Selector, open_capture, reply_filter};
-use crate::scenario::topology::{Ruleset, Topology};
+use crate::scenario::topology::Ruleset;
 use crate::scenario::{self, Scenario};
 
 /// Say whether scenarios are valid, with all problems of all of them at once.
@@ -64,9 +64,8 @@ fn usable(scenario: &Scenario) -> Result<Vec<Diagnostic>> {
     {
         problems.extend(open_capture(scenario).err().into_iter().flat_map(|failure| failure.problems));
     }
-    if let Topology::Lab(lab) = &scenario.topology
-        && let Some(At { value: Ruleset::File(path), span }) = &lab.ruleset
-    {
+    let ruleset = scenario.topology.lab().and_then(|lab| lab.ruleset.as_ref());
+    if let Some(At { value: Ruleset::File(path), span }) = ruleset {
         problems.extend(unreadable("the ruleset", path).map(|problem| problem.at(&scenario.source, span.clone())));
     }
     for file in scenario.expected_files() {

@@ -16,7 +16,6 @@ use crate::plan::{Facts, Plan, survey};
 use crate::predict::Disposition;
 use crate::scenario::pacing::Rate;
 use crate::scenario::require::Transport;
-use crate::scenario::topology::Topology;
 use crate::scenario::{self, Scenario};
 use crate::testbed::Testbed;
 
@@ -123,7 +122,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
     for entry in RewriteReport::new(&plan.rewriter, &plan.stats).lines() {
         line("rewrite", &entry);
     }
-    match (&scenario.topology, &plan.host) {
+    match (scenario.topology.interface(), &plan.host) {
         (_, Some(host)) if host.real => {
             let sockets = match host.sockets.iter().filter(|socket| socket.transport == Transport::Udp).count() {
                 1 => "1 UDP socket is".to_owned(),
@@ -132,10 +131,10 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
             let who = format!("{} of this machine, {} with {}", host.interface.name, host.mac, addresses(host));
             line("receiver", &format!("{who}; {sockets} bound"));
         }
-        (Topology::Target { interface }, _) => {
+        (Some(interface), _) => {
             line("target", &format!("{} (MTU {})", interface.value, plan.medium.mtu));
         }
-        (Topology::Lab(_), Some(host)) => {
+        (None, Some(host)) => {
             line("lab", &format!("receiver {} with {}, MTU {}", host.mac, addresses(host), plan.medium.mtu));
             let listens: Vec<String> = host.listens.iter().map(ToString::to_string).collect();
             let who = scenario
@@ -152,7 +151,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
                 ),
             );
         }
-        (Topology::Lab(_), None) => {}
+        (None, None) => {}
     }
     if let Some(filter) = filter {
         line("filter", filter);

@@ -38,7 +38,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
-use crate::scenario::topology::{LAB_RECEIVER, LabMac, LabTopology, Topology};
+use crate::scenario::topology::{LAB_RECEIVER, LabMac, LabTopology};
 use survey::{Reassembly, Survey};
 
 /// The sender's MAC where nothing else is said.
@@ -120,7 +120,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let target = sender.as_ref();
     refuse::wrong_digest(scenario)?;
     let mut roles = roles(scenario, target);
-    if let (Some(host), Topology::Lab(_)) = (&receiver, &scenario.topology) {
+    if let (Some(host), None) = (&receiver, scenario.topology.interface()) {
         roles.receiver = Some(host.mac);
         roles.addresses = Some(host.first_addresses());
     }
@@ -159,13 +159,12 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
     }
     let mut notes = Vec::new();
-    let host = match (&scenario.topology, receiver) {
-        (_, Some(receiver)) => Some(receiver),
-        (Topology::Lab(lab), None) => Some(Host { filter, ..lab_host::host(scenario, lab, &survey, &mut notes) }),
-        (Topology::Target { .. }, None) => None,
-    };
+    let host = receiver.or_else(|| {
+        let lab = scenario.topology.lab()?;
+        Some(Host { filter, ..lab_host::host(scenario, lab, &survey, &mut notes) })
+    });
     let lab_reassembly = survey.reassembly().needed();
-    if let (Topology::Lab(lab), Some(Host { real: false, .. })) = (&scenario.topology, &host) {
+    if let (Some(lab), Some(Host { real: false, .. })) = (scenario.topology.lab(), &host) {
         passes.reassembly = lab_host::reassembly(lab, lab_reassembly);
     }
     // A second pass, where the first one could not know enough.
@@ -186,7 +185,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let is_lab = host.as_ref().is_some_and(|host| !host.real);
     notes.extend(note::tcp(scenario, &survey, is_lab));
     let mut sent_to = BTreeSet::new();
-    if let (Topology::Target { interface }, None) = (&scenario.topology, &host) {
+    if let (Some(interface), None) = (scenario.topology.interface(), &host) {
         sent_to = classes.iter().filter_map(|class| class.key.destination()).collect();
         let source = classes.iter().find_map(|class| class.key.source());
         notes.push(note::target(&interface.value, &survey, source));
@@ -421,7 +420,7 @@ fn survey(
 /// The roles where some frames go to the MAC that stands for the receiver and others to MACs that were captured: the receiver will have
 /// the commonest of these, and what is made or mapped for it goes there as well.
 fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles> {
-    let Topology::Lab(LabTopology { mac: At { value: LabMac::Captured, .. }, .. }) = &scenario.topology else {
+    let Some(LabTopology { mac: At { value: LabMac::Captured, .. }, .. }) = scenario.topology.lab() else {
         return None;
     };
     let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
@@ -431,10 +430,8 @@ fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles>
 
 /// What the sending interface takes.
 fn medium_of(scenario: &Scenario, target: Option<&LinkFacts>, roles: &Roles) -> Medium {
-    let mtu = match (&scenario.topology, target) {
-        (Topology::Lab(lab), _) => lab.mtu.value,
-        (Topology::Target { .. }, facts) => facts.map_or(u32::MAX, |facts| facts.mtu),
-    };
+    let lab_mtu = scenario.topology.lab().map(|lab| lab.mtu.value);
+    let mtu = lab_mtu.or(target.map(|facts| facts.mtu)).unwrap_or(u32::MAX);
     // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
     let named = scenario.rewrite.sides.iter().rev().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
     let mut named = named.filter_map(|maps| match &maps.mac {
@@ -447,16 +444,14 @@ fn medium_of(scenario: &Scenario, target: Option<&LinkFacts>, roles: &Roles) -> 
 
 /// What "sender" and "receiver" stand for as MACs.
 pub fn roles(scenario: &Scenario, target: Option<&LinkFacts>) -> Roles {
-    match &scenario.topology {
-        Topology::Lab(lab) => {
-            let receiver = match lab.mac.value {
-                LabMac::Literal(mac) => mac,
-                LabMac::Captured => LAB_RECEIVER_MAC,
-            };
-            Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
-        }
-        Topology::Target { .. } => Roles { sender: target.map(|facts| facts.mac), ..Roles::default() },
-    }
+    let Some(lab) = scenario.topology.lab() else {
+        return Roles { sender: target.map(|facts| facts.mac), ..Roles::default() };
+    };
+    let receiver = match lab.mac.value {
+        LabMac::Literal(mac) => mac,
+        LabMac::Captured => LAB_RECEIVER_MAC,
+    };
+    Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
 }
 
 /// The run's limit, and what is wrong with the one that is written. Beside the replay, the application may take its time to be ready and to

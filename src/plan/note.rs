@@ -10,7 +10,6 @@ use crate::figures::{agree, count, numbered};
 use crate::rewrite::{Framing, Left, RewriteStats};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::Checksums;
-use crate::scenario::topology::Topology;
 
 /// "2 frames have this, and are treated so", with the `verb` for one and for several.
 fn frames_are(frames: u64, verb: (&str, &str), this: &str, treated: &str) -> String {
@@ -79,9 +78,9 @@ pub fn group_mac(scenario: &Scenario, stats: &RewriteStats) -> Option<Diagnostic
             format!("{frames} frames are sent to one host now, and their destination MACs are still multicast MACs")
         }
     };
-    let (new, whose) = match &scenario.topology {
-        Topology::Lab(_) => ("receiver", ""),
-        Topology::Target { .. } => ("…", ", with the MAC of the receiver or of the router on the way"),
+    let (new, whose) = match scenario.topology.interface() {
+        None => ("receiver", ""),
+        Some(_) => ("…", ", with the MAC of the receiver or of the router on the way"),
     };
     Some(
         Diagnostic::warning(what)

@@ -17,7 +17,7 @@ use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
 use crate::scenario::expect::Count;
 use crate::scenario::require::{Listener, Transport};
-use crate::scenario::topology::{LARGEST_MTU, Topology};
+use crate::scenario::topology::LARGEST_MTU;
 
 /// `[capture] sha256` is not the file's.
 pub(super) fn wrong_digest(scenario: &Scenario) -> Result<()> {
@@ -196,22 +196,14 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
     let over = survey.oversize.count();
     // No interface takes more.
     let raise = |how: String| if survey.longest > LARGEST_MTU { String::new() } else { format!("`{how}`, or ") };
-    let (span, fix) = match &scenario.topology {
-        Topology::Lab(lab) => (
-            lab.mtu.span.clone().or_else(|| scenario.capture.files.span()),
-            format!(
-                "{}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}",
-                raise(format!("[lab] mtu = {}", survey.longest))
-            ),
-        ),
-        Topology::Target { interface } => (
-            interface.span.clone(),
-            format!(
-                "{}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}",
-                raise(format!("ip link set {} mtu {}", interface.value, survey.longest))
-            ),
-        ),
+    let written = scenario.topology.lab().and_then(|lab| lab.mtu.span.clone());
+    let (span, raised) = match scenario.topology.interface() {
+        Some(interface) => {
+            (interface.span.clone(), raise(format!("ip link set {} mtu {}", interface.value, survey.longest)))
+        }
+        None => (written.or_else(|| scenario.capture.files.span()), raise(format!("[lab] mtu = {}", survey.longest))),
     };
+    let fix = format!("{raised}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}");
     Some(
         Diagnostic::error(format!(
             "{} {} longer than the MTU of {}",

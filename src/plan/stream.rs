@@ -12,7 +12,6 @@ use crate::rewrite::{Framing, Pass, Prepared, RewriteStats, Rewriter, Rewritten,
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
 use crate::scenario::rewrite::{OtherFrames, Oversize};
-use crate::scenario::topology::Topology;
 
 /// What the sending interface takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,10 +245,7 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 }
 
 fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
-    let (mtu, span) = match &scenario.topology {
-        Topology::Lab(lab) => (lab.mtu.value, lab.mtu.span.clone()),
-        Topology::Target { .. } => (u32::MAX, None),
-    };
+    let (mtu, span) = scenario.topology.lab().map_or((u32::MAX, None), |lab| (lab.mtu.value, lab.mtu.span.clone()));
     Failure::invalid(
         Diagnostic::error(format!("frame {} is longer than the MTU of {}", frame.number, count(mtu.into(), "byte")))
             .at(&scenario.source, span)

@@ -89,7 +89,7 @@ impl Scenario {
 
     /// Whether the receiver that it describes has its own packet filter.
     pub(crate) fn has_ruleset(&self) -> bool {
-        matches!(&self.topology, topology::Topology::Lab(lab) if lab.ruleset.is_some())
+        self.topology.lab().is_some_and(|lab| lab.ruleset.is_some())
     }
 }
 
@@ -168,10 +168,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let is_target = form.target.is_some() && form.lab.is_none();
     let capture = capture::check(form.capture, top, checker);
     let topology = topology::check(form.lab, form.target, checker);
-    let lab = match &topology {
-        Some(topology::Topology::Lab(lab)) => Some(lab),
-        Some(topology::Topology::Target { .. }) | None => None,
-    };
+    let lab = topology.as_ref().and_then(topology::Topology::lab);
     let rewrite = rewrite::check(form.rewrite, lab, checker);
     let receiver = receiver::check(form.receiver, is_target, checker);
     let pacing = form.pacing;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Scenario;
 use super::placeholders::replace;
 use super::receiver::FileContent;
-use super::topology::{Ruleset, Topology};
+use super::topology::Ruleset;
 use crate::diagnostic::{At, Place};
 use crate::file::Claim;
 
@@ -15,9 +15,7 @@ impl Scenario {
     pub fn inputs(&self) -> Vec<Claim> {
         let mut inputs = vec![Claim::new(&self.source.path, "the scenario")];
         inputs.extend(self.capture.files.paths().map(|path| Claim::new(path, "the capture")));
-        if let Topology::Lab(lab) = &self.topology
-            && let Some(ruleset) = &lab.ruleset
-        {
+        if let Some(ruleset) = self.topology.lab().and_then(|lab| lab.ruleset.as_ref()) {
             inputs.extend(self.rules(&ruleset.value));
         }
         inputs.extend(self.expected_files().map(|path| Claim::new(&path.value, "the expected output")));

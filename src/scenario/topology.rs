@@ -75,11 +75,19 @@ pub enum Topology {
 }
 
 impl Topology {
-    /// The MTU that the scenario sets, in bytes.
-    pub fn written_mtu(&self) -> Option<u32> {
+    /// What the scenario says of the lab, where restage makes the receiver's namespace.
+    pub fn lab(&self) -> Option<&LabTopology> {
         match self {
-            Self::Lab(lab) => lab.mtu.span.is_some().then_some(lab.mtu.value),
+            Self::Lab(lab) => Some(lab),
             Self::Target { .. } => None,
+        }
+    }
+
+    /// The real interface that sends.
+    pub fn interface(&self) -> Option<&At<String>> {
+        match self {
+            Self::Lab(_) => None,
+            Self::Target { interface } => Some(interface),
         }
     }
 }

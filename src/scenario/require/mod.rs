@@ -64,11 +64,9 @@ struct Interfaces<'a> {
 impl Require {
     /// What depends on the topology, which is `None` for a target without an interface.
     pub(super) fn check(&mut self, topology: Option<&Topology>, target: bool, checker: &mut Checker) {
-        let interfaces = match topology {
-            Some(Topology::Target { interface }) => {
-                Interfaces { receiver: &interface.value, sender: &interface.value, lab: false }
-            }
-            Some(Topology::Lab(_)) | None => Interfaces { receiver: LAB_RECEIVER, sender: LAB_SENDER, lab: !target },
+        let interfaces = match topology.and_then(Topology::interface) {
+            Some(interface) => Interfaces { receiver: &interface.value, sender: &interface.value, lab: false },
+            None => Interfaces { receiver: LAB_RECEIVER, sender: LAB_SENDER, lab: !target },
         };
         for command in self.commands.iter().filter(|command| command.value.trim().is_empty()) {
             let problem = Diagnostic::error("`require.commands` has an empty entry");
