@@ -476,3 +476,7 @@ fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/plans.rs"]
+mod plans_tests;
