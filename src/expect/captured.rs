@@ -30,5 +30,4 @@ pub(super) fn undecided(problem: Diagnostic, actual: &Amount) -> Diagnostic {
 }
 
 /// How frames are sent only when a sniffer is there.
-const WAIT: &str =
-    "wait for it: `[receiver] ready` with what it says then (tcpdump: `output = \"listening on\"`), or with a command";
+const WAIT: &str = "wait for it: `[receiver] listens = [\"packet:{receiver}\"]`";

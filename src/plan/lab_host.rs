@@ -21,7 +21,7 @@ use crate::scenario::topology::{IPV6_LEAST_MTU, LabMac, LabTopology, Routes};
 pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, notes: &mut Vec<Diagnostic>) -> Host {
     let mac = match lab.mac.value {
         LabMac::Literal(mac) => mac,
-        LabMac::Captured => captured_mac(survey, notes),
+        LabMac::Captured => captured_mac(survey, scenario.receiver.only_sniffs(), notes),
     };
     let mut settings = Settings::of(LAB_RECEIVER, |key| in_lab(key, LAB_RECEIVER, &lab.sysctl).ok_or(()));
     settings.ipv6_disabled |= lab.mtu.value < IPV6_LEAST_MTU;
@@ -39,7 +39,7 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
         );
     }
     let listens = match &scenario.receiver.listens {
-        Some(listens) => listens.value.clone(),
+        Some(listens) => listens.value.sockets.clone(),
         None => {
             let ports: BTreeSet<u16> =
                 survey.udp_ports.iter().map(|(port, _)| *port).filter(|port| *port != 0).collect();
@@ -131,10 +131,10 @@ fn routes(addresses: &[IpNet], ways_back: &Routes, mac: MacAddr, ipv6_disabled: 
         .collect()
 }
 
-/// The destination MAC that the frames share, or the commonest one, with a note.
-fn captured_mac(survey: &Survey, notes: &mut Vec<Diagnostic>) -> MacAddr {
+/// The destination MAC that the frames share, or the commonest one, with a note. A sniffer gets the frames to other ones, too.
+fn captured_mac(survey: &Survey, only_sniffs: bool, notes: &mut Vec<Diagnostic>) -> MacAddr {
     let Some((mac, frames)) = commonest(survey.macs.iter()) else { return LAB_RECEIVER_MAC };
-    if survey.macs.len() > 1 {
+    if survey.macs.len() > 1 && !only_sniffs {
         notes.push(
             Diagnostic::note(format!(
                 "the rewritten frames go to {}; the receiver has the commonest, {mac} ({})",

@@ -124,9 +124,10 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
 pub(super) const NO_CONNECTION: &str =
     "a replayed TCP stream reaches no application: the receiver's kernel has no such connection";
 
-/// TCP segments, which a user may expect to reach an application: a warning where there is nothing else.
+/// TCP segments, which a user may expect to reach an application: a warning where there is nothing else. A sniffer gets them.
 pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Diagnostic> {
-    if survey.tcp_frames == 0 || is_lab && scenario.receiver.command.is_none() {
+    let receiver = &scenario.receiver;
+    if survey.tcp_frames == 0 || is_lab && receiver.command.is_none() || receiver.only_sniffs() {
         return None;
     }
     let new = if survey.udp_frames.is_empty() { Diagnostic::warning } else { Diagnostic::note };
@@ -137,7 +138,7 @@ pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<
     let seen = if is_lab { "`accepted` shows how far they come; " } else { "" };
     Some(
         new(format!("{segments} sent, and {NO_CONNECTION}"))
-            .at(&scenario.source, scenario.receiver.command.as_ref().and_then(|command| command.span.clone()))
+            .at(&scenario.source, receiver.command.as_ref().and_then(|command| command.span.clone()))
             .why("a connection needs answers that fit the receiver's own sequence numbers (RFC 9293, section 3.4), and a replay has none")
             .fix(format!("{seen}a TCP server gets data from a client that speaks its protocol")),
     )

@@ -261,7 +261,7 @@ pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, class
         };
         listener.transport == Transport::Tcp && classes.iter().any(to_it)
     };
-    let server = listens.value.iter().find(gets).filter(|_| survey.udp_frames.is_empty())?;
+    let server = listens.value.sockets.iter().find(gets).filter(|_| survey.udp_frames.is_empty())?;
     Some(
         Diagnostic::error(format!("what the server on `{server}` makes of the frames can't be expected: it gets none"))
             .at(&scenario.source, check.from.span.clone())

@@ -13,6 +13,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use super::application::{Found, Output, Process, Site, how_it_runs_on, in_the_foreground};
 use super::control::Control;
 use super::setting::Setting;
+use super::sniffers::Arising;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::expect::wrote_too_much;
 use crate::figures::{count, duration};
@@ -38,6 +39,8 @@ pub(super) struct Conditions<'a> {
     site: Site<'a>,
     words: &'a Words,
     setting: Rc<Setting>,
+    /// A packet socket, where it is to have one.
+    packet: bool,
     output: Option<Wanted<'a, Regex>>,
     file: Option<Wanted<'a, PathBuf>>,
     command: Option<Wanted<'a, Found>>,
@@ -80,7 +83,8 @@ impl<'a> Conditions<'a> {
             let written = what.command.first().cloned().unwrap_or_default();
             Ok::<_, Failure>(Wanted { what, written, span: command.span.as_ref() })
         });
-        Ok(Self { site, words, setting, output, file, command: command.transpose()? })
+        let packet = words.listens.as_ref().is_some_and(|listens| listens.value.packet);
+        Ok(Self { site, words, setting, packet, output, file, command: command.transpose()? })
     }
 
     /// Waits until all of it holds.
@@ -90,11 +94,15 @@ impl<'a> Conditions<'a> {
     pub(super) fn await_all(&self, process: &mut Process, control: &Control<'_>) -> Result<()> {
         let begun = Instant::now();
         let limit = self.words.ready_within();
-        let mut watch = self.output.as_ref().map(|wanted| OutputWatch::new(&wanted.what, &process.output));
-        let mut attempts = Attempts::default();
+        let mut looks = Looks {
+            packet: if self.packet { Some(Arising::start(self.site.testbed.receiver())?) } else { None },
+            output: self.output.as_ref().map(|wanted| OutputWatch::new(&wanted.what, &process.output)),
+            attempts: Attempts::default(),
+            end: begun + limit,
+        };
         loop {
             let is_over = begun.elapsed() >= limit || control.is_over();
-            let missing = self.first_missing(process, watch.as_mut(), &mut attempts, begun + limit, control)?;
+            let missing = self.first_missing(process, &mut looks, control)?;
             let ended = process.ended()?.cloned();
             match (missing, ended) {
                 // A program that needs no socket is ready when it runs, and may have done its work by now.
@@ -113,9 +121,7 @@ impl<'a> Conditions<'a> {
     fn first_missing(
         &self,
         process: &mut Process,
-        watch: Option<&mut OutputWatch<'_>>,
-        attempts: &mut Attempts,
-        end: Instant,
+        looks: &mut Looks<'_>,
         control: &Control<'_>,
     ) -> Result<Option<Missing>> {
         if let Some(waiting) = process.first_unserved()? {
@@ -126,7 +132,20 @@ impl<'a> Conditions<'a> {
                 span: self.command_span(),
             }));
         }
-        if let (Some(wanted), Some(watch)) = (&self.output, watch)
+        if let Some(packet) = &mut looks.packet
+            && !packet.is_there()?
+        {
+            let interface = self.site.testbed.receiver().interface();
+            let packet = |listens: &At<_>| listens.span.clone();
+            return Ok(Some(Missing {
+                what: format!("never had a packet socket on {interface}"),
+                why: "it has bound none to that interface, nor one to all".to_owned(),
+                fix: "let it sniff at `{receiver}`, and give it the right to: `capabilities = [\"CAP_NET_RAW\"]`"
+                    .to_owned(),
+                span: self.words.listens.as_ref().and_then(packet),
+            }));
+        }
+        if let (Some(wanted), Some(watch)) = (&self.output, &mut looks.output)
             && !watch.has_matched()
         {
             return Ok(Some(Missing {
@@ -150,10 +169,10 @@ impl<'a> Conditions<'a> {
         }
         let Some(wanted) = &self.command else { return Ok(None) };
         let output = Output::beside(self.site.folder, "ready");
-        let Some(how) = self.attempt(process, wanted, &output, attempts, end, control)? else { return Ok(None) };
+        let Some(how) = self.attempt(process, wanted, &output, looks, control)? else { return Ok(None) };
         Ok(Some(Missing {
             what: format!("was never ready by `{}`", wanted.written),
-            why: format!("the last of {} {how}; {}", count(attempts.made, "attempt"), output.said()),
+            why: format!("the last of {} {how}; {}", count(looks.attempts.made, "attempt"), output.said()),
             fix: "compare `[receiver.ready] command` with how it is run by hand while the application runs".to_owned(),
             span: wanted.span.cloned(),
         }))
@@ -165,10 +184,10 @@ impl<'a> Conditions<'a> {
         process: &mut Process,
         wanted: &Wanted<'_, Found>,
         output: &Output,
-        attempts: &mut Attempts,
-        end: Instant,
+        looks: &mut Looks<'_>,
         control: &Control<'_>,
     ) -> Result<Option<String>> {
+        let attempts = &mut looks.attempts;
         if attempts.last.is_some_and(|last| last.elapsed() < RETRY) {
             return Ok(Some(attempts.how.clone()));
         }
@@ -187,7 +206,7 @@ impl<'a> Conditions<'a> {
                 Some(ended) => break format!("ended with {ended}"),
                 None => {}
             }
-            let is_over = begun.elapsed() >= ATTEMPT || Instant::now() >= end;
+            let is_over = begun.elapsed() >= ATTEMPT || Instant::now() >= looks.end;
             if is_over || control.is_over() || process.ended()?.is_some() {
                 running.stop(9, Duration::from_secs(1))?;
                 break format!("did not end within {}, and was killed", duration(begun.elapsed()));
@@ -258,6 +277,15 @@ impl<'a> Conditions<'a> {
         let problem: Diagnostic = self.site.problem(what, span.as_ref());
         Failure::blocked(problem.why(format!("nothing was sent; {said}")).fix(fix))
     }
+}
+
+/// What is looked at again and again.
+struct Looks<'a> {
+    packet: Option<Arising>,
+    output: Option<OutputWatch<'a>>,
+    attempts: Attempts,
+    /// When the time is over.
+    end: Instant,
 }
 
 /// The attempts of a command.

@@ -1,6 +1,7 @@
 //! The packet sockets of the application: how many of the frames each is offered, and took. Start at [`Sniffers::start`].
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::stack::lock;
 use crate::capture::{Offered, SocketFilter};
@@ -13,6 +14,42 @@ use crate::wire::watched_ring::WatchedRing;
 
 /// The version of the only ring whose frames can be counted from outside.
 const TPACKET_V3: u32 = 2;
+
+/// How long the packet sockets must stay as they are until they count as set up: a sniffer makes one, and then sets its ring and its filter.
+const SET_UP: Duration = Duration::from_millis(100);
+
+/// Waits for a packet socket on the receiver's interface.
+pub(super) struct Arising {
+    table: PacketSocketTable,
+    interface: u32,
+    last: Vec<PacketSocket>,
+    since: Instant,
+}
+
+impl Arising {
+    pub(super) fn start(receiver: &Side) -> Result<Self> {
+        let table = receiver.packet_sockets()?;
+        let interface = receiver.facts(receiver.interface())?.map_or(0, |facts| facts.index);
+        Ok(Self { table, interface, last: Vec::new(), since: Instant::now() })
+    }
+
+    /// Whether one is there, and set up.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] where the kernel can't list them.
+    pub(super) fn is_there(&mut self) -> Result<bool> {
+        let mut now = self.table.list()?;
+        now.retain(|socket| is_on(socket, self.interface));
+        // A frame that it drops by now is none of the capture.
+        for socket in &mut now {
+            socket.drops = 0;
+        }
+        if now != self.last {
+            (self.last, self.since) = (now, Instant::now());
+        }
+        Ok(!self.last.is_empty() && self.since.elapsed() >= SET_UP)
+    }
+}
 
 /// Those that were there when observing began, shared by the threads that see frames.
 #[derive(Clone)]

@@ -189,7 +189,7 @@ impl Expect {
                 .fix("expect `arrived` instead");
             checker.refuse(sent.range(), problem);
         } else if let Some(listens) = &receiver.listens
-            && listens.value.iter().all(|socket| socket.transport != Transport::Udp)
+            && listens.value.sockets.iter().all(|socket| socket.transport != Transport::Udp)
         {
             for (name, span) in in_lab.filter(|(name, _)| matches!(*name, "delivered" | "consumed")) {
                 let what = format!("`expect.{name}` needs a UDP socket, and `[receiver] listens` names none");

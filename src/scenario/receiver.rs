@@ -5,6 +5,7 @@
 mod environment;
 mod files;
 mod limits;
+mod listens;
 mod ready;
 
 use std::ops::Range;
@@ -17,10 +18,11 @@ use serde::{Deserialize, Deserializer};
 pub use self::environment::{Exit, Variable, VariableValue};
 pub use self::files::{File, FileContent, render};
 pub use self::limits::{Clock, Limits};
+pub use self::listens::Listens;
 pub use self::ready::Ready;
 use super::check::Checker;
 use super::form::{self, DurationText, Entries, refused};
-use super::require::{Capability, Listener};
+use super::require::Capability;
 use crate::diagnostic::{At, Diagnostic};
 
 /// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
@@ -31,9 +33,10 @@ pub struct Receiver {
     #[serde(deserialize_with = "form::command")]
     #[schemars(with = "Vec<String>", length(min = 1), example = ["nfcapd", "-p", "4739", "-w", "{work}"])]
     pub command: Option<At<Vec<String>>>,
-    /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none.
+    /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none. `packet:{receiver}`:
+    /// a packet socket on its interface, as sniffers have.
     #[schemars(example = ["udp:4739"])]
-    pub listens: Option<At<Vec<Listener>>>,
+    pub listens: Option<At<Listens>>,
     /// When it is ready.
     pub ready: Ready,
     /// Variables of its environment, beside those that restage has: a text, or `{ from-env = "NAME" }` for a secret that restage's own
@@ -175,6 +178,11 @@ impl Receiver {
             of("exit", self.exit.as_ref()),
         ];
         words.into_iter().flatten().collect()
+    }
+
+    /// Whether it takes frames from a packet socket, and listens on no other.
+    pub fn only_sniffs(&self) -> bool {
+        self.listens.as_ref().is_some_and(|listens| listens.value.packet && listens.value.sockets.is_empty())
     }
 
     /// How long it may take to be ready.

@@ -149,6 +149,8 @@ fn join(socket: &UdpSocket, group: Ipv4Addr) -> io::Result<()> {
 /// A packet socket on the receiver's interface: its datagrams are noted.
 fn sniff(truth: &File, behaviour: &str) -> io::Result<()> {
     let every: libc::c_int = libc::ETH_P_ALL.to_be() >> 16;
+    // Frames that are sent before its packet socket is there are missing.
+    sleep(Duration::from_millis(200));
     // SAFETY: the call takes three numbers and returns a descriptor or -1.
     let number = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     if number < 0 {
@@ -186,8 +188,6 @@ fn sniff(truth: &File, behaviour: &str) -> io::Result<()> {
     if status != 0 {
         return Err(io::Error::last_os_error());
     }
-    // That is the sign that it is ready.
-    let _ready = open(PLAIN)?;
     if behaviour == "sniffs-late" {
         recv(socket.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_PEEK)?;
         sleep(Duration::from_millis(40));

@@ -104,9 +104,9 @@ fn replies() -> Vec<Kind> {
     ]
 }
 
-/// The application reads by a packet socket, which takes privileges.
+/// The application reads by a packet socket.
 fn sniffers() -> Vec<Kind> {
-    let sniffer = |name, behaviour| Kind { needs_root: true, stage: "captured", ..kind(name, behaviour) };
+    let sniffer = |name, behaviour| Kind { stage: "captured", ..kind(name, behaviour) };
     vec![
         sniffer("it sniffs", "sniffs"),
         sniffer("it sniffs what its filter takes", "sniffs-even-ones"),

@@ -148,12 +148,16 @@ fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
     let Kind { behaviour, ruleset, repeat, .. } = kind;
     let slug = slug(kind);
     let truth = here.join(&slug).with_extension("truth");
-    let port = if *behaviour == "listens-elsewhere" { 9 } else { frames::PORT };
+    let receiver = match (*behaviour, kind.stage) {
+        (_, "captured") => "listens = [\"packet:{receiver}\"]\ncapabilities = [\"CAP_NET_RAW\"]".to_owned(),
+        ("listens-elsewhere", _) => "listens = [\"udp:9\"]".to_owned(),
+        _ => format!("listens = [\"udp:{}\"]", frames::PORT),
+    };
     let ruleset = if ruleset.is_empty() { String::new() } else { format!("ruleset = '''\n{ruleset}\n'''\n") };
     let require = if ruleset.is_empty() { "" } else { "[require]\ncommands = [\"nft\"]\n" };
     format!(
         "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
-         [receiver]\ncommand = [\"{program}\", \"{verb}\", \"{truth}\", \"{behaviour}\"]\nlistens = [\"udp:{port}\"]\n\
+         [receiver]\ncommand = [\"{program}\", \"{verb}\", \"{truth}\", \"{behaviour}\"]\n{receiver}\n\
          settle = \"100ms\"\n[lab]\naddresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
          [expect]\n{stage} = \"all\"\n",
         stage = kind.stage,

@@ -281,7 +281,8 @@ fn the_receiver_and_the_expectations_are_read() {
     let scenario = read("every_word.toml");
     let receiver = &scenario.receiver;
     assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
-    assert_eq!(receiver.listens.as_ref().unwrap().value[0].to_string(), "udp:192.0.2.20:4739");
+    let listens = &receiver.listens.as_ref().unwrap().value;
+    assert_eq!((listens.sockets[0].to_string().as_str(), listens.packet), ("udp:192.0.2.20:4739", true));
     assert_eq!((receiver.settle.value, receiver.stop), (Duration::from_millis(300), 2));
     assert_eq!(receiver.ready_within(), Duration::from_mins(1));
     // It goes to the report's folder, not to the scenario's.

@@ -13,6 +13,7 @@ use crate::host::Socket;
 use crate::outcome::{Amount, Stage};
 use crate::plan::Plan;
 use crate::predict::Disposition;
+use crate::scenario::receiver::Listens;
 use crate::scenario::require::{Listener, Transport};
 
 fn chain(evidence: &mut Evidence, hook: &str) {
@@ -249,7 +250,7 @@ fn ipv6_fragments_pass_the_input_hook_one_by_one() {
 fn sockets_are_watched_where_datagrams_go_into_them() {
     let (mut scenario, mut plan) = delivered();
     assert!(observes_sockets(&scenario, &plan));
-    scenario.receiver.listens = Some(At::default_value(vec![]));
+    scenario.receiver.listens = Some(At::default_value(Listens::default()));
     assert!(!observes_sockets(&scenario, &plan));
     scenario.receiver.listens = None;
     plan.survey.udp_frames = super::frames([]);

@@ -10,6 +10,7 @@ use crate::evidence::{DropKind, Ending, Evidence};
 use crate::outcome::{Amount, Ledger, Stage};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
+use crate::scenario::receiver::Listens;
 
 fn dropped(reason: &str, function: &str) -> Ending {
     Ending::Dropped(DropKind {
@@ -68,7 +69,7 @@ fn each_ending_is_a_stage_and_a_cause() {
 #[test]
 fn without_watched_sockets_what_was_accepted_is_followed_no_further() {
     let (mut scenario, plan) = delivered();
-    scenario.receiver.listens = Some(At::default_value(vec![]));
+    scenario.receiver.listens = Some(At::default_value(Listens::default()));
     let ends = vec![
         (Ending::Read, frames(1..=2)),
         (Ending::Unread, frames([3])),
