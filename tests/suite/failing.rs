@@ -84,6 +84,7 @@ fn as_text(name: &str, outcome: &Value) -> String {
         (r" \[\w+(, \w+)*\]", ""),
         (r"/\S*/restage-[^/\s]*/[^/\s`\x22]*", "RUN"),
         (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[\d.]*", "DATE"),
+        (r"the kernel is `[^`]*`", "the kernel is RELEASE"),
         // A process and its thread, in kea's log.
         (r"/\d+\.\d{9,}\]", "]"),
         (r"\b\d[\d,.]*(e-?\d+)? ?(s|ms|us|µs|ns|min|kpps|pps|Mpps|Mbps)\b", "TIME"),
