@@ -5,7 +5,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::{api, inspect, outcome, scenario};
+use crate::{api, inspect, outcome, report, scenario};
 
 /// Every schema with the name of its file in `schemas/`, without `.schema.json`.
 pub fn all() -> Vec<(&'static str, Value)> {
@@ -14,6 +14,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("scenario", scenario::schema()),
         ("report", written().into_root_schema_for::<outcome::Report>().to_value()),
+        ("list", written().into_root_schema_for::<report::list::List>().to_value()),
         ("event", written().into_root_schema_for::<outcome::Event>().to_value()),
         ("plan", written().into_root_schema_for::<api::Plan>().to_value()),
         ("rewrite", written().into_root_schema_for::<api::RewriteSummary>().to_value()),

@@ -1,8 +1,8 @@
 //! `restage check`: are these scenarios valid?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::collect;
+use super::choose::{self, Choosing, Chosen};
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
@@ -10,17 +10,16 @@ use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::file::{Claim, Claims};
 use crate::host::program;
 use crate::plan::{Selector, open_capture, reply_filter};
+use crate::scenario::Scenario;
 use crate::scenario::topology::Ruleset;
-use crate::scenario::{self, Scenario};
 
 /// Say whether scenarios are valid, with all problems of all of them at once.
 ///
 /// Reads the scenarios and the beginning of their captures, sends nothing, and needs no privilege. `restage plan` reads the captures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Scenario files, and folders: every *.toml below them that has `format`; `-` is standard input.
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    choosing: Choosing,
 }
 
 /// Each scenario gets its line on standard output, what is wrong goes to standard error.
@@ -28,10 +27,10 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     let mut status = Status::Pass;
     let (mut valid, mut invalid) = (0, 0);
-    let collected = collect::scenarios(&arguments.paths)?;
-    Claims::new(collected.found.iter().map(|found| Claim::new(&found.path, "the scenario")).collect())?;
-    for collect::Found { path, text } in collected.found {
-        match text.and_then(|text| scenario::check(&text)).and_then(|scenario| usable(&scenario)) {
+    let choice = choose::scenarios(&arguments.choosing, None)?;
+    Claims::new(choice.scenarios.iter().map(|chosen| Claim::new(&chosen.path, "the scenario")).collect())?;
+    for Chosen { path, checked, .. } in choice.scenarios {
+        match checked.and_then(|scenario| usable(&scenario)) {
             Ok(warnings) => {
                 valid += 1;
                 stdout.write(&format!("valid    {}\n", path.display()));
@@ -47,7 +46,7 @@ pub(super) fn check(arguments: &Arguments, terminal: &Terminal) -> Result<Status
             }
         }
     }
-    stderr.problems(&collected.notes);
+    stderr.problems(&choice.notes);
     stdout.write(&format!("{valid} valid, {invalid} invalid\n"));
     Ok(status.max(stdout.status()).max(stderr.status()))
 }

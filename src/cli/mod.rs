@@ -1,9 +1,10 @@
 //! The command line: one file for each verb, the exit status in `status`.
 //!
-//! May use every room. `collect` finds scenarios, `terminal` knows who reads, `output` writes, `usage` says what is wrong
+//! May use every room. `collect` finds scenarios, `choose` takes those that are wanted, `terminal` knows who reads, `output` writes, `usage` says what is wrong
 //! with a command line. Start reading at [`main`], and for a run at `run`.
 
 mod check;
+mod choose;
 mod collect;
 mod doctor;
 mod help;

@@ -65,6 +65,11 @@ impl Terminal {
         self.look(stream.is_terminal(), terminal_size::terminal_size_of(&stream))
     }
 
+    /// Whether standard output is a terminal.
+    pub(crate) fn stdout_is_one() -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// How text on standard error looks.
     pub(crate) fn stderr(&self) -> Look {
         let stream = io::stderr();

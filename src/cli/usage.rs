@@ -113,7 +113,7 @@ fn problem(error: &clap::Error) -> Diagnostic {
 }
 
 /// The word that was meant: two letters away at most, of a short one, one or two that changed places.
-fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
     let distance = |word: &str| strsim::damerau_levenshtein(&written.to_lowercase(), word);
     let best = words.iter().copied().min_by_key(|word| distance(word))?;
     (distance(best) <= best.len().max(written.len()) / 3).then_some(best)

@@ -2,7 +2,7 @@
 //!
 //! One file for each format, each a pure function of [`crate::outcome`]: [`text`] for people (its table of stages is in
 //! `ledger`), [`json`] and [`junit`] for programs, [`github`] for the annotations of GitHub's CI. [`progress`] shows what
-//! is running, [`inspection`] what is in a capture. May use `outcome`, `inspect`, `file` and `diagnostic` only; nothing here knows
+//! is running, [`list`] what would run, [`inspection`] what is in a capture. May use `outcome`, `inspect`, `file` and `diagnostic` only; nothing here knows
 //! how a verdict came about. Start reading at [`text::story`].
 
 pub mod causes;
@@ -12,6 +12,7 @@ pub mod json;
 pub mod junit;
 mod layout;
 mod ledger;
+pub mod list;
 pub mod progress;
 mod save;
 #[cfg(test)]

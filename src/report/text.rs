@@ -99,8 +99,8 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
     text
 }
 
-/// The last line of a run: `12 scenarios: 10 passed, 1 failed, 1 skipped in 3.2 s`.
-pub fn summary(outcomes: &[Outcome], elapsed: f64, look: Look) -> String {
+/// The last line of a run: `12 scenarios: 10 passed, 1 failed, 1 skipped in 3.2 s; 7 not chosen`.
+pub fn summary(outcomes: &[Outcome], elapsed: f64, left_out: usize, look: Look) -> String {
     let total = u64::try_from(outcomes.len()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
     for verdict in [
@@ -124,7 +124,15 @@ pub fn summary(outcomes: &[Outcome], elapsed: f64, look: Look) -> String {
             parts.push(paint(look.style, verdict.into(), &format!("{} {words}", thousands(of_it))));
         }
     }
-    format!("{}: {} in {}\n", count(total, "scenario"), parts.join(", "), seconds(elapsed))
+    let mut text = count(total, "scenario");
+    if !parts.is_empty() {
+        let _infallible = write!(text, ": {}", parts.join(", "));
+    }
+    let _infallible = write!(text, " in {}", seconds(elapsed));
+    if left_out > 0 {
+        let _infallible = write!(text, "; {} not chosen", thousands(left_out as u64));
+    }
+    text + "\n"
 }
 
 /// Why it is not a pass, in a few words; empty for a pass.

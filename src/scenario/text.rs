@@ -78,6 +78,14 @@ impl ScenarioText {
         Ok(Self { name, prefix: prefix.to_path_buf(), folder, source })
     }
 
+    /// Its tags and its summary, whatever else is wrong with it; `None` where its TOML can't be read.
+    pub fn labels(&self) -> Option<(Vec<String>, Option<String>)> {
+        let table: toml::Table = self.source.text.parse().ok()?;
+        let text = |value: &toml::Value| value.as_str().map(str::to_owned);
+        let tags = table.get("tags").and_then(toml::Value::as_array);
+        Some((tags.into_iter().flatten().filter_map(text).collect(), table.get("summary").and_then(text)))
+    }
+
     /// The path as the user wrote it.
     #[cfg(test)]
     pub fn path(&self) -> &Path {

@@ -199,7 +199,7 @@ fn messages_and_documents_are_plain_english() {
         let names: Vec<_> = function.captures_iter(&text).map(|name| name[1].replace('_', " ")).collect();
         look(&file, &names.join("\n"));
     }
-    for file in ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md"] {
+    for file in ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md", "docs/running.md"] {
         look(Path::new(file), &fs::read_to_string(root.join(file)).expect("a document can be read"));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -23,7 +23,9 @@ const OF_OTHERS: &[&str] = &[
 fn texts() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<PathBuf> =
-        ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md"].map(|file| root.join(file)).into();
+        ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md", "docs/running.md"]
+            .map(|file| root.join(file))
+            .into();
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of sources can be listed") {

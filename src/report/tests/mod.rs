@@ -94,7 +94,11 @@ fn colours_mark_verdicts_and_losses_and_end_with_each_line() {
 #[test]
 fn a_summary_counts_every_verdict_that_occurs() {
     let all = outcomes::all();
-    let summaries = [text::summary(&all, 3.21, Look::FILE), text::summary(&all[..1], 0.31, Look::FILE)];
+    let summaries = [
+        text::summary(&all, 3.21, 38, Look::FILE),
+        text::summary(&all[..1], 0.31, 0, Look::FILE),
+        text::summary(&[], 0.01, 2, Look::FILE),
+    ];
     assert_snapshot!(summaries.concat());
 }
 

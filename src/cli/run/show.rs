@@ -1,0 +1,88 @@
+//! What the terminal shows of a run: lines while workers run, and below them the stories and the summary.
+
+use super::Reports;
+use crate::cli::output::Output;
+use crate::cli::terminal::Terminal;
+use crate::outcome::{Event, Outcome, Verdict};
+use crate::report::progress::Progress;
+use crate::report::{Look, text};
+use crate::run::batch::{Batch, Update};
+
+/// What the terminal shows while workers run.
+pub(super) struct Show {
+    pub(super) output: Output,
+    pub(super) errors: Output,
+    pub(super) progress: Progress,
+    names: Vec<String>,
+    name_width: usize,
+    many: bool,
+}
+
+impl Show {
+    pub(super) fn new(batch: &Batch, reports: &Reports, terminal: &Terminal) -> Self {
+        let names: Vec<_> = batch.names().map(str::to_owned).collect();
+        let name_width = text::name_width(batch.names());
+        // A report on standard output has it for itself.
+        let output = if reports.on_stdout() { Output::stderr(terminal) } else { Output::stdout(terminal) };
+        let many = names.len() > 1;
+        let progress = if terminal.progress() {
+            Progress::on_terminal(names.clone(), name_width)
+        } else {
+            Progress::hidden(names.clone())
+        };
+        Self { output, errors: Output::stderr(terminal), progress, names, name_width, many }
+    }
+
+    /// One line; of a single scenario that did not pass the story follows at once, and begins with that line.
+    pub(super) fn ended(&mut self, outcome: &Outcome) {
+        if self.many || !has_story(outcome) {
+            let line = text::line(outcome, self.name_width, self.output.look());
+            self.progress.aside(|| self.output.write(&line));
+        }
+    }
+
+    /// One of the events of [`Batch::run`].
+    pub(super) fn update(&mut self, update: &Update<'_>) {
+        match update {
+            Update::Started(index) => self.progress.started(*index),
+            Update::Event(index, event) => self.event(*index, event),
+            Update::Ended(index) => self.progress.over(*index),
+            Update::Outcome(outcome) => self.ended(outcome),
+            Update::StatusAsked => self.status(),
+        }
+    }
+
+    fn event(&mut self, index: usize, event: &Event) {
+        let name = self.names.get(index).map(String::as_str).unwrap_or_default();
+        let text = match event {
+            Event::Output { stream, text } => text::output(name, stream, text),
+            Event::Kept { folder } => text::kept(name, folder),
+            _ => return self.progress.event(index, event),
+        };
+        self.progress.aside(|| self.errors.write(&text));
+    }
+
+    /// How far everything is that runs, on standard error.
+    fn status(&mut self) {
+        let lines = self.progress.status();
+        self.progress.aside(|| self.errors.write(&lines));
+    }
+}
+
+fn has_story(outcome: &Outcome) -> bool {
+    !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped | Verdict::NotRun)
+}
+
+/// What is printed below the lines: the stories, and the summary.
+pub(super) fn conclusion(outcomes: &[Outcome], elapsed: f64, left_out: usize, look: Look) -> String {
+    let mut stories: Vec<_> =
+        outcomes.iter().filter(|outcome| has_story(outcome)).map(|outcome| text::story(outcome, look)).collect();
+    stories.push(text::summary(outcomes, elapsed, left_out, look));
+    let stories = stories.join("\n");
+    // With one scenario nothing is printed above its story, and without one nothing at all.
+    match outcomes {
+        [] => stories,
+        [only] if has_story(only) => stories,
+        _ => format!("\n{stories}"),
+    }
+}
