@@ -15,7 +15,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("scenario", scenario::schema()),
         ("report", written().into_root_schema_for::<outcome::Report>().to_value()),
         ("list", written().into_root_schema_for::<report::list::List>().to_value()),
-        ("event", written().into_root_schema_for::<outcome::Event>().to_value()),
+        ("event", written().into_root_schema_for::<outcome::Message<'static>>().to_value()),
         ("plan", written().into_root_schema_for::<api::Plan>().to_value()),
         ("rewrite", written().into_root_schema_for::<api::RewriteSummary>().to_value()),
         ("inspect", written().into_root_schema_for::<inspect::Inspection>().to_value()),

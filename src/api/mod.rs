@@ -15,7 +15,7 @@ use crate::inspect::{self, Inspection};
 use crate::outcome::{Outcome, Verdict};
 use crate::report::{Look, text};
 use crate::run::Options;
-use crate::run::batch::Batch;
+use crate::run::batch::{Batch, Candidate};
 use crate::scenario::{self, Scenario, ScenarioText};
 
 pub use plan::{Plan, PredictedFrames};
@@ -55,8 +55,7 @@ impl Scenario {
     /// # Errors
     /// When an output of the scenario can't be written, or would overwrite something that is read.
     pub fn run(&self, options: &Options) -> Result<Outcome> {
-        let path = self.source.path.clone();
-        let batch = Batch::new(vec![(path, Ok(self.clone()))], options, &[])?;
+        let batch = Batch::new(vec![Candidate::of(self.clone())], options, &[])?;
         let mut outcomes = batch.run(NonZeroUsize::MIN, &mut |_| {});
         Ok(outcomes.remove(0))
     }

@@ -17,6 +17,7 @@ use super::collect::{self, Found};
 use super::usage::nearest;
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::figures::count;
+use crate::run::batch::Candidate;
 use crate::scenario::{self, Scenario};
 
 /// So many tags are named in a message.
@@ -146,6 +147,12 @@ impl Chosen {
     /// Its tags; none where they are not known.
     pub(super) fn tags(&self) -> &[String] {
         self.tags.as_deref().unwrap_or_default()
+    }
+
+    /// To be run.
+    pub(super) fn into_candidate(self) -> Candidate {
+        let Self { path, name, tags, summary, checked } = self;
+        Candidate { name, path, summary, tags: tags.unwrap_or_default(), checked }
     }
 
     fn subject<'a>(&'a self, path: &'a Path) -> Subject<'a> {

@@ -60,6 +60,12 @@ impl Output {
         Ok(())
     }
 
+    /// Writes a value as one line of JSON.
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) {
+        let line = serde_json::to_string(value).expect("its keys are strings, and its paths are UTF-8");
+        self.write(&(line + "\n"));
+    }
+
     /// Writes problems as compilers show them.
     pub(crate) fn problems(&mut self, problems: &[Diagnostic]) {
         if !problems.is_empty() {

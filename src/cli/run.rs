@@ -4,28 +4,31 @@
 //! scenarios were given, and the summary last, where a reader looks first.
 
 mod list;
+mod messages;
 mod reports;
 mod show;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use jiff::Timestamp;
 
-use self::reports::Reports;
+use self::messages::MessageFormat;
+use self::reports::{ReportArguments, Reports};
 use self::show::{Show, conclusion};
-use super::choose::{self, Choosing, Partition};
+use super::choose::{self, Choosing, Chosen, Partition};
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::Result;
-use crate::outcome::EvidenceLevel;
+use crate::host::facts::{hostname, kernel_release};
+use crate::outcome::{EvidenceLevel, Report, RunFacts, now};
 use crate::process::signals::await_status_requests;
 use crate::process::work;
 use crate::report::github;
 use crate::run::Options;
-use crate::run::batch::Batch;
+use crate::run::batch::{Batch, Update};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +36,7 @@ Examples:
   restage run scenarios -E 'tag(smoke)' --list     which scenarios have a tag?
   restage run dns.toml --update-snapshots          review what changed with `git diff`
   restage run scenarios --report-junit junit.xml   for a CI server
+  restage run scenarios --message-format json      for a program that follows the run
   restage run wire.toml --allow-interface enp0s8   a [target] needs leave by name
   kill -USR1 PID                                   how far each scenario of a run is, on standard error";
 
@@ -46,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SHARE", help_heading = choose::HEADING)]
     partition: Option<Partition>,
     /// Print the scenarios that would run: path, tags and summary.
-    #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "update_snapshots"])]
+    #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "message_format", "update_snapshots"])]
     list: bool,
     /// Print the list as JSON.
     #[arg(long, requires = "list", help_heading = choose::HEADING)]
@@ -60,12 +64,11 @@ pub(super) struct Arguments {
     /// Let scenarios with `[target] interface = "NAME"` send on that interface; may be repeated.
     #[arg(long, value_name = "NAME")]
     allow_interface: Vec<String>,
-    /// Write the JSON report to this file; `-` is standard output.
-    #[arg(long, value_name = "FILE")]
-    report_json: Option<PathBuf>,
-    /// Write the JUnit report to this file; `-` is standard output.
-    #[arg(long, value_name = "FILE")]
-    report_junit: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportArguments,
+    /// What goes to standard output: human, or json: an event a line, as it happens; the text for people then goes to standard error.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true, help_heading = reports::HEADING)]
+    message_format: MessageFormat,
     /// Write the snapshots that scenarios name, instead of comparing with them.
     #[arg(long)]
     update_snapshots: bool,
@@ -100,6 +103,7 @@ impl Arguments {
         options.evidence = self.evidence;
         options.keep_work = self.keep_work;
         options.show_output = self.show_output;
+        options.capture_digests = self.message_format == MessageFormat::Json || reports.need_digests();
         options.report_folder = reports.folder().to_owned();
         options
     }
@@ -109,33 +113,50 @@ fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str>
     text.parse().map_err(|_| "it is a whole number, 1 or more")
 }
 
+/// When a run began.
+struct Began(Timestamp, Instant);
+
+impl Began {
+    /// The run, which has ended now.
+    fn facts(&self) -> RunFacts {
+        RunFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.0,
+            seconds: self.1.elapsed().as_secs_f64(),
+            hostname: hostname(),
+            kernel: kernel_release(),
+        }
+    }
+}
+
 /// Runs everything and reports it.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     if arguments.list {
         return list::list(choose::scenarios(&arguments.choosing, arguments.partition)?, arguments.json, terminal);
     }
     await_status_requests()?;
-    let reports = Reports::new(arguments.report_json.as_deref(), arguments.report_junit.as_deref())?;
+    let reports = Reports::new(&arguments.reports, arguments.message_format)?;
     work::sweep()?;
-    let began = Instant::now();
+    let began = Began(now(), Instant::now());
     let choice = choose::scenarios(&arguments.choosing, arguments.partition)?;
-    let scenarios = choice.scenarios.into_iter().map(|chosen| (chosen.path, chosen.checked));
-    let batch = Batch::new(scenarios.collect(), &arguments.options(&reports), &reports.claims())?;
-    let mut show = Show::new(&batch, &reports, terminal);
+    let scenarios = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
+    let batch = Batch::new(scenarios, &arguments.options(&reports), &reports.claims())?;
+    let mut show = Show::new(&batch, &reports, arguments.message_format, terminal);
     show.errors.problems(&choice.notes);
     for outcome in batch.outcomes() {
-        show.ended(&outcome);
+        show.update(&Update::Outcome(&outcome));
     }
     let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let outcomes = batch.run(at_once, &mut |update| show.update(&update));
     show.progress.end();
-    let elapsed = began.elapsed().as_secs_f64();
-    show.output.write(&conclusion(&outcomes, elapsed, choice.left_out, show.output.look()));
+    let facts = began.facts();
+    show.output.write(&conclusion(&outcomes, facts.seconds, choice.left_out, show.output.look()));
     if terminal.annotations() {
         show.output.write(&github::annotations(&outcomes));
     }
+    show.end(&outcomes, facts.seconds);
     let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
-    let status = Status::of(&outcomes, skipped).max(show.output.status());
-    reports.save(outcomes, elapsed)?;
+    let status = Status::of(&outcomes, skipped).max(show.status());
+    reports.save(&Report::of_run(facts, outcomes))?;
     Ok(status)
 }

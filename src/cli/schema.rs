@@ -11,7 +11,7 @@ Example:
 
 With `#:schema scenario.schema.json` as a scenario's first line an editor completes its words.";
 
-/// Print the JSON schema of a scenario, of the JSON report, of a worker's events, or of what another verb prints with `--json`.
+/// Print the JSON schema of a scenario, of the JSON report, of the events of `run --message-format json`, or of what another verb prints with `--json`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

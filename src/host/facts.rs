@@ -295,6 +295,11 @@ fn limit(step: Step, facts: &Facts) -> (String, String) {
     }
 }
 
+/// The machine's name; `localhost` where it has none.
+pub fn hostname() -> String {
+    text_of("/proc/sys/kernel/hostname").filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
 pub fn kernel_release() -> String {
     text_of("/proc/sys/kernel/osrelease").unwrap_or_default()
 }

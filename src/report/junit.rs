@@ -11,11 +11,12 @@ use super::{Look, ledger, text as story, word};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::outcome::{Outcome, Report, Verdict};
 
-/// The report as XML. `elapsed`: the whole run, in seconds.
+/// The report as XML.
 ///
 /// # Errors
 /// [`crate::diagnostic::Kind::Error`] where the XML writer refuses something.
-pub fn text(report: &Report, elapsed: f64) -> Result<String> {
+pub fn text(report: &Report) -> Result<String> {
+    let elapsed = report.runs.iter().map(|run| run.seconds).sum();
     let mut suite = TestSuite::new("restage");
     suite.set_time(duration(elapsed));
     suite.add_test_cases(report.scenarios.iter().map(case));

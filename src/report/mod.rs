@@ -8,8 +8,8 @@
 pub mod causes;
 pub mod github;
 pub mod inspection;
-pub mod json;
-pub mod junit;
+mod json;
+mod junit;
 mod layout;
 mod ledger;
 pub mod list;
@@ -23,8 +23,39 @@ pub use save::{Destination, save};
 
 use anstyle::{AnsiColor, Color};
 
-use crate::diagnostic::Style;
-use crate::outcome::Verdict;
+use crate::diagnostic::{Result, Style};
+use crate::outcome::{Report, Verdict};
+
+/// What a report of a run can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Junit,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Junit];
+
+    /// The option that asks for it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Json => "--report-json",
+            Self::Junit => "--report-junit",
+        }
+    }
+
+    /// The whole report.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Error`] where it can't be made.
+    pub fn text(self, report: &Report) -> Result<String> {
+        match self {
+            Self::Json => json::text(report),
+            Self::Junit => junit::text(report),
+        }
+    }
+}
 
 /// How text is laid out for whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,13 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::Options;
-use super::board::Board;
+use super::board::{Board, Label};
+use super::outcome::capture_files;
 use super::worker;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::file::{Claim, Claims};
+use crate::file::{Claim, Claims, stable_path};
 use crate::host::program;
-use crate::outcome::{Event, Outcome};
+use crate::outcome::{Event, Outcome, now};
 use crate::process::worker::{Job, News, Next, Notice, supervise};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::Clock;
@@ -22,10 +25,22 @@ pub struct Batch {
     jobs: Vec<Job>,
 }
 
+/// A scenario that is to be run, or is to be reported as one that can't be.
+#[derive(Debug)]
+pub struct Candidate {
+    pub name: String,
+    /// That it is reported under.
+    pub path: PathBuf,
+    pub summary: Option<String>,
+    pub tags: Vec<String>,
+    pub checked: Result<Scenario>,
+}
+
 /// What happens while a batch runs; scenarios are named by their index.
 #[derive(Debug)]
 pub enum Update<'a> {
-    Started(usize),
+    /// Its worker was started at this time.
+    Started(usize, &'a Label, Timestamp),
     /// It reports this.
     Event(usize, &'a Event),
     Ended(usize),
@@ -36,15 +51,18 @@ pub enum Update<'a> {
 }
 
 impl Batch {
-    /// Prepares scenarios, each with the path that it is reported under. `outputs`: files that the caller will write when all have run.
+    /// Prepares scenarios. `outputs`: files that the caller will write when all have run.
     ///
     /// # Errors
     /// When one of `outputs` can't be written, or would overwrite something that is read.
-    pub fn new(scenarios: Vec<(PathBuf, Result<Scenario>)>, options: &Options, outputs: &[Claim]) -> Result<Self> {
-        let scenarios: Vec<_> =
-            scenarios.into_iter().map(|(path, checked)| (path, checked.and_then(refuse_standard_input))).collect();
-        let usable = || scenarios.iter().filter_map(|(_, scenario)| scenario.as_ref().ok());
-        let mut inputs: Vec<_> = scenarios.iter().map(|(path, _)| Claim::new(path, "the scenario")).collect();
+    pub fn new(mut scenarios: Vec<Candidate>, options: &Options, outputs: &[Claim]) -> Result<Self> {
+        for candidate in &mut scenarios {
+            if let Some(refused) = candidate.checked.as_ref().ok().and_then(refuse_standard_input) {
+                candidate.checked = Err(refused);
+            }
+        }
+        let usable = || scenarios.iter().filter_map(|candidate| candidate.checked.as_ref().ok());
+        let mut inputs: Vec<_> = scenarios.iter().map(|one| Claim::new(&one.path, "the scenario")).collect();
         inputs.extend(usable().flat_map(Scenario::inputs));
         if !options.update_snapshots {
             inputs.extend(usable().flat_map(Scenario::snapshot_claims));
@@ -53,8 +71,9 @@ impl Batch {
         claims.write(outputs.to_vec())?;
         outputs.iter().try_for_each(Claim::try_out)?;
         let mut batch = Self { board: Board::default(), jobs: Vec::new() };
-        for (path, scenario) in scenarios {
-            let scenario = scenario.and_then(|scenario| {
+        for candidate in scenarios {
+            let label = label(&candidate);
+            let scenario = candidate.checked.and_then(|scenario| {
                 let snapshots = scenario.snapshot_claims().filter(|_| options.update_snapshots);
                 let outputs: Vec<_> = snapshots.chain(scenario.kept(&options.report_folder)).collect();
                 claims.write(outputs.clone())?;
@@ -62,14 +81,14 @@ impl Batch {
                 Ok(scenario)
             });
             match scenario {
-                Err(failure) => batch.board.unusable(&path, failure),
+                Err(failure) => batch.board.unusable(label, failure),
                 Ok(scenario) => {
                     let absent = absent(&scenario);
                     if absent.is_empty() {
-                        let index = batch.board.waiting(&scenario.name, &path);
+                        let index = batch.board.waiting(label);
                         batch.jobs.push(job(index, &scenario, options)?);
                     } else {
-                        batch.board.skipped(&scenario.name, &path, &absent);
+                        batch.board.skipped(label, &absent);
                     }
                 }
             }
@@ -96,7 +115,10 @@ impl Batch {
                     None
                 }
                 Notice::Job(index, News::Started) => {
-                    on_update(Update::Started(index));
+                    let now = now();
+                    if let Some(label) = board.started(index, now) {
+                        on_update(Update::Started(index, label, now));
+                    }
                     None
                 }
                 Notice::Job(index, News::Event(event)) => {
@@ -120,10 +142,26 @@ impl Batch {
     }
 }
 
+impl Candidate {
+    /// A scenario that was read from its file.
+    pub fn of(scenario: Scenario) -> Self {
+        let Scenario { name, summary, tags, .. } = &scenario;
+        let (name, summary, tags) = (name.clone(), summary.clone(), tags.clone());
+        Self { name, path: scenario.source.path.clone(), summary, tags, checked: Ok(scenario) }
+    }
+}
+
+fn label(candidate: &Candidate) -> Label {
+    let Candidate { name, path, summary, tags, checked } = candidate;
+    let captures = checked.as_ref().map(capture_files).unwrap_or_default();
+    let (name, summary, tags) = (name.clone(), summary.clone(), tags.clone());
+    Label { name, file: path.display().to_string(), id: stable_path(path), summary, tags, captures }
+}
+
 /// Each scenario runs in a process of its own, which reads its capture more than once.
-fn refuse_standard_input(scenario: Scenario) -> Result<Scenario> {
-    let Some(file) = scenario.capture.files.standard_input() else { return Ok(scenario) };
-    Err(Failure::invalid(
+fn refuse_standard_input(scenario: &Scenario) -> Option<Failure> {
+    let file = scenario.capture.files.standard_input()?;
+    Some(Failure::invalid(
         Diagnostic::error("a capture on standard input can't be replayed by `restage run`")
             .at(&scenario.source, file.span.clone())
             .why("each scenario runs in a process of its own, which reads its capture more than once; `plan` and `rewrite` take `-`")

@@ -6,16 +6,30 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::outcome::blank;
+use jiff::Timestamp;
+
 use crate::diagnostic::{Diagnostic, Failure, Severity};
 use crate::figures::{agree, duration};
-use crate::outcome::{Event, Outcome, Verdict};
+use crate::outcome::{CaptureFile, Event, Outcome, Verdict};
 use crate::process::worker::WorkerEnd;
 
+/// What is known of a scenario before it is run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Label {
+    pub name: String,
+    /// As given.
+    pub file: String,
+    /// As in [`Outcome`].
+    pub id: String,
+    pub summary: Option<String>,
+    pub tags: Vec<String>,
+    pub captures: Vec<CaptureFile>,
+}
+
 #[derive(Debug)]
-pub(super) struct Entry {
-    name: String,
-    file: String,
+struct Entry {
+    label: Label,
+    started: Option<Timestamp>,
     /// When its worker sent its first and its last event.
     events: Option<(Duration, Duration)>,
     /// How many frames it had sent, and how many had arrived, at its last report.
@@ -31,27 +45,32 @@ pub(super) struct Board {
 
 impl Board {
     /// A scenario that a worker will run; its index.
-    pub(super) fn waiting(&mut self, name: &str, file: &Path) -> usize {
-        let file = file.display().to_string();
-        self.entries.push(Entry { name: name.to_owned(), file, events: None, progress: None, outcome: None });
+    pub(super) fn waiting(&mut self, label: Label) -> usize {
+        self.entries.push(Entry { label, started: None, events: None, progress: None, outcome: None });
         self.entries.len() - 1
     }
 
     /// A scenario that can't be used.
-    pub(super) fn unusable(&mut self, file: &Path, failure: Failure) {
-        let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
-        let index = self.waiting(&name, file);
+    pub(super) fn unusable(&mut self, label: Label, failure: Failure) {
+        let index = self.waiting(label);
         self.failed(index, failure);
     }
 
     /// A scenario that is not run because these programs are absent.
-    pub(super) fn skipped(&mut self, name: &str, file: &Path, absent: &[&str]) {
+    pub(super) fn skipped(&mut self, label: Label, absent: &[&str]) {
         let named: Vec<_> = absent.iter().map(|command| format!("`{command}`")).collect();
         let verb = agree(absent.len() as u64, "is", "are");
-        let index = self.waiting(name, file);
+        let index = self.waiting(label);
         let skipped = Some(format!("{} {verb} not installed", named.join(", ")));
         let outcome = Outcome { skipped, ..self.blank(index, Verdict::Skipped) };
         self.entries[index].outcome = Some(outcome);
+    }
+
+    /// Its worker was started now; when, and what is known of it.
+    pub(super) fn started(&mut self, index: usize, now: Timestamp) -> Option<&Label> {
+        let entry = self.entries.get_mut(index)?;
+        entry.started = Some(now);
+        Some(&entry.label)
     }
 
     /// Something came from a worker, at this time of the run. The outcome, if that was it.
@@ -60,9 +79,10 @@ impl Board {
         entry.events = Some((entry.events.map_or(at, |(first, _)| first), at));
         match event {
             Event::Ended { outcome } => {
-                // The name and the file as they were given, whatever the worker made of them.
-                let (name, file) = (entry.name.clone(), entry.file.clone());
-                Some(entry.outcome.insert(Outcome { name, file, ..*outcome }))
+                // The name and the file as they were given, whatever the worker made of them. It knows the digests of the captures.
+                let Label { name, file, id, summary, tags, captures: _ } = entry.label.clone();
+                let started = entry.started;
+                Some(entry.outcome.insert(Outcome { name, file, id, summary, tags, started, ..*outcome }))
             }
             Event::Progress { sent, arrived } => {
                 entry.progress = Some((sent, arrived));
@@ -110,7 +130,7 @@ impl Board {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|entry| entry.name.as_str())
+        self.entries.iter().map(|entry| entry.label.name.as_str())
     }
 
     /// The outcomes that are known, in the order in which the scenarios were given.
@@ -126,7 +146,16 @@ impl Board {
     fn blank(&self, index: usize, verdict: Verdict) -> Outcome {
         let entry = &self.entries[index];
         let seconds = entry.events.map_or(0.0, |(first, last)| last.saturating_sub(first).as_secs_f64());
-        Outcome { seconds, ..blank(&entry.name, Path::new(&entry.file), verdict) }
+        let Label { name, file, id, summary, tags, captures } = entry.label.clone();
+        Outcome {
+            seconds,
+            id,
+            summary,
+            tags,
+            captures,
+            started: entry.started,
+            ..Outcome::blank(&name, Path::new(&file), verdict)
+        }
     }
 }
 
@@ -160,14 +189,21 @@ mod tests {
 
     const FILE: &str = "scenarios/one.toml";
 
+    fn label(name: &str, file: &str) -> Label {
+        let tags = vec!["a tag".to_owned()];
+        Label { name: name.to_owned(), file: file.to_owned(), id: format!("root/{file}"), tags, ..Label::default() }
+    }
+
     fn board() -> Board {
         let mut board = Board::default();
-        assert_eq!(board.waiting("one", Path::new(FILE)), 0);
+        assert_eq!(board.waiting(label("one", FILE)), 0);
         board
     }
 
     fn ended(verdict: Verdict) -> Event {
-        Event::Ended { outcome: Box::new(Outcome { seconds: 0.5, ..blank("x", Path::new("/x.toml"), verdict) }) }
+        Event::Ended {
+            outcome: Box::new(Outcome { seconds: 0.5, ..Outcome::blank("x", Path::new("/x.toml"), verdict) }),
+        }
     }
 
     fn at(milliseconds: u64) -> Duration {
@@ -177,9 +213,14 @@ mod tests {
     #[test]
     fn an_outcome_is_listed_by_the_name_that_was_given() {
         let mut board = board();
+        assert_eq!(board.started(0, Timestamp::UNIX_EPOCH), Some(&label("one", FILE)));
         assert_eq!(board.event(0, Event::Phase { name: "lab".into() }, at(10)), None);
         let outcome = board.event(0, ended(Verdict::Pass), at(500)).expect("the outcome is known at once").clone();
         assert_eq!((outcome.name.as_str(), outcome.file.as_str(), outcome.seconds), ("one", FILE, 0.5));
+        assert_eq!(
+            (outcome.tags.as_slice(), outcome.started),
+            (["a tag".to_owned()].as_slice(), Some(Timestamp::UNIX_EPOCH))
+        );
         assert_eq!(board.end(0, &WorkerEnd::Finished), None);
         assert_eq!(board.outcomes(), [outcome]);
     }
@@ -228,24 +269,16 @@ mod tests {
     #[test]
     fn a_skipped_scenario_names_every_program_that_is_absent() {
         let mut board = Board::default();
-        board.skipped("one", Path::new(FILE), &["nfcapd"]);
-        board.skipped("two", Path::new("two.toml"), &["nfcapd", "nfdump"]);
+        board.skipped(label("one", FILE), &["nfcapd"]);
+        board.skipped(label("two", "two.toml"), &["nfcapd", "nfdump"]);
         let reasons: Vec<_> = board.outcomes().into_iter().filter_map(|outcome| outcome.skipped).collect();
         assert_eq!(reasons, ["`nfcapd` is not installed", "`nfcapd`, `nfdump` are not installed"]);
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_named_by_its_stem() {
-        let mut board = Board::default();
-        board.unusable(Path::new("a/gone.toml"), Failure::invalid(Diagnostic::error("can't find `a/gone.toml`")));
-        let outcome = &board.outcomes()[0];
-        assert_eq!((outcome.name.as_str(), outcome.verdict), ("gone", Verdict::Invalid));
-    }
-
-    #[test]
     fn when_nothing_can_be_supervised_only_what_has_no_verdict_fails() {
         let mut board = board();
-        board.waiting("two", Path::new("two.toml"));
+        board.waiting(label("two", "two.toml"));
         board.event(0, ended(Verdict::Pass), at(1));
         board.give_up(&Failure::blocked(Diagnostic::error("no more processes")));
         let verdicts: Vec<_> = board.outcomes().iter().map(|outcome| outcome.verdict).collect();

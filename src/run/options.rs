@@ -18,6 +18,8 @@ pub struct Options {
     pub evidence: Option<EvidenceLevel>,
     /// Keep what applications wrote, in their folders.
     pub keep_work: bool,
+    /// Read each capture once more, and put its SHA-256 into the outcome.
+    pub capture_digests: bool,
     /// Report all that applications print.
     pub show_output: bool,
     /// The folder that what is saved goes to; empty: the current one.

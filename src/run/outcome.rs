@@ -6,13 +6,14 @@ use std::time::Instant;
 use super::control::Control;
 use super::secrets::Secrets;
 use super::{Options, Run};
+use crate::capture;
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Evidence;
 use crate::expect::{self, Judgement, Snapshots};
 use crate::host::facts::Facts;
 use crate::ledger;
-use crate::outcome::{Event, Outcome, Replay, Verdict};
+use crate::outcome::{CaptureFile, Event, Outcome, Replay, Verdict};
 use crate::plan;
 use crate::process::parent::watch_parent;
 use crate::scenario::Scenario;
@@ -21,15 +22,23 @@ use crate::testbed::Testbed;
 /// Runs a scenario and reports what happens. It must be called in a process that has one thread and whose standard input closes when the run is to
 /// end: see [`super::worker`].
 pub fn run_scenario(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event)) -> Outcome {
+    let mut captures = capture_files(scenario);
+    if options.capture_digests {
+        // Before the plan, which says how long the run may take. Where a capture can't be read, the plan says why.
+        for (capture, path) in captures.iter_mut().zip(scenario.capture.files.paths()) {
+            capture.sha256 = capture::sha256([path]).ok();
+        }
+    }
     let mut outcome = judged(scenario, options, report)
         .unwrap_or_else(|failure| failed(&scenario.name, &scenario.source.path, failure));
+    outcome.captures = captures;
     Secrets::of(scenario).redact(&mut outcome);
     outcome
 }
 
 /// The outcome of a scenario that was not run to its end.
 pub(super) fn failed(name: &str, file: &Path, failure: Failure) -> Outcome {
-    Outcome { problems: failure.problems, ..blank(name, file, failure.kind.into()) }
+    Outcome { problems: failure.problems, ..Outcome::blank(name, file, failure.kind.into()) }
 }
 
 /// From a legal scenario to its outcome.
@@ -134,22 +143,11 @@ fn figures(evidence: &Evidence) -> Replay {
 }
 
 fn of_scenario(scenario: &Scenario, verdict: Verdict) -> Outcome {
-    blank(&scenario.name, &scenario.source.path, verdict)
+    Outcome::blank(&scenario.name, &scenario.source.path, verdict)
 }
 
-/// An outcome of which nothing but the verdict is known.
-pub(super) fn blank(name: &str, file: &Path, verdict: Verdict) -> Outcome {
-    Outcome {
-        name: name.to_owned(),
-        file: file.display().to_string(),
-        verdict,
-        seconds: 0.0,
-        skipped: None,
-        problems: Vec::new(),
-        ledger: None,
-        replies: None,
-        replay: None,
-        checks: Vec::new(),
-        application: None,
-    }
+/// The scenario's captures, not read yet.
+pub(super) fn capture_files(scenario: &Scenario) -> Vec<CaptureFile> {
+    let files = scenario.capture.files.paths();
+    files.map(|path| CaptureFile { file: path.display().to_string(), sha256: None }).collect()
 }

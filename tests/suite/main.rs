@@ -28,5 +28,6 @@ mod predicting;
 mod readme;
 mod receivers;
 mod replaying;
+mod reports;
 mod run;
 mod scenarios;

@@ -1,69 +1,102 @@
 //! The reports that `run` writes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::messages::MessageFormat;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, is_stream};
-use crate::outcome::{Outcome, Report};
-use crate::report::{Destination, json, junit, save};
+use crate::outcome::Report;
+use crate::report::{Destination, Format, save};
+
+/// Above these options in a help text.
+pub(super) const HEADING: &str = "Reports";
+
+/// Which reports are written, and where to.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReportArguments {
+    /// Write the JSON report to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    report_json: Option<PathBuf>,
+    /// Write the JUnit report to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    report_junit: Option<PathBuf>,
+}
+
+impl ReportArguments {
+    fn path(&self, format: Format) -> Option<&Path> {
+        match format {
+            Format::Json => self.report_json.as_deref(),
+            Format::Junit => self.report_junit.as_deref(),
+        }
+    }
+}
 
 /// The reports that the command line asks for.
 #[derive(Debug)]
-pub(super) struct Reports {
-    json: Option<Destination>,
-    junit: Option<Destination>,
-}
+pub(super) struct Reports(Vec<(Format, Destination)>);
 
 impl Reports {
     /// What can be known to be wrong is said before anything is sent.
-    pub(super) fn new(json: Option<&Path>, junit: Option<&Path>) -> Result<Self> {
-        let reports = Self { json: json.map(Destination::from), junit: junit.map(Destination::from) };
-        if reports.json == Some(Destination::Stdout) && reports.junit == Some(Destination::Stdout) {
-            let problem = Diagnostic::error("both reports go to standard output").fix("write one of them to a file");
-            return Err(Failure::invalid(problem));
+    ///
+    /// # Errors
+    /// Two outputs on standard output, and a folder that is not there.
+    pub(super) fn new(arguments: &ReportArguments, messages: MessageFormat) -> Result<Self> {
+        let asked =
+            Format::ALL.into_iter().filter_map(|format| Some((format, Destination::from(arguments.path(format)?))));
+        let reports = Self(asked.collect());
+        let mut on_stdout: Vec<_> = reports.on_stdout().map(|format| format!("`{}`", format.flag())).collect();
+        if messages == MessageFormat::Json {
+            on_stdout.push("`--message-format json`".to_owned());
         }
-        for destination in [&reports.json, &reports.junit].into_iter().flatten() {
-            if let Destination::File(path) = destination {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-                    let problem = Diagnostic::error(format!("there is no folder for the report `{}`", path.display()))
-                        .fix(format!("make it: `mkdir -p {}`", folder.display()));
-                    return Err(Failure::invalid(problem));
-                }
+        if on_stdout.len() > 1 {
+            let problem = Diagnostic::error(format!("{} go to standard output", on_stdout.join(" and ")));
+            return Err(Failure::invalid(problem.fix("write all but one of them to files")));
+        }
+        for (path, _) in reports.files() {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let problem = Diagnostic::error(format!("there is no folder for the report `{}`", path.display()))
+                    .fix(format!("make it: `mkdir -p {}`", folder.display()));
+                return Err(Failure::invalid(problem));
             }
         }
         Ok(reports)
     }
 
-    /// The reports that are files, each with the word that asks for it.
-    fn files(&self) -> impl Iterator<Item = (&Path, &'static str)> {
-        [(&self.json, "--report-json"), (&self.junit, "--report-junit")].into_iter().filter_map(|(report, word)| {
-            match report {
-                Some(Destination::File(path)) => Some((path.as_path(), word)),
-                Some(Destination::Stdout) | None => None,
-            }
+    /// The reports that are files.
+    fn files(&self) -> impl Iterator<Item = (&Path, Format)> {
+        self.0.iter().filter_map(|(format, destination)| match destination {
+            Destination::File(path) => Some((path.as_path(), *format)),
+            Destination::Stdout => None,
         })
     }
 
-    /// Where what is kept goes: the folder of the JSON report, or else of the JUnit report, or else the current one.
+    /// Those on standard output.
+    pub(super) fn on_stdout(&self) -> impl Iterator<Item = Format> {
+        self.0.iter().filter(|(_, destination)| *destination == Destination::Stdout).map(|(format, _)| *format)
+    }
+
+    /// Where what is kept goes: the folder of the first report in the order of [`Format::ALL`], or else the current one.
     pub(super) fn folder(&self) -> &Path {
         let folder = self.files().find(|(path, _)| !is_stream(path)).and_then(|(path, _)| path.parent());
         folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
     pub(super) fn claims(&self) -> Vec<Claim> {
-        self.files().map(|(path, word)| Claim::new(path, format!("the report of {word}"))).collect()
+        self.files().map(|(path, format)| Claim::new(path, format!("the report of {}", format.flag()))).collect()
     }
 
-    pub(super) fn on_stdout(&self) -> bool {
-        [&self.json, &self.junit].into_iter().flatten().any(|destination| *destination == Destination::Stdout)
+    /// Whether one of them shows the digests of captures.
+    pub(super) fn need_digests(&self) -> bool {
+        self.0.iter().any(|(format, _)| *format == Format::Json)
     }
 
-    pub(super) fn save(&self, scenarios: Vec<Outcome>, elapsed: f64) -> Result<()> {
-        let report = Report { format: 1, scenarios };
-        let json = self.json.as_ref().map_or(Ok(()), |place| save(place, &json::text(&report)?));
-        // One that can't be written takes the other one with it no more than the run.
-        let junit = self.junit.as_ref().map_or(Ok(()), |place| save(place, &junit::text(&report, elapsed)?));
-        json.and(junit)
+    /// Writes them. One that can't be written keeps none of the others from being written.
+    ///
+    /// # Errors
+    /// The first one.
+    pub(super) fn save(&self, report: &Report) -> Result<()> {
+        let saved: Vec<_> = self.0.iter().map(|(format, place)| save(place, &format.text(report)?)).collect();
+        saved.into_iter().collect()
     }
 }

@@ -1,7 +1,9 @@
 //! What the terminal shows of a run: lines while workers run, and below them the stories and the summary.
 
 use super::Reports;
+use super::messages::{MessageFormat, Messages};
 use crate::cli::output::Output;
+use crate::cli::status::Status;
 use crate::cli::terminal::Terminal;
 use crate::outcome::{Event, Outcome, Verdict};
 use crate::report::progress::Progress;
@@ -16,39 +18,54 @@ pub(super) struct Show {
     names: Vec<String>,
     name_width: usize,
     many: bool,
+    messages: Option<Messages>,
 }
 
 impl Show {
-    pub(super) fn new(batch: &Batch, reports: &Reports, terminal: &Terminal) -> Self {
+    pub(super) fn new(batch: &Batch, reports: &Reports, format: MessageFormat, terminal: &Terminal) -> Self {
         let names: Vec<_> = batch.names().map(str::to_owned).collect();
         let name_width = text::name_width(batch.names());
-        // A report on standard output has it for itself.
-        let output = if reports.on_stdout() { Output::stderr(terminal) } else { Output::stdout(terminal) };
+        // What programs read on standard output has it for itself.
+        let messages = Messages::start(format, names.len(), terminal);
+        let is_taken = messages.is_some() || reports.on_stdout().next().is_some();
+        let output = if is_taken { Output::stderr(terminal) } else { Output::stdout(terminal) };
         let many = names.len() > 1;
         let progress = if terminal.progress() {
             Progress::on_terminal(names.clone(), name_width)
         } else {
             Progress::hidden(names.clone())
         };
-        Self { output, errors: Output::stderr(terminal), progress, names, name_width, many }
+        Self { output, errors: Output::stderr(terminal), progress, names, name_width, many, messages }
     }
 
     /// One line; of a single scenario that did not pass the story follows at once, and begins with that line.
-    pub(super) fn ended(&mut self, outcome: &Outcome) {
+    fn ended(&mut self, outcome: &Outcome) {
         if self.many || !has_story(outcome) {
             let line = text::line(outcome, self.name_width, self.output.look());
             self.progress.aside(|| self.output.write(&line));
         }
     }
 
-    /// One of the events of [`Batch::run`].
+    /// The run has ended.
+    pub(super) fn end(&mut self, outcomes: &[Outcome], seconds: f64) {
+        self.messages.iter_mut().for_each(|messages| messages.end(outcomes, seconds));
+    }
+
+    /// That of what was written.
+    pub(super) fn status(&self) -> Status {
+        let messages = self.messages.as_ref().map_or(Status::Pass, |messages| messages.output.status());
+        self.output.status().max(messages)
+    }
+
+    /// Something happened in [`Batch::run`], or before: outcomes that are known without a run.
     pub(super) fn update(&mut self, update: &Update<'_>) {
+        self.messages.iter_mut().for_each(|messages| messages.update(update));
         match update {
-            Update::Started(index) => self.progress.started(*index),
+            Update::Started(index, ..) => self.progress.started(*index),
             Update::Event(index, event) => self.event(*index, event),
             Update::Ended(index) => self.progress.over(*index),
             Update::Outcome(outcome) => self.ended(outcome),
-            Update::StatusAsked => self.status(),
+            Update::StatusAsked => self.show_status(),
         }
     }
 
@@ -63,7 +80,7 @@ impl Show {
     }
 
     /// How far everything is that runs, on standard error.
-    fn status(&mut self) {
+    fn show_status(&mut self) {
         let lines = self.progress.status();
         self.progress.aside(|| self.errors.write(&lines));
     }

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use super::{Look, github, json, junit, text};
 use crate::diagnostic::Style;
-use crate::outcome::{Outcome, Report};
+use crate::outcome::{Outcome, Report, RunFacts};
 
 fn stories(outcomes: &[Outcome], look: Look) -> String {
     let all: Vec<_> = outcomes.iter().map(|outcome| text::story(outcome, look)).collect();
@@ -16,6 +16,17 @@ fn stories(outcomes: &[Outcome], look: Look) -> String {
 
 fn story(outcome: &Outcome) -> String {
     text::story(outcome, Look::FILE)
+}
+
+fn report(scenarios: Vec<Outcome>) -> Report {
+    let run = RunFacts {
+        version: "0.1.0".to_owned(),
+        started: "2026-01-02T03:04:05Z".parse().unwrap(),
+        seconds: 3.21,
+        hostname: "ci-1".to_owned(),
+        kernel: "6.18.0".to_owned(),
+    };
+    Report::of_run(run, scenarios)
 }
 
 #[test]
@@ -105,7 +116,7 @@ fn a_summary_counts_every_verdict_that_occurs() {
 #[test]
 fn the_json_report_names_places_and_carries_no_file() {
     let scenarios = vec![outcomes::rp_filter(), outcomes::skipped(), outcomes::invalid()];
-    let text = json::text(&Report { format: 1, scenarios }).unwrap();
+    let text = json::text(&report(scenarios)).unwrap();
     assert!(!text.contains(outcomes::SCENARIO), "no scenario's text in the report");
     assert_snapshot!(text);
 }
@@ -120,8 +131,7 @@ fn an_outcome_is_read_back_from_json_as_it_was_written() {
 
 #[test]
 fn the_junit_report_distinguishes_failures_errors_and_skipped() {
-    let report = Report { format: 1, scenarios: outcomes::all() };
-    assert_snapshot!(junit::text(&report, 3.21).unwrap());
+    assert_snapshot!(junit::text(&report(outcomes::all())).unwrap());
 }
 
 /// XML 1.0 has no such characters, not even escaped.
@@ -133,7 +143,7 @@ fn a_junit_report_is_xml_whatever_a_program_wrote() {
     outcome.problems[0].what.push_str(odd);
     let application = outcome.application.as_mut().expect("it died");
     (application.stdout, application.stderr) = (odd.to_owned(), odd.repeat(3));
-    let text = junit::text(&Report { format: 1, scenarios: vec![outcome] }, 1.0).unwrap();
+    let text = junit::text(&report(vec![outcome])).unwrap();
     let is_xml =
         |c: char| !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
     assert!(text.chars().all(is_xml), "{text:?}");

@@ -1,14 +1,14 @@
 //! One outcome of each kind, made by hand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::outcome::{
-    Absorbed, Amount, Application, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay, Stage, TimedBy,
-    Verdict,
+    Absorbed, Amount, Application, CaptureFile, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay,
+    Stage, TimedBy, Verdict,
 };
 
 /// The scenario that problems point into.
@@ -38,18 +38,15 @@ pub(super) fn all() -> Vec<Outcome> {
 }
 
 fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
+    let file = format!("scenarios/{name}.toml");
     Outcome {
-        name: name.to_owned(),
-        file: format!("scenarios/{name}.toml"),
-        verdict,
+        id: file.clone(),
+        summary: Some("A summary".to_owned()),
+        tags: vec!["ipfix".to_owned(), "smoke".to_owned()],
+        captures: vec![CaptureFile { file: "scenarios/captures/a.pcap".to_owned(), sha256: Some("ab".repeat(32)) }],
+        started: Some("2026-01-02T03:04:05.678Z".parse().expect("a time")),
         seconds,
-        skipped: None,
-        problems: Vec::new(),
-        ledger: None,
-        replies: None,
-        replay: None,
-        checks: Vec::new(),
-        application: None,
+        ..Outcome::blank(name, Path::new(&file), verdict)
     }
 }
 

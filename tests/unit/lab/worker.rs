@@ -129,19 +129,7 @@ fn planned(timeout: f64) -> Event {
 
 fn ended() -> Event {
     Event::Ended {
-        outcome: Box::new(Outcome {
-            name: "test".into(),
-            file: "test.toml".into(),
-            verdict: Verdict::Pass,
-            seconds: 0.5,
-            skipped: None,
-            problems: Vec::new(),
-            ledger: None,
-            replies: None,
-            replay: None,
-            checks: Vec::new(),
-            application: None,
-        }),
+        outcome: Box::new(Outcome { seconds: 0.5, ..Outcome::blank("test", Path::new("test.toml"), Verdict::Pass) }),
     }
 }
 

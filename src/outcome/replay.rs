@@ -1,0 +1,110 @@
+//! The replay in figures. Start at [`Replay`].
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Loss;
+use crate::cause::Cause;
+
+/// How far something was from its schedule: absolute deviations in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lateness {
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The clock that send times were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimedBy {
+    /// The sender's, right before each system call. A sender that loses its processor in between sends later than it says.
+    #[default]
+    Sender,
+    /// The kernel's receive time of each frame at the receiver's interface: where frames have deadlines and all arrive in order.
+    Receiver,
+}
+
+/// The replay in figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Replay {
+    /// How frames were sent: `packet` or `xdp`.
+    pub sender: String,
+    /// Why so.
+    pub sender_why: String,
+    /// From the first to the last send, in seconds.
+    pub seconds: f64,
+    /// Frames per second; null for fewer than two frames.
+    pub pps: Option<f64>,
+    /// Bits of frame per second; null for fewer than two frames.
+    pub bits_per_second: Option<f64>,
+    /// The schedule's seconds from the first to the last send; null where frames had no deadlines.
+    pub scheduled_seconds: Option<f64>,
+    /// Whose times the seconds, the rates and the deviations below are.
+    #[serde(default)]
+    pub timed_by: TimedBy,
+    /// Of the send from the schedule, aligned to the median; null for one frame and for `topspeed`.
+    pub lateness_us: Option<Lateness>,
+    /// The same, aligned to the first frame.
+    pub lateness_from_first_us: Option<Lateness>,
+    /// Of the gaps between consecutive sends from those of the schedule.
+    pub gap_error_us: Option<Lateness>,
+    /// What `rate = "max-lossless"` tried; absent for other rates.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_lossless: Option<RateSearch>,
+}
+
+/// The search for the highest rate without loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct RateSearch {
+    /// The highest rate at which nothing was lost and no queue grew, in frames per second: what the receiver read per second, until its
+    /// queues were empty; null where there was none.
+    pub pps: Option<f64>,
+    /// What ends it: the loss of the slowest rate that lost any; null where nothing was lost.
+    pub limit: Option<Loss>,
+    /// The queue that grew at the slowest rate that was too high, in words; null where packets were lost at it, or the sender was the limit.
+    #[serde(default)]
+    pub queued: Option<String>,
+    /// Why the search ended before the rate was known to some per cent; null where it did not.
+    #[serde(default)]
+    pub unfinished: Option<String>,
+    /// In the order in which they were made.
+    pub trials: Vec<Trial>,
+}
+
+/// One trial of the search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trial {
+    /// The requested rate, in frames per second; null for top speed.
+    pub asked_pps: Option<f64>,
+    /// The rate that was reached.
+    pub pps: f64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames lost.
+    pub lost: u64,
+    /// The cause of the most of them.
+    pub cause: Option<Cause>,
+    /// From the first to the last send, in seconds.
+    #[serde(default)]
+    pub seconds: f64,
+    /// How long after the last send a socket of the receiver still had unread datagrams, in seconds.
+    #[serde(default)]
+    pub drain_seconds: f64,
+    /// Whether the receiver kept up: nothing was lost, and its queues did not grow.
+    #[serde(default)]
+    pub kept_up: bool,
+    /// What disturbed the trial, so that it was repeated; null where nothing did.
+    #[serde(default)]
+    pub disturbed: Option<String>,
+}

@@ -1,0 +1,128 @@
+//! What a run of several scenarios reports: at its end as a [`Report`], and while it goes on as [`Message`]s.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Outcome, Verdict};
+
+/// What `run --report-json` writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// 1.
+    pub format: u32,
+    /// The run; several, in the order of the files, where `restage merge` joined reports.
+    pub runs: Vec<RunFacts>,
+    /// How many scenarios have which verdict.
+    pub counts: Counts,
+    /// In the order in which they were given.
+    pub scenarios: Vec<Outcome>,
+}
+
+/// When and where scenarios were run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunFacts {
+    /// restage's version.
+    pub version: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The machine's name.
+    pub hostname: String,
+    /// The kernel's release, as `uname -r` shows it.
+    pub kernel: String,
+}
+
+/// How many scenarios have which verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counts {
+    /// All of them.
+    pub scenarios: u64,
+    /// Every expectation met.
+    pub pass: u64,
+    /// An expectation not met.
+    pub fail: u64,
+    /// The scenario or its capture can't be used.
+    pub invalid: u64,
+    /// A precondition not met, or a permission missing.
+    pub blocked: u64,
+    /// The system failed, or the run was interrupted.
+    pub error: u64,
+    /// A program that the scenario needs is absent.
+    pub skipped: u64,
+    /// The run was interrupted before its turn.
+    pub not_run: u64,
+}
+
+/// What `run --message-format json` prints while it goes on, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Message<'a> {
+    /// The first line.
+    RunStarted {
+        /// 1.
+        format: u32,
+        /// restage's version.
+        version: &'a str,
+        /// How many scenarios are chosen.
+        scenarios: u64,
+    },
+    /// A scenario's worker was started.
+    ScenarioStarted {
+        /// The scenario's name.
+        name: &'a str,
+        /// Its file, as given.
+        file: &'a str,
+        /// Its file by a path that is the same whatever path was given, as in its outcome.
+        id: &'a str,
+        /// When.
+        started: Timestamp,
+    },
+    /// A scenario has ended. Of one that is not started (skipped, invalid, not run), this is the only line.
+    ScenarioEnded {
+        /// The result, as in the JSON report.
+        outcome: &'a Outcome,
+    },
+    /// The last line.
+    RunEnded {
+        /// How long it took, in seconds.
+        seconds: f64,
+        /// How many scenarios have which verdict.
+        counts: Counts,
+    },
+}
+
+/// The time now, to the millisecond.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+impl Report {
+    /// The report of one run.
+    pub fn of_run(run: RunFacts, scenarios: Vec<Outcome>) -> Self {
+        Self { format: 1, runs: vec![run], counts: Counts::of(&scenarios), scenarios }
+    }
+}
+
+impl Counts {
+    /// Of these.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut counts = Self::default();
+        for outcome in outcomes {
+            counts.scenarios += 1;
+            *match outcome.verdict {
+                Verdict::Pass => &mut counts.pass,
+                Verdict::Fail => &mut counts.fail,
+                Verdict::Invalid => &mut counts.invalid,
+                Verdict::Blocked => &mut counts.blocked,
+                Verdict::Error => &mut counts.error,
+                Verdict::Skipped => &mut counts.skipped,
+                Verdict::NotRun => &mut counts.not_run,
+            } += 1;
+        }
+        counts
+    }
+}

@@ -1,0 +1,139 @@
+//! What a run reports to programs: the JSON report, the lines of events.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::common::small::{capture, datagrams, scenario};
+use crate::common::{User, both, fresh_folder, restage, users};
+
+const TOP: &str = "[pacing]\nrate = \"topspeed\"\n";
+
+/// A repository with scenarios that pass, fail, can't be used, and are skipped; its folder.
+fn repository() -> PathBuf {
+    let folder = scenario(&capture(&datagrams(3), 10), TOP);
+    let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
+    fs::create_dir(folder.join(".git")).expect("it can be made");
+    fs::create_dir(folder.join("scenarios")).expect("it can be made");
+    fs::rename(folder.join("in.pcap"), folder.join("scenarios/in.pcap")).expect("it can be moved");
+    fs::remove_file(folder.join("s.toml")).expect("it can be removed");
+    let labels = "format = 1\nsummary = \"Three datagrams\"\ntags = [\"udp\", \"smoke\"]\n";
+    for (name, text) in [
+        ("a-pass", text.replacen("format = 1\n", labels, 1)),
+        ("b-fail", format!("{text}[expect]\narrived = 7\n")),
+        ("c-skipped", format!("{text}[require]\ncommands = [\"no-such-program\"]\n")),
+        ("d-invalid", text.replace("in.pcap", "gone.pcap")),
+        ("e-unreadable", "format = 1\ntags = [\"udp\"]\n".to_owned()),
+    ] {
+        fs::write(folder.join(format!("scenarios/{name}.toml")), text).expect("it can be written");
+    }
+    folder
+}
+
+fn run_in(user: User, folder: &Path, arguments: &[&str]) -> Output {
+    restage(user).current_dir(folder).arg("run").args(arguments).output().expect("restage runs")
+}
+
+/// An object's values of these keys.
+fn fields(value: &Value, keys: &[&str]) -> Value {
+    keys.iter().map(|key| ((*key).to_owned(), value[*key].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn lines(text: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8(text.to_vec()).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+#[test]
+fn the_json_report_says_what_was_run_where_and_when() {
+    for user in users() {
+        let folder = repository();
+        let output = run_in(*user, &folder, &["scenarios", "--report-json", "-"]);
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        assert_eq!((output.status.code(), &report["format"]), (Some(2), &1.into()), "{}", both(&output));
+        let run = &report["runs"][0];
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("it can be read");
+        assert_eq!(
+            (run["kernel"].as_str(), run["version"].as_str()),
+            (Some(kernel.trim()), Some(env!("CARGO_PKG_VERSION")))
+        );
+        let started: jiff::Timestamp = run["started"].as_str().expect("a time").parse().expect("RFC 3339");
+        let age = jiff::Timestamp::now().duration_since(started).as_secs_f64();
+        assert!(run["seconds"].as_f64().expect("seconds") <= age && age < 600.0, "{run}");
+        let digest = Sha256::digest(fs::read(folder.join("scenarios/in.pcap")).expect("it is there"));
+        let digest = digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let mut shown: Vec<_> = report["scenarios"].as_array().expect("scenarios").clone();
+        for scenario in &mut shown {
+            let was_started = scenario["started"].is_string();
+            let keys = ["name", "file", "id", "summary", "tags", "captures", "verdict"];
+            *scenario = fields(scenario, &keys);
+            scenario["was-started"] = was_started.into();
+            for capture in scenario["captures"].as_array_mut().expect("captures") {
+                if capture["sha256"] == digest {
+                    capture["sha256"] = "that of the file".into();
+                }
+            }
+        }
+        let text = serde_json::to_string_pretty(&(&report["counts"], shown)).expect("JSON");
+        insta::assert_snapshot!("the_json_report", text);
+    }
+}
+
+#[test]
+fn events_are_a_line_each_and_nothing_else_is_on_standard_output() {
+    let Some(user) = users().last() else { return };
+    let folder = repository();
+    let output = run_in(*user, &folder, &["scenarios", "--message-format", "json", "--jobs", "1"]);
+    let lines = lines(&output.stdout);
+    let shown = lines.iter().map(|line| match line["event"].as_str() {
+        Some("run-started") => format!("run-started: {} scenarios", line["scenarios"]),
+        Some("scenario-started") => format!("scenario-started: {} {}", line["name"], line["id"]),
+        Some("scenario-ended") => format!("scenario-ended: {} {}", line["outcome"]["name"], line["outcome"]["verdict"]),
+        Some("run-ended") => format!("run-ended: {}", line["counts"]),
+        _ => line.to_string(),
+    });
+    insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
+    assert!(lines.iter().all(|line| line["event"] != "scenario-started" || line["started"].is_string()));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("5 scenarios: 1 passed"), "{}", both(&output));
+}
+
+#[test]
+fn an_event_is_written_when_it_happens() {
+    let Some(user) = users().last() else { return };
+    let folder = scenario(&capture(&datagrams(3), 10), "[pacing]\nrate = \"every 500ms\"\n");
+    let mut command = restage(*user);
+    command.arg("run").arg(folder.join("s.toml")).args(["--message-format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("restage runs");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut events = Vec::new();
+    for line in lines {
+        let event: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+        if event["event"] == "scenario-started" {
+            assert!(
+                child.try_wait().expect("it can be asked").is_none(),
+                "the line comes before the scenario has ended"
+            );
+        }
+        events.push(event["event"].as_str().expect("a word").to_owned());
+    }
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(events, ["run-started", "scenario-started", "scenario-ended", "run-ended"]);
+}
+
+#[test]
+fn only_one_output_can_go_to_standard_output() {
+    let folder = fresh_folder("stdout");
+    let mut told = String::new();
+    for arguments in
+        [["--report-json", "-", "--message-format", "json"], ["--report-json", "-", "--report-junit", "/dev/stdout"]]
+    {
+        let output = run_in(User::Caller, &folder, &[&["gone.toml"], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        told.push_str(&both(&output));
+    }
+    insta::assert_snapshot!(told);
+}
