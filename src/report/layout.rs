@@ -26,6 +26,11 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The text without escape sequences and control characters other than white space: what a program wrote for a terminal.
+pub(super) fn unstyled(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
 /// The text in lines of at most `width` columns, broken at spaces; a longer word stays whole. Its own line ends are kept.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -84,6 +89,14 @@ mod tests {
             "red \\u{1b}[31m\\r bell\\u{7} \\u{202e}tab    end\n"
         );
         assert!(matches!(visible("plain é 漢\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_for_a_terminal_is_left_out() {
+        assert_eq!(
+            unstyled("\u{1b}[1;31mred\u{1b}[0m \u{1b}]0;title\u{7}bell\u{7}\0\ttab\nend\u{7f}\n"),
+            "red bell\ttab\nend\n"
+        );
     }
 
     #[test]

@@ -76,7 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["diagnostic"]),
     ("clap", &["cli"]),
     ("indicatif", &["report"]),
-    ("quick_junit", &["report"]),
+    ("quick_xml", &["report"]),
 ];
 
 /// Rooms that may hold unsafe code.

@@ -83,6 +83,26 @@ fn the_json_report_says_what_was_run_where_and_when() {
     }
 }
 
+/// Only what can't be used is run: nothing is sent, so that it is quick.
+#[test]
+fn a_class_name_is_the_same_whatever_path_was_given() {
+    let folder = repository();
+    std::os::unix::fs::symlink(folder.join("scenarios"), folder.join("link")).expect("it can be made");
+    let absolute = folder.join("scenarios/e-unreadable.toml");
+    let ways = [
+        (folder.clone(), "scenarios/e-unreadable.toml"),
+        (folder.clone(), "./scenarios/../link/e-unreadable.toml"),
+        (folder.join("scenarios"), "e-unreadable.toml"),
+        (std::env::temp_dir(), absolute.to_str().expect("UTF-8")),
+    ];
+    for (current, path) in ways {
+        let output = run_in(User::Caller, &current, &[path, "--report-junit", "-"]);
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        let case = "<testcase name=\"e-unreadable\" classname=\"scenarios.e-unreadable\" ";
+        assert!(report.contains(case) && report.contains("<error type=\"invalid\" "), "{path}: {report}");
+    }
+}
+
 #[test]
 fn events_are_a_line_each_and_nothing_else_is_on_standard_output() {
     let Some(user) = users().last() else { return };

@@ -1,11 +1,12 @@
 //! Every shape that an outcome can have, as every format shows it. The outcomes are made by hand; the snapshots are
 //! what users see.
 
+mod junit;
 mod outcomes;
 
 use insta::assert_snapshot;
 
-use super::{Look, github, json, junit, text};
+use super::{Look, github, json, text};
 use crate::diagnostic::Style;
 use crate::outcome::{Outcome, Report, RunFacts};
 
@@ -127,27 +128,6 @@ fn an_outcome_is_read_back_from_json_as_it_was_written() {
         let text = serde_json::to_string(&outcome).unwrap();
         assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
     }
-}
-
-#[test]
-fn the_junit_report_distinguishes_failures_errors_and_skipped() {
-    assert_snapshot!(junit::text(&report(outcomes::all())).unwrap());
-}
-
-/// XML 1.0 has no such characters, not even escaped.
-#[test]
-fn a_junit_report_is_xml_whatever_a_program_wrote() {
-    let odd = "\u{0}\u{8}\u{1b}[31m\u{fffe}]]>&<\u{7f}";
-    let mut outcome = outcomes::application_died();
-    outcome.name.push_str(odd);
-    outcome.problems[0].what.push_str(odd);
-    let application = outcome.application.as_mut().expect("it died");
-    (application.stdout, application.stderr) = (odd.to_owned(), odd.repeat(3));
-    let text = junit::text(&report(vec![outcome])).unwrap();
-    let is_xml =
-        |c: char| !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
-    assert!(text.chars().all(is_xml), "{text:?}");
-    assert!(!text.replace("]]&gt;", "").contains("]]>") && text.contains("&amp;&lt;"), "{text}");
 }
 
 #[test]
