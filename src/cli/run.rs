@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SHARE", help_heading = choose::HEADING)]
     partition: Option<Partition>,
     /// Print the scenarios that would run: path, tags and summary.
-    #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "message_format", "update_snapshots"])]
+    #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "report_tap", "message_format", "update_snapshots"])]
     list: bool,
     /// Print the list as JSON.
     #[arg(long, requires = "list", help_heading = choose::HEADING)]
@@ -152,7 +152,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     let facts = began.facts();
     show.output.write(&conclusion(&outcomes, facts.seconds, choice.left_out, show.output.look()));
     if terminal.annotations() {
-        show.output.write(&github::annotations(&outcomes));
+        show.output.write(&github::annotations(&outcomes, Terminal::workspace().as_deref()));
     }
     show.end(&outcomes, facts.seconds);
     let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };

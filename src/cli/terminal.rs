@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 
@@ -86,6 +87,16 @@ impl Terminal {
         self.surroundings.github
     }
 
+    /// The folder that GitHub has checked the repository out to.
+    pub(crate) fn workspace() -> Option<PathBuf> {
+        path_of("GITHUB_WORKSPACE")
+    }
+
+    /// The file that the summary of a job of GitHub Actions is appended to.
+    pub(crate) fn job_summary() -> Option<PathBuf> {
+        path_of("GITHUB_STEP_SUMMARY")
+    }
+
     fn look(&self, terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Look {
         let width = match size {
             Some((width, _)) if terminal => usize::from(width.0).max(NARROWEST),
@@ -93,6 +104,10 @@ impl Terminal {
         };
         Look { style: style(self.colour, terminal, self.surroundings), width }
     }
+}
+
+fn path_of(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn style(colour: Colour, terminal: bool, surroundings: Surroundings) -> Style {

@@ -26,6 +26,11 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same on one line.
+pub(super) fn one_line(text: &str) -> String {
+    visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The text without escape sequences and control characters other than white space: what a program wrote for a terminal.
 pub(super) fn unstyled(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()

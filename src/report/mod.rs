@@ -8,6 +8,7 @@
 pub mod causes;
 pub mod github;
 pub mod inspection;
+pub mod job_summary;
 mod json;
 mod junit;
 mod layout;
@@ -15,11 +16,12 @@ mod ledger;
 pub mod list;
 pub mod progress;
 mod save;
+mod tap;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
-pub use save::{Destination, save};
+pub use save::{Destination, append, save};
 
 use anstyle::{AnsiColor, Color};
 
@@ -31,17 +33,19 @@ use crate::outcome::{Report, Verdict};
 pub enum Format {
     Json,
     Junit,
+    Tap,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Json, Self::Junit];
+    pub const ALL: [Self; 3] = [Self::Json, Self::Junit, Self::Tap];
 
     /// The option that asks for it.
     pub fn flag(self) -> &'static str {
         match self {
             Self::Json => "--report-json",
             Self::Junit => "--report-junit",
+            Self::Tap => "--report-tap",
         }
     }
 
@@ -53,6 +57,7 @@ impl Format {
         match self {
             Self::Json => json::text(report),
             Self::Junit => junit::text(report),
+            Self::Tap => Ok(tap::text(report)),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Where a report goes: a file, or standard output.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Failure, Result};
-use crate::file::{Replacement, descriptor};
+use crate::file::{Replacement, descriptor, unwritable};
 
 /// Where a report goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +39,13 @@ pub fn save(destination: &Destination, report: &str) -> Result<()> {
         }
         Destination::File(path) => Replacement::write(path, report),
     }
+}
+
+/// Appends to a file that others append to as well.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Blocked`] where a permission is missing, [`crate::diagnostic::Kind::Error`] where it can't be written otherwise.
+pub fn append(path: &Path, text: &str) -> Result<()> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| unwritable(path, &error))
 }

@@ -100,7 +100,12 @@ pub(crate) fn restage(user: User) -> Command {
             command
         }
     };
-    command.current_dir(stage()).env_remove("CI").env_remove("GITHUB_ACTIONS").env("NO_COLOR", "1");
+    command
+        .current_dir(stage())
+        .env_remove("CI")
+        .env_remove("GITHUB_ACTIONS")
+        .env_remove("GITHUB_STEP_SUMMARY")
+        .env("NO_COLOR", "1");
     command
 }
 

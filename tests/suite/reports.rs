@@ -104,6 +104,42 @@ fn a_class_name_is_the_same_whatever_path_was_given() {
 }
 
 #[test]
+fn github_gets_annotations_relative_to_its_workspace_and_a_job_summary() {
+    let folder = repository();
+    let summary = folder.join("summary.md");
+    fs::write(&summary, "from another program\n").expect("it can be written");
+    let mut command = restage(User::Caller);
+    command.current_dir(folder.join("scenarios")).args(["run", "e-unreadable.toml", "c-skipped.toml"]);
+    command.env("GITHUB_ACTIONS", "true").env("GITHUB_WORKSPACE", &folder).env("GITHUB_STEP_SUMMARY", &summary);
+    let output = command.output().expect("restage runs");
+    let text = both(&output);
+    let annotation = text.lines().find(|line| line.starts_with("::error")).expect("an annotation");
+    let summary = fs::read_to_string(&summary).expect("it is there");
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let (head, rest) = summary.split_once("skipped in ").expect("the counts");
+    let rest = rest.split_once('\n').expect("a line end").1;
+    insta::assert_snapshot!("github", format!("{annotation}\n\n{head}skipped in TIME\n{rest}"));
+}
+
+#[test]
+fn a_tap_report_counts_every_scenario() {
+    let folder = repository();
+    let arguments = ["scenarios/c-skipped.toml", "scenarios/e-unreadable.toml", "--report-tap", "-"];
+    let output = run_in(User::Caller, &folder, &arguments);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let points: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with([' ', '#'])).collect();
+    assert_eq!(
+        points,
+        [
+            "TAP version 14",
+            "1..2",
+            "ok 1 - c-skipped # SKIP `no-such-program` is not installed",
+            "not ok 2 - e-unreadable"
+        ]
+    );
+}
+
+#[test]
 fn events_are_a_line_each_and_nothing_else_is_on_standard_output() {
     let Some(user) = users().last() else { return };
     let folder = repository();

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use super::messages::MessageFormat;
+use crate::cli::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, is_stream};
 use crate::outcome::Report;
-use crate::report::{Destination, Format, save};
+use crate::report::{Destination, Format, append, job_summary, save};
 
 /// Above these options in a help text.
 pub(super) const HEADING: &str = "Reports";
 
 /// Which reports are written, and where to.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the options")]
 pub(super) struct ReportArguments {
     /// Write the JSON report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
@@ -20,6 +22,9 @@ pub(super) struct ReportArguments {
     /// Write the JUnit report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     report_junit: Option<PathBuf>,
+    /// Write the report in TAP 14 to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    report_tap: Option<PathBuf>,
 }
 
 impl ReportArguments {
@@ -27,6 +32,7 @@ impl ReportArguments {
         match format {
             Format::Json => self.report_json.as_deref(),
             Format::Junit => self.report_junit.as_deref(),
+            Format::Tap => self.report_tap.as_deref(),
         }
     }
 }
@@ -91,12 +97,13 @@ impl Reports {
         self.0.iter().any(|(format, _)| *format == Format::Json)
     }
 
-    /// Writes them. One that can't be written keeps none of the others from being written.
+    /// Writes them, and a job's summary where GitHub asks for one. One that can't be written keeps none of the others from being written.
     ///
     /// # Errors
     /// The first one.
     pub(super) fn save(&self, report: &Report) -> Result<()> {
-        let saved: Vec<_> = self.0.iter().map(|(format, place)| save(place, &format.text(report)?)).collect();
+        let mut saved: Vec<_> = self.0.iter().map(|(format, place)| save(place, &format.text(report)?)).collect();
+        saved.extend(Terminal::job_summary().map(|path| append(&path, &job_summary::text(report))));
         saved.into_iter().collect()
     }
 }

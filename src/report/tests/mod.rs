@@ -6,7 +6,7 @@ mod outcomes;
 
 use insta::assert_snapshot;
 
-use super::{Look, github, json, text};
+use super::{Look, github, job_summary, json, tap, text};
 use crate::diagnostic::Style;
 use crate::outcome::{Outcome, Report, RunFacts};
 
@@ -132,5 +132,47 @@ fn an_outcome_is_read_back_from_json_as_it_was_written() {
 
 #[test]
 fn an_annotation_points_at_the_line() {
-    assert_snapshot!(github::annotations(&outcomes::all()));
+    assert_snapshot!(github::annotations(&outcomes::all(), None));
+}
+
+#[test]
+fn a_job_summary_shows_first_what_did_not_pass() {
+    let outcomes = vec![outcomes::pass(), outcomes::rp_filter(), outcomes::blocked(), outcomes::skipped()];
+    assert_snapshot!(job_summary::text(&report(outcomes)));
+}
+
+#[test]
+fn nothing_in_a_job_summary_is_markdown_that_a_scenario_wrote() {
+    let odd = "|a| `b` </summary><script>alert(1)</script> **c** [d](e) # f & @g\n```\n~~~";
+    let mut outcome = outcomes::blocked();
+    outcome.name = odd.to_owned();
+    outcome.problems[0].what = odd.to_owned();
+    outcome.problems[0].why = Some("in a code block: ````` </details>".to_owned());
+    assert_snapshot!(job_summary::text(&report(vec![outcome])));
+}
+
+#[test]
+fn a_job_summary_stays_below_the_limit() {
+    let mut outcome = outcomes::rp_filter();
+    outcome.name = "x".repeat(10_000);
+    let text = job_summary::text(&report(vec![outcome; 40]));
+    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+    assert!(text.contains("scenarios not shown"));
+}
+
+#[test]
+fn tap_has_a_point_for_each_outcome() {
+    assert_snapshot!(tap::text(&report(outcomes::all())));
+}
+
+#[test]
+fn a_tap_report_has_a_line_for_each_point_whatever_a_scenario_is_called() {
+    let odd = "a # SKIP b \\ c\nok 7 - d\n...\n---";
+    let mut failed = outcomes::rp_filter();
+    failed.name = odd.to_owned();
+    failed.problems.push(crate::diagnostic::Diagnostic::error(format!("{odd}\u{1b}[31m\u{feff}")));
+    let mut skipped = outcomes::skipped();
+    skipped.skipped = Some(odd.to_owned());
+    assert_snapshot!(tap::text(&report(vec![failed, skipped])));
+    assert!(tap::text(&report(Vec::new())).starts_with("TAP version 14\n1..0 # SKIP"));
 }
