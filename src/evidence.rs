@@ -315,6 +315,16 @@ pub enum WaitEnd {
     ApplicationEnded,
 }
 
+/// A program of the receiver that ended, or was stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramEnd {
+    /// The name of a process; `None` for the application.
+    pub process: Option<String>,
+    pub ending: ApplicationEnd,
+    /// The same for reports, with what it printed.
+    pub report: Application,
+}
+
 /// How the application under test ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ApplicationEnd {
@@ -322,7 +332,7 @@ pub struct ApplicationEnd {
     pub status: Option<i32>,
     /// The number of the signal that ended it; `None` where it ended itself.
     pub signal: Option<i32>,
-    /// Whether its stop signal was sent to it before.
+    /// Whether its stop signal was sent to it before, or it had done its work: it ended as `ready.exit` says.
     pub stopped: bool,
     /// How long it was waited for before it was killed; `None` where it ended by itself.
     pub killed_after: Option<Duration>,
@@ -443,10 +453,8 @@ pub struct Evidence {
     pub still: Duration,
     /// The run's limit came before everything was accounted for.
     pub timed_out: Option<Duration>,
-    /// The application, as it ended.
-    pub application: Option<Application>,
-    /// How it ended, as data.
-    pub ending: Option<ApplicationEnd>,
+    /// The programs of the receiver, in the order in which they ended or were stopped.
+    pub ends: Vec<ProgramEnd>,
     /// What went wrong with the preconditions while it ran; each fails the run.
     pub incidents: Vec<Diagnostic>,
     /// What is worth knowing and fails nothing.
@@ -460,6 +468,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Whether a program of the receiver ended before its stop signal.
+    pub fn has_ended_early(&self) -> bool {
+        self.ends.iter().any(|end| !end.ending.stopped)
+    }
+
     /// How far a counter moved; 0 where it did not, or there are none.
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.as_ref().and_then(|counters| counters.get(name)).copied().unwrap_or(0)

@@ -246,9 +246,12 @@ pub struct Ledger {
     pub disagreements: Vec<Disagreement>,
 }
 
-/// The application under test, as it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The application under test, or a process beside it, as it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Application {
+    /// The name of a process; absent for the application.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
     /// Program and arguments as started.
     pub command: Vec<String>,
     /// How it ended, in words: `exit status 0`, `signal 15 (SIGTERM)`.
@@ -325,6 +328,9 @@ pub struct Outcome {
     /// Null without a `[receiver] command`, or before it was started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub application: Option<Application>,
+    /// The processes beside it, in the order in which they were started; absent without any.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub processes: Vec<Application>,
 }
 
 impl Outcome {
@@ -348,6 +354,7 @@ impl Outcome {
             replay: None,
             checks: Vec::new(),
             application: None,
+            processes: Vec::new(),
         }
     }
 }
@@ -372,7 +379,7 @@ pub enum Event {
     },
     /// What the application printed, where that is asked for: whole lines, in their order.
     Output {
-        /// `stdout` or `stderr`.
+        /// `stdout` or `stderr`; of a process with its name before, `postgres stdout`.
         stream: String,
         /// The lines, each with its end.
         text: String,

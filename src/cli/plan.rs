@@ -15,6 +15,7 @@ use crate::host::{Filter, Host};
 use crate::plan::{Facts, Plan, survey};
 use crate::predict::Disposition;
 use crate::scenario::pacing::Rate;
+use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
 use crate::scenario::{self, Scenario};
 use crate::testbed::Testbed;
@@ -137,12 +138,9 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
         (None, Some(host)) => {
             line("lab", &format!("receiver {} with {}, MTU {}", host.mac, addresses(host), plan.medium.mtu));
             let listens: Vec<String> = host.listens.iter().map(ToString::to_string).collect();
-            let who = scenario
-                .receiver
-                .command
-                .as_ref()
-                .and_then(|command| command.value.first())
-                .map_or("built-in", String::as_str);
+            let first = |program: &Program| program.command.as_ref().and_then(|command| command.value.first()).cloned();
+            let programs: Vec<String> = scenario.receiver.programs().filter_map(first).collect();
+            let who = if programs.is_empty() { "built-in".to_owned() } else { programs.join(", then ") };
             line(
                 "receiver",
                 &format!(

@@ -24,6 +24,7 @@ use crate::host::facts::{self, Facts, capability};
 use crate::host::namespace::{self, Privilege};
 use crate::host::program;
 use crate::process::application::{Application, Around, Ended, Start};
+use crate::process::inside::Inside;
 use crate::process::order::Rights;
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
@@ -339,6 +340,7 @@ fn make_lab() -> Result<Tried> {
     let null = || {
         File::options().write(true).open("/dev/null").map_err(|error| Failure::system("can't open /dev/null", &error))
     };
+    let inside = Inside::new(&Surroundings::default(), &lab.receiver)?;
     let mut application = Application::start(
         &Start {
             program: &program::find("true").unwrap_or_else(|| "/bin/true".into()),
@@ -347,7 +349,7 @@ fn make_lab() -> Result<Tried> {
             environment: &[],
             rights: &Rights::default(),
             most_output: None,
-            surroundings: Around::Own(&Surroundings::default()),
+            surroundings: Around::In(&inside),
             stdout: null()?,
             stderr: null()?,
         },

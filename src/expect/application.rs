@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::line;
 use crate::diagnostic::Diagnostic;
-use crate::evidence::{ApplicationEnd, Evidence};
+use crate::evidence::{ApplicationEnd, Evidence, ProgramEnd};
 use crate::figures::size;
 use crate::outcome::{Application, Check, CheckId};
 use crate::scenario::Scenario;
-use crate::scenario::receiver::Exit;
+use crate::scenario::receiver::{Exit, Program};
 
 /// Signals that end a program which did something wrong, or that the kernel kills (signal(7)).
 const CRASHES: [(i32, &str); 8] = [
@@ -47,22 +47,32 @@ static CRASH_REPORT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&format!("(?m)^.*(?:{}).*$", lines.join("|"))).ok()
 });
 
-/// Judges how it ended. `others_failed`: whether another expectation is not met. An application that ends with status 0 before its stop
-/// signal may have read all that it wanted; it fails the run only where something is missing.
-pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: bool) -> Option<Check> {
-    let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
-    let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
-    let (problem, span) = match what_fails(scenario, ending, application) {
+/// Judges how the application and the processes beside it ended. `others_failed`: whether another expectation is not met. An application that
+/// ends with status 0 before its stop signal may have read all that it wanted; it fails the run only where something is missing. A process is
+/// there for the application, and runs until it is stopped.
+pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: bool) -> Vec<Check> {
+    let ends = evidence.ends.iter().filter_map(|end| Some((end, program_of(scenario, end)?)));
+    ends.filter_map(|(end, program)| judge_end(scenario, program, end, others_failed)).collect()
+}
+
+/// The program that ended.
+fn program_of<'a>(scenario: &'a Scenario, end: &ProgramEnd) -> Option<&'a Program> {
+    scenario.receiver.programs().find(|program| program.name.as_ref().map(|name| &name.value) == end.process.as_ref())
+}
+
+fn judge_end(scenario: &Scenario, program: &Program, end: &ProgramEnd, others_failed: bool) -> Option<Check> {
+    let span = program.span();
+    let (problem, span) = match what_fails(scenario, program, end) {
         Some(Failing::Always(problem)) => (problem, span),
         Some(Failing::WithOthers(problem)) if others_failed => (problem, span),
         Some(Failing::WithOthers(_)) => return None,
-        None => return judge_exit(scenario, ending, application),
+        None => return judge_exit(scenario, program, end),
     };
-    let expected = if ending.stopped { "ends after its stop signal" } else { "runs until its stop signal" };
+    let expected = if end.ending.stopped { "ends after its stop signal" } else { "runs until its stop signal" };
     Some(Check {
-        what: CheckId::Application,
+        what: id(program),
         expected: json!(expected),
-        actual: json!(application.ended),
+        actual: json!(end.report.ended),
         passed: false,
         undecided: false,
         line: line(scenario, span.as_ref()),
@@ -70,27 +80,32 @@ pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, others_failed: boo
     })
 }
 
-/// Judges its end, which is no crash, by `[receiver] exit`.
-fn judge_exit(scenario: &Scenario, ending: &ApplicationEnd, application: &Application) -> Option<Check> {
-    let exit = scenario.receiver.exit.as_ref()?;
+fn id(program: &Program) -> CheckId {
+    program.name.as_ref().map_or(CheckId::Application, |name| CheckId::Process(name.value.clone()))
+}
+
+/// Judges its end, which is no crash, by `exit`.
+fn judge_exit(scenario: &Scenario, program: &Program, end: &ProgramEnd) -> Option<Check> {
+    let exit = program.exit.as_ref()?;
     let Exit::Status(wanted) = exit.value else { return None };
+    let ProgramEnd { ending, report, .. } = end;
     // Only its stop signal remains, which a shell shows as a status.
     let passed = ending.status.or(ending.signal.map(|signal| BY_SIGNAL + signal)) == Some(wanted);
     let expected = format!("exit status {wanted}");
     let problem = || {
         let what =
-            format!("the application ended with {} after its stop signal, and not with {expected}", application.ended);
+            format!("{} ended with {} after its stop signal, and not with {expected}", program.who(), report.ended);
         let instead = ending.signal.map_or(ending.status, |signal| Some(BY_SIGNAL + signal));
         let instead = instead.map_or_else(String::new, |status| format!("`exit = {status}`, or "));
         Diagnostic::error(what)
-            .why(application.said())
+            .why(report.said())
             .fix(format!("look why; if it ends so when all is well, write {instead}`exit = \"any\"`"))
             .at(&scenario.source, exit.span.clone())
     };
     Some(Check {
-        what: CheckId::Application,
+        what: id(program),
         expected: json!(expected),
-        actual: json!(application.ended),
+        actual: json!(report.ended),
         passed,
         undecided: false,
         line: line(scenario, exit.span.as_ref()),
@@ -98,26 +113,31 @@ fn judge_exit(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
     })
 }
 
-/// What is worth knowing of how it ended, and fails nothing.
-pub(super) fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
-    let (ending, application) = (evidence.ending.as_ref()?, evidence.application.as_ref()?);
-    let note = match what_fails(scenario, ending, application) {
-        Some(Failing::Always(_)) => return None,
-        Some(Failing::WithOthers(_)) => {
-            Diagnostic::note("the application ended before its stop signal, with exit status 0")
-                .why("it may have read all that it wanted")
-        }
+/// What is worth knowing of how they ended, and fails nothing.
+pub(super) fn ended_oddly(scenario: &Scenario, evidence: &Evidence) -> Vec<Diagnostic> {
+    let ends = evidence.ends.iter().filter_map(|end| Some((end, program_of(scenario, end)?)));
+    ends.filter_map(|(end, program)| Some(oddly(scenario, program, end)?.at(&scenario.source, program.span())))
+        .collect()
+}
+
+fn oddly(scenario: &Scenario, program: &Program, end: &ProgramEnd) -> Option<Diagnostic> {
+    let who = program.who();
+    match what_fails(scenario, program, end) {
+        Some(Failing::Always(_)) => None,
+        Some(Failing::WithOthers(_)) => Some(
+            Diagnostic::note(format!("{who} ended before its stop signal, with exit status 0"))
+                .why("it may have read all that it wanted"),
+        ),
         // A status that is written is a check, and "any" needs no note.
-        None if scenario.receiver.exit.is_some() => return None,
+        None if program.exit.is_some() || program.ready.exit.is_some() => None,
         None => {
-            let status =
-                ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + scenario.receiver.stop)?;
-            Diagnostic::note(format!("the application ended with exit status {status} after its stop signal"))
-                .why("many programs do so when they are stopped, and its output shows no crash: it fails nothing")
+            let status = end.ending.status.filter(|status| *status != 0 && *status != BY_SIGNAL + program.stop)?;
+            Some(
+                Diagnostic::note(format!("{who} ended with exit status {status} after its stop signal"))
+                    .why("many programs do so when they are stopped, and its output shows no crash: it fails nothing"),
+            )
         }
-    };
-    let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
-    Some(note.at(&scenario.source, span))
+    }
 }
 
 enum Failing {
@@ -126,19 +146,20 @@ enum Failing {
     WithOthers(Diagnostic),
 }
 
-fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Application) -> Option<Failing> {
-    let stop = scenario.receiver.stop;
+fn what_fails(scenario: &Scenario, program: &Program, end: &ProgramEnd) -> Option<Failing> {
+    let ProgramEnd { ending, report, .. } = end;
+    let (stop, who) = (program.stop, program.who());
     if ending.wrote_too_much {
-        return Some(Failing::Always(wrote_too_much(scenario)));
+        return Some(Failing::Always(wrote_too_much(scenario, program)));
     }
     if !ending.stopped {
         let gone = if ending.background {
-            "the application, which went into the background, ended"
+            format!("{who}, which went into the background, ended")
         } else {
-            "the application ended"
+            format!("{who} ended")
         };
-        let problem = Diagnostic::error(format!("{gone} in the middle of the run: {}", application.ended))
-            .why(application.said())
+        let problem = Diagnostic::error(format!("{gone} in the middle of the run: {}", report.ended))
+            .why(report.said())
             .fix(match &ending.full {
                 Some(work) => format!(
                     "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
@@ -147,32 +168,46 @@ fn what_fails(scenario: &Scenario, ending: &ApplicationEnd, application: &Applic
                 None if ending.signal.is_some() => how_to_look(ending).to_owned(),
                 None => format!("it should run until it gets its stop signal: {}", ending.remedy),
             });
-        return Some(if ending.status == Some(0) { Failing::WithOthers(problem) } else { Failing::Always(problem) });
+        let is_application = program.name.is_none();
+        return Some(if is_application && ending.status == Some(0) {
+            Failing::WithOthers(problem)
+        } else {
+            Failing::Always(problem)
+        });
+    }
+    // It had done its work before the first frame.
+    if program.ready.exit.is_some() {
+        return None;
     }
     if let Some(grace) = ending.killed_after {
         let problem = Diagnostic::error(format!(
-            "the application did not end within {} s of its stop signal, and was killed",
+            "{who} did not end within {} s of its stop signal, and was killed",
             grace.as_secs()
         ));
         let problem = problem
             .why(format!("signal {stop} was sent to it"))
-            .fix("choose the signal that it ends with: `[receiver] stop = \"SIGINT\"`");
+            .fix(format!("choose the signal that it ends with: `[{}] stop = \"SIGINT\"`", program.table()));
         return Some(Failing::Always(problem));
     }
-    let crashed = crash(ending, application, stop)?;
+    let crashed = crash(ending, report, stop)?;
     let what = match ending.signal {
         Some(signal) if !CRASHES.iter().any(|(crash, _)| *crash == signal) => {
-            format!("the application was ended by a signal that restage did not send: {crashed}")
+            format!("{who} was ended by a signal that restage did not send: {crashed}")
         }
-        _ => format!("the application crashed after its stop signal: {crashed}"),
+        _ => format!("{who} crashed after its stop signal: {crashed}"),
     };
-    Some(Failing::Always(Diagnostic::error(what).why(application.said()).fix(how_to_look(ending))))
+    Some(Failing::Always(Diagnostic::error(what).why(report.said()).fix(how_to_look(ending))))
 }
 
-/// An application that was killed because it wrote more into `{work}` than its limit.
-pub fn wrote_too_much(scenario: &Scenario) -> Diagnostic {
-    let most = size(scenario.receiver.limits.work.value.bytes);
-    Diagnostic::error(format!("the application wrote more than {most} into `{{work}}`, and was killed"))
+/// A program that was killed because more was written into `{work}` than its limit.
+pub fn wrote_too_much(scenario: &Scenario, program: &Program) -> Diagnostic {
+    let most = size(scenario.receiver.program.limits.work.value.bytes);
+    let what = if scenario.receiver.processes.is_empty() {
+        format!("{} wrote more than {most} into `{{work}}`, and was killed", program.who())
+    } else {
+        format!("{} was killed: more than {most} were written into `{{work}}`", program.who())
+    };
+    Diagnostic::error(what)
         .why("this is the limit by `[receiver] limits`, `work`")
         .fix("let it write less, or raise the limit: `limits = { work = \"16 GiB\" }`")
 }

@@ -61,13 +61,15 @@ pub fn judge(
     checks.extend(text_rules::judge(scenario, evidence));
     let went_well = evidence.timed_out.is_none() && evidence.incidents.is_empty();
     let passed = |checks: &[Check]| went_well && checks.iter().all(|check| check.passed);
-    let ending = application::judge(scenario, evidence, !passed(&checks));
-    let checks: Vec<_> = ending.into_iter().chain(checks).collect();
+    let endings = application::judge(scenario, evidence, !passed(&checks));
+    let checks: Vec<_> = endings.into_iter().chain(checks).collect();
     let verdict = if passed(&checks) { Verdict::Pass } else { Verdict::Fail };
     let mut problems: Vec<_> = timing::timed_out(scenario, evidence).into_iter().collect();
     problems.extend_from_slice(&evidence.incidents);
     problems.extend_from_slice(&evidence.notes);
-    problems.extend(application::ended_oddly(scenario, evidence).filter(|_| verdict == Verdict::Pass));
+    if verdict == Verdict::Pass {
+        problems.extend(application::ended_oddly(scenario, evidence));
+    }
     problems.extend(timing::rate_not_kept(scenario, evidence));
     Judgement { verdict, checks, problems }
 }

@@ -118,7 +118,7 @@ fn a_loss_of_another_protocol_counts_where_nothing_else_explains_what_is_missing
 #[test]
 fn where_sockets_are_not_watched_arriving_is_enough() {
     let (mut scenario, plan) = planned(Expect::default());
-    scenario.receiver.listens = Some(At::default_value(Listens::default()));
+    scenario.receiver.program.listens = Some(At::default_value(Listens::default()));
     let lost = || vec![loss(Cause::NoSocket, Stage::Delivered, 8)];
     let unwatched = (scenario, plan);
     assert_eq!(judged_of(&unwatched, ledger([8, 8, 0, 0], lost()), &in_order()), is("", ""));

@@ -53,9 +53,15 @@ fn of_command(scenario: &Scenario, check: &CommandCheck, output: &Output) -> Vec
 }
 
 fn of_output(scenario: &Scenario, check: &OutputCheck, output: &Output) -> Vec<Check> {
+    let of_stream = |stream: &str, name: &str| match &check.process {
+        Some(At { value: process, .. }) => {
+            (format!("output {process} {stream}"), format!("the {name} of the process `{process}`"))
+        }
+        None => (format!("output {stream}"), format!("the application's {name}")),
+    };
     let (what, who) = match &check.from.value {
-        OutputFrom::Stdout => ("output stdout".to_owned(), "the application's standard output".to_owned()),
-        OutputFrom::Stderr => ("output stderr".to_owned(), "the application's standard error".to_owned()),
+        OutputFrom::Stdout => of_stream("stdout", "standard output"),
+        OutputFrom::Stderr => of_stream("stderr", "standard error"),
         OutputFrom::File(file) | OutputFrom::Files(file) => (format!("output {file}"), format!("`{file}`")),
     };
     let checks = match &output.failure {

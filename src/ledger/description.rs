@@ -123,14 +123,9 @@ pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, Strin
 /// What helps where the application ended too early.
 const RUN_ON: &str = "let the application run until its stop signal";
 
-/// Whether the application ended before its stop signal.
-fn ended(evidence: &Evidence) -> bool {
-    evidence.ending.as_ref().is_some_and(|ending| !ending.stopped)
-}
-
 /// Says of datagrams whose socket was closed that the application's end closed it.
 fn closed_by_the_end(loss: &mut Loss, evidence: &Evidence) {
-    if loss.cause == Cause::SocketClosed && ended(evidence) {
+    if loss.cause == Cause::SocketClosed && evidence.has_ended_early() {
         "the application ended while the datagram was in its socket's queue".clone_into(&mut loss.why);
         RUN_ON.clone_into(&mut loss.fix);
     }
@@ -149,7 +144,7 @@ fn gone(plan: &Plan, evidence: &Evidence) -> Option<(String, String)> {
     };
     let mut receiving = evidence.sockets.iter().filter(receives).peekable();
     let had_one = receiving.peek().is_some() || evidence.sockets.is_empty();
-    let (why, fix) = if had_one && evidence.ending.as_ref().is_some_and(|ending| !ending.stopped) {
+    let (why, fix) = if had_one && evidence.has_ended_early() {
         ("the application ended in the middle of the run, and nothing listens after its end", RUN_ON)
     } else if receiving.any(|record| !record.until_end) {
         ("the application closed its socket in the middle of the run", "let the application keep its socket open")
@@ -203,7 +198,7 @@ pub(super) fn why_unread(evidence: &Evidence) -> Option<String> {
     let still = duration(evidence.still);
     let limit = match evidence.timed_out {
         Some(_) => "the run's `timeout` passed",
-        None if ended(evidence) => "the application had ended",
+        None if evidence.has_ended_early() => "the application had ended",
         None => "the limit is `[receiver] settle`, and 10 s at least",
     };
     (!waiting.is_empty()).then(|| {
@@ -216,7 +211,7 @@ mod tests {
     use std::time::Duration;
 
     use super::why_unread;
-    use crate::evidence::{ApplicationEnd, Evidence, SocketRecord};
+    use crate::evidence::{ApplicationEnd, Evidence, ProgramEnd, SocketRecord};
     use crate::host::Socket;
     use crate::scenario::require::{Listener, Transport};
 
@@ -229,15 +224,18 @@ mod tests {
             until_end: true,
             encapsulates: false,
         };
-        let stopped = ApplicationEnd { stopped: true, ..ApplicationEnd::default() };
+        let end = |stopped| {
+            let ending = ApplicationEnd { stopped, ..ApplicationEnd::default() };
+            vec![ProgramEnd { ending, ..ProgramEnd::default() }]
+        };
         let still = Duration::from_millis(10_040);
-        let mut evidence = Evidence { sockets: vec![waiting], ending: Some(stopped), still, ..Evidence::default() };
+        let mut evidence = Evidence { sockets: vec![waiting], ends: end(true), still, ..Evidence::default() };
         let why = why_unread(&evidence).unwrap();
         assert!(
             why.contains("udp:514 holds 768 bytes") && why.contains("10 s (the limit is `[receiver] settle`"),
             "{why}"
         );
-        evidence.ending = Some(ApplicationEnd::default());
+        evidence.ends = end(false);
         assert!(why_unread(&evidence).unwrap().contains("(the application had ended)"));
         evidence.timed_out = Some(Duration::from_secs(5));
         assert!(why_unread(&evidence).unwrap().contains("(the run's `timeout` passed)"));

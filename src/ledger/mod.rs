@@ -110,8 +110,7 @@ pub fn contradiction(ledger: &Ledger) -> Option<String> {
 
 /// Whether delivered and consumed can be observed: UDP is replayed into sockets of the receiver's namespace.
 pub fn observes_sockets(scenario: &Scenario, plan: &Plan) -> bool {
-    let raw = scenario.receiver.listens.as_ref().is_some_and(|listens| listens.value.sockets.is_empty());
-    plan.host.is_some() && !raw && !plan.survey.udp_frames.is_empty()
+    plan.host.is_some() && !scenario.receiver.has_no_sockets() && !plan.survey.udp_frames.is_empty()
 }
 
 /// A loss in the words of the table of causes.

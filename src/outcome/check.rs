@@ -22,6 +22,8 @@ pub enum CheckId {
     Losses,
     /// How the application ended: `application`. It is the first check, and there only where it fails, or the scenario says how it must end.
     Application,
+    /// How a process beside the application ended: `process postgres`; there like [`Self::Application`].
+    Process(String),
     /// Anything else: `order`, `lateness.p99`, `command nfdump status`.
     Other(String),
 }
@@ -29,7 +31,12 @@ pub enum CheckId {
 impl CheckId {
     /// Whether lost packets can make it fail.
     pub fn is_about_packets(&self) -> bool {
-        !matches!(self, Self::Application | Self::Other(_))
+        !matches!(self, Self::Application | Self::Process(_) | Self::Other(_))
+    }
+
+    /// Whether it is about how a program of the receiver ended.
+    pub fn is_about_an_end(&self) -> bool {
+        matches!(self, Self::Application | Self::Process(_))
     }
 }
 
@@ -40,6 +47,7 @@ impl fmt::Display for CheckId {
             Self::Loss(cause) => write!(f, "losses.{cause}"),
             Self::Losses => f.write_str("losses"),
             Self::Application => f.write_str("application"),
+            Self::Process(name) => write!(f, "process {name}"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -55,6 +63,9 @@ impl From<String> for CheckId {
     fn from(name: String) -> Self {
         if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.name() == name) {
             return Self::Reached(stage);
+        }
+        if let Some(process) = name.strip_prefix("process ") {
+            return Self::Process(process.to_owned());
         }
         match name.strip_prefix("losses.") {
             Some(cause) => Self::Loss(cause.into()),

@@ -14,6 +14,7 @@ use crate::host::settings::in_lab;
 use crate::host::{Host, Route, RouteTable, Settings, Socket};
 use crate::packet::MacAddr;
 use crate::scenario::Scenario;
+use crate::scenario::receiver::Program;
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::topology::{IPV6_LEAST_MTU, LabMac, LabTopology, Routes};
 
@@ -38,18 +39,20 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
             .fix("say `[lab] addresses` with a prefix, or map the destinations"),
         );
     }
-    let listens = match &scenario.receiver.listens {
-        Some(listens) => listens.value.sockets.clone(),
+    let mut listens: Vec<Listener> =
+        scenario.receiver.processes.iter().flat_map(Program::named_sockets).copied().collect();
+    match &scenario.receiver.program.listens {
+        Some(own) => listens.extend_from_slice(&own.value.sockets),
+        // Where no process has a socket for them.
         None => {
-            let ports: BTreeSet<u16> =
-                survey.udp_ports.iter().map(|(port, _)| *port).filter(|port| *port != 0).collect();
-            ports
-                .into_iter()
-                .map(|port| Listener { transport: Transport::Udp, address: None, port })
-                .collect::<Vec<_>>()
+            let is_served = |port: u16| listens.iter().any(|listener| listener.is_udp() && listener.port == port);
+            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
+            let ports: Vec<u16> = ports.into_iter().filter(|port| *port != 0 && !is_served(*port)).collect();
+            let listener = |port| Listener { transport: Transport::Udp, address: None, port };
+            listens.extend(ports.into_iter().map(listener));
         }
-    };
-    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.command.is_none().then(|| {
+    }
+    let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.program.command.is_none().then(|| {
         // The built-in receiver joins groups where it has a socket at all.
         if survey.udp_ports.is_empty() { BTreeSet::new() } else { survey.groups.clone() }
     });

@@ -459,8 +459,7 @@ pub fn roles(scenario: &Scenario, target: Option<&LinkFacts>) -> Roles {
 fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Diagnostic>) {
     let receiver = &scenario.receiver;
     let planned = duration.unwrap_or_default();
-    let within = &receiver.ready.within;
-    let ready = if within.span.is_some() { within.value } else { Duration::ZERO };
+    let ready = receiver.written_within();
     let awaited = scenario.expect.longest_within().map_or(Duration::ZERO, |within| within.value);
     match &scenario.timeout {
         None if scenario.pacing.rate.value == Rate::MaxLossless => {

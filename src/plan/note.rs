@@ -127,7 +127,7 @@ pub(super) const NO_CONNECTION: &str =
 /// TCP segments, which a user may expect to reach an application: a warning where there is nothing else. A sniffer gets them.
 pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Diagnostic> {
     let receiver = &scenario.receiver;
-    if survey.tcp_frames == 0 || is_lab && receiver.command.is_none() || receiver.only_sniffs() {
+    if survey.tcp_frames == 0 || is_lab && receiver.program.command.is_none() || receiver.only_sniffs() {
         return None;
     }
     let new = if survey.udp_frames.is_empty() { Diagnostic::warning } else { Diagnostic::note };
@@ -138,7 +138,7 @@ pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<
     let seen = if is_lab { "`accepted` shows how far they come; " } else { "" };
     Some(
         new(format!("{segments} sent, and {NO_CONNECTION}"))
-            .at(&scenario.source, receiver.command.as_ref().and_then(|command| command.span.clone()))
+            .at(&scenario.source, receiver.program.span())
             .why("a connection needs answers that fit the receiver's own sequence numbers (RFC 9293, section 3.4), and a replay has none")
             .fix(format!("{seen}a TCP server gets data from a client that speaks its protocol")),
     )

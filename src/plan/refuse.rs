@@ -252,8 +252,6 @@ pub(super) fn timeout(scenario: &Scenario, limit: &At<Duration>, planned: Durati
 
 /// Output that is expected of a TCP server which gets nothing: no UDP is sent, and TCP to a port that it listens on.
 pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, classes: &[Class]) -> Option<Diagnostic> {
-    let check = scenario.expect.output.first()?;
-    let listens = scenario.receiver.listens.as_ref()?;
     let gets = |listener: &&Listener| {
         let to_it = |class: &Class| match class.key.carried {
             Carried::Ip { protocol, port, .. } => protocol == ip_protocol::TCP && port == Some(listener.port),
@@ -261,7 +259,10 @@ pub(super) fn output_of_a_tcp_server(scenario: &Scenario, survey: &Survey, class
         };
         listener.transport == Transport::Tcp && classes.iter().any(to_it)
     };
-    let server = listens.value.sockets.iter().find(gets).filter(|_| survey.udp_frames.is_empty())?;
+    let (check, server) = scenario.expect.output.iter().filter(|_| survey.udp_frames.is_empty()).find_map(|check| {
+        let program = scenario.receiver.named(check.process.as_ref())?;
+        Some((check, program.named_sockets().iter().find(gets)?))
+    })?;
     Some(
         Diagnostic::error(format!("what the server on `{server}` makes of the frames can't be expected: it gets none"))
             .at(&scenario.source, check.from.span.clone())

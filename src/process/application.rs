@@ -28,7 +28,7 @@ use super::inside::Inside;
 use super::leftover::{Leftover, Registered};
 use super::order::{Namespaces, Order, Refused, Rights, hand_on_capabilities};
 use super::pump::Pump;
-use super::surroundings::{Surroundings, dies_with_its_maker};
+use super::surroundings::dies_with_its_maker;
 use super::{NAME, init};
 use crate::diagnostic::{Failure, Result};
 use crate::host::facts::{Facts, Step, capability, refusal};
@@ -56,15 +56,15 @@ pub struct Start<'a> {
     pub most_output: Option<u64>,
 }
 
-/// What a program finds around it.
+/// What a program finds around it. Where restage has no namespaces, as beside a target that it may only send to, all of them are the machine.
 #[derive(Debug, Clone, Copy)]
 pub enum Around<'a> {
-    /// Surroundings of its own.
-    Own(&'a Surroundings),
-    /// Those of an application that runs: it sees its files and its processes, and ends with it.
-    Of(&'a Inside),
-    /// Those of an application that has ended: it sees its files.
-    After(&'a Inside),
+    /// What this process finds, but for its processes.
+    Machine,
+    /// These files, and processes of its own.
+    In(&'a Inside),
+    /// The files and the processes of a program that runs there; it ends with that one.
+    Beside(&'a Inside),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,8 +153,8 @@ impl Application {
         let is_bare = !Facts::read().has(capability::SYS_ADMIN);
         let pids = match start.surroundings {
             _ if is_bare => Pids::Machine,
-            Around::Own(_) | Around::After(_) => Pids::New,
-            Around::Of(inside) => Pids::Of(inside.pids()?),
+            Around::Machine | Around::In(_) => Pids::New,
+            Around::Beside(inside) => inside.pids()?.map_or(Pids::New, Pids::Of),
         };
         let is_guest = !matches!(pids, Pids::New);
         let (pump, stdout, stderr) = match start.most_output {
@@ -381,12 +381,12 @@ fn copy(file: &File) -> Result<File> {
 /// The command of the init: this program again, with the control socket as its standard input.
 fn init_command(start: &Start<'_>, control: OwnedFd, is_bare: bool) -> Result<Command> {
     let (around, inherited) = match start.surroundings {
+        Around::Machine => (Namespaces::Inherited, None),
         _ if is_bare => (Namespaces::Inherited, None),
-        Around::Own(surroundings) => (Namespaces::Own(surroundings.clone()), None),
-        Around::Of(inside) | Around::After(inside) => {
+        Around::In(inside) | Around::Beside(inside) => {
             let inside = inside.try_clone()?;
-            let ended = matches!(start.surroundings, Around::After(_));
-            (inside.as_namespaces(ended), Some(inside))
+            let has_own_processes = matches!(start.surroundings, Around::In(_));
+            (inside.as_namespaces(has_own_processes), Some(inside))
         }
     };
     let order = Order { around, folder: start.folder.to_owned(), rights: start.rights.clone() };

@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use super::surroundings::{Surroundings, own_mounts, own_processes};
+use super::surroundings::{own_mounts, own_processes};
 use crate::diagnostic::Diagnostic;
 
 /// What an init is to do before it starts its program.
@@ -31,13 +31,12 @@ pub(super) enum Namespaces {
     /// Those of the process that made it.
     #[default]
     Inherited,
-    Own(Surroundings),
-    /// Those of an application, by descriptors of its mount and its IPC namespace.
+    /// Those of these descriptors: of a mount and an IPC namespace.
     Of {
         mounts: RawFd,
         memory: RawFd,
-        /// Whether that application has ended, so that the init has a pid namespace of its own.
-        ended: bool,
+        /// Whether the init is in a pid namespace of its own: the files are those of the mount namespace then, but for /proc.
+        has_own_processes: bool,
     },
 }
 
@@ -94,11 +93,10 @@ impl Order {
     pub(super) fn prepare(&self) -> Result<(), Refused> {
         match &self.around {
             Namespaces::Inherited => return Ok(()),
-            Namespaces::Own(surroundings) => surroundings.enter()?,
-            Namespaces::Of { mounts, memory, ended } => {
+            Namespaces::Of { mounts, memory, has_own_processes } => {
                 setns(inherited(*memory), CloneFlags::CLONE_NEWIPC)?;
                 setns(inherited(*mounts), CloneFlags::CLONE_NEWNS)?;
-                if *ended {
+                if *has_own_processes {
                     own_mounts()?;
                     own_processes();
                 }

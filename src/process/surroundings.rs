@@ -1,14 +1,16 @@
-//! What an application finds around it: processes, interfaces and shared memory of its own, files in place of the machine's, empty folders of
-//! its own, no name server, and a work folder that it can reach whatever user it becomes.
+//! What the programs of a receiver find around them: interfaces and shared memory of their own, files in place of the machine's, empty folders
+//! of their own, no name server, and a work folder that they can reach whatever user they become.
 //!
-//! All of it is in the application's mount namespace, so the machine doesn't change. Its init makes it before it starts the program. See
-//! `mount_namespaces(7)`, tmpfs(5). Start at [`Surroundings`].
+//! All of it is in a mount namespace, so the machine doesn't change. It is made once, before the first of them is started: see
+//! [`super::inside::Inside::new`], `mount_namespaces(7)`, tmpfs(5). Start at [`Surroundings`].
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::host::facts::{Facts, Step, refusal};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
@@ -16,16 +18,12 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd;
-use serde::{Deserialize, Serialize};
-
-use super::order::Refused;
-use crate::diagnostic::Diagnostic;
 
 /// The share of the machine's memory that one private folder may hold.
 const PRIVATE_SIZE: &str = "mode=1777,size=25%";
 
-/// What an application finds around it, beside its processes and interfaces. The default adds nothing.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What the programs of a receiver find around them, beside processes and interfaces. The default adds nothing.
+#[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// Files that it sees in place of the machine's: ours, and the path.
     pub(super) instead: Vec<(PathBuf, PathBuf)>,
@@ -40,7 +38,7 @@ pub struct Surroundings {
 }
 
 /// A folder of the application's own.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Private {
     pub folder: PathBuf,
     /// Whether the application is not started without it.
@@ -48,7 +46,7 @@ pub struct Private {
 }
 
 /// A folder below one that only this user may enter: an application that gives up root could not reach it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Reach {
     /// The folder that only this user may enter.
     pub(super) closed: PathBuf,
@@ -57,16 +55,24 @@ pub(super) struct Reach {
 }
 
 impl Surroundings {
-    /// Makes them for this process, which has one thread. Without the file systems of its own processes and interfaces (a container's masked
-    /// /proc forbids new ones) the program still runs.
-    pub(super) fn enter(&self) -> Result<(), Refused> {
+    /// Makes them for the calling thread, which stays in them. Without a file system of its own interfaces (a container may forbid one) a program
+    /// still runs.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] where a file or a folder can't be put in its place.
+    pub(super) fn enter(&self) -> Result<()> {
+        let namespaces = |errno| match errno {
+            // Of what happens here only namespaces have such a limit.
+            Errno::ENOSPC => refusal(Step::Surroundings, errno, &Facts::read()),
+            errno => Failure::system("can't make the surroundings of the application", &errno.into()),
+        };
         // Shared memory too (nfcapd's bookkeeping, say): a killed daemon leaves no segment behind, and none of the machine's is met.
         match unshare(CloneFlags::CLONE_NEWIPC) {
             // A kernel without CONFIG_IPC_NS.
             Ok(()) | Err(Errno::EINVAL) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(namespaces(errno)),
         }
-        own_mounts()?;
+        own_mounts().map_err(namespaces)?;
         for (ours, path) in &self.instead {
             // Where the machine has no such file, nothing needs replacing.
             let _ = bind(ours, path);
@@ -78,20 +84,17 @@ impl Surroundings {
         }
         self.hide()?;
         let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), SAFE.union(MsFlags::MS_RDONLY), NOTHING);
-        own_processes();
         Ok(())
     }
 
     /// Puts each of the files in its place. Where the machine has none of this name, the folder that would hold it is made anew, with everything
     /// that is in it.
-    fn put_files(&self) -> Result<(), Refused> {
+    fn put_files(&self) -> Result<()> {
         let mut made: Vec<PathBuf> = Vec::new();
         for (ours, path) in &self.files {
             let cant = |error: &io::Error| {
                 let problem = Diagnostic::error(format!("can't put a file at `{}`", path.display()));
-                Refused::Blocked(Box::new(
-                    problem.why(error.to_string()).fix("write another path into `[receiver.files]`"),
-                ))
+                Failure::blocked(problem.why(error.to_string()).fix("write another path into `[receiver.files]`"))
             };
             if !path.exists() {
                 let there = path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
@@ -108,7 +111,7 @@ impl Surroundings {
     }
 
     /// Puts an empty folder over each private one, and what stays visible into it.
-    fn hide(&self) -> Result<(), Refused> {
+    fn hide(&self) -> Result<()> {
         enum What<'a> {
             Private(&'a Private),
             Visible(OwnedFd, bool),
@@ -163,7 +166,7 @@ impl Surroundings {
                     place.and_then(|()| Ok(bind(Path::new(&source), &path)?)).map_err(|error| {
                         let problem = Diagnostic::error(format!("can't show `{}` to the application", path.display()));
                         let fix = "move it to a folder that isn't private";
-                        Refused::Blocked(Box::new(problem.why(error.to_string()).fix(fix)))
+                        Failure::blocked(problem.why(error.to_string()).fix(fix))
                     })?;
                     theirs.push(path);
                 }
@@ -200,7 +203,7 @@ pub(super) fn dies_with_its_maker() -> io::Result<()> {
 fn make_anew(folder: &Path) -> io::Result<()> {
     let old = open(folder, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let old = PathBuf::from(format!("/proc/self/fd/{}", old.as_raw_fd()));
-    let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
     mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=1m"))?;
     for entry in entries {
         let (theirs, ours, kind) = (old.join(entry.file_name()), folder.join(entry.file_name()), entry.file_type()?);
@@ -218,7 +221,7 @@ fn make_anew(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn no_private_folder(folder: &Path, error: &io::Error) -> Refused {
+fn no_private_folder(folder: &Path, error: &io::Error) -> Failure {
     let problem = Diagnostic::error(format!("`{}` can't be private", folder.display()));
     let problem = if error.kind() == io::ErrorKind::NotFound {
         problem.why("there is no such folder, and nothing of the machine is changed").fix(format!(
@@ -229,7 +232,7 @@ fn no_private_folder(folder: &Path, error: &io::Error) -> Refused {
     } else {
         problem.why(error.to_string()).fix("name another folder in `[receiver] private`, or remove it")
     };
-    Refused::Blocked(Box::new(problem))
+    Failure::blocked(problem)
 }
 
 impl Reach {

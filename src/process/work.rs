@@ -127,6 +127,14 @@ impl WorkFolder {
         Ok(())
     }
 
+    /// Gives those of these files and folders to an account that are below `{work}`.
+    pub fn give_paths_to(&self, paths: &[PathBuf], account: &Account) -> Result<()> {
+        for path in paths.iter().filter(|path| path.starts_with(&self.work) && **path != self.work) {
+            chown(path, Some(account.uid), Some(account.gid)).map_err(|error| cant("give away", path, &error))?;
+        }
+        Ok(())
+    }
+
     /// Keeps the folder after this process has ended; where it is.
     pub fn keep(&mut self) -> Result<&Path> {
         let marker = self.folder.join(KEPT);

@@ -15,7 +15,7 @@ use quick_xml::writer::ElementWriter;
 use super::layout::unstyled;
 use super::{Look, ledger, text as story, word};
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::outcome::{Outcome, Report, RunFacts, Verdict};
+use crate::outcome::{Application, Outcome, Report, RunFacts, Verdict};
 
 type Xml = Writer<Vec<u8>>;
 
@@ -65,14 +65,27 @@ fn suite(number: usize, outcome: &Outcome, run: Option<&RunFacts>, xml: &mut Xml
         ("skipped", count(Status::Skipped)),
         ("time", &seconds(outcome)),
     ];
-    let streams = outcome.application.as_ref().map(|application| (&application.stdout, &application.stderr));
+    let [stdout, stderr] = printed(outcome);
     element(xml, "testsuite", &attributes).write_inner_content(|xml| {
         element(xml, "properties", &[]).write_inner_content(|xml| properties(outcome, run, xml))?;
         case(outcome, status, &class, xml)?;
-        output("system-out", streams.map(|(stdout, _)| stdout.as_str()), xml)?;
-        output("system-err", streams.map(|(_, stderr)| stderr.as_str()), xml)
+        output("system-out", &stdout, xml)?;
+        output("system-err", &stderr, xml)
     })?;
     Ok(())
+}
+
+/// Standard output and standard error of the application, then of each process, with its name above.
+fn printed(outcome: &Outcome) -> [String; 2] {
+    let of = |stream: fn(&Application) -> &String| {
+        let application = outcome.application.as_ref().map(stream).cloned().unwrap_or_default();
+        let processes = outcome.processes.iter().filter(|process| !stream(process).is_empty());
+        processes.fold(application, |all, process| {
+            let separator = if all.is_empty() || all.ends_with('\n') { "" } else { "\n" };
+            format!("{all}{separator}process {}:\n{}", process.name.as_deref().unwrap_or_default(), stream(process))
+        })
+    };
+    [of(|program| &program.stdout), of(|program| &program.stderr)]
 }
 
 /// What is known of a scenario beside its verdict.
@@ -119,8 +132,8 @@ fn case(outcome: &Outcome, status: Status, class: &str, xml: &mut Xml) -> io::Re
     Ok(())
 }
 
-fn output(name: &str, text: Option<&str>, xml: &mut Xml) -> io::Result<()> {
-    let text = unstyled(text.unwrap_or_default());
+fn output(name: &str, text: &str, xml: &mut Xml) -> io::Result<()> {
+    let text = unstyled(text);
     xml.create_element(name).write_text_content(BytesText::new(&in_xml(&text)))?;
     Ok(())
 }

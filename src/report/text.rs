@@ -11,7 +11,7 @@ use super::layout::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word};
 use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
-use crate::outcome::{Application, Check, CheckId, Ledger, Outcome, RateSearch, Replay, Stage, Verdict};
+use crate::outcome::{Application, Check, Ledger, Outcome, RateSearch, Replay, Stage, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
 const MARGIN: usize = 9;
@@ -93,7 +93,7 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
             text.push_str(&problems(problems_of, look));
         }
     }
-    if let Some(application) = &outcome.application {
+    for application in outcome.application.iter().chain(&outcome.processes) {
         text.push_str(&application_text(application, look));
     }
     text
@@ -155,7 +155,7 @@ fn failure(outcome: &Outcome) -> String {
         Some(problem) => problem.what.clone(),
         None => format!("{} is not as expected", check.what),
     };
-    if let Some(check) = failed().find(|check| check.what == CheckId::Application) {
+    if let Some(check) = failed().find(|check| check.what.is_about_an_end()) {
         return in_words(check);
     }
     let incidents = errors(outcome);
@@ -319,7 +319,8 @@ pub fn problems(problems: &[Diagnostic], look: Look) -> String {
 /// How the application ended, and the last that it said.
 fn application_text(application: &Application, look: Look) -> String {
     let command = application.command.join(" ");
-    let how = format!("`{}` ended: {}", shortened(&visible(&command), 60), visible(&application.ended));
+    let who = application.name.as_ref().map(|name| format!("process {}: ", visible(name))).unwrap_or_default();
+    let how = format!("{who}`{}` ended: {}", shortened(&visible(&command), 60), visible(&application.ended));
     let said: Vec<_> = [("standard error", &application.stderr), ("standard output", &application.stdout)]
         .into_iter()
         .filter(|(_, text)| !text.trim().is_empty())

@@ -1,4 +1,5 @@
-//! One program of the receiver: how it is started, becomes ready, and is stopped.
+//! One program of the receiver, the application or a process beside it: how it is started, becomes ready, and is stopped. Start at
+//! [`Process::start`].
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,21 +14,22 @@ use super::ready;
 use super::setting::Setting;
 use super::work_watch::WorkWatch;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
-use crate::evidence::ApplicationEnd;
+use crate::evidence::{ApplicationEnd, ProgramEnd};
 use crate::host::program;
 use crate::host::sockets::SocketTable;
 use crate::outcome;
-use crate::plan::Plan;
 use crate::process::application::{Application, Around, Ended, Start, Stopped};
+use crate::process::inside::Inside;
 use crate::process::work::{self, WorkFolder};
 use crate::scenario::Scenario;
+use crate::scenario::receiver::Program;
 use crate::scenario::require::Listener;
 use crate::testbed::Testbed;
 
 /// How long it has to end after its stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 /// The same where the run is interrupted.
-const HASTY_GRACE: Duration = Duration::from_secs(1);
+pub(super) const HASTY_GRACE: Duration = Duration::from_secs(1);
 /// How much of its output a report holds.
 const TAIL: u64 = 4096;
 
@@ -37,6 +39,8 @@ pub(super) struct Site<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) testbed: &'a Testbed,
     pub(super) folder: &'a WorkFolder,
+    /// What all of them find around them; `None` where nothing of it can be made.
+    pub(super) inside: Option<&'a Inside>,
 }
 
 /// A program that was found, with its arguments.
@@ -77,12 +81,25 @@ impl Site<'_> {
         Ok(Found { command, program })
     }
 
+    /// What a program finds around it that has processes of its own.
+    pub(super) fn around(&self) -> Around<'_> {
+        self.inside.map_or(Around::Machine, Around::In)
+    }
+
+    /// Runs `look` where the files are seen that `process` sees.
+    pub(super) fn look<T: Send>(&self, process: Option<&Process>, look: impl FnOnce() -> T + Send) -> Result<T> {
+        match process.and_then(|process| process.running.inside()).or(self.inside) {
+            Some(inside) => inside.run(look),
+            None => Ok(look()),
+        }
+    }
+
     /// Starts a program in the receiver's namespace.
     pub(super) fn start(
         &self,
         found: &Found,
         setting: &Setting,
-        around: Option<Around<'_>>,
+        around: Around<'_>,
         output: &Output,
     ) -> Result<Application> {
         self.testbed.receiver().start(&Start {
@@ -90,7 +107,7 @@ impl Site<'_> {
             arguments: found.command.get(1..).unwrap_or_default(),
             folder: &setting.folder,
             environment: &setting.environment,
-            surroundings: around.unwrap_or(Around::Own(&setting.surroundings)),
+            surroundings: around,
             rights: &setting.rights,
             most_output: Some(setting.most_output),
             stdout: create(&output.stdout)?,
@@ -113,14 +130,19 @@ impl Output {
         Self { stdout: file("stdout"), stderr: file("stderr") }
     }
 
-    pub(super) fn of_application(folder: &WorkFolder) -> Self {
-        Self { stdout: folder.stdout().to_owned(), stderr: folder.stderr().to_owned() }
+    /// That of the application, or of the process of this name.
+    pub(super) fn of(folder: &WorkFolder, process: Option<&str>) -> Self {
+        let file = |path: &Path, stream: &str| match process {
+            Some(name) => path.with_file_name(format!("{stream}-{name}")),
+            None => path.to_owned(),
+        };
+        Self { stdout: file(folder.stdout(), "stdout"), stderr: file(folder.stderr(), "stderr") }
     }
 
     /// What a report says of a program that wrote it.
     pub(super) fn report(&self, command: &[String], ended: &str) -> outcome::Application {
         let (stdout, stderr) = (tail(&self.stdout), tail(&self.stderr));
-        outcome::Application { command: command.to_vec(), ended: ended.to_owned(), stdout, stderr }
+        outcome::Application { name: None, command: command.to_vec(), ended: ended.to_owned(), stdout, stderr }
     }
 
     /// Its last lines, in words.
@@ -129,41 +151,60 @@ impl Output {
     }
 }
 
+/// A program of the receiver that can be started.
+pub(super) struct Prepared<'a> {
+    pub(super) words: &'a Program,
+    pub(super) found: Found,
+    pub(super) setting: Rc<Setting>,
+}
+
 /// A program of the receiver that runs.
 pub(super) struct Process {
+    pub(super) name: Option<String>,
     pub(super) running: Application,
     pub(super) command: Vec<String>,
     pub(super) output: Output,
     /// What it finds, and the commands beside it.
     pub(super) setting: Rc<Setting>,
     ended: Option<Ended>,
-    watch: WorkWatch,
+    watch: Rc<WorkWatch>,
     /// What it is to serve, and the sockets that are there.
     pub(super) listens: Vec<Listener>,
     pub(super) sockets: SocketTable,
 }
 
 impl Process {
-    /// Starts the application, and comes back when it is ready.
+    /// Starts a program, and comes back when it is ready. `listens`: the sockets that it binds until then.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where it can't be started or is not ready in time.
-    pub(super) fn start(site: Site<'_>, plan: &Plan, written: &At<Vec<String>>, control: &Control<'_>) -> Result<Self> {
-        let words = &site.scenario.receiver;
-        let found = site.find(written)?;
-        let setting = Rc::new(site.setting(words, &found, plan.first_ns)?);
-        let conditions = ready::Conditions::of(site, words, Rc::clone(&setting))?;
-        let output = Output::of_application(site.folder);
+    pub(super) fn start(
+        site: Site<'_>,
+        prepared: &Prepared<'_>,
+        listens: Vec<Listener>,
+        watch: Rc<WorkWatch>,
+        control: &Control<'_>,
+    ) -> Result<Self> {
+        let Prepared { words, found, setting } = prepared;
+        let conditions = ready::Conditions::of(site, words, Rc::clone(setting))?;
+        let name = words.name.as_ref().map(|name| name.value.clone());
+        let output = Output::of(site.folder, name.as_deref());
         let sockets = site.testbed.receiver().sockets()?;
         let running = site
-            .start(&found, &setting, None, &output)
-            .map_err(|failure| failure.at(&site.scenario.source, written.span.as_ref()))?;
-        let watch = WorkWatch::start(site.folder.work().to_owned(), words.limits.work.value.bytes, running.killer()?)?;
-        let listens = plan.listens().to_vec();
-        let mut process =
-            Self { running, command: found.command, output, setting, ended: None, watch, listens, sockets };
+            .start(found, setting, site.around(), &output)
+            .map_err(|failure| failure.at(&site.scenario.source, words.span().as_ref()))?;
+        watch.add(running.killer()?);
+        let (command, setting) = (found.command.clone(), Rc::clone(setting));
+        let mut process = Self { name, running, command, output, setting, ended: None, watch, listens, sockets };
         conditions.await_all(&mut process, control)?;
         Ok(process)
+    }
+
+    /// What the scenario says of it.
+    pub(super) fn words<'a>(&self, scenario: &'a Scenario) -> &'a Program {
+        let receiver = &scenario.receiver;
+        let is_it = |program: &&Program| program.name.as_ref().map(|name| &name.value) == self.name.as_ref();
+        receiver.processes.iter().find(is_it).unwrap_or(&receiver.program)
     }
 
     /// How all of it ended, once it has.
@@ -174,17 +215,9 @@ impl Process {
         Ok(self.ended.as_ref())
     }
 
-    /// Whether it was killed because it wrote too much into `{work}`.
+    /// Whether it was killed because too much was written into `{work}`.
     pub(super) fn wrote_too_much(&self) -> bool {
         self.watch.has_exceeded()
-    }
-
-    /// Runs `look` where the application's files are seen.
-    pub(super) fn look<T: Send>(&self, look: impl FnOnce() -> T + Send) -> Result<T> {
-        match self.running.inside() {
-            Some(inside) => inside.run(look),
-            None => Ok(look()),
-        }
     }
 
     /// The first socket that it is to serve and does not.
@@ -193,22 +226,18 @@ impl Process {
     }
 
     /// Stops it; how it ended, and what a report says of it.
-    pub(super) fn stop(
-        &mut self,
-        site: Site<'_>,
-        control: &Control<'_>,
-    ) -> Result<(ApplicationEnd, outcome::Application)> {
+    pub(super) fn stop(&mut self, site: Site<'_>, control: &Control<'_>) -> Result<ProgramEnd> {
         let grace = if control.is_interrupted() { HASTY_GRACE } else { GRACE };
-        let signal = site.scenario.receiver.stop;
+        let words = self.words(site.scenario);
         self.ended()?;
         let background = self.running.has_left_others();
         // What goes on may be something else than the server.
         let serves = !background || self.first_unserved()?.is_none();
         let (stopped, was_stopped) = match &self.ended {
-            Some(ended) => (Stopped { ended: ended.clone(), killed: false }, false),
-            None if serves => (self.running.stop(signal, grace)?, true),
+            Some(ended) => (Stopped { ended: ended.clone(), killed: false }, has_done(words, ended)),
+            None if serves => (self.running.stop(words.stop, grace)?, true),
             None => {
-                self.running.stop(signal, grace)?;
+                self.running.stop(words.stop, grace)?;
                 (Stopped { ended: Ended::Exited(0), killed: false }, false)
             }
         };
@@ -217,18 +246,25 @@ impl Process {
             Ended::Signalled(signal) => (None, Some(signal)),
             Ended::NotStarted(_) => (None, None),
         };
-        let end = ApplicationEnd {
+        let ending = ApplicationEnd {
             status,
             signal,
             stopped: was_stopped,
             killed_after: stopped.killed.then_some(grace),
             background,
             remedy: how_it_runs_on(&self.command, &stopped.ended),
-            wrote_too_much: self.wrote_too_much(),
+            wrote_too_much: !was_stopped && self.wrote_too_much(),
             full: site.folder.is_full().then(|| site.folder.work().to_owned()),
         };
-        Ok((end, self.output.report(&self.command, &stopped.ended.to_string())))
+        let report = self.output.report(&self.command, &stopped.ended.to_string());
+        let report = outcome::Application { name: self.name.clone(), ..report };
+        Ok(ProgramEnd { process: self.name.clone(), ending, report })
     }
+}
+
+/// Whether a program that ended had done its work.
+pub(super) fn has_done(words: &Program, ended: &Ended) -> bool {
+    words.ready.exit.as_ref().is_some_and(|exit| *ended == Ended::Exited(exit.value))
 }
 
 /// What lets an application run that ended before its stop signal. A shell and its like (`env`, `timeout`, `setpriv`) end with 127 where

@@ -16,7 +16,7 @@ use crate::host::program;
 use crate::outcome::{Event, Outcome, now};
 use crate::process::worker::{Job, News, Next, Notice, supervise};
 use crate::scenario::Scenario;
-use crate::scenario::receiver::Clock;
+use crate::scenario::receiver::{Clock, Program};
 
 /// Scenarios that are checked and wait for their turn; those that can't be run have their outcome already.
 #[derive(Debug)]
@@ -173,7 +173,8 @@ fn refuse_standard_input(scenario: &Scenario) -> Option<Failure> {
 fn absent(scenario: &Scenario) -> Vec<&str> {
     let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
     let absent = commands.filter(|command| program::find(command).is_none());
-    let needs_clock = scenario.receiver.clock.value == Clock::Captured && program::faketime().is_none();
+    let is_captured = |program: &Program| program.clock.value == Clock::Captured;
+    let needs_clock = scenario.receiver.programs().any(is_captured) && program::faketime().is_none();
     absent.chain(needs_clock.then_some("libfaketime")).collect()
 }
 

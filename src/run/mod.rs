@@ -99,11 +99,19 @@ impl<'a> Run<'a> {
         };
         evidence.incidents.extend(self.preconditions.drift(self.scenario, &self.testbed, self.facts));
         self.examine_running(&mut evidence)?;
+        let scenario = self.scenario;
         self.control.phase("stop");
-        self.receiver.stop(self.scenario, self.options, &self.testbed, &mut self.control, &mut evidence)?;
-        evidence.incidents.extend(self.preconditions.drift_of_firewall(self.scenario, self.plan, &self.testbed));
+        self.receiver.stop_application(scenario, &self.testbed, &self.control, &mut evidence)?;
+        evidence.incidents.extend(self.preconditions.drift_of_firewall(scenario, self.plan, &self.testbed));
         self.control.phase("judge");
-        self.examine_stopped(&mut evidence)?;
+        self.run_commands(&mut evidence)?;
+        self.control.phase("stop");
+        self.receiver.stop_processes(scenario, &self.testbed, &self.control, &mut evidence)?;
+        if self.options.show_output {
+            self.receiver.show_output(scenario, &self.testbed, &mut self.control);
+        }
+        self.control.phase("judge");
+        self.examine_outputs(&mut evidence)?;
         Ok(evidence)
     }
 

@@ -8,8 +8,8 @@ use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::capture;
 use crate::cause::Cause;
-use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::evidence::Evidence;
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
+use crate::evidence::{Evidence, ProgramEnd};
 use crate::expect::{self, Judgement, Snapshots};
 use crate::host::facts::Facts;
 use crate::ledger;
@@ -91,12 +91,18 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         judgement.problems.splice(0..0, plan.notes);
         judgement
     };
+    // The last end of each: a program may have been started again.
+    let of = |name: Option<&At<String>>| {
+        let is_it = |end: &&ProgramEnd| end.process.as_ref() == name.map(|name| &name.value);
+        evidence.ends.iter().rev().find(is_it).map(|end| end.report.clone())
+    };
     Ok(Outcome {
         replies,
         replay: Some(replay),
         ledger: Some(ledger),
         checks: judgement.checks,
-        application: evidence.application,
+        application: of(None),
+        processes: scenario.receiver.processes.iter().filter_map(|process| of(process.name.as_ref())).collect(),
         problems: judgement.problems,
         ..of_scenario(scenario, judgement.verdict)
     })

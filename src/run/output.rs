@@ -116,9 +116,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Looks at all else, after the application has stopped.
-    pub(super) fn examine_stopped(&mut self, evidence: &mut Evidence) -> Result<()> {
-        for subject in Subject::all(self.scenario).filter(|subject| !subject.is_of_running()) {
+    /// Runs all other commands, after the application has stopped: while the processes beside it still run.
+    pub(super) fn run_commands(&mut self, evidence: &mut Evidence) -> Result<()> {
+        self.examine_stopped(|subject| matches!(subject, Subject::Command(..)), evidence)
+    }
+
+    /// Looks at all other output, after everything has stopped.
+    pub(super) fn examine_outputs(&mut self, evidence: &mut Evidence) -> Result<()> {
+        self.examine_stopped(|subject| matches!(subject, Subject::Output(..)), evidence)
+    }
+
+    fn examine_stopped(&mut self, is_due: impl Fn(Subject<'_>) -> bool, evidence: &mut Evidence) -> Result<()> {
+        let of_stopped = Subject::all(self.scenario).filter(|subject| !subject.is_of_running());
+        for subject in of_stopped.filter(|subject| is_due(*subject)) {
             if self.control.is_interrupted() {
                 break;
             }
@@ -135,21 +145,24 @@ impl Run<'_> {
             self.control.phase(if subject.is_of_running() { "expect" } else { "judge" });
         }
         let Self { scenario, testbed, receiver, control, .. } = self;
-        let Some(folder) = receiver.folder() else { return Ok(Output::failed("there is no application")) };
-        let site = Site { scenario, testbed, folder };
+        let Some(site) = receiver.site(scenario, testbed) else {
+            return Ok(Output::failed("there is no application"));
+        };
         match subject {
             Subject::Command(_, check) => {
-                let process = receiver.process();
+                let process = receiver.application();
                 let setting =
                     process.map_or_else(|| Rc::new(site.plain_setting()), |process| Rc::clone(&process.setting));
                 let inside = process.and_then(|process| process.running.inside());
-                let around = inside.map(if runs { Around::Of } else { Around::After });
+                let around = inside.map_or(site.around(), if runs { Around::Beside } else { Around::In });
                 run(check, site, &setting, around, control)
             }
-            Subject::Output(_, check) => Ok(match output_files::examine(check, site, receiver.process())? {
-                Ok(stdout) => Output { stdout, ..Output::default() },
-                Err(why) => Output::failed(why),
-            }),
+            Subject::Output(_, check) => {
+                Ok(match output_files::examine(check, site, receiver.named(check.process.as_ref()))? {
+                    Ok(stdout) => Output { stdout, ..Output::default() },
+                    Err(why) => Output::failed(why),
+                })
+            }
         }
     }
 }
@@ -158,7 +171,7 @@ fn run(
     check: &CommandCheck,
     site: Site<'_>,
     setting: &Setting,
-    around: Option<Around<'_>>,
+    around: Around<'_>,
     control: &Control<'_>,
 ) -> Result<Output> {
     let failed = |why: String| Ok(Output::failed(why));
@@ -172,7 +185,7 @@ fn run(
         }
     };
     let output = application::Output::beside(site.folder, "check");
-    let is_beside = matches!(around, Some(Around::Of(_)));
+    let is_beside = matches!(around, Around::Beside(_));
     let mut running = match site.start(&found, setting, around, &output) {
         Ok(running) => running,
         // The namespaces of an application end with it.
@@ -204,8 +217,9 @@ fn run(
         Ended::NotStarted(why) => return failed(format!("it could not be started: {why}")),
     };
     let [cut_stdout, cut_stderr] = running.discarded();
-    let stdout = examine_whole(&check.stdout, &output.stdout, cut_stdout, site.scenario);
-    match (stdout, examine_whole(&check.stderr, &output.stderr, cut_stderr, site.scenario)) {
+    let most = site.scenario.receiver.program.limits.output.value;
+    let stdout = examine_whole(&check.stdout, &output.stdout, cut_stdout, most);
+    match (stdout, examine_whole(&check.stderr, &output.stderr, cut_stderr, most)) {
         (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status, ..Output::default() }),
         (Err(why), _) | (_, Err(why)) => failed(why),
     }

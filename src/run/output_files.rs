@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, glob_with};
 
-use super::application::{Process, Site};
+use super::application::{Output, Process, Site};
 use crate::diagnostic::Result;
 use crate::evidence::Text;
 use crate::expect;
 use crate::figures::{count, size};
-use crate::scenario::Scenario;
 use crate::scenario::expect::{OutputCheck, OutputFrom, TextRule};
+use crate::scenario::receiver::Size;
 
 /// A text, as far as a rule asks; or why there is none.
 type Examined = std::result::Result<Text, String>;
@@ -24,16 +24,19 @@ const MOST_FILES: usize = 500;
 /// How many names of files are shown.
 const MOST_SHOWN: usize = 20;
 
-/// Examines what the application wrote; why there is nothing to examine otherwise.
+/// Examines what the application wrote, or `process`, the one that the check names; why there is nothing to examine otherwise.
 ///
 /// # Errors
 /// When its files can't be looked at.
 pub(super) fn examine(check: &OutputCheck, site: Site<'_>, process: Option<&Process>) -> Result<Examined> {
     let [stdout, stderr] = process.map_or([0; 2], |process| process.running.discarded());
+    let output = Output::of(site.folder, check.process.as_ref().map(|process| process.value.as_str()));
+    let words = site.scenario.receiver.named(check.process.as_ref());
+    let most = words.unwrap_or(&site.scenario.receiver.program).limits.output.value;
     let work = site.folder.work();
     let open: &(dyn Fn() -> Opened + Sync) = match &check.from.value {
-        OutputFrom::Stdout => return Ok(examine_whole(&check.rule, site.folder.stdout(), stdout, site.scenario)),
-        OutputFrom::Stderr => return Ok(examine_whole(&check.rule, site.folder.stderr(), stderr, site.scenario)),
+        OutputFrom::Stdout => return Ok(examine_whole(&check.rule, &output.stdout, stdout, most)),
+        OutputFrom::Stderr => return Ok(examine_whole(&check.rule, &output.stderr, stderr, most)),
         OutputFrom::File(file) => {
             let path = work.join(site.fill(file));
             &move || {
@@ -49,14 +52,14 @@ pub(super) fn examine(check: &OutputCheck, site: Site<'_>, process: Option<&Proc
         }
     };
     // As the application sees them: some folders are its own. The expected file is opened as restage sees it.
-    let files = process.map_or_else(|| Ok(open()), |process| process.look(open))?;
+    let files = site.look(process, open)?;
     Ok(files.and_then(|files| expect::examine(&check.rule, || Chain::of(&files)).map_err(|error| error.to_string())))
 }
 
-/// Examines the output of a program, unless a part of it was discarded.
-pub(super) fn examine_whole(rule: &TextRule, path: &Path, discarded: u64, scenario: &Scenario) -> Examined {
+/// Examines the output of a program, unless a part of it was discarded. `most`: how much of it is kept.
+pub(super) fn examine_whole(rule: &TextRule, path: &Path, discarded: u64, most: Size) -> Examined {
     if discarded > 0 {
-        let most = size(scenario.receiver.limits.output.value.bytes);
+        let most = size(most.bytes);
         return Err(format!(
             "it is longer than {most}, the limit by `[receiver] limits`, `output`, and the rest was discarded"
         ));

@@ -1,4 +1,4 @@
-//! When an application is ready: its sockets are bound, and what `[receiver.ready]` says holds. Start at [`Conditions`].
+//! When a program of the receiver is ready: its sockets are bound, and what its `ready` says holds. Start at [`Conditions`].
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::application::{Found, Output, Process, Site, how_it_runs_on, in_the_foreground};
+use super::application::{Found, Output, Process, Site, has_done, how_it_runs_on, in_the_foreground};
 use super::control::Control;
 use super::setting::Setting;
 use super::sniffers::Arising;
@@ -20,7 +20,7 @@ use crate::figures::{count, duration};
 use crate::host::sockets::SocketTable;
 use crate::process::application::{Around, Ended};
 use crate::process::work;
-use crate::scenario::receiver::Receiver as Words;
+use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
 
 /// How often an application that starts is looked at: at first, for how long, and later.
@@ -34,10 +34,10 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// A line that is longer is looked at in parts.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// What an application must show until it is ready.
+/// What a program must show until it is ready.
 pub(super) struct Conditions<'a> {
     site: Site<'a>,
-    words: &'a Words,
+    words: &'a Program,
     setting: Rc<Setting>,
     /// A packet socket, where it is to have one.
     packet: bool,
@@ -66,7 +66,7 @@ struct Missing {
 impl<'a> Conditions<'a> {
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where the program of the command isn't there.
-    pub(super) fn of(site: Site<'a>, words: &'a Words, setting: Rc<Setting>) -> Result<Self> {
+    pub(super) fn of(site: Site<'a>, words: &'a Program, setting: Rc<Setting>) -> Result<Self> {
         let ready = &words.ready;
         let output = ready.output.as_ref().and_then(|pattern| {
             // The scenario was refused if it can't be compiled.
@@ -93,7 +93,7 @@ impl<'a> Conditions<'a> {
     /// [`crate::diagnostic::Kind::Blocked`] where the application ends before, or the time is over; it is stopped then.
     pub(super) fn await_all(&self, process: &mut Process, control: &Control<'_>) -> Result<()> {
         let begun = Instant::now();
-        let limit = self.words.ready_within();
+        let limit = self.words.ready.within.value;
         let mut looks = Looks {
             packet: if self.packet { Some(Arising::start(self.site.testbed.receiver())?) } else { None },
             output: self.output.as_ref().map(|wanted| OutputWatch::new(&wanted.what, &process.output)),
@@ -106,15 +106,23 @@ impl<'a> Conditions<'a> {
             let ended = process.ended()?.cloned();
             match (missing, ended) {
                 // A program that needs no socket is ready when it runs, and may have done its work by now.
-                (None, None | Some(Ended::Exited(0))) => return Ok(()),
+                (None, None) => return Ok(()),
+                (None, Some(ended)) if self.may_have_ended(&ended) => return Ok(()),
                 (_, Some(ended)) => return Err(self.not_up(process, &ended)),
                 (Some(missing), None) if is_over => {
-                    let time = if begun.elapsed() >= limit { "`[receiver.ready] within`" } else { "`timeout`" };
+                    let within = format!("`[{}.ready] within`", self.words.table());
+                    let time = if begun.elapsed() >= limit { &within } else { "`timeout`" };
                     return Err(self.not_ready(process, missing, begun.elapsed(), time));
                 }
                 (Some(_), None) => sleep(if begun.elapsed() < LOOK_CLOSELY { LOOK } else { LOOK_LATER }),
             }
         }
+    }
+
+    /// Whether a program that has ended may have done so. An application that needs no socket may have done its work by now.
+    fn may_have_ended(&self, ended: &Ended) -> bool {
+        let is_application = self.words.name.is_none();
+        has_done(self.words, ended) || is_application && *ended == Ended::Exited(0)
     }
 
     /// The first condition that does not hold. The command is started only where all others do.
@@ -124,12 +132,24 @@ impl<'a> Conditions<'a> {
         looks: &mut Looks<'_>,
         control: &Control<'_>,
     ) -> Result<Option<Missing>> {
+        let table = self.words.table();
         if let Some(waiting) = process.first_unserved()? {
+            let others = self.site.scenario.receiver.processes.len();
             return Ok(Some(Missing {
                 what: format!("never listened on `{waiting}`"),
-                why: bound(&process.sockets)?,
-                fix: "let it listen there, or say where it listens: `[receiver] listens = [\"udp:…\"]`".to_owned(),
-                span: self.command_span(),
+                why: bound(&process.sockets, if others == 0 { "it has" } else { "all of them together have" })?,
+                fix: format!("let it listen there, or say where it listens: `[{table}] listens = [\"udp:…\"]`"),
+                span: self.words.span(),
+            }));
+        }
+        if let Some(exit) = &self.words.ready.exit
+            && process.ended()?.is_none()
+        {
+            return Ok(Some(Missing {
+                what: "did not end".to_owned(),
+                why: format!("`ready.exit` waits until it has done its work and ends with exit status {}", exit.value),
+                fix: "remove `exit` where it is to run until it is stopped".to_owned(),
+                span: exit.span.clone(),
             }));
         }
         if let Some(packet) = &mut looks.packet
@@ -151,19 +171,23 @@ impl<'a> Conditions<'a> {
             return Ok(Some(Missing {
                 what: "never printed what it is waited for".to_owned(),
                 why: format!("no line of its output matches `{}`", wanted.written),
-                fix: "compare the pattern of `[receiver.ready] output` with what it prints, and let it print that at once: \
-                      some programs need an option for their log to go to standard error"
-                    .to_owned(),
+                fix: format!(
+                    "compare the pattern of `[{table}.ready] output` with what it prints, and let it print that at once: some \
+                     programs need an option for their log to go to standard error"
+                ),
                 span: wanted.span.cloned(),
             }));
         }
         if let Some(wanted) = &self.file
-            && !process.look(|| wanted.what.exists())?
+            && !self.site.look(Some(process), || wanted.what.exists())?
         {
             return Ok(Some(Missing {
                 what: format!("never made `{}`", wanted.written),
                 why: format!("there is no `{}`", wanted.what.display()),
-                fix: "compare the path of `[receiver.ready] file` with the one that the application writes".to_owned(),
+                fix: format!(
+                    "compare the path of `[{table}.ready] file` with the one that {} writes",
+                    self.words.who()
+                ),
                 span: wanted.span.cloned(),
             }));
         }
@@ -173,7 +197,10 @@ impl<'a> Conditions<'a> {
         Ok(Some(Missing {
             what: format!("was never ready by `{}`", wanted.written),
             why: format!("the last of {} {how}; {}", count(looks.attempts.made, "attempt"), output.said()),
-            fix: "compare `[receiver.ready] command` with how it is run by hand while the application runs".to_owned(),
+            fix: format!(
+                "compare `[{table}.ready] command` with how it is run by hand while {} runs",
+                self.words.who()
+            ),
             span: wanted.span.cloned(),
         }))
     }
@@ -191,7 +218,7 @@ impl<'a> Conditions<'a> {
         if attempts.last.is_some_and(|last| last.elapsed() < RETRY) {
             return Ok(Some(attempts.how.clone()));
         }
-        let around = process.running.inside().map(Around::Of);
+        let around = process.running.inside().map_or(self.site.around(), Around::Beside);
         let begun = Instant::now();
         attempts.made += 1;
         let mut running = match self.site.start(&wanted.what, &self.setting, around, output) {
@@ -217,22 +244,20 @@ impl<'a> Conditions<'a> {
         Ok(Some(how))
     }
 
-    fn command_span(&self) -> Option<Range<usize>> {
-        self.words.command.as_ref().and_then(|command| command.span.clone())
-    }
-
     /// The time is over.
     fn not_ready(&self, process: &mut Process, missing: Missing, after: Duration, time: &str) -> Failure {
         let background = process.running.has_left_others();
         let stopped = process.running.stop(self.words.stop, Duration::from_secs(1));
         let said = process.output.said();
         let Missing { what, why, fix, span } = missing;
+        let who = self.words.who();
         let (what, fix) = if background {
-            let what = format!("the application went into the background, and {what}");
+            let what = format!("{who} went into the background, and {what}");
             (what, format!("{}; or {fix}", in_the_foreground(&process.command)))
         } else {
-            let slowly = "one that starts slowly gets more time by `[receiver] ready = { within = \"60s\" }`";
-            (format!("the application {what}"), format!("{fix}; {slowly}"))
+            let table = self.words.table();
+            let slowly = format!("one that starts slowly gets more time by `[{table}] ready = {{ within = \"60s\" }}`");
+            (format!("{who} {what}"), format!("{fix}; {slowly}"))
         };
         let why = format!("after {}, the limit by {time}, {why}; nothing was sent; {said}", duration(after));
         match stopped {
@@ -244,10 +269,11 @@ impl<'a> Conditions<'a> {
     /// The application has ended.
     fn not_up(&self, process: &Process, ended: &Ended) -> Failure {
         let before = if self.words.ready.is_only_sockets() { "it listened" } else { "it was ready" };
+        let who = self.words.who();
         let what = if process.running.has_left_others() {
-            format!("the application went into the background, and ended before {before}: {ended}")
+            format!("{who} went into the background, and ended before {before}: {ended}")
         } else {
-            format!("the application ended before {before}: {ended}")
+            format!("{who} ended before {before}: {ended}")
         };
         let said = process.output.said();
         let changes_user = [
@@ -266,13 +292,16 @@ impl<'a> Conditions<'a> {
         let fix = if is_user {
             "an ordinary user can't become another one: start it without the option that changes its user, or run restage as root"
                 .to_owned()
+        } else if *ended == Ended::Exited(0) && self.words.name.is_some() {
+            let done = "one that does its work and ends has `ready = { exit = 0 }`";
+            format!("{}; {done}", how_it_runs_on(&process.command, ended))
         } else {
             how_it_runs_on(&process.command, ended)
         };
-        let span = self.command_span();
+        let span = self.words.span();
         if process.wrote_too_much() {
             let scenario = self.site.scenario;
-            return Failure::blocked(wrote_too_much(scenario).at(&scenario.source, span));
+            return Failure::blocked(wrote_too_much(scenario, self.words).at(&scenario.source, span));
         }
         let problem: Diagnostic = self.site.problem(what, span.as_ref());
         Failure::blocked(problem.why(format!("nothing was sent; {said}")).fix(fix))
@@ -298,18 +327,14 @@ struct Attempts {
 }
 
 /// What it has bound, in words.
-fn bound(table: &SocketTable) -> Result<String> {
+fn bound(table: &SocketTable, who: &str) -> Result<String> {
     let mut there = Vec::new();
     for (transport, name) in [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")] {
         let mut sockets = table.list(transport)?;
         sockets.sort_by_key(|socket| (socket.port, socket.address));
         there.extend(sockets.iter().map(|socket| format!("{name}:{}:{}", socket.address, socket.port)));
     }
-    Ok(if there.is_empty() {
-        "it has bound no socket".to_owned()
-    } else {
-        format!("it has bound {}", there.join(", "))
-    })
+    Ok(if there.is_empty() { format!("{who} bound no socket") } else { format!("{who} bound {}", there.join(", ")) })
 }
 
 /// Looks through what an application prints for a line that matches, as it comes.

@@ -1,25 +1,34 @@
-//! Who receives: the application under test, or the built-in receiver.
+//! Who receives: the application under test with the processes beside it, or the built-in receiver.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::Options;
-use super::application::{Process, Site, in_the_foreground};
+use super::application::{HASTY_GRACE, Prepared, Process, Site, has_done, how_it_runs_on, in_the_foreground};
 use super::control::Control;
 use super::show_output::show_output;
-use crate::diagnostic::{Diagnostic, Result};
+use super::work_watch::WorkWatch;
+use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::evidence::Evidence;
+use crate::expect::wrote_too_much;
 use crate::figures::{agree, count, size};
 use crate::outcome::Event;
 use crate::plan::Plan;
+use crate::process::inside::Inside;
 use crate::process::work::WorkFolder;
 use crate::scenario::Scenario;
+use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
 use crate::testbed::Testbed;
 use crate::wire::built_in::{BuiltIn, Family};
 
-/// Who receives.
+/// Who receives, with the processes beside it.
 pub(super) struct Receiver {
     kind: Kind,
+    /// In the order in which they were started.
+    processes: Vec<Process>,
+    /// What all of them find around them.
+    inside: Option<Inside>,
     /// The run's folder, removed after what runs in it; only where something runs that needs one.
     folder: Option<WorkFolder>,
 }
@@ -32,7 +41,7 @@ enum Kind {
 }
 
 impl Receiver {
-    /// Starts the receiver, and comes back when it is ready.
+    /// Starts the receiver, and comes back when it is ready: the processes one after the other, then the application.
     pub(super) fn start(
         scenario: &Scenario,
         options: &Options,
@@ -40,24 +49,41 @@ impl Receiver {
         testbed: &Testbed,
         control: &mut Control<'_>,
     ) -> Result<Self> {
-        let needs_folder = scenario.receiver.command.is_some() || !scenario.expect.command.is_empty();
+        let has_application = scenario.receiver.program.command.is_some();
+        let needs_folder = has_application || !scenario.expect.command.is_empty();
         let mut folder = if needs_folder { Some(WorkFolder::create(&scenario.name)?) } else { None };
         if let Some(folder) = folder.as_mut().filter(|_| options.keep_work) {
             let folder = folder.keep()?.display().to_string();
             (control.report)(Event::Kept { folder });
         }
-        let kind = match (&scenario.receiver.command, &folder) {
-            (Some(command), Some(folder)) => {
-                let site = Site { scenario, testbed, folder };
-                let started = Process::start(site, plan, command, control);
-                if started.is_err() && options.show_output {
-                    show_output(site, control);
-                }
-                Kind::Application(Box::new(started?))
-            }
-            _ => built_in(plan, testbed)?,
+        let mut receiver = Self { kind: Kind::Absent, processes: Vec::new(), inside: None, folder };
+        let Some(site) = receiver.site(scenario, testbed) else {
+            receiver.kind = built_in(plan, testbed)?;
+            return Ok(receiver);
         };
-        Ok(Self { kind, folder })
+        let (programs, surroundings) = site.prepare(plan.first_ns)?;
+        let inside = testbed.receiver().surround(&surroundings)?;
+        if programs.is_empty() {
+            receiver.kind = built_in(plan, testbed)?;
+            receiver.inside = inside;
+            return Ok(receiver);
+        }
+        let site = Site { inside: inside.as_ref(), ..site };
+        let started = start_all(site, &programs, plan, control);
+        if started.is_err() && options.show_output {
+            show_output(site, control);
+        }
+        let (processes, application) = started?;
+        receiver.processes = processes;
+        receiver.kind = Kind::Application(Box::new(application));
+        receiver.inside = inside;
+        Ok(receiver)
+    }
+
+    /// Where the programs of the run are started; `None` where none is.
+    pub(super) fn site<'a>(&'a self, scenario: &'a Scenario, testbed: &'a Testbed) -> Option<Site<'a>> {
+        let folder = self.folder.as_ref()?;
+        Some(Site { scenario, testbed, folder, inside: self.inside.as_ref() })
     }
 
     /// Whether it is restage's own, which has read a datagram as soon as it is counted.
@@ -81,13 +107,12 @@ impl Receiver {
         }
     }
 
+    /// The processes of all programs.
     pub(super) fn pids(&self) -> Vec<u32> {
-        match &self.kind {
-            Kind::Application(process) => process.running.pids(),
-            Kind::Absent | Kind::BuiltIn(_) => Vec::new(),
-        }
+        self.processes.iter().chain(self.application()).flat_map(|process| process.running.pids()).collect()
     }
 
+    /// Whether the application has ended.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         match &mut self.kind {
             Kind::Application(process) => Ok(process.ended()?.is_some()),
@@ -95,58 +120,133 @@ impl Receiver {
         }
     }
 
-    /// The application.
-    pub(super) fn process(&self) -> Option<&Process> {
+    pub(super) fn application(&self) -> Option<&Process> {
         match &self.kind {
             Kind::Application(process) => Some(process),
             Kind::Absent | Kind::BuiltIn(_) => None,
         }
     }
 
-    pub(super) fn folder(&self) -> Option<&WorkFolder> {
-        self.folder.as_ref()
+    /// The process of this name; without a name, the application.
+    pub(super) fn named(&self, name: Option<&At<String>>) -> Option<&Process> {
+        let Some(name) = name else { return self.application() };
+        self.processes.iter().find(|process| process.name.as_ref() == Some(&name.value))
     }
 
-    /// Stops the application, and says how it ended.
-    pub(super) fn stop(
+    /// Stops the application.
+    pub(super) fn stop_application(
         &mut self,
         scenario: &Scenario,
-        options: &Options,
         testbed: &Testbed,
-        control: &mut Control<'_>,
+        control: &Control<'_>,
         evidence: &mut Evidence,
     ) -> Result<()> {
         let (Kind::Application(process), Some(folder)) = (&mut self.kind, &self.folder) else { return Ok(()) };
-        let site = Site { scenario, testbed, folder };
-        let (ending, application) = process.stop(site, control)?;
-        if options.show_output {
+        stop(process, Site { scenario, testbed, folder, inside: self.inside.as_ref() }, control, evidence)
+    }
+
+    /// Stops the processes beside the application, the last one first.
+    pub(super) fn stop_processes(
+        &mut self,
+        scenario: &Scenario,
+        testbed: &Testbed,
+        control: &Control<'_>,
+        evidence: &mut Evidence,
+    ) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let site = Site { scenario, testbed, folder, inside: self.inside.as_ref() };
+        self.processes.iter_mut().rev().try_for_each(|process| stop(process, site, control, evidence))
+    }
+
+    /// Reports all that was printed.
+    pub(super) fn show_output(&self, scenario: &Scenario, testbed: &Testbed, control: &mut Control<'_>) {
+        if let (Some(site), Some(_)) = (self.site(scenario, testbed), self.application()) {
             show_output(site, control);
         }
-        if ending.background {
-            let span = scenario.receiver.command.as_ref().and_then(|command| command.span.clone());
-            let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
-            let note = Diagnostic::note("the application went into the background").at(&scenario.source, span);
-            evidence.notes.push(note.why(why).fix(in_the_foreground(&process.command)));
-        }
-        let discarded: u64 = process.running.discarded().into_iter().sum();
-        if discarded > 0 {
-            let most = size(scenario.receiver.limits.output.value.bytes);
-            let span = scenario.receiver.limits.output.span.clone();
-            let what = format!(
-                "{} of the application's output {} discarded",
-                count(discarded, "byte"),
-                agree(discarded, "was", "were")
-            );
-            let why = format!(
-                "of standard output and of standard error {most} are kept, the limit by `[receiver] limits`, `output`"
-            );
-            let fix = "let it print less, or raise the limit: `limits = { output = \"1 GiB\" }`";
-            evidence.notes.push(Diagnostic::note(what).at(&scenario.source, span).why(why).fix(fix));
-        }
-        evidence.ending = Some(ending);
-        evidence.application = Some(application);
-        Ok(())
     }
+}
+
+/// Starts programs one after the other, each when the one before is ready; the last one is the application.
+fn start_all(
+    site: Site<'_>,
+    programs: &[Prepared<'_>],
+    plan: &Plan,
+    control: &Control<'_>,
+) -> Result<(Vec<Process>, Process)> {
+    let most = site.scenario.receiver.program.limits.work.value.bytes;
+    let watch = Rc::new(WorkWatch::start(site.folder.work().to_owned(), most)?);
+    let mut running: Vec<Process> = Vec::new();
+    for prepared in programs {
+        let is_application = prepared.words.name.is_none();
+        let listens = if is_application { plan.listens() } else { prepared.words.named_sockets() };
+        let started = Process::start(site, prepared, listens.to_vec(), Rc::clone(&watch), control);
+        // That an earlier one has ended explains why a later one does not get ready.
+        let result = match first_gone(site, &mut running, prepared.words) {
+            Ok(None) => started,
+            Ok(Some(gone)) => Err(gone),
+            Err(failure) => Err(failure),
+        };
+        match result {
+            Ok(process) => running.push(process),
+            Err(failure) => {
+                for process in running.iter_mut().rev() {
+                    let stop = process.words(site.scenario).stop;
+                    // What is wrong is known already.
+                    let _ = process.running.stop(stop, HASTY_GRACE);
+                }
+                return Err(failure);
+            }
+        }
+    }
+    let application = running.pop().expect("the application is the last of them");
+    Ok((running, application))
+}
+
+/// A process that ended before it should, while `next` was started.
+fn first_gone(site: Site<'_>, running: &mut [Process], next: &Program) -> Result<Option<Failure>> {
+    for process in running {
+        let words = process.words(site.scenario);
+        let Some(ended) = process.ended()?.filter(|ended| !has_done(words, ended)).cloned() else { continue };
+        if process.wrote_too_much() {
+            let problem = wrote_too_much(site.scenario, words);
+            return Ok(Some(Failure::blocked(problem.at(&site.scenario.source, words.span()))));
+        }
+        let what = format!("{} ended before {} was ready: {ended}", words.who(), next.who());
+        let said = format!("nothing was sent; {}", process.output.said());
+        let problem = site.problem(what, words.span().as_ref()).why(said);
+        return Ok(Some(Failure::blocked(problem.fix(how_it_runs_on(&process.command, &ended)))));
+    }
+    Ok(None)
+}
+
+/// Stops a program, and says how it ended.
+fn stop(process: &mut Process, site: Site<'_>, control: &Control<'_>, evidence: &mut Evidence) -> Result<()> {
+    let end = process.stop(site, control)?;
+    let words = process.words(site.scenario);
+    let source = &site.scenario.source;
+    if end.ending.background {
+        let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
+        let note = Diagnostic::note(format!("{} went into the background", words.who())).at(source, words.span());
+        evidence.notes.push(note.why(why).fix(in_the_foreground(&process.command)));
+    }
+    let discarded: u64 = process.running.discarded().into_iter().sum();
+    if discarded > 0 {
+        let most = size(words.limits.output.value.bytes);
+        let span = words.limits.output.span.clone();
+        let whose = match &process.name {
+            Some(name) => format!("the output of the process `{name}`"),
+            None => "the application's output".to_owned(),
+        };
+        let what = format!("{} of {whose} {} discarded", count(discarded, "byte"), agree(discarded, "was", "were"));
+        let why = format!(
+            "of standard output and of standard error {most} are kept, the limit by `[{}] limits`, `output`",
+            words.table()
+        );
+        let fix = "let it print less, or raise the limit: `limits = { output = \"1 GiB\" }`";
+        evidence.notes.push(Diagnostic::note(what).at(source, span).why(why).fix(fix));
+    }
+    evidence.ends.push(end);
+    Ok(())
 }
 
 fn built_in(plan: &Plan, testbed: &Testbed) -> Result<Kind> {

@@ -17,10 +17,13 @@ pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
     pub(super) fn of(scenario: &Scenario) -> Self {
-        let names = scenario.receiver.env.iter().filter_map(|variable| match &variable.value.value {
-            VariableValue::FromEnv(name) => Some(name),
-            VariableValue::Text(_) => None,
-        });
+        let names =
+            scenario.receiver.programs().flat_map(|program| &program.env).filter_map(|variable| {
+                match &variable.value.value {
+                    VariableValue::FromEnv(name) => Some(name),
+                    VariableValue::Text(_) => None,
+                }
+            });
         let mut secrets: Vec<String> =
             names.filter_map(|name| std::env::var(name).ok()).filter(|secret| !secret.is_empty()).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -41,7 +44,7 @@ impl Secrets {
             self.redact_json(&mut check.actual);
             check.problem.iter_mut().for_each(|problem| self.redact_problem(problem));
         }
-        if let Some(application) = &mut outcome.application {
+        for application in outcome.application.iter_mut().chain(&mut outcome.processes) {
             let said = [&mut application.ended, &mut application.stdout, &mut application.stderr];
             application.command.iter_mut().chain(said).for_each(|text| self.redact_text(text));
         }

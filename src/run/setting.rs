@@ -1,19 +1,20 @@
 //! What the programs of the receiver find: variables, a folder to start in, files, folders of their own, an account, limits and a clock.
-//! Start at [`Site::setting`].
+//! Start at [`Site::prepare`].
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::application::{Found, Site};
+use super::application::{Prepared, Site};
 use crate::diagnostic::{At, Failure, Result};
 use crate::host::program;
 use crate::process::order::{Account, Rights};
 use crate::process::surroundings::{Private, Surroundings};
 use crate::process::work::is_root;
-use crate::scenario::receiver::{Clock, File, FileContent, Receiver as Words, VariableValue, render};
+use crate::scenario::receiver::{Clock, File, FileContent, Program, VariableValue, render};
 
 /// Folders that every application has for itself.
 const ALWAYS_PRIVATE: [&str; 2] = ["/tmp", "/dev/shm"];
@@ -22,12 +23,11 @@ const LONGEST_FILE: u64 = 64 << 20;
 /// Files are readable for whatever user the application becomes.
 const FILE_MODE: u32 = 0o644;
 
-/// What every program of the receiver finds.
+/// What a program of the receiver finds, beside the surroundings of all.
 pub(super) struct Setting {
     pub(super) environment: Vec<(String, String)>,
     /// Where it starts.
     pub(super) folder: PathBuf,
-    pub(super) surroundings: Surroundings,
     pub(super) rights: Rights,
     /// How many bytes of an output are kept.
     pub(super) most_output: u64,
@@ -39,26 +39,43 @@ impl Site<'_> {
         Setting {
             environment: Vec::new(),
             folder: self.folder.work().to_owned(),
-            surroundings: self.folder.surroundings().clone(),
             rights: Rights::default(),
-            most_output: self.scenario.receiver.limits.output.value.bytes,
+            most_output: self.scenario.receiver.program.limits.output.value.bytes,
         }
     }
 
-    /// Makes what the receiver's programs find. `first_ns`: the time of the capture's first frame.
+    /// Finds the programs of the receiver, in the order in which they are started, and makes what they will find. `first_ns`: the time of the
+    /// capture's first frame.
     ///
     /// # Errors
-    /// [`crate::diagnostic::Kind::Blocked`] where a secret, a folder, an account or a file is not there.
-    pub(super) fn setting(&self, words: &Words, found: &Found, first_ns: Option<u64>) -> Result<Setting> {
+    /// [`crate::diagnostic::Kind::Blocked`] where a program, a secret, a folder, an account or a file is not there.
+    pub(super) fn prepare(&self, first_ns: Option<u64>) -> Result<(Vec<Prepared<'_>>, Surroundings)> {
+        let mut surroundings = self.folder.surroundings().clone();
+        let mut all = Vec::new();
+        // The application's account gets `{work}`, with what is in it by then.
+        for words in self.scenario.receiver.programs().rev() {
+            let Some(command) = &words.command else { continue };
+            let found = self.find(command)?;
+            let setting = Rc::new(self.setting(words, first_ns, &mut surroundings)?);
+            all.push(Prepared { words, found, setting });
+        }
+        all.reverse();
+        self.make_private(&all, &mut surroundings)?;
+        Ok((all, surroundings))
+    }
+
+    fn setting(&self, words: &Program, first_ns: Option<u64>, surroundings: &mut Surroundings) -> Result<Setting> {
         let mut setting = self.plain_setting();
+        setting.most_output = words.limits.output.value.bytes;
         setting.environment = self.environment(words)?;
         if words.clock.value == Clock::Captured {
             // What the scenario writes itself comes last and holds; LD_PRELOAD has both already.
             let written = std::mem::replace(&mut setting.environment, self.clock(words, first_ns)?);
             setting.environment.extend(written.into_iter().filter(|(name, _)| name != "LD_PRELOAD"));
         }
+        let mut made = Vec::new();
         for file in &words.files {
-            self.write(file, &mut setting.surroundings)?;
+            made.push(self.write(file, surroundings)?);
         }
         setting.folder = self.start_folder(words)?;
         setting.rights = Rights {
@@ -67,14 +84,18 @@ impl Site<'_> {
             memory: words.limits.memory.as_ref().map(|size| size.value.bytes),
             files: words.limits.files.as_ref().map(|files| files.value),
         };
-        if let Some(account) = &setting.rights.account {
-            self.folder.give_to(account)?;
+        match &setting.rights.account {
+            Some(account) if words.name.is_none() => self.folder.give_to(account)?,
+            Some(account) => {
+                made.push(setting.folder.clone());
+                self.folder.give_paths_to(&made, account)?;
+            }
+            None => {}
         }
-        self.make_private(words, found, &mut setting)?;
         Ok(setting)
     }
 
-    fn environment(&self, words: &Words) -> Result<Vec<(String, String)>> {
+    fn environment(&self, words: &Program) -> Result<Vec<(String, String)>> {
         let value = |value: &At<VariableValue>| match &value.value {
             VariableValue::Text(text) => Ok(self.fill(text)),
             VariableValue::FromEnv(name) => secret(name).map_err(|why| {
@@ -86,7 +107,7 @@ impl Site<'_> {
         words.env.iter().map(|variable| Ok((variable.name.clone(), value(&variable.value)?))).collect()
     }
 
-    fn start_folder(&self, words: &Words) -> Result<PathBuf> {
+    fn start_folder(&self, words: &Program) -> Result<PathBuf> {
         let Some(cwd) = &words.cwd else { return Ok(self.folder.work().to_owned()) };
         let folder = PathBuf::from(self.fill(&cwd.value));
         if folder.starts_with(self.folder.work()) {
@@ -94,15 +115,15 @@ impl Site<'_> {
                 .map_err(|error| Failure::system(format!("can't make `{}`", folder.display()), &error))?;
         } else if !folder.is_dir() {
             let what = format!("there is no folder `{}`", folder.display());
-            let why = "the application starts in it, and this user sees no such folder";
-            let fix = "make it, or remove `cwd`: the application starts in {work} then";
+            let why = format!("{} starts in it, and this user sees no such folder", words.who());
+            let fix = "make it, or remove `cwd`: it starts in {work} then";
             return Err(Failure::blocked(self.problem(what, cwd.span.as_ref()).why(why).fix(fix)));
         }
         Ok(folder)
     }
 
     /// Variables by which libfaketime shifts the wall clock. An offset holds for every process that the application starts, whenever that is.
-    fn clock(&self, words: &Words, first_ns: Option<u64>) -> Result<Vec<(String, String)>> {
+    fn clock(&self, words: &Program, first_ns: Option<u64>) -> Result<Vec<(String, String)>> {
         let problem = |what: &str| self.problem(what.to_owned(), words.clock.span.as_ref());
         let Some(library) = program::faketime() else {
             let fix = "install it: the package is called libfaketime or faketime";
@@ -128,13 +149,13 @@ impl Site<'_> {
     }
 
     /// The account that the application runs as, where that is another one.
-    fn account(&self, words: &Words) -> Result<Option<Account>> {
+    fn account(&self, words: &Program) -> Result<Option<Account>> {
         let Some(user) = &words.user else { return Ok(None) };
         let problem = |what: String| self.problem(what, user.span.as_ref());
         let Some(account) = Account::named(&user.value) else {
             return Err(Failure::blocked(
                 problem(format!("there is no account `{}` here", user.value))
-                    .why("the application runs as it")
+                    .why(format!("{} runs as it", words.who()))
                     .fix("install the package that makes it, or name another account"),
             ));
         };
@@ -145,14 +166,14 @@ impl Site<'_> {
             return Err(Failure::blocked(
                 problem(format!("an ordinary user can't start an application as `{}`", user.value))
                     .why("only root can become another user")
-                    .fix("run restage as root, or remove `user`: the application runs as this user then"),
+                    .fix(format!("run restage as root, or remove `user`: {} runs as this user then", words.who())),
             ));
         }
         Ok(Some(account))
     }
 
-    /// Writes one of the files: into `{work}`, or beside it where the application sees it in `/etc`.
-    fn write(&self, file: &File, surroundings: &mut Surroundings) -> Result<()> {
+    /// Writes one of the files: into `{work}`, or beside it where the programs see it in `/etc`; where it is.
+    fn write(&self, file: &File, surroundings: &mut Surroundings) -> Result<PathBuf> {
         let name = &file.name.value;
         let path = if name.is_absolute() {
             let ours = self.folder.beside(&format!("etc-{}", surroundings.files.len()));
@@ -173,7 +194,8 @@ impl Site<'_> {
             let what = format!("can't write the file `{}` of the receiver", name.display());
             let fix = "give it another name: a name is that of one file, or of the folder of others";
             Failure::blocked(self.problem(what, file.name.span.as_ref()).why(error.to_string()).fix(fix))
-        })
+        })?;
+        Ok(path)
     }
 
     /// What is in a file, and its mode.
@@ -206,13 +228,16 @@ impl Site<'_> {
         Ok((rendered.into_bytes(), mode))
     }
 
-    /// The folders that the application has for itself, and what it sees in them of the machine: `{work}`, the scenario's folder, and what its
-    /// command names.
-    fn make_private(&self, words: &Words, found: &Found, setting: &mut Setting) -> Result<()> {
+    /// The folders that the programs have for themselves, and what they see in them of the machine: `{work}`, the scenario's folder, and what
+    /// their commands name.
+    fn make_private(&self, all: &[Prepared<'_>], surroundings: &mut Surroundings) -> Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
         let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let scenario = &self.scenario.folder;
         let mut privates = Vec::new();
-        for folder in &words.private {
+        for folder in &self.scenario.receiver.private {
             if real(&folder.value) == *scenario {
                 let what = format!("`{}` can't be private: the scenario lies in it", folder.value.display());
                 let why = "the application sees the scenario's folder, and nothing else of a private one";
@@ -223,9 +248,10 @@ impl Site<'_> {
         }
         let always = ALWAYS_PRIVATE.map(PathBuf::from).into_iter().filter(|folder| real(folder) != *scenario);
         privates.extend(always.map(|folder| Private { folder, required: false }));
-        let mut visible = vec![self.folder.base().to_owned(), scenario.clone(), setting.folder.clone()];
+        let mut visible = vec![self.folder.base().to_owned(), scenario.clone()];
+        visible.extend(all.iter().map(|prepared| prepared.setting.folder.clone()));
         let folders: Vec<PathBuf> = privates.iter().map(|private| real(&private.folder)).collect();
-        for named in self.named_paths(found, setting) {
+        for named in self.named_paths(all) {
             for path in [real(&named), named] {
                 // The first folder below a private one: a program finds its libraries, a configuration what it includes.
                 let tops = folders.iter().filter_map(|folder| {
@@ -236,21 +262,21 @@ impl Site<'_> {
                 visible.extend(tops.filter(is_new));
             }
         }
-        setting.surroundings.private = privates;
-        setting.surroundings.visible = visible;
+        surroundings.private = privates;
+        surroundings.visible = visible;
         Ok(())
     }
 
     /// The files and folders that the commands and variables name.
-    fn named_paths(&self, found: &Found, setting: &Setting) -> Vec<PathBuf> {
+    fn named_paths(&self, all: &[Prepared<'_>]) -> Vec<PathBuf> {
         const BETWEEN: &[char] =
             &[' ', '\t', '\n', '\'', '"', '=', ':', ';', ',', '|', '&', '<', '>', '(', ')', '`', '@'];
         let words = self.scenario.commands().flat_map(|command| &command.value).map(|word| self.fill(word));
-        let values = setting.environment.iter().map(|(_, value)| value.clone());
+        let values = all.iter().flat_map(|prepared| &prepared.setting.environment).map(|(_, value)| value.clone());
         let texts: Vec<String> = words.chain(values).collect();
         let parts = texts.iter().flat_map(|text| text.split(BETWEEN).chain([text.as_str()]));
         let paths = parts.filter(|part| part.starts_with('/')).map(PathBuf::from).filter(|path| path.exists());
-        paths.chain([found.program().to_owned()]).collect()
+        paths.chain(all.iter().map(|prepared| prepared.found.program().to_owned())).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use super::application::Site;
+use super::application::{Output, Site};
 use super::control::Control;
 use super::secrets::Secrets;
 use crate::outcome::Event;
@@ -14,17 +14,22 @@ const CHUNK: usize = 256 << 10;
 /// A line that is longer is shown in parts.
 const LONGEST_LINE: u64 = 64 << 10;
 
-/// Reports all that the application printed, without its secrets.
+/// Reports all that the processes and the application printed, without their secrets.
 pub(super) fn show_output(site: Site<'_>, control: &mut Control<'_>) {
     let secrets = Secrets::of(site.scenario);
-    for (stream, path) in [("stdout", site.folder.stdout()), ("stderr", site.folder.stderr())] {
-        let mut report = |text: String| {
-            if !text.is_empty() {
-                (control.report)(Event::Output { stream: stream.to_owned(), text });
-            }
-        };
-        // What can't be read has nothing to show; the run doesn't depend on it.
-        let _ = report_lines(path, &secrets, &mut report);
+    for program in site.scenario.receiver.programs() {
+        let name = program.name.as_ref().map(|name| name.value.as_str());
+        let output = Output::of(site.folder, name);
+        for (stream, path) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+            let stream = name.map_or_else(|| stream.to_owned(), |name| format!("{name} {stream}"));
+            let mut report = |text: String| {
+                if !text.is_empty() {
+                    (control.report)(Event::Output { stream: stream.clone(), text });
+                }
+            };
+            // What can't be read has nothing to show; the run doesn't depend on it.
+            let _ = report_lines(path, &secrets, &mut report);
+        }
     }
 }
 

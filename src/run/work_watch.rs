@@ -1,11 +1,11 @@
-//! Watches how much an application writes into `{work}`, and kills it when that is too much. Start at [`WorkWatch`].
+//! Watches how much the programs of the receiver write into `{work}`, and kills them when that is too much. Start at [`WorkWatch`].
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,28 @@ const STACK: usize = 256 << 10;
 /// A thread that watches; it ends when this is dropped.
 pub(super) struct WorkWatch {
     _release: mpsc::Sender<()>,
-    exceeded: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+/// What the thread has in common with those that it watches for.
+#[derive(Default)]
+struct Shared {
+    /// Whether there is too much.
+    exceeded: AtomicBool,
+    killers: Mutex<Vec<Killer>>,
+}
+
+impl Shared {
+    fn kill(&self) {
+        self.killers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Killer::kill);
+    }
 }
 
 impl WorkWatch {
-    pub(super) fn start(work: PathBuf, most: u64, killer: Killer) -> Result<Self> {
+    pub(super) fn start(work: PathBuf, most: u64) -> Result<Self> {
         let (release, released) = mpsc::channel::<()>();
-        let exceeded = Arc::new(AtomicBool::new(false));
-        let found = Arc::clone(&exceeded);
+        let shared = Arc::<Shared>::default();
+        let found = Arc::clone(&shared);
         thread::Builder::new()
             .name("work".into())
             .stack_size(STACK)
@@ -38,19 +52,28 @@ impl WorkWatch {
                 while released.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                     let begun = Instant::now();
                     if bytes_below(&work) > most {
-                        found.store(true, Ordering::Release);
-                        return killer.kill();
+                        found.exceeded.store(true, Ordering::Release);
+                        return found.kill();
                     }
                     pause = LOOK.max(begun.elapsed() * PAUSES);
                 }
             })
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        Ok(Self { _release: release, exceeded })
+        Ok(Self { _release: release, shared })
     }
 
-    /// Whether the application was killed.
+    /// Watches for another program.
+    pub(super) fn add(&self, killer: Killer) {
+        self.shared.killers.lock().unwrap_or_else(PoisonError::into_inner).push(killer);
+        // The thread may have ended before.
+        if self.has_exceeded() {
+            self.shared.kill();
+        }
+    }
+
+    /// Whether the programs were killed.
     pub(super) fn has_exceeded(&self) -> bool {
-        self.exceeded.load(Ordering::Acquire)
+        self.shared.exceeded.load(Ordering::Acquire)
     }
 }
 

@@ -22,8 +22,8 @@ pub use self::timing::{Bound, Percentile};
 use super::check::Checker;
 use super::form::{self, DurationText, Entries, Scalar, keys, values};
 use super::pacing::Rate;
-use super::receiver::Receiver;
-use super::require::Transport;
+use super::receiver::{Program, Receiver};
+use super::require::Listener;
 use super::{quantity, vocabulary};
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic};
@@ -188,8 +188,8 @@ impl Expect {
                 .why("in the lab the receiver's wire is observed, too")
                 .fix("expect `arrived` instead");
             checker.refuse(sent.range(), problem);
-        } else if let Some(listens) = &receiver.listens
-            && listens.value.sockets.iter().all(|socket| socket.transport != Transport::Udp)
+        } else if let Some(listens) = &receiver.program.listens
+            && !receiver.programs().flat_map(Program::named_sockets).any(Listener::is_udp)
         {
             for (name, span) in in_lab.filter(|(name, _)| matches!(*name, "delivered" | "consumed")) {
                 let what = format!("`expect.{name}` needs a UDP socket, and `[receiver] listens` names none");
@@ -199,7 +199,7 @@ impl Expect {
                 checker.refuse_because(span, listens.span.as_ref(), "receiver.listens", problem);
             }
         }
-        if let (Some(captured), None, true) = (&self.captured, &receiver.command, lab) {
+        if let (Some(captured), None, true) = (&self.captured, &receiver.program.command, lab) {
             let problem = Diagnostic::error("`expect.captured` needs an application")
                 .why("restage's own receiver has no packet socket")
                 .fix("add `[receiver] command`, or expect `arrived`");

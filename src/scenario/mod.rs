@@ -118,7 +118,7 @@ struct Form {
     lab: Option<At<topology::LabTopology>>,
     pacing: pacing::Pacing,
     require: require::Require,
-    receiver: Option<At<receiver::Receiver>>,
+    receiver: Option<At<receiver::Form>>,
     expect: Option<expect::Expect>,
 }
 

@@ -40,7 +40,7 @@ impl Scenario {
 
     /// The files that those of `[receiver.files]` are made from.
     pub fn receiver_files(&self) -> impl Iterator<Item = (&Path, Option<&Range<usize>>)> {
-        self.receiver.files.iter().filter_map(|file| match &file.content.value {
+        self.receiver.programs().flat_map(|program| &program.files).filter_map(|file| match &file.content.value {
             FileContent::From { file: from, .. } => Some((from.as_path(), file.content.span.as_ref())),
             FileContent::Text(_) => None,
         })
@@ -57,7 +57,8 @@ impl Scenario {
 
     /// Everything that a run starts, with its arguments.
     pub fn commands(&self) -> impl Iterator<Item = &At<Vec<String>>> {
-        let receiver = self.receiver.command.iter().chain(&self.receiver.ready.command);
+        let receiver =
+            self.receiver.programs().flat_map(|program| program.command.iter().chain(&program.ready.command));
         receiver.chain(self.expect.command.iter().map(|check| &check.run))
     }
 

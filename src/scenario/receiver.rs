@@ -1,135 +1,44 @@
-//! `[receiver]`: the application under test.
+//! `[receiver]`: the application under test, and the processes beside it.
 //!
 //! One file for each group of words. Start at [`Receiver`].
 
 mod environment;
 mod files;
+mod forms;
 mod limits;
 mod listens;
+mod program;
 mod ready;
 
 use std::ops::Range;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
-
-pub use self::environment::{Exit, Variable, VariableValue};
+pub use self::environment::{Exit, VariableValue};
 pub use self::files::{File, FileContent, render};
-pub use self::limits::{Clock, Limits};
+pub(super) use self::forms::Form;
+pub use self::limits::{Clock, Size};
+#[cfg(test)]
 pub use self::listens::Listens;
-pub use self::ready::Ready;
+pub use self::program::Program;
 use super::check::Checker;
-use super::form::{self, DurationText, Entries, refused};
-use super::require::Capability;
+use super::require::Listener;
+use super::vocabulary;
 use crate::diagnostic::{At, Diagnostic};
 
-/// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+/// The application under test, and the processes beside it. Without a command restage binds the UDP destinations itself, reads and counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receiver {
-    /// Program and arguments; looked for in PATH, then in /usr/sbin and /sbin. `{work}` is an empty folder for it.
-    #[serde(deserialize_with = "form::command")]
-    #[schemars(with = "Vec<String>", length(min = 1), example = ["nfcapd", "-p", "4739", "-w", "{work}"])]
-    pub command: Option<At<Vec<String>>>,
-    /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none. `packet:{receiver}`:
-    /// a packet socket on its interface, as sniffers have.
-    #[schemars(example = ["udp:4739"])]
-    pub listens: Option<At<Listens>>,
-    /// When it is ready.
-    pub ready: Ready,
-    /// Variables of its environment, beside those that restage has: a text, or `{ from-env = "NAME" }` for a secret that restage's own
-    /// environment has.
-    #[serde(deserialize_with = "environment::variables")]
-    #[schemars(with = "Entries<VariableValue>", example = environment::example())]
-    pub env: Vec<Variable>,
-    /// Files that are written before it starts: in `{work}`, or in an `/etc` of its own. A text, or another file with some texts replaced.
-    #[serde(deserialize_with = "files::files")]
-    #[schemars(with = "Entries<FileContent>", example = files::example())]
-    pub files: Vec<File>,
-    /// Folders that are empty at first and its own, beside /tmp and /dev/shm, which always are.
-    #[serde(deserialize_with = "files::private")]
-    #[schemars(with = "Vec<String>", example = ["/run", "/var/log"])]
+    /// The application; without a command restage itself.
+    pub program: Program,
+    /// More processes, in the order in which they are started: before the application.
+    pub processes: Vec<Program>,
+    /// Folders that are empty at first and their own, beside /tmp and /dev/shm, which always are.
     pub private: Vec<At<PathBuf>>,
-    /// The account that it runs as, where root runs restage.
-    #[serde(deserialize_with = "limits::user")]
-    #[schemars(with = "limits::AccountName", example = &"bind")]
-    pub user: Option<At<String>>,
-    /// Capabilities over the lab that it has though it isn't root, as capabilities(7) names them.
-    #[schemars(example = ["CAP_NET_RAW"])]
-    pub capabilities: Vec<At<Capability>>,
-    /// What it may take of the machine.
-    pub limits: Limits,
-    /// The time that it sees: "now", or "captured": its clock starts at the time of the capture's first frame, by libfaketime. Default: now.
-    #[schemars(example = &"captured")]
-    pub clock: At<Clock>,
-    /// The folder that it starts in, placeholders still in it. Default: {work}.
-    #[serde(deserialize_with = "environment::cwd")]
-    #[schemars(with = "String", example = &"{work}")]
-    pub cwd: Option<At<String>>,
-    /// Queues empty, and counters unmoved, for this long: it has read all it got. Default: 50ms.
-    #[serde(deserialize_with = "form::duration")]
-    #[schemars(with = "DurationText", example = &"300ms")]
+    /// Queues empty, and counters unmoved, for this long: the application has read all it got.
     pub settle: At<Duration>,
-    /// The signal that stops it. Default: SIGTERM.
-    #[serde(deserialize_with = "stop")]
-    #[schemars(with = "Signal", extend("default" = "SIGTERM"), example = &"SIGINT")]
-    pub stop: i32,
-    /// How it must end when it is stopped: its exit status, or "any". Default: any that is no crash, with a note where it isn't 0.
-    #[schemars(example = 0)]
-    pub exit: Option<At<Exit>>,
     /// What arrived is kept in this pcapng, in the folder of `--report-json`.
-    #[serde(deserialize_with = "save_capture")]
-    #[schemars(with = "String", regex(pattern = r"\.pcapng$"), example = &"arrived.pcapng")]
     pub save_capture: Option<At<PathBuf>>,
-}
-
-/// The signals that may stop an application (signal(7)).
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-enum Signal {
-    SigHup,
-    SigInt,
-    SigQuit,
-    SigKill,
-    SigUsr1,
-    SigUsr2,
-    SigTerm,
-}
-
-/// SIGTERM's number.
-const SIGTERM: i32 = 15;
-
-/// The signal's number on Linux, the same on x86, Arm, RISC-V and POWER.
-fn stop<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
-    Ok(match Signal::deserialize(deserializer)? {
-        Signal::SigHup => 1,
-        Signal::SigInt => 2,
-        Signal::SigQuit => 3,
-        Signal::SigKill => 9,
-        Signal::SigUsr1 => 10,
-        Signal::SigUsr2 => 12,
-        Signal::SigTerm => SIGTERM,
-    })
-}
-
-/// A file below the report's folder; not joined with the scenario's.
-fn save_capture<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<PathBuf>>, D::Error> {
-    let written = At::<String>::deserialize(deserializer)?;
-    let path = Path::new(&written.value);
-    let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
-    let stem = written.value.strip_suffix(".pcapng");
-    let is_pcapng = stem.is_some_and(|stem| !stem.is_empty() && !stem.ends_with('/'));
-    let problem = if !path.components().all(inside) {
-        let why = "it is kept in the folder of `--report-json`, or else in the current one, and never outside";
-        refused(why, "name a file below that folder, like \"arrived.pcapng\"")
-    } else if is_pcapng {
-        return Ok(Some(written.with(path.to_path_buf())));
-    } else {
-        refused("it is written as pcapng", "name a file that ends in .pcapng, like \"arrived.pcapng\"")
-    };
-    Err(form::error(&problem))
 }
 
 /// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that
@@ -138,66 +47,75 @@ const UNREAD: Duration = Duration::from_secs(10);
 
 impl Default for Receiver {
     fn default() -> Self {
-        Self {
-            command: None,
-            listens: None,
-            ready: Ready::default(),
-            env: Vec::new(),
-            files: Vec::new(),
-            private: Vec::new(),
-            user: None,
-            capabilities: Vec::new(),
-            limits: Limits::default(),
-            clock: At::default(),
-            cwd: None,
-            settle: At::default_value(Duration::from_millis(50)),
-            stop: SIGTERM,
-            exit: None,
-            save_capture: None,
-        }
+        Form::default().into_receiver()
     }
 }
 
 impl Receiver {
-    /// Those of its words that say something about an application, and where.
-    fn words_of_an_application(&self) -> Vec<(&'static str, Range<usize>)> {
-        fn of<T>(key: &'static str, word: Option<&At<T>>) -> Option<(&'static str, Range<usize>)> {
-            word.map(|word| (key, word.range()))
-        }
-        let words = [
-            of("ready.output", self.ready.output.as_ref()),
-            of("ready.command", self.ready.command.as_ref()),
-            of("ready.file", self.ready.file.as_ref()),
-            of("env", self.env.first().map(|variable| &variable.value)),
-            of("files", self.files.first().map(|file| &file.name)),
-            of("private", self.private.first()),
-            of("user", self.user.as_ref()),
-            of("capabilities", self.capabilities.first()),
-            of("clock", self.clock.span.is_some().then_some(&self.clock)),
-            of("cwd", self.cwd.as_ref()),
-            of("exit", self.exit.as_ref()),
-        ];
-        words.into_iter().flatten().collect()
+    /// All programs, in the order in which they are started.
+    pub fn programs(&self) -> impl DoubleEndedIterator<Item = &Program> {
+        self.processes.iter().chain([&self.program])
     }
 
-    /// Whether it takes frames from a packet socket, and listens on no other.
+    /// The process of this name; without a name, the application.
+    pub fn named(&self, name: Option<&At<String>>) -> Option<&Program> {
+        let Some(name) = name else { return Some(&self.program) };
+        self.processes.iter().find(|process| process.name.as_ref().is_some_and(|own| own.value == name.value))
+    }
+
+    /// Whether the scenario says that the application is to be observed by no socket, and no process has one for the capture.
+    pub fn has_no_sockets(&self) -> bool {
+        self.program.listens.as_ref().is_some_and(|listens| listens.value.sockets.is_empty())
+            && !self.processes.iter().flat_map(Program::named_sockets).any(Listener::is_udp)
+    }
+
+    /// Whether it takes frames from packet sockets, and listens on no other for them.
     pub fn only_sniffs(&self) -> bool {
-        self.listens.as_ref().is_some_and(|listens| listens.value.packet && listens.value.sockets.is_empty())
+        self.has_no_sockets() && self.program.listens.as_ref().is_some_and(|listens| listens.value.packet)
     }
 
-    /// How long it may take to be ready.
+    /// How long all of them may take to be ready, one after the other.
     pub fn ready_within(&self) -> Duration {
-        self.ready.within.value
+        self.programs().map(|program| program.ready.within.value).sum()
+    }
+
+    /// The same, where it is written.
+    pub fn written_within(&self) -> Duration {
+        let written = self.programs().map(|program| &program.ready.within).filter(|within| within.span.is_some());
+        written.map(|within| within.value).sum()
     }
 
     /// How long a queue that isn't empty may stay as it is before its datagrams count as not read.
     pub fn unread_for(&self) -> Duration {
         self.settle.value.max(UNREAD)
     }
+
+    /// Those of its words that say something about an application, and where.
+    fn words_of_an_application(&self) -> Vec<(&'static str, Range<usize>)> {
+        fn of<T>(key: &'static str, word: Option<&At<T>>) -> Option<(&'static str, Range<usize>)> {
+            word.map(|word| (key, word.range()))
+        }
+        let Program { ready, env, files, user, capabilities, clock, cwd, exit, .. } = &self.program;
+        let words = [
+            of("ready.output", ready.output.as_ref()),
+            of("ready.command", ready.command.as_ref()),
+            of("ready.file", ready.file.as_ref()),
+            of("env", env.first().map(|variable| &variable.value)),
+            of("files", files.first().map(|file| &file.name)),
+            of("private", self.private.first()),
+            of("user", user.as_ref()),
+            of("capabilities", capabilities.first()),
+            of("clock", clock.span.is_some().then_some(clock)),
+            of("cwd", cwd.as_ref()),
+            of("exit", exit.as_ref()),
+            of("process", self.processes.first().and_then(|process| process.name.as_ref())),
+        ];
+        words.into_iter().flatten().collect()
+    }
 }
 
 /// Refuses the table where the receiver is elsewhere, and words about an application where there is none.
-pub(super) fn check(table: Option<At<Receiver>>, is_target: bool, checker: &mut Checker) -> Receiver {
+pub(super) fn check(table: Option<At<Form>>, is_target: bool, checker: &mut Checker) -> Receiver {
     if let Some(table) = table.as_ref().filter(|_| is_target) {
         let problem = Diagnostic::error("`[receiver]` needs the lab")
             .why("with `[target]` the receiver is on another machine: restage can't start, observe or stop it")
@@ -205,9 +123,10 @@ pub(super) fn check(table: Option<At<Receiver>>, is_target: bool, checker: &mut 
         checker.refuse(table.range(), problem);
         return Receiver::default();
     }
-    let mut receiver = table.map(|table| table.value).unwrap_or_default();
-    receiver.files.iter_mut().for_each(|file| file.check(checker));
-    if receiver.command.is_none() {
+    let Some(form) = table.map(|table| table.value) else { return Receiver::default() };
+    form.check_processes(checker);
+    let mut receiver = form.into_receiver();
+    if receiver.program.command.is_none() {
         for (key, span) in receiver.words_of_an_application() {
             let problem = Diagnostic::error(format!("`receiver.{key}` needs `receiver.command`"))
                 .why("without an application restage receives the frames itself")
@@ -215,5 +134,43 @@ pub(super) fn check(table: Option<At<Receiver>>, is_target: bool, checker: &mut 
             checker.missing("receiver.command", span, problem);
         }
     }
+    if let Some(exit) = &receiver.program.ready.exit {
+        let problem = Diagnostic::error("`receiver.ready.exit` is for `[[receiver.process]]` only")
+            .why("the application receives the frames, and can't have ended before they are sent");
+        checker.refuse(exit.range(), problem.fix("remove it, or make the program that ends a `[[receiver.process]]`"));
+    }
+    check_files(&mut receiver, checker);
     receiver
+}
+
+/// The name of a process that another table says.
+pub(super) fn check_name(key: &str, name: &At<String>, receiver: &Receiver, checker: &mut Checker) {
+    if receiver.named(Some(name)).is_some() {
+        return;
+    }
+    let known: Vec<&str> =
+        receiver.processes.iter().filter_map(|process| process.name.as_ref()).map(|name| name.value.as_str()).collect();
+    let problem = Diagnostic::error(format!("`{key}` can't be \"{}\"", name.value));
+    let without = "remove it: without it the application is meant";
+    let problem = if known.is_empty() {
+        problem.why("it names a `[[receiver.process]]`, and there is none").fix(without)
+    } else {
+        let problem = problem.why(format!("no `[[receiver.process]]` has this name; there is {}", known.join(", ")));
+        vocabulary::suggest(problem, &name.value, known, '"', format!("write one of these, or {without}"))
+    };
+    checker.refuse_because(name.range(), None, "receiver.process", problem);
+}
+
+/// A file is written once, whichever program it is for.
+fn check_files(receiver: &mut Receiver, checker: &mut Checker) {
+    let mut named: Vec<(String, Range<usize>)> = Vec::new();
+    for program in receiver.processes.iter_mut().chain([&mut receiver.program]) {
+        let table = program.table();
+        for file in &mut program.files {
+            file.check(table, checker);
+            named.push((file.name.value.to_string_lossy().into_owned(), file.name.range()));
+        }
+    }
+    named.sort_by_key(|(_, span)| span.start);
+    checker.twice(named.iter().map(|(name, span)| (name.as_str(), span)));
 }

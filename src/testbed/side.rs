@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::diagnostic::Result;
 use crate::host::ethtool;
+use crate::host::facts::{Facts, capability};
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
 use crate::host::packet_sockets::PacketSocketTable;
@@ -14,6 +15,8 @@ use crate::host::sockets::SocketTable;
 use crate::host::sysctl::{self, Effective};
 use crate::outcome::EvidenceLevel;
 use crate::process::application::{Application, Start};
+use crate::process::inside::Inside;
+use crate::process::surroundings::Surroundings;
 use crate::scenario::require::Offload;
 use crate::wire::built_in::{BuiltIn, Family};
 use crate::wire::counters::CountersReader;
@@ -91,6 +94,12 @@ impl Side {
     pub fn trace(&self, mode: trace::Mode) -> Result<trace::Opened> {
         let index = self.facts(&self.interface)?.map_or(0, |facts| facts.index);
         PacketTrace::open(self.namespace.inode()?, index, mode)
+    }
+
+    /// Makes the namespaces that programs of the receiver are started in; `None` where this process may not, as beside a target.
+    pub fn surround(&self, surroundings: &Surroundings) -> Result<Option<Inside>> {
+        let may = Facts::read().has(capability::SYS_ADMIN);
+        may.then(|| Inside::new(surroundings, &self.namespace)).transpose()
     }
 
     pub fn start(&self, start: &Start<'_>) -> Result<Application> {

@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -73,6 +74,10 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
                 }
             }
             "wait" => std::thread::sleep(Duration::from_millis(number() as u64)),
+            "connect" => {
+                let port = u16::try_from(number()).expect("a port");
+                drop(TcpStream::connect(("127.0.0.1", port)).expect("it is served"));
+            }
             "exit" => return ExitCode::from(u8::try_from(number()).expect("a status")),
             "kill" => {
                 // SAFETY: kill(2) takes no pointers.
@@ -109,36 +114,52 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
             }
             _ => {
                 let text = words.next().expect("a text");
-                match word {
-                    "say" => {
-                        let text = text.replace('_', " ");
-                        print!("{text}");
-                        eprintln!("{text}");
-                    }
-                    "show" => eprintln!("{text}"),
-                    "fill" => {
-                        let mut file = fs::File::create(text).expect("it can be written");
-                        loop {
-                            long(&mut file, 1 << 20);
-                            std::thread::sleep(Duration::from_millis(10));
-                        }
-                    }
-                    "variable" => println!("{text}={}", std::env::var(text).expect("it is set")),
-                    "pid" => fs::write(text, std::process::id().to_string()).expect("it can be written"),
-                    "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),
-                    "write" => {
-                        let length = words.next().and_then(|word| word.parse().ok()).expect("a number");
-                        let mut file = fs::File::create(text).expect("it can be written");
-                        long(&mut file, length);
-                        file.write_all(b"z").expect("it can be written");
-                    }
-                    _ => panic!("`{word}` is no word"),
-                }
-                let _ = std::io::stdout().flush();
+                act_on_text(word, text, &mut words);
             }
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Does what a word says that has a text.
+fn act_on_text(word: &str, text: &str, words: &mut dyn Iterator<Item = &str>) {
+    match word {
+        "say" => {
+            let text = text.replace('_', " ");
+            print!("{text}");
+            eprintln!("{text}");
+        }
+        "show" => eprintln!("{text}"),
+        "fill" => {
+            let mut file = fs::File::create(text).expect("it can be written");
+            loop {
+                long(&mut file, 1 << 20);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        "variable" => println!("{text}={}", std::env::var(text).expect("it is set")),
+        "require" => drop(fs::metadata(text).expect("it is there")),
+        "serve" => {
+            let listener = UnixListener::bind(text).expect("the name is free");
+            std::thread::spawn(move || {
+                listener.incoming().flatten().try_for_each(|mut asker| asker.write_all(b"served\n"))
+            });
+        }
+        "ask" => {
+            let mut server = UnixStream::connect(text).expect("it is served");
+            std::io::copy(&mut server, &mut std::io::stdout()).expect("it answers");
+        }
+        "pid" => fs::write(text, std::process::id().to_string()).expect("it can be written"),
+        "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),
+        "write" => {
+            let length = words.next().and_then(|word| word.parse().ok()).expect("a number");
+            let mut file = fs::File::create(text).expect("it can be written");
+            long(&mut file, length);
+            file.write_all(b"z").expect("it can be written");
+        }
+        _ => panic!("`{word}` is no word"),
+    }
+    let _ = std::io::stdout().flush();
 }
 
 /// Writes one line, without its end.

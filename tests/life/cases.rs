@@ -573,7 +573,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-const fn case(
+pub(super) const fn case(
     name: &'static str,
     words: &'static str,
     rest: &'static str,

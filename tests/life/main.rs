@@ -9,6 +9,7 @@ mod application;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod processes;
 
 use std::ffi::OsString;
 use std::fs;
@@ -34,10 +35,12 @@ fn main() -> ExitCode {
         return application::act(&words);
     }
     let arguments = Arguments::from_args();
-    let mut trials: Vec<Trial> = CASES.iter().map(|case| Trial::test(case.name, || check(case))).collect();
+    let mut trials: Vec<Trial> =
+        CASES.iter().chain(processes::CASES).map(|case| Trial::test(case.name, || check(case))).collect();
     trials.push(Trial::test("TCP reaches no application, and that is said", tcp_reaches_no_application));
     trials.push(Trial::test("output takes no memory", output_takes_no_memory));
     trials.push(Trial::test("root starts it as another user", it_runs_as_another_user));
+    trials.push(Trial::test("root starts a process as another user", a_process_runs_as_another_user));
     trials.push(Trial::test("its files are kept and its output is shown, where that is asked for", kept_and_shown));
     trials.push(Trial::test("its clock is the capture's", its_clock_is_the_captures));
     trials.push(Trial::test("nothing is left in the machine's folders", nothing_is_left));
@@ -59,16 +62,30 @@ fn application() -> &'static Path {
 /// A folder with `s.toml`.
 fn scenario(words: &str, rest: &str) -> std::path::PathBuf {
     let folder = fresh_folder("life");
-    let words = words.replace(' ', "\", \"");
-    let (program, stage) = (application().display(), stage().display());
+    let stage = stage().display();
+    let rest = in_full(rest);
+    let command =
+        if rest.starts_with("command") { String::new() } else { in_full(&format!("command = APP({words})\n")) };
     let text = format!(
         "format = 1\ntimeout = \"60s\"\n[capture]\nfile = \"{stage}/scenarios/captures/syslog.pcap\"\nframes = \"1-{FRAMES}\"\n\
-         [pacing]\nrate = \"topspeed\"\n[expect]\nconsumed = \"all\"\n[receiver]\ncommand = [\"{program}\", \"{VERB}\", \"{words}\"]\n{rest}"
+         [pacing]\nrate = \"topspeed\"\n[expect]\nconsumed = \"all\"\n[receiver]\n{command}{rest}"
     );
     fs::write(folder.join("s.toml"), text).expect("it can be written");
     fs::write(folder.join("looked-up"), "looked up\n").expect("it can be written");
     fs::write(folder.join("production.conf"), "folder /etc/app; interface eth0 {work}\n").expect("it can be written");
     folder
+}
+
+/// Each `APP(words)` as the command of the application with these words, and `PROGRAM` as its program.
+fn in_full(text: &str) -> String {
+    let program = application().display();
+    let command = |part: &str| {
+        let (words, rest) = part.split_once(')').expect("it ends");
+        format!("[\"{program}\", \"{VERB}\", \"{}\"]{rest}", words.replace(' ', "\", \""))
+    };
+    let mut parts = text.split("APP(");
+    let first = parts.next().unwrap_or_default().to_owned();
+    [first].into_iter().chain(parts.map(command)).collect::<String>().replace("PROGRAM", &program.to_string())
 }
 
 fn check(case: &Case) -> Result<(), Failed> {
@@ -146,6 +163,26 @@ fn it_runs_as_another_user() -> Result<(), Failed> {
     Ok(())
 }
 
+/// `user` of a process as root: it is that user, its files are its own, and the application is none the less root.
+fn a_process_runs_as_another_user() -> Result<(), Failed> {
+    let rest = "[[receiver.process]]\nname = \"db\"\nuser = \"daemon\"\ncommand = APP(write {work}/own 10 say up wait 60000)\n\
+         ready = { output = \"up\" }\ncwd = \"{work}/db\"\n[receiver.process.files]\nconf = \"mine\"\n\
+         [[expect.command]]\nrun = [\"sh\", \"-c\", \"id -un; stat -c %U . conf own db\"]\n\
+         stdout = { matches = '\\Aroot\\nroot\\ndaemon\\ndaemon\\ndaemon\\n\\z' }\n";
+    for user in users() {
+        let folder = scenario("bind read-on", rest);
+        let run = run(*user, [folder.join("s.toml")]);
+        let problem = &run.report["scenarios"][0]["problems"][0];
+        let refused = problem["what"] == "an ordinary user can't start an application as `daemon`" && run.status == 3;
+        let is_as_it_should = if is_root() && *user == User::Caller { run.status == 0 } else { refused };
+        if !is_as_it_should {
+            return Err(format!("as {user:?}: {}", run.text).into());
+        }
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
 /// `--keep-work` and `--show-output`, of an application that is ready and of one that never is; the secret stays one.
 fn kept_and_shown() -> Result<(), Failed> {
     for (words, more, verdict) in [
@@ -153,8 +190,10 @@ fn kept_and_shown() -> Result<(), Failed> {
         ("say hello variable TOKEN write {work}/own 10 wait 60000", "ready = { within = \"200ms\" }\n", "blocked"),
     ] {
         for user in users() {
-            let rest = format!("env = {{ TOKEN = {{ from-env = \"RESTAGE_LIFE\" }} }}\n{more}");
-            let folder = scenario(words, &rest);
+            let token = "env = { TOKEN = { from-env = \"RESTAGE_LIFE\" } }\n";
+            let beside = "[[receiver.process]]\nname = \"beside\"\ncommand = APP(say hello variable TOKEN wait 60000)\n\
+                          ready = { output = \"TOKEN\" }\n";
+            let folder = scenario(words, &format!("{token}{more}{beside}{token}"));
             let mut restage = common::restage(*user);
             restage.arg("run").arg(folder.join("s.toml")).args(["--keep-work", "--show-output", "--report-json", "-"]);
             let output = restage.env("RESTAGE_LIFE", "correct-horse").output()?;
@@ -162,7 +201,12 @@ fn kept_and_shown() -> Result<(), Failed> {
             let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
             let after = said.split_once("s: the application's files are kept in ").map(|(_, after)| after);
             let kept = after.and_then(|after| after.split(';').next()).unwrap_or("/nowhere");
-            let shown = ["s stdout | helloTOKEN=***", "s stderr | hello"];
+            let shown = [
+                "s stdout | helloTOKEN=***",
+                "s stderr | hello",
+                "s beside stdout | helloTOKEN=***",
+                "s beside stderr | hello",
+            ];
             let is_shown = shown.iter().all(|line| said.contains(line)) && !said.contains("correct-horse");
             if report["scenarios"][0]["verdict"] != verdict || !is_shown {
                 return Err(format!("as {user:?}: {said}").into());
@@ -170,8 +214,10 @@ fn kept_and_shown() -> Result<(), Failed> {
             // The next run leaves it alone.
             run(*user, [folder.join("no-such-scenario.toml")]);
             let content = fs::read_to_string(Path::new(kept).join("work/own"));
-            let stdout = fs::read_to_string(Path::new(kept).join("stdout"));
-            if content.as_deref().ok() != Some("yyyyyyyyyyz") || !stdout.is_ok_and(|text| text.starts_with("hello")) {
+            let said =
+                ["stdout", "stdout-beside", "stderr-beside"].map(|name| fs::read_to_string(Path::new(kept).join(name)));
+            let is_said = said.iter().all(|text| text.as_ref().is_ok_and(|text| text.starts_with("hello")));
+            if content.as_deref().ok() != Some("yyyyyyyyyyz") || !is_said {
                 return Err(format!("as {user:?}: {kept}: {content:?}").into());
             }
             fs::remove_dir_all(kept)?;

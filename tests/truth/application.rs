@@ -26,6 +26,9 @@ pub(crate) const VERB: &str = "--application";
 /// The multicast group that the capture goes to.
 pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
+/// The port on the loopback that a relay sends to.
+pub(crate) const RELAYED: u16 = 9_999;
+
 /// More than any case sends.
 const LARGE: usize = 4 << 20;
 /// Room for a few datagrams.
@@ -206,6 +209,18 @@ fn behave(behaviour: &str, truth: &File) -> io::Result<()> {
         "sniffs" | "sniffs-even-ones" | "sniffs-late" => return sniff(truth, behaviour),
         "reads-v6" => return read_on(truth, &open(Opening { v6: true, ..PLAIN })?),
         "listens-elsewhere" => return read_on(truth, &open(Opening { port: 9, ..PLAIN })?),
+        // What goes through it is noted by the one that reads in the end, which is the application of the run.
+        "relays" | "relays-ten" => {
+            let (from, count) = (open(PLAIN)?, if behaviour == "relays" { usize::MAX } else { 10 });
+            let mut buffer = vec![0; 65_536];
+            for _ in 0..count {
+                let length = from.recv(&mut buffer)?;
+                from.send_to(&buffer[..length], local(RELAYED))?;
+            }
+            return Ok(());
+        }
+        "reads-what-is-relayed" => return read_on(truth, &open(Opening { port: RELAYED, ..PLAIN })?),
+        "reads-the-next-port" => return read_on(truth, &open(Opening { port: PORT + 1, ..PLAIN })?),
         "reads-on-loopback" => {
             let wrong = UdpSocket::bind(local(PORT))?;
             return read_on(truth, &wrong);

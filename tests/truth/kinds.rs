@@ -13,6 +13,8 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     /// What the application does.
     pub(crate) behaviour: &'static str,
+    /// What a process beside it does, and the UDP port that it reads from.
+    pub(crate) process: Option<(&'static str, u16)>,
     pub(crate) frames: Vec<Vec<u8>>,
     /// How many frames each of its datagrams has.
     pub(crate) frames_each: u64,
@@ -37,6 +39,7 @@ fn kind(name: &'static str, behaviour: &'static str) -> Kind {
     Kind {
         name,
         behaviour,
+        process: None,
         frames: (0..DATAGRAMS).map(datagram).collect(),
         frames_each: 1,
         ruleset: "",
@@ -73,7 +76,7 @@ const STATE: &str = "table inet t {\n chain c { type filter hook input priority 
 
 /// All of them.
 pub(crate) fn kinds() -> Vec<Kind> {
-    [talks(), replies(), sniffers(), neighbours(), fragmented(), listeners(), treatments()]
+    [talks(), replies(), processes(), sniffers(), neighbours(), fragmented(), listeners(), treatments()]
         .into_iter()
         .flatten()
         .collect()
@@ -101,6 +104,21 @@ fn replies() -> Vec<Kind> {
         Kind { answered: ALL.map(|all| 3 * all), repeat: 3, ..kind("it answers all three times", "answers") },
         Kind { answered: ALL.map(|all| all / 2), ..kind("it answers every other one", "answers-every-other") },
         Kind { answered: Some(0), ..kind("it sends to another host", "sends-elsewhere") },
+    ]
+}
+
+/// A process beside the application receives, too.
+fn processes() -> Vec<Kind> {
+    let to_two_ports = |number| datagram_to(number, RECEIVER, PORT + u16::from(number % 2 == 1), 20);
+    let relayed = |name, process| Kind { process: Some((process, PORT)), ..kind(name, "reads-what-is-relayed") };
+    vec![
+        relayed("a process relays all to it", "relays"),
+        Kind { losses: &[("SOCKET_CLOSED", None), ("NO_SOCKET", None)], ..relayed("a relay ends early", "relays-ten") },
+        Kind {
+            frames: (0..DATAGRAMS).map(to_two_ports).collect(),
+            process: Some(("reads-the-next-port", PORT + 1)),
+            ..kind("a process reads from a port of its own", "reads")
+        },
     ]
 }
 

@@ -151,19 +151,29 @@ fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
     let receiver = match (*behaviour, kind.stage) {
         (_, "captured") => "listens = [\"packet:{receiver}\"]\ncapabilities = [\"CAP_NET_RAW\"]".to_owned(),
         ("listens-elsewhere", _) => "listens = [\"udp:9\"]".to_owned(),
+        ("reads-what-is-relayed", _) => format!("listens = [\"udp:{}\"]", application::RELAYED),
         _ => format!("listens = [\"udp:{}\"]", frames::PORT),
     };
+    let command = |behaviour: &str| {
+        format!(
+            "command = [\"{}\", \"{}\", \"{}\", \"{behaviour}\"]\n",
+            program.display(),
+            application::VERB,
+            truth.display()
+        )
+    };
+    let process = kind.process.map_or_else(String::new, |(behaviour, port)| {
+        format!("[[receiver.process]]\nname = \"beside\"\n{}listens = [\"udp:{port}\"]\n", command(behaviour))
+    });
+    let command = command(behaviour);
     let ruleset = if ruleset.is_empty() { String::new() } else { format!("ruleset = '''\n{ruleset}\n'''\n") };
     let require = if ruleset.is_empty() { "" } else { "[require]\ncommands = [\"nft\"]\n" };
     format!(
         "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
-         [receiver]\ncommand = [\"{program}\", \"{verb}\", \"{truth}\", \"{behaviour}\"]\n{receiver}\n\
-         settle = \"100ms\"\n[lab]\naddresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
+         [receiver]\n{command}{receiver}\nsettle = \"100ms\"\n{process}[lab]\n\
+         addresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
          [expect]\n{stage} = \"all\"\n",
         stage = kind.stage,
-        program = program.display(),
-        truth = truth.display(),
-        verb = application::VERB,
     )
 }
 

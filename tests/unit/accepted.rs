@@ -280,11 +280,15 @@ fn lateness_bounds_are_sorted_by_percentile() {
 fn the_receiver_and_the_expectations_are_read() {
     let scenario = read("every_word.toml");
     let receiver = &scenario.receiver;
-    assert_eq!(receiver.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
-    let listens = &receiver.listens.as_ref().unwrap().value;
+    assert_eq!(receiver.program.command.as_ref().unwrap().value[5..], ["-I", "{print $1}"]);
+    let listens = &receiver.program.listens.as_ref().unwrap().value;
     assert_eq!((listens.sockets[0].to_string().as_str(), listens.packet), ("udp:192.0.2.20:4739", true));
-    assert_eq!((receiver.settle.value, receiver.stop), (Duration::from_millis(300), 2));
-    assert_eq!(receiver.ready_within(), Duration::from_mins(1));
+    assert_eq!((receiver.settle.value, receiver.program.stop), (Duration::from_millis(300), 2));
+    assert_eq!(receiver.program.ready.within.value, Duration::from_mins(1));
+    assert_eq!(
+        (receiver.ready_within(), receiver.written_within()),
+        (Duration::from_secs(100), Duration::from_secs(90))
+    );
     // It goes to the report's folder, not to the scenario's.
     assert_eq!(receiver.save_capture.as_ref().unwrap().value, Path::new("kept/arrived.pcapng"));
     let expect = &scenario.expect;
@@ -351,11 +355,27 @@ fn what_is_not_written_has_the_default_of_the_language() {
     assert_eq!((scenario.rewrite.oversize.value, &scenario.rewrite.oversize.span), (Oversize::Refuse, &None));
     assert!(scenario.rewrite.sides.is_empty());
     assert_eq!((&scenario.rewrite.vlan, &scenario.rewrite.header), (&None, &HeaderFields::default()));
-    assert_eq!((&scenario.receiver.command, &scenario.receiver.listens), (&None, &None));
-    assert_eq!((scenario.receiver.settle.value, scenario.receiver.stop), (Duration::from_millis(50), 15));
+    assert_eq!((&scenario.receiver.program.command, &scenario.receiver.program.listens), (&None, &None));
+    assert_eq!((scenario.receiver.settle.value, scenario.receiver.program.stop), (Duration::from_millis(50), 15));
     assert_eq!(scenario.receiver.ready_within(), Duration::from_secs(10));
     assert_eq!(scenario.receiver.save_capture, None);
     assert_eq!(scenario.expect, scenario::expect::Expect::default());
+}
+
+#[test]
+fn processes_are_read_in_the_order_of_the_file() {
+    let receiver = read("every_word.toml").receiver;
+    let names: Vec<_> = receiver.programs().map(|program| (program.who(), program.table())).collect();
+    let of = |name: &str| (format!("the process `{name}`"), "receiver.process");
+    assert_eq!(names, [of("initdb"), of("postgres"), ("the application".to_owned(), "receiver")]);
+    let [initdb, postgres] = receiver.processes.as_slice() else { panic!("two processes") };
+    assert_eq!(initdb.ready.exit.as_ref().unwrap().value, 0);
+    assert_eq!((initdb.stop, &initdb.listens, &initdb.limits.memory), (15, &None, &None));
+    assert_eq!(postgres.named_sockets()[0].to_string(), "tcp:127.0.0.1:5432");
+    assert_eq!((postgres.stop, postgres.user.as_ref().unwrap().value.as_str()), (2, "postgres"));
+    assert_eq!(postgres.files[1].name.value, Path::new("db/hba.conf"));
+    assert_eq!(receiver.named(postgres.name.as_ref()), Some(postgres));
+    assert_eq!(receiver.named(None), Some(&receiver.program));
 }
 
 #[test]

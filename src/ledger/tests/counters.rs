@@ -250,9 +250,9 @@ fn ipv6_fragments_pass_the_input_hook_one_by_one() {
 fn sockets_are_watched_where_datagrams_go_into_them() {
     let (mut scenario, mut plan) = delivered();
     assert!(observes_sockets(&scenario, &plan));
-    scenario.receiver.listens = Some(At::default_value(Listens::default()));
+    scenario.receiver.program.listens = Some(At::default_value(Listens::default()));
     assert!(!observes_sockets(&scenario, &plan));
-    scenario.receiver.listens = None;
+    scenario.receiver.program.listens = None;
     plan.survey.udp_frames = super::frames([]);
     assert!(!observes_sockets(&scenario, &plan));
 }

@@ -69,7 +69,7 @@ fn each_ending_is_a_stage_and_a_cause() {
 #[test]
 fn without_watched_sockets_what_was_accepted_is_followed_no_further() {
     let (mut scenario, plan) = delivered();
-    scenario.receiver.listens = Some(At::default_value(Listens::default()));
+    scenario.receiver.program.listens = Some(At::default_value(Listens::default()));
     let ends = vec![
         (Ending::Read, frames(1..=2)),
         (Ending::Unread, frames([3])),

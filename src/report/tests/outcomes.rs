@@ -324,11 +324,19 @@ pub(super) fn application_died() -> Outcome {
     Outcome {
         problems: vec![Diagnostic::error("`nfcapd` ended before its sockets were bound").fix("see what it wrote")],
         application: Some(Application {
+            name: None,
             command: ["nfcapd", "-p", "4739"].map(str::to_owned).to_vec(),
             ended: "exit status 255".to_owned(),
             stdout: "hello\n".to_owned(),
             stderr: lines.join("\n") + "\n\u{1b}[31mbind: address in use\u{1b}[0m\n",
         }),
+        processes: vec![Application {
+            name: Some("postgres".to_owned()),
+            command: ["postgres", "-D", "db"].map(str::to_owned).to_vec(),
+            ended: "exit status 0".to_owned(),
+            stdout: String::new(),
+            stderr: "database system is shut down\n".to_owned(),
+        }],
         ..outcome("dies", Verdict::Error, 0.1)
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::super::check::Checker;
 use super::super::form::{self, Argument, DurationText, Entries, numbers, refused, values};
-use super::super::receiver::Receiver;
+use super::super::receiver::{Receiver, check_name};
 use super::super::vocabulary;
 use super::how_many::HowMany;
 use super::json::{self, JsonLines, JsonRule};
@@ -146,6 +146,8 @@ pub enum OutputFrom {
 pub struct OutputCheck {
     /// Where it looks.
     pub from: At<OutputFrom>,
+    /// The process whose standard output or standard error it is; `None`: the application's.
+    pub process: Option<At<String>>,
     /// What it must be.
     pub rule: TextRule,
     /// As in [`CommandCheck`].
@@ -163,6 +165,10 @@ with_rule! {
         /// `stdout`, `stderr`, a file that it writes, or a pattern like "{work}/nfcapd.*": all of these files, one after the other.
         #[schemars(example = &"stdout")]
         from: At<OutputFrom>,
+        /// With `stdout` or `stderr`: the name of the `[[receiver.process]]` whose it is. Default: the application's.
+        #[serde(default)]
+        #[schemars(example = &"postgres")]
+        process: Option<At<String>>,
         /// It is looked at again and again while the application runs, until it is as it should be, at most for this long.
         #[serde(default, deserialize_with = "form::duration")]
         #[schemars(with = "DurationText", example = &"30s")]
@@ -180,6 +186,7 @@ pub(super) fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         let span = form.range();
         let OutputForm {
             from,
+            process,
             within,
             when,
             contains,
@@ -194,7 +201,7 @@ pub(super) fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         } = form.value;
         let rule =
             TextRule { contains, not_contains, matches, not_matches, count, lines, equals_file, json, json_lines };
-        OutputCheck { from, rule, within, when, span }
+        OutputCheck { from, process, rule, within, when, span }
     });
     Ok(checks.collect())
 }
@@ -340,7 +347,7 @@ impl OutputCheck {
 
     /// It needs an application, and a key.
     pub(super) fn check(&mut self, index: usize, lab: bool, receiver: &Receiver, checker: &mut Checker) {
-        if receiver.command.is_none() {
+        if receiver.program.command.is_none() {
             let problem = Diagnostic::error("`[[expect.output]]` needs an application")
                 .why("it is about what `[receiver] command` writes, and there is none")
                 .fix(if lab {
@@ -349,6 +356,15 @@ impl OutputCheck {
                     "check by `[[expect.command]]`; or replace `[target]` by `[lab]`, and add `[receiver] command`"
                 });
             checker.missing("receiver.command", self.span.clone(), problem);
+        }
+        if let Some(process) = &self.process {
+            check_name("expect.output.process", process, receiver, checker);
+            if matches!(self.from.value, OutputFrom::File(_) | OutputFrom::Files(_)) {
+                let problem = Diagnostic::error("`expect.output.process` needs `from = \"stdout\"` or \"stderr\"")
+                    .why("the files in {work} are those of all processes")
+                    .fix("remove `process`");
+                checker.refuse_because(process.range(), self.from.span.as_ref(), "", problem);
+            }
         }
         if self.rule == TextRule::default() {
             let problem = Diagnostic::error("`[[expect.output]]` checks nothing");

@@ -55,7 +55,7 @@ pub(super) fn check(replies: &mut At<Replies>, lab: bool, receiver: &Receiver, c
         let problem = problem.fix("add `count`, `like` or `snapshot`");
         checker.missing_all("expect.replies", &["count", "like", "snapshot"], span.clone(), problem);
     }
-    if receiver.command.is_none() && filter.is_none() {
+    if receiver.program.command.is_none() && filter.is_none() {
         let problem = Diagnostic::error("`[expect.replies]` needs an application")
             .why("restage's own receiver reads, and answers nothing")
             .fix("add `[receiver] command`; ICMP errors of the kernel are chosen by `filter = \"icmp or icmp6\"`");

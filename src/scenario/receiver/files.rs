@@ -96,20 +96,21 @@ pub(super) fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Fi
 }
 
 impl File {
-    pub(super) fn check(&mut self, checker: &mut Checker) {
-        if let Some(problem) = name_problem(&self.name.value) {
+    /// `table`: the one that its `files` are in.
+    pub(super) fn check(&mut self, table: &str, checker: &mut Checker) {
+        if let Some(problem) = name_problem(table, &self.name.value) {
             checker.refuse(self.name.range(), problem);
         }
         if let FileContent::From { file, .. } = &mut self.content.value {
-            checker.join("receiver.files.from", file, self.content.span.as_ref());
+            checker.join(&format!("{table}.files.from"), file, self.content.span.as_ref());
         }
     }
 }
 
 /// Why a file can't have this name.
-fn name_problem(name: &Path) -> Option<Diagnostic> {
+fn name_problem(table: &str, name: &Path) -> Option<Diagnostic> {
     let text = name.to_string_lossy();
-    let what = format!("`receiver.files` can't have a file `{text}`");
+    let what = format!("`{table}.files` can't have a file `{text}`");
     let is_in_etc = name.strip_prefix("/etc").is_ok_and(|rest| !rest.as_os_str().is_empty());
     let below = |part: Component| matches!(part, Component::Normal(_) | Component::RootDir);
     if let Some(rest) = text.strip_prefix("{work}/") {
@@ -240,7 +241,7 @@ mod tests {
             ("", false),
             ("a/", false),
         ] {
-            assert_eq!(name_problem(Path::new(name)).is_none(), is_legal, "{name}");
+            assert_eq!(name_problem("receiver", Path::new(name)).is_none(), is_legal, "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::super::form::{self, Argument, DurationText};
+use super::super::form::{self, Argument, DurationText, numbers};
 use crate::diagnostic::{At, Diagnostic};
 
 /// When the application is ready: its sockets are bound, and everything that is written here holds.
@@ -28,12 +28,20 @@ pub struct Ready {
     #[serde(deserialize_with = "file")]
     #[schemars(with = "String", example = &"{work}/ready")]
     pub file: Option<At<String>>,
+    /// It has ended with this exit status, and has done its work: only of a process, such as `initdb`.
+    #[serde(deserialize_with = "status")]
+    #[schemars(with = "i64", range(min = 0, max = 255), example = 0)]
+    pub exit: Option<At<i32>>,
+}
+
+numbers! {
+    status -> Option<At<i32>>, 0..=255, "an exit status is from 0 to 255", "write 0 for success";
 }
 
 impl Ready {
     /// Whether bound sockets are enough.
     pub fn is_only_sockets(&self) -> bool {
-        self.output.is_none() && self.command.is_none() && self.file.is_none()
+        self.output.is_none() && self.command.is_none() && self.file.is_none() && self.exit.is_none()
     }
 }
 
@@ -49,6 +57,6 @@ fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<String>>
 
 impl Default for Ready {
     fn default() -> Self {
-        Self { within: At::default_value(Duration::from_secs(10)), output: None, command: None, file: None }
+        Self { within: At::default_value(Duration::from_secs(10)), output: None, command: None, file: None, exit: None }
     }
 }

@@ -32,6 +32,12 @@ pub enum Transport {
     Tcp,
 }
 
+impl Listener {
+    pub fn is_udp(&self) -> bool {
+        self.transport == Transport::Udp
+    }
+}
+
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.transport {

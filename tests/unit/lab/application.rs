@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::host::namespace::Privilege;
 use crate::host::program;
 use crate::process::application::{Application, Around, Ended, Start, Stopped};
+use crate::process::inside::Inside;
 use crate::process::order::Rights;
 use crate::process::surroundings::Surroundings;
 use crate::testbed::network::{LabNetwork, LabPlan};
@@ -52,6 +53,7 @@ impl Site {
         let (read, write) = nix::unistd::pipe().unwrap();
         let write = File::from(write);
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let inside = Inside::new(&Surroundings::default(), &self.lab.receiver).unwrap();
         let application = Application::start(
             &Start {
                 program,
@@ -60,7 +62,7 @@ impl Site {
                 environment: &[],
                 rights: &Rights::default(),
                 most_output: None,
-                surroundings: Around::Own(&Surroundings::default()),
+                surroundings: Around::In(&inside),
                 stdout: write.try_clone().unwrap(),
                 stderr: write,
             },
@@ -232,6 +234,7 @@ fn runner() {
     let site = site();
     let stdout = || File::from(std::io::stdout().as_fd().try_clone_to_owned().unwrap());
     let script = "sleep 1000 & setsid sleep 1000 & echo ready; wait".to_string();
+    let inside = Inside::new(&Surroundings::default(), &site.lab.receiver).unwrap();
     let application = Application::start(
         &Start {
             program: &sh(),
@@ -240,7 +243,7 @@ fn runner() {
             environment: &[],
             rights: &Rights::default(),
             most_output: None,
-            surroundings: Around::Own(&Surroundings::default()),
+            surroundings: Around::In(&inside),
             stdout: stdout(),
             stderr: stdout(),
         },

@@ -15,6 +15,7 @@ use crate::host::program;
 use crate::outcome::{Event, Outcome, Verdict};
 use crate::process::NAME;
 use crate::process::application::{Application, Around, Start};
+use crate::process::inside::Inside;
 use crate::process::order::Rights;
 use crate::process::parent::watch_parent;
 use crate::process::work::{self, WorkFolder};
@@ -87,6 +88,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> i32 {
             let _watch = watch_parent().unwrap();
             let folder = WorkFolder::create("application").unwrap();
             fs::write(folder.work().join("flows"), "x").unwrap();
+            let inside = Inside::new(folder.surroundings(), &lab.receiver).unwrap();
             let stream = || File::from(std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().unwrap());
             let _application = Application::start(
                 &Start {
@@ -96,7 +98,7 @@ pub(crate) fn worker_main(arguments: &[OsString]) -> i32 {
                     environment: &[],
                     rights: &Rights::default(),
                     most_output: None,
-                    surroundings: Around::Own(folder.surroundings()),
+                    surroundings: Around::In(&inside),
                     stdout: stream(),
                     stderr: stream(),
                 },
