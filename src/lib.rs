@@ -63,6 +63,7 @@
 //! | `capture` | savefiles: read, write, filter |
 //! | `inspect` | what is in a capture: one pass, counted |
 //! | `scenario` | the scenario language, one file for each table: form, check, meaning |
+//! | `draft` | scenarios that restage writes: of a capture |
 //! | `rewrite` | compiled maps and their application |
 //! | `host` | a network namespace: interfaces, addresses, routes, sysctls, sockets, filters |
 //! | `predict` | what a host does with a kind of packet |
@@ -86,6 +87,7 @@ mod cause;
 mod cli;
 mod diagnostic;
 mod doctor;
+mod draft;
 mod entry;
 mod evidence;
 mod expect;

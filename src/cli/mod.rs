@@ -8,6 +8,7 @@ mod choose;
 mod collect;
 mod doctor;
 mod help;
+mod init;
 mod inspect;
 mod output;
 mod plan;
@@ -71,6 +72,8 @@ enum Verb {
     Inspect(inspect::Arguments),
     Doctor(doctor::Arguments),
     Schema(schema::Arguments),
+    Try(init::TryArguments),
+    Init(init::InitArguments),
     Help(help::Arguments),
 }
 
@@ -94,6 +97,8 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Inspect(arguments) => inspect::inspect(arguments, &terminal),
         Verb::Doctor(arguments) => doctor::doctor(arguments, &terminal),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
+        Verb::Try(arguments) => init::try_capture(arguments, &terminal),
+        Verb::Init(arguments) => init::init(arguments, &terminal),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };
     done.unwrap_or_else(|failure| {

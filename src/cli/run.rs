@@ -16,19 +16,21 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
 use self::messages::MessageFormat;
-use self::reports::{ReportArguments, Reports};
+pub(super) use self::reports::ReportArguments;
+use self::reports::Reports;
 use self::show::{Show, conclusion};
 use super::choose::{self, Choosing, Chosen, Partition};
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::Result;
 use crate::host::facts::{hostname, kernel_release};
-use crate::outcome::{EvidenceLevel, Report, RunFacts, now};
+use crate::outcome::{EvidenceLevel, Outcome, Report, RunFacts, now};
 use crate::process::signals::await_status_requests;
 use crate::process::work;
 use crate::report::github;
 use crate::run::Options;
-use crate::run::batch::{Batch, Update};
+use crate::run::batch::{Batch, Candidate, Update};
+use crate::scenario::Scenario;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -143,20 +145,63 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     let batch = Batch::new(scenarios, &arguments.options(&reports), &reports.claims())?;
     let mut show = Show::new(&batch, &reports, arguments.message_format, terminal);
     show.errors.problems(&choice.notes);
+    let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let (outcomes, status) = carry_out(batch, show, at_once, &began, choice.left_out, terminal);
+    let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
+    let status = status.max(Status::of(&outcomes, skipped));
+    reports.save(&Report::of_run(began.facts(), outcomes))?;
+    Ok(status)
+}
+
+/// Runs a scenario that is in no file; its outcome, and the exit status.
+pub(super) fn single(
+    scenario: Scenario,
+    options: Options,
+    arguments: &ReportArguments,
+    terminal: &Terminal,
+) -> Result<(Outcome, Status)> {
+    await_status_requests()?;
+    let reports = Reports::new(arguments, MessageFormat::default())?;
+    work::sweep()?;
+    let began = Began(now(), Instant::now());
+    let options =
+        Options { capture_digests: reports.need_digests(), report_folder: reports.folder().to_owned(), ..options };
+    let candidate = Candidate {
+        name: scenario.name.clone(),
+        path: scenario.source.path.clone(),
+        summary: scenario.summary.clone(),
+        tags: scenario.tags.clone(),
+        checked: Ok(scenario),
+    };
+    let batch = Batch::new(vec![candidate], &options, &reports.claims())?;
+    let show = Show::new(&batch, &reports, MessageFormat::default(), terminal);
+    let (outcomes, status) = carry_out(batch, show, NonZeroUsize::MIN, &began, 0, terminal);
+    let status = status.max(Status::of(&outcomes, Skipped::Tolerated));
+    let outcome = outcomes[0].clone();
+    reports.save(&Report::of_run(began.facts(), outcomes))?;
+    Ok((outcome, status))
+}
+
+/// Runs a batch and shows it; the outcomes, and whether they could be shown.
+fn carry_out(
+    batch: Batch,
+    mut show: Show,
+    at_once: NonZeroUsize,
+    began: &Began,
+    left_out: usize,
+    terminal: &Terminal,
+) -> (Vec<Outcome>, Status) {
     for outcome in batch.outcomes() {
         show.update(&Update::Outcome(&outcome));
     }
-    let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let outcomes = batch.run(at_once, &mut |update| show.update(&update));
     show.progress.end();
-    let facts = began.facts();
-    show.output.write(&conclusion(&outcomes, facts.seconds, choice.left_out, show.output.look()));
+    let seconds = began.facts().seconds;
+    show.output.write(&conclusion(&outcomes, seconds, left_out, show.output.look()));
     if terminal.annotations() {
         show.output.write(&github::annotations(&outcomes, Terminal::workspace().as_deref()));
     }
-    show.end(&outcomes, facts.seconds);
-    let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
-    let status = Status::of(&outcomes, skipped).max(show.status());
-    reports.save(&Report::of_run(facts, outcomes))?;
-    Ok(status)
+    show.end(&outcomes, seconds);
+    let status = show.status();
+    (outcomes, status)
 }

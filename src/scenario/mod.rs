@@ -37,7 +37,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use self::text::{Looks, ScenarioText};
+pub use self::text::{Looks, ScenarioText, quoted};
 
 use self::check::Checker;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};

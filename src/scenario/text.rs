@@ -93,6 +93,11 @@ impl ScenarioText {
     }
 }
 
+/// A text as a TOML string (TOML 1.0, String).
+pub fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
 /// A capture instead of a scenario.
 fn a_capture(path: &Path) -> Failure {
     let shown = path.display();

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("capture", &["diagnostic", "file", "packet"]),
     ("inspect", &["diagnostic", "packet", "capture"]),
     ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),
+    ("draft", &["inspect", "capture", "scenario"]),
     ("rewrite", &["diagnostic", "file", "packet", "capture", "scenario"]),
     ("host", &["diagnostic", "file", "packet", "scenario"]),
     ("predict", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host"]),

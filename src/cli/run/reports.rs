@@ -13,9 +13,9 @@ use crate::report::{Destination, Format, append, job_summary, save};
 pub(super) const HEADING: &str = "Reports";
 
 /// Which reports are written, and where to.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "they are the names of the options")]
-pub(super) struct ReportArguments {
+pub(in crate::cli) struct ReportArguments {
     /// Write the JSON report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     report_json: Option<PathBuf>,
