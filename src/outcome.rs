@@ -39,11 +39,21 @@ pub enum Verdict {
     Invalid,
     /// A precondition is not met, or a permission is missing.
     Blocked,
-    /// The run was interrupted before its turn.
+    /// The run ended before its turn: it was interrupted, or `--max-fail` ended it.
     #[serde(rename = "not run")]
     NotRun,
     /// The system failed while running, or the run was interrupted.
     Error,
+}
+
+impl Verdict {
+    /// Whether a scenario with it was run or refused and did not pass.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Pass | Self::Skipped | Self::NotRun => false,
+            Self::Fail | Self::Invalid | Self::Blocked | Self::Error => true,
+        }
+    }
 }
 
 impl From<Kind> for Verdict {
@@ -331,6 +341,12 @@ pub struct Outcome {
     /// The processes beside it, in the order in which they were started; absent without any.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub processes: Vec<Application>,
+    /// Whether the run was interrupted before the scenario had ended.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub interrupted: bool,
+    /// The tries before this one, which did not pass: with `--retries`. A scenario that passes after them is flaky.
+    #[serde(rename = "earlier-tries", skip_serializing_if = "Vec::is_empty", default)]
+    pub earlier_tries: Vec<Outcome>,
 }
 
 impl Outcome {
@@ -355,7 +371,14 @@ impl Outcome {
             checks: Vec::new(),
             application: None,
             processes: Vec::new(),
+            interrupted: false,
+            earlier_tries: Vec::new(),
         }
+    }
+
+    /// Whether it passed at a retry.
+    pub fn is_flaky(&self) -> bool {
+        self.verdict == Verdict::Pass && !self.earlier_tries.is_empty()
     }
 }
 
@@ -372,7 +395,7 @@ pub enum Event {
         /// After this long the worker judges what it has, in seconds.
         timeout: f64,
     },
-    /// What happens now: `lab`, `preconditions`, `application`, `replay`, `settle`, `judge`.
+    /// What happens now: `delay` before a retry, `lab`, `preconditions`, `application`, `replay`, `settle`, `stop`, `judge`.
     Phase {
         /// One of the words above.
         name: String,

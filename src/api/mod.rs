@@ -5,7 +5,6 @@ mod plan;
 mod rewrite;
 mod rewrite_report;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use crate::outcome::{Outcome, Verdict};
 use crate::report::{Look, text};
 use crate::run::Options;
 use crate::run::batch::{Batch, Candidate};
+use crate::run::turns::Rules;
 use crate::scenario::{self, Scenario, ScenarioText};
 
 pub use plan::{Plan, PredictedFrames};
@@ -56,8 +56,7 @@ impl Scenario {
     /// When an output of the scenario can't be written, or would overwrite something that is read.
     pub fn run(&self, options: &Options) -> Result<Outcome> {
         let batch = Batch::new(vec![Candidate::of(self.clone())], options, &[])?;
-        let mut outcomes = batch.run(NonZeroUsize::MIN, &mut |_| {});
-        Ok(outcomes.remove(0))
+        Ok(batch.run(Rules::default(), &mut |_| {}).outcomes.remove(0))
     }
 
     /// Says what a run would do and what the receiver would do with every frame, as `restage plan`. Nothing is sent, and no privilege is

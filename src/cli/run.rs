@@ -10,7 +10,7 @@ mod show;
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
@@ -29,8 +29,9 @@ use crate::process::signals::await_status_requests;
 use crate::process::work;
 use crate::report::github;
 use crate::run::Options;
-use crate::run::batch::{Batch, Candidate, Update};
-use crate::scenario::Scenario;
+use crate::run::batch::{Batch, Candidate, Ran, Update};
+use crate::run::turns::{Backoff, Rules};
+use crate::scenario::{self, Scenario};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +42,9 @@ Examples:
   restage run scenarios --message-format json      for a program that follows the run
   restage run wire.toml --allow-interface enp0s8   a [target] needs leave by name
   kill -USR1 PID                                   how far each scenario of a run is, on standard error";
+
+/// Above these options in a help text.
+const RUNNING: &str = "Running";
 
 /// Replay scenarios and judge what the receiver got.
 #[derive(Debug, clap::Args)]
@@ -58,8 +62,26 @@ pub(super) struct Arguments {
     #[arg(long, requires = "list", help_heading = choose::HEADING)]
     json: bool,
     /// Scenarios that run side by side; by default as many as there are processors.
-    #[arg(long, short, value_name = "N", value_parser = number_of_jobs)]
+    #[arg(long, short, value_name = "N", value_parser = a_number, help_heading = RUNNING)]
     jobs: Option<NonZeroUsize>,
+    /// Start no other scenario after so many have failed; those that run are run to their end.
+    #[arg(long, value_name = "N", value_parser = a_number, help_heading = RUNNING, overrides_with_all = ["fail_fast", "no_fail_fast"])]
+    max_fail: Option<NonZeroUsize>,
+    /// Start no other scenario after one has failed: --max-fail 1.
+    #[arg(long, help_heading = RUNNING, overrides_with_all = ["max_fail", "no_fail_fast"])]
+    fail_fast: bool,
+    /// Run all scenarios, whatever fails: this is the default.
+    #[arg(long, help_heading = RUNNING, overrides_with_all = ["max_fail", "fail_fast"])]
+    no_fail_fast: bool,
+    /// Try a scenario that failed again, so often; one that passes then is flaky, and counts as passed.
+    #[arg(long, value_name = "N", help_heading = RUNNING)]
+    retries: Option<u32>,
+    /// How long to wait before a retry, such as 500ms or 2s.
+    #[arg(long, value_name = "DURATION", value_parser = a_duration, requires = "retries", help_heading = RUNNING)]
+    retry_delay: Option<Duration>,
+    /// How the delay grows with each retry: fixed, or exponential (it doubles).
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true, requires = "retry_delay", help_heading = RUNNING)]
+    retry_backoff: RetryBackoff,
     /// Count a skipped scenario as blocked (exit status 3).
     #[arg(long)]
     strict: bool,
@@ -97,7 +119,28 @@ fn evidence_level() -> impl TypedValueParser<Value = Option<EvidenceLevel>> {
     PossibleValuesParser::new(["auto", "packets", "counters", "off"]).map(level)
 }
 
+/// `--retry-backoff`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum RetryBackoff {
+    #[default]
+    Fixed,
+    Exponential,
+}
+
 impl Arguments {
+    fn rules(&self) -> Rules {
+        Rules {
+            at_once: self.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            retries: self.retries.unwrap_or_default(),
+            retry_delay: self.retry_delay.unwrap_or_default(),
+            backoff: match self.retry_backoff {
+                RetryBackoff::Fixed => Backoff::Fixed,
+                RetryBackoff::Exponential => Backoff::Exponential,
+            },
+            max_fail: if self.fail_fast { Some(NonZeroUsize::MIN) } else { self.max_fail },
+        }
+    }
+
     fn options(&self, reports: &Reports) -> Options {
         let mut options = Options::default();
         options.allow_interfaces.clone_from(&self.allow_interface);
@@ -111,8 +154,13 @@ impl Arguments {
     }
 }
 
-fn number_of_jobs(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
+fn a_number(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
+}
+
+fn a_duration(text: &str) -> std::result::Result<Duration, String> {
+    scenario::duration(text)
+        .map_err(|problem| [problem.why, problem.fix].into_iter().flatten().collect::<Vec<_>>().join("; "))
 }
 
 /// When a run began.
@@ -145,11 +193,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     let batch = Batch::new(scenarios, &arguments.options(&reports), &reports.claims())?;
     let mut show = Show::new(&batch, &reports, arguments.message_format, terminal);
     show.errors.problems(&choice.notes);
-    let at_once = arguments.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let (outcomes, status) = carry_out(batch, show, at_once, &began, choice.left_out, terminal);
+    let (ran, status) = carry_out(batch, show, arguments.rules(), &began, choice.left_out, terminal);
     let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
-    let status = status.max(Status::of(&outcomes, skipped));
-    reports.save(&Report::of_run(began.facts(), outcomes))?;
+    let status = status.max(Status::of(&ran, skipped));
+    reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
     Ok(status)
 }
 
@@ -175,33 +222,33 @@ pub(super) fn single(
     };
     let batch = Batch::new(vec![candidate], &options, &reports.claims())?;
     let show = Show::new(&batch, &reports, MessageFormat::default(), terminal);
-    let (outcomes, status) = carry_out(batch, show, NonZeroUsize::MIN, &began, 0, terminal);
-    let status = status.max(Status::of(&outcomes, Skipped::Tolerated));
-    let outcome = outcomes[0].clone();
-    reports.save(&Report::of_run(began.facts(), outcomes))?;
+    let (ran, status) = carry_out(batch, show, Rules::default(), &began, 0, terminal);
+    let status = status.max(Status::of(&ran, Skipped::Tolerated));
+    let outcome = ran.outcomes[0].clone();
+    reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
     Ok((outcome, status))
 }
 
-/// Runs a batch and shows it; the outcomes, and whether they could be shown.
+/// Runs a batch and shows it; its end, and whether it could be shown.
 fn carry_out(
     batch: Batch,
     mut show: Show,
-    at_once: NonZeroUsize,
+    rules: Rules,
     began: &Began,
     left_out: usize,
     terminal: &Terminal,
-) -> (Vec<Outcome>, Status) {
+) -> (Ran, Status) {
     for outcome in batch.outcomes() {
         show.update(&Update::Outcome(&outcome));
     }
-    let outcomes = batch.run(at_once, &mut |update| show.update(&update));
+    let ran = batch.run(rules, &mut |update| show.update(&update));
     show.progress.end();
     let seconds = began.facts().seconds;
-    show.output.write(&conclusion(&outcomes, seconds, left_out, show.output.look()));
+    show.output.write(&conclusion(&ran.outcomes, seconds, left_out, show.output.look()));
     if terminal.annotations() {
-        show.output.write(&github::annotations(&outcomes, Terminal::workspace().as_deref()));
+        show.output.write(&github::annotations(&ran.outcomes, Terminal::workspace().as_deref()));
     }
-    show.end(&outcomes, seconds);
+    show.end(&ran.outcomes, seconds);
     let status = show.status();
-    (outcomes, status)
+    (ran, status)
 }

@@ -11,7 +11,8 @@
 //! With several scenarios, the highest status is returned.
 
 use crate::diagnostic::Kind;
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::Verdict;
+use crate::run::batch::Ran;
 
 /// What `restage` exits with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +40,10 @@ pub(crate) enum Skipped {
 
 impl Status {
     /// The status of all of them. Of none, as in an empty share, it is a pass: a choice of nothing fails before.
-    pub(crate) fn of(outcomes: &[Outcome], skipped: Skipped) -> Self {
-        Self::of_verdicts(outcomes.iter().map(|outcome| outcome.verdict), skipped)
+    pub(crate) fn of(ran: &Ran, skipped: Skipped) -> Self {
+        // What is not run because enough others failed adds nothing to their status.
+        let counts = |verdict: &Verdict| ran.interrupted || *verdict != Verdict::NotRun;
+        Self::of_verdicts(ran.outcomes.iter().map(|outcome| outcome.verdict).filter(counts), skipped)
     }
 
     fn of_verdicts(verdicts: impl IntoIterator<Item = Verdict>, skipped: Skipped) -> Self {

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_told_like_every_other_problem() {
-        let lines: [&[&str]; 12] = [
+        let lines: [&[&str]; 17] = [
             &["rum", "scenarios"],
             &["frobnicate"],
             &["rnu", "scenario.toml"],
@@ -168,6 +168,11 @@ mod tests {
             &["run", "--strict", "--strict", "scenarios"],
             &["schema", "nothing"],
             &["run", "scenarios", "--report-json"],
+            &["run", "scenarios", "--max-fail", "0"],
+            &["run", "scenarios", "--retry-delay", "1s"],
+            &["run", "scenarios", "--retries", "2", "--retry-delay", "2m"],
+            &["run", "scenarios", "--retries", "2", "--retry-delay", "1s", "--retry-backoff", "linear"],
+            &["run", "scenarios", "--list", "--report-json", "x"],
         ];
         let texts: Vec<_> = lines.iter().map(|line| format!("$ restage {}\n{}", line.join(" "), said(line))).collect();
         insta::assert_snapshot!(texts.join("\n"));

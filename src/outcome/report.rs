@@ -42,6 +42,9 @@ pub struct Counts {
     pub scenarios: u64,
     /// Every expectation met.
     pub pass: u64,
+    /// Those of them that passed at a retry.
+    #[serde(default)]
+    pub flaky: u64,
     /// An expectation not met.
     pub fail: u64,
     /// The scenario or its capture can't be used.
@@ -52,7 +55,7 @@ pub struct Counts {
     pub error: u64,
     /// A program that the scenario needs is absent.
     pub skipped: u64,
-    /// The run was interrupted before its turn.
+    /// The run ended before its turn.
     pub not_run: u64,
 }
 
@@ -79,6 +82,11 @@ pub enum Message<'a> {
         id: &'a str,
         /// When.
         started: Timestamp,
+    },
+    /// A try did not pass, and the scenario is tried again.
+    ScenarioTried {
+        /// The result of this try.
+        outcome: &'a Outcome,
     },
     /// A scenario has ended. Of one that is not started (skipped, invalid, not run), this is the only line.
     ScenarioEnded {
@@ -113,6 +121,7 @@ impl Counts {
         let mut counts = Self::default();
         for outcome in outcomes {
             counts.scenarios += 1;
+            counts.flaky += u64::from(outcome.is_flaky());
             *match outcome.verdict {
                 Verdict::Pass => &mut counts.pass,
                 Verdict::Fail => &mut counts.fail,

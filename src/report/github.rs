@@ -6,18 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use super::layout::one_line;
-use super::{ledger, text, word};
+use super::{ledger, text, word_of};
 use crate::diagnostic::Severity;
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::Outcome;
 
-/// One `::error` line for each scenario that did not pass, at the first line of it that a problem points to. `workspace`: the folder that paths
-/// are relative to for GitHub.
+/// One `::error` line for each scenario that did not pass, at the first line of it that a problem points to, and a `::warning` for each that
+/// passed only at a retry. `workspace`: the folder that paths are relative to for GitHub.
 pub fn annotations(outcomes: &[Outcome], workspace: Option<&Path>) -> String {
-    outcomes
-        .iter()
-        .filter(|outcome| !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped | Verdict::NotRun))
-        .map(|outcome| annotation(outcome, workspace))
-        .collect()
+    let shown = outcomes.iter().filter(|outcome| outcome.verdict.is_failure() || outcome.is_flaky());
+    shown.map(|outcome| annotation(outcome, workspace)).collect()
 }
 
 fn annotation(outcome: &Outcome, workspace: Option<&Path>) -> String {
@@ -26,13 +23,14 @@ fn annotation(outcome: &Outcome, workspace: Option<&Path>) -> String {
     let places = errors.filter_map(|problem| problem.place.as_ref());
     let lines = places.filter(|place| place.file == Path::new(&outcome.file)).map(|place| place.line);
     let line = checks.chain(lines).next().map_or_else(String::new, |line| format!(",line={line}"));
-    let title = format!("restage: {} {}", outcome.name, word(outcome.verdict));
+    let title = format!("restage: {} {}", outcome.name, word_of(outcome));
     let mut said = text::headline(outcome);
     for (name, sentence) in explanation(outcome) {
         let _infallible = write!(said, "\n{name}: {}", one_line(sentence));
     }
+    let command = if outcome.is_flaky() { "warning" } else { "error" };
     format!(
-        "::error file={}{line},title={}::{}\n",
+        "::{command} file={}{line},title={}::{}\n",
         property(&file_in(workspace, &outcome.file)),
         property(&title),
         message(&said)

@@ -3,7 +3,8 @@
 //! It keeps the rules of two schemas: junit-10.xsd of Jenkins' xunit plugin, and the JUnit.xsd of windyroad, which is stricter: a case has one
 //! child at most, so that properties and output are of the suite. Therefore each scenario is a suite with one case, as each class is one for
 //! JUnit. A verdict of `fail` is a failure, `skipped` and `not run` are skipped, `invalid`, `blocked` and `error` are errors; `type` has the
-//! verdict. Start at [`text`].
+//! verdict. The tries of a scenario that was tried again are elements of Maven's Surefire, which Jenkins' schema has and windyroad's has not.
+//! Start at [`text`].
 
 use std::borrow::Cow;
 use std::io;
@@ -51,7 +52,7 @@ fn suite(number: usize, outcome: &Outcome, run: Option<&RunFacts>, xml: &mut Xml
     let started = outcome.started.or(run.map(|run| run.started)).unwrap_or_default();
     // No time zone may be in it: it is UTC.
     let started = started.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-    let status = Status::of(outcome.verdict);
+    let status = Status::of(tries(outcome).0.verdict);
     let count = |of: Status| if of == status { "1" } else { "0" };
     let attributes = [
         ("name", class.as_str()),
@@ -119,17 +120,37 @@ fn properties(outcome: &Outcome, run: Option<&RunFacts>, xml: &mut Xml) -> io::R
 fn case(outcome: &Outcome, status: Status, class: &str, xml: &mut Xml) -> io::Result<()> {
     let attributes = [("name", &*token(&outcome.name)), ("classname", class), ("time", &seconds(outcome))];
     let case = element(xml, "testcase", &attributes);
-    let Some(name) = status.element() else { return case.write_empty().map(|_| ()) };
+    let (judged, others) = tries(outcome);
+    if status == Status::Success && others.is_empty() {
+        return case.write_empty().map(|_| ());
+    }
+    let again = if outcome.is_flaky() { ["flakyFailure", "flakyError"] } else { ["rerunFailure", "rerunError"] };
     case.write_inner_content(|xml| {
-        let verdict = word(outcome.verdict);
-        let why = element(xml, name, &[("type", verdict), ("message", &story::headline(outcome))]);
-        match status {
-            Status::Skipped => why.write_empty()?,
-            _ => why.write_text_content(BytesText::new(&in_xml(&story::story(outcome, Look::FILE))))?,
-        };
-        Ok(())
+        status.element().map_or(Ok(()), |name| finding(name, judged, xml))?;
+        let name = |other: &Outcome| again[usize::from(other.verdict != Verdict::Fail)];
+        others.into_iter().try_for_each(|other| finding(name(other), other, xml))
     })?;
     Ok(())
+}
+
+/// The try that the case is judged by, and the others, as Surefire has them: a scenario that passed has its tries before, one that failed is
+/// judged by its first try and has those after it.
+fn tries(outcome: &Outcome) -> (&Outcome, Vec<&Outcome>) {
+    let mut tries: Vec<_> = outcome.earlier_tries.iter().collect();
+    if tries.is_empty() || !outcome.verdict.is_failure() {
+        return (outcome, tries);
+    }
+    tries.push(outcome);
+    (tries.remove(0), tries)
+}
+
+/// Why a try did not pass.
+fn finding(name: &str, outcome: &Outcome, xml: &mut Xml) -> io::Result<()> {
+    let why = element(xml, name, &[("type", word(outcome.verdict)), ("message", &story::headline(outcome))]);
+    if Status::of(outcome.verdict) == Status::Skipped {
+        return why.write_empty().map(|_| ());
+    }
+    why.write_text_content(BytesText::new(&in_xml(&story::of_try(outcome, Look::FILE)))).map(|_| ())
 }
 
 fn output(name: &str, text: &str, xml: &mut Xml) -> io::Result<()> {

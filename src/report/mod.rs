@@ -26,7 +26,7 @@ pub use save::{Destination, append, save};
 use anstyle::{AnsiColor, Color};
 
 use crate::diagnostic::{Result, Style};
-use crate::outcome::{Report, Verdict};
+use crate::outcome::{Outcome, Report, Verdict};
 
 /// What a report of a run can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,12 @@ enum Role {
     Faint,
 }
 
+impl From<&Outcome> for Role {
+    fn from(outcome: &Outcome) -> Self {
+        if outcome.is_flaky() { Self::Odd } else { outcome.verdict.into() }
+    }
+}
+
 impl From<Verdict> for Role {
     fn from(verdict: Verdict) -> Self {
         match verdict {
@@ -113,6 +119,11 @@ fn paint(style: Style, role: Role, text: &str) -> String {
 /// Each line painted on its own, so that no colour runs over a line end.
 fn paint_lines(style: Style, role: Role, text: &str) -> String {
     text.lines().map(|line| paint(style, role, line) + "\n").collect()
+}
+
+/// The word for what a scenario did: its verdict, or `flaky`.
+fn word_of(outcome: &Outcome) -> &'static str {
+    if outcome.is_flaky() { "flaky" } else { word(outcome.verdict) }
 }
 
 /// The word for a verdict, as the JSON report writes it.

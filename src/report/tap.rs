@@ -64,6 +64,12 @@ fn facts(outcome: &Outcome) -> Vec<(&'static str, Value)> {
         facts.push(("tags", json!(outcome.tags)));
     }
     facts.push(("seconds", json!(outcome.seconds)));
+    if !outcome.earlier_tries.is_empty() {
+        let tries = outcome.earlier_tries.iter();
+        let tries: Vec<_> =
+            tries.map(|one| json!({ "verdict": word(one.verdict), "message": story::headline(one) })).collect();
+        facts.push(("earlier-tries", tries.into()));
+    }
     if let Some(ledger) = &outcome.ledger {
         let stages = ledger::stages(ledger);
         let stages: serde_json::Map<_, _> =

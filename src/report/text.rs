@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::layout::{padded, shortened, visible};
-use super::{Look, Role, ledger, paint, paint_lines, word};
+use super::{Look, Role, ledger, paint, paint_lines, word, word_of};
 use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::outcome::{Application, Check, Ledger, Outcome, RateSearch, Replay, Stage, Verdict};
@@ -54,6 +54,13 @@ pub fn line(outcome: &Outcome, name_width: usize, look: Look) -> String {
     text
 }
 
+/// What is shown when a try ends that did not pass, and another one follows.
+pub fn try_line(outcome: &Outcome, name_width: usize, look: Look) -> String {
+    let verdict = word(outcome.verdict);
+    let headline = format!("try {}: {verdict}: {}", outcome.earlier_tries.len() + 1, headline(outcome));
+    labelled("again", Role::Odd, outcome, &headline, name_width, look)
+}
+
 /// Lines that an application printed, each with its scenario and its stream.
 pub fn output(name: &str, stream: &str, lines: &str) -> String {
     lines.lines().fold(String::new(), |mut text, line| {
@@ -69,10 +76,20 @@ pub fn kept(name: &str, folder: &str) -> String {
 
 /// The whole story of a scenario that did not pass.
 pub fn story(outcome: &Outcome, look: Look) -> String {
+    story_with(&tries(outcome, look), outcome, look)
+}
+
+/// The same of one try.
+pub(super) fn of_try(outcome: &Outcome, look: Look) -> String {
+    story_with("", outcome, look)
+}
+
+fn story_with(tries: &str, outcome: &Outcome, look: Look) -> String {
     // Where nothing was sent the problems follow at once, and need no headline.
     let headline = outcome.ledger.as_ref().map(|_| headline(outcome)).unwrap_or_default();
     let mut text = heading(outcome, &headline, 0, look);
     let _infallible = writeln!(text, "{:MARGIN$}{}", "", paint(look.style, Role::Faint, &visible(&outcome.file)));
+    text.push_str(tries);
     if let Some(ledger) = &outcome.ledger {
         text.push('\n');
         text.push_str(&ledger::table(ledger, look, MARGIN));
@@ -99,6 +116,17 @@ pub fn story(outcome: &Outcome, look: Look) -> String {
     text
 }
 
+/// A line for each earlier try, and one that says which try is shown.
+fn tries(outcome: &Outcome, look: Look) -> String {
+    let earlier = outcome.earlier_tries.iter().map(|one| format!("{}: {}", word(one.verdict), headline(one)));
+    let mut lines: Vec<_> = earlier.collect();
+    if !lines.is_empty() {
+        lines.push("the last:".to_owned());
+    }
+    let lines = lines.iter().zip(1..).map(|(line, number)| format!("{:MARGIN$}try {number}, {line}\n", ""));
+    paint_lines(look.style, Role::Faint, &lines.collect::<String>())
+}
+
 /// The last line of a run: `12 scenarios: 10 passed, 1 failed, 1 skipped in 3.2 s; 7 not chosen`.
 pub fn summary(outcomes: &[Outcome], elapsed: f64, left_out: usize, look: Look) -> String {
     let total = u64::try_from(outcomes.len()).unwrap_or(u64::MAX);
@@ -115,7 +143,9 @@ pub fn summary(outcomes: &[Outcome], elapsed: f64, left_out: usize, look: Look) 
         let of_it = outcomes.iter().filter(|outcome| outcome.verdict == verdict).count();
         if of_it > 0 {
             let of_it = u64::try_from(of_it).unwrap_or(u64::MAX);
+            let flaky = outcomes.iter().filter(|outcome| outcome.is_flaky()).count();
             let words = match verdict {
+                Verdict::Pass if flaky > 0 => format!("passed ({} flaky)", thousands(flaky as u64)),
                 Verdict::Pass => "passed".to_owned(),
                 Verdict::Fail => "failed".to_owned(),
                 Verdict::Error => plural(of_it, "error"),
@@ -135,9 +165,13 @@ pub fn summary(outcomes: &[Outcome], elapsed: f64, left_out: usize, look: Look) 
     text + "\n"
 }
 
-/// Why it is not a pass, in a few words; empty for a pass.
+/// Why it is not a pass at the first try, in a few words; empty for one that is.
 pub(super) fn headline(outcome: &Outcome) -> String {
     let text = match outcome.verdict {
+        Verdict::Pass if outcome.is_flaky() => {
+            let first = outcome.earlier_tries.first().map(headline).unwrap_or_default();
+            format!("passed at try {}; try 1: {first}", outcome.earlier_tries.len() + 1)
+        }
         Verdict::Pass => String::new(),
         Verdict::Skipped => outcome.skipped.clone().unwrap_or_default(),
         Verdict::Invalid | Verdict::Blocked | Verdict::NotRun | Verdict::Error => errors(outcome),
@@ -187,7 +221,12 @@ fn errors(outcome: &Outcome) -> String {
 
 /// Verdict, name, how far the packets came, how long it took, and why it is not a pass.
 fn heading(outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> String {
-    let verdict = paint(look.style, outcome.verdict.into(), &padded(word(outcome.verdict), MARGIN - 2));
+    labelled(word_of(outcome), outcome.into(), outcome, headline, name_width, look)
+}
+
+/// The same with another word for the verdict.
+fn labelled(label: &str, role: Role, outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> String {
+    let verdict = paint(look.style, role, &padded(label, MARGIN - 2));
     let name = visible(&outcome.name);
     let name = paint(look.style, Role::Strong, &padded(&name, name_width));
     let mut text = format!("{verdict}  {name}");
@@ -195,7 +234,7 @@ fn heading(outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> 
         let _infallible = write!(text, "  {}  {:>7}", reached(ledger), seconds(outcome.seconds));
     }
     if !headline.is_empty() {
-        let role = if outcome.verdict == Verdict::Skipped { Role::Faint } else { outcome.verdict.into() };
+        let role = if outcome.verdict == Verdict::Skipped { Role::Faint } else { role };
         let _infallible = write!(text, "  {}", paint(look.style, role, headline));
     }
     text.truncate(text.trim_end().len());

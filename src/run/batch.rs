@@ -1,20 +1,21 @@
 //! Scenarios that run side by side, each in a process of its own. Start at [`Batch::new`].
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::Options;
 use super::board::{Board, Label};
 use super::outcome::capture_files;
+use super::turns::{Rules, Stopped, Then, Turns};
 use super::worker;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, Claims, stable_path};
 use crate::host::program;
 use crate::outcome::{Event, Outcome, now};
-use crate::process::worker::{Job, News, Next, Notice, supervise};
+use crate::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::{Clock, Program};
 
@@ -22,7 +23,24 @@ use crate::scenario::receiver::{Clock, Program};
 #[derive(Debug)]
 pub struct Batch {
     board: Board,
-    jobs: Vec<Job>,
+    /// By the index of their scenario.
+    jobs: BTreeMap<usize, Prepared>,
+}
+
+/// A scenario that is ready to run.
+#[derive(Debug)]
+struct Prepared {
+    job: worker::Job,
+    runs_alone: bool,
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// In the order in which the scenarios were given.
+    pub outcomes: Vec<Outcome>,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
 }
 
 /// A scenario that is to be run, or is to be reported as one that can't be.
@@ -46,6 +64,8 @@ pub enum Update<'a> {
     Ended(usize),
     /// An outcome is known.
     Outcome(&'a Outcome),
+    /// The outcome of one try is known, and the scenario is tried again.
+    Tried(&'a Outcome),
     /// Someone asks by signal how far everything is.
     StatusAsked,
 }
@@ -70,7 +90,7 @@ impl Batch {
         let mut claims = Claims::new(inputs)?;
         claims.write(outputs.to_vec())?;
         outputs.iter().try_for_each(Claim::try_out)?;
-        let mut batch = Self { board: Board::default(), jobs: Vec::new() };
+        let mut batch = Self { board: Board::default(), jobs: BTreeMap::new() };
         for candidate in scenarios {
             let label = label(&candidate);
             let scenario = candidate.checked.and_then(|scenario| {
@@ -86,7 +106,7 @@ impl Batch {
                     let absent = absent(&scenario);
                     if absent.is_empty() {
                         let index = batch.board.waiting(label);
-                        batch.jobs.push(job(index, &scenario, options)?);
+                        batch.jobs.insert(index, Prepared::new(&scenario, options)?);
                     } else {
                         batch.board.skipped(label, &absent);
                     }
@@ -104,41 +124,66 @@ impl Batch {
         self.board.outcomes()
     }
 
-    /// Runs everything, at most `at_once` scenarios at a time. The outcomes are in the order in which the scenarios were given.
-    pub fn run(self, at_once: NonZeroUsize, on_update: &mut dyn FnMut(Update<'_>)) -> Vec<Outcome> {
+    /// Runs everything by these rules.
+    pub fn run(self, rules: Rules, on_update: &mut dyn FnMut(Update<'_>)) -> Ran {
         let Self { mut board, jobs } = self;
         let begun = Instant::now();
-        let ends = supervise(jobs, at_once.get(), &mut |notice| {
-            let outcome = match notice {
-                Notice::StatusAsked => {
-                    on_update(Update::StatusAsked);
-                    None
-                }
-                Notice::Job(index, News::Started) => {
-                    let now = now();
-                    if let Some(label) = board.started(index, now) {
-                        on_update(Update::Started(index, label, now));
+        let failed = board.outcomes().iter().filter(|outcome| outcome.verdict.is_failure()).count();
+        let scenarios = jobs.iter().map(|(index, prepared)| (*index, prepared.runs_alone));
+        let mut turns = Turns::new(rules, scenarios, failed);
+        while let Some(group) = turns.next() {
+            let jobs =
+                group.scenarios.iter().filter_map(|index| Some(jobs.get(index)?.job(*index, turns.delay(*index))));
+            let supervised = supervise(jobs.collect(), group.at_once.get(), &mut |notice| {
+                match notice {
+                    Notice::StatusAsked => on_update(Update::StatusAsked),
+                    Notice::Job(index, News::Started) => {
+                        let now = now();
+                        if let Some(label) = board.started(index, now) {
+                            on_update(Update::Started(index, label, now));
+                        }
                     }
-                    None
+                    Notice::Job(index, News::Event(event)) => {
+                        on_update(Update::Event(index, &event));
+                        if let Some(outcome) = board.event(index, event, begun.elapsed()) {
+                            on_update(update(turns.ended(index, outcome), outcome));
+                        }
+                    }
+                    Notice::Job(index, News::Ended(WorkerEnd::NotStarted)) => turns.not_started(index),
+                    Notice::Job(index, News::Ended(end)) => {
+                        on_update(Update::Ended(index));
+                        if let Some(outcome) = board.end(index, &end) {
+                            on_update(update(turns.ended(index, outcome), outcome));
+                        }
+                        if turns.left().1.contains(&index) {
+                            board.try_again(index);
+                        }
+                    }
                 }
-                Notice::Job(index, News::Event(event)) => {
-                    on_update(Update::Event(index, &event));
-                    board.event(index, event, begun.elapsed())
-                }
-                Notice::Job(index, News::Ended(end)) => {
-                    on_update(Update::Ended(index));
-                    board.end(index, &end)
-                }
-            };
-            if let Some(outcome) = outcome {
-                on_update(Update::Outcome(outcome));
+                if turns.is_enough() { Next::StartNoMore } else { Next::GoOn }
+            });
+            if let Err(failure) = supervised {
+                board.give_up(&failure);
+                break;
             }
-            Next::GoOn
-        });
-        if let Err(failure) = ends {
-            board.give_up(&failure);
         }
-        board.outcomes()
+        let stopped = turns.stopped();
+        let (not_run, tried) = turns.left();
+        for index in tried {
+            board.no_other_try(*index).into_iter().for_each(|outcome| on_update(Update::Outcome(outcome)));
+        }
+        // Those that could not be supervised have their outcome.
+        for (index, why) in stopped.iter().flat_map(|why| not_run.iter().map(move |index| (index, *why))) {
+            board.not_run(*index, why).into_iter().for_each(|outcome| on_update(Update::Outcome(outcome)));
+        }
+        Ran { outcomes: board.outcomes(), interrupted: stopped == Some(Stopped::Interrupted) }
+    }
+}
+
+fn update(then: Then, outcome: &Outcome) -> Update<'_> {
+    match then {
+        Then::Done => Update::Outcome(outcome),
+        Then::Again => Update::Tried(outcome),
     }
 }
 
@@ -178,12 +223,20 @@ fn absent(scenario: &Scenario) -> Vec<&str> {
     absent.chain(needs_clock.then_some("libfaketime")).collect()
 }
 
-fn job(index: usize, scenario: &Scenario, options: &Options) -> Result<Job> {
-    let job = worker::Job { scenario: scenario.text(), options: options.clone() };
-    let input = serde_json::to_string(&job).map_err(|error| {
-        let what = format!("can't hand `{}` to a worker", scenario.source.path.display());
-        Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8"))
-    })?;
-    // Planning a large capture takes its time: only the plan says how long the run may take.
-    Ok(Job { index, arguments: Vec::new(), input, limit: None })
+impl Prepared {
+    fn new(scenario: &Scenario, options: &Options) -> Result<Self> {
+        let job = worker::Job { scenario: scenario.text(), options: options.clone(), delay: Duration::ZERO };
+        if let Err(error) = job.line() {
+            let what = format!("can't hand `{}` to a worker", scenario.source.path.display());
+            let problem = Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8");
+            return Err(Failure::invalid(problem));
+        }
+        Ok(Self { job, runs_alone: scenario.exclusive })
+    }
+
+    fn job(&self, index: usize, delay: Duration) -> Job {
+        let input = worker::Job { delay, ..self.job.clone() }.line().expect("it was written before");
+        // Planning a large capture takes its time: only the plan says how long the run may take.
+        Job { index, arguments: Vec::new(), input, limit: None }
+    }
 }

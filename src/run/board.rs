@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::turns::Stopped;
 use crate::diagnostic::{Diagnostic, Failure, Severity};
-use crate::figures::{agree, duration};
+use crate::figures::{agree, count, duration};
 use crate::outcome::{CaptureFile, Event, Outcome, Verdict};
 use crate::process::worker::WorkerEnd;
 
@@ -35,6 +36,8 @@ struct Entry {
     /// How many frames it had sent, and how many had arrived, at its last report.
     progress: Option<(u64, Option<u64>)>,
     outcome: Option<Outcome>,
+    /// Of the tries before.
+    earlier: Vec<Outcome>,
 }
 
 /// All scenarios of a run, in the order in which they were given.
@@ -46,7 +49,8 @@ pub(super) struct Board {
 impl Board {
     /// A scenario that a worker will run; its index.
     pub(super) fn waiting(&mut self, label: Label) -> usize {
-        self.entries.push(Entry { label, started: None, events: None, progress: None, outcome: None });
+        let earlier = Vec::new();
+        self.entries.push(Entry { label, started: None, events: None, progress: None, outcome: None, earlier });
         self.entries.len() - 1
     }
 
@@ -81,8 +85,9 @@ impl Board {
             Event::Ended { outcome } => {
                 // The name and the file as they were given, whatever the worker made of them. It knows the digests of the captures.
                 let Label { name, file, id, summary, tags, captures: _ } = entry.label.clone();
-                let started = entry.started;
-                Some(entry.outcome.insert(Outcome { name, file, id, summary, tags, started, ..*outcome }))
+                let (started, earlier_tries) = (entry.started, entry.earlier.clone());
+                let outcome = Outcome { name, file, id, summary, tags, started, earlier_tries, ..*outcome };
+                Some(entry.outcome.insert(outcome))
             }
             Event::Progress { sent, arrived } => {
                 entry.progress = Some((sent, arrived));
@@ -97,11 +102,6 @@ impl Board {
         let entry = self.entries.get_mut(index)?;
         let progress = entry.progress;
         match (entry.outcome.as_mut(), end) {
-            (None, WorkerEnd::NotStarted) => {
-                let problem = Diagnostic::error("the run was interrupted before it was this scenario's turn");
-                let outcome = Outcome { problems: vec![problem], ..self.blank(index, Verdict::NotRun) };
-                self.entries[index].outcome = Some(outcome);
-            }
             (None, end) => {
                 let mut problem = mishap(end);
                 if let (Some((sent, arrived)), Some(why)) = (progress, &mut problem.why) {
@@ -109,6 +109,9 @@ impl Board {
                     let _infallible = write!(why, "; its last report: {sent} sent{arrived}");
                 }
                 self.failed(index, Failure::error(problem));
+                if let Some(outcome) = &mut self.entries[index].outcome {
+                    outcome.interrupted = *end == WorkerEnd::Interrupted;
+                }
             }
             (Some(_), WorkerEnd::Finished) => return None,
             // Its verdict counts: what went wrong came after it.
@@ -118,6 +121,37 @@ impl Board {
             }
         }
         self.entries[index].outcome.as_ref()
+    }
+
+    /// The outcome of a scenario becomes that of an earlier try: there will be another one.
+    pub(super) fn try_again(&mut self, index: usize) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        if let Some(outcome) = entry.outcome.take() {
+            entry.earlier.push(Outcome { earlier_tries: Vec::new(), ..outcome });
+        }
+        (entry.events, entry.progress) = (None, None);
+    }
+
+    /// A scenario will have no more tries: the last one was it. The outcome.
+    pub(super) fn no_other_try(&mut self, index: usize) -> Option<&Outcome> {
+        let entry = self.entries.get_mut(index)?;
+        let last = entry.earlier.pop()?;
+        Some(entry.outcome.insert(Outcome { earlier_tries: entry.earlier.clone(), ..last }))
+    }
+
+    /// A scenario was not run. The outcome.
+    pub(super) fn not_run(&mut self, index: usize, why: Stopped) -> Option<&Outcome> {
+        let problem = match why {
+            Stopped::Interrupted => Diagnostic::error("the run was interrupted before it was this scenario's turn"),
+            Stopped::Failures(most) => {
+                let failed = count(most.get() as u64, "scenario");
+                Diagnostic::error(format!(
+                    "the run ended before it was this scenario's turn, after {failed} had failed"
+                ))
+            }
+        };
+        let outcome = Outcome { problems: vec![problem], ..self.blank(index, Verdict::NotRun) };
+        Some(self.entries.get_mut(index)?.outcome.insert(outcome))
     }
 
     /// The workers could not be supervised: what has no outcome has this one.
@@ -139,7 +173,11 @@ impl Board {
     }
 
     fn failed(&mut self, index: usize, failure: Failure) {
-        let outcome = Outcome { problems: failure.problems, ..self.blank(index, failure.kind.into()) };
+        let outcome = Outcome {
+            problems: failure.problems,
+            earlier_tries: self.entries[index].earlier.clone(),
+            ..self.blank(index, failure.kind.into())
+        };
         self.entries[index].outcome = Some(outcome);
     }
 
@@ -251,9 +289,35 @@ mod tests {
     #[test]
     fn a_scenario_whose_turn_never_came_is_not_run() {
         let mut board = board();
-        let outcome = board.end(0, &WorkerEnd::NotStarted).expect("it is known now");
+        let outcome = board.not_run(0, Stopped::Interrupted).expect("it is known now");
         assert_eq!(outcome.verdict, Verdict::NotRun);
         assert_eq!(serde_json::to_value(outcome.verdict).expect("a word"), "not run");
+    }
+
+    #[test]
+    fn an_outcome_holds_those_of_the_tries_before_it() {
+        let mut board = board();
+        board.event(0, ended(Verdict::Fail), at(1));
+        board.try_again(0);
+        assert_eq!(board.outcomes(), []);
+        board.end(0, &WorkerEnd::Finished);
+        board.try_again(0);
+        let outcome = board.event(0, ended(Verdict::Pass), at(9)).expect("it is known now");
+        assert!(outcome.is_flaky());
+        let verdicts: Vec<_> = outcome.earlier_tries.iter().map(|one| one.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Fail, Verdict::Error]);
+        assert!(outcome.earlier_tries.iter().all(|one| one.earlier_tries.is_empty() && one.name == "one"));
+    }
+
+    #[test]
+    fn a_try_that_is_not_followed_by_another_one_counts() {
+        let mut board = board();
+        board.event(0, ended(Verdict::Fail), at(1));
+        board.try_again(0);
+        board.event(0, ended(Verdict::Blocked), at(1));
+        board.try_again(0);
+        let outcome = board.no_other_try(0).expect("it is known now");
+        assert_eq!((outcome.verdict, outcome.earlier_tries.len()), (Verdict::Blocked, 1));
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod sniffers;
 mod sockets;
 mod stack;
 mod timing;
+pub mod turns;
 mod work_watch;
 pub mod worker;
 

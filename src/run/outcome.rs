@@ -61,7 +61,10 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let interrupted = parent.parent_is_gone();
     let evidence = match executed {
         // Whatever the result: an application that was stopped before it listened did not fail to.
-        Err(_) if interrupted => return Err(Failure::error(interruption().why("nothing was sent yet"))),
+        Err(_) if interrupted => {
+            let problems = vec![interruption().why("nothing was sent yet")];
+            return Ok(Outcome { problems, interrupted, ..of_scenario(scenario, Verdict::Error) });
+        }
         executed => executed?,
     };
     if evidence.sending.limited {
@@ -104,6 +107,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         application: of(None),
         processes: scenario.receiver.processes.iter().filter_map(|process| of(process.name.as_ref())).collect(),
         problems: judgement.problems,
+        interrupted,
         ..of_scenario(scenario, judgement.verdict)
     })
 }

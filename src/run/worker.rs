@@ -1,8 +1,10 @@
 //! The process of one scenario: it reads its job from standard input, and writes an [`Event`] a line to standard output.
 
 use std::io::{Write as _, stdout};
+use std::os::unix::process::parent_id;
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,16 +15,30 @@ use crate::outcome::Event;
 use crate::process::parent::job;
 use crate::scenario::{self, ScenarioText};
 
+/// How often a worker that waits looks whether its parent is gone.
+const ORPHAN_WAIT: Duration = Duration::from_millis(100);
+
 /// What a worker is to do, as one line of JSON.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) scenario: ScenarioText,
     pub(super) options: Options,
+    /// How long to wait before.
+    pub(super) delay: Duration,
+}
+
+impl Job {
+    /// As one line of JSON.
+    ///
+    /// # Errors
+    /// Where a path is not UTF-8.
+    pub(super) fn line(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
 }
 
 /// The whole process.
 pub(crate) fn main() -> i32 {
-    let begun = Instant::now();
     let mut report = |event: Event| {
         let mut stdout = stdout().lock();
         // A parent that is gone is noticed by the watch; there is no reader then.
@@ -31,7 +47,15 @@ pub(crate) fn main() -> i32 {
             .and_then(|()| stdout.write_all(b"\n"));
         let _ = stdout.flush();
     };
-    let checked = read().and_then(|job| Ok((scenario::check(&job.scenario)?, job.options)));
+    let job = read();
+    if let Ok(Job { delay, .. }) = &job
+        && !delay.is_zero()
+    {
+        report(Event::Phase { name: "delay".to_owned() });
+        wait(*delay);
+    }
+    let begun = Instant::now();
+    let checked = job.and_then(|job| Ok((scenario::check(&job.scenario)?, job.options)));
     let mut outcome = match checked {
         Ok((scenario, options)) => run_scenario(&scenario, &options, &mut report),
         // The parent has checked it, and knows its name.
@@ -40,6 +64,14 @@ pub(crate) fn main() -> i32 {
     outcome.seconds = begun.elapsed().as_secs_f64();
     report(Event::Ended { outcome: Box::new(outcome) });
     0
+}
+
+/// Waits, or for as long as the parent lives. No thread may watch it yet: a process with threads can't enter a user namespace.
+fn wait(delay: Duration) {
+    let (begun, parent) = (Instant::now(), parent_id());
+    while begun.elapsed() < delay && parent_id() == parent {
+        thread::sleep((delay.saturating_sub(begun.elapsed())).min(ORPHAN_WAIT));
+    }
 }
 
 fn read() -> Result<Job> {

@@ -160,6 +160,11 @@ fn losses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AllowedLoss>
 }
 
 impl Expect {
+    /// Whether it judges when frames are sent, which other load on the machine changes.
+    pub fn measures_time(&self) -> bool {
+        !self.lateness.value.is_empty() || !self.gap_error.value.is_empty() || self.within.is_some()
+    }
+
     /// The longest `within` of a command or an output.
     pub fn longest_within(&self) -> Option<&At<Duration>> {
         let commands = self.command.iter().filter_map(|check| check.within.as_ref());

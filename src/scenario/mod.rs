@@ -58,6 +58,8 @@ pub struct Scenario {
     pub summary: Option<String>,
     /// Words to choose by.
     pub tags: Vec<String>,
+    /// Whether no other scenario runs meanwhile.
+    pub exclusive: bool,
     /// The whole run's limit; `None`: planned duration + 30 s.
     pub timeout: Option<At<Duration>>,
     /// The input.
@@ -108,6 +110,10 @@ struct Form {
     /// Words to choose scenarios by.
     #[schemars(example = ["ipfix", "smoke"])]
     tags: Vec<At<String>>,
+    /// Whether it runs alone, never beside other scenarios. Default: true if it measures: with `lateness`, `gap-error` or `within` in
+    /// `[expect]`, or `rate = "max-lossless"`.
+    #[schemars(example = true)]
+    exclusive: Option<bool>,
     /// The limit of the whole run. Default: the planned duration and 30 s.
     #[serde(deserialize_with = "form::duration")]
     #[schemars(with = "form::DurationText", example = &"60s")]
@@ -125,6 +131,14 @@ struct Form {
 /// The JSON schema (draft 7) of a scenario file.
 pub fn schema() -> serde_json::Value {
     vocabulary::schema::<Form>()
+}
+
+/// Reads a duration as scenarios have it: `250ms`, `1.5s`.
+///
+/// # Errors
+/// Why it is none, and what to write.
+pub fn duration(text: &str) -> std::result::Result<Duration, Diagnostic> {
+    quantity::duration(text)
 }
 
 /// Reads and checks a scenario file; `-` is standard input.
@@ -181,6 +195,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let summary = form.summary.map(|summary| check_summary(summary, checker));
     let tags = check_tags(form.tags, checker);
     let timeout = form.timeout;
+    let exclusive = form.exclusive.unwrap_or(expect.measures_time() || pacing.rate.value == pacing::Rate::MaxLossless);
     let source = Arc::clone(&checker.source);
     Some(Scenario {
         name: text.name.clone(),
@@ -189,6 +204,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
         prefix: text.prefix.clone(),
         summary,
         tags,
+        exclusive,
         timeout,
         capture: capture?,
         rewrite,

@@ -80,7 +80,7 @@ fn gone(word: &str) -> bool {
     })
 }
 
-fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill runs");
     assert!(status.success());
 }
@@ -199,7 +199,7 @@ fn children(pid: u32) -> impl Iterator<Item = u32> {
 }
 
 /// Sends SIGUSR1, to its workers too, until a line on standard error is `wanted`, for 20 s at most; that line.
-fn asked(child: &mut std::process::Child, wanted: impl Fn(&str) -> bool) -> String {
+pub(crate) fn asked(child: &mut std::process::Child, wanted: impl Fn(&str) -> bool) -> String {
     let ready = (0..2000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(5));
         takes_questions(child.id())

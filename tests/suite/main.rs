@@ -32,3 +32,4 @@ mod replaying;
 mod reports;
 mod run;
 mod scenarios;
+mod turns;

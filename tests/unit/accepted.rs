@@ -38,12 +38,20 @@ fn text(scenario: &Scenario, span: &Range<usize>) -> String {
 }
 
 #[test]
+fn a_scenario_that_measures_runs_alone_unless_it_says_otherwise() {
+    let exclusive =
+        ["shortest.toml", "every_word.toml", "target.toml", "the_other_words.toml"].map(|name| read(name).exclusive);
+    assert_eq!(exclusive, [false, false, true, true]);
+}
+
+#[test]
 fn the_top_and_the_capture_are_read() {
     let scenario = read("every_word.toml");
     assert_eq!(scenario.name, "every_word");
     assert_eq!(scenario.folder, folder());
     assert_eq!(scenario.summary.as_deref(), Some("exported flows reach the collector"));
     assert_eq!(scenario.tags, ["ipfix", "smoke"]);
+    assert!(!scenario.exclusive);
     let timeout = scenario.timeout.as_ref().unwrap();
     assert_eq!(timeout.value, Duration::from_mins(1));
     assert_eq!(text(&scenario, timeout.span.as_ref().unwrap()), "\"60s\"");

@@ -40,6 +40,7 @@ impl Messages {
                 let (name, file, id) = (&label.name, &label.file, &label.id);
                 self.output.json_line(&Message::ScenarioStarted { name, file, id, started: *started });
             }
+            Update::Tried(outcome) => self.output.json_line(&Message::ScenarioTried { outcome }),
             Update::Outcome(outcome) => self.output.json_line(&Message::ScenarioEnded { outcome }),
             Update::Event(..) | Update::Ended(_) | Update::StatusAsked => {}
         }

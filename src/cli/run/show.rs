@@ -5,7 +5,7 @@ use super::messages::{MessageFormat, Messages};
 use crate::cli::output::Output;
 use crate::cli::status::Status;
 use crate::cli::terminal::Terminal;
-use crate::outcome::{Event, Outcome, Verdict};
+use crate::outcome::{Event, Outcome};
 use crate::report::progress::Progress;
 use crate::report::{Look, text};
 use crate::run::batch::{Batch, Update};
@@ -65,6 +65,10 @@ impl Show {
             Update::Event(index, event) => self.event(*index, event),
             Update::Ended(index) => self.progress.over(*index),
             Update::Outcome(outcome) => self.ended(outcome),
+            Update::Tried(outcome) => {
+                let line = text::try_line(outcome, self.name_width, self.output.look());
+                self.progress.aside(|| self.output.write(&line));
+            }
             Update::StatusAsked => self.show_status(),
         }
     }
@@ -87,7 +91,7 @@ impl Show {
 }
 
 fn has_story(outcome: &Outcome) -> bool {
-    !matches!(outcome.verdict, Verdict::Pass | Verdict::Skipped | Verdict::NotRun)
+    outcome.verdict.is_failure()
 }
 
 /// What is printed below the lines: the stories, and the summary.

@@ -64,8 +64,13 @@ fn rules(element: &str) -> (&'static [&'static str], &'static [&'static str]) {
         ),
         "properties" => (&[], &["property"]),
         "property" => (&["name", "value"], &[]),
-        "testcase" => (&["classname", "name", "time"], &["skipped", "error", "failure"]),
+        "testcase" => (
+            &["classname", "name", "time"],
+            &["skipped", "error", "failure", "rerunFailure", "rerunError", "flakyFailure", "flakyError"],
+        ),
         "skipped" | "error" | "failure" => (&["message", "type"], &[]),
+        // Of Jenkins' schema only.
+        "rerunFailure" | "rerunError" | "flakyFailure" | "flakyError" => (&["message", "type"], &[]),
         "system-out" | "system-err" => (&[], &[]),
         other => panic!("there is no element `{other}`"),
     }
@@ -92,7 +97,8 @@ fn check(element: &Element) {
     }
     let places: Vec<_> =
         element.children.iter().map(|child| children.iter().position(|name| *name == child.name)).collect();
-    assert!(places.is_sorted() && !places.contains(&None), "{} has other children, or another order", element.name);
+    let is_in_order = places.is_sorted() || element.name == "testcase";
+    assert!(is_in_order && !places.contains(&None), "{} has other children, or another order", element.name);
     let of = |name: &str| element.children.iter().filter(|child| child.name == name).count();
     match element.name.as_str() {
         "testsuite" => {
@@ -111,7 +117,7 @@ fn check(element: &Element) {
                 assert_eq!(element.attributes[name], count.to_string(), "{name} of {element:#?}");
             }
         }
-        "testcase" => assert!(element.children.len() <= 1),
+        "testcase" => assert!(of("skipped") + of("error") + of("failure") <= 1),
         "testsuites" => {
             let ids = element.children.iter().map(|suite| suite.attributes["id"].as_str());
             assert!(ids.eq(
@@ -120,7 +126,9 @@ fn check(element: &Element) {
         }
         _ => {}
     }
-    let has_text = matches!(element.name.as_str(), "error" | "failure" | "system-out" | "system-err");
+    let has_text = matches!(element.name.as_str(), "error" | "failure" | "system-out" | "system-err")
+        || element.name.starts_with("rerun")
+        || element.name.starts_with("flaky");
     assert!(has_text || element.text.trim().is_empty(), "no text in {element:#?}");
     element.children.iter().for_each(check);
 }
@@ -128,6 +136,16 @@ fn check(element: &Element) {
 #[test]
 fn every_outcome_keeps_the_rules_of_both_schemas() {
     check(&parse(&junit::text(&report(outcomes::all())).unwrap()));
+}
+
+#[test]
+fn tries_are_written_as_surefire_writes_them() {
+    let after = |earlier_tries: &[Outcome], outcome| Outcome { earlier_tries: earlier_tries.to_vec(), ..outcome };
+    let flaky = after(&[outcomes::rp_filter(), outcomes::blocked()], outcomes::pass());
+    let broken = after(&[outcomes::blocked(), outcomes::blocked()], outcomes::rp_filter());
+    let text = junit::text(&report(vec![flaky, broken])).unwrap();
+    check(&parse(&text));
+    assert_snapshot!(text);
 }
 
 #[test]

@@ -114,6 +114,32 @@ fn a_summary_counts_every_verdict_that_occurs() {
     assert_snapshot!(summaries.concat());
 }
 
+/// An outcome after tries that did not pass.
+fn after(earlier_tries: Vec<Outcome>, outcome: Outcome) -> Outcome {
+    Outcome { earlier_tries, ..outcome }
+}
+
+#[test]
+fn a_scenario_that_passed_at_a_retry_is_flaky_in_every_report() {
+    let flaky = after(vec![outcomes::rp_filter(), outcomes::blocked()], outcomes::pass());
+    let broken = after(vec![outcomes::blocked()], outcomes::rp_filter());
+    let lines = [
+        text::try_line(&outcomes::rp_filter(), 20, Look::FILE),
+        text::try_line(&after(vec![outcomes::rp_filter()], outcomes::blocked()), 20, Look::FILE),
+        text::line(&flaky, 20, Look::FILE),
+        text::line(&broken, 20, Look::FILE),
+        text::summary(&[flaky.clone(), broken.clone(), outcomes::pass()], 1.0, 0, Look::FILE),
+        text::story(&broken, Look::FILE),
+        github::annotations(&[flaky.clone(), outcomes::pass()], None),
+        tap::text(&report(vec![flaky.clone()])),
+    ];
+    assert_snapshot!(lines.join("\n"));
+    let report = report(vec![flaky, broken]);
+    assert_eq!((report.counts.pass, report.counts.flaky), (1, 1));
+    let read: Report = serde_json::from_str(&json::text(&report).expect("it is JSON")).expect("it is a report");
+    assert_eq!(read, report);
+}
+
 #[test]
 fn the_json_report_names_places_and_carries_no_file() {
     let scenarios = vec![outcomes::rp_filter(), outcomes::skipped(), outcomes::invalid()];
