@@ -115,7 +115,7 @@ fn an_interrupted_run_reports_what_was_seen_and_what_was_not_run() {
             );
             assert_eq!((&not_run["verdict"], &not_run["ledger"]), (&"not run".into(), &serde_json::Value::Null));
             let junit = fs::read_to_string(folder.join("report.xml")).expect("a report");
-            assert!(junit.contains("<skipped message=\"not run: the run was interrupted"), "{junit}");
+            assert!(junit.contains("<skipped type=\"not run\" message=\"the run was interrupted"), "{junit}");
         }
     }
 }
