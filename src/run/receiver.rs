@@ -15,7 +15,8 @@ use crate::figures::{agree, count, size};
 use crate::outcome::Event;
 use crate::plan::Plan;
 use crate::process::inside::Inside;
-use crate::process::work::WorkFolder;
+use crate::process::order::Account;
+use crate::process::work::{WorkFolder, is_root};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
@@ -219,6 +220,11 @@ fn first_gone(site: Site<'_>, running: &mut [Process], next: &Program) -> Result
     Ok(None)
 }
 
+/// Whether a program of this account runs as it: as root it was started so.
+fn is_current(user: &str) -> bool {
+    is_root() || Account::named(user).is_some_and(|account| account.is_current())
+}
+
 /// Stops a program, and says how it ended.
 fn stop(process: &mut Process, site: Site<'_>, control: &Control<'_>, evidence: &mut Evidence) -> Result<()> {
     let end = process.stop(site, control)?;
@@ -228,6 +234,11 @@ fn stop(process: &mut Process, site: Site<'_>, control: &Control<'_>, evidence: 
         let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
         let note = Diagnostic::note(format!("{} went into the background", words.who())).at(source, words.span());
         evidence.notes.push(note.why(why).fix(in_the_foreground(&process.command)));
+    }
+    if let Some(user) = words.user.as_ref().filter(|user| !is_current(&user.value)) {
+        let note = Diagnostic::note(format!("{} did not run as `{}`, but as this user", words.who(), user.value));
+        let note = note.at(source, user.span.clone()).why("only root can become another user");
+        evidence.notes.push(note.fix("run restage as root where it matters"));
     }
     let discarded: u64 = process.running.discarded().into_iter().sum();
     if discarded > 0 {

@@ -148,28 +148,16 @@ impl Site<'_> {
         Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
     }
 
-    /// The account that the application runs as, where that is another one.
+    /// The account that a program runs as, where that is another one.
     fn account(&self, words: &Program) -> Result<Option<Account>> {
         let Some(user) = &words.user else { return Ok(None) };
-        let problem = |what: String| self.problem(what, user.span.as_ref());
         let Some(account) = Account::named(&user.value) else {
-            return Err(Failure::blocked(
-                problem(format!("there is no account `{}` here", user.value))
-                    .why(format!("{} runs as it", words.who()))
-                    .fix("install the package that makes it, or name another account"),
-            ));
+            let what = format!("there is no account `{}` here", user.value);
+            let problem = self.problem(what, user.span.as_ref()).why(format!("{} runs as it", words.who()));
+            return Err(Failure::blocked(problem.fix("install the package that makes it, or name another account")));
         };
-        if account.is_current() {
-            return Ok(None);
-        }
-        if !is_root() {
-            return Err(Failure::blocked(
-                problem(format!("an ordinary user can't start an application as `{}`", user.value))
-                    .why("only root can become another user")
-                    .fix(format!("run restage as root, or remove `user`: {} runs as this user then", words.who())),
-            ));
-        }
-        Ok(Some(account))
+        // An ordinary user can't become another one, and a note says so.
+        Ok(Some(account).filter(|account| is_root() && !account.is_current()))
     }
 
     /// Writes one of the files: into `{work}`, or beside it where the programs see it in `/etc`; where it is.
