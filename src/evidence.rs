@@ -2,15 +2,19 @@
 //!
 //! Filled by `execute`, read by `ledger` and `expect`. Start at [`Evidence`].
 
+mod series;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use series::Series;
 
 use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
 use crate::host::packet_sockets::PacketSocket;
-use crate::outcome::{Application, Hook, Lateness, Layers, RateSearch, TimedBy};
+use crate::outcome::{Application, Hook, Lateness, LatenessBucket, Layers, RateSearch, TimedBy};
 use crate::packet::exchange::Answers;
 
 /// What became of the frames on the sending side.
@@ -48,6 +52,10 @@ pub struct Sending {
     pub lateness_from_first: Option<Lateness>,
     /// Deviation of the gaps between consecutive sends.
     pub gap_error: Option<Lateness>,
+    /// The deviations of `lateness`, counted.
+    pub lateness_histogram: Vec<LatenessBucket>,
+    /// When frames were sent, by the monotonic clock.
+    pub over_time: Series,
     /// Whose times these are, and those of `seconds`.
     pub timed_by: TimedBy,
 }
@@ -437,6 +445,8 @@ pub struct Evidence {
     pub sending: Sending,
     /// The receiver's wire; `None` where it can't be observed, or the ring lost frames.
     pub arriving: Option<Arriving>,
+    /// When they came, by the monotonic clock; `None` where that is not known.
+    pub arrived_over_time: Option<Series>,
     /// How the counters of the receiver's namespace moved; `None` with a target.
     pub counters: Option<BTreeMap<String, u64>>,
     /// The receiver's stack; `None` with a target.

@@ -115,12 +115,12 @@ mod wire;
 #[path = "../fuzz/bodies.rs"]
 mod fuzzing;
 
-pub use api::{Plan, PredictedFrames, RewriteEntry, RewriteReport, RewriteSummary, inspect};
+pub use api::{Plan, PredictedFrames, RewriteSummary, inspect};
 pub use cause::{Cause, Stage};
 #[doc(hidden)]
 pub use cli::main;
 pub use diagnostic::{Diagnostic, Failure, Kind, Place, Result, Severity};
 pub use inspect::Inspection;
-pub use outcome::{Amount, Check, EvidenceLevel, Ledger, Loss, Outcome, Verdict};
+pub use outcome::{Amount, Check, EvidenceLevel, Ledger, Loss, Outcome, RewriteEntry, RewriteReport, Verdict};
 pub use run::Options;
 pub use scenario::Scenario;

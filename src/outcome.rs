@@ -6,6 +6,7 @@ mod packet_socket;
 mod replay;
 mod replies;
 mod report;
+mod rewrite_report;
 
 use std::path::Path;
 
@@ -16,9 +17,10 @@ use serde::{Deserialize, Serialize};
 pub use amount::Amount;
 pub use check::{Check, CheckId};
 pub use packet_socket::PacketSocket;
-pub use replay::{Lateness, RateSearch, Replay, TimedBy, Trial};
+pub use replay::{Lateness, LatenessBucket, OverTime, RateSearch, Replay, TimedBy, Trial};
 pub use replies::{IcmpErrors, Replies};
 pub use report::{Counts, Message, Report, RunFacts, now};
+pub use rewrite_report::{LeftFrames, ReshapedFrames, RewriteEntry, RewriteReport};
 
 pub use crate::cause::Stage;
 
@@ -333,6 +335,9 @@ pub struct Outcome {
     pub replies: Option<Replies>,
     /// Null where nothing was sent.
     pub replay: Option<Replay>,
+    /// What the scenario's maps did; absent where there is nothing to say, and where the capture was not planned.
+    #[serde(skip_serializing_if = "RewriteReport::is_empty", default)]
+    pub rewrite: RewriteReport,
     /// Every expectation.
     pub checks: Vec<Check>,
     /// Null without a `[receiver] command`, or before it was started.
@@ -368,6 +373,7 @@ impl Outcome {
             ledger: None,
             replies: None,
             replay: None,
+            rewrite: RewriteReport::default(),
             checks: Vec::new(),
             application: None,
             processes: Vec::new(),

@@ -3,7 +3,6 @@
 
 mod plan;
 mod rewrite;
-mod rewrite_report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +20,6 @@ use crate::scenario::{self, Scenario, ScenarioText};
 pub use plan::{Plan, PredictedFrames};
 pub use rewrite::RewriteSummary;
 pub(crate) use rewrite::{Rewritten, rewrite_capture};
-pub use rewrite_report::{RewriteEntry, RewriteReport};
 
 impl Scenario {
     /// Reads and checks a scenario file. Paths in it are relative to its folder.

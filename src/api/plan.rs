@@ -4,11 +4,11 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::RewriteReport;
 use crate::cause::{Cause, Stage};
 use crate::diagnostic::{Diagnostic, Result, Severity};
+use crate::outcome::RewriteReport;
 use crate::packet::MacAddr;
-use crate::plan;
+use crate::plan::{self, rewrite_report};
 use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
@@ -102,7 +102,7 @@ impl Plan {
             seconds: plan.duration.map(|duration| duration.as_secs_f64()),
             timeout: plan.timeout.as_secs_f64(),
             mtu: plan.medium.mtu,
-            rewrite: RewriteReport::new(&plan.rewriter, &plan.stats),
+            rewrite: rewrite_report(&plan.rewriter, &plan.stats),
             addresses: plan.host.as_ref().map(|host| host.addresses.clone()),
             mac: plan.host.as_ref().map(|host| host.mac),
             listens: plan.listens().iter().map(ToString::to_string).collect(),

@@ -5,13 +5,14 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::RewriteReport;
 use crate::capture::Frame;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::figures::{agree, count};
 use crate::file::{Claim, Claims};
+use crate::outcome::RewriteReport;
 use crate::plan::{
-    Counts, LinkFacts, Selector, behind_tags, group_mac, nothing_selected, pass, rewriter_and_framing, roles,
+    Counts, LinkFacts, Selector, behind_tags, group_mac, nothing_selected, pass, rewrite_report, rewriter_and_framing,
+    roles,
 };
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario::Scenario;
@@ -97,7 +98,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
         skipped_truncated: counts.skipped_truncated,
         skipped_oversize: counts.skipped_oversize,
         skipped_other: counts.skipped_other,
-        rewrite: RewriteReport::new(&rewriter, &written.stats),
+        rewrite: rewrite_report(&rewriter, &written.stats),
     };
     Ok(Rewritten { summary, counts, notes })
 }

@@ -7,12 +7,12 @@ use super::output::Output;
 use super::predictions;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::api::{self, RewriteReport};
+use crate::api;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
 use crate::host::{Filter, Host};
-use crate::plan::{Facts, Plan, survey};
+use crate::plan::{Facts, Plan, rewrite_report, survey};
 use crate::predict::Disposition;
 use crate::scenario::pacing::Rate;
 use crate::scenario::receiver::Program;
@@ -120,7 +120,7 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
             thousands(counts.selected)
         ),
     );
-    for entry in RewriteReport::new(&plan.rewriter, &plan.stats).lines() {
+    for entry in rewrite_report(&plan.rewriter, &plan.stats).lines() {
         line("rewrite", &entry);
     }
     match (scenario.topology.interface(), &plan.host) {

@@ -57,9 +57,39 @@ pub struct Replay {
     pub lateness_from_first_us: Option<Lateness>,
     /// Of the gaps between consecutive sends from those of the schedule.
     pub gap_error_us: Option<Lateness>,
+    /// The deviations of `lateness-us`, counted; empty where that is null.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lateness_histogram: Vec<LatenessBucket>,
+    /// Frames by the time at which they were sent; absent where none was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub over_time: Option<OverTime>,
     /// What `rate = "max-lossless"` tried; absent for other rates.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_lossless: Option<RateSearch>,
+}
+
+/// Sends that were off their schedule by less than this, and not by less than what the bucket before says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct LatenessBucket {
+    /// In microseconds: 1, 2, 4, 8 …
+    pub below_us: f64,
+    /// How many.
+    pub frames: u64,
+}
+
+/// Frames by time, in at most 64 buckets of equal length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct OverTime {
+    /// How long a bucket is, in seconds.
+    pub bucket_seconds: f64,
+    /// Frames sent in each bucket.
+    pub sent: Vec<u64>,
+    /// Frames that arrived on the receiver's wire in each bucket; null where that can't be seen.
+    pub arrived: Option<Vec<u64>>,
+    /// Of the frames sent in each bucket, those that were lost then; null where it is not known which frames were lost, and with `repeat`.
+    pub lost: Option<Vec<u64>>,
 }
 
 /// The search for the highest rate without loss.

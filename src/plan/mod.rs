@@ -7,6 +7,7 @@ mod lab_host;
 mod note;
 mod questions;
 mod refuse;
+mod rewrite_report;
 mod schedule;
 mod stream;
 pub mod survey;
@@ -23,6 +24,7 @@ pub use lab_host::sender_mac as lab_sender_mac;
 pub use note::{behind_tags, group_mac};
 pub use questions::{Question, Questions};
 pub use refuse::{nothing_selected, reply_filter};
+pub use rewrite_report::rewrite_report;
 pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 

@@ -16,6 +16,7 @@ mod options;
 mod outcome;
 mod output;
 mod output_files;
+mod over_time;
 mod preconditions;
 mod ready;
 mod receiver;
@@ -133,7 +134,7 @@ impl<'a> Run<'a> {
             EvidencePlan::choose(scenario, self.plan, scenario.pacing.rate.value, self.options.evidence, self.facts);
         let timing = (rate != Rate::TopSpeed).then(|| ReceiveTiming::new(clock));
         let mut observer =
-            Observer::start(&self.testbed, scenario, self.plan, timing, writer, level, &self.receiver.pids())?;
+            Observer::start(&self.testbed, scenario, self.plan, clock, timing, writer, level, &self.receiver.pids())?;
         self.control.phase("replay");
         let (sending, times) = Replay::new(scenario, self.plan, rate, opened, &observer).run(
             extent,

@@ -14,13 +14,14 @@ use super::sockets::SocketWatch;
 use super::stack::{self, StackWatch, lock};
 use super::timing::ReceiveTiming;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
+use crate::evidence::{Arriving, Evidence, Sending, Series, SocketRecord, Stack, UdpInput};
 use crate::ledger::hook_tracker::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
+use crate::wire::clock::WallClock;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, RingSpace, Seen};
@@ -169,12 +170,13 @@ pub(super) struct Moment {
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `timing`: where receive times are compared with deadlines; `level`: how the receiver's stack is looked at; `pids`: the processes of
+    /// `clock`: converts receive times; `timing`: where they are compared with deadlines; `level`: how the receiver's stack is looked at; `pids`: the processes of
     /// the application.
     pub(super) fn start(
         testbed: &Testbed,
         scenario: &Scenario,
         plan: &Plan,
+        clock: WallClock,
         timing: Option<ReceiveTiming>,
         keeper: Option<ArrivalWriter>,
         level: EvidencePlan<'_>,
@@ -202,6 +204,7 @@ impl Observer {
             sniffers: sniffers.clone(),
             matching: Matching::default(),
             timing,
+            arrivals: Arrivals { clock, over_time: Series::default() },
             keeper,
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
@@ -282,6 +285,7 @@ impl Observer {
         }
         Ok(Evidence {
             sending,
+            arrived_over_time: watched.arriving.is_some().then(|| watched.arrivals.finish()).flatten(),
             arriving: watched.arriving,
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
@@ -324,6 +328,20 @@ struct Watched {
     /// What arrived, if the ring lost no frame.
     arriving: Option<Arriving>,
     timing: Option<ReceiveTiming>,
+    arrivals: Arrivals,
+}
+
+/// When frames arrived.
+struct Arrivals {
+    clock: WallClock,
+    over_time: Series,
+}
+
+impl Arrivals {
+    /// `None` where receive times can't be converted.
+    fn finish(self) -> Option<Series> {
+        Some(self.over_time).filter(|_| self.clock.is_steady())
+    }
 }
 
 /// The ring's thread: every frame is matched with what was sent.
@@ -334,6 +352,7 @@ struct Watch {
     matching: Matching,
     /// Only where frames have deadlines.
     timing: Option<ReceiveTiming>,
+    arrivals: Arrivals,
     keeper: Option<ArrivalWriter>,
     finished: Arc<AtomicBool>,
     /// Swapped with the board's, so that neither side waits for the other's work.
@@ -352,12 +371,12 @@ impl Watch {
             let read = if self.keeper.is_some() || self.sniffers.any() {
                 let keeper = &mut self.keeper;
                 let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
-                let (timing, sniffers) = (&mut self.timing, &self.sniffers);
+                let (timing, arrivals, sniffers) = (&mut self.timing, &mut self.arrivals, &self.sniffers);
                 self.ring.read(timeout, &mut |frame: Seen<'_>| {
                     // A frame that is seen was announced before it was sent.
                     take_announcements(shared, announced, matching, timing);
-                    let sighting =
-                        see(matching, timing, digester.of(frame.bytes), frame.original_length, frame.time_ns);
+                    let (digest, length) = (digester.of(frame.bytes), frame.original_length);
+                    let sighting = see(matching, timing, arrivals, digest, length, frame.time_ns);
                     if let Some(keeper) = keeper {
                         keeper.keep(&frame, sighting);
                     }
@@ -373,7 +392,7 @@ impl Watch {
                 })?;
                 take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.timing);
                 for (digest, length, time_ns) in seen.drain(..) {
-                    see(&mut self.matching, &mut self.timing, digest, length, time_ns);
+                    see(&mut self.matching, &mut self.timing, &mut self.arrivals, digest, length, time_ns);
                 }
                 note(shared, &self.matching, bytes);
                 read
@@ -386,7 +405,7 @@ impl Watch {
                 }
                 let complete = self.ring.statistics()?.drops == 0;
                 let arriving = complete.then(|| self.matching.finish());
-                return Ok(Watched { arriving, timing: self.timing });
+                return Ok(Watched { arriving, timing: self.timing, arrivals: self.arrivals });
             }
         }
     }
@@ -414,13 +433,15 @@ fn take_announcements(
 fn see(
     matching: &mut Matching,
     timing: &mut Option<ReceiveTiming>,
+    arrivals: &mut Arrivals,
     digest: Digest,
     length: u32,
     time_ns: u64,
 ) -> Sighting {
     let sighting = matching.see(digest, length);
-    if let (Some(timing), Sighting::Sent(_)) = (timing, sighting) {
-        timing.seen(time_ns);
+    if let Sighting::Sent(frame) = sighting {
+        arrivals.over_time.add(arrivals.clock.monotonic_ns(time_ns), 1, frame);
+        timing.iter_mut().for_each(|timing| timing.seen(time_ns));
     }
     sighting
 }

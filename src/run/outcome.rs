@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::control::Control;
+use super::over_time::over_time;
 use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::capture;
@@ -77,6 +78,8 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let mut ledger = ledger::account(scenario, &plan, &evidence);
     let replies = ledger::replies::account(&plan, &evidence);
     let mut replay = figures(&evidence);
+    let once = scenario.pacing.repeat.value == 1 && plan.rounds == 1;
+    replay.over_time = over_time(&evidence, &ledger, once);
     let judgement = if interrupted {
         // A search that was cut short has found nothing.
         replay.max_lossless = None;
@@ -102,6 +105,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     Ok(Outcome {
         replies,
         replay: Some(replay),
+        rewrite: plan::rewrite_report(&plan.rewriter, &plan.stats),
         ledger: Some(ledger),
         checks: judgement.checks,
         application: of(None),
@@ -146,6 +150,8 @@ fn figures(evidence: &Evidence) -> Replay {
         scheduled_seconds: sending.scheduled_seconds,
         timed_by: sending.timed_by,
         lateness_us: sending.lateness,
+        lateness_histogram: sending.lateness_histogram.clone(),
+        over_time: None,
         lateness_from_first_us: sending.lateness_from_first,
         gap_error_us: sending.gap_error,
         max_lossless: evidence.max_lossless.clone(),

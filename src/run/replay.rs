@@ -333,6 +333,8 @@ impl<'a> Replay<'a> {
     /// Says what became of the batch that was sent at `now`.
     fn account(&mut self, now: Duration) {
         let first = self.announced;
+        let sent_before = self.sending.sent;
+        let mut last_sent = 0;
         if self.observed {
             let taken = self.batch.due.iter().zip(&self.batch.results);
             self.shared.sent(taken.filter(|(_, result)| **result == SendResult::Sent).filter_map(|(due, _)| *due));
@@ -346,6 +348,7 @@ impl<'a> Replay<'a> {
             match result {
                 SendResult::Sent => {
                     self.sending.sent += 1;
+                    last_sent = announced.frame;
                     self.sending.bytes += length as u64;
                     self.ring_bytes += self.shared.ring_bytes(length);
                     self.unread_room += truesize(length);
@@ -358,6 +361,8 @@ impl<'a> Replay<'a> {
             }
             self.shared.withdraw(first + index as u64);
         }
+        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.sending.over_time.add(now_ns, self.sending.sent - sent_before, last_sent);
         // What has no result was given up with the run.
         for index in self.batch.results.len()..self.batch.frames.len() {
             self.shared.withdraw(first + index as u64);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use hdrhistogram::Histogram;
 
 use crate::evidence::Sending;
-use crate::outcome::{Lateness, TimedBy};
+use crate::outcome::{Lateness, LatenessBucket, TimedBy};
 use crate::wire::clock::WallClock;
 
 /// So many frames may be sent and not yet seen, or the other way round, before receive times are given up.
@@ -42,12 +42,12 @@ impl Timing {
     }
 
     /// Deviations from the schedule as it lies through the median; `None` for fewer than two frames.
-    fn aligned_to_median(&self) -> Option<Lateness> {
+    fn aligned_to_median(&self) -> Option<Histogram<u64>> {
         (self.late.len() > 1).then(|| self.deviations(self.late.value_at_quantile(0.5)))
     }
 
     /// Deviations from the schedule as it lies through the first frame.
-    fn aligned_to_first(&self) -> Option<Lateness> {
+    fn aligned_to_first(&self) -> Option<Histogram<u64>> {
         self.first.filter(|_| self.late.len() > 1).map(|first| self.deviations(first))
     }
 
@@ -57,17 +57,19 @@ impl Timing {
     }
 
     pub(super) fn apply(&self, sending: &mut Sending) {
-        sending.lateness = self.aligned_to_median();
-        sending.lateness_from_first = self.aligned_to_first();
+        let deviations = self.aligned_to_median();
+        sending.lateness = deviations.as_ref().map(percentiles);
+        sending.lateness_histogram = deviations.as_ref().map(buckets).unwrap_or_default();
+        sending.lateness_from_first = self.aligned_to_first().as_ref().map(percentiles);
         sending.gap_error = self.gap_error();
     }
 
-    fn deviations(&self, zero: u64) -> Lateness {
+    fn deviations(&self, zero: u64) -> Histogram<u64> {
         let mut deviations = histogram();
         for late in self.late.iter_recorded() {
             deviations.saturating_record_n(late.value_iterated_to().abs_diff(zero), late.count_at_value());
         }
-        percentiles(&deviations)
+        deviations
     }
 }
 
@@ -156,9 +158,26 @@ fn percentiles(of: &Histogram<u64>) -> Lateness {
     Lateness { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: microseconds(of.max()) }
 }
 
+/// Counts by powers of two in microseconds, from the first to the last that has any.
+fn buckets(of: &Histogram<u64>) -> Vec<LatenessBucket> {
+    let mut buckets: Vec<LatenessBucket> = Vec::new();
+    for value in of.iter_recorded() {
+        let microseconds = value.value_iterated_to() / 1_000;
+        let place = (u64::BITS - microseconds.leading_zeros()) as usize;
+        while buckets.len() <= place {
+            let below_us = buckets.last().map_or(1.0, |bucket| bucket.below_us * 2.0);
+            buckets.push(LatenessBucket { below_us, frames: 0 });
+        }
+        if let Some(bucket) = buckets.get_mut(place) {
+            bucket.frames += value.count_at_value();
+        }
+    }
+    buckets
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ReceiveTiming, Timing};
+    use super::{ReceiveTiming, Timing, buckets, percentiles};
     use crate::evidence::Sending;
     use crate::outcome::TimedBy;
     use crate::wire::clock::WallClock;
@@ -213,7 +232,7 @@ mod tests {
     fn each_percentile_is_that_share_of_the_sends() {
         let late: Vec<u64> = (1..=1_000).map(|late| late * 1_000).collect();
         let gaps = of(&(0..=1_000).map(|n| if n % 2 == 0 { 0 } else { n * 1_000 }).collect::<Vec<_>>()).gap_error();
-        let first = of(&late).aligned_to_first().expect("many");
+        let first = percentiles(&of(&late).aligned_to_first().expect("many"));
         // All but the first are off by 1 to 999 µs.
         let shown = [first.p50, first.p90, first.p99, first.p999, first.max].map(f64::round);
         assert_eq!(format!("{shown:?}"), "[499.0, 900.0, 990.0, 999.0, 1000.0]");
@@ -227,9 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn deviations_are_counted_by_powers_of_two() {
+        let shown = |late_ns: &[u64]| {
+            let mut timing = Timing::default();
+            late_ns.iter().for_each(|late| timing.sent(*late));
+            let found = buckets(&timing.deviations(0));
+            found.iter().map(|bucket| (bucket.below_us.round().to_string(), bucket.frames)).collect::<Vec<_>>()
+        };
+        let expected = [("1", 2), ("2", 1), ("4", 0), ("8", 2)].map(|(below, frames)| (below.to_owned(), frames));
+        assert_eq!(shown(&[0, 999, 1_000, 4_000, 7_900]), expected);
+        assert_eq!(shown(&[3_600_000_000_000]).len(), 33);
+        assert!(shown(&[]).is_empty());
+    }
+
+    #[test]
     fn both_alignments_and_the_gaps_are_told() {
         let timing = of(&[1_100, 100, 100, 100, 300]);
-        let (median, first) = (timing.aligned_to_median().unwrap(), timing.aligned_to_first().unwrap());
+        let [median, first] =
+            [timing.aligned_to_median(), timing.aligned_to_first()].map(|found| percentiles(&found.unwrap()));
         let nanoseconds = |microseconds: f64| (microseconds * 1e3).round();
         let gaps = timing.gap_error().unwrap();
         let found = [median.p50, median.max, first.p50, first.max, gaps.max].map(nanoseconds);

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::outcome::{
-    Absorbed, Amount, Application, CaptureFile, Check, Disagreement, Lateness, Layer, Ledger, Loss, Outcome, Replay,
-    Stage, TimedBy, Verdict,
+    Absorbed, Amount, Application, CaptureFile, Check, Disagreement, Lateness, LatenessBucket, Layer, Ledger, Loss,
+    Outcome, OverTime, Replay, Stage, TimedBy, Verdict,
 };
 
 /// The scenario that problems point into.
@@ -117,6 +117,11 @@ fn replay() -> Replay {
         pps: Some(184_933.0),
         bits_per_second: Some(1.418e9),
         lateness_us: Some(Lateness { p50: 1.2, p90: 4.0, p99: 9.8, p999: 20.0, max: 40.1 }),
+        lateness_histogram: vec![
+            LatenessBucket { below_us: 1.0, frames: 3 },
+            LatenessBucket { below_us: 2.0, frames: 1 },
+        ],
+        over_time: Some(OverTime { bucket_seconds: 0.01, sent: vec![2, 2], arrived: Some(vec![2, 1]), lost: None }),
         lateness_from_first_us: None,
         gap_error_us: None,
         scheduled_seconds: None,

@@ -1,13 +1,12 @@
 //! What each entry of `[rewrite]` did, what else happened to frames, and what was left as it is.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::figures::count;
-use crate::rewrite::{FrameCount, Left, Reshaped, RewriteStats, Rewriter};
 
 /// What a rewrite did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RewriteReport {
     /// Each entry of the scenario's maps, in its order.
     pub entries: Vec<RewriteEntry>,
@@ -18,7 +17,7 @@ pub struct RewriteReport {
 }
 
 /// What one entry of a map did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct RewriteEntry {
     /// The table of the scenario, such as `rewrite.source`.
@@ -31,16 +30,14 @@ pub struct RewriteEntry {
     pub frames: u64,
     /// The first of them.
     pub first_frame: Option<u64>,
-    #[serde(skip)]
-    word: &'static str,
 }
 
 /// Frames to which something happened as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReshapedFrames {
     /// What happened.
-    pub how: &'static str,
+    pub how: String,
     /// How many.
     pub frames: u64,
     /// The first of them.
@@ -48,11 +45,11 @@ pub struct ReshapedFrames {
 }
 
 /// Frames that were left as they are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct LeftFrames {
     /// Why.
-    pub why: &'static str,
+    pub why: String,
     /// How many.
     pub frames: u64,
     /// The first of them.
@@ -60,36 +57,17 @@ pub struct LeftFrames {
 }
 
 impl RewriteReport {
-    pub(crate) fn new(rewriter: &Rewriter, stats: &RewriteStats) -> Self {
-        let first = |stats: FrameCount| (stats.frames > 0).then_some(stats.first_frame);
-        let entries = rewriter.entries().iter().zip(stats.entries()).map(|(entry, stats)| RewriteEntry {
-            table: entry.table.to_string(),
-            entry: entry.mapping.to_string(),
-            becomes: entry.mapping.becomes(),
-            frames: stats.frames,
-            first_frame: first(*stats),
-            word: entry.table.word(),
-        });
-        let reshaped = Reshaped::ALL.into_iter().map(|(how, words)| (words, stats.reshaped(how)));
-        let left = Left::ALL.into_iter().map(|(reason, words)| (words, stats.left(reason)));
-        Self {
-            entries: entries.collect(),
-            reshaped: reshaped
-                .filter(|(_, stats)| stats.frames > 0)
-                .map(|(how, stats)| ReshapedFrames { how, frames: stats.frames, first_frame: first(stats) })
-                .collect(),
-            left: left
-                .filter(|(_, stats)| stats.frames > 0)
-                .map(|(why, stats)| LeftFrames { why, frames: stats.frames, first_frame: first(stats) })
-                .collect(),
-        }
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.reshaped.is_empty() && self.left.is_empty()
     }
 
     /// A line for each entry, and for each reason to leave frames as they are.
     pub(crate) fn lines(&self) -> Vec<String> {
         let first = |first: Option<u64>| first.map(|first| format!(", first frame {first}")).unwrap_or_default();
         let entries = self.entries.iter().map(|entry| {
-            let RewriteEntry { word, entry: mapping, frames, first_frame, .. } = entry;
+            let RewriteEntry { table, entry: mapping, becomes: _, frames, first_frame } = entry;
+            let word = table.strip_prefix("rewrite.").unwrap_or(table);
             format!("{word} {mapping}: {}{}", count(*frames, "frame"), first(*first_frame))
         });
         let reshaped = self
