@@ -70,6 +70,20 @@ pub(super) struct Choice {
     pub(super) left_out: usize,
 }
 
+impl Choice {
+    /// Leaves out all but these; where none of them is chosen, all stay.
+    pub(super) fn only(&mut self, paths: &BTreeSet<PathBuf>) {
+        if paths.is_empty() {
+            let note = Diagnostic::note("no scenario failed when it was last run, so all that are chosen are run");
+            self.notes.push(note);
+            return;
+        }
+        let before = self.scenarios.len();
+        self.scenarios.retain(|chosen| paths.contains(&chosen.path));
+        self.left_out += before - self.scenarios.len();
+    }
+}
+
 /// Finds scenarios, checks them and chooses.
 ///
 /// # Errors

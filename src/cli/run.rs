@@ -3,6 +3,7 @@
 //! Results are printed as they come in; the stories of what did not pass come at the end, in the order in which the
 //! scenarios were given, and the summary last, where a reader looks first.
 
+mod last_run;
 mod list;
 mod messages;
 mod reports;
@@ -15,14 +16,16 @@ use std::time::{Duration, Instant};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 
+use self::last_run::LastRun;
 use self::messages::MessageFormat;
 pub(super) use self::reports::ReportArguments;
 use self::reports::Reports;
 use self::show::{Show, conclusion};
-use super::choose::{self, Choosing, Chosen, Partition};
+use super::choose::{self, Choice, Choosing, Chosen, Partition};
+use super::output::Output;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
-use crate::diagnostic::Result;
+use crate::diagnostic::{Diagnostic, Result, Severity};
 use crate::host::facts::{hostname, kernel_release};
 use crate::outcome::{EvidenceLevel, Outcome, Report, RunFacts, now};
 use crate::process::signals::await_status_requests;
@@ -37,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   restage run scenarios                            everything below a folder
   restage run scenarios -E 'tag(smoke)' --list     which scenarios have a tag?
+  restage run scenarios --rerun failed             again what failed
   restage run dns.toml --update-snapshots          review what changed with `git diff`
   restage run scenarios --report-junit junit.xml   for a CI server
   restage run scenarios --message-format json      for a program that follows the run
@@ -55,6 +59,9 @@ pub(super) struct Arguments {
     /// Run one share of the scenarios that are chosen: slice:M/N (in turn), or hash:M/N (by name, so that a scenario stays in its share).
     #[arg(long, value_name = "SHARE", help_heading = choose::HEADING)]
     partition: Option<Partition>,
+    /// Run only those scenarios that failed, or were not run, when they were last to be run; all where there is none: failed.
+    #[arg(long, value_name = "WHICH", value_enum, hide_possible_values = true, help_heading = choose::HEADING)]
+    rerun: Option<Rerun>,
     /// Print the scenarios that would run: path, tags and summary.
     #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "report_tap", "message_format", "update_snapshots"])]
     list: bool,
@@ -119,6 +126,12 @@ fn evidence_level() -> impl TypedValueParser<Value = Option<EvidenceLevel>> {
     PossibleValuesParser::new(["auto", "packets", "counters", "off"]).map(level)
 }
 
+/// `--rerun`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Rerun {
+    Failed,
+}
+
 /// `--retry-backoff`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum RetryBackoff {
@@ -128,6 +141,24 @@ enum RetryBackoff {
 }
 
 impl Arguments {
+    /// What is to be run.
+    fn choice(&self) -> Result<Choice> {
+        let mut choice = choose::scenarios(&self.choosing, self.partition)?;
+        if self.rerun == Some(Rerun::Failed) {
+            let last_run = LastRun::of_user().ok_or_else(LastRun::missing)?;
+            choice.only(&last_run.failed(choice.scenarios.iter().map(|chosen| chosen.path.as_path())));
+        }
+        Ok(choice)
+    }
+
+    /// Keeps the results for the next `--rerun`. What needs none ends no run because of that.
+    fn keep(&self, outcomes: &[Outcome]) -> Vec<Diagnostic> {
+        let kept = LastRun::of_user().map_or(Ok(()), |last_run| last_run.keep(outcomes));
+        let failure = kept.err().filter(|_| self.rerun.is_some());
+        let problems = failure.into_iter().flat_map(|failure| failure.problems);
+        problems.map(|problem| Diagnostic { severity: Severity::Warning, ..problem }).collect()
+    }
+
     fn rules(&self) -> Rules {
         Rules {
             at_once: self.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
@@ -182,18 +213,19 @@ impl Began {
 /// Runs everything and reports it.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     if arguments.list {
-        return list::list(choose::scenarios(&arguments.choosing, arguments.partition)?, arguments.json, terminal);
+        return list::list(arguments.choice()?, arguments.json, terminal);
     }
     await_status_requests()?;
     let reports = Reports::new(&arguments.reports, arguments.message_format)?;
     work::sweep()?;
     let began = Began(now(), Instant::now());
-    let choice = choose::scenarios(&arguments.choosing, arguments.partition)?;
+    let choice = arguments.choice()?;
     let scenarios = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
     let batch = Batch::new(scenarios, &arguments.options(&reports), &reports.claims())?;
     let mut show = Show::new(&batch, &reports, arguments.message_format, terminal);
     show.errors.problems(&choice.notes);
     let (ran, status) = carry_out(batch, show, arguments.rules(), &began, choice.left_out, terminal);
+    Output::stderr(terminal).problems(&arguments.keep(&ran.outcomes));
     let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
     let status = status.max(Status::of(&ran, skipped));
     reports.save(&Report::of_run(began.facts(), ran.outcomes))?;

@@ -102,6 +102,7 @@ pub(crate) fn restage(user: User) -> Command {
     };
     command
         .current_dir(stage())
+        .env("XDG_CACHE_HOME", stage().join("cache"))
         .env_remove("CI")
         .env_remove("GITHUB_ACTIONS")
         .env_remove("GITHUB_STEP_SUMMARY")

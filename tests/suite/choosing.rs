@@ -186,3 +186,66 @@ fn only_what_is_chosen_runs_and_is_checked() {
         "{text}"
     );
 }
+
+#[test]
+fn what_failed_is_run_again_until_it_passes() {
+    for user in users() {
+        let folder = folder();
+        let cache = fresh_folder("cache");
+        let bad = folder.join("names/bad.toml");
+        let text = "format = 1\n[capture]\nfile = \"../in.pcap\"\n[expect]\nconsumed = 1\n";
+        fs::write(&bad, text).expect("it can be written");
+        spoil(&folder);
+        let rerun = |arguments: &[&str]| {
+            let mut command = restage(*user);
+            command.args(["run", "."]).args(arguments).env("XDG_CACHE_HOME", &cache).current_dir(&folder);
+            command.stdin(Stdio::null()).output().expect("restage runs")
+        };
+        let summary = |output: &Output| {
+            both(output)
+                .lines()
+                .rfind(|line| line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(" scenario"))
+                .map(|line| {
+                    regex::Regex::new(r" in [0-9.]+ \S+?(;|$)").expect("a pattern").replace(line, "$1").into_owned()
+                })
+                .unwrap_or_else(|| panic!("as {user:?}: {}", both(output)))
+        };
+        let first = rerun(&["--rerun", "failed"]);
+        assert!(
+            both(&first).contains("note: no scenario failed when it was last run"),
+            "as {user:?}: {}",
+            both(&first)
+        );
+        assert_eq!(summary(&first), "7 scenarios: 4 passed, 1 failed, 2 invalid", "as {user:?}");
+        assert_eq!(summary(&rerun(&["--rerun", "failed"])), "3 scenarios: 1 failed, 2 invalid; 4 not chosen");
+        let listed = both(&rerun(&["--rerun", "failed", "--list", "-E", "name(bad)"]));
+        assert_eq!(listed, "./names/bad.toml\n");
+        for broken in ["flows/broken.toml", "names/mistaken.toml"] {
+            fs::remove_file(folder.join(broken)).expect("it is there");
+        }
+        fs::write(&bad, text.replace("consumed = 1", "consumed = 2")).expect("it can be written");
+        assert_eq!(summary(&rerun(&["--rerun", "failed"])), "1 scenario: 1 passed; 4 not chosen");
+        assert_eq!(summary(&rerun(&["--rerun", "failed"])), "5 scenarios: 5 passed");
+    }
+}
+
+#[test]
+fn without_a_cache_scenarios_run_and_are_not_rerun() {
+    let folder = folder();
+    let without = |arguments: &[&str]| {
+        let mut command = restage(User::Caller);
+        command
+            .args(["run", "names"])
+            .args(arguments)
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("HOME")
+            .current_dir(&folder);
+        command.stdin(Stdio::null()).output().expect("restage runs")
+    };
+    let refused = without(&["--rerun", "failed"]);
+    assert_eq!(refused.status.code(), Some(2));
+    insta::assert_snapshot!(both(&refused));
+    if !users().is_empty() {
+        assert_eq!(without(&[]).status.code(), Some(0));
+    }
+}
