@@ -69,12 +69,16 @@ impl Series {
         }
         loop {
             let shift = self.shift.max(other.shift);
-            [&mut self, &mut other].into_iter().for_each(|series| series.widen_to(shift));
+            for series in [&mut self, &mut other] {
+                series.widen_to(shift);
+            }
             let first = self.first.min(other.first);
             let end = [&self, &other].map(|series| series.first + series.buckets.len() as u64).into_iter().max();
             let count = usize::try_from(end.unwrap_or(first) - first).unwrap_or(usize::MAX);
             if count <= MOST {
-                [&mut self, &mut other].into_iter().for_each(|series| series.fill(first, count));
+                for series in [&mut self, &mut other] {
+                    series.fill(first, count);
+                }
                 return (self, other);
             }
             self.widen_to(shift + 1);
@@ -177,7 +181,9 @@ mod tests {
         ) {
             let series = |times: &[u64]| {
                 let mut series = Series::default();
-                times.iter().for_each(|time| series.add(*time, 1, 1));
+                for time in times {
+                    series.add(*time, 1, 1);
+                }
                 series
             };
             let (left, right) = series(&one).aligned(Some(series(&other)));

@@ -52,7 +52,7 @@ use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::{Extent, Replay};
-use timing::ReceiveTiming;
+use timing::Arrivals;
 
 /// A run whose receiver is ready: everything is there to send.
 struct Run<'a> {
@@ -132,9 +132,9 @@ impl<'a> Run<'a> {
         let clock = WallClock::start();
         let level =
             EvidencePlan::choose(scenario, self.plan, scenario.pacing.rate.value, self.options.evidence, self.facts);
-        let timing = (rate != Rate::TopSpeed).then(|| ReceiveTiming::new(clock));
+        let arrivals = Arrivals::new(clock, rate != Rate::TopSpeed);
         let mut observer =
-            Observer::start(&self.testbed, scenario, self.plan, clock, timing, writer, level, &self.receiver.pids())?;
+            Observer::start(&self.testbed, scenario, self.plan, arrivals, writer, level, &self.receiver.pids())?;
         self.control.phase("replay");
         let (sending, times) = Replay::new(scenario, self.plan, rate, opened, &observer).run(
             extent,

@@ -12,16 +12,15 @@ use super::replies::ReplyWatch;
 use super::sniffers::Sniffers;
 use super::sockets::SocketWatch;
 use super::stack::{self, StackWatch, lock};
-use super::timing::ReceiveTiming;
+use super::timing::Arrivals;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::evidence::{Arriving, Evidence, Sending, Series, SocketRecord, Stack, UdpInput};
+use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
 use crate::ledger::hook_tracker::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
-use crate::wire::clock::WallClock;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, RingSpace, Seen};
@@ -170,14 +169,12 @@ pub(super) struct Moment {
 
 impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `clock`: converts receive times; `timing`: where they are compared with deadlines; `level`: how the receiver's stack is looked at; `pids`: the processes of
-    /// the application.
+    /// `arrivals`: where receive times go; `level`: how the receiver's stack is looked at; `pids`: the processes of the application.
     pub(super) fn start(
         testbed: &Testbed,
         scenario: &Scenario,
         plan: &Plan,
-        clock: WallClock,
-        timing: Option<ReceiveTiming>,
+        arrivals: Arrivals,
         keeper: Option<ArrivalWriter>,
         level: EvidencePlan<'_>,
         pids: &[u32],
@@ -203,8 +200,7 @@ impl Observer {
             shared: shared.clone(),
             sniffers: sniffers.clone(),
             matching: Matching::default(),
-            timing,
-            arrivals: Arrivals { clock, over_time: Series::default() },
+            arrivals,
             keeper,
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
@@ -277,15 +273,12 @@ impl Observer {
             }
         };
         let mut sending = settled.sending;
-        if let (Some(timing), Some(arriving)) = (&watched.timing, &watched.arriving)
-            && arriving.missing.is_empty()
-            && arriving.reordered == 0
-        {
-            timing.apply(&mut sending);
+        if watched.arriving.as_ref().is_some_and(|arriving| arriving.missing.is_empty() && arriving.reordered == 0) {
+            watched.arrivals.apply(&mut sending);
         }
         Ok(Evidence {
             sending,
-            arrived_over_time: watched.arriving.is_some().then(|| watched.arrivals.finish()).flatten(),
+            arrived_over_time: watched.arriving.is_some().then(|| watched.arrivals.over_time()).flatten(),
             arriving: watched.arriving,
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
@@ -327,21 +320,7 @@ fn ring_bytes(plan: &Plan) -> usize {
 struct Watched {
     /// What arrived, if the ring lost no frame.
     arriving: Option<Arriving>,
-    timing: Option<ReceiveTiming>,
     arrivals: Arrivals,
-}
-
-/// When frames arrived.
-struct Arrivals {
-    clock: WallClock,
-    over_time: Series,
-}
-
-impl Arrivals {
-    /// `None` where receive times can't be converted.
-    fn finish(self) -> Option<Series> {
-        Some(self.over_time).filter(|_| self.clock.is_steady())
-    }
 }
 
 /// The ring's thread: every frame is matched with what was sent.
@@ -350,8 +329,6 @@ struct Watch {
     shared: Shared,
     sniffers: Sniffers,
     matching: Matching,
-    /// Only where frames have deadlines.
-    timing: Option<ReceiveTiming>,
     arrivals: Arrivals,
     keeper: Option<ArrivalWriter>,
     finished: Arc<AtomicBool>,
@@ -371,12 +348,12 @@ impl Watch {
             let read = if self.keeper.is_some() || self.sniffers.any() {
                 let keeper = &mut self.keeper;
                 let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
-                let (timing, arrivals, sniffers) = (&mut self.timing, &mut self.arrivals, &self.sniffers);
+                let (arrivals, sniffers) = (&mut self.arrivals, &self.sniffers);
                 self.ring.read(timeout, &mut |frame: Seen<'_>| {
                     // A frame that is seen was announced before it was sent.
-                    take_announcements(shared, announced, matching, timing);
+                    take_announcements(shared, announced, matching, arrivals);
                     let (digest, length) = (digester.of(frame.bytes), frame.original_length);
-                    let sighting = see(matching, timing, arrivals, digest, length, frame.time_ns);
+                    let sighting = see(matching, arrivals, digest, length, frame.time_ns);
                     if let Some(keeper) = keeper {
                         keeper.keep(&frame, sighting);
                     }
@@ -390,33 +367,28 @@ impl Watch {
                     seen.push((digester.of(frame.bytes), frame.original_length, frame.time_ns));
                     bytes += shared.ring_bytes(frame.bytes.len());
                 })?;
-                take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.timing);
+                take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.arrivals);
                 for (digest, length, time_ns) in seen.drain(..) {
-                    see(&mut self.matching, &mut self.timing, &mut self.arrivals, digest, length, time_ns);
+                    see(&mut self.matching, &mut self.arrivals, digest, length, time_ns);
                 }
                 note(shared, &self.matching, bytes);
                 read
             };
             self.sniffers.look();
             if read == 0 && last {
-                take_announcements(&self.shared, &mut self.announced, &mut self.matching, &mut self.timing);
+                take_announcements(&self.shared, &mut self.announced, &mut self.matching, &mut self.arrivals);
                 if let Some(keeper) = self.keeper {
                     keeper.finish()?;
                 }
                 let complete = self.ring.statistics()?.drops == 0;
                 let arriving = complete.then(|| self.matching.finish());
-                return Ok(Watched { arriving, timing: self.timing, arrivals: self.arrivals });
+                return Ok(Watched { arriving, arrivals: self.arrivals });
             }
         }
     }
 }
 
-fn take_announcements(
-    shared: &Shared,
-    taken: &mut Announcements,
-    matching: &mut Matching,
-    timing: &mut Option<ReceiveTiming>,
-) {
+fn take_announcements(shared: &Shared, taken: &mut Announcements, matching: &mut Matching, arrivals: &mut Arrivals) {
     std::mem::swap(&mut *lock(&shared.board.announcements), taken);
     for announced in taken.frames.drain(..) {
         matching.announce(announced);
@@ -424,24 +396,14 @@ fn take_announcements(
     for position in taken.withdrawn.drain(..) {
         matching.withdraw(position);
     }
-    if let Some(timing) = timing {
-        timing.sent(taken.due_ns.drain(..));
-    }
+    arrivals.sent(taken.due_ns.drain(..));
 }
 
 /// Matches a frame with what was sent.
-fn see(
-    matching: &mut Matching,
-    timing: &mut Option<ReceiveTiming>,
-    arrivals: &mut Arrivals,
-    digest: Digest,
-    length: u32,
-    time_ns: u64,
-) -> Sighting {
+fn see(matching: &mut Matching, arrivals: &mut Arrivals, digest: Digest, length: u32, time_ns: u64) -> Sighting {
     let sighting = matching.see(digest, length);
     if let Sighting::Sent(frame) = sighting {
-        arrivals.over_time.add(arrivals.clock.monotonic_ns(time_ns), 1, frame);
-        timing.iter_mut().for_each(|timing| timing.seen(time_ns));
+        arrivals.seen(time_ns, frame);
     }
     sighting
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
-use crate::evidence::Sending;
+use crate::evidence::{Sending, Series};
 use crate::outcome::{Lateness, LatenessBucket, TimedBy};
 use crate::wire::clock::WallClock;
 
@@ -73,12 +73,57 @@ impl Timing {
     }
 }
 
-/// The same from the kernel's receive times: the n-th frame that was sent is the n-th that was seen, as long as all arrive in order.
+/// The kernel's receive times of the frames that arrived.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    clock: WallClock,
+    over_time: Series,
+    /// Only where frames have deadlines.
+    timing: Option<ReceiveTiming>,
+}
+
+impl Arrivals {
+    /// Times are converted by this clock.
+    pub(super) fn new(clock: WallClock, has_deadlines: bool) -> Self {
+        let timing = has_deadlines.then(|| ReceiveTiming::new(clock));
+        Self { clock, over_time: Series::default(), timing }
+    }
+
+    /// Frames with these deadlines were sent, in this order.
+    pub(super) fn sent(&mut self, due_ns: impl IntoIterator<Item = u64>) {
+        if let Some(timing) = &mut self.timing {
+            timing.sent(due_ns);
+        }
+    }
+
+    /// The frame with this number arrived, at this time of day.
+    pub(super) fn seen(&mut self, realtime_ns: u64, frame: u64) {
+        let seen = self.clock.monotonic_ns(realtime_ns);
+        self.over_time.add(seen, 1, frame);
+        if let Some(timing) = &mut self.timing {
+            timing.seen.push_back(seen);
+        }
+    }
+
+    /// As [`ReceiveTiming::apply`].
+    pub(super) fn apply(&self, sending: &mut Sending) {
+        if let Some(timing) = &self.timing {
+            timing.apply(sending);
+        }
+    }
+
+    /// By the monotonic clock; `None` where the times can't be converted.
+    pub(super) fn over_time(self) -> Option<Series> {
+        Some(self.over_time).filter(|_| self.clock.is_steady())
+    }
+}
+
+/// How far frames were from their schedule by the kernel's receive times: the n-th frame that was sent is the n-th that was seen, as long as all arrive in order.
 ///
 /// A sender that loses its processor between its look at the clock and the system call records a time at which nothing was sent. On a veth
 /// pair the kernel takes a receive time within some microseconds of the send.
 #[derive(Debug)]
-pub(super) struct ReceiveTiming {
+struct ReceiveTiming {
     clock: WallClock,
     timing: Timing,
     /// Deadlines of sent frames that were not seen yet, in nanoseconds of the monotonic clock.
@@ -93,7 +138,7 @@ pub(super) struct ReceiveTiming {
 
 impl ReceiveTiming {
     /// Receive times are converted by this clock.
-    pub(super) fn new(clock: WallClock) -> Self {
+    fn new(clock: WallClock) -> Self {
         Self {
             clock,
             timing: Timing::default(),
@@ -107,19 +152,13 @@ impl ReceiveTiming {
     }
 
     /// These frames were sent, in this order.
-    pub(super) fn sent(&mut self, due_ns: impl IntoIterator<Item = u64>) {
+    fn sent(&mut self, due_ns: impl IntoIterator<Item = u64>) {
         self.due.extend(due_ns);
         self.pair();
     }
 
-    /// The next frame arrived, at this time of day.
-    pub(super) fn seen(&mut self, realtime_ns: u64) {
-        let seen = self.clock.monotonic_ns(realtime_ns);
-        self.seen.push_back(seen);
-    }
-
     /// Records what is known of both.
-    pub(super) fn pair(&mut self) {
+    fn pair(&mut self) {
         let pairs = self.due.len().min(self.seen.len());
         for (due, seen) in self.due.drain(..pairs).zip(self.seen.drain(..pairs)) {
             if self.paired == 0 {
@@ -137,7 +176,7 @@ impl ReceiveTiming {
     }
 
     /// Replaces the sender's own times, where every sent frame has a receive time. The caller knows that they arrived in order.
-    pub(super) fn apply(&self, sending: &mut Sending) {
+    fn apply(&self, sending: &mut Sending) {
         if self.given_up || self.paired == 0 || self.paired != sending.sent || !self.clock.is_steady() {
             return;
         }
@@ -196,7 +235,7 @@ mod tests {
         let mut receive = ReceiveTiming::new(clock);
         receive.sent([start, start + 1_000_000]);
         for late in [2_000, 2_000 + 1_000_000, 2_000 + 1_000_000 + 5_000_000] {
-            receive.seen(u64::MAX / 2 + late);
+            receive.seen.push_back(start + late);
         }
         receive.sent([start + 2_000_000]);
         let mut sending = in_time();
@@ -213,7 +252,7 @@ mod tests {
     fn without_a_receive_time_of_each_frame_the_senders_clock_counts() {
         let mut receive = ReceiveTiming::new(WallClock::start());
         receive.sent([0, 0, 0]);
-        receive.seen(1);
+        receive.seen.push_back(1);
         receive.pair();
         let mut sending = in_time();
         receive.apply(&mut sending);
@@ -248,9 +287,7 @@ mod tests {
     #[test]
     fn deviations_are_counted_by_powers_of_two() {
         let shown = |late_ns: &[u64]| {
-            let mut timing = Timing::default();
-            late_ns.iter().for_each(|late| timing.sent(*late));
-            let found = buckets(&timing.deviations(0));
+            let found = buckets(&of(late_ns).deviations(0));
             found.iter().map(|bucket| (bucket.below_us.round().to_string(), bucket.frames)).collect::<Vec<_>>()
         };
         let expected = [("1", 2), ("2", 1), ("4", 0), ("8", 2)].map(|(below, frames)| (below.to_owned(), frames));
