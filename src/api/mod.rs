@@ -15,7 +15,7 @@ use crate::report::{Look, text};
 use crate::run::Options;
 use crate::run::batch::{Batch, Candidate};
 use crate::run::turns::Rules;
-use crate::scenario::{self, Scenario, ScenarioText};
+use crate::scenario::{self, Scenario, ScenarioText, Variation};
 
 pub use plan::{Plan, PredictedFrames};
 pub use rewrite::RewriteSummary;
@@ -35,8 +35,23 @@ impl Scenario {
     /// # Errors
     /// As [`Self::from_file`].
     pub fn from_text(text: &str) -> Result<Self> {
-        let source = Source { path: PathBuf::from("scenario"), text: text.to_owned() };
-        scenario::check(&ScenarioText::of(Arc::new(source))?)
+        scenario::check(&ScenarioText::of(source(text))?)
+    }
+
+    /// Reads and checks every case of a scenario file with a `[matrix]`; of one without, the scenario.
+    ///
+    /// # Errors
+    /// As [`Self::from_file`], of the first case that has a problem.
+    pub fn cases_from_file(path: impl AsRef<Path>) -> Result<Vec<Self>> {
+        cases(&ScenarioText::load(path.as_ref())?)
+    }
+
+    /// The same for the text of a scenario. Paths in it are relative to the current folder.
+    ///
+    /// # Errors
+    /// As [`Self::cases_from_file`].
+    pub fn cases_from_text(text: &str) -> Result<Vec<Self>> {
+        cases(&ScenarioText::of(source(text))?)
     }
 
     /// The name that reports use: that of the file, without folder and `.toml`.
@@ -75,6 +90,15 @@ impl Scenario {
     pub fn rewrite(&self, output: impl AsRef<Path>) -> Result<RewriteSummary> {
         rewrite_capture(self, output.as_ref()).map(|rewritten| rewritten.summary)
     }
+}
+
+/// A text that is in no file.
+fn source(text: &str) -> Arc<Source> {
+    Arc::new(Source { path: PathBuf::from("scenario"), text: text.to_owned() })
+}
+
+fn cases(text: &ScenarioText) -> Result<Vec<Scenario>> {
+    scenario::cases(text, &Variation::default()).iter().map(scenario::check).collect()
 }
 
 impl Outcome {

@@ -15,6 +15,7 @@ pub(super) use partition::Partition;
 use self::expression::{Expression, Field, Matcher, PathGlob, Predicate, Subject};
 use super::collect::{self, Found};
 use super::usage::nearest;
+use super::varying::Varying;
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::figures::count;
 use crate::run::batch::Candidate;
@@ -29,6 +30,8 @@ pub(super) struct Choosing {
     /// Scenario files, and folders: every *.toml below them that has `format`; `-` is standard input.
     #[arg(required = true)]
     pub(super) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    varying: Varying,
     /// Choose scenarios by an expression, such as 'tag(ipfix) and not name(/slow/)'; of several, one must hold. Predicates: tag(GLOB),
     /// name(PART), path(GLOB), all(), none(); each also with =TEXT, ~PART, /REGEX/, #GLOB. Operators: not, and, or, `-` (and not), ( ).
     #[arg(short = 'E', long, value_name = "EXPRESSION", help_heading = HEADING)]
@@ -91,7 +94,7 @@ impl Choice {
 pub(super) fn scenarios(choosing: &Choosing, share: Option<Partition>) -> Result<Choice> {
     let expressions = expressions(&choosing.filterset)?;
     let collected = collect::scenarios(&choosing.paths)?;
-    let mut found: Vec<_> = collected.found.into_iter().map(Chosen::new).collect();
+    let mut found: Vec<_> = choosing.varying.cases(collected.found)?.into_iter().map(Chosen::new).collect();
     let all = found.len();
     let here = std::env::current_dir().unwrap_or_default();
     let wanted: Vec<bool> = found.iter().map(|scenario| choosing.wants(&expressions, scenario, &here)).collect();

@@ -19,6 +19,7 @@ mod schema;
 mod status;
 mod terminal;
 mod usage;
+mod varying;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use super::output::Output;
 use super::predictions;
 use super::status::Status;
 use super::terminal::Terminal;
+use super::varying::Varying;
 use crate::api;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::figures::{self, count, thousands};
@@ -14,10 +15,10 @@ use crate::file::Claims;
 use crate::host::{Filter, Host};
 use crate::plan::{Facts, Plan, rewrite_report, survey};
 use crate::predict::Disposition;
+use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
-use crate::scenario::{self, Scenario};
 use crate::testbed::Testbed;
 
 /// Show what a run would do, and what would become of every frame, without sending any.
@@ -27,6 +28,8 @@ use crate::testbed::Testbed;
 pub(super) struct Arguments {
     /// The scenario; `-` is standard input.
     scenario: PathBuf,
+    #[command(flatten)]
+    varying: Varying,
     /// Take this interface of this machine for the receiver, with the addresses, routes, sysctls and sockets that are there.
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
@@ -62,7 +65,7 @@ struct Planned {
 }
 
 fn planned(arguments: &Arguments) -> Result<Planned> {
-    let scenario = scenario::read(&arguments.scenario)?;
+    let scenario = arguments.varying.one(&arguments.scenario)?;
     Claims::new(scenario.inputs())?;
     let facts = Testbed::facts(&scenario)?;
     let Some(interface) = &arguments.interface else {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
+use super::varying::Varying;
 use crate::api::{Rewritten, rewrite_capture};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::{count, thousands};
 use crate::file::descriptor;
 use crate::process::signals::leave_no_unfinished_file;
-use crate::scenario::Scenario;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +26,8 @@ Examples:
 pub(super) struct Arguments {
     /// The scenario; `-` is standard input.
     scenario: PathBuf,
+    #[command(flatten)]
+    varying: Varying,
     /// The file to write, .pcap or .pcapng, each also with .gz or .zst; `-` is standard output, in the format of the input.
     #[arg(long, short, value_name = "OUT")]
     output: PathBuf,
@@ -44,7 +46,7 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
                 .fix("write the capture to a file"),
         ));
     }
-    let scenario = Scenario::from_file(&arguments.scenario)?;
+    let scenario = arguments.varying.one(&arguments.scenario)?;
     leave_no_unfinished_file()?;
     let output = if to_stdout { Path::new("/dev/stdout") } else { &arguments.output };
     let Rewritten { summary, counts, notes } = rewrite_capture(&scenario, output)?;

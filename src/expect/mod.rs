@@ -8,6 +8,7 @@ mod comparison;
 mod counts;
 mod difference;
 mod examine;
+mod failure;
 mod json;
 mod replies;
 mod search;
@@ -71,7 +72,10 @@ pub fn judge(
         problems.extend(application::ended_oddly(scenario, evidence));
     }
     problems.extend(timing::rate_not_kept(scenario, evidence));
-    Judgement { verdict, checks, problems }
+    match &scenario.expect_failure {
+        Some(reason) => failure::expected(scenario, reason, Judgement { verdict, checks, problems }),
+        None => Judgement { verdict, checks, problems },
+    }
 }
 
 /// The 1-based line of a span of the scenario.

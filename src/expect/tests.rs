@@ -10,14 +10,14 @@ use crate::diagnostic::At;
 use crate::evidence::{Arriving, Evidence, Output, Sending};
 use crate::outcome::{Amount, Lateness, Layer, Ledger, Loss, Stage};
 use crate::plan::Plan;
+use crate::scenario::Scenario;
 use crate::scenario::expect::{AllowedLoss, Bound, CommandCheck, Count, Expect, HowMany, Order, Percentile, TextRule};
 use crate::scenario::receiver::Listens;
-use crate::scenario::{self, Scenario};
 
 /// 8 UDP datagrams; the scenario expects `expect` and nothing else.
 pub(super) fn planned(expect: Expect) -> (Scenario, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/the-rewritten-frames-are-as-reviewed.toml");
-    let mut scenario = scenario::read(&path).expect("a legal scenario");
+    let mut scenario = crate::Scenario::from_file(&path).expect("a legal scenario");
     let plan = crate::plan::plan(&scenario, crate::plan::Facts::default()).expect("a plan");
     scenario.expect = expect;
     (scenario, plan)

@@ -11,7 +11,7 @@ use crate::capture::FrameRanges;
 use crate::evidence::{Arriving, DropKind, Dropped, Evidence, Followed, Sending, Stack, UdpInput};
 use crate::outcome::{Amount, EvidenceLevel, Hook, Layer, Layers, Ledger, Loss, Stage};
 use crate::plan::Plan;
-use crate::scenario::{self, Scenario};
+use crate::scenario::Scenario;
 
 /// 8 datagrams to one port, which the prediction delivers.
 fn delivered() -> (Scenario, Plan) {
@@ -25,7 +25,7 @@ fn filtered() -> (Scenario, Plan) {
 
 fn planned(path: &str) -> (Scenario, Plan) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let scenario = scenario::read(&path).expect("a legal scenario");
+    let scenario = crate::Scenario::from_file(&path).expect("a legal scenario");
     let plan = crate::plan::plan(&scenario, crate::plan::Facts::default()).expect("a plan");
     (scenario, plan)
 }

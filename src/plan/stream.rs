@@ -377,15 +377,15 @@ mod tests {
     use crate::capture::Frame;
     use crate::diagnostic::At;
     use crate::packet::layers::LinkType;
+    use crate::scenario::Scenario;
     use crate::scenario::capture::Truncated;
     use crate::scenario::pacing::Limit;
     use crate::scenario::rewrite::Oversize;
-    use crate::scenario::{self, Scenario};
 
     /// 8 frames.
     fn scenario() -> Scenario {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/the-rewritten-frames-are-as-reviewed.toml");
-        scenario::read(&path).expect("a legal scenario")
+        crate::Scenario::from_file(&path).expect("a legal scenario")
     }
 
     #[test]

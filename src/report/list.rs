@@ -35,14 +35,28 @@ pub struct Listed {
     pub valid: bool,
 }
 
+impl Listed {
+    /// The file, with the case where the name has one.
+    fn file_and_case(&self) -> String {
+        match self.name.find('[') {
+            Some(case) if self.name.ends_with(']') => format!("{}{}", self.file, &self.name[case..]),
+            _ => self.file.clone(),
+        }
+    }
+}
+
 /// A line for each: path, tags, summary. On a terminal a line is as long as the terminal is wide.
 pub fn text(list: &List, look: Look, is_terminal: bool) -> String {
-    let lines: Vec<_> = list.scenarios.iter().map(|one| (visible(&one.file), one.tags.join(", "), one)).collect();
+    let lines: Vec<_> = list
+        .scenarios
+        .iter()
+        .map(|one| (visible(&one.file_and_case()).into_owned(), one.tags.join(", "), one))
+        .collect();
     let width = |texts: &mut dyn Iterator<Item = &str>| {
         let widths = texts.map(unicode_width::UnicodeWidthStr::width);
         widths.filter(|width| *width <= WIDEST).max().unwrap_or_default()
     };
-    let paths = width(&mut lines.iter().map(|(path, _, _)| path.as_ref()));
+    let paths = width(&mut lines.iter().map(|(path, _, _)| path.as_str()));
     let all_tags = width(&mut lines.iter().map(|(_, tags, _)| tags.as_str()));
     let mut text = String::new();
     for (path, tags, one) in &lines {

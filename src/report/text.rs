@@ -172,6 +172,10 @@ pub(super) fn headline(outcome: &Outcome) -> String {
             let first = outcome.earlier_tries.first().map(headline).unwrap_or_default();
             format!("passed at try {}; try 1: {first}", outcome.earlier_tries.len() + 1)
         }
+        // A failure that is expected is the only one in a scenario that passes; its note comes first.
+        Verdict::Pass if outcome.checks.iter().any(|check| !check.passed) => {
+            outcome.problems.first().map(|note| note.what.clone()).unwrap_or_default()
+        }
         Verdict::Pass => String::new(),
         Verdict::Skipped => outcome.skipped.clone().unwrap_or_default(),
         Verdict::Invalid | Verdict::Blocked | Verdict::NotRun | Verdict::Error => errors(outcome),

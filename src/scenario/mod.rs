@@ -1,7 +1,7 @@
 //! The scenario language: TOML with spans in, legal values out.
 //!
 //! One file for each table of the language holds its TOML form, its check and its meaning. May use `packet`,
-//! `capture` (frame sets only) and `diagnostic`. Start at [`read`].
+//! `capture` (frame sets only) and `diagnostic`. Start at [`check`].
 
 pub mod capture;
 pub mod expect;
@@ -21,6 +21,7 @@ mod reading;
 mod refused_words;
 mod sysctl;
 mod text;
+mod variation;
 mod vocabulary;
 
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod accepted_tests;
 #[path = "../../tests/unit/rejected.rs"]
 mod rejected_tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::text::{Looks, ScenarioText, quoted};
+pub use self::variation::{Variation, cases, names};
 
 use self::check::Checker;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};
@@ -60,6 +62,10 @@ pub struct Scenario {
     pub tags: Vec<String>,
     /// Whether no other scenario runs meanwhile.
     pub exclusive: bool,
+    /// Why it must fail, where it must.
+    pub expect_failure: Option<At<String>>,
+    /// What is said of it beside the file.
+    variation: Variation,
     /// The whole run's limit; `None`: planned duration + 30 s.
     pub timeout: Option<At<Duration>>,
     /// The input.
@@ -86,6 +92,7 @@ impl Scenario {
             name: self.name.clone(),
             prefix: self.prefix.clone(),
             folder: self.folder.clone(),
+            variation: self.variation.clone(),
         }
     }
 
@@ -114,6 +121,16 @@ struct Form {
     /// `[expect]`, or `rate = "max-lossless"`.
     #[schemars(example = true)]
     exclusive: Option<bool>,
+    /// The scenario is expected to fail, for this reason: a failed expectation passes, and one that passes fails.
+    #[serde(rename = "expect-failure")]
+    #[schemars(example = &"the collector loses bursts until its buffer is larger")]
+    expect_failure: Option<At<String>>,
+    /// Variables: `{name}` in any string of the file is replaced by the value. `--var name=value` sets another one.
+    #[schemars(with = "std::collections::BTreeMap<String, variation::Scalar>", example = variation::example_vars())]
+    vars: serde::de::IgnoredAny,
+    /// Lists of values, each a variable: the scenario is run once with each combination.
+    #[schemars(with = "std::collections::BTreeMap<String, Vec<variation::Scalar>>", example = variation::example_matrix())]
+    matrix: serde::de::IgnoredAny,
     /// The limit of the whole run. Default: the planned duration and 30 s.
     #[serde(deserialize_with = "form::duration")]
     #[schemars(with = "form::DurationText", example = &"60s")]
@@ -141,14 +158,6 @@ pub fn duration(text: &str) -> std::result::Result<Duration, Diagnostic> {
     quantity::duration(text)
 }
 
-/// Reads and checks a scenario file; `-` is standard input.
-///
-/// # Errors
-/// [`Kind::Invalid`] with every problem of the file, in its order.
-pub fn read(path: &Path) -> Result<Scenario> {
-    check(&ScenarioText::load(path)?)
-}
-
 /// Checks the text of a scenario file. Paths in it are joined with the folder of `source.path`.
 ///
 /// # Errors
@@ -163,7 +172,7 @@ pub fn check_text(source: Arc<Source>) -> Result<Scenario> {
 /// # Errors
 /// [`Kind::Invalid`] with every problem of the text, in its order.
 pub fn check(text: &ScenarioText) -> Result<Scenario> {
-    let (form, broken, problems) = reading::read_form(&text.source);
+    let (form, broken, problems) = reading::read_form(text);
     let mut checker = Checker::new(Arc::clone(&text.source), text.prefix.clone(), broken, problems);
     let scenario = form.and_then(|form| check_form(form, text, &mut checker));
     let problems = checker.into_problems();
@@ -205,6 +214,8 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
         summary,
         tags,
         exclusive,
+        expect_failure: form.expect_failure,
+        variation: text.variation.clone(),
         timeout,
         capture: capture?,
         rewrite,

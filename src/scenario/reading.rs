@@ -5,7 +5,6 @@
 //! rest is read again. Start at [`read_form`].
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -14,8 +13,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::check::Broken;
 use super::form::{KEY, LAST_KEY, MARK};
 use super::vocabulary::{self, Step, VOCABULARY};
-use super::{Form, refused_words};
-use crate::diagnostic::{Diagnostic, Source};
+use super::{Form, ScenarioText, refused_words};
+use crate::diagnostic::Diagnostic;
 
 /// A file with more problems than these is not read to its end.
 const ENOUGH: usize = 64;
@@ -63,8 +62,9 @@ const MISSING: &[Missing] = &[
 ];
 
 /// The form, what is broken in the file, and the problems found so far. `None` if too much is broken to go on.
-pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diagnostic>) {
-    let (mut table, errors) = DeTable::parse_recoverable(&source.text);
+pub(super) fn read_form(text: &ScenarioText) -> (Option<Form>, Broken, Vec<Diagnostic>) {
+    let source = &text.source;
+    let (mut table, errors) = DeTable::parse_recoverable(text.variation.own(&source.text));
     let mut broken = Broken::default();
     let mut problems = Vec::new();
     for error in errors.iter().take(ENOUGH) {
@@ -73,6 +73,9 @@ pub(super) fn read_form(source: &Arc<Source>) -> (Option<Form>, Broken, Vec<Diag
             problems.push(syntax_problem(&source.text, error.message(), &span).at(source, Some(span.clone())));
         }
         broken.lines.push(lines_of(&source.text, &span));
+    }
+    if errors.is_empty() {
+        problems.extend(text.variation.apply(source, table.get_mut()));
     }
     for round in 0.. {
         let error = match Form::deserialize(toml::de::Deserializer::from(table.clone())) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
+use super::variation::Variation;
 use super::vocabulary::{VOCABULARY, nearest};
 use crate::capture;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
@@ -23,6 +24,9 @@ pub struct ScenarioText {
     pub(super) prefix: PathBuf,
     /// The same folder, absolute.
     pub(super) folder: PathBuf,
+    /// What is said of it beside the file.
+    #[serde(default)]
+    pub(super) variation: Variation,
 }
 
 /// What a file of a folder seems to be.
@@ -75,12 +79,12 @@ impl ScenarioText {
                 Diagnostic::error("there is no current folder").why(error.to_string()).fix("`cd` to one that is there"),
             )
         })?;
-        Ok(Self { name, prefix: prefix.to_path_buf(), folder, source })
+        Ok(Self { name, prefix: prefix.to_path_buf(), folder, source, variation: Variation::default() })
     }
 
     /// Its tags and its summary, whatever else is wrong with it; `None` where its TOML can't be read.
     pub fn labels(&self) -> Option<(Vec<String>, Option<String>)> {
-        let table: toml::Table = self.source.text.parse().ok()?;
+        let table: toml::Table = self.variation.own(&self.source.text).parse().ok()?;
         let text = |value: &toml::Value| value.as_str().map(str::to_owned);
         let tags = table.get("tags").and_then(toml::Value::as_array);
         Some((tags.into_iter().flatten().filter_map(text).collect(), table.get("summary").and_then(text)))

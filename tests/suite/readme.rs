@@ -41,7 +41,7 @@ fn every_scenario_in_the_documents_is_valid() {
         let blocks = toml_blocks(&text);
         assert!(!blocks.is_empty(), "{name} shows a scenario");
         for (line, block) in blocks {
-            if let Err(failure) = restage::Scenario::from_text(&completed(&block)) {
+            if let Err(failure) = restage::Scenario::cases_from_text(&completed(&block)) {
                 let _infallible = writeln!(told, "{name} line {line}: {failure}");
             }
         }

@@ -23,7 +23,8 @@ fn folder() -> PathBuf {
 }
 
 fn read(name: &str) -> Scenario {
-    scenario::read(&folder().join(name)).unwrap_or_else(|failure| panic!("{}", render(&failure.problems, Style::Plain)))
+    crate::Scenario::from_file(folder().join(name))
+        .unwrap_or_else(|failure| panic!("{}", render(&failure.problems, Style::Plain)))
 }
 
 fn lab(scenario: &Scenario) -> &LabTopology {
@@ -399,7 +400,7 @@ fn a_target_has_its_own_words() {
 
 #[test]
 fn a_file_that_is_not_there_is_an_error_with_its_name() {
-    let failure = scenario::read(Path::new("no/such.toml")).unwrap_err();
+    let failure = crate::Scenario::from_file(Path::new("no/such.toml")).unwrap_err();
     insta::assert_snapshot!(render(&failure.problems, Style::Plain));
 }
 
