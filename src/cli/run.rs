@@ -8,6 +8,7 @@ mod list;
 mod messages;
 mod reports;
 mod show;
+mod watch;
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -41,6 +42,7 @@ Examples:
   restage run scenarios                            everything below a folder
   restage run scenarios -E 'tag(smoke)' --list     which scenarios have a tag?
   restage run scenarios --rerun failed             again what failed
+  restage run dns.toml --watch                     again whenever it, or its capture, has changed
   restage run dns.toml --update-snapshots          review what changed with `git diff`
   restage run scenarios --report-junit junit.xml   for a CI server
   restage run scenarios --message-format json      for a program that follows the run
@@ -68,6 +70,9 @@ pub(super) struct Arguments {
     /// Print the list as JSON.
     #[arg(long, requires = "list", help_heading = choose::HEADING)]
     json: bool,
+    /// Run scenarios again when they, or files that they name, have changed; Ctrl-C ends it.
+    #[arg(long, help_heading = RUNNING, conflicts_with_all = ["list", "rerun"])]
+    watch: bool,
     /// Scenarios that run side by side; by default as many as there are processors.
     #[arg(long, short, value_name = "N", value_parser = a_number, help_heading = RUNNING)]
     jobs: Option<NonZeroUsize>,
@@ -217,19 +222,34 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
     }
     await_status_requests()?;
     let reports = Reports::new(&arguments.reports, arguments.message_format)?;
+    if arguments.watch {
+        return watch::watch(arguments, &reports, terminal);
+    }
+    once(arguments, arguments.choice()?, &reports, terminal).map(|(status, _)| status)
+}
+
+/// Runs what is chosen, once, and reports it.
+fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Terminal) -> Result<(Status, Ended)> {
     work::sweep()?;
     let began = Began(now(), Instant::now());
-    let choice = arguments.choice()?;
     let scenarios = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
-    let batch = Batch::new(scenarios, &arguments.options(&reports), &reports.claims())?;
-    let mut show = Show::new(&batch, &reports, arguments.message_format, terminal);
+    let batch = Batch::new(scenarios, &arguments.options(reports), &reports.claims())?;
+    let mut show = Show::new(&batch, reports, arguments.message_format, terminal);
     show.errors.problems(&choice.notes);
     let (ran, status) = carry_out(batch, show, arguments.rules(), &began, choice.left_out, terminal);
     Output::stderr(terminal).problems(&arguments.keep(&ran.outcomes));
     let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
     let status = status.max(Status::of(&ran, skipped));
+    let ended = if ran.interrupted { Ended::Interrupted } else { Ended::ByItself };
     reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
-    Ok(status)
+    Ok((status, ended))
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    Interrupted,
 }
 
 /// Runs a scenario that is in no file; its outcome, and the exit status.

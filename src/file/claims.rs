@@ -24,6 +24,11 @@ impl Claim {
         Self { path: path.to_path_buf(), what: what.into(), place: None, identity: Identity::of(path) }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Points at `place` of the scenario where it is refused.
     #[must_use]
     pub fn at(mut self, place: Option<Place>) -> Self {

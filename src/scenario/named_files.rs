@@ -20,14 +20,15 @@ impl Scenario {
         }
         inputs.extend(self.expected_files().map(|path| Claim::new(&path.value, "the expected output")));
         inputs.extend(self.receiver_files().map(|(file, _)| Claim::new(file, "a file of the receiver")));
-        for word in self.commands().flat_map(|command| &command.value) {
-            let word = self.in_folder(word);
-            // The application has another working folder, so a relative path is not a file of the user.
-            if Path::new(&word).is_absolute() && Path::new(&word).is_file() {
-                inputs.push(Claim::new(Path::new(&word), "a file of a command"));
-            }
-        }
+        inputs.extend(self.argument_files().map(|path| Claim::new(&path, "a file of a command")));
         inputs
+    }
+
+    /// The existing files that commands have for arguments, or as their program.
+    pub fn argument_files(&self) -> impl Iterator<Item = PathBuf> {
+        let words = self.commands().flat_map(|command| &command.value);
+        // The application has another working folder, so a relative path is not a file of the user.
+        words.map(|word| PathBuf::from(self.in_folder(word))).filter(|path| path.is_absolute() && path.is_file())
     }
 
     /// The files that outputs are compared with.

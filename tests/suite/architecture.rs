@@ -76,6 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["scenario"]),
     ("annotate_snippets", &["diagnostic"]),
     ("clap", &["cli"]),
+    ("notify", &["cli"]),
     ("indicatif", &["report"]),
     ("quick_xml", &["report"]),
 ];

@@ -1,16 +1,17 @@
 //! In which order scenarios run, how many of them, and how often.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
+use std::io::{BufRead, BufReader, Lines, PipeReader, Read, pipe};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::common::small::{capture, datagrams};
-use crate::common::{Run, User, fresh_folder, restage, run, users};
+use crate::common::{Run, User, both, fresh_folder, restage, run, users};
 use crate::interrupting::{asked, signal};
 
 /// A folder with scenarios of two packets, each with a check that runs this shell script in the folder.
@@ -28,9 +29,13 @@ fn folder(scenarios: &[(&str, &str, &str)]) -> PathBuf {
 /// A check that passes at its third try.
 const THIRD: &str = "echo >> tries; test $(wc -l < tries) -ge 3";
 
-/// What was printed, without times, how the frames were sent, and the folder's path.
 fn text(run: &Run, folder: &Path) -> String {
-    let text = run.text.replace(&folder.display().to_string(), "FOLDER");
+    plain(&run.text, folder)
+}
+
+/// What was printed, without times, how the frames were sent, and the folder's path.
+fn plain(text: &str, folder: &Path) -> String {
+    let text = text.replace(&folder.display().to_string(), "FOLDER");
     let text = Regex::new(r"(?s) +sent in .*?\n\n").expect("a pattern").replace_all(&text, "\n").into_owned();
     Regex::new(r" *\b\d[\d.]* (ns|µs|ms|s|min)\b").expect("a pattern").replace_all(&text, " TIME").into_owned()
 }
@@ -170,4 +175,108 @@ fn exclusive_scenarios_run_alone_after_those_that_run_side_by_side() {
     assert_eq!(run.status, 0, "{}", run.text);
     let order = fs::read_to_string(folder.join("order")).expect("it was written");
     assert!(order.ends_with("a\nd\n") && order.lines().count() == 5, "{order}");
+}
+
+/// A run that is read while it goes on, and ended with the test.
+struct Watching {
+    child: Child,
+    lines: Lines<BufReader<PipeReader>>,
+    said: String,
+}
+
+impl Watching {
+    fn new(user: User, folder: &Path, arguments: &[&str]) -> Self {
+        let (reader, writer) = pipe().expect("a pipe");
+        let mut command = restage(user);
+        command.args(["run", "--watch", "--jobs", "1"]).args(arguments).current_dir(folder).process_group(0);
+        command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
+        let child = command.spawn().expect("restage runs");
+        Self { child, lines: BufReader::new(reader).lines(), said: String::new() }
+    }
+
+    /// Reads until it waits for changes.
+    fn until_it_waits(&mut self) {
+        for line in self.lines.by_ref() {
+            let line = line.expect("text");
+            self.said.push_str(&line);
+            self.said.push('\n');
+            if line.starts_with("watching ") {
+                return;
+            }
+        }
+        panic!("it ended: {}", self.said);
+    }
+
+    /// Interrupts it while it waits; what it said.
+    fn end(mut self) -> String {
+        signal(self.child.id(), "INT");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.signal(), Some(2), "{}", self.said);
+        std::mem::take(&mut self.said)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // It has ended, unless a test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_has_changed_is_run_again() {
+    for user in users() {
+        let folder = folder(&[("a", "", "true"), ("b", "", "sh check.sh")]);
+        let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("it can be written");
+        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("it is there");
+        write("check.sh", "exit 0\n");
+        let check = read("b.toml").split("run = ").next().expect("the beginning").to_owned();
+        write("b.toml", &format!("{check}run = [\"sh\", \"{{scenario}}/check.sh\"]\n"));
+        let mut watching = Watching::new(*user, &folder, &["."]);
+        watching.until_it_waits();
+        // A file that an argument names, a scenario (replaced, as editors do), the capture of both, and a new scenario.
+        write("check.sh", "exit 3\n");
+        watching.until_it_waits();
+        let a = read("a.toml");
+        write(".a.toml.swp", &a.replace("file =", "fiel ="));
+        fs::rename(folder.join(".a.toml.swp"), folder.join("a.toml")).expect("it can be renamed");
+        watching.until_it_waits();
+        write("a.toml", &a);
+        watching.until_it_waits();
+        fs::write(folder.join("in.pcap"), capture(&datagrams(3), 10)).expect("it can be written");
+        watching.until_it_waits();
+        write("other.txt", "no file of a scenario");
+        fs::create_dir(folder.join("new")).expect("a new folder");
+        write("new/c.toml", &a.replace("in.pcap", "../in.pcap"));
+        watching.until_it_waits();
+        insta::assert_snapshot!("what_has_changed_is_run_again", plain(&watching.end(), &folder));
+    }
+}
+
+#[test]
+fn what_a_run_writes_is_no_reason_for_another_one() {
+    let Some(user) = users().last() else { return };
+    let folder = folder(&[("a", "", "true")]);
+    fs::write(folder.join("log"), "").expect("it can be written");
+    fs::set_permissions(folder.join("log"), fs::Permissions::from_mode(0o666)).expect("it is there");
+    let text = fs::read_to_string(folder.join("a.toml")).expect("it is there");
+    let text = text.replace("cd {scenario}; true'''", "echo >> $0''', \"{scenario}/log\"");
+    fs::write(folder.join("a.toml"), format!("{text}[expect]\nrewritten = \"a.snap\"\n")).expect("it can be written");
+    let mut watching = Watching::new(*user, &folder, &["a.toml", "--update-snapshots", "--report-json", "report.json"]);
+    watching.until_it_waits();
+    fs::write(folder.join("in.pcap"), capture(&datagrams(3), 10)).expect("it can be written");
+    watching.until_it_waits();
+    watching.end();
+    assert_eq!(fs::read_to_string(folder.join("log")).expect("it is there"), "\n\n");
+    let report: Value = serde_json::from_slice(&fs::read(folder.join("report.json")).expect("a report")).expect("JSON");
+    assert_eq!(report["scenarios"][0]["ledger"]["sent"], 3, "the report is that of the last run");
+}
+
+#[test]
+fn standard_input_is_not_watched() {
+    let output =
+        restage(User::Caller).args(["run", "-", "--watch"]).stdin(Stdio::null()).output().expect("restage runs");
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(both(&output));
 }
