@@ -13,6 +13,7 @@ mod inspect;
 mod output;
 mod plan;
 mod predictions;
+mod review;
 mod rewrite;
 mod run;
 mod schema;
@@ -75,6 +76,7 @@ enum Verb {
     Schema(schema::Arguments),
     Try(init::TryArguments),
     Init(init::InitArguments),
+    Review(review::Arguments),
     Help(help::Arguments),
 }
 
@@ -99,6 +101,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Doctor(arguments) => doctor::doctor(arguments, &terminal),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
         Verb::Try(arguments) => init::try_capture(arguments, &terminal),
+        Verb::Review(arguments) => review::review(arguments, &terminal),
         Verb::Init(arguments) => init::init(arguments, &terminal),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };

@@ -181,6 +181,8 @@ impl Arguments {
         let mut options = Options::default();
         options.allow_interfaces.clone_from(&self.allow_interface);
         options.update_snapshots = self.update_snapshots;
+        // A CI has no one to review them, and its checkout stays as it is.
+        options.propose_snapshots = std::env::var_os("CI").is_none();
         options.evidence = self.evidence;
         options.keep_work = self.keep_work;
         options.show_output = self.show_output;

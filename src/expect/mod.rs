@@ -9,6 +9,7 @@ mod counts;
 mod difference;
 mod examine;
 mod failure;
+mod fields;
 mod json;
 mod replies;
 mod search;
@@ -26,7 +27,7 @@ pub use application::wrote_too_much;
 pub(crate) use counts::judged;
 pub use examine::examine;
 pub use replies::awaited;
-pub use snapshot::Snapshots;
+pub use snapshot::{PROPOSED, Snapshots, compared};
 pub use text_rules::{command_holds, output_holds};
 
 /// What the expectations of a scenario make of a run.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{difference, line};
+use super::{difference, fields, line};
 use crate::diagnostic::{At, Diagnostic, Result};
 use crate::file::{Replacement, unwritable};
 use crate::outcome::{Check, CheckId};
@@ -16,6 +16,8 @@ use crate::scenario::Scenario;
 pub enum Snapshots {
     /// Compare.
     Compare,
+    /// Compare, and write what is different beside them, to be reviewed (`restage review`).
+    Propose,
     /// Write them anew (`--update-snapshots`).
     Update,
 }
@@ -41,27 +43,51 @@ impl Reviewed<'_> {
     pub(super) fn judge(&self, scenario: &Scenario, snapshots: Snapshots) -> Check {
         let Self { key, what, path, listing } = *self;
         let shown = path.value.display();
-        let head = format!("# The {what} of ");
+        let head = format!("{HEAD}{what} of ");
+        let text = || format!("{head}{}, written by restage.\n{listing}", scenario.name);
+        let proposed = proposal(&path.value);
         let problem = match snapshots {
             Snapshots::Update => {
-                let text = format!("{head}{}, written by `restage run --update-snapshots`.\n{listing}", scenario.name);
-                write(&path.value, &text).err().and_then(|failure| failure.problems.into_iter().next())
+                let written = write(&path.value, &text());
+                let _is_gone = std::fs::remove_file(&proposed);
+                written.err().and_then(|failure| failure.problems.into_iter().next())
             }
-            Snapshots::Compare => match std::fs::read_to_string(&path.value) {
-                Ok(reviewed) if without_head(&reviewed, &head) == listing => None,
+            Snapshots::Compare | Snapshots::Propose => match std::fs::read_to_string(&path.value) {
+                Ok(reviewed) if without_head(&reviewed) == listing => {
+                    // That of an earlier run.
+                    let _is_gone = std::fs::remove_file(&proposed);
+                    None
+                }
                 Ok(reviewed) => {
-                    let all = format!("`git diff {shown}` shows all, after `--update-snapshots`");
-                    let why = difference::lines(without_head(&reviewed, &head), listing, ["reviewed", "now"], &all);
-                    let fix = format!(
-                        "if the new {what} are right, run with `--update-snapshots` and review the difference in git"
-                    );
+                    // Where it can't be written, the difference is shown all the same.
+                    let is_proposed = snapshots == Snapshots::Propose && write(&proposed, &text()).is_ok();
+                    let (all, fix) = if is_proposed {
+                        (
+                            "`restage review` shows all",
+                            format!("if the new {what} are right, accept them by `restage review`"),
+                        )
+                    } else {
+                        (
+                            "`--update-snapshots` and `git diff` show all",
+                            format!("if the new {what} are right, run with `--update-snapshots`"),
+                        )
+                    };
+                    let why = compared(&reviewed, listing, all);
                     Some(Diagnostic::error(format!("the {what} are not those of `{shown}`")).why(why).fix(fix))
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
-                    Diagnostic::error(format!("there is no snapshot `{shown}` yet"))
-                        .why("a snapshot is written only when asked for, so that it is reviewed")
-                        .fix("run with `--update-snapshots`, review the file, and check it in"),
-                ),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let is_proposed = snapshots == Snapshots::Propose && write(&proposed, &text()).is_ok();
+                    let fix = if is_proposed {
+                        "accept it by `restage review`, and check it in"
+                    } else {
+                        "run with `--update-snapshots`, review the file, and check it in"
+                    };
+                    Some(
+                        Diagnostic::error(format!("there is no snapshot `{shown}` yet"))
+                            .why("a snapshot is written only when asked for, so that it is reviewed")
+                            .fix(fix),
+                    )
+                }
                 Err(error) => {
                     Some(Diagnostic::error(format!("can't read the snapshot `{shown}`")).why(error.to_string()))
                 }
@@ -80,10 +106,30 @@ impl Reviewed<'_> {
     }
 }
 
+/// What the first line of a snapshot begins with.
+const HEAD: &str = "# The ";
+
+/// The file beside a snapshot that has what is proposed for it.
+pub fn proposal(snapshot: &Path) -> PathBuf {
+    let mut name = snapshot.as_os_str().to_owned();
+    name.push(PROPOSED);
+    PathBuf::from(name)
+}
+
+/// What is added to the name of a snapshot.
+pub const PROPOSED: &str = ".new";
+
+/// What differs between a snapshot and what is proposed for it, in words. `all`: where all of it is shown.
+pub fn compared(reviewed: &str, proposed: &str, all: &str) -> String {
+    let (reviewed, proposed) = (without_head(reviewed), without_head(proposed));
+    fields::differences(reviewed, proposed, all)
+        .unwrap_or_else(|| difference::lines(reviewed, proposed, ["reviewed", "now"], all))
+}
+
 /// The listing in a snapshot: whose it is is another matter, since a scenario may be read under another name.
-fn without_head<'a>(snapshot: &'a str, head: &str) -> &'a str {
+fn without_head(snapshot: &str) -> &str {
     match snapshot.split_once('\n') {
-        Some((first, listing)) if first.starts_with(head) => listing,
+        Some((first, listing)) if first.starts_with(HEAD) => listing,
         _ => snapshot,
     }
 }

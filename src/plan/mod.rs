@@ -4,6 +4,7 @@
 //! `rewrite`. Start at [`plan`].
 
 mod lab_host;
+mod listing;
 mod note;
 mod questions;
 mod refuse;
@@ -32,7 +33,6 @@ use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::host::{Filter, Host};
 use crate::packet::MacAddr;
-use crate::packet::listing;
 use crate::predict::Class;
 use crate::predict::{self, Disposition, Prediction};
 use crate::rewrite::{Framing, Learner, Prepared, Reshaped, RewriteStats, Rewriter, Roles, Seen, unused_problems};
@@ -41,6 +41,7 @@ use crate::scenario::pacing::{Limit, Rate};
 use crate::scenario::require::Listener;
 use crate::scenario::rewrite::{MacMap, MacTarget, Side};
 use crate::scenario::topology::{LAB_RECEIVER, LabMac, LabTopology};
+use listing::Listing;
 use survey::{Reassembly, Survey};
 
 /// The sender's MAC where nothing else is said.
@@ -150,9 +151,6 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     problems.extend(survey.unframed.map(|(frame, link, why)| refuse::unframed(scenario, frame, link, why)));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::oversize(scenario, &survey, mtu));
-    if listing.is_some() && counts.selected > MOST_LISTED {
-        problems.push(refuse::too_long_to_review(scenario, counts.selected));
-    }
     let planned = |schedule: &Schedule, rounds| schedule.duration().map(|once| once.saturating_mul(rounds));
     let duration = planned(&schedule, rounds);
     let (timeout, too_short) = timeout(scenario, duration);
@@ -214,7 +212,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         first_ns,
         duration,
         timeout,
-        listing,
+        listing: listing.map(Listing::into_text),
         questions: None,
         notes,
     };
@@ -280,7 +278,7 @@ struct Surveyed {
     left_out: LeftOut,
     stats: RewriteStats,
     seen: Seen,
-    listing: Option<String>,
+    listing: Option<Listing>,
     /// The length in bytes of the frame before which `[pacing] limit` ended it.
     cut: Option<usize>,
     /// The time of the first frame.
@@ -311,7 +309,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         left_out: LeftOut::default(),
         stats: RewriteStats::new(rewriter),
         seen: Seen::default(),
-        listing: scenario.expect.rewritten.as_ref().map(|_| String::new()),
+        listing: scenario.expect.rewritten.as_ref().map(|_| Listing::default()),
         cut: None,
         first_ns: None,
     };
@@ -335,7 +333,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
             surveyed.survey.add(&frame, medium.mtu, after);
             let first_ns = *surveyed.first_ns.get_or_insert(frame.time_ns);
             if let Some(listing) = surveyed.listing.as_mut().filter(|_| round == 0) {
-                list(listing, &frame, first_ns);
+                listing.add(&frame, first_ns);
             }
         }
         surveyed.counts.add(stream.counts(), surveyed.cut.is_some());
@@ -349,12 +347,6 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         }
     }
     Ok(surveyed)
-}
-
-fn list(text: &mut String, frame: &Prepared<'_>, first_ns: u64) {
-    let since = Duration::from_nanos(frame.time_ns.saturating_sub(first_ns));
-    text.push_str(&listing::line(frame.number, since, &frame.layers, frame.bytes, frame.original_length));
-    text.push('\n');
 }
 
 impl Plan {

@@ -14,6 +14,8 @@ pub struct Options {
     pub allow_interfaces: Vec<String>,
     /// Write the snapshots of `[expect] rewritten` instead of comparing with them.
     pub update_snapshots: bool,
+    /// Where a snapshot is missing or different, write the new one beside it, as `NAME.new`, for `restage review`.
+    pub propose_snapshots: bool,
     /// How closely the receiver's stack is looked at; `None`: as closely as the rate allows.
     pub evidence: Option<EvidenceLevel>,
     /// Keep what applications wrote, in their folders.

@@ -92,7 +92,11 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     } else if let Some(contradiction) = ledger::contradiction(&ledger) {
         Judgement::error(does_not_add_up(&contradiction, &evidence))
     } else {
-        let snapshots = if options.update_snapshots { Snapshots::Update } else { Snapshots::Compare };
+        let snapshots = match (options.update_snapshots, options.propose_snapshots) {
+            (true, _) => Snapshots::Update,
+            (false, true) => Snapshots::Propose,
+            (false, false) => Snapshots::Compare,
+        };
         let mut judgement = expect::judge(scenario, &plan, &evidence, &mut ledger, snapshots);
         judgement.problems.splice(0..0, plan.notes);
         judgement

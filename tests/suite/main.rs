@@ -30,6 +30,7 @@ mod readme;
 mod receivers;
 mod replaying;
 mod reports;
+mod review;
 mod run;
 mod scenarios;
 mod turns;
