@@ -74,15 +74,16 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// Leaves out all but these; where none of them is chosen, all stay.
-    pub(super) fn only(&mut self, paths: &BTreeSet<PathBuf>) {
-        if paths.is_empty() {
+    /// Leaves out all but those that failed, by their place; where none did, all stay.
+    pub(super) fn only(&mut self, failed: &[bool]) {
+        if !failed.contains(&true) {
             let note = Diagnostic::note("no scenario failed when it was last run, so all that are chosen are run");
             self.notes.push(note);
             return;
         }
         let before = self.scenarios.len();
-        self.scenarios.retain(|chosen| paths.contains(&chosen.path));
+        let mut failed = failed.iter();
+        self.scenarios.retain(|_| failed.next() == Some(&true));
         self.left_out += before - self.scenarios.len();
     }
 }

@@ -8,6 +8,7 @@ mod list;
 mod messages;
 mod reports;
 mod show;
+mod slow;
 mod watch;
 
 use std::num::NonZeroUsize;
@@ -21,7 +22,7 @@ use self::last_run::LastRun;
 use self::messages::MessageFormat;
 pub(super) use self::reports::ReportArguments;
 use self::reports::Reports;
-use self::show::{Show, conclusion};
+use self::show::{Detail, Show};
 use super::choose::{self, Choice, Choosing, Chosen, Partition};
 use super::output::Output;
 use super::status::{Skipped, Status};
@@ -64,7 +65,7 @@ pub(super) struct Arguments {
     /// Run only those scenarios that failed, or were not run, when they were last to be run; all where there is none: failed.
     #[arg(long, value_name = "WHICH", value_enum, hide_possible_values = true, help_heading = choose::HEADING)]
     rerun: Option<Rerun>,
-    /// Print the scenarios that would run: path, tags and summary.
+    /// Print the scenarios that would run: path, tags and summary; with --quiet only the paths.
     #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "report_tap", "message_format", "update_snapshots"])]
     list: bool,
     /// Print the list as JSON.
@@ -102,6 +103,8 @@ pub(super) struct Arguments {
     allow_interface: Vec<String>,
     #[command(flatten)]
     reports: ReportArguments,
+    #[command(flatten)]
+    detail: Detail,
     /// What goes to standard output: human, or json: an event a line, as it happens; the text for people then goes to standard error.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true, help_heading = reports::HEADING)]
     message_format: MessageFormat,
@@ -151,7 +154,7 @@ impl Arguments {
         let mut choice = choose::scenarios(&self.choosing, self.partition)?;
         if self.rerun == Some(Rerun::Failed) {
             let last_run = LastRun::of_user().ok_or_else(LastRun::missing)?;
-            choice.only(&last_run.failed(choice.scenarios.iter().map(|chosen| chosen.path.as_path())));
+            choice.only(&last_run.failed(choice.scenarios.iter().map(|one| (one.path.as_path(), one.name.as_str()))));
         }
         Ok(choice)
     }
@@ -220,7 +223,12 @@ impl Began {
 /// Runs everything and reports it.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     if arguments.list {
-        return list::list(arguments.choice()?, arguments.json, terminal);
+        let form = match (arguments.json, arguments.detail.quiet) {
+            (true, _) => list::Form::Json,
+            (false, true) => list::Form::Paths,
+            (false, false) => list::Form::Text,
+        };
+        return list::list(arguments.choice()?, form, terminal);
     }
     await_status_requests()?;
     let reports = Reports::new(&arguments.reports, arguments.message_format)?;
@@ -236,7 +244,7 @@ fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Ter
     let began = Began(now(), Instant::now());
     let scenarios = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
     let batch = Batch::new(scenarios, &arguments.options(reports), &reports.claims())?;
-    let mut show = Show::new(&batch, reports, arguments.message_format, terminal);
+    let mut show = Show::new(&batch, reports, arguments.message_format, arguments.detail, terminal);
     show.errors.problems(&choice.notes);
     let (ran, status) = carry_out(batch, show, arguments.rules(), &began, choice.left_out, terminal);
     Output::stderr(terminal).problems(&arguments.keep(&ran.outcomes));
@@ -275,7 +283,7 @@ pub(super) fn single(
         checked: Ok(scenario),
     };
     let batch = Batch::new(vec![candidate], &options, &reports.claims())?;
-    let show = Show::new(&batch, &reports, MessageFormat::default(), terminal);
+    let show = Show::new(&batch, &reports, MessageFormat::default(), Detail::default(), terminal);
     let (ran, status) = carry_out(batch, show, Rules::default(), &began, 0, terminal);
     let status = status.max(Status::of(&ran, Skipped::Tolerated));
     let outcome = ran.outcomes[0].clone();
@@ -286,7 +294,7 @@ pub(super) fn single(
 /// Runs a batch and shows it; its end, and whether it could be shown.
 fn carry_out(
     batch: Batch,
-    mut show: Show,
+    mut show: Show<'_>,
     rules: Rules,
     began: &Began,
     left_out: usize,
@@ -296,13 +304,10 @@ fn carry_out(
         show.update(&Update::Outcome(&outcome));
     }
     let ran = batch.run(rules, &mut |update| show.update(&update));
-    show.progress.end();
-    let seconds = began.facts().seconds;
-    show.output.write(&conclusion(&ran.outcomes, seconds, left_out, show.output.look()));
+    show.end(&ran.outcomes, began.facts().seconds, left_out);
     if terminal.annotations() {
         show.output.write(&github::annotations(&ran.outcomes, Terminal::workspace().as_deref()));
     }
-    show.end(&ran.outcomes, seconds);
     let status = show.status();
     (ran, status)
 }

@@ -45,6 +45,13 @@ impl Listed {
     }
 }
 
+/// A line for each file.
+pub fn paths(list: &List) -> String {
+    let mut files: Vec<_> = list.scenarios.iter().map(|one| visible(&one.file) + "\n").collect();
+    files.dedup();
+    files.concat()
+}
+
 /// A line for each: path, tags, summary. On a terminal a line is as long as the terminal is wide.
 pub fn text(list: &List, look: Look, is_terminal: bool) -> String {
     let lines: Vec<_> = list

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::layout::{padded, visible};
-use crate::figures::{scaled, thousands};
+use super::text::MARGIN;
+use super::{Look, Role, paint};
+use crate::figures::{duration, scaled, thousands};
 use crate::outcome::Event;
 
 /// Lines are drawn again this often though nothing has come in, so that the clock goes on.
@@ -35,6 +37,9 @@ struct Scenario {
     bar: Option<ProgressBar>,
     /// While it runs.
     state: Option<State>,
+    /// When it was started, and after how many periods it was named as a slow one.
+    started: Duration,
+    named: u32,
 }
 
 /// What is known of a scenario that runs. Times are those since the run began.
@@ -54,18 +59,20 @@ impl Progress {
     /// Lines on standard error. `names`: of the scenarios, by index; `name_width`: columns for them.
     pub fn on_terminal(names: impl IntoIterator<Item = String>, name_width: usize) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { bars: Some(bars), name_width, ..Self::hidden(names) }
+        Self { bars: Some(bars), ..Self::hidden(names, name_width) }
     }
 
-    /// Shows nothing unless it is asked. `names`: of the scenarios, by index.
-    pub fn hidden(names: impl IntoIterator<Item = String>) -> Self {
-        let scenarios = names.into_iter().map(|name| Scenario { name, bar: None, state: None }).collect();
-        Self { bars: None, scenarios, name_width: 0, began: Instant::now() }
+    /// Shows nothing unless it is asked. The arguments are those of [`Self::on_terminal`].
+    pub fn hidden(names: impl IntoIterator<Item = String>, name_width: usize) -> Self {
+        let scenario = |name| Scenario { name, bar: None, state: None, started: Duration::ZERO, named: 0 };
+        Self { bars: None, scenarios: names.into_iter().map(scenario).collect(), name_width, began: Instant::now() }
     }
 
     /// A worker has been started.
     pub fn started(&mut self, index: usize) {
+        let now = self.began.elapsed();
         let Some(scenario) = self.scenarios.get_mut(index) else { return };
+        (scenario.started, scenario.named) = (now, 0);
         let state = scenario.state.insert(State::default());
         if let Some(bars) = &self.bars {
             let bar = bars.add(ProgressBar::new_spinner());
@@ -111,6 +118,27 @@ impl Progress {
             if let Some(state) = &scenario.state {
                 let _infallible = writeln!(lines, "{}: {}", visible(&scenario.name), state.text(now));
             }
+        }
+        lines
+    }
+
+    /// A line for each scenario that has run for one period more since it was started or named here last.
+    pub fn slow(&mut self, period: Duration, look: Look) -> String {
+        self.slow_at(self.began.elapsed(), period, look)
+    }
+
+    fn slow_at(&mut self, now: Duration, period: Duration, look: Look) -> String {
+        let mut lines = String::new();
+        for scenario in &mut self.scenarios {
+            let Some(state) = &scenario.state else { continue };
+            let due = period.saturating_mul(scenario.named.saturating_add(1));
+            if now.saturating_sub(scenario.started) < due {
+                continue;
+            }
+            scenario.named = scenario.named.saturating_add(1);
+            let mark = paint(look.style, Role::Odd, &padded("slow", MARGIN));
+            let name = padded(&visible(&scenario.name), self.name_width);
+            let _infallible = writeln!(lines, "{mark}{name}  > {}  {}", duration(due), state.text(now));
         }
         lines
     }
@@ -307,7 +335,7 @@ mod tests {
 
     #[test]
     fn only_what_runs_has_a_status() {
-        let mut progress = Progress::hidden(["one".to_owned(), "two".to_owned(), "three\u{1b}".to_owned()]);
+        let mut progress = Progress::hidden(["one".to_owned(), "two".to_owned(), "three\u{1b}".to_owned()], 0);
         assert_eq!(progress.status(), "");
         progress.started(0);
         progress.started(2);
@@ -320,8 +348,28 @@ mod tests {
     }
 
     #[test]
+    fn a_scenario_is_slow_after_each_period() {
+        let mut progress = Progress::hidden(["one".to_owned(), "second".to_owned()], 6);
+        progress.started(0);
+        progress.started(1);
+        progress.scenarios[0].started = ms(0);
+        progress.scenarios[1].started = ms(5000);
+        progress.event(0, &phase("lab"));
+        let mut at = |seconds: u64| progress.slow_at(ms(seconds * 1000), ms(60_000), Look::FILE);
+        assert_eq!(at(59), "");
+        assert_eq!(at(60), "slow     one     > 60 s  lab\n");
+        assert_eq!(at(61), "");
+        assert_eq!(at(65), "slow     second  > 60 s  plan\n");
+        assert_eq!(at(130), "slow     one     > 2 min  lab\nslow     second  > 2 min  plan\n");
+        progress.over(0);
+        assert_eq!(progress.slow_at(ms(190_000), ms(60_000), Look::FILE), "slow     second  > 3 min  plan\n");
+        progress.started(0);
+        assert_eq!(progress.scenarios[0].named, 0);
+    }
+
+    #[test]
     fn without_a_terminal_nothing_is_drawn() {
-        let mut progress = Progress::hidden([]);
+        let mut progress = Progress::hidden([], 0);
         progress.started(3);
         progress.event(3, &phase("lab"));
         assert_eq!(progress.aside(|| 7), 7);

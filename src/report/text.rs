@@ -14,7 +14,7 @@ use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::outcome::{Application, Check, Ledger, Outcome, RateSearch, Replay, Stage, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
-const MARGIN: usize = 9;
+pub(super) const MARGIN: usize = 9;
 /// Names get at most this many columns; a longer one pushes the rest of its line to the right.
 const LONGEST_NAME: usize = 56;
 /// Lines of an application's output that are shown; the reports have the rest.
@@ -112,6 +112,22 @@ fn story_with(tries: &str, outcome: &Outcome, look: Look) -> String {
     }
     for application in outcome.application.iter().chain(&outcome.processes) {
         text.push_str(&application_text(application, look));
+    }
+    text
+}
+
+/// The scenarios that took longest, so many at most; 0: all that were run.
+pub fn durations(outcomes: &[Outcome], most: usize) -> String {
+    let mut ran: Vec<_> = outcomes.iter().filter(|outcome| outcome.started.is_some()).collect();
+    ran.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+    let shown = if most == 0 { ran.len() } else { ran.len().min(most) };
+    let mut text = String::new();
+    if shown > 0 {
+        let _infallible =
+            writeln!(text, "the slowest {} of {}:", thousands(shown as u64), count(ran.len() as u64, "scenario"));
+    }
+    for outcome in &ran[..shown] {
+        let _infallible = writeln!(text, "{:>8}  {}", seconds(outcome.seconds), visible(&outcome.name));
     }
     text
 }

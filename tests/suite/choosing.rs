@@ -187,6 +187,14 @@ fn only_what_is_chosen_runs_and_is_checked() {
     );
 }
 
+/// The last line of a run, without its time.
+fn summary(output: &Output) -> String {
+    let text = both(output);
+    let is_it = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(" scenario");
+    let line = text.lines().rfind(is_it).unwrap_or_else(|| panic!("{text}"));
+    regex::Regex::new(r" in [0-9.]+ \S+?(;|$)").expect("a pattern").replace(line, "$1").into_owned()
+}
+
 #[test]
 fn what_failed_is_run_again_until_it_passes() {
     for user in users() {
@@ -200,15 +208,6 @@ fn what_failed_is_run_again_until_it_passes() {
             let mut command = restage(*user);
             command.args(["run", "."]).args(arguments).env("XDG_CACHE_HOME", &cache).current_dir(&folder);
             command.stdin(Stdio::null()).output().expect("restage runs")
-        };
-        let summary = |output: &Output| {
-            both(output)
-                .lines()
-                .rfind(|line| line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(" scenario"))
-                .map(|line| {
-                    regex::Regex::new(r" in [0-9.]+ \S+?(;|$)").expect("a pattern").replace(line, "$1").into_owned()
-                })
-                .unwrap_or_else(|| panic!("as {user:?}: {}", both(output)))
         };
         let first = rerun(&["--rerun", "failed"]);
         assert!(

@@ -33,4 +33,5 @@ mod reports;
 mod review;
 mod run;
 mod scenarios;
+mod showing;
 mod turns;

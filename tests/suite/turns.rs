@@ -15,7 +15,7 @@ use crate::common::{Run, User, both, fresh_folder, restage, run, users};
 use crate::interrupting::{asked, signal};
 
 /// A folder with scenarios of two packets, each with a check that runs this shell script in the folder.
-fn folder(scenarios: &[(&str, &str, &str)]) -> PathBuf {
+pub(crate) fn folder(scenarios: &[(&str, &str, &str)]) -> PathBuf {
     let folder = fresh_folder("turns");
     fs::write(folder.join("in.pcap"), capture(&datagrams(2), 10)).expect("it can be written");
     for (name, head, script) in scenarios {
@@ -34,7 +34,7 @@ fn text(run: &Run, folder: &Path) -> String {
 }
 
 /// What was printed, without times, how the frames were sent, and the folder's path.
-fn plain(text: &str, folder: &Path) -> String {
+pub(crate) fn plain(text: &str, folder: &Path) -> String {
     let text = text.replace(&folder.display().to_string(), "FOLDER");
     let text = Regex::new(r"(?s) +sent in .*?\n\n").expect("a pattern").replace_all(&text, "\n").into_owned();
     Regex::new(r" *\b\d[\d.]* (ns|µs|ms|s|min)\b").expect("a pattern").replace_all(&text, " TIME").into_owned()

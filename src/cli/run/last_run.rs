@@ -30,8 +30,8 @@ pub(super) struct LastRun {
 struct Folder {
     /// Its absolute path, for who looks into the file.
     folder: String,
-    /// The names of the scenario files in it that did not pass.
-    failed: BTreeSet<String>,
+    /// The scenario files in it that did not pass, with the names of those of their scenarios that did not: a file with a matrix has several.
+    failed: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl LastRun {
@@ -59,15 +59,16 @@ impl LastRun {
         )
     }
 
-    /// Those of these scenario files that did not pass when they were last run.
-    pub(super) fn failed<'a>(&self, files: impl IntoIterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
+    /// Of scenarios, each with its file and its name: whether it did not pass when it was last to be run.
+    pub(super) fn failed<'a>(&self, scenarios: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Vec<bool> {
         let mut folders: BTreeMap<PathBuf, Folder> = BTreeMap::new();
-        let has_failed = |file: &&Path| {
-            let Some((folder, name)) = place(file) else { return false };
+        let has_failed = |(path, name): (&Path, &str)| {
+            let Some((folder, file)) = place(path) else { return false };
             let known = folders.entry(folder.clone()).or_insert_with(|| self.read(&folder));
-            known.failed.contains(&name)
+            // A file that could not be read had only its own name.
+            known.failed.get(&file).is_some_and(|names| names.contains(name) || names.contains(stem(&file)))
         };
-        files.into_iter().filter(has_failed).map(Path::to_path_buf).collect()
+        scenarios.into_iter().map(has_failed).collect()
     }
 
     /// Keeps the results of a run. What it did not run keeps its last result, but for what was to be run and was not: that is left to do.
@@ -75,25 +76,30 @@ impl LastRun {
     /// # Errors
     /// When a file of the cache can't be written.
     pub(super) fn keep(&self, outcomes: &[Outcome]) -> Result<()> {
-        let mut folders: BTreeMap<PathBuf, Vec<(String, bool)>> = BTreeMap::new();
+        let mut folders: BTreeMap<PathBuf, Vec<(String, &Outcome)>> = BTreeMap::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.verdict != Verdict::Skipped) {
-            if let Some((folder, name)) = place(Path::new(&outcome.file)) {
-                folders.entry(folder).or_default().push((name, outcome.verdict == Verdict::Pass));
+            if let Some((folder, file)) = place(Path::new(&outcome.file)) {
+                folders.entry(folder).or_default().push((file, outcome));
             }
         }
         folders.iter().try_for_each(|(folder, results)| self.keep_folder(folder, results))
     }
 
-    fn keep_folder(&self, folder: &Path, results: &[(String, bool)]) -> Result<()> {
+    fn keep_folder(&self, folder: &Path, results: &[(String, &Outcome)]) -> Result<()> {
         let before = self.read(folder);
         let mut failed = before.failed.clone();
-        for (name, passed) in results {
-            if *passed {
-                failed.remove(name)
+        for (file, outcome) in results {
+            let names = failed.entry(file.clone()).or_default();
+            if outcome.name != stem(file) {
+                names.remove(stem(file));
+            }
+            if outcome.verdict == Verdict::Pass {
+                names.remove(&outcome.name)
             } else {
-                failed.insert(name.clone())
+                names.insert(outcome.name.clone())
             };
         }
+        failed.retain(|_, names| !names.is_empty());
         if failed == before.failed {
             return Ok(());
         }
@@ -128,6 +134,10 @@ fn place(file: &Path) -> Option<(PathBuf, String)> {
     Some((real.parent()?.to_path_buf(), real.file_name()?.to_string_lossy().into_owned()))
 }
 
+fn stem(file: &str) -> &str {
+    Path::new(file).file_stem().and_then(OsStr::to_str).unwrap_or(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +156,7 @@ mod tests {
     }
 
     fn outcomes(folder: &Path, verdicts: &[(&str, Verdict)]) -> Vec<Outcome> {
-        verdicts.iter().map(|(name, verdict)| Outcome::blank(name, &folder.join(name), *verdict)).collect()
+        verdicts.iter().map(|(name, verdict)| Outcome::blank(stem(name), &folder.join(name), *verdict)).collect()
     }
 
     #[test]
@@ -155,9 +165,9 @@ mod tests {
         let files =
             ["a.toml", "b.toml", "c.toml", "d/e.toml", "d/../a.toml", "gone.toml"].map(|file| folder.join(file));
         let failed = || {
-            let failed = last_run.failed(files.iter().map(PathBuf::as_path));
-            let relative = failed.iter().map(|file| file.strip_prefix(&folder).unwrap().display().to_string());
-            relative.collect::<Vec<_>>()
+            let failed = last_run.failed(files.iter().map(|file| (file.as_path(), stem(file.to_str().unwrap()))));
+            let files = files.iter().zip(failed).filter(|(_, failed)| *failed);
+            files.map(|(file, _)| file.strip_prefix(&folder).unwrap().display().to_string()).collect::<Vec<_>>()
         };
         assert!(failed().is_empty());
         let keep = |verdicts: &[(&str, Verdict)]| last_run.keep(&outcomes(&folder, verdicts)).unwrap();
@@ -166,10 +176,28 @@ mod tests {
         keep(&[("c.toml", Pass), ("b.toml", Skipped)]);
         assert_eq!(failed(), ["b.toml", "d/e.toml"]);
         keep(&[("a.toml", Error)]);
-        assert_eq!(failed(), ["a.toml", "b.toml", "d/../a.toml", "d/e.toml"]);
+        assert_eq!(failed(), ["a.toml", "b.toml", "d/e.toml", "d/../a.toml"]);
         keep(&[("a.toml", Pass), ("b.toml", Pass), ("d/e.toml", Pass)]);
         assert!(failed().is_empty());
         assert_eq!(fs::read_dir(&last_run.cache).unwrap().count(), 0, "nothing is left of what has passed");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn each_case_of_a_matrix_has_its_own_result() {
+        let (folder, last_run) = folder("matrix", &["a.toml"]);
+        let file = folder.join("a.toml");
+        let failed = || last_run.failed(["a[1]", "a[2]"].map(|name| (file.as_path(), name)));
+        let keep = |cases: &[(&str, Verdict)]| {
+            let outcomes: Vec<_> = cases.iter().map(|(name, verdict)| Outcome::blank(name, &file, *verdict)).collect();
+            last_run.keep(&outcomes).unwrap();
+        };
+        keep(&[("a", Invalid)]);
+        assert_eq!(failed(), [true, true]);
+        keep(&[("a[1]", Pass), ("a[2]", Fail)]);
+        assert_eq!(failed(), [false, true]);
+        keep(&[("a[2]", Pass)]);
+        assert_eq!(failed(), [false, false]);
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -178,9 +206,9 @@ mod tests {
         let (folder, last_run) = folder("damaged", &["a.toml"]);
         last_run.keep(&outcomes(&folder, &[("a.toml", Verdict::Fail)])).unwrap();
         fs::write(last_run.file(&fs::canonicalize(&folder).unwrap()), "{").unwrap();
-        assert!(last_run.failed([folder.join("a.toml").as_path()]).is_empty());
+        assert_eq!(last_run.failed([(folder.join("a.toml").as_path(), "a")]), [false]);
         last_run.keep(&outcomes(&folder, &[("a.toml", Verdict::Fail)])).unwrap();
-        assert_eq!(last_run.failed([folder.join("a.toml").as_path()]).len(), 1);
+        assert_eq!(last_run.failed([(folder.join("a.toml").as_path(), "a")]), [true]);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -5,16 +5,26 @@ use crate::cli::output::Output;
 use crate::cli::status::Status;
 use crate::cli::terminal::Terminal;
 use crate::diagnostic::Result;
-use crate::report::list::{List, Listed, text};
+use crate::report::list::{List, Listed, paths, text};
+
+/// What is printed of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Path, tags and summary.
+    Text,
+    /// The path.
+    Paths,
+    Json,
+}
 
 /// Prints the scenarios; what is wrong with some of them goes to standard error.
-pub(super) fn list(choice: Choice, as_json: bool, terminal: &Terminal) -> Result<Status> {
+pub(super) fn list(choice: Choice, form: Form, terminal: &Terminal) -> Result<Status> {
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     let list = List { format: 1, scenarios: choice.scenarios.iter().map(listed).collect() };
-    if as_json {
-        stdout.json(&list)?;
-    } else {
-        stdout.write(&text(&list, stdout.look(), Terminal::stdout_is_one()));
+    match form {
+        Form::Text => stdout.write(&text(&list, stdout.look(), Terminal::stdout_is_one())),
+        Form::Paths => stdout.write(&paths(&list)),
+        Form::Json => stdout.json(&list)?,
     }
     let mut status = Status::Pass;
     let mut problems = Vec::new();

@@ -1,28 +1,60 @@
 //! What the terminal shows of a run: lines while workers run, and below them the stories and the summary.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use super::Reports;
 use super::messages::{MessageFormat, Messages};
+use super::slow::{SlowMarks, locked};
 use crate::cli::output::Output;
 use crate::cli::status::Status;
 use crate::cli::terminal::Terminal;
-use crate::outcome::{Event, Outcome};
+use crate::outcome::{Event, Outcome, Verdict};
 use crate::report::progress::Progress;
-use crate::report::{Look, text};
+use crate::report::text;
 use crate::run::batch::{Batch, Update};
 
+/// What is shown, beside the stories of what did not pass and the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
+pub(super) struct Detail {
+    /// Show no line for scenarios that passed, were skipped or are tried again, and not what is running.
+    #[arg(long, short, help_heading = super::reports::HEADING, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Show the whole story of scenarios that passed, too: their ledger, how they were sent, and notes.
+    #[arg(long, short, help_heading = super::reports::HEADING)]
+    verbose: bool,
+    /// Name the N scenarios that took longest, 0 for all.
+    #[arg(long, value_name = "N", help_heading = super::reports::HEADING)]
+    durations: Option<usize>,
+    /// Name scenarios that still run after this time, and after each further one.
+    #[arg(long, value_name = "DURATION", value_parser = super::a_duration, default_value = "60s", help_heading = super::reports::HEADING)]
+    slow_after: Option<Duration>,
+}
+
 /// What the terminal shows while workers run.
-pub(super) struct Show {
+pub(super) struct Show<'a> {
     pub(super) output: Output,
     pub(super) errors: Output,
-    pub(super) progress: Progress,
+    progress: Arc<Mutex<Progress>>,
+    detail: Detail,
+    terminal: &'a Terminal,
+    slow: Option<SlowMarks>,
     names: Vec<String>,
     name_width: usize,
     many: bool,
+    /// Whether there is anything above the stories.
+    printed: bool,
     messages: Option<Messages>,
 }
 
-impl Show {
-    pub(super) fn new(batch: &Batch, reports: &Reports, format: MessageFormat, terminal: &Terminal) -> Self {
+impl<'a> Show<'a> {
+    pub(super) fn new(
+        batch: &Batch,
+        reports: &Reports,
+        format: MessageFormat,
+        detail: Detail,
+        terminal: &'a Terminal,
+    ) -> Self {
         let names: Vec<_> = batch.names().map(str::to_owned).collect();
         let name_width = text::name_width(batch.names());
         // What programs read on standard output has it for itself.
@@ -30,24 +62,56 @@ impl Show {
         let is_taken = messages.is_some() || reports.on_stdout().next().is_some();
         let output = if is_taken { Output::stderr(terminal) } else { Output::stdout(terminal) };
         let many = names.len() > 1;
-        let progress = if terminal.progress() {
+        let progress = if terminal.progress() && !detail.quiet {
             Progress::on_terminal(names.clone(), name_width)
         } else {
-            Progress::hidden(names.clone())
+            Progress::hidden(names.clone(), name_width)
         };
-        Self { output, errors: Output::stderr(terminal), progress, names, name_width, many, messages }
+        Self {
+            output,
+            errors: Output::stderr(terminal),
+            progress: Arc::new(Mutex::new(progress)),
+            detail,
+            terminal,
+            slow: None,
+            names,
+            name_width,
+            many,
+            printed: false,
+            messages,
+        }
     }
 
     /// One line; of a single scenario that did not pass the story follows at once, and begins with that line.
     fn ended(&mut self, outcome: &Outcome) {
-        if self.many || !has_story(outcome) {
-            let line = text::line(outcome, self.name_width, self.output.look());
-            self.progress.aside(|| self.output.write(&line));
+        let look = self.output.look();
+        match outcome.verdict {
+            Verdict::Pass if self.detail.verbose => {
+                let gap = if self.printed { "\n" } else { "" };
+                self.print(&format!("{gap}{}", text::story(outcome, look)));
+            }
+            Verdict::Pass | Verdict::Skipped | Verdict::NotRun if self.detail.quiet => {}
+            verdict if verdict.is_failure() && !self.many => {}
+            _ => self.print(&text::line(outcome, self.name_width, look)),
         }
     }
 
-    /// The run has ended.
-    pub(super) fn end(&mut self, outcomes: &[Outcome], seconds: f64) {
+    fn print(&mut self, text: &str) {
+        self.printed = true;
+        locked(&self.progress).aside(|| self.output.write(text));
+    }
+
+    /// The run has ended: what is printed below the lines is the stories, and the summary.
+    pub(super) fn end(&mut self, outcomes: &[Outcome], seconds: f64, left_out: usize) {
+        self.slow = None;
+        locked(&self.progress).end();
+        let look = self.output.look();
+        let failed = outcomes.iter().filter(|outcome| outcome.verdict.is_failure());
+        let mut parts: Vec<_> = failed.map(|outcome| text::story(outcome, look)).collect();
+        parts.extend(self.detail.durations.map(|most| text::durations(outcomes, most)).filter(|text| !text.is_empty()));
+        parts.push(text::summary(outcomes, seconds, left_out, look));
+        let gap = if self.printed { "\n" } else { "" };
+        self.output.write(&format!("{gap}{}", parts.join("\n")));
         self.messages.iter_mut().for_each(|messages| messages.end(outcomes, seconds));
     }
 
@@ -61,16 +125,26 @@ impl Show {
     pub(super) fn update(&mut self, update: &Update<'_>) {
         self.messages.iter_mut().for_each(|messages| messages.update(update));
         match update {
-            Update::Started(index, ..) => self.progress.started(*index),
-            Update::Event(index, event) => self.event(*index, event),
-            Update::Ended(index) => self.progress.over(*index),
-            Update::Outcome(outcome) => self.ended(outcome),
-            Update::Tried(outcome) => {
-                let line = text::try_line(outcome, self.name_width, self.output.look());
-                self.progress.aside(|| self.output.write(&line));
+            Update::Started(index, ..) => {
+                self.mark_slow_ones();
+                locked(&self.progress).started(*index);
             }
+            Update::Event(index, event) => self.event(*index, event),
+            Update::Ended(index) => locked(&self.progress).over(*index),
+            Update::Outcome(outcome) => self.ended(outcome),
+            Update::Tried(outcome) if !self.detail.quiet => {
+                self.print(&text::try_line(outcome, self.name_width, self.output.look()));
+            }
+            Update::Tried(_) => {}
             Update::StatusAsked => self.show_status(),
         }
+    }
+
+    /// From the first scenario on: the run has the signals blocked then.
+    fn mark_slow_ones(&mut self) {
+        let period = self.detail.slow_after.filter(|_| self.slow.is_none() && !self.detail.quiet);
+        let start = |period| SlowMarks::start(Arc::clone(&self.progress), period, Output::stderr(self.terminal));
+        self.slow = self.slow.take().or_else(|| period.map(start));
     }
 
     fn event(&mut self, index: usize, event: &Event) {
@@ -78,32 +152,15 @@ impl Show {
         let text = match event {
             Event::Output { stream, text } => text::output(name, stream, text),
             Event::Kept { folder } => text::kept(name, folder),
-            _ => return self.progress.event(index, event),
+            _ => return locked(&self.progress).event(index, event),
         };
-        self.progress.aside(|| self.errors.write(&text));
+        locked(&self.progress).aside(|| self.errors.write(&text));
     }
 
     /// How far everything is that runs, on standard error.
     fn show_status(&mut self) {
-        let lines = self.progress.status();
-        self.progress.aside(|| self.errors.write(&lines));
-    }
-}
-
-fn has_story(outcome: &Outcome) -> bool {
-    outcome.verdict.is_failure()
-}
-
-/// What is printed below the lines: the stories, and the summary.
-pub(super) fn conclusion(outcomes: &[Outcome], elapsed: f64, left_out: usize, look: Look) -> String {
-    let mut stories: Vec<_> =
-        outcomes.iter().filter(|outcome| has_story(outcome)).map(|outcome| text::story(outcome, look)).collect();
-    stories.push(text::summary(outcomes, elapsed, left_out, look));
-    let stories = stories.join("\n");
-    // With one scenario nothing is printed above its story, and without one nothing at all.
-    match outcomes {
-        [] => stories,
-        [only] if has_story(only) => stories,
-        _ => format!("\n{stories}"),
+        let progress = locked(&self.progress);
+        let lines = progress.status();
+        progress.aside(|| self.errors.write(&lines));
     }
 }
