@@ -12,6 +12,7 @@ mod slow;
 mod watch;
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -62,8 +63,8 @@ pub(super) struct Arguments {
     /// Run one share of the scenarios that are chosen: slice:M/N (in turn), or hash:M/N (by name, so that a scenario stays in its share).
     #[arg(long, value_name = "SHARE", help_heading = choose::HEADING)]
     partition: Option<Partition>,
-    /// Run only those scenarios that failed, or were not run, when they were last to be run; all where there is none: failed.
-    #[arg(long, value_name = "WHICH", value_enum, hide_possible_values = true, help_heading = choose::HEADING)]
+    /// Run only those scenarios that failed, or were not run, when they were last to be run; all where there is none.
+    #[arg(long, value_name = "WHICH", value_enum, help_heading = choose::HEADING)]
     rerun: Option<Rerun>,
     /// Print the scenarios that would run: path, tags and summary; with --quiet only the paths.
     #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "report_tap", "message_format", "update_snapshots"])]
@@ -87,7 +88,7 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = RUNNING, overrides_with_all = ["max_fail", "fail_fast"])]
     no_fail_fast: bool,
     /// Try a scenario that failed again, so often; one that passes then is flaky, and counts as passed.
-    #[arg(long, value_name = "N", help_heading = RUNNING)]
+    #[arg(long, value_name = "N", value_parser = a_count::<u32>, allow_negative_numbers = true, help_heading = RUNNING)]
     retries: Option<u32>,
     /// How long to wait before a retry, such as 500ms or 2s.
     #[arg(long, value_name = "DURATION", value_parser = a_duration, requires = "retries", help_heading = RUNNING)]
@@ -197,6 +198,10 @@ impl Arguments {
 
 fn a_number(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
+}
+
+fn a_count<T: FromStr>(text: &str) -> std::result::Result<T, &'static str> {
+    text.parse().map_err(|_| "it is a whole number, 0 or more")
 }
 
 fn a_duration(text: &str) -> std::result::Result<Duration, String> {

@@ -73,6 +73,7 @@ fn problem(error: &clap::Error) -> Diagnostic {
         ErrorKind::MissingRequiredArgument => Diagnostic::error(format!("`{argument}` is missing")),
         ErrorKind::ArgumentConflict => {
             let prior = text(ContextKind::PriorArg).unwrap_or_default();
+            let prior = if prior.contains(',') { prior.as_str() } else { bare(&prior) };
             if prior == argument || prior.is_empty() {
                 Diagnostic::error(format!("`{argument}` is given more than once"))
             } else {
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_told_like_every_other_problem() {
-        let lines: [&[&str]; 17] = [
+        let lines: [&[&str]; 22] = [
             &["rum", "scenarios"],
             &["frobnicate"],
             &["rnu", "scenario.toml"],
@@ -173,6 +174,11 @@ mod tests {
             &["run", "scenarios", "--retries", "2", "--retry-delay", "2m"],
             &["run", "scenarios", "--retries", "2", "--retry-delay", "1s", "--retry-backoff", "linear"],
             &["run", "scenarios", "--list", "--report-json", "x"],
+            &["run", "scenarios", "--jobs", "2", "--jobs", "3"],
+            &["run", "scenarios", "--retries", "many"],
+            &["run", "scenarios", "--durations", "-1"],
+            &["run", "scenarios", "--rerun", "all"],
+            &["run", "scenarios", "--slow-after", "5"],
         ];
         let texts: Vec<_> = lines.iter().map(|line| format!("$ restage {}\n{}", line.join(" "), said(line))).collect();
         insta::assert_snapshot!(texts.join("\n"));

@@ -24,7 +24,7 @@ pub(super) struct Detail {
     #[arg(long, short, help_heading = super::reports::HEADING)]
     verbose: bool,
     /// Name the N scenarios that took longest, 0 for all.
-    #[arg(long, value_name = "N", help_heading = super::reports::HEADING)]
+    #[arg(long, value_name = "N", value_parser = super::a_count::<usize>, allow_negative_numbers = true, help_heading = super::reports::HEADING)]
     durations: Option<usize>,
     /// Name scenarios that still run after this time, and after each further one.
     #[arg(long, value_name = "DURATION", value_parser = super::a_duration, default_value = "60s", help_heading = super::reports::HEADING)]
