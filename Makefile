@@ -22,6 +22,17 @@ test: build ## every test, then every scenario, as root and as an ordinary user
 	@.ci/tests
 	@.ci/scenarios $(program)
 
+prefix ?= /usr/local
+destdir := $(DESTDIR)$(prefix)
+
+install: build ## the program, its manual pages and completions, below $(prefix); DESTDIR is honoured
+	@install -D --mode=755 $(program) $(destdir)/bin/restage
+	@$(program) man --folder $(destdir)/share/man/man1
+	@mkdir -p $(destdir)/share/bash-completion/completions $(destdir)/share/zsh/site-functions $(destdir)/share/fish/vendor_completions.d
+	@$(program) completions bash >$(destdir)/share/bash-completion/completions/restage
+	@$(program) completions zsh >$(destdir)/share/zsh/site-functions/_restage
+	@$(program) completions fish >$(destdir)/share/fish/vendor_completions.d/restage.fish
+
 lint: ## format, clippy and documentation, warnings being errors
 	@.ci/install build
 	@cargo fmt --check
@@ -36,4 +47,4 @@ bench: build ## the figures, beside tcprewrite, tcpreplay, dd and editcap in one
 	@.ci/install bench
 	@cargo run --quiet --release --locked --example bench -- --bench
 
-.PHONY: help build demo test lint soak bench
+.PHONY: help build demo test install lint soak bench

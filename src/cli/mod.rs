@@ -6,10 +6,12 @@
 mod check;
 mod choose;
 mod collect;
+mod completions;
 mod doctor;
 mod help;
 mod init;
 mod inspect;
+mod man;
 mod output;
 mod plan;
 mod predictions;
@@ -17,6 +19,7 @@ mod review;
 mod rewrite;
 mod run;
 mod schema;
+mod shell;
 mod status;
 mod terminal;
 mod usage;
@@ -77,6 +80,9 @@ enum Verb {
     Try(init::TryArguments),
     Init(init::InitArguments),
     Review(review::Arguments),
+    Shell(shell::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
     Help(help::Arguments),
 }
 
@@ -101,8 +107,11 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Doctor(arguments) => doctor::doctor(arguments, &terminal),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
         Verb::Try(arguments) => init::try_capture(arguments, &terminal),
+        Verb::Shell(arguments) => shell::shell(arguments, &terminal),
         Verb::Review(arguments) => review::review(arguments, &terminal),
         Verb::Init(arguments) => init::init(arguments, &terminal),
+        Verb::Completions(arguments) => Ok(completions::completions(arguments, &terminal)),
+        Verb::Man(arguments) => man::man(arguments, &terminal),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };
     done.unwrap_or_else(|failure| {

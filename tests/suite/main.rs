@@ -19,6 +19,7 @@ mod failing;
 mod goldens;
 mod init;
 mod inspect;
+mod installing;
 mod interface;
 mod interrupting;
 mod messages;
