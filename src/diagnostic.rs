@@ -58,7 +58,7 @@ impl Place {
     }
 
     /// The bytes of the line's text that are meant.
-    fn caret(&self) -> Range<usize> {
+    pub(crate) fn caret(&self) -> Range<usize> {
         let begin = self.text.char_indices().nth(self.column - 1).map_or(self.text.len(), |(at, _)| at);
         let end = begin.saturating_add(self.span.len()).min(self.text.len());
         begin..self.text.floor_char_boundary(end)

@@ -67,7 +67,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHICH", value_enum, help_heading = choose::HEADING)]
     rerun: Option<Rerun>,
     /// Print the scenarios that would run: path, tags and summary; with --quiet only the paths.
-    #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "report_tap", "message_format", "update_snapshots"])]
+    #[arg(long, help_heading = choose::HEADING, conflicts_with_all = ["report_json", "report_junit", "report_tap", "report_html", "message_format", "update_snapshots"])]
     list: bool,
     /// Print the list as JSON.
     #[arg(long, requires = "list", help_heading = choose::HEADING)]

@@ -56,6 +56,13 @@ pub struct LeftFrames {
     pub first_frame: Option<u64>,
 }
 
+impl RewriteEntry {
+    /// The table without `rewrite.`.
+    pub(crate) fn word(&self) -> &str {
+        self.table.strip_prefix("rewrite.").unwrap_or(&self.table)
+    }
+}
+
 impl RewriteReport {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
@@ -66,9 +73,8 @@ impl RewriteReport {
     pub(crate) fn lines(&self) -> Vec<String> {
         let first = |first: Option<u64>| first.map(|first| format!(", first frame {first}")).unwrap_or_default();
         let entries = self.entries.iter().map(|entry| {
-            let RewriteEntry { table, entry: mapping, becomes: _, frames, first_frame } = entry;
-            let word = table.strip_prefix("rewrite.").unwrap_or(table);
-            format!("{word} {mapping}: {}{}", count(*frames, "frame"), first(*first_frame))
+            let RewriteEntry { entry: mapping, frames, first_frame, .. } = entry;
+            format!("{} {mapping}: {}{}", entry.word(), count(*frames, "frame"), first(*first_frame))
         });
         let reshaped = self
             .reshaped

@@ -110,7 +110,7 @@ pub(super) fn disagreements(ledger: &Ledger, look: Look, indent: usize) -> Strin
     lines.map(|line| hang(&" ".repeat(indent), &line, look.width)).collect()
 }
 
-fn disagree(disagreement: &Disagreement) -> String {
+pub(super) fn disagree(disagreement: &Disagreement) -> String {
     let says = [
         ("the kernel's drop reasons say", disagreement.kernel),
         ("counters and taps say", disagreement.stage),
@@ -166,14 +166,14 @@ fn groups(ledger: &Ledger) -> Vec<Group> {
 }
 
 /// What did not reach these stages: the losses that made the run fail first, and the largest first.
-fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
+pub(super) fn losses_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> Vec<&'a Loss> {
     let mut losses: Vec<_> =
         ledger.losses.iter().filter(|loss| stages.contains(&loss.stage) && loss.frames.high() > 0).collect();
     losses.sort_by_key(|loss| (loss.expected, std::cmp::Reverse(loss.frames.high())));
     losses
 }
 
-fn absorbed_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> impl Iterator<Item = &'a Absorbed> {
+pub(super) fn absorbed_before<'a>(ledger: &'a Ledger, stages: &[Stage]) -> impl Iterator<Item = &'a Absorbed> {
     ledger.absorbed.iter().filter(|absorbed| stages.contains(&absorbed.stage) && absorbed.frames.high() > 0)
 }
 
@@ -261,7 +261,7 @@ fn loss_rows(loss: &Loss, look: Look, margin: Margin, detail: Detail) -> String 
 }
 
 /// The first frames of a list that could go on for ever, cut at a comma; the JSON report has all of them.
-fn first_of(frames: &str) -> Cow<'_, str> {
+pub(super) fn first_of(frames: &str) -> Cow<'_, str> {
     const LONGEST: usize = 32;
     match frames.get(..LONGEST).and_then(|first| first.rfind(',')).and_then(|comma| frames.get(..=comma)) {
         Some(first) => Cow::Owned(format!("{first}…")),

@@ -7,6 +7,7 @@
 
 pub mod causes;
 pub mod github;
+mod html;
 pub mod inspection;
 pub mod job_summary;
 mod json;
@@ -34,11 +35,12 @@ pub enum Format {
     Json,
     Junit,
     Tap,
+    Html,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Json, Self::Junit, Self::Tap];
+    pub const ALL: [Self; 4] = [Self::Json, Self::Junit, Self::Tap, Self::Html];
 
     /// The option that asks for it.
     pub fn flag(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Format {
             Self::Json => "--report-json",
             Self::Junit => "--report-junit",
             Self::Tap => "--report-tap",
+            Self::Html => "--report-html",
         }
     }
 
@@ -58,6 +61,7 @@ impl Format {
             Self::Json => json::text(report),
             Self::Junit => junit::text(report),
             Self::Tap => Ok(tap::text(report)),
+            Self::Html => html::text(report),
         }
     }
 }

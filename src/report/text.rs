@@ -262,8 +262,8 @@ fn labelled(label: &str, role: Role, outcome: &Outcome, headline: &str, name_wid
     text
 }
 
-/// How many were sent, and how many came to the last stage that can be seen.
-fn reached(ledger: &Ledger) -> String {
+/// How many were sent, and how many reached the last stage that can be seen; padded, so that lines make a table.
+pub(super) fn reached(ledger: &Ledger) -> String {
     let last =
         ledger::stages(ledger).into_iter().rev().find_map(|(stage, packets)| packets.map(|packets| (stage, packets)));
     // What a sniffer has is further than any stage of the stack.
@@ -278,7 +278,7 @@ fn reached(ledger: &Ledger) -> String {
 }
 
 /// How the frames were sent.
-fn replay_line(replay: &Replay) -> String {
+pub(super) fn replay_line(replay: &Replay) -> String {
     let mut text = format!("sent in {} ({}", seconds(replay.seconds), visible(&replay.sender));
     if let Some(pps) = replay.pps {
         let _infallible = write!(text, ", {}", scaled(pps, "pps"));
@@ -295,9 +295,14 @@ fn replay_line(replay: &Replay) -> String {
     text
 }
 
-/// What the receiver sent back: `replies: 50 datagrams; 50 of 50 questions answered`; empty where that is nothing.
 fn replies_line(outcome: &Outcome, look: Look) -> String {
-    let Some(replies) = &outcome.replies else { return String::new() };
+    let Some(replies) = replies(outcome) else { return String::new() };
+    paint_lines(look.style, Role::Faint, &ledger::hang(&" ".repeat(MARGIN), &replies, look.width))
+}
+
+/// What the receiver sent back: `replies: 50 datagrams; 50 of 50 questions answered`.
+pub(super) fn replies(outcome: &Outcome) -> Option<String> {
+    let replies = outcome.replies.as_ref()?;
     // A receiver that sends nothing back, such as a collector, was asked nothing.
     let is_asked = outcome.checks.iter().any(|check| check.what.to_string().starts_with("replies."));
     let errors = replies.errors_in_words();
@@ -313,12 +318,11 @@ fn replies_line(outcome: &Outcome, look: Look) -> String {
     if replies.datagrams.is_none() {
         parts.push(format!("not known: {}", visible(replies.why.as_deref().unwrap_or_default())));
     }
-    let line = ledger::hang(&" ".repeat(MARGIN), &format!("replies: {}", parts.join("; ")), look.width);
-    paint_lines(look.style, Role::Faint, &line)
+    Some(format!("replies: {}", parts.join("; ")))
 }
 
 /// What the search for the highest rate found, and what ends it.
-fn find_line(find: &RateSearch) -> String {
+pub(super) fn find_line(find: &RateSearch) -> String {
     let trials = count(u64::try_from(find.trials.len()).unwrap_or(u64::MAX), "trial");
     let found = match find.pps {
         Some(pps) => format!("{} without loss, found in {trials}", scaled(pps, "pps")),
@@ -343,7 +347,7 @@ fn find_line(find: &RateSearch) -> String {
 }
 
 /// The failed expectation as the judge wrote it down, or from its figures.
-fn problem_of(check: &Check, outcome: &Outcome) -> Diagnostic {
+pub(super) fn problem_of(check: &Check, outcome: &Outcome) -> Diagnostic {
     let has_loss = outcome.ledger.as_ref().is_some_and(|ledger| !ledger::counting(ledger).is_empty());
     if let Some(problem) = &check.problem
         && check.what.is_about_packets()

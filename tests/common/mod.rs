@@ -136,6 +136,19 @@ pub(crate) fn users() -> &'static [User] {
     })
 }
 
+/// The name of a browser; `None`, with the reason printed, where there is none. That fails where `RESTAGE_REQUIRE_LAB=1`, as a lab that is missing.
+pub(crate) fn browser() -> Option<&'static str> {
+    let is_there =
+        |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    let found = ["chromium", "google-chrome"].into_iter().find(is_there);
+    if found.is_none() {
+        let required = std::env::var_os("RESTAGE_REQUIRE_LAB").is_some_and(|value| value == "1");
+        assert!(!required, "neither chromium nor google-chrome is installed: run `.ci/install applications`");
+        println!("skipped: neither chromium nor google-chrome is installed");
+    }
+    found
+}
+
 /// What a run came to.
 #[derive(Debug)]
 pub(crate) struct Run {

@@ -78,6 +78,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("notify", &["cli"]),
     ("indicatif", &["report"]),
+    ("askama", &["report"]),
     ("quick_xml", &["report"]),
 ];
 

@@ -17,6 +17,7 @@ mod choosing;
 mod evidence;
 mod failing;
 mod goldens;
+mod html;
 mod init;
 mod inspect;
 mod installing;

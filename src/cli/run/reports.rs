@@ -25,6 +25,9 @@ pub(in crate::cli) struct ReportArguments {
     /// Write the report in TAP 14 to this file; `-` is standard output.
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     report_tap: Option<PathBuf>,
+    /// Write the report as a page to this file, for a browser; `-` is standard output.
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    report_html: Option<PathBuf>,
 }
 
 impl ReportArguments {
@@ -33,6 +36,7 @@ impl ReportArguments {
             Format::Json => self.report_json.as_deref(),
             Format::Junit => self.report_junit.as_deref(),
             Format::Tap => self.report_tap.as_deref(),
+            Format::Html => self.report_html.as_deref(),
         }
     }
 }
@@ -94,7 +98,7 @@ impl Reports {
 
     /// Whether one of them shows the digests of captures.
     pub(super) fn need_digests(&self) -> bool {
-        self.0.iter().any(|(format, _)| *format == Format::Json)
+        self.0.iter().any(|(format, _)| matches!(format, Format::Json | Format::Html))
     }
 
     /// Writes them, and a job's summary where GitHub asks for one. One that can't be written keeps none of the others from being written.

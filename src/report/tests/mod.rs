@@ -1,6 +1,7 @@
 //! Every shape that an outcome can have, as every format shows it. The outcomes are made by hand; the snapshots are
 //! what users see.
 
+mod html;
 mod junit;
 mod outcomes;
 
