@@ -15,6 +15,7 @@ mod man;
 mod output;
 mod plan;
 mod predictions;
+mod profile;
 mod review;
 mod rewrite;
 mod run;
@@ -70,7 +71,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Check(check::Arguments),
     Plan(plan::Arguments),
     Rewrite(rewrite::Arguments),
@@ -89,6 +90,13 @@ enum Verb {
 /// Does what the command line says. `arguments`: the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
+    let arguments = match profile::apply(&arguments) {
+        Ok(arguments) => arguments,
+        Err(failure) => {
+            Output::stderr(&Terminal::new(usage::colour(&arguments))).problems(&failure.problems);
+            return Status::from(failure.kind).into();
+        }
+    };
     let status = match CommandLine::try_parse_from(&arguments) {
         Ok(line) => dispatch(&line),
         Err(error) => usage::answer(&error, &Terminal::new(usage::colour(&arguments))),

@@ -26,6 +26,7 @@ use self::reports::Reports;
 use self::show::{Detail, Show};
 use super::choose::{self, Choice, Choosing, Chosen, Partition};
 use super::output::Output;
+use super::profile;
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Result, Severity};
@@ -60,6 +61,8 @@ const RUNNING: &str = "Running";
 pub(super) struct Arguments {
     #[command(flatten)]
     choosing: Choosing,
+    #[command(flatten)]
+    _profile: profile::Choice,
     /// Run one share of the scenarios that are chosen: slice:M/N (in turn), or hash:M/N (by name, so that a scenario stays in its share).
     #[arg(long, value_name = "SHARE", help_heading = choose::HEADING)]
     partition: Option<Partition>,

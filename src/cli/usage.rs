@@ -52,7 +52,7 @@ pub(super) fn answer(error: &clap::Error, terminal: &Terminal) -> Status {
 }
 
 /// The error in our words. What clap has only as a sentence stays that sentence.
-fn problem(error: &clap::Error) -> Diagnostic {
+pub(super) fn problem(error: &clap::Error) -> Diagnostic {
     let text = |kind| error.get(kind).map(plain).filter(|text| !text.is_empty());
     let written = text(ContextKind::InvalidArg).unwrap_or_default();
     let argument = bare(&written);

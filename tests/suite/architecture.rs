@@ -73,7 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("netlink_sys", &["host", "wire", "process", "testbed", "doctor"]),
     ("pcap", &["capture"]),
     ("domain", &["packet"]),
-    ("toml", &["scenario"]),
+    ("toml", &["scenario", "cli"]),
     ("annotate_snippets", &["diagnostic"]),
     ("clap", &["cli"]),
     ("notify", &["cli"]),

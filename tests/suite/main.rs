@@ -28,6 +28,7 @@ mod odd_captures;
 mod paths;
 mod preconditions;
 mod predicting;
+mod profiles;
 mod readme;
 mod receivers;
 mod replaying;
