@@ -50,7 +50,7 @@ pub(crate) fn ignore_broken_pipes() {
     let _cannot_fail = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
 }
 
-/// Keeps SIGUSR1, which would end this process, waiting until [`super::worker::supervise`] takes it, or for ever.
+/// Keeps SIGUSR1, which would end this process, waiting until [`super::worker::Supervisor`] takes it, or for ever.
 ///
 /// It is blocked in the calling thread, and in the threads and workers that this one starts from here on: one that is sent
 /// to a worker, or to all processes of a run, ends no process. The application is not concerned: it starts with no signal blocked.
@@ -62,6 +62,7 @@ pub fn await_status_requests() -> Result<()> {
 }
 
 /// Signals of this process, readable, and blocked for as long as this lives.
+#[derive(Debug)]
 pub(super) struct Signals {
     descriptor: SignalFd,
     /// What the thread blocked before.

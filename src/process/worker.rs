@@ -2,7 +2,7 @@
 //!
 //! A worker is this program again, as `__worker …`. It writes one [`Event`] a line to its standard output; its standard input
 //! is a pipe that gives it its job in one line, and closes when the run is interrupted or the parent is gone, however it went. Start at
-//! [`supervise`]; the side of the worker is [`super::parent`].
+//! [`Supervisor`]; the side of the worker is [`super::parent`].
 #![expect(unsafe_code, reason = "pre_exec: a worker doesn't inherit the signals that its parent blocks")]
 
 use std::collections::VecDeque;
@@ -103,38 +103,62 @@ pub enum Next {
     StartNoMore,
 }
 
-/// Runs `jobs`, at most `at_once` at a time and at least one, and reports what happens. Returns how each ended, in the order of
-/// `jobs`.
-///
-/// SIGINT, SIGTERM and SIGHUP end the workers in order, a second one at once; SIGUSR1 is passed on. They are blocked in the calling thread meanwhile, so
-/// so call this where no other thread takes signals (threads that are started by the calling one don't).
-///
-/// # Errors
-/// When a worker can't be started; the others are killed then.
-pub fn supervise(jobs: Vec<Job>, at_once: usize, on_notice: &mut dyn FnMut(Notice) -> Next) -> Result<Vec<WorkerEnd>> {
-    let signals = Signals::block()?;
-    let mut workers = Workers {
-        ends: jobs.iter().map(|_| None).collect(),
-        waiting: jobs.into_iter().enumerate().collect(),
-        running: Vec::new(),
-        left_out: Vec::new(),
-        interrupted: false,
-        mask: signals.mask_before,
-        on_notice,
-    };
-    while workers.start_up_to(at_once.max(1))? {
-        let signalled = workers.wait(&signals)?;
-        for signal in signalled {
-            workers.signalled(signal);
+/// What runs workers, and takes the signals of the process as long as it lives: SIGINT, SIGTERM and SIGHUP end the workers in order, a second one
+/// at once; SIGUSR1 is passed on. They are blocked in the thread that made it, so make it where no other thread takes signals (threads that are
+/// started by this one don't).
+#[derive(Debug)]
+pub struct Supervisor {
+    signals: Signals,
+    interrupted: bool,
+}
+
+impl Supervisor {
+    /// # Errors
+    /// When the signals can't be taken over.
+    pub fn new() -> Result<Self> {
+        Ok(Self { signals: Signals::block()?, interrupted: false })
+    }
+
+    /// Whether a signal has asked for the end, while workers ran.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Runs `jobs`, at most `at_once` at a time and at least one, and reports what happens. Returns how each ended, in the order of
+    /// `jobs`.
+    ///
+    /// # Errors
+    /// When a worker can't be started; the others are killed then.
+    pub fn run(
+        &mut self,
+        jobs: Vec<Job>,
+        at_once: usize,
+        on_notice: &mut dyn FnMut(Notice) -> Next,
+    ) -> Result<Vec<WorkerEnd>> {
+        let mut workers = Workers {
+            ends: jobs.iter().map(|_| None).collect(),
+            waiting: jobs.into_iter().enumerate().collect(),
+            running: Vec::new(),
+            left_out: Vec::new(),
+            interrupted: false,
+            mask: self.signals.mask_before,
+            on_notice,
+        };
+        while workers.start_up_to(at_once.max(1))? {
+            let signalled = workers.wait(&self.signals)?;
+            for signal in signalled {
+                workers.signalled(signal);
+            }
+            workers.listen();
+            workers.kill_late();
+            workers.collect()?;
         }
-        workers.listen();
-        workers.kill_late();
-        workers.collect()?;
+        for index in std::mem::take(&mut workers.left_out) {
+            workers.notify(Notice::Job(index, News::Ended(WorkerEnd::NotStarted)));
+        }
+        self.interrupted |= workers.interrupted;
+        Ok(workers.ends.into_iter().map(|end| end.unwrap_or(WorkerEnd::NotStarted)).collect())
     }
-    for index in std::mem::take(&mut workers.left_out) {
-        workers.notify(Notice::Job(index, News::Ended(WorkerEnd::NotStarted)));
-    }
-    Ok(workers.ends.into_iter().map(|end| end.unwrap_or(WorkerEnd::NotStarted)).collect())
 }
 
 struct Workers<'a> {

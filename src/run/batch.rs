@@ -15,7 +15,7 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, Claims, stable_path};
 use crate::host::program;
 use crate::outcome::{Event, Outcome, now};
-use crate::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
+use crate::process::worker::{Job, News, Next, Notice, Supervisor, WorkerEnd};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::{Clock, Program};
 
@@ -131,10 +131,17 @@ impl Batch {
         let failed = board.outcomes().iter().filter(|outcome| outcome.verdict.is_failure()).count();
         let scenarios = jobs.iter().map(|(index, prepared)| (*index, prepared.runs_alone));
         let mut turns = Turns::new(rules, scenarios, failed);
+        let mut supervisor = match Supervisor::new() {
+            Ok(supervisor) => supervisor,
+            Err(failure) => {
+                board.give_up(&failure);
+                return Ran { outcomes: board.outcomes(), interrupted: false };
+            }
+        };
         while let Some(group) = turns.next() {
             let jobs =
                 group.scenarios.iter().filter_map(|index| Some(jobs.get(index)?.job(*index, turns.delay(*index))));
-            let supervised = supervise(jobs.collect(), group.at_once.get(), &mut |notice| {
+            let supervised = supervisor.run(jobs.collect(), group.at_once.get(), &mut |notice| {
                 match notice {
                     Notice::StatusAsked => on_update(Update::StatusAsked),
                     Notice::Job(index, News::Started) => {
@@ -165,6 +172,10 @@ impl Batch {
             if let Err(failure) = supervised {
                 board.give_up(&failure);
                 break;
+            }
+            // A signal that came after the last outcome of the group.
+            if supervisor.is_interrupted() {
+                turns.interrupt();
             }
         }
         let stopped = turns.stopped();

@@ -148,6 +148,11 @@ impl Turns {
         Then::Done
     }
 
+    /// The run is to end.
+    pub(super) fn interrupt(&mut self) {
+        self.is_interrupted = true;
+    }
+
     /// A scenario of the running group was not started: because enough have failed, or else because of an interruption.
     pub(super) fn not_started(&mut self, index: usize) {
         self.is_interrupted |= !self.is_enough;

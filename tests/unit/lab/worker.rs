@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::diagnostic::Kind;
+use crate::diagnostic::{Kind, Result};
 use crate::host::namespace;
 use crate::host::program;
 use crate::outcome::{Event, Outcome, Verdict};
@@ -19,7 +19,7 @@ use crate::process::inside::Inside;
 use crate::process::order::Rights;
 use crate::process::parent::watch_parent;
 use crate::process::work::{self, WorkFolder};
-use crate::process::worker::{Job, News, Next, Notice, WorkerEnd, supervise};
+use crate::process::worker::{Job, News, Next, Notice, WorkerEnd};
 use crate::testbed::network::{LabNetwork, LabPlan};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
@@ -260,6 +260,11 @@ fn sigusr1_is_forwarded_to_the_worker() {
     });
     assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted]);
     assert_eq!(asked, 1);
+}
+
+/// Runs jobs under a supervisor of their own.
+fn supervise(jobs: Vec<Job>, at_once: usize, on_notice: &mut dyn FnMut(Notice) -> Next) -> Result<Vec<WorkerEnd>> {
+    crate::process::worker::Supervisor::new()?.run(jobs, at_once, on_notice)
 }
 
 /// Supervises a worker with an application, and says so.
