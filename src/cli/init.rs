@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::output::Output;
-use super::run::{ReportArguments, single};
+use super::reports::ReportArguments;
+use super::run::single;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Reader;

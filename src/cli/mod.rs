@@ -12,10 +12,12 @@ mod help;
 mod init;
 mod inspect;
 mod man;
+mod merge;
 mod output;
 mod plan;
 mod predictions;
 mod profile;
+mod reports;
 mod review;
 mod rewrite;
 mod run;
@@ -77,6 +79,7 @@ enum Verb {
     Rewrite(rewrite::Arguments),
     Inspect(inspect::Arguments),
     Doctor(doctor::Arguments),
+    Merge(merge::Arguments),
     Schema(schema::Arguments),
     Try(init::TryArguments),
     Init(init::InitArguments),
@@ -113,6 +116,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Rewrite(arguments) => rewrite::rewrite(arguments, &terminal),
         Verb::Inspect(arguments) => inspect::inspect(arguments, &terminal),
         Verb::Doctor(arguments) => doctor::doctor(arguments, &terminal),
+        Verb::Merge(arguments) => merge::merge(arguments, &terminal),
         Verb::Schema(arguments) => Ok(schema::schema(arguments, &terminal)),
         Verb::Try(arguments) => init::try_capture(arguments, &terminal),
         Verb::Shell(arguments) => shell::shell(arguments, &terminal),

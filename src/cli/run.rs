@@ -6,7 +6,6 @@
 mod last_run;
 mod list;
 mod messages;
-mod reports;
 mod show;
 mod slow;
 mod watch;
@@ -21,12 +20,11 @@ use jiff::Timestamp;
 
 use self::last_run::LastRun;
 use self::messages::MessageFormat;
-pub(super) use self::reports::ReportArguments;
-use self::reports::Reports;
 use self::show::{Detail, Show};
 use super::choose::{self, Choice, Choosing, Chosen, Partition};
 use super::output::Output;
 use super::profile;
+use super::reports::{self, ReportArguments, Reports};
 use super::status::{Skipped, Status};
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Result, Severity};
@@ -239,7 +237,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
         return list::list(arguments.choice()?, form, terminal);
     }
     await_status_requests()?;
-    let reports = Reports::new(&arguments.reports, arguments.message_format)?;
+    let reports = Reports::new(&arguments.reports, arguments.message_format.on_stdout())?;
     if arguments.watch {
         return watch::watch(arguments, &reports, terminal);
     }
@@ -278,7 +276,7 @@ pub(super) fn single(
     terminal: &Terminal,
 ) -> Result<(Outcome, Status)> {
     await_status_requests()?;
-    let reports = Reports::new(arguments, MessageFormat::default())?;
+    let reports = Reports::new(arguments, None)?;
     work::sweep()?;
     let began = Began(now(), Instant::now());
     let options =

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use super::identity::is_standard_input;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
+use crate::figures::size;
 
 /// A text that a user writes is not longer, in bytes: what is, is something else.
 pub const MOST_BYTES: u64 = 16 << 20;
+/// What programs write for programs is not longer.
+const MOST_LONG: u64 = 1 << 30;
 
 /// Reads a text file whole; `-` and `/dev/stdin` are standard input.
 ///
@@ -24,12 +27,24 @@ pub fn read_source(path: &Path) -> Result<Arc<Source>> {
 /// # Errors
 /// [`crate::diagnostic::Kind::Invalid`] when it can't be read or is longer than 16 MiB.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, MOST_BYTES)
+}
+
+/// The same of a file that a program wrote: it may have 1 GiB.
+///
+/// # Errors
+/// As [`read_bytes`].
+pub fn read_long(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, MOST_LONG)
+}
+
+fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // A socket, and a pipe of another user's, can't be opened by its name.
     let read = if is_standard_input(path) {
-        io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)
+        io::stdin().lock().take(most + 1).read_to_end(&mut bytes)
     } else {
-        File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+        File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
     };
     let name = if path == Path::new("-") { "standard input".to_owned() } else { format!("`{}`", path.display()) };
     match read {
@@ -40,8 +55,9 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
                 _ => problem,
             }))
         }
-        Ok(length) if length as u64 > MOST_BYTES => Err(Failure::invalid(
-            Diagnostic::error(format!("{name} is too long")).why("a text of this kind has at most 16 MiB"),
+        Ok(length) if length as u64 > most => Err(Failure::invalid(
+            Diagnostic::error(format!("{name} is too long"))
+                .why(format!("a file of this kind has at most {}", size(most))),
         )),
         Ok(_) => Ok(bytes),
     }

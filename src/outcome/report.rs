@@ -1,10 +1,17 @@
 //! What a run of several scenarios reports: at its end as a [`Report`], and while it goes on as [`Message`]s.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Verdict};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
+use crate::figures::count;
+
+/// So many problems of reports that can't be merged are shown.
+const MOST_SHOWN: usize = 10;
 
 /// What `run --report-json` writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -113,6 +120,53 @@ impl Report {
     pub fn of_run(run: RunFacts, scenarios: Vec<Outcome>) -> Self {
         Self { format: 1, runs: vec![run], counts: Counts::of(&scenarios), scenarios }
     }
+}
+
+impl Report {
+    /// The reports of several runs as one, each with its name: all runs and all scenarios, in their order.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] where a scenario is in two of them, or a scenario names a run that is not there.
+    pub fn merge(reports: Vec<(String, Self)>) -> Result<Self> {
+        let mut merged = Self { format: 1, runs: Vec::new(), counts: Counts::default(), scenarios: Vec::new() };
+        let mut files: HashMap<(String, String), String> = HashMap::new();
+        let mut problems = Vec::new();
+        for (file, report) in reports {
+            let (before, own) = (merged.runs.len(), report.runs.len());
+            merged.runs.extend(report.runs);
+            for mut outcome in report.scenarios {
+                if outcome.run >= own {
+                    let what =
+                        format!("`{}` in `{file}` is of run {}, and the report has {own}", outcome.id, outcome.run);
+                    problems.push(Diagnostic::error(what).fix("name the report as restage wrote it"));
+                }
+                // The cases of a matrix have one path, and names of their own.
+                let key = (outcome.id.clone(), outcome.name.clone());
+                if let Some(other) = files.insert(key, file.clone()) {
+                    problems.push(twice(&outcome, &other, &file));
+                }
+                outcome.run += before;
+                merged.scenarios.push(outcome);
+            }
+        }
+        if !problems.is_empty() {
+            let more = problems.len().saturating_sub(MOST_SHOWN);
+            problems.truncate(MOST_SHOWN);
+            if more > 0 {
+                problems.push(Diagnostic::note(format!("{} not shown", count(more as u64, "problem"))));
+            }
+            return Err(Failure { kind: Kind::Invalid, problems });
+        }
+        merged.counts = Counts::of(&merged.scenarios);
+        Ok(merged)
+    }
+}
+
+fn twice(outcome: &Outcome, one: &str, other: &str) -> Diagnostic {
+    let place = if one == other { format!("twice in `{one}`") } else { format!("in `{one}` and in `{other}`") };
+    Diagnostic::error(format!("`{}` ({}) is {place}", outcome.name, outcome.id))
+        .why("each scenario is in one share, and has one outcome")
+        .fix("name each report once, of runs that have no scenario in common: `restage run --partition slice:1/2`")
 }
 
 impl Counts {

@@ -226,11 +226,14 @@ fn verdicts(scenarios: &[Scenario<'_>]) -> Vec<Chip> {
     chips
 }
 
-/// The name of a scenario in links: its path, in characters that need no escape there.
+/// The name of a scenario in links: its path and its case, in characters that need no escape there.
 fn anchor(outcome: &Outcome, known: &mut BTreeMap<String, usize>) -> String {
     let path = outcome.id.strip_suffix(".toml").unwrap_or(&outcome.id);
+    // The cases of a matrix have the name of their file before their own.
+    let stem = path.rsplit('/').next().unwrap_or(path);
+    let case = outcome.name.strip_prefix(stem).unwrap_or_default();
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    let anchor: String = path.trim_start_matches('/').chars().map(safe).collect();
+    let anchor: String = path.trim_start_matches('/').chars().chain(case.chars()).map(safe).collect();
     let anchor = if anchor.is_empty() { "scenario".to_owned() } else { anchor };
     let number = known.entry(anchor.clone()).and_modify(|number| *number += 1).or_insert(1);
     // No path has this in it, so that it can't be another one's name.

@@ -22,6 +22,7 @@ mod tap;
 mod tests;
 pub mod text;
 
+pub use json::read as read_json;
 pub use save::{Destination, append, save};
 
 use anstyle::{AnsiColor, Color};

@@ -23,6 +23,7 @@ mod inspect;
 mod installing;
 mod interface;
 mod interrupting;
+mod merging;
 mod messages;
 mod odd_captures;
 mod paths;

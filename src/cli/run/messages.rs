@@ -17,6 +17,13 @@ pub(super) enum MessageFormat {
     Json,
 }
 
+impl MessageFormat {
+    /// The option, where it has standard output for itself.
+    pub(super) fn on_stdout(self) -> Option<&'static str> {
+        (self == Self::Json).then_some("--message-format json")
+    }
+}
+
 /// Writes the lines.
 pub(super) struct Messages {
     pub(super) output: Output,

@@ -18,16 +18,16 @@ use crate::run::batch::{Batch, Update};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
 pub(super) struct Detail {
     /// Show no line for scenarios that passed, were skipped or are tried again, and not what is running.
-    #[arg(long, short, help_heading = super::reports::HEADING, conflicts_with = "verbose")]
+    #[arg(long, short, help_heading = crate::cli::reports::HEADING, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Show the whole story of scenarios that passed, too: their ledger, how they were sent, and notes.
-    #[arg(long, short, help_heading = super::reports::HEADING)]
+    #[arg(long, short, help_heading = crate::cli::reports::HEADING)]
     verbose: bool,
     /// Name the N scenarios that took longest, 0 for all.
-    #[arg(long, value_name = "N", value_parser = super::a_count::<usize>, allow_negative_numbers = true, help_heading = super::reports::HEADING)]
+    #[arg(long, value_name = "N", value_parser = super::a_count::<usize>, allow_negative_numbers = true, help_heading = crate::cli::reports::HEADING)]
     durations: Option<usize>,
     /// Name scenarios that still run after this time, and after each further one.
-    #[arg(long, value_name = "DURATION", value_parser = super::a_duration, default_value = "60s", help_heading = super::reports::HEADING)]
+    #[arg(long, value_name = "DURATION", value_parser = super::a_duration, default_value = "60s", help_heading = crate::cli::reports::HEADING)]
     slow_after: Option<Duration>,
 }
 

@@ -1,9 +1,8 @@
-//! The reports that `run` writes.
+//! The reports that `run` and `merge` write.
 
 use std::path::{Path, PathBuf};
 
-use super::messages::MessageFormat;
-use crate::cli::terminal::Terminal;
+use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::{Claim, is_stream};
 use crate::outcome::Report;
@@ -13,9 +12,9 @@ use crate::report::{Destination, Format, append, job_summary, save};
 pub(super) const HEADING: &str = "Reports";
 
 /// Which reports are written, and where to.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "they are the names of the options")]
-pub(in crate::cli) struct ReportArguments {
+pub(super) struct ReportArguments {
     /// Write the JSON report to this file; `-` is standard output.
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     report_json: Option<PathBuf>,
@@ -31,6 +30,12 @@ pub(in crate::cli) struct ReportArguments {
 }
 
 impl ReportArguments {
+    /// With the JSON report at this path, unless there is none or another one.
+    pub(super) fn or_json(mut self, path: Option<PathBuf>) -> Self {
+        self.report_json = self.report_json.or(path);
+        self
+    }
+
     fn path(&self, format: Format) -> Option<&Path> {
         match format {
             Format::Json => self.report_json.as_deref(),
@@ -46,18 +51,16 @@ impl ReportArguments {
 pub(super) struct Reports(Vec<(Format, Destination)>);
 
 impl Reports {
-    /// What can be known to be wrong is said before anything is sent.
+    /// What can be known to be wrong is said before anything is sent. `beside`: another option that has standard output.
     ///
     /// # Errors
     /// Two outputs on standard output, and a folder that is not there.
-    pub(super) fn new(arguments: &ReportArguments, messages: MessageFormat) -> Result<Self> {
+    pub(super) fn new(arguments: &ReportArguments, beside: Option<&str>) -> Result<Self> {
         let asked =
             Format::ALL.into_iter().filter_map(|format| Some((format, Destination::from(arguments.path(format)?))));
         let reports = Self(asked.collect());
         let mut on_stdout: Vec<_> = reports.on_stdout().map(|format| format!("`{}`", format.flag())).collect();
-        if messages == MessageFormat::Json {
-            on_stdout.push("`--message-format json`".to_owned());
-        }
+        on_stdout.extend(beside.map(|option| format!("`{option}`")));
         if on_stdout.len() > 1 {
             let problem = Diagnostic::error(format!("{} go to standard output", on_stdout.join(" and ")));
             return Err(Failure::invalid(problem.fix("write all but one of them to files")));
@@ -71,6 +74,11 @@ impl Reports {
             }
         }
         Ok(reports)
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The reports that are files.
