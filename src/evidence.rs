@@ -2,19 +2,20 @@
 //!
 //! Filled by `execute`, read by `ledger` and `expect`. Start at [`Evidence`].
 
+mod programs;
 mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
+pub use programs::{ApplicationEnd, ProgramEnd, StepTaken};
 pub use series::Series;
 
 use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
 use crate::host::packet_sockets::PacketSocket;
-use crate::outcome::{Application, Hook, Lateness, LatenessBucket, Layers, RateSearch, TimedBy};
+use crate::outcome::{Hook, Lateness, LatenessBucket, Layers, RateSearch, TimedBy};
 use crate::packet::exchange::Answers;
 
 /// What became of the frames on the sending side.
@@ -42,8 +43,10 @@ pub struct Sending {
     pub sender_why: String,
     /// Not tried before the run ended.
     pub not_sent: FrameRanges,
-    /// From the first to the last send.
+    /// From the first to the last send, without what was paused.
     pub seconds: f64,
+    /// From the last send of a part of the replay to the first of the next one, all of them together.
+    pub paused: Duration,
     /// The schedule's seconds; `None` without deadlines.
     pub scheduled_seconds: Option<f64>,
     /// Deviation from the schedule, aligned to the median; `None` for one frame and at top speed.
@@ -192,10 +195,12 @@ pub struct UdpInput {
 pub struct SocketRecord {
     /// The socket when it was last seen; its drops are those during the run.
     pub socket: Socket,
-    /// Whether it was there before the first frame was sent.
+    /// Whether it was there before the first frame was sent; of a program that was started again, before the first frame after that.
     pub from_start: bool,
-    /// Whether it was still there at the end.
+    /// Whether it was still there at the end, or when its program was stopped to be started again, with nothing in its queue.
     pub until_end: bool,
+    /// How often a program had been started again when it was seen first and last.
+    pub lives: (u32, u32),
     /// Whether the kernel takes datagrams out of it (`UDP_ENCAP`), as far as its process could be asked.
     pub encapsulates: bool,
 }
@@ -323,37 +328,6 @@ pub enum WaitEnd {
     ApplicationEnded,
 }
 
-/// A program of the receiver that ended, or was stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ProgramEnd {
-    /// The name of a process; `None` for the application.
-    pub process: Option<String>,
-    pub ending: ApplicationEnd,
-    /// The same for reports, with what it printed.
-    pub report: Application,
-}
-
-/// How the application under test ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ApplicationEnd {
-    /// Its exit status; `None` where a signal ended it.
-    pub status: Option<i32>,
-    /// The number of the signal that ended it; `None` where it ended itself.
-    pub signal: Option<i32>,
-    /// Whether its stop signal was sent to it before, or it had done its work: it ended as `ready.exit` says.
-    pub stopped: bool,
-    /// How long it was waited for before it was killed; `None` where it ended by itself.
-    pub killed_after: Option<Duration>,
-    /// Whether it went into the background.
-    pub background: bool,
-    /// What lets it run until its stop signal, where it ended before.
-    pub remedy: String,
-    /// Whether it was killed because it wrote more into `{work}` than its limit.
-    pub wrote_too_much: bool,
-    /// `{work}`, where nothing more can be written to its file system.
-    pub full: Option<PathBuf>,
-}
-
 /// What the receiver sent back, as it was on the sender's end of the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replies {
@@ -402,7 +376,7 @@ pub struct PacketSocketRecord {
     pub in_ring: Option<u64>,
     /// Frames that it dropped, where it has no ring.
     pub drops: u64,
-    /// Whether it was still there at the end.
+    /// Whether it was still there at the end, or when its program was stopped to be started again.
     pub until_end: bool,
 }
 
@@ -463,6 +437,8 @@ pub struct Evidence {
     pub still: Duration,
     /// The run's limit came before everything was accounted for.
     pub timed_out: Option<Duration>,
+    /// The steps of the replay that were taken, in their order.
+    pub steps: Vec<StepTaken>,
     /// The programs of the receiver, in the order in which they ended or were stopped.
     pub ends: Vec<ProgramEnd>,
     /// What went wrong with the preconditions while it ran; each fails the run.
@@ -478,6 +454,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// The step that failed.
+    pub fn failed_step(&self) -> Option<&StepTaken> {
+        self.steps.iter().find(|step| step.failure.is_some())
+    }
+
     /// Whether a program of the receiver ended before its stop signal.
     pub fn has_ended_early(&self) -> bool {
         self.ends.iter().any(|end| !end.ending.stopped)

@@ -115,7 +115,7 @@ mod wire;
 #[path = "../fuzz/bodies.rs"]
 mod fuzzing;
 
-pub use api::{Plan, PredictedFrames, RewriteSummary, inspect};
+pub use api::{Plan, PlannedStep, PredictedFrames, RewriteSummary, inspect};
 pub use cause::{Cause, Stage};
 #[doc(hidden)]
 pub use cli::main;

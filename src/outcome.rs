@@ -7,6 +7,7 @@ mod replay;
 mod replies;
 mod report;
 mod rewrite_report;
+mod step;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ pub use replay::{Lateness, LatenessBucket, OverTime, RateSearch, Replay, TimedBy
 pub use replies::{IcmpErrors, Replies};
 pub use report::{Counts, Message, Report, RunFacts, now};
 pub use rewrite_report::{LeftFrames, ReshapedFrames, RewriteEntry, RewriteReport};
+pub use step::{Step, StepResult};
 
 pub use crate::cause::Stage;
 
@@ -338,6 +340,9 @@ pub struct Outcome {
     /// What the scenario's maps did; absent where there is nothing to say, and where the capture was not planned.
     #[serde(skip_serializing_if = "RewriteReport::is_empty", default)]
     pub rewrite: RewriteReport,
+    /// The steps of the replay; absent where all was sent at once.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub steps: Vec<Step>,
     /// Every expectation.
     pub checks: Vec<Check>,
     /// Null without a `[receiver] command`, or before it was started.
@@ -374,6 +379,7 @@ impl Outcome {
             replies: None,
             replay: None,
             rewrite: RewriteReport::default(),
+            steps: Vec::new(),
             checks: Vec::new(),
             application: None,
             processes: Vec::new(),

@@ -17,7 +17,7 @@ use crate::run::batch::{Batch, Candidate};
 use crate::run::turns::Rules;
 use crate::scenario::{self, Scenario, ScenarioText, Variation};
 
-pub use plan::{Plan, PredictedFrames};
+pub use plan::{Plan, PlannedStep, PredictedFrames};
 pub use rewrite::RewriteSummary;
 pub(crate) use rewrite::{Rewritten, rewrite_capture};
 

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cause::{Cause, Stage};
-use crate::diagnostic::{Diagnostic, Result, Severity};
+use crate::diagnostic::{Diagnostic, Place, Result, Severity};
 use crate::outcome::RewriteReport;
 use crate::packet::MacAddr;
 use crate::plan::{self, rewrite_report};
 use crate::predict::{Disposition, Prediction};
 use crate::scenario::Scenario;
+use crate::scenario::step::Action;
 use crate::testbed::Testbed;
 
 /// What a run would do, and what the receiver would do with every frame. It serializes as `restage plan --json` prints it.
@@ -33,8 +34,11 @@ pub struct Plan {
     pub skipped_other: u64,
     /// How often they are sent.
     pub repeat: u32,
-    /// From the first to the last send, in seconds; null at top speed.
+    /// From the first to the last send, in seconds; null at top speed. What is between the parts of a replay is left out.
     pub seconds: Option<f64>,
+    /// The steps of the replay; absent where all is sent at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<PlannedStep>,
     /// After this many seconds the run is judged as it is.
     pub timeout: f64,
     /// The MTU of the sending interface, in bytes.
@@ -57,6 +61,35 @@ pub struct Plan {
     pub predictions: Vec<PredictedFrames>,
     /// What was chosen or is odd.
     pub notes: Vec<String>,
+}
+
+/// A step of the replay.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlannedStep {
+    /// Its place among the steps, from 1.
+    pub number: usize,
+    /// The 1-based line in the scenario.
+    pub line: usize,
+    /// What it does: `frames 1-13`, `run rndc reload`, `signal SIGHUP`, `wait 2 s`, `restart`.
+    pub what: String,
+    /// How many frames it sends; absent for a step that sends none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u64>,
+}
+
+impl PlannedStep {
+    /// Those of a scenario.
+    pub(crate) fn all(scenario: &Scenario, plan: &plan::Plan) -> Vec<Self> {
+        let steps = scenario.steps.iter().zip(&plan.steps).enumerate();
+        let step = steps.map(|(index, (step, planned))| Self {
+            number: index + 1,
+            line: Place::new(&scenario.source, step.span.clone()).line,
+            what: step.to_string(),
+            frames: matches!(step.action, Action::Frames(_)).then_some(planned.frames),
+        });
+        step.collect()
+    }
 }
 
 /// Frames of one kind, and what the receiver would do with them.
@@ -100,6 +133,7 @@ impl Plan {
             skipped_other: plan.counts.skipped_other,
             repeat: scenario.pacing.repeat.value,
             seconds: plan.duration.map(|duration| duration.as_secs_f64()),
+            steps: PlannedStep::all(scenario, plan),
             timeout: plan.timeout.as_secs_f64(),
             mtu: plan.medium.mtu,
             rewrite: rewrite_report(&plan.rewriter, &plan.stats),

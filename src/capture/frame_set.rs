@@ -11,6 +11,16 @@ pub struct FrameSet {
 }
 
 impl FrameSet {
+    /// Its first frame; 0 for none.
+    pub fn first(&self) -> u64 {
+        self.ranges.first().map_or(0, |(first, _)| *first)
+    }
+
+    /// Its last frame; [`u64::MAX`] where its end is open.
+    pub fn last(&self) -> u64 {
+        self.ranges.last().map_or(0, |(_, last)| *last)
+    }
+
     /// Whether the frame is in the set.
     pub fn contains(&self, number: u64) -> bool {
         let after = self.ranges.partition_point(|(first, _)| *first <= number);

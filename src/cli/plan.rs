@@ -163,6 +163,10 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
         None => "as fast as possible".to_owned(),
         Some(duration) => format!("{} in {}", rate(scenario.pacing.rate.value), figures::duration(duration)),
     };
+    for (index, step) in api::PlannedStep::all(scenario, plan).into_iter().enumerate() {
+        let frames = step.frames.map_or_else(String::new, |frames| format!(": {}", count(frames, "frame")));
+        line(if index == 0 { "steps" } else { "" }, &format!("{} {}{frames}", step.number, step.what));
+    }
     line("pacing", &format!("{pace}{times}; judged after {} at the latest", figures::duration(plan.timeout)));
     if !plan.predictions.is_empty() {
         text.push_str("\nwhat the receiver would do with the frames\n");

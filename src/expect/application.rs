@@ -15,6 +15,7 @@ use crate::figures::size;
 use crate::outcome::{Application, Check, CheckId};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::{Exit, Program};
+use crate::scenario::step::{Action, Step};
 
 /// Signals that end a program which did something wrong, or that the kernel kills (signal(7)).
 const CRASHES: [(i32, &str); 8] = [
@@ -60,7 +61,18 @@ fn program_of<'a>(scenario: &'a Scenario, end: &ProgramEnd) -> Option<&'a Progra
     scenario.receiver.programs().find(|program| program.name.as_ref().map(|name| &name.value) == end.process.as_ref())
 }
 
+/// What is wrong with the end of a program that was stopped to be started again.
+pub fn wrong_end(scenario: &Scenario, program: &Program, end: &ProgramEnd) -> Option<Diagnostic> {
+    match what_fails(scenario, program, end) {
+        Some(Failing::Always(problem) | Failing::WithOthers(problem)) => Some(problem),
+        None => judge_exit(scenario, program, end)?.problem,
+    }
+}
+
 fn judge_end(scenario: &Scenario, program: &Program, end: &ProgramEnd, others_failed: bool) -> Option<Check> {
+    if end.is_judged {
+        return None;
+    }
     let span = program.span();
     let (problem, span) = match what_fails(scenario, program, end) {
         Some(Failing::Always(problem)) => (problem, span),
@@ -165,7 +177,9 @@ fn what_fails(scenario: &Scenario, program: &Program, end: &ProgramEnd) -> Optio
                     "the file system of `{{work}}`, `{}`, is full: free space there, or set `TMPDIR`",
                     work.display()
                 ),
-                None if ending.signal.is_some() => how_to_look(ending).to_owned(),
+                None if ending.signal.is_some() => {
+                    sent_by_step(scenario, end).unwrap_or_else(|| how_to_look(ending).to_owned())
+                }
                 None => format!("it should run until it gets its stop signal: {}", ending.remedy),
             });
         let is_application = program.name.is_none();
@@ -197,6 +211,23 @@ fn what_fails(scenario: &Scenario, program: &Program, end: &ProgramEnd) -> Optio
         _ => format!("{who} crashed after its stop signal: {crashed}"),
     };
     Some(Failing::Always(Diagnostic::error(what).why(report.said()).fix(how_to_look(ending))))
+}
+
+/// What to do about a signal that ended a program, where a step sends it.
+fn sent_by_step(scenario: &Scenario, end: &ProgramEnd) -> Option<String> {
+    let is_it = |step: &Step| match step.action {
+        Action::Signal(signal) => {
+            Some(signal.number()) == end.ending.signal
+                && step.process.as_ref().map(|process| &process.value) == end.process.as_ref()
+        }
+        _ => false,
+    };
+    let index = scenario.steps.iter().position(is_it)?;
+    let Action::Signal(signal) = scenario.steps.get(index)?.action else { return None };
+    Some(format!(
+        "step {} sent it {signal}, which ends a program that has no handler for it: send another one, or let it wait until the program is ready",
+        index + 1
+    ))
 }
 
 /// A program that was killed because more was written into `{work}` than its limit.

@@ -14,6 +14,7 @@ mod json;
 mod replies;
 mod search;
 mod snapshot;
+mod steps;
 mod text_rules;
 mod timing;
 
@@ -23,7 +24,7 @@ use crate::outcome::{Check, Ledger, Verdict};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 
-pub use application::wrote_too_much;
+pub use application::{wrong_end, wrote_too_much};
 pub(crate) use counts::judged;
 pub use examine::examine;
 pub use replies::awaited;
@@ -63,8 +64,9 @@ pub fn judge(
     checks.extend(text_rules::judge(scenario, evidence));
     let went_well = evidence.timed_out.is_none() && evidence.incidents.is_empty();
     let passed = |checks: &[Check]| went_well && checks.iter().all(|check| check.passed);
-    let endings = application::judge(scenario, evidence, !passed(&checks));
-    let checks: Vec<_> = endings.into_iter().chain(checks).collect();
+    let others_failed = !passed(&checks) || evidence.failed_step().is_some();
+    let endings = application::judge(scenario, evidence, others_failed);
+    let checks: Vec<_> = endings.into_iter().chain(steps::judge(scenario, evidence)).chain(checks).collect();
     let verdict = if passed(&checks) { Verdict::Pass } else { Verdict::Fail };
     let mut problems: Vec<_> = timing::timed_out(scenario, evidence).into_iter().collect();
     problems.extend_from_slice(&evidence.incidents);

@@ -49,13 +49,17 @@ pub(super) fn judge(scenario: &Scenario, plan: &Plan, evidence: &Evidence, snaps
     checks
 }
 
-/// How many replies are waited for: as many as the expectations need at least.
-pub fn awaited(scenario: &Scenario, plan: &Plan) -> u64 {
+/// How many replies are waited for when the frames up to this one were sent: as many as the expectations need at least.
+pub fn awaited(scenario: &Scenario, plan: &Plan, last_frame: u64) -> u64 {
     let (Some(At { value: expected, .. }), Some(questions)) = (&scenario.expect.replies, &plan.questions) else {
         return 0;
     };
-    let counted = expected.count.as_ref().map_or(0, |count| least(count.value, questions.due()));
-    let captured = questions.list.iter().filter(|question| !captured(question, questions).payloads.is_empty()).count();
+    let asked = || questions.list.iter().filter(|question| question.frame <= last_frame);
+    let due = asked().map(|question| question.due).sum();
+    let counted = expected.count.as_ref().map_or(0, |count| least(count.value, due));
+    // Which of the questions a number counts is not known.
+    let counted = if last_frame == u64::MAX { counted } else { counted.min(due) };
+    let captured = asked().filter(|question| !captured(question, questions).payloads.is_empty()).count();
     if expected.like.is_some() { counted.max(captured as u64) } else { counted }
 }
 

@@ -223,6 +223,7 @@ mod tests {
             from_start: true,
             until_end: true,
             encapsulates: false,
+            lives: (0, 0),
         };
         let end = |stopped| {
             let ending = ApplicationEnd { stopped, ..ApplicationEnd::default() };

@@ -144,6 +144,10 @@ fn unsent(evidence: &Evidence) -> Vec<Loss> {
         if let (Cause::NotSent, Some(limit)) = (cause, evidence.timed_out) {
             loss.why = format!("the run exceeded its timeout of {} before", duration(limit));
         }
+        if let (Cause::NotSent, Some(step)) = (cause, evidence.failed_step()) {
+            loss.why = format!("step {} failed, and nothing is sent after that", step.index + 1);
+            "see why the step failed".clone_into(&mut loss.fix);
+        }
         Loss { stage: Stage::Sent, numbers: Some(frames.to_string()), ..loss }
     });
     unsent.collect()

@@ -74,7 +74,14 @@ impl<'a> Receivers<'a> {
         let copies = to_groups.map(|(source, destination, port)| {
             let source = Some((source, None));
             let arrival = Arrival { transport: Transport::Udp, source, destination, port, interface };
-            sockets.iter().filter(|record| record.socket.receives(&arrival)).count() as u64
+            let receives = |record: &&&SocketRecord| record.socket.receives(&arrival);
+            // Not all of them are there at once where a program was started again.
+            let lives = sockets.iter().filter(receives).map(|record| record.lives.0).collect::<BTreeSet<_>>();
+            let in_life = |life: u32| {
+                let is_there = |record: &&&SocketRecord| record.lives.0 <= life && life <= record.lives.1;
+                sockets.iter().filter(receives).filter(is_there).count() as u64
+            };
+            lives.into_iter().map(in_life).max().unwrap_or(0)
         });
         Self {
             copies: copies.max().unwrap_or(1).max(1),

@@ -24,6 +24,8 @@ pub enum CheckId {
     Application,
     /// How a process beside the application ended: `process postgres`; there like [`Self::Application`].
     Process(String),
+    /// A step of the replay that failed, by its number: `step 2`; nothing was sent after it.
+    Step(usize),
     /// Anything else: `order`, `lateness.p99`, `command nfdump status`.
     Other(String),
 }
@@ -31,12 +33,12 @@ pub enum CheckId {
 impl CheckId {
     /// Whether lost packets can make it fail.
     pub fn is_about_packets(&self) -> bool {
-        !matches!(self, Self::Application | Self::Process(_) | Self::Other(_))
+        !matches!(self, Self::Application | Self::Process(_) | Self::Step(_) | Self::Other(_))
     }
 
-    /// Whether it is about how a program of the receiver ended.
-    pub fn is_about_an_end(&self) -> bool {
-        matches!(self, Self::Application | Self::Process(_))
+    /// Whether it explains what else fails: how a program of the receiver ended, or a step after which nothing was sent.
+    pub fn explains_others(&self) -> bool {
+        matches!(self, Self::Application | Self::Process(_) | Self::Step(_))
     }
 }
 
@@ -48,6 +50,7 @@ impl fmt::Display for CheckId {
             Self::Losses => f.write_str("losses"),
             Self::Application => f.write_str("application"),
             Self::Process(name) => write!(f, "process {name}"),
+            Self::Step(number) => write!(f, "step {number}"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -66,6 +69,9 @@ impl From<String> for CheckId {
         }
         if let Some(process) = name.strip_prefix("process ") {
             return Self::Process(process.to_owned());
+        }
+        if let Some(Ok(number)) = name.strip_prefix("step ").map(str::parse) {
+            return Self::Step(number);
         }
         match name.strip_prefix("losses.") {
             Some(cause) => Self::Loss(cause.into()),

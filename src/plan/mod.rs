@@ -12,6 +12,7 @@ mod rewrite_report;
 mod schedule;
 mod stream;
 pub mod survey;
+mod timeout;
 
 #[cfg(test)]
 #[path = "../../tests/unit/rewritten.rs"]
@@ -48,10 +49,6 @@ use survey::{Reassembly, Survey};
 pub const LAB_SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 /// The receiver's MAC where nothing else is said.
 pub const LAB_RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
-/// How long the search for the highest rate may take where nothing is said.
-const SEARCH: Duration = Duration::from_mins(2);
-/// What a run may take beside the replay and the time that its application is waited for.
-const REST: Duration = Duration::from_secs(10);
 /// How many frames a snapshot may list.
 const MOST_LISTED: u64 = 100_000;
 
@@ -102,8 +99,10 @@ pub struct Plan {
     pub reassembly_timeout: Duration,
     /// The captured time of the first frame, in nanoseconds since 1970.
     pub first_ns: Option<u64>,
-    /// From the first to the last deadline, repetitions included; `None` at top speed.
+    /// From the first to the last deadline, repetitions included; `None` at top speed. What happens between the parts of a replay is left out.
     pub duration: Option<Duration>,
+    /// What each step of the scenario sends.
+    pub steps: Vec<PlannedStep>,
     /// After this long the run ends and is judged.
     pub timeout: Duration,
     /// The rewritten frames as text, where a snapshot is asked for.
@@ -112,6 +111,14 @@ pub struct Plan {
     pub questions: Option<Questions>,
     /// What was chosen or is odd.
     pub notes: Vec<Diagnostic>,
+}
+
+/// What a step sends; nothing, where it does something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlannedStep {
+    pub frames: u64,
+    /// From its first to its last deadline; zero at top speed.
+    pub duration: Duration,
 }
 
 /// Plans a scenario: one pass over its capture.
@@ -140,7 +147,8 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         Passes { rounds: at_once, most: u64::MAX, host: receiver.clone(), reassembly: Reassembly::default() };
     let (rewriter, medium, surveyed) = survey(scenario, target, roles, &passes)?;
     let mtu = medium.mtu;
-    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, seen, listing, cut, first_ns } = surveyed;
+    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, seen, listing, cut, first_ns, steps } =
+        surveyed;
     if counts.selected == 0 {
         return Err(match cut {
             Some(length) => refuse::limit_below_the_first_frame(scenario, length),
@@ -150,10 +158,10 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let mut problems = unused_problems(&rewriter, &stats, &scenario.source, &seen);
     problems.extend(survey.unframed.map(|(frame, link, why)| refuse::unframed(scenario, frame, link, why)));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
+    problems.extend(refuse::steps_without_frames(scenario, &steps));
     problems.extend(refuse::oversize(scenario, &survey, mtu));
-    let planned = |schedule: &Schedule, rounds| schedule.duration().map(|once| once.saturating_mul(rounds));
-    let duration = planned(&schedule, rounds);
-    let (timeout, too_short) = timeout(scenario, duration);
+    let duration = schedule.duration().map(|once| once.saturating_mul(rounds));
+    let (timeout, too_short) = timeout::timeout(scenario, duration);
     problems.extend(too_short);
     if !problems.is_empty() {
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
@@ -194,8 +202,8 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     notes.extend(note::framed(stats.reshaped(Reshaped::Framed).frames, &medium));
     notes.extend(note::addressed(stats.reshaped(Reshaped::Addressed).frames, &medium));
     notes.extend(note::offload(scenario, &survey));
-    notes.extend(behind_tags(scenario, &left_out));
-    notes.extend(group_mac(scenario, &stats));
+    let odd = [behind_tags(scenario, &left_out), note::in_no_step(scenario, &left_out), group_mac(scenario, &stats)];
+    notes.extend(odd.into_iter().flatten());
     notes.extend((schedule.backwards() > 0).then(|| note::backwards(schedule.backwards())));
     let plan = Plan {
         rewriter,
@@ -211,6 +219,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         reassembly_timeout: passes.reassembly.timeout(),
         first_ns,
         duration,
+        steps,
         timeout,
         listing: listing.map(Listing::into_text),
         questions: None,
@@ -283,6 +292,8 @@ struct Surveyed {
     cut: Option<usize>,
     /// The time of the first frame.
     first_ns: Option<u64>,
+    /// What each step sends.
+    steps: Vec<PlannedStep>,
 }
 
 /// How a capture is surveyed.
@@ -312,7 +323,9 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         listing: scenario.expect.rewritten.as_ref().map(|_| Listing::default()),
         cut: None,
         first_ns: None,
+        steps: vec![PlannedStep::default(); scenario.steps.len()],
     };
+    let mut part = None;
     let mut limiter = Limiter::new(&scenario.pacing);
     for round in 0..passes.rounds {
         let mut stream = Stream::open(scenario, rewriter, medium)?;
@@ -320,6 +333,11 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
             stream.look_at_addresses();
         }
         while let Some(frame) = stream.next_frame()? {
+            let step = scenario.step_of(frame.number);
+            if step != part {
+                surveyed.schedule.part();
+                part = step;
+            }
             // Asked before it moves on: a frame that is left out doesn't count for the duration.
             let asks = scenario.pacing.limit.is_some();
             let after = asks.then(|| surveyed.schedule.after(frame.time_ns, frame.bytes.len())).flatten();
@@ -328,6 +346,10 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
                 break;
             }
             let after = surveyed.schedule.next(frame.time_ns, frame.bytes.len());
+            if let Some(step) = step.and_then(|step| surveyed.steps.get_mut(step)) {
+                step.frames += 1;
+                step.duration = surveyed.schedule.in_part();
+            }
             let after = after
                 .unwrap_or_else(|| AT_TOP_SPEED.saturating_mul(u32::try_from(limiter.admitted()).unwrap_or(u32::MAX)));
             surveyed.survey.add(&frame, medium.mtu, after);
@@ -446,28 +468,6 @@ pub fn roles(scenario: &Scenario, target: Option<&LinkFacts>) -> Roles {
         LabMac::Captured => LAB_RECEIVER_MAC,
     };
     Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
-}
-
-/// The run's limit, and what is wrong with the one that is written. Beside the replay, the application may take its time to be ready and to
-/// read what is in its queues; what else a run does takes less than [`REST`].
-fn timeout(scenario: &Scenario, duration: Option<Duration>) -> (Duration, Option<Diagnostic>) {
-    let receiver = &scenario.receiver;
-    let planned = duration.unwrap_or_default();
-    let ready = receiver.written_within();
-    let awaited = scenario.expect.longest_within().map_or(Duration::ZERO, |within| within.value);
-    match &scenario.timeout {
-        None if scenario.pacing.rate.value == Rate::MaxLossless => {
-            (SEARCH.saturating_add(ready).saturating_add(awaited), None)
-        }
-        None => {
-            let waits = receiver.ready_within().saturating_add(receiver.unread_for()).saturating_add(awaited);
-            (planned.saturating_add(waits).saturating_add(REST), None)
-        }
-        Some(limit) => {
-            let is_short = limit.value < planned.max(ready).max(awaited);
-            (limit.value, is_short.then(|| refuse::timeout(scenario, limit, planned, ready)))
-        }
-    }
 }
 
 #[cfg(test)]

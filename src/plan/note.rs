@@ -124,6 +124,18 @@ pub(super) fn tagged(scenario: &Scenario, left_out: &LeftOut) -> Option<(String,
 pub(super) const NO_CONNECTION: &str =
     "a replayed TCP stream reaches no application: the receiver's kernel has no such connection";
 
+/// Selected frames that no step sends.
+pub(super) fn in_no_step(scenario: &Scenario, left_out: &LeftOut) -> Option<Diagnostic> {
+    let left = &left_out.by_steps;
+    let span = scenario.steps.first().map(|step| step.span.clone());
+    (!left.is_empty()).then(|| {
+        Diagnostic::note(frames_are(left.count(), ("is", "are"), "in no `[[step]]`", "not sent"))
+            .at(&scenario.source, span)
+            .why(format!("{} selected, and with steps only their frames are sent", numbered("frame", &left.shown())))
+            .fix("add a step with them; `frames = \"14-\"` are all from frame 14 on")
+    })
+}
+
 /// TCP segments, which a user may expect to reach an application: a warning where there is nothing else. A sniffer gets them.
 pub(super) fn tcp(scenario: &Scenario, survey: &Survey, is_lab: bool) -> Option<Diagnostic> {
     let receiver = &scenario.receiver;

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::MOST_LISTED;
 use super::note::{self, NO_CONNECTION};
 use super::questions::{Question, Questions};
 use super::stream::{Counts, LeftOut};
 use super::survey::Survey;
+use super::{MOST_LISTED, PlannedStep};
 use crate::capture;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::figures::{agree, count, duration, numbered, thousands};
@@ -17,6 +17,7 @@ use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
 use crate::scenario::expect::Count;
 use crate::scenario::require::{Listener, Transport};
+use crate::scenario::step::Action;
 use crate::scenario::topology::LARGEST_MTU;
 
 /// `[capture] sha256` is not the file's.
@@ -100,6 +101,14 @@ pub fn nothing_selected(scenario: &Scenario, counts: Counts, left_out: &LeftOut)
                 last => format!("write numbers up to {last}, like \"1-{last}\""),
             });
         (problem, capture.frames.as_ref().and_then(|frames| frames.span.clone()))
+    } else if !left_out.by_steps.is_empty() && chosen == left_out.by_filter + left_out.by_steps.count() {
+        let problem = Diagnostic::error("no `[[step]]` names a selected frame")
+            .why(format!(
+                "frames {} are selected, and with steps only their frames are sent",
+                left_out.by_steps.shown()
+            ))
+            .fix("write these numbers into `frames` of a step");
+        (problem, scenario.steps.first().map(|step| step.span.clone()))
     } else if chosen == left_out.by_filter {
         (filtered(scenario, counts, left_out), capture.filter.as_ref().and_then(|filter| filter.span.clone()))
     } else {
@@ -165,6 +174,20 @@ pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) ->
             ))
             .fix(format!("write at least `limit = \"{length} B\"`, or count frames: `limit = \"1 packet\"`")),
     )
+}
+
+/// Steps whose frames are not in the capture, or not selected.
+pub(super) fn steps_without_frames(scenario: &Scenario, planned: &[PlannedStep]) -> Vec<Diagnostic> {
+    let steps = scenario.steps.iter().zip(planned).enumerate();
+    let empty = steps.filter(|(_, (step, planned))| matches!(step.action, Action::Frames(_)) && planned.frames == 0);
+    empty
+        .map(|(index, (step, _))| {
+            Diagnostic::error(format!("step {} sends no frame", index + 1))
+                .at(&scenario.source, Some(step.span.clone()))
+                .why("none of the selected frames of the capture has one of these numbers")
+                .fix("compare them with what `restage inspect` and `[capture] filter` say, or remove the step")
+        })
+        .collect()
 }
 
 /// A frame that no Ethernet header can be made for.

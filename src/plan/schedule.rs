@@ -22,6 +22,8 @@ pub struct Schedule {
     bits: u64,
     backwards: u64,
     last: Duration,
+    /// The deadline of the first frame of this part.
+    base: Duration,
 }
 
 impl Schedule {
@@ -42,7 +44,14 @@ impl Schedule {
             bits: 0,
             backwards: 0,
             last: Duration::ZERO,
+            base: Duration::ZERO,
         }
+    }
+
+    /// Another part of the replay begins: its first frame has the deadline of the last one, and what was sent before doesn't count.
+    pub fn part(&mut self) {
+        (self.latest_ns, self.position_ns, self.frames, self.bits) = (None, 0, 0, 0);
+        self.base = self.last;
     }
 
     /// The deadline that [`Self::next`] would give this frame; it stays the next one.
@@ -65,9 +74,9 @@ impl Schedule {
         self.latest_ns = Some(latest.max(time_ns));
         self.position_ns += u128::from(self.max_gap_ns.map_or(gap, |most| gap.min(most)));
         let continues_burst = !self.frames.is_multiple_of(self.burst);
-        let deadline = match self.rate {
+        let in_part = match self.rate {
             Rate::TopSpeed | Rate::MaxLossless => return None,
-            _ if continues_burst => self.last,
+            _ if continues_burst => self.in_part(),
             Rate::Captured => nanoseconds(self.position_ns),
             Rate::Speed(factor) => seconds(precise(self.position_ns) / factor / 1e9),
             Rate::PacketsPerSecond(rate) => seconds(precise(self.frames.into()) / rate),
@@ -76,8 +85,8 @@ impl Schedule {
         };
         self.frames += 1;
         self.bits += bytes as u64 * 8;
-        self.last = deadline;
-        Some(deadline)
+        self.last = self.base + in_part;
+        Some(self.last)
     }
 
     /// The capture begins again: the next frame follows the last one without a gap.
@@ -88,6 +97,11 @@ impl Schedule {
     /// How many frames had an earlier time than one before them.
     pub fn backwards(&self) -> u64 {
         self.backwards
+    }
+
+    /// From the first deadline of this part to the last one so far; zero at top speed.
+    pub fn in_part(&self) -> Duration {
+        self.last.saturating_sub(self.base)
     }
 
     /// The deadline of the last frame; `None` where there are none.
@@ -200,6 +214,24 @@ mod tests {
         assert_eq!(round(&mut schedule), nanoseconds([0, 4_000, 4_000]));
         schedule.again();
         assert_eq!(round(&mut schedule), nanoseconds([4_000, 8_000, 8_000]));
+    }
+
+    #[test]
+    fn each_part_begins_anew() {
+        let of = |pacing: Pacing| {
+            let mut schedule = Schedule::new(&pacing);
+            let mut part = |times: [u64; 3]| {
+                schedule.part();
+                times.map(|time| schedule.next(time * 1_000_000, 125).map(|at| at.as_micros())).map(Option::unwrap)
+            };
+            [part([5, 6, 9]), part([70, 72, 73])]
+        };
+        assert_eq!(of(pacing(Rate::Captured)), [[0, 1_000, 4_000], [4_000, 6_000, 7_000]]);
+        assert_eq!(of(pacing(Rate::PacketsPerSecond(1_000.0))), [[0, 1_000, 2_000], [2_000, 3_000, 4_000]]);
+        let bursts = Pacing { burst: At::default_value(2), ..pacing(Rate::Every(Duration::from_millis(1))) };
+        assert_eq!(of(bursts), [[0, 0, 1_000], [1_000, 1_000, 2_000]]);
+        let back = Pacing { max_gap: Some(At::default_value(Duration::from_millis(1))), ..pacing(Rate::Speed(2.0)) };
+        assert_eq!(of(back), [[0, 500, 1_000], [1_000, 1_500, 2_000]]);
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct LeftOut {
     pub by_frames: u64,
     /// Frames that `[capture] filter` leaves out.
     pub by_filter: u64,
+    /// Frames that are in no `[[step]]`.
+    pub by_steps: FrameRanges,
     /// Those of them that it would take without their VLAN tags.
     pub behind_tags: FrameRanges,
     /// How many tags they have at most.
@@ -140,6 +142,10 @@ impl<'a> Selector<'a> {
             && !filter.matches(frame).map_err(|failure| in_filter(self.scenario, failure))?
         {
             self.left_out.add(filter, frame);
+            return Ok(false);
+        }
+        if !self.scenario.steps.is_empty() && self.scenario.step_of(frame.number).is_none() {
+            self.left_out.by_steps.add(frame.number);
             return Ok(false);
         }
         if let Some(framing) = &self.framing
@@ -352,7 +358,8 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
     if scenario.capture.truncated.value == Truncated::Pad {
         pass = pass.padding();
     }
-    if scenario.capture.filter.is_none() && scenario.capture.frames.is_none() && mtu.is_none() {
+    let capture = &scenario.capture;
+    if capture.filter.is_none() && capture.frames.is_none() && scenario.steps.is_empty() && mtu.is_none() {
         pass = pass.taking_every_whole_frame();
     }
     match mtu {

@@ -2,11 +2,10 @@
 //!
 //! The program is the child of a small `init` of ours, which is pid 1 of a pid namespace: when that init ends,
 //! the kernel kills everything in the namespace. The init is killed when the thread that made it ends (`PR_SET_PDEATHSIG`) and
-//! ends by itself when its control socket closes. The two speak in datagrams over that socket: signal numbers go down,
+//! ends by itself when its control socket closes. The two speak in datagrams over that socket: `Request`s go down,
 //! `Report`s come up. See `pid_namespaces(7)`, `unix(7)`. Start reading at [`Application::start`].
 #![expect(unsafe_code, reason = "pre_exec: the child's namespaces are set up between fork and exec")]
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,10 +21,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use serde::{Deserialize, Serialize};
 
 use super::inside::Inside;
 use super::leftover::{Leftover, Registered};
+pub use super::messages::Ended;
+use super::messages::{MOST_BYTES, Report, Request};
 use super::order::{Namespaces, Order, Refused, Rights, hand_on_capabilities};
 use super::pump::Pump;
 use super::surroundings::dies_with_its_maker;
@@ -33,9 +33,6 @@ use super::{NAME, init};
 use crate::diagnostic::{Failure, Result};
 use crate::host::facts::{Facts, Step, capability, refusal};
 use crate::host::namespace::Namespace;
-
-/// The longest report, in bytes.
-const REPORT_BYTES: usize = 64 << 10;
 
 /// What is to be started, and where.
 #[derive(Debug)]
@@ -67,46 +64,11 @@ pub enum Around<'a> {
     Beside(&'a Inside),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ended {
-    /// It ended itself, with this status.
-    Exited(i32),
-    Signalled(i32),
-    /// It could not be started: the system's words.
-    NotStarted(String),
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(status) => write!(f, "exit status {status}"),
-            Self::Signalled(number) => match Signal::try_from(*number) {
-                Ok(signal) => write!(f, "signal {number} ({signal})"),
-                Err(_) => write!(f, "signal {number}"),
-            },
-            Self::NotStarted(why) => write!(f, "not started: {why}"),
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
     pub ended: Ended,
     /// Whether it had to be killed, since it did not end in time.
     pub killed: bool,
-}
-
-/// What the init reports.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Report {
-    /// It can't do what it is to do before.
-    Refused(Refused),
-    /// The program runs. What its surroundings lack.
-    Started(Vec<String>),
-    /// The program ended, and processes that it started go on.
-    ProgramEnded(Ended),
-    /// All has ended, or is to end, and the init ends now.
-    Ended(Ended),
 }
 
 /// A program that was started, with everything that it started. Dropping it kills all of it.
@@ -201,7 +163,7 @@ impl Application {
                     errno => Failure::system("can't start the application's init", &errno.into()),
                 });
             }
-            Some(Report::ProgramEnded(_)) | None => {
+            Some(Report::Signalled | Report::ProgramEnded(_)) | None => {
                 return Err(Failure::system("the application's init says nothing", &io::ErrorKind::TimedOut.into()));
             }
         }
@@ -263,7 +225,7 @@ impl Application {
         match self.receive(Some(end.saturating_duration_since(Instant::now())))? {
             Some(Report::Ended(ended)) => self.finish(ended)?,
             Some(Report::ProgramEnded(ended)) => self.program = Some(ended),
-            Some(Report::Started(_) | Report::Refused(_)) => {}
+            Some(Report::Started(_) | Report::Refused(_) | Report::Signalled) => {}
             None => return Ok(false),
         }
         Ok(true)
@@ -275,11 +237,7 @@ impl Application {
         if let Some(ended) = self.wait(Duration::ZERO)? {
             return Ok(Stopped { ended, killed: false });
         }
-        match send(self.control.as_raw_fd(), &signal.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL) {
-            // EPIPE: it ended in this moment, and its report waits in the socket.
-            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
-            Err(errno) => return Err(Failure::system("can't reach the application's init", &errno.into())),
-        }
+        self.request(Request::Stop(signal))?;
         let background = self.program.is_some();
         if let Some(ended) = self.wait(grace)? {
             return Ok(Stopped { ended, killed: false });
@@ -291,6 +249,31 @@ impl Application {
         }
         self.finish(Ended::Signalled(nix::libc::SIGKILL))?;
         Ok(Stopped { ended: Ended::Signalled(nix::libc::SIGKILL), killed: true })
+    }
+
+    /// Sends the program a signal that is not to end it; where it is in the background, all its processes. Nothing happens where all have ended.
+    /// When this returns, it has it.
+    pub fn signal(&mut self, signal: i32) -> Result<()> {
+        if self.ended()?.is_none() {
+            self.request(Request::Signal(signal))?;
+        }
+        while self.ended.is_none() {
+            match self.receive(None)? {
+                Some(Report::Signalled) => break,
+                Some(Report::Ended(ended)) => self.finish(ended)?,
+                Some(Report::ProgramEnded(ended)) => self.program = Some(ended),
+                Some(Report::Started(_) | Report::Refused(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, request: Request) -> Result<()> {
+        match say(&self.control, request) {
+            // EPIPE: it ended in this moment, and its report waits in the socket.
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(Failure::system("can't reach the application's init", &errno.into())),
+        }
     }
 
     /// The processes in it, as this process sees them; without the init.
@@ -314,7 +297,7 @@ impl Application {
                 Ok(_) => {}
                 Err(errno) => return Err(unreachable(errno)),
             }
-            let mut bytes = vec![0; REPORT_BYTES];
+            let mut bytes = vec![0; MOST_BYTES];
             let length = recv(self.control.as_raw_fd(), &mut bytes, MsgFlags::empty()).map_err(unreachable)?;
             if length == 0 {
                 // The init was killed before it could report.
@@ -347,6 +330,11 @@ impl Application {
     }
 }
 
+fn say(control: &OwnedFd, request: Request) -> nix::Result<usize> {
+    let bytes = serde_json::to_vec(&request).map_err(|_| Errno::EINVAL)?;
+    send(control.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL)
+}
+
 /// Kills an application through its init.
 #[derive(Debug)]
 pub struct Killer(OwnedFd);
@@ -354,7 +342,7 @@ pub struct Killer(OwnedFd);
 impl Killer {
     pub fn kill(&self) {
         // It fails only where the application has ended.
-        let _ = send(self.0.as_raw_fd(), &nix::libc::SIGKILL.to_ne_bytes(), MsgFlags::MSG_NOSIGNAL);
+        let _ = say(&self.0, Request::Stop(nix::libc::SIGKILL));
     }
 }
 

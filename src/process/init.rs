@@ -1,4 +1,4 @@
-//! Pid 1 of an application's pid namespace: starts the program, passes `stop` on, reaps, reports, and ends with it.
+//! Pid 1 of an application's pid namespace: starts the program, passes signals on, reaps, reports, and ends with it.
 //!
 //! A program that ends with status 0 while processes that it started go on went into the background, as daemons do: the init ends with the
 //! last of them then. What a program leaves behind when it was asked to stop is asked to stop as well.
@@ -21,7 +21,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::application::{Ended, Report};
+use super::messages::{Ended, MOST_BYTES, Report, Request};
 use super::order::Order;
 use crate::scenario::topology::LAB_RECEIVER;
 
@@ -81,7 +81,7 @@ impl Init {
         nix::unistd::dup2_stdout(&null)?;
         nix::unistd::dup2_stderr(&null)?;
         self.report(&Report::Started(lacks()))?;
-        let mut family = Family { program, ended: None, after_stop: false, left_others: false, signal: None };
+        let mut family = Family { program, ended: None, after_stop: false, left_others: false, stop_signal: None };
         loop {
             let known = family.ended.is_some();
             if let Some(ended) = family.reap()? {
@@ -93,7 +93,7 @@ impl Init {
             }
             if let Some(ended) = family.ended.clone().filter(|_| !known) {
                 self.report(&Report::ProgramEnded(ended))?;
-                if let Some(signal) = family.signal {
+                if let Some(signal) = family.stop_signal {
                     family.pass_on(signal)?;
                 }
             }
@@ -107,7 +107,13 @@ impl Init {
             }
             let [control, signals] = waiting.map(|one| one.any().unwrap_or(false));
             if control {
-                family.pass_on(self.read_signal()?)?;
+                match self.read_request()? {
+                    Request::Stop(signal) => family.stop(signal)?,
+                    Request::Signal(signal) => {
+                        family.pass_on(signal)?;
+                        self.report(&Report::Signalled)?;
+                    }
+                }
             }
             if signals {
                 // One record may be for several children: reap finds them all.
@@ -116,11 +122,11 @@ impl Init {
         }
     }
 
-    /// Reads the number of the signal that is to be passed on.
-    fn read_signal(&self) -> io::Result<i32> {
-        let mut number = [0; 4];
-        let length = recv(self.control.as_raw_fd(), &mut number, MsgFlags::empty())?;
-        if length == number.len() { Ok(i32::from_ne_bytes(number)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    fn read_request(&self) -> io::Result<Request> {
+        let mut bytes = vec![0; MOST_BYTES];
+        let length = recv(self.control.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
+        bytes.truncate(length);
+        Ok(serde_json::from_slice(&bytes)?)
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
@@ -139,14 +145,18 @@ struct Family {
     after_stop: bool,
     /// Whether others ended after the program.
     left_others: bool,
-    /// The last signal that was passed on.
-    signal: Option<i32>,
+    /// The last signal that was to stop it.
+    stop_signal: Option<i32>,
 }
 
 impl Family {
+    fn stop(&mut self, signal: i32) -> io::Result<()> {
+        self.stop_signal = Some(signal);
+        self.pass_on(signal)
+    }
+
     /// Sends the program a signal; once it has ended, every process that it left.
     fn pass_on(&mut self, signal: i32) -> io::Result<()> {
-        self.signal = Some(signal);
         // kill(2): of -1, all processes of the pid namespace but this one. Without a namespace, of 0, those of this process group: this one
         // blocks every signal.
         let others = if nix::unistd::getpid().as_raw() == 1 { -1 } else { 0 };
@@ -180,7 +190,7 @@ impl Family {
             let by_signal = || Ended::Signalled(status.signal().unwrap_or_default());
             let ended = status.code().map_or_else(by_signal, Ended::Exited);
             if pid == self.program {
-                self.after_stop = self.signal.is_some();
+                self.after_stop = self.stop_signal.is_some();
                 if !self.after_stop && ended != Ended::Exited(0) {
                     return Ok(Some(ended));
                 }
@@ -194,9 +204,9 @@ impl Family {
         }
     }
 
-    /// Whether a signal that was not passed on ended it.
+    /// Whether a signal that was not to stop it ended it.
     fn is_crash(&self, ended: &Ended) -> bool {
-        matches!(ended, Ended::Signalled(number) if self.signal != Some(*number))
+        matches!(ended, Ended::Signalled(number) if self.stop_signal != Some(*number))
     }
 }
 

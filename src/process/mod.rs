@@ -8,6 +8,7 @@ pub mod application;
 pub(crate) mod init;
 pub mod inside;
 pub(crate) mod leftover;
+mod messages;
 pub mod order;
 pub mod parent;
 mod pump;

@@ -11,7 +11,7 @@ use super::layout::{padded, shortened, visible};
 use super::{Look, Role, ledger, paint, paint_lines, word, word_of};
 use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
-use crate::outcome::{Application, Check, Ledger, Outcome, RateSearch, Replay, Stage, Verdict};
+use crate::outcome::{Application, Check, Ledger, Outcome, RateSearch, Replay, Stage, Step, StepResult, Verdict};
 
 /// Columns of the verdict and the space after it; everything else of a scenario stands to the right of it.
 pub(super) const MARGIN: usize = 9;
@@ -101,6 +101,11 @@ fn story_with(tries: &str, outcome: &Outcome, look: Look) -> String {
         if let Some(find) = &replay.max_lossless {
             text.push_str(&ledger::hang(&" ".repeat(MARGIN), &find_line(find), look.width));
         }
+    }
+    for step in &outcome.steps {
+        let line = ledger::hang(&" ".repeat(MARGIN), &step_line(step), look.width);
+        let role = if step.result == StepResult::Failed { Role::Bad } else { Role::Faint };
+        text.push_str(&paint_lines(look.style, role, &line));
     }
     let failed: Vec<_> =
         outcome.checks.iter().filter(|check| !check.passed).map(|check| problem_of(check, outcome)).collect();
@@ -209,7 +214,7 @@ fn failure(outcome: &Outcome) -> String {
         Some(problem) => problem.what.clone(),
         None => format!("{} is not as expected", check.what),
     };
-    if let Some(check) = failed().find(|check| check.what.is_about_an_end()) {
+    if let Some(check) = failed().find(|check| check.what.explains_others()) {
         return in_words(check);
     }
     let incidents = errors(outcome);
@@ -275,6 +280,17 @@ pub(super) fn reached(ledger: &Ledger) -> String {
         }
         _ => padded(&sent, REACHED),
     }
+}
+
+/// What became of a step: `step 2, line 15: run rndc reload: failed`.
+fn step_line(step: &Step) -> String {
+    let result = match (step.sent, &step.ended) {
+        (Some(sent), _) if step.result == StepResult::Done => format!("{} sent", thousands(sent)),
+        (Some(sent), _) => format!("{}, {} sent", step.result.name(), thousands(sent)),
+        (None, Some(ended)) => format!("{}, it had ended: {}", step.result.name(), visible(ended)),
+        (None, None) => step.result.name().to_owned(),
+    };
+    format!("step {}, line {}: {}: {result}", step.number, step.line, visible(&step.what))
 }
 
 /// How the frames were sent.

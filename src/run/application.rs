@@ -102,6 +102,18 @@ impl Site<'_> {
         around: Around<'_>,
         output: &Output,
     ) -> Result<Application> {
+        self.launch(found, setting, around, output, Launch::First)
+    }
+
+    /// The same; a program that is started again writes behind what it has written.
+    fn launch(
+        &self,
+        found: &Found,
+        setting: &Setting,
+        around: Around<'_>,
+        output: &Output,
+        launch: Launch,
+    ) -> Result<Application> {
         self.testbed.receiver().start(&Start {
             program: &found.program,
             arguments: found.command.get(1..).unwrap_or_default(),
@@ -110,8 +122,8 @@ impl Site<'_> {
             surroundings: around,
             rights: &setting.rights,
             most_output: Some(setting.most_output),
-            stdout: create(&output.stdout)?,
-            stderr: create(&output.stderr)?,
+            stdout: open(&output.stdout, launch)?,
+            stderr: open(&output.stderr, launch)?,
         })
     }
 }
@@ -154,19 +166,30 @@ impl Output {
 /// A program of the receiver that can be started.
 pub(super) struct Prepared<'a> {
     pub(super) words: &'a Program,
-    pub(super) found: Found,
+    pub(super) found: Rc<Found>,
     pub(super) setting: Rc<Setting>,
+}
+
+/// Whether a program is started for the first time in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Launch {
+    First,
+    Again,
 }
 
 /// A program of the receiver that runs.
 pub(super) struct Process {
     pub(super) name: Option<String>,
     pub(super) running: Application,
-    pub(super) command: Vec<String>,
+    pub(super) found: Rc<Found>,
     pub(super) output: Output,
+    /// How many bytes of standard output and standard error were discarded before it was started again.
+    discarded_before: [u64; 2],
     /// What it finds, and the commands beside it.
     pub(super) setting: Rc<Setting>,
     ended: Option<Ended>,
+    /// Whether a step that failed says how it ended.
+    pub(super) is_judged: bool,
     watch: Rc<WorkWatch>,
     /// What it is to serve, and the sockets that are there.
     pub(super) listens: Vec<Listener>,
@@ -183,21 +206,55 @@ impl Process {
         prepared: &Prepared<'_>,
         listens: Vec<Listener>,
         watch: Rc<WorkWatch>,
+        launch: Launch,
         control: &Control<'_>,
     ) -> Result<Self> {
         let Prepared { words, found, setting } = prepared;
-        let conditions = ready::Conditions::of(site, words, Rc::clone(setting))?;
+        let conditions = ready::Conditions::of(site, words, Rc::clone(setting), launch)?;
         let name = words.name.as_ref().map(|name| name.value.clone());
         let output = Output::of(site.folder, name.as_deref());
         let sockets = site.testbed.receiver().sockets()?;
+        let looks = conditions.begin(&output)?;
         let running = site
-            .start(found, setting, site.around(), &output)
+            .launch(found, setting, site.around(), &output, launch)
             .map_err(|failure| failure.at(&site.scenario.source, words.span().as_ref()))?;
         watch.add(running.killer()?);
-        let (command, setting) = (found.command.clone(), Rc::clone(setting));
-        let mut process = Self { name, running, command, output, setting, ended: None, watch, listens, sockets };
-        conditions.await_all(&mut process, control)?;
+        let mut process = Self {
+            name,
+            running,
+            found: Rc::clone(found),
+            output,
+            discarded_before: [0; 2],
+            setting: Rc::clone(setting),
+            ended: None,
+            is_judged: false,
+            watch,
+            listens,
+            sockets,
+        };
+        conditions.await_all(&mut process, looks, control)?;
         Ok(process)
+    }
+
+    /// Starts it again, after it was stopped, and comes back when it is ready again.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(super) fn start_again(&mut self, site: Site<'_>, control: &Control<'_>) -> Result<()> {
+        let words = self.words(site.scenario);
+        let prepared = Prepared { words, found: Rc::clone(&self.found), setting: Rc::clone(&self.setting) };
+        let discarded_before = self.discarded();
+        let (listens, watch) = (self.listens.clone(), Rc::clone(&self.watch));
+        *self = Self::start(site, &prepared, listens, watch, Launch::Again, control)?;
+        self.discarded_before = discarded_before;
+        Ok(())
+    }
+
+    /// How many bytes of its standard output and its standard error were discarded, once it has ended.
+    pub(super) fn discarded(&self) -> [u64; 2] {
+        let [stdout, stderr] = self.running.discarded();
+        let [stdout_before, stderr_before] = self.discarded_before;
+        [stdout_before + stdout, stderr_before + stderr]
     }
 
     /// What the scenario says of it.
@@ -252,13 +309,13 @@ impl Process {
             stopped: was_stopped,
             killed_after: stopped.killed.then_some(grace),
             background,
-            remedy: how_it_runs_on(&self.command, &stopped.ended),
+            remedy: how_it_runs_on(&self.found.command, &stopped.ended),
             wrote_too_much: !was_stopped && self.wrote_too_much(),
             full: site.folder.is_full().then(|| site.folder.work().to_owned()),
         };
-        let report = self.output.report(&self.command, &stopped.ended.to_string());
+        let report = self.output.report(&self.found.command, &stopped.ended.to_string());
         let report = outcome::Application { name: self.name.clone(), ..report };
-        Ok(ProgramEnd { process: self.name.clone(), ending, report })
+        Ok(ProgramEnd { process: self.name.clone(), ending, report, is_judged: self.is_judged })
     }
 }
 
@@ -309,7 +366,11 @@ fn tail(path: &Path) -> String {
     if cut { text.split_once('\n').map_or(text.clone(), |(_, rest)| rest.to_owned()) } else { text }
 }
 
-/// Makes a file for the output of a program.
-pub(super) fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| Failure::system(format!("can't write `{}`", path.display()), &error))
+/// Opens a file for the output of a program.
+fn open(path: &Path, launch: Launch) -> Result<File> {
+    let opened = match launch {
+        Launch::First => File::create(path),
+        Launch::Again => File::options().append(true).open(path),
+    };
+    opened.map_err(|error| Failure::system(format!("can't write `{}`", path.display()), &error))
 }

@@ -7,6 +7,7 @@ mod application;
 mod arrival_writer;
 pub mod batch;
 pub mod board;
+mod command;
 mod control;
 mod evidence_plan;
 mod find;
@@ -29,6 +30,7 @@ mod show_output;
 mod sniffers;
 mod sockets;
 mod stack;
+mod steps;
 mod timing;
 pub mod turns;
 mod work_watch;
@@ -52,6 +54,7 @@ use observe::Observer;
 use preconditions::Preconditions;
 use receiver::Receiver;
 use replay::{Extent, Replay};
+use steps::Steps;
 use timing::Arrivals;
 
 /// A run whose receiver is ready: everything is there to send.
@@ -136,16 +139,16 @@ impl<'a> Run<'a> {
         let mut observer =
             Observer::start(&self.testbed, scenario, self.plan, arrivals, writer, level, &self.receiver.pids())?;
         self.control.phase("replay");
-        let (sending, times) = Replay::new(scenario, self.plan, rate, opened, &observer).run(
-            extent,
-            &mut self.receiver,
-            &mut self.control,
-        )?;
+        let replay = Replay::new(scenario, self.plan, rate, opened, &observer);
+        let mut steps = Steps::new(scenario, self.plan, &self.testbed, &mut observer);
+        let (sending, times) = replay.run(extent, &mut self.receiver, &mut self.control, &mut steps)?;
+        let (steps, notes) = steps.taken();
         sent();
         self.plan.rounds *= times;
         self.control.phase("settle");
         let settled = self.settle(sending, &mut observer)?;
-        let mut evidence = observer.evidence(settled)?;
+        let mut evidence = Evidence { steps, ..observer.evidence(settled)? };
+        evidence.notes.extend(notes);
         evidence.notes.extend(clock.stepped());
         Ok(evidence)
     }

@@ -243,6 +243,21 @@ impl Observer {
         Ok(Glance { arrived, replied: lab.replies.seen(), sockets: lock(&lab.sockets).look()? })
     }
 
+    /// A program with these processes is stopped next, to be started again; no frame is under way.
+    pub(super) fn before_stop(&mut self, pids: &[u32]) -> Result<()> {
+        let Some(lab) = &self.lab else { return Ok(()) };
+        lock(&lab.sockets).before_stop()?;
+        lab.sniffers.end_of(pids);
+        Ok(())
+    }
+
+    /// It was started again; `pids` are the processes of all programs now.
+    pub(super) fn started_again(&mut self, pids: &[u32]) -> Result<()> {
+        let Some(lab) = &self.lab else { return Ok(()) };
+        lab.sniffers.started_again(pids, lab.own_inode);
+        lock(&lab.sockets).started_again(pids)
+    }
+
     /// What is seen now.
     pub(super) fn look(&mut self) -> Result<Moment> {
         let arrived = self.shared.arrived();

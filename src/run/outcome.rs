@@ -9,12 +9,12 @@ use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::capture;
 use crate::cause::Cause;
-use crate::diagnostic::{At, Diagnostic, Failure, Result};
+use crate::diagnostic::{At, Diagnostic, Failure, Place, Result};
 use crate::evidence::{Evidence, ProgramEnd};
 use crate::expect::{self, Judgement, Snapshots};
 use crate::host::facts::Facts;
 use crate::ledger;
-use crate::outcome::{CaptureFile, Event, Outcome, Replay, Verdict};
+use crate::outcome::{CaptureFile, Event, Outcome, Replay, Step, StepResult, Verdict};
 use crate::plan;
 use crate::process::parent::watch_parent;
 use crate::scenario::Scenario;
@@ -111,6 +111,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         replay: Some(replay),
         rewrite: plan::rewrite_report(&plan.rewriter, &plan.stats),
         ledger: Some(ledger),
+        steps: steps(scenario, &evidence),
         checks: judgement.checks,
         application: of(None),
         processes: scenario.receiver.processes.iter().filter_map(|process| of(process.name.as_ref())).collect(),
@@ -118,6 +119,29 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         interrupted,
         ..of_scenario(scenario, judgement.verdict)
     })
+}
+
+/// The steps of the replay, and what became of each.
+fn steps(scenario: &Scenario, evidence: &Evidence) -> Vec<Step> {
+    let all = scenario.steps.iter().enumerate();
+    let step = all.map(|(index, step)| {
+        let taken = evidence.steps.iter().find(|taken| taken.index == index);
+        let result = match taken {
+            Some(taken) if taken.failure.is_some() => StepResult::Failed,
+            Some(taken) if !taken.is_cut => StepResult::Done,
+            _ => StepResult::NotDone,
+        };
+        Step {
+            number: index + 1,
+            line: Place::new(&scenario.source, step.span.clone()).line,
+            what: step.to_string(),
+            result,
+            seconds: taken.map(|taken| taken.seconds),
+            sent: taken.and_then(|taken| taken.sent),
+            ended: taken.and_then(|taken| taken.ended.clone()),
+        }
+    });
+    step.collect()
 }
 
 fn interruption() -> Diagnostic {

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::Run;
 use super::application::{self, Site};
+use super::command::{self, Limit};
 use super::control::Control;
 use super::output_files::{self, examine_whole};
 use super::setting::Setting;
 use crate::diagnostic::Result;
 use crate::evidence::{Evidence, Output, WaitEnd, Waited};
 use crate::expect::{command_holds, output_holds};
-use crate::figures::duration;
-use crate::process::application::{Around, Ended};
+use crate::process::application::Around;
 use crate::scenario::Scenario;
 use crate::scenario::expect::{CommandCheck, OutputCheck};
 
@@ -174,53 +174,22 @@ fn run(
     around: Around<'_>,
     control: &Control<'_>,
 ) -> Result<Output> {
-    let failed = |why: String| Ok(Output::failed(why));
-    let found = match site.find(&check.run) {
-        Ok(found) => found,
-        Err(failure) => {
-            let said = failure.problems.into_iter().next();
-            return failed(
-                said.map_or_else(String::new, |said| format!("{}: {}", said.what, said.why.unwrap_or_default())),
-            );
-        }
+    let left = control.left();
+    let limit = match check.within {
+        Some(_) => Limit { time: LEAST, whose: "the most for one run of a command that is repeated" },
+        None if left > LEAST => Limit { time: left, whose: "which was left of the run's `timeout`" },
+        None => Limit { time: LEAST, whose: "the least that a command has" },
     };
     let output = application::Output::beside(site.folder, "check");
-    let is_beside = matches!(around, Around::Beside(_));
-    let mut running = match site.start(&found, setting, around, &output) {
-        Ok(running) => running,
-        // The namespaces of an application end with it.
-        Err(failure) if is_beside => {
-            let said = failure.problems.into_iter().next().map_or_else(String::new, |said| said.what);
-            return failed(format!("it could not be started beside the application: {said}"));
-        }
-        Err(failure) => return Err(failure),
+    let ran = match command::run(site, &check.run, setting, around, &output, &limit, control)? {
+        Ok(ran) => ran,
+        Err(why) => return Ok(Output::failed(why)),
     };
-    let left = control.left();
-    let (limit, whose) = match check.within {
-        Some(_) => (LEAST, "the most for one run of a command that is repeated"),
-        None if left > LEAST => (left, "which was left of the run's `timeout`"),
-        None => (LEAST, "the least that a command has"),
-    };
-    let begun = Instant::now();
-    let ended = loop {
-        if let Some(ended) = running.wait_for_program(LOOK)? {
-            break ended;
-        }
-        if begun.elapsed() >= limit || control.is_interrupted() {
-            let _ = running.stop(9, Duration::from_secs(1));
-            return failed(format!("it did not end within {}, {whose}, and was killed", duration(limit)));
-        }
-    };
-    let status = match ended {
-        Ended::Exited(status) => Some(status),
-        Ended::Signalled(_) => None,
-        Ended::NotStarted(why) => return failed(format!("it could not be started: {why}")),
-    };
-    let [cut_stdout, cut_stderr] = running.discarded();
+    let [cut_stdout, cut_stderr] = ran.discarded;
     let most = site.scenario.receiver.program.limits.output.value;
     let stdout = examine_whole(&check.stdout, &output.stdout, cut_stdout, most);
     match (stdout, examine_whole(&check.stderr, &output.stderr, cut_stderr, most)) {
-        (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status, ..Output::default() }),
-        (Err(why), _) | (_, Err(why)) => failed(why),
+        (Ok(stdout), Ok(stderr)) => Ok(Output { stdout, stderr, status: ran.status, ..Output::default() }),
+        (Err(why), _) | (_, Err(why)) => Ok(Output::failed(why)),
     }
 }

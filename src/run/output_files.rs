@@ -29,7 +29,7 @@ const MOST_SHOWN: usize = 20;
 /// # Errors
 /// When its files can't be looked at.
 pub(super) fn examine(check: &OutputCheck, site: Site<'_>, process: Option<&Process>) -> Result<Examined> {
-    let [stdout, stderr] = process.map_or([0; 2], |process| process.running.discarded());
+    let [stdout, stderr] = process.map_or([0; 2], Process::discarded);
     let output = Output::of(site.folder, check.process.as_ref().map(|process| process.value.as_str()));
     let words = site.scenario.receiver.named(check.process.as_ref());
     let most = words.unwrap_or(&site.scenario.receiver.program).limits.output.value;

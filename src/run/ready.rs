@@ -1,6 +1,6 @@
 //! When a program of the receiver is ready: its sockets are bound, and what its `ready` says holds. Start at [`Conditions`].
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::application::{Found, Output, Process, Site, has_done, how_it_runs_on, in_the_foreground};
+use super::application::{Found, Launch, Output, Process, Site, has_done, how_it_runs_on, in_the_foreground};
 use super::control::Control;
 use super::setting::Setting;
 use super::sniffers::Arising;
@@ -39,6 +39,7 @@ pub(super) struct Conditions<'a> {
     site: Site<'a>,
     words: &'a Program,
     setting: Rc<Setting>,
+    launch: Launch,
     /// A packet socket, where it is to have one.
     packet: bool,
     output: Option<Wanted<'a, Regex>>,
@@ -66,7 +67,7 @@ struct Missing {
 impl<'a> Conditions<'a> {
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where the program of the command isn't there.
-    pub(super) fn of(site: Site<'a>, words: &'a Program, setting: Rc<Setting>) -> Result<Self> {
+    pub(super) fn of(site: Site<'a>, words: &'a Program, setting: Rc<Setting>, launch: Launch) -> Result<Self> {
         let ready = &words.ready;
         let output = ready.output.as_ref().and_then(|pattern| {
             // The scenario was refused if it can't be compiled.
@@ -84,22 +85,32 @@ impl<'a> Conditions<'a> {
             Ok::<_, Failure>(Wanted { what, written, span: command.span.as_ref() })
         });
         let packet = words.listens.as_ref().is_some_and(|listens| listens.value.packet);
-        Ok(Self { site, words, setting, packet, output, file, command: command.transpose()? })
+        Ok(Self { site, words, setting, launch, packet, output, file, command: command.transpose()? })
+    }
+
+    /// Begins to look, before the program is started. Of one that is started again, what it showed before doesn't count; a file that it made is
+    /// removed.
+    pub(super) fn begin(&self, output: &Output) -> Result<Looks<'_>> {
+        if let (Launch::Again, Some(file)) = (self.launch, &self.file) {
+            // A folder stays, with what is in it. What can't be removed is found to be there.
+            self.site.look(None, || fs::remove_file(&file.what).is_ok())?;
+        }
+        Ok(Looks {
+            packet: if self.packet { Some(Arising::start(self.site.testbed.receiver())?) } else { None },
+            output: self.output.as_ref().map(|wanted| OutputWatch::new(&wanted.what, output, self.launch)),
+            attempts: Attempts::default(),
+            end: Instant::now() + self.words.ready.within.value,
+        })
     }
 
     /// Waits until all of it holds.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where the application ends before, or the time is over; it is stopped then.
-    pub(super) fn await_all(&self, process: &mut Process, control: &Control<'_>) -> Result<()> {
+    pub(super) fn await_all(&self, process: &mut Process, mut looks: Looks<'_>, control: &Control<'_>) -> Result<()> {
         let begun = Instant::now();
         let limit = self.words.ready.within.value;
-        let mut looks = Looks {
-            packet: if self.packet { Some(Arising::start(self.site.testbed.receiver())?) } else { None },
-            output: self.output.as_ref().map(|wanted| OutputWatch::new(&wanted.what, &process.output)),
-            attempts: Attempts::default(),
-            end: begun + limit,
-        };
+        looks.end = begun + limit;
         loop {
             let is_over = begun.elapsed() >= limit || control.is_over();
             let missing = self.first_missing(process, &mut looks, control)?;
@@ -244,6 +255,13 @@ impl<'a> Conditions<'a> {
         Ok(Some(how))
     }
 
+    fn nothing_was_sent(&self) -> &'static str {
+        match self.launch {
+            Launch::First => "nothing was sent; ",
+            Launch::Again => "",
+        }
+    }
+
     /// The time is over.
     fn not_ready(&self, process: &mut Process, missing: Missing, after: Duration, time: &str) -> Failure {
         let background = process.running.has_left_others();
@@ -253,13 +271,14 @@ impl<'a> Conditions<'a> {
         let who = self.words.who();
         let (what, fix) = if background {
             let what = format!("{who} went into the background, and {what}");
-            (what, format!("{}; or {fix}", in_the_foreground(&process.command)))
+            (what, format!("{}; or {fix}", in_the_foreground(&process.found.command)))
         } else {
             let table = self.words.table();
             let slowly = format!("one that starts slowly gets more time by `[{table}] ready = {{ within = \"60s\" }}`");
             (format!("{who} {what}"), format!("{fix}; {slowly}"))
         };
-        let why = format!("after {}, the limit by {time}, {why}; nothing was sent; {said}", duration(after));
+        let sent = self.nothing_was_sent();
+        let why = format!("after {}, the limit by {time}, {why}; {sent}{said}", duration(after));
         match stopped {
             Ok(_) => Failure::blocked(self.site.problem(what, span.as_ref()).why(why).fix(fix)),
             Err(failure) => failure,
@@ -294,9 +313,9 @@ impl<'a> Conditions<'a> {
                 .to_owned()
         } else if *ended == Ended::Exited(0) && self.words.name.is_some() {
             let done = "one that does its work and ends has `ready = { exit = 0 }`";
-            format!("{}; {done}", how_it_runs_on(&process.command, ended))
+            format!("{}; {done}", how_it_runs_on(&process.found.command, ended))
         } else {
-            how_it_runs_on(&process.command, ended)
+            how_it_runs_on(&process.found.command, ended)
         };
         let span = self.words.span();
         if process.wrote_too_much() {
@@ -304,12 +323,12 @@ impl<'a> Conditions<'a> {
             return Failure::blocked(wrote_too_much(scenario, self.words).at(&scenario.source, span));
         }
         let problem: Diagnostic = self.site.problem(what, span.as_ref());
-        Failure::blocked(problem.why(format!("nothing was sent; {said}")).fix(fix))
+        Failure::blocked(problem.why(format!("{}{said}", self.nothing_was_sent())).fix(fix))
     }
 }
 
 /// What is looked at again and again.
-struct Looks<'a> {
+pub(super) struct Looks<'a> {
     packet: Option<Arising>,
     output: Option<OutputWatch<'a>>,
     attempts: Attempts,
@@ -352,8 +371,13 @@ struct Stream {
 }
 
 impl<'a> OutputWatch<'a> {
-    fn new(pattern: &'a Regex, output: &Output) -> Self {
-        let stream = |path: &Path| Stream { path: path.to_owned(), read: 0, line: Vec::new() };
+    /// Of a program that is started again, what is printed from now on.
+    fn new(pattern: &'a Regex, output: &Output, launch: Launch) -> Self {
+        let printed = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        let stream = |path: &Path| {
+            let read = if launch == Launch::Again { printed(path) } else { 0 };
+            Stream { path: path.to_owned(), read, line: Vec::new() }
+        };
         Self { pattern, streams: [stream(&output.stdout), stream(&output.stderr)], matched: false }
     }
 
@@ -409,7 +433,7 @@ mod tests {
             (vec![], false),
         ] {
             let mut file = File::create(&output.stderr).unwrap();
-            let mut watch = OutputWatch::new(&pattern, &output);
+            let mut watch = OutputWatch::new(&pattern, &output, Launch::First);
             let mut seen = watch.has_matched();
             for part in &parts {
                 file.write_all(part).unwrap();

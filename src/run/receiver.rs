@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Options;
-use super::application::{HASTY_GRACE, Prepared, Process, Site, has_done, how_it_runs_on, in_the_foreground};
+use super::application::{HASTY_GRACE, Launch, Prepared, Process, Site, has_done, how_it_runs_on, in_the_foreground};
 use super::control::Control;
 use super::show_output::show_output;
 use super::work_watch::WorkWatch;
-use crate::diagnostic::{At, Diagnostic, Failure, Result};
-use crate::evidence::Evidence;
+use crate::diagnostic::{At, Diagnostic, Failure, Kind as FailureKind, Result};
+use crate::evidence::{Evidence, ProgramEnd};
 use crate::expect::wrote_too_much;
 use crate::figures::{agree, count, size};
 use crate::outcome::Event;
@@ -20,6 +20,7 @@ use crate::process::work::{WorkFolder, is_root};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
+use crate::scenario::step::Action;
 use crate::testbed::Testbed;
 use crate::wire::built_in::{BuiltIn, Family};
 
@@ -51,7 +52,8 @@ impl Receiver {
         control: &mut Control<'_>,
     ) -> Result<Self> {
         let has_application = scenario.receiver.program.command.is_some();
-        let needs_folder = has_application || !scenario.expect.command.is_empty();
+        let runs_commands = scenario.steps.iter().any(|step| matches!(step.action, Action::Run(_)));
+        let needs_folder = has_application || runs_commands || !scenario.expect.command.is_empty();
         let mut folder = if needs_folder { Some(WorkFolder::create(&scenario.name)?) } else { None };
         if let Some(folder) = folder.as_mut().filter(|_| options.keep_work) {
             let folder = folder.keep()?.display().to_string();
@@ -134,6 +136,58 @@ impl Receiver {
         self.processes.iter().find(|process| process.name.as_ref() == Some(&name.value))
     }
 
+    /// The same, to be changed.
+    pub(super) fn named_mut(&mut self, name: Option<&At<String>>) -> Option<&mut Process> {
+        find_mut(&mut self.kind, &mut self.processes, name)
+    }
+
+    /// Stops a program, to be started again; how it ended. It is judged by the step that does so.
+    pub(super) fn stop_named(
+        &mut self,
+        name: Option<&At<String>>,
+        scenario: &Scenario,
+        testbed: &Testbed,
+        control: &Control<'_>,
+    ) -> Result<ProgramEnd> {
+        self.with_named(name, scenario, testbed, |process, site| {
+            process.is_judged = true;
+            process.stop(site, control)
+        })
+    }
+
+    /// Starts a program again, and comes back when it is ready; why it isn't, otherwise.
+    pub(super) fn start_again(
+        &mut self,
+        name: Option<&At<String>>,
+        scenario: &Scenario,
+        testbed: &Testbed,
+        control: &Control<'_>,
+    ) -> Result<std::result::Result<(), Diagnostic>> {
+        self.with_named(name, scenario, testbed, |process, site| match process.start_again(site, control) {
+            Ok(()) => Ok(Ok(())),
+            Err(failure) if failure.kind == FailureKind::Blocked => {
+                let problem = failure.problems.into_iter().next();
+                Ok(Err(problem.unwrap_or_else(|| Diagnostic::error("it did not start again"))))
+            }
+            Err(failure) => Err(failure),
+        })
+    }
+
+    /// Does something with a program.
+    fn with_named<T>(
+        &mut self,
+        name: Option<&At<String>>,
+        scenario: &Scenario,
+        testbed: &Testbed,
+        act: impl FnOnce(&mut Process, Site<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let process = find_mut(&mut self.kind, &mut self.processes, name);
+        let (Some(process), Some(folder)) = (process, &self.folder) else {
+            return Err(Failure::error(Diagnostic::error("there is no such program")));
+        };
+        act(process, Site { scenario, testbed, folder, inside: self.inside.as_ref() })
+    }
+
     /// Stops the application.
     pub(super) fn stop_application(
         &mut self,
@@ -167,6 +221,19 @@ impl Receiver {
     }
 }
 
+/// The process of this name; without a name, the application.
+fn find_mut<'a>(
+    kind: &'a mut Kind,
+    processes: &'a mut [Process],
+    name: Option<&At<String>>,
+) -> Option<&'a mut Process> {
+    match (kind, name) {
+        (_, Some(name)) => processes.iter_mut().find(|process| process.name.as_ref() == Some(&name.value)),
+        (Kind::Application(process), None) => Some(process),
+        (Kind::Absent | Kind::BuiltIn(_), None) => None,
+    }
+}
+
 /// Starts programs one after the other, each when the one before is ready; the last one is the application.
 fn start_all(
     site: Site<'_>,
@@ -180,7 +247,7 @@ fn start_all(
     for prepared in programs {
         let is_application = prepared.words.name.is_none();
         let listens = if is_application { plan.listens() } else { prepared.words.named_sockets() };
-        let started = Process::start(site, prepared, listens.to_vec(), Rc::clone(&watch), control);
+        let started = Process::start(site, prepared, listens.to_vec(), Rc::clone(&watch), Launch::First, control);
         // That an earlier one has ended explains why a later one does not get ready.
         let result = match first_gone(site, &mut running, prepared.words) {
             Ok(None) => started,
@@ -215,7 +282,7 @@ fn first_gone(site: Site<'_>, running: &mut [Process], next: &Program) -> Result
         let what = format!("{} ended before {} was ready: {ended}", words.who(), next.who());
         let said = format!("nothing was sent; {}", process.output.said());
         let problem = site.problem(what, words.span().as_ref()).why(said);
-        return Ok(Some(Failure::blocked(problem.fix(how_it_runs_on(&process.command, &ended)))));
+        return Ok(Some(Failure::blocked(problem.fix(how_it_runs_on(&process.found.command, &ended)))));
     }
     Ok(None)
 }
@@ -233,14 +300,14 @@ fn stop(process: &mut Process, site: Site<'_>, control: &Control<'_>, evidence: 
     if end.ending.background {
         let why = "its first process ended with exit status 0; the processes that it left were watched and stopped in its place";
         let note = Diagnostic::note(format!("{} went into the background", words.who())).at(source, words.span());
-        evidence.notes.push(note.why(why).fix(in_the_foreground(&process.command)));
+        evidence.notes.push(note.why(why).fix(in_the_foreground(&process.found.command)));
     }
     if let Some(user) = words.user.as_ref().filter(|user| !is_current(&user.value)) {
         let note = Diagnostic::note(format!("{} did not run as `{}`, but as this user", words.who(), user.value));
         let note = note.at(source, user.span.clone()).why("only root can become another user");
         evidence.notes.push(note.fix("run restage as root where it matters"));
     }
-    let discarded: u64 = process.running.discarded().into_iter().sum();
+    let discarded: u64 = process.discarded().into_iter().sum();
     if discarded > 0 {
         let most = size(words.limits.output.value.bytes);
         let span = words.limits.output.span.clone();

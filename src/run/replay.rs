@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::control::Control;
 use super::observe::{Observer, Shared};
 use super::receiver::Receiver;
+use super::steps::Steps;
 use super::timing::Timing;
 use crate::diagnostic::Result;
 use crate::evidence::Sending;
@@ -62,10 +63,14 @@ pub(super) struct Replay<'a> {
     sending: Sending,
     timing: Timing,
     clock: Monotonic,
+    /// The clock's time of the schedule's zero, in this part of the replay.
     anchor: Option<Duration>,
     first_send: Option<Duration>,
     last_send: Duration,
-    last_due: Option<Duration>,
+    /// Whether nothing of this part was sent yet.
+    begins_part: bool,
+    /// The last deadline that was met, by the schedule.
+    last_after: Option<Duration>,
     /// Frames that were announced; the position of the next one.
     announced: u64,
     /// The bytes of the receive ring that what was sent takes, without what was given up.
@@ -121,7 +126,7 @@ pub(super) fn truesize(bytes: usize) -> usize {
 
 /// Whether sending goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     GoOn,
     Stop,
 }
@@ -150,7 +155,8 @@ impl<'a> Replay<'a> {
             anchor: None,
             first_send: None,
             last_send: Duration::ZERO,
-            last_due: None,
+            begins_part: false,
+            last_after: None,
             announced: 0,
             ring_bytes: 0,
             unread_room: 0,
@@ -158,13 +164,14 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Sends everything, or what the run's limit leaves time for. Also returns how often the plan's frames were sent, the last time perhaps
-    /// in part.
+    /// Sends everything, or what the run's limit leaves time for, and takes the steps between. Also returns how often the plan's frames were sent,
+    /// the last time perhaps in part.
     pub(super) fn run(
         mut self,
         extent: &Extent,
         receiver: &mut Receiver,
         control: &mut Control<'_>,
+        steps: &mut Steps<'_>,
     ) -> Result<(Sending, u64)> {
         let mut schedule = Schedule::at(self.rate, &self.scenario.pacing);
         let mut limiter = Limiter::new(&self.scenario.pacing);
@@ -178,6 +185,21 @@ impl<'a> Replay<'a> {
             rounds += 1;
             let mut stream = Stream::open(self.scenario, &self.plan.rewriter, &self.plan.medium)?;
             while let Some(frame) = stream.next_frame()? {
+                if steps.begin_part(frame.number) {
+                    if self.send(receiver, control)? == Next::Stop {
+                        break 'rounds;
+                    }
+                    if steps.take(frame.number, &self.sending, receiver, control)? == Next::Stop {
+                        let mut next = Some(frame.number);
+                        while let Some(number) = next.filter(|_| !control.is_over()) {
+                            self.sending.not_sent.add(number);
+                            next = stream.next_frame()?.map(|frame| frame.number);
+                        }
+                        break 'rounds;
+                    }
+                    schedule.part();
+                    (self.anchor, self.begins_part) = (None, self.first_send.is_some());
+                }
                 let after = schedule.next(frame.time_ns, frame.bytes.len());
                 if !limiter.admits(after, frame.bytes.len()) {
                     self.sending.limited = true;
@@ -231,6 +253,7 @@ impl<'a> Replay<'a> {
         let times = rounds.div_ceil(repeat);
         let planned = self.plan.frames() * times;
         self.send(receiver, control)?;
+        steps.take_last(&self.sending, receiver, control)?;
         self.report(control);
         self.sending.tried += self.sending.not_sent.count();
         // Where the plan knew, there is nothing to report.
@@ -239,19 +262,20 @@ impl<'a> Replay<'a> {
             let unread = planned.saturating_sub(self.sending.tried);
             self.sending.not_sent.add_unlisted(unread);
         }
-        let since_first = |last: Duration, first: Option<Duration>| last.saturating_sub(first.unwrap_or(last));
-        self.sending.seconds = since_first(self.last_send, self.first_send).as_secs_f64();
-        self.sending.scheduled_seconds = self.last_due.map(|last| since_first(last, self.anchor).as_secs_f64());
+        let time = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
+        self.sending.seconds = time.saturating_sub(self.sending.paused).as_secs_f64();
+        self.sending.scheduled_seconds = self.last_after.map(|after| after.as_secs_f64());
         self.timing.apply(&mut self.sending);
         Ok((self.sending, times))
     }
 
-    /// The clock's time of a deadline; with the first one the anchor is set.
+    /// The clock's time of a deadline; with the first one of a part the anchor is set.
     fn deadline(&mut self, after: Duration) -> Duration {
         let anchor = *self.anchor.get_or_insert_with(|| {
             // What the first send would meet for the first time, it meets now.
             self.sender.warm();
-            self.clock.now() + LEAD
+            // The parts before took at least their time.
+            (self.clock.now() + LEAD).saturating_sub(after)
         });
         anchor + after
     }
@@ -281,6 +305,9 @@ impl<'a> Replay<'a> {
         let now = self.clock.now();
         let sent = self.sender.send(&mut self.batch.results);
         self.first_send.get_or_insert(now);
+        if std::mem::take(&mut self.begins_part) {
+            self.sending.paused += now.saturating_sub(self.last_send);
+        }
         self.last_send = now;
         self.account(now);
         if self.unread_room > (receiver.buffer_bytes() / 2).min(MOST_UNREAD) {
@@ -342,7 +369,7 @@ impl<'a> Replay<'a> {
         for (index, (announced, result)) in self.batch.frames.iter().zip(&self.batch.results).enumerate() {
             if let Some(Some(due)) = self.batch.due.get(index) {
                 self.timing.sent(u64::try_from(now.saturating_sub(*due).as_nanos()).unwrap_or(u64::MAX));
-                self.last_due = Some(*due);
+                self.last_after = Some(due.saturating_sub(self.anchor.unwrap_or_default()));
             }
             let length = announced.length as usize;
             match result {

@@ -44,6 +44,7 @@ impl Secrets {
             self.redact_json(&mut check.actual);
             check.problem.iter_mut().for_each(|problem| self.redact_problem(problem));
         }
+        outcome.steps.iter_mut().for_each(|step| self.redact_text(&mut step.what));
         for application in outcome.application.iter_mut().chain(&mut outcome.processes) {
             let said = [&mut application.ended, &mut application.stdout, &mut application.stderr];
             application.command.iter_mut().chain(said).for_each(|text| self.redact_text(text));

@@ -55,7 +55,7 @@ impl Site<'_> {
         // The application's account gets `{work}`, with what is in it by then.
         for words in self.scenario.receiver.programs().rev() {
             let Some(command) = &words.command else { continue };
-            let found = self.find(command)?;
+            let found = Rc::new(self.find(command)?);
             let setting = Rc::new(self.setting(words, first_ns, &mut surroundings)?);
             all.push(Prepared { words, found, setting });
         }

@@ -1,10 +1,12 @@
-//! When a run is over: everything is accounted for, or nothing moves any more.
+//! When a run, or a part of its replay, is over: everything is accounted for, or nothing moves any more. Start at [`wait`].
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Run;
+use super::control::Control;
 use super::observe::{Glance, Moment, Observer, Settled};
+use super::receiver::Receiver;
 use super::replay::REPORT_EVERY;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
@@ -21,53 +23,92 @@ const LAST_MOMENT: Duration = Duration::from_millis(200);
 /// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
 const TIMER_SLACK: Duration = Duration::from_millis(500);
 
+/// What is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// The end of the run.
+    End,
+    /// The end of a part of the replay, of which this frame is the last.
+    PartWith(u64),
+}
+
+/// How waiting ended.
+pub(super) struct Waited {
+    /// How long nothing had moved.
+    pub(super) still: Duration,
+    /// Whether it is over because nothing moves any more.
+    done: bool,
+    /// Bytes that are unread in the sockets of the capture.
+    pub(super) unread_bytes: u64,
+}
+
 impl Run<'_> {
-    /// Waits until the run is over: until nothing of the capture's moves any more. What the application does besides doesn't matter.
+    /// Waits until the run is over: until nothing of the capture's moves any more.
     pub(super) fn settle(&mut self, sending: Sending, observer: &mut Observer) -> Result<Settled> {
         let Self { scenario, plan, receiver, control, .. } = self;
-        let settle = scenario.receiver.settle.value;
-        let reassembly = plan.reassembly_timeout + TIMER_SLACK;
-        let fragmented =
-            plan.predictions.iter().any(|prediction| prediction.class.most_frames > 1) || awaits_fragments(plan);
-        let watched = Watched::of(scenario, plan);
-        let awaited = expect::awaited(scenario, plan);
-        let begun = Instant::now();
-        let mut moved = Instant::now();
-        let mut reported = Instant::now();
-        let mut last = Glance::default();
-        loop {
-            receiver.drain()?;
-            let mut now = observer.glance()?;
-            now.sockets.retain(|record| watched.has(record));
-            if now != last {
-                last = now;
-                moved = Instant::now();
-            }
-            let unread = last.sockets.iter().any(|record| record.until_end && record.socket.unread_bytes > 0);
-            let waits = unread && !observer.reads_past_the_sockets() || last.replied < awaited;
-            let patience = if waits && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
-            let quiet = moved.elapsed();
-            let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
-            let complete = || receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
-            let done = still || complete() && is_complete(scenario, plan, &sending, &observer.look()?);
-            // What was sent last is on its way for a moment.
-            let over = control.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
-            if done || over || reported.elapsed() >= REPORT_EVERY {
-                reported = Instant::now();
-                let arrived = observer.observes().then_some(last.arrived);
-                (control.report)(Event::Progress { sent: sending.sent, arrived });
-            }
-            if done || over {
-                let timed_out = (!done).then_some(plan.timeout);
-                return Ok(Settled { sending, moment: observer.look()?, still: moved.elapsed(), timed_out });
-            }
-            let pause = if begun.elapsed() < Duration::from_millis(100) {
-                Duration::from_micros(500)
-            } else {
-                Duration::from_millis(5)
-            };
-            std::thread::sleep(pause);
+        let waited = wait(Until::End, scenario, plan, &sending, receiver, control, observer)?;
+        let timed_out = (!waited.done).then_some(plan.timeout);
+        Ok(Settled { sending, moment: observer.look()?, still: waited.still, timed_out })
+    }
+}
+
+/// Waits until nothing of the capture's moves any more. What the application does besides doesn't matter.
+pub(super) fn wait(
+    until: Until,
+    scenario: &Scenario,
+    plan: &Plan,
+    sending: &Sending,
+    receiver: &mut Receiver,
+    control: &mut Control<'_>,
+    observer: &mut Observer,
+) -> Result<Waited> {
+    let settle = scenario.receiver.settle.value;
+    let reassembly = plan.reassembly_timeout + TIMER_SLACK;
+    let is_end = matches!(until, Until::End);
+    // What a part has no fragments of, a later one may have.
+    let fragmented = is_end
+        && (plan.predictions.iter().any(|prediction| prediction.class.most_frames > 1) || awaits_fragments(plan));
+    let watched = Watched::of(scenario, plan);
+    let awaited = match until {
+        Until::End => expect::awaited(scenario, plan, u64::MAX),
+        Until::PartWith(frame) => expect::awaited(scenario, plan, frame),
+    };
+    let begun = Instant::now();
+    let mut moved = Instant::now();
+    let mut reported = Instant::now();
+    let mut last = Glance::default();
+    loop {
+        receiver.drain()?;
+        let mut now = observer.glance()?;
+        now.sockets.retain(|record| watched.has(record));
+        if now != last {
+            last = now;
+            moved = Instant::now();
         }
+        let unread = last.sockets.iter().filter(|record| record.until_end);
+        let unread_bytes = unread.map(|record| u64::from(record.socket.unread_bytes)).sum();
+        let waits = unread_bytes > 0 && !observer.reads_past_the_sockets() || last.replied < awaited;
+        let patience = if waits && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
+        let quiet = moved.elapsed();
+        let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
+        let complete = || is_end && receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
+        let done = still || complete() && is_complete(scenario, plan, sending, &observer.look()?);
+        // What was sent last is on its way for a moment.
+        let over = control.is_over() && (begun.elapsed() >= LAST_MOMENT || quiet >= settle);
+        if done || over || reported.elapsed() >= REPORT_EVERY {
+            reported = Instant::now();
+            let arrived = observer.observes().then_some(last.arrived);
+            (control.report)(Event::Progress { sent: sending.sent, arrived });
+        }
+        if done || over {
+            return Ok(Waited { still: moved.elapsed(), done, unread_bytes });
+        }
+        let pause = if begun.elapsed() < Duration::from_millis(100) {
+            Duration::from_micros(500)
+        } else {
+            Duration::from_millis(5)
+        };
+        std::thread::sleep(pause);
     }
 }
 

@@ -22,15 +22,19 @@ const SET_UP: Duration = Duration::from_millis(100);
 pub(super) struct Arising {
     table: PacketSocketTable,
     interface: u32,
+    /// The inodes of those that were there before.
+    before: Vec<u32>,
     last: Vec<PacketSocket>,
     since: Instant,
 }
 
 impl Arising {
+    /// Those that are there now are not waited for.
     pub(super) fn start(receiver: &Side) -> Result<Self> {
-        let table = receiver.packet_sockets()?;
+        let mut table = receiver.packet_sockets()?;
         let interface = receiver.facts(receiver.interface())?.map_or(0, |facts| facts.index);
-        Ok(Self { table, interface, last: Vec::new(), since: Instant::now() })
+        let before = table.list()?.iter().map(|socket| socket.inode).collect();
+        Ok(Self { table, interface, before, last: Vec::new(), since: Instant::now() })
     }
 
     /// Whether one is there, and set up.
@@ -39,7 +43,7 @@ impl Arising {
     /// [`crate::diagnostic::Kind::Blocked`] where the kernel can't list them.
     pub(super) fn is_there(&mut self) -> Result<bool> {
         let mut now = self.table.list()?;
-        now.retain(|socket| is_on(socket, self.interface));
+        now.retain(|socket| is_on(socket, self.interface) && !self.before.contains(&socket.inode));
         // A frame that it drops by now is none of the capture.
         for socket in &mut now {
             socket.drops = 0;
@@ -144,23 +148,40 @@ impl Sniffers {
         }
     }
 
+    /// A program with these processes is stopped, to be started again, when no frame is under way: its sockets have what they have now.
+    pub(super) fn end_of(&self, pids: &[u32]) {
+        let mut watched = lock(&self.watched);
+        let Watched { table, sniffers, seen } = &mut *watched;
+        let now = table.list().unwrap_or_default();
+        let (ended, others) = std::mem::take(sniffers)
+            .into_iter()
+            .partition::<Vec<_>, _>(|sniffer| borrow(pids, sniffer.record.socket.inode).is_some());
+        *sniffers = others;
+        seen.sockets.extend(ended.into_iter().map(|sniffer| sniffer.end(&now)));
+    }
+
+    /// A program was started again. `pids`: the processes that are there now; `own`: the inode of restage's own socket.
+    pub(super) fn started_again(&self, pids: &[u32], own: u64) {
+        if !self.any {
+            return;
+        }
+        let mut watched = lock(&self.watched);
+        let Watched { table, sniffers, seen } = &mut *watched;
+        let known = sniffers.iter().map(|sniffer| &sniffer.record).chain(&seen.sockets);
+        let known: Vec<u32> = known.map(|record| record.socket.inode).collect();
+        let is_new = |socket: &PacketSocket| {
+            is_on(socket, self.interface) && u64::from(socket.inode) != own && !known.contains(&socket.inode)
+        };
+        let new = table.list().unwrap_or_default().into_iter().filter(is_new);
+        sniffers.extend(new.map(|socket| Sniffer::new(socket, pids)));
+    }
+
     /// What was seen, with the sockets as they are now; `own`: the inode of restage's own.
     pub(super) fn end(self, own: u64) -> Sniffing {
         let mut watched = lock(&self.watched);
         let Watched { table, sniffers, seen } = &mut *watched;
         let now = table.list().unwrap_or_default();
-        for mut sniffer in std::mem::take(sniffers) {
-            if let Some(ring) = &mut sniffer.ring {
-                ring.look();
-                sniffer.record.in_ring = ring.frames();
-            }
-            let last = now.iter().find(|socket| socket.inode == sniffer.record.socket.inode);
-            sniffer.record.until_end = last.is_some();
-            if let Some(last) = last {
-                sniffer.record.drops = last.drops.wrapping_sub(sniffer.drops_before).into();
-            }
-            seen.sockets.push(sniffer.record);
-        }
+        seen.sockets.extend(std::mem::take(sniffers).into_iter().map(|sniffer| sniffer.end(&now)));
         let known: Vec<u32> = seen.sockets.iter().map(|record| record.socket.inode).collect();
         let is_new = |socket: &&PacketSocket| {
             is_on(socket, self.interface) && u64::from(socket.inode) != own && !known.contains(&socket.inode)
@@ -194,5 +215,19 @@ impl Sniffer {
         let takes_outgoing = descriptor.as_ref().map(takes_outgoing);
         let record = PacketSocketRecord { filter: kind, takes_outgoing, ..PacketSocketRecord::of(socket) };
         Self { record, filter: filter.flatten(), drops_before, ring }
+    }
+
+    /// What it has, where these are the sockets that are there now.
+    fn end(mut self, now: &[PacketSocket]) -> PacketSocketRecord {
+        if let Some(ring) = &mut self.ring {
+            ring.look();
+            self.record.in_ring = ring.frames();
+        }
+        let last = now.iter().find(|socket| socket.inode == self.record.socket.inode);
+        self.record.until_end = last.is_some();
+        if let Some(last) = last {
+            self.record.drops = last.drops.wrapping_sub(self.drops_before).into();
+        }
+        self.record
     }
 }

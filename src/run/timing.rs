@@ -1,6 +1,7 @@
 //! How far sends were from their schedule, in flat memory: HDR histograms of nanoseconds.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -181,7 +182,8 @@ impl ReceiveTiming {
             return;
         }
         sending.timed_by = TimedBy::Receiver;
-        sending.seconds = std::time::Duration::from_nanos(self.last.saturating_sub(self.first)).as_secs_f64();
+        let time = Duration::from_nanos(self.last.saturating_sub(self.first));
+        sending.seconds = time.saturating_sub(sending.paused).as_secs_f64();
         self.timing.apply(sending);
     }
 }

@@ -10,6 +10,7 @@ pub mod placeholders;
 pub mod receiver;
 pub mod require;
 pub mod rewrite;
+pub mod step;
 pub mod topology;
 
 mod address;
@@ -42,6 +43,7 @@ pub use self::text::{Looks, ScenarioText, quoted};
 pub use self::variation::{Variation, cases, names};
 
 use self::check::Checker;
+use self::step::Action;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};
 
 /// One scenario, with legal values. What depends on the capture or on the machine is not known yet.
@@ -80,6 +82,8 @@ pub struct Scenario {
     pub require: require::Require,
     /// Who receives.
     pub receiver: receiver::Receiver,
+    /// What happens between the parts of the replay; empty where all is sent at once.
+    pub steps: Vec<step::Step>,
     /// What must come out.
     pub expect: expect::Expect,
 }
@@ -94,6 +98,11 @@ impl Scenario {
             folder: self.folder.clone(),
             variation: self.variation.clone(),
         }
+    }
+
+    /// The step that sends the frame with this number; `None` where none does. Only where there are steps.
+    pub fn step_of(&self, frame: u64) -> Option<usize> {
+        self.steps.iter().position(|step| matches!(&step.action, Action::Frames(frames) if frames.contains(frame)))
     }
 
     /// Whether the receiver that it describes has its own packet filter.
@@ -142,6 +151,8 @@ struct Form {
     pacing: pacing::Pacing,
     require: require::Require,
     receiver: Option<At<receiver::Form>>,
+    /// The replay in parts, with something between.
+    step: Vec<At<step::Form>>,
     expect: Option<expect::Expect>,
 }
 
@@ -196,6 +207,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let receiver = receiver::check(form.receiver, is_target, checker);
     let pacing = form.pacing;
     pacing.check(is_target, checker);
+    let steps = step::check(form.step, &receiver, &pacing, is_target, checker);
     let written = form.expect.is_some();
     let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };
     expect.check(lab.is_some(), &receiver, &pacing.rate, checker);
@@ -223,6 +235,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
         pacing,
         require,
         receiver,
+        steps,
         expect,
     })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Scenario;
 use super::placeholders::replace;
 use super::receiver::FileContent;
+use super::step::Action;
 use super::topology::Ruleset;
 use crate::diagnostic::{At, Place};
 use crate::file::Claim;
@@ -60,7 +61,11 @@ impl Scenario {
     pub fn commands(&self) -> impl Iterator<Item = &At<Vec<String>>> {
         let receiver =
             self.receiver.programs().flat_map(|program| program.command.iter().chain(&program.ready.command));
-        receiver.chain(self.expect.command.iter().map(|check| &check.run))
+        let steps = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Run(command) => Some(command),
+            _ => None,
+        });
+        receiver.chain(steps).chain(self.expect.command.iter().map(|check| &check.run))
     }
 
     fn in_folder(&self, word: &str) -> String {

@@ -27,6 +27,11 @@ extern "C" fn at_stop(_: libc::c_int) {
     }
 }
 
+extern "C" fn at_hangup(_: libc::c_int) {
+    // SAFETY: write(2) may be called in a signal handler, and reads the 4 bytes that are given.
+    unsafe { libc::write(1, b"hup\n".as_ptr().cast(), 4) };
+}
+
 fn on_stop(what: i32) {
     AT_STOP.store(what, Ordering::Relaxed);
     // SAFETY: the handler makes system calls only.
@@ -79,6 +84,21 @@ pub(super) fn act(words: &[&str]) -> ExitCode {
                 drop(TcpStream::connect(("127.0.0.1", port)).expect("it is served"));
             }
             "exit" => return ExitCode::from(u8::try_from(number()).expect("a status")),
+            // Prints this on SIGHUP, as the next word.
+            "on-hangup" => {
+                // SAFETY: the handler makes one system call.
+                unsafe { libc::signal(libc::SIGHUP, at_hangup as *const () as libc::sighandler_t) };
+            }
+            // Each datagram is a line, and takes so many milliseconds.
+            "count" => {
+                let pause = Duration::from_millis(number() as u64);
+                let socket = socket.as_ref().expect("it is bound");
+                loop {
+                    socket.recv(&mut [0; 2_048]).expect("a datagram");
+                    std::thread::sleep(pause);
+                    println!("read");
+                }
+            }
             "kill" => {
                 // SAFETY: kill(2) takes no pointers.
                 unsafe { libc::kill(libc::getpid(), i32::try_from(number()).expect("a signal")) };
@@ -148,6 +168,10 @@ fn act_on_text(word: &str, text: &str, words: &mut dyn Iterator<Item = &str>) {
         "ask" => {
             let mut server = UnixStream::connect(text).expect("it is served");
             std::io::copy(&mut server, &mut std::io::stdout()).expect("it answers");
+        }
+        "append" => {
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(text).expect("it can be opened");
+            file.write_all(b"x").expect("it can be written");
         }
         "pid" => fs::write(text, std::process::id().to_string()).expect("it can be written"),
         "pipe" => nix::unistd::mkfifo(text, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made"),

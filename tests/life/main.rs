@@ -10,6 +10,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod processes;
+mod steps;
 
 use std::ffi::OsString;
 use std::fs;
@@ -35,8 +36,12 @@ fn main() -> ExitCode {
         return application::act(&words);
     }
     let arguments = Arguments::from_args();
-    let mut trials: Vec<Trial> =
-        CASES.iter().chain(processes::CASES).map(|case| Trial::test(case.name, || check(case))).collect();
+    let mut trials: Vec<Trial> = CASES
+        .iter()
+        .chain(processes::CASES)
+        .chain(steps::CASES)
+        .map(|case| Trial::test(case.name, || check(case)))
+        .collect();
     trials.push(Trial::test("TCP reaches no application, and that is said", tcp_reaches_no_application));
     trials.push(Trial::test("output takes no memory", output_takes_no_memory));
     trials.push(Trial::test("root starts it as another user", it_runs_as_another_user));

@@ -219,6 +219,16 @@ fn behave(behaviour: &str, truth: &File) -> io::Result<()> {
             }
             return Ok(());
         }
+        "reads-a-group" => {
+            let group = open(shared)?;
+            join(&group, GROUP)?;
+            return read_on(truth, &group);
+        }
+        "reads-fifteen" => {
+            let socket = open(PLAIN)?;
+            read(truth, &socket, 15)?;
+            sleep(Duration::from_hours(1));
+        }
         "reads-what-is-relayed" => return read_on(truth, &open(Opening { port: RELAYED, ..PLAIN })?),
         "reads-the-next-port" => return read_on(truth, &open(Opening { port: PORT + 1, ..PLAIN })?),
         "reads-on-loopback" => {

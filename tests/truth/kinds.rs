@@ -15,6 +15,8 @@ pub(crate) struct Kind {
     pub(crate) behaviour: &'static str,
     /// What a process beside it does, and the UDP port that it reads from.
     pub(crate) process: Option<(&'static str, u16)>,
+    /// The steps of its replay.
+    pub(crate) steps: &'static str,
     pub(crate) frames: Vec<Vec<u8>>,
     /// How many frames each of its datagrams has.
     pub(crate) frames_each: u64,
@@ -40,6 +42,7 @@ fn kind(name: &'static str, behaviour: &'static str) -> Kind {
         name,
         behaviour,
         process: None,
+        steps: "",
         frames: (0..DATAGRAMS).map(datagram).collect(),
         frames_each: 1,
         ruleset: "",
@@ -76,7 +79,7 @@ const STATE: &str = "table inet t {\n chain c { type filter hook input priority 
 
 /// All of them.
 pub(crate) fn kinds() -> Vec<Kind> {
-    [talks(), replies(), processes(), sniffers(), neighbours(), fragmented(), listeners(), treatments()]
+    [talks(), replies(), processes(), steps(), sniffers(), neighbours(), fragmented(), listeners(), treatments()]
         .into_iter()
         .flatten()
         .collect()
@@ -118,6 +121,39 @@ fn processes() -> Vec<Kind> {
             frames: (0..DATAGRAMS).map(to_two_ports).collect(),
             process: Some(("reads-the-next-port", PORT + 1)),
             ..kind("a process reads from a port of its own", "reads")
+        },
+    ]
+}
+
+const RESTARTED: &str = "[[step]]\nframes = \"1-20\"\n[[step]]\nrestart = true\n[[step]]\nframes = \"21-30\"\n\
+     [[step]]\nrestart = true\n[[step]]\nframes = \"31-\"\n";
+
+/// Something happens between the parts of the replay. The frames of a part that are read before it are read once.
+fn steps() -> Vec<Kind> {
+    let restarted = |kind| Kind { steps: RESTARTED, ..kind };
+    let beside =
+        "[[step]]\nframes = \"1-20\"\n[[step]]\nrestart = true\nprocess = \"beside\"\n[[step]]\nframes = \"21-\"\n";
+    let to_two_ports = |number| datagram_to(number, RECEIVER, PORT + u16::from(number % 2 == 1), 20);
+    vec![
+        restarted(kind("it is started again", "reads")),
+        restarted(kind("it talks to itself and is started again", "sends-to-its-own-port")),
+        restarted(Kind { answered: ALL, ..kind("it answers and is started again", "answers") }),
+        restarted(to_group("it joins a group and is started again", "reads-a-group")),
+        restarted(in_fragments("it reads fragments and is started again", "reads", fragments)),
+        restarted(Kind { stage: "captured", ..kind("it sniffs and is started again", "sniffs") }),
+        restarted(Kind {
+            losses: &[("SOCKET_CLOSED", Some(5))],
+            ..kind("it leaves datagrams in its queue and is started again", "reads-fifteen")
+        }),
+        restarted(Kind {
+            losses: &[("SOCKET_RCVBUFF", None)],
+            ..kind("it has a small buffer and is started again", "small-buffer")
+        }),
+        Kind {
+            frames: (0..DATAGRAMS).map(to_two_ports).collect(),
+            process: Some(("reads-the-next-port", PORT + 1)),
+            steps: beside,
+            ..kind("a process beside it is started again", "reads")
         },
     ]
 }

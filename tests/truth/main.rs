@@ -58,7 +58,9 @@ fn main() -> ExitCode {
 
 /// Whether its run ends only when its datagrams were not read for a long time.
 fn waits(kind: &Kind) -> bool {
-    kind.losses.iter().any(|(cause, _)| *cause == "NOT_READ") || kind.behaviour == "two-on-a-group-one-idle"
+    kind.losses.iter().any(|(cause, _)| *cause == "NOT_READ")
+        || kind.behaviour == "reads-fifteen"
+        || kind.behaviour == "two-on-a-group-one-idle"
 }
 
 /// Each user as closely as the rate allows, and with counters alone.
@@ -170,10 +172,11 @@ fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
     let require = if ruleset.is_empty() { "" } else { "[require]\ncommands = [\"nft\"]\n" };
     format!(
         "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
-         [receiver]\n{command}{receiver}\nsettle = \"100ms\"\n{process}[lab]\n\
+         [receiver]\n{command}{receiver}\nsettle = \"100ms\"\n{process}{steps}[lab]\n\
          addresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
          [expect]\n{stage} = \"all\"\n",
         stage = kind.stage,
+        steps = kind.steps,
     )
 }
 

@@ -15,6 +15,7 @@ use crate::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize, Side,
     TagPosition, Ttl, TunnelLayers, Vlan,
 };
+use crate::scenario::step::{Signal, Step};
 use crate::scenario::topology::{LabMac, LabTopology, Routes, Ruleset, Topology};
 use crate::scenario::{self, Scenario};
 
@@ -385,6 +386,31 @@ fn processes_are_read_in_the_order_of_the_file() {
     assert_eq!(postgres.files[1].name.value, Path::new("db/hba.conf"));
     assert_eq!(receiver.named(postgres.name.as_ref()), Some(postgres));
     assert_eq!(receiver.named(None), Some(&receiver.program));
+}
+
+#[test]
+fn steps_are_read_in_the_order_of_the_file() {
+    let scenario = read("steps.toml");
+    let shown: Vec<_> = scenario.steps.iter().map(ToString::to_string).collect();
+    let expected = [
+        "frames 1-13,15",
+        "run rndc -c {work}/rndc.conf reload",
+        "signal SIGWINCH",
+        "wait 2.5 s",
+        "frames 16-20",
+        "restart postgres",
+        "frames 30-",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(
+        [1, 14, 15, 18, 25, 30, 99].map(|frame| scenario.step_of(frame)),
+        [Some(0), None, Some(0), Some(4), None, Some(6), Some(6)]
+    );
+    assert_eq!(text(&scenario, &scenario.steps[3].span), "\"2.5s\"");
+    let may_take: Vec<_> = scenario.steps.iter().map(|step| step.may_take(&scenario.receiver).as_secs()).collect();
+    assert_eq!(may_take, [0, 10, 0, 0, 0, 25, 0]);
+    assert_eq!(scenario.steps.iter().map(Step::waits).sum::<Duration>(), Duration::from_millis(2_500));
+    assert_eq!(Signal::SigWinch.number(), 28);
 }
 
 #[test]
