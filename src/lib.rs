@@ -38,8 +38,8 @@
 //! **A scenario's way.** `cli::run` collects the files and hands them to `run::Batch`, which starts a process for each: this program again, which
 //! `entry` takes over before `main`. There `run::run_scenario` asks the `testbed` for its facts, has `plan` read the capture once (each frame is
 //! selected, rewritten, put into a class and scheduled; `predict` says what the receiver's host does with each class), and makes a `Run`:
-//! testbed up, preconditions checked, receiver ready; then it sends while it observes, waits until nothing moves any more, and stops the
-//! receiver. `ledger::account` turns plan and evidence into the ledger, `expect::judge` into checks and the verdict. The outcome goes back to the
+//! testbed up, preconditions checked, receiver ready with the processes beside it; then it sends while it observes, with the steps of the
+//! scenario between, waits until nothing moves any more, and stops the receiver. `ledger::account` turns plan and evidence into the ledger, `expect::judge` into checks and the verdict. The outcome goes back to the
 //! batch as a line of JSON, and to `report`.
 //!
 //! **A packet's way.** `capture::Captures` reads the frame, `plan::Selector` takes it, `rewrite::Pass` changes it in place, `run::replay` hashes it,
