@@ -16,7 +16,9 @@ use super::layout::{one_line, unstyled, visible};
 use super::{Look, Role, ledger, text as story, word_of};
 use crate::diagnostic::{Diagnostic, Failure, Place, Result, Severity};
 use crate::figures::{count, numbered, seconds, thousands};
-use crate::outcome::{Application, Layer, Ledger, Loss, Outcome, OverTime, Replay, Report, RunFacts, Stage, TimedBy};
+use crate::outcome::{
+    Application, Layer, Ledger, Loss, Outcome, OverTime, Replay, Report, RunFacts, Stage, Step, StepResult, TimedBy,
+};
 
 const CSS: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
@@ -82,6 +84,8 @@ struct Scenario<'a> {
     has_arrived: bool,
     lateness: Option<String>,
     lateness_note: String,
+    /// Each with its class.
+    steps: Vec<(&'static str, String)>,
     applications: Vec<Program>,
     tries: Vec<Try>,
 }
@@ -276,6 +280,7 @@ impl<'a> Scenario<'a> {
                 .filter(|replay| !replay.lateness_histogram.is_empty())
                 .map(|replay| charts::lateness(&replay.lateness_histogram)),
             lateness_note: replay.map(lateness_note).unwrap_or_default(),
+            steps: outcome.steps.iter().map(step).collect(),
             applications: outcome.application.iter().chain(&outcome.processes).map(Program::of).collect(),
             tries: tries(outcome),
             outcome,
@@ -284,6 +289,16 @@ impl<'a> Scenario<'a> {
             open,
         }
     }
+}
+
+/// A step, with its class.
+fn step(step: &Step) -> (&'static str, String) {
+    let class = match step.result {
+        StepResult::Done => "good",
+        StepResult::Failed => "bad",
+        StepResult::NotDone => "odd",
+    };
+    (class, story::step_line(step))
 }
 
 /// What the filter for text looks at: names, tags, verdict, causes.

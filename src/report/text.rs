@@ -283,7 +283,7 @@ pub(super) fn reached(ledger: &Ledger) -> String {
 }
 
 /// What became of a step: `step 2, line 15: run rndc reload: failed`.
-fn step_line(step: &Step) -> String {
+pub(super) fn step_line(step: &Step) -> String {
     let result = match (step.sent, &step.ended) {
         (Some(sent), _) if step.result == StepResult::Done => format!("{} sent", thousands(sent)),
         (Some(sent), _) => format!("{}, {} sent", step.result.name(), thousands(sent)),

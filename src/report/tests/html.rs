@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Outcome, outcomes, report};
 use crate::diagnostic::{Diagnostic, Place};
-use crate::outcome::{Application, Check, RewriteEntry, Verdict};
+use crate::outcome::{Application, Check, RewriteEntry, Step, Verdict};
 use crate::report::html;
 
 /// The page between its style and its script.
@@ -90,6 +90,7 @@ fn with(text: &str) -> String {
         summary: Some(text()),
         tags: vec![text()],
         checks: vec![check],
+        steps: vec![Step { what: text(), ended: Some(text()), ..outcomes::a_step_fails().steps[1].clone() }],
         problems: vec![problem],
         processes: vec![application.clone()],
         application: Some(application),

@@ -75,6 +75,11 @@ fn an_application_that_failed_is_quoted() {
 }
 
 #[test]
+fn a_step_that_failed_is_the_headline_among_the_steps() {
+    assert_snapshot!(stories(&[outcomes::a_step_fails()], Look::FILE));
+}
+
+#[test]
 fn a_failed_check_without_words_is_told_by_its_figures() {
     assert_snapshot!(story(&outcomes::bare_check()));
 }

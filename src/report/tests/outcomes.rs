@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::outcome::{
     Absorbed, Amount, Application, CaptureFile, Check, Disagreement, Lateness, LatenessBucket, Layer, Ledger, Loss,
-    Outcome, OverTime, Replay, Stage, TimedBy, Verdict,
+    Outcome, OverTime, Replay, Stage, Step, StepResult, TimedBy, Verdict,
 };
 
 /// The scenario that problems point into.
@@ -343,6 +343,33 @@ pub(super) fn application_died() -> Outcome {
             stderr: "database system is shut down\n".to_owned(),
         }],
         ..outcome("dies", Verdict::Error, 0.1)
+    }
+}
+
+/// Nothing is sent after a step that fails.
+pub(super) fn a_step_fails() -> Outcome {
+    let step = |number, what: &str, result| {
+        let line = 10 + 3 * number;
+        Step { number, line, what: what.to_owned(), result, seconds: Some(0.1), sent: None, ended: None }
+    };
+    let said = "step 2 failed: `rndc` ended with exit status 1";
+    Outcome {
+        ledger: Some(ledger([5; 5], Vec::new())),
+        steps: vec![
+            Step { sent: Some(5), ..step(1, "frames 1-5", StepResult::Done) },
+            step(2, "run rndc reload", StepResult::Failed),
+            Step { seconds: None, ..step(3, "frames 6-", StepResult::NotDone) },
+        ],
+        checks: vec![Check {
+            what: "step 2".into(),
+            expected: "run rndc reload".into(),
+            actual: "failed".into(),
+            passed: false,
+            undecided: false,
+            line: Some(16),
+            problem: Some(Diagnostic::error(said).why("it said: connection refused")),
+        }],
+        ..outcome("reloads", Verdict::Fail, 0.3)
     }
 }
 
