@@ -1,8 +1,9 @@
 //! What a run came to, for every reader: people at a terminal, programs, CI servers.
 //!
-//! One file for each format, each a pure function of [`crate::outcome`]: [`text`] for people (its table of stages is in
-//! `ledger`), [`json`] and [`junit`] for programs, [`github`] for the annotations of GitHub's CI. [`progress`] shows what
-//! is running, [`list`] what would run, [`inspection`] what is in a capture. May use `outcome`, `inspect`, `file` and `diagnostic` only; nothing here knows
+//! One file for each format, each a pure function of [`crate::outcome`]: [`text`] for people (its table of stages is in `ledger`), `html` for a
+//! browser, `json`, `junit` and `tap` for programs, [`github`] and [`job_summary`] for GitHub's CI; [`Format`] is those that an option asks for.
+//! [`progress`] shows what is running, [`list`] what would run, [`inspection`] what is in a capture. May use `outcome`, `inspect`, `file` and
+//! `diagnostic` only; nothing here knows
 //! how a verdict came about. Start reading at [`text::story`].
 
 pub mod causes;
