@@ -86,13 +86,7 @@ pub(super) fn init(arguments: &InitArguments, terminal: &Terminal) -> Result<Sta
     let InitArguments { drafting, output, run } = arguments;
     let mut claims = Claims::new(vec![Claim::new(&drafting.capture, "the capture")])?;
     if let Some(output) = output {
-        if output.symlink_metadata().is_ok() {
-            return Err(Failure::invalid(
-                Diagnostic::error(format!("`{}` is there already", output.display()))
-                    .why("a scenario that was written by hand would be lost")
-                    .fix("write to another file, or remove this one first"),
-            ));
-        }
+        refuse_existing(output)?;
         claims.write(vec![Claim::new(output, "the scenario")])?;
     }
     let inspection = drafting.inspect()?;
@@ -118,6 +112,19 @@ pub(super) fn init(arguments: &InitArguments, terminal: &Terminal) -> Result<Sta
         None => stdout.write(&text),
     }
     Ok(status.max(stdout.status()).max(stderr.status()))
+}
+
+/// # Errors
+/// Where the file is there.
+pub(super) fn refuse_existing(output: &Path) -> Result<()> {
+    if output.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(Failure::invalid(
+        Diagnostic::error(format!("`{}` is there already", output.display()))
+            .why("a scenario that was written by hand would be lost")
+            .fix("write to another file, or remove this one first"),
+    ))
 }
 
 /// Runs a scenario that is in no file.
@@ -165,7 +172,7 @@ impl Drafting {
 }
 
 /// Reads a draft as a scenario of this file.
-fn check(path: &Path, draft: &Draft) -> Result<Scenario> {
+pub(super) fn check(path: &Path, draft: &Draft) -> Result<Scenario> {
     let source = Source { path: path.to_path_buf(), text: draft.text(false) };
     scenario::check(&ScenarioText::of(Arc::new(source))?)
 }
@@ -192,7 +199,7 @@ fn in_scenario(argument: &str, folder: &Path) -> String {
 }
 
 /// How a file is named from a folder.
-fn from_folder(file: &Path, folder: &Path) -> PathBuf {
+pub(super) fn from_folder(file: &Path, folder: &Path) -> PathBuf {
     if file.is_absolute() || folder.as_os_str().is_empty() {
         return file.to_path_buf();
     }

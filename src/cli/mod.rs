@@ -9,6 +9,7 @@ mod collect;
 mod completions;
 mod doctor;
 mod help;
+mod import;
 mod init;
 mod inspect;
 mod man;
@@ -87,6 +88,7 @@ enum Verb {
     Shell(shell::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    Import(import::Arguments),
     Help(help::Arguments),
 }
 
@@ -124,6 +126,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Init(arguments) => init::init(arguments, &terminal),
         Verb::Completions(arguments) => Ok(completions::completions(arguments, &terminal)),
         Verb::Man(arguments) => man::man(arguments, &terminal),
+        Verb::Import(arguments) => import::import(arguments, &terminal),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };
     done.unwrap_or_else(|failure| {

@@ -1,16 +1,18 @@
-//! Scenarios that restage writes: of a capture (`init`, `try`).
+//! Scenarios that restage writes: of a capture (`init`, `try`), and of commands of other programs (`import`).
 //!
-//! [`Draft`] is the text as tables, so that it is laid out in one place; `direction` finds who receives in a capture, and `capture` makes a
-//! draft of it. May use `inspect`, `capture`, `scenario` and `figures`. Start at [`of_capture`].
+//! [`Draft`] is the text as tables, so that it is laid out in one place; `direction` finds who receives in a capture, `capture` makes a
+//! draft of it, and `import` makes one of command lines. May use `diagnostic`, `packet`, `inspect`, `capture`, `scenario` and `figures`. Start at [`of_capture`].
 
 mod capture;
 mod direction;
+mod import;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Write as _;
 
 pub(crate) use capture::{Wanted, of_capture};
+pub(crate) use import::of_commands;
 
 use crate::scenario::quoted;
 

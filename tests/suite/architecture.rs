@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("capture", &["diagnostic", "file", "packet"]),
     ("inspect", &["diagnostic", "packet", "capture"]),
     ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),
-    ("draft", &["inspect", "capture", "scenario"]),
+    ("draft", &["diagnostic", "packet", "inspect", "capture", "scenario"]),
     ("rewrite", &["diagnostic", "file", "packet", "capture", "scenario"]),
     ("host", &["diagnostic", "file", "packet", "scenario"]),
     ("predict", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host"]),
@@ -202,7 +202,9 @@ fn messages_and_documents_are_plain_english() {
         let names: Vec<_> = function.captures_iter(&text).map(|name| name[1].replace('_', " ")).collect();
         look(&file, &names.join("\n"));
     }
-    for file in ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md", "docs/running.md"] {
+    let documents =
+        ["language", "losses", "prediction", "running", "coming-from-tcpreplay"].map(|name| format!("docs/{name}.md"));
+    for file in documents.iter().map(String::as_str).chain(["README.md"]) {
         look(Path::new(file), &fs::read_to_string(root.join(file)).expect("a document can be read"));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));

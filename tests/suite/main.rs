@@ -18,6 +18,7 @@ mod evidence;
 mod failing;
 mod goldens;
 mod html;
+mod importing;
 mod init;
 mod inspect;
 mod installing;

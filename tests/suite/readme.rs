@@ -36,7 +36,7 @@ fn completed(block: &str) -> String {
 #[test]
 fn every_scenario_in_the_documents_is_valid() {
     let mut told = String::new();
-    for name in ["README.md", "docs/language.md"] {
+    for name in ["README.md", "docs/language.md", "docs/coming-from-tcpreplay.md"] {
         let text = document(name);
         let blocks = toml_blocks(&text);
         assert!(!blocks.is_empty(), "{name} shows a scenario");
