@@ -84,18 +84,17 @@ fn a_rewritten_capture_is_that_of_the_old_commands() {
         return;
     }
     let two_macs = "--enet-dmac=02:00:00:00:00:01,02:00:00:00:00:02 --enet-smac=02:00:00:00:00:02,02:00:00:00:00:01";
-    // Maps of tcprewrite 4.4 give IPv6 frames a multicast MAC address, so captures of IPv4 alone are compared.
     let cases = [
         ("dns-over-tcp.pcap", "--pnat=10.44.0.0/16:192.0.2.0/24"),
         ("dns-over-tcp.pcap", "--pnat=10.44.20.0/24:172.16.0.0/12,10.0.0.0/8:192.0.2.1"),
         ("dns-over-tcp.pcap", "--srcipmap=10.44.20.1:192.0.2.1 --dstipmap=0.0.0.0/0:192.0.2.20"),
         ("dns-over-tcp.pcap", "--portmap=53:5353,30000-65535:1025"),
-        ("dns.pcap", "--enet-dmac=02:00:00:00:00:01 --ttl=7 --tos=184 -C"),
-        ("dns.pcap", "--ttl=+3 --enet-subsmac=00:16:3e:44:20:01,02:00:00:00:00:09 -C"),
-        ("dns.pcap", "--enet-vlan=add --enet-vlan-tag=100 --enet-vlan-pri=5 --enet-vlan-cfi=1"),
+        ("dns-over-tcp.pcap", "--enet-dmac=02:00:00:00:00:01 --ttl=7 --tos=184 -C"),
+        ("dns-over-tcp.pcap", "--ttl=+3 --enet-subsmac=00:16:3e:44:20:01,02:00:00:00:00:09 -C"),
+        ("dns-over-tcp.pcap", "--enet-vlan=add --enet-vlan-tag=100 --enet-vlan-pri=5 --enet-vlan-cfi=1"),
         ("syslog-in-a-vlan.pcap", "--enet-vlan=del"),
         ("dns-over-tcp.pcap", "-c cache --endpoints=192.0.2.1:192.0.2.20"),
-        ("dns.pcap", &format!("-c cache {two_macs}")),
+        ("dns-over-tcp.pcap", &format!("-c cache {two_macs}")),
         ("syslog-over-ipv6.pcap", "--tclass=184 --flowlabel=77 --ttl=9"),
         ("syslog-with-offloaded-checksums.pcap", "--fixcsum"),
     ];
@@ -112,7 +111,10 @@ fn a_rewritten_capture_is_that_of_the_old_commands() {
         }
         let (old, new) = (frames(&folder.join("old.pcap")), frames(&folder.join("new.pcap")));
         assert_eq!(old.len(), new.len(), "{commands}");
+        // tcprewrite 4.4 gives every IPv6 frame multicast MAC addresses.
+        let begin = if name.contains("ipv6") { 12 } else { 0 };
         for (number, (old, new)) in old.iter().zip(&new).enumerate() {
+            let (old, new) = (&old[begin..], &new[begin..]);
             assert!(old == new, "{commands}: frame {} was\n{old:02x?}\nand is\n{new:02x?}", number + 1);
         }
     }
