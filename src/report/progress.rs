@@ -18,6 +18,9 @@ use crate::outcome::Event;
 /// Lines are drawn again this often though nothing has come in, so that the clock goes on.
 const TICK: Duration = Duration::from_millis(200);
 
+/// The rest of a replay that is named.
+const WORTH_SAYING: Duration = Duration::from_secs(5);
+
 /// A frame that has not arrived so long after it was sent is lost, for as long as it doesn't.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,8 @@ struct State {
     /// Empty until the worker has reported one.
     phase: String,
     frames: Option<u64>,
+    /// How long the replay is planned to take.
+    planned: Option<Duration>,
     replaying_since: Option<Duration>,
     sent: u64,
     arrived: Option<u64>,
@@ -167,7 +172,10 @@ fn style() -> ProgressStyle {
 impl State {
     fn take(&mut self, event: &Event, now: Duration) {
         match event {
-            Event::Planned { frames, .. } => self.frames = Some(*frames),
+            Event::Planned { frames, seconds, .. } => {
+                self.frames = Some(*frames);
+                self.planned = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            }
             Event::Phase { name } => {
                 self.phase.clone_from(name);
                 // A search replays more than once, and counts anew each time.
@@ -233,6 +241,11 @@ impl State {
             let rate = self.sent as f64 / replaying.as_secs_f64();
             text.push_str("  ");
             text.push_str(&scaled(rate, "pps"));
+            if let Some(left) =
+                self.planned.and_then(|planned| planned.checked_sub(replaying)).filter(|left| *left >= WORTH_SAYING)
+            {
+                let _infallible = write!(text, "  {} left", duration(Duration::from_secs(left.as_secs())));
+            }
         }
         text
     }
@@ -278,6 +291,14 @@ mod tests {
         let state = after(&[(0, planned(5548)), (500, phase("replay")), (501, progress(2774, 2770))]);
         assert_eq!(state.text(ms(1500)), "replay  2,774/5,548 sent (50 %)  2,770 arrived  2.77 kpps");
         assert_eq!(state.text(ms(501)), "replay  2,774/5,548 sent (50 %)  2,770 arrived");
+    }
+
+    #[test]
+    fn a_long_replay_shows_how_long_it_still_takes() {
+        let event = Event::Planned { frames: 100, seconds: Some(60.0), timeout: 90.0 };
+        let state = after(&[(0, event), (0, phase("replay")), (10_000, progress(17, 17))]);
+        assert_eq!(state.text(ms(10_000)), "replay  17/100 sent (17 %)  17 arrived  1.7 pps  50 s left");
+        assert_eq!(state.text(ms(58_000)), "replay  17/100 sent (17 %)  17 arrived  0.29 pps");
     }
 
     #[test]

@@ -74,6 +74,15 @@ pub fn kept(name: &str, folder: &str) -> String {
     format!("{name}: the application's files are kept in {}; remove them with `rm -r`\n", visible(folder))
 }
 
+/// A replay that takes long, before it begins.
+pub fn long_replay(name: &str, takes: f64) -> String {
+    format!(
+        "{}: the replay takes {}; `[pacing] max-gap = \"1s\"` shortens silences, and `rate` sets another pace\n",
+        visible(name),
+        seconds(takes)
+    )
+}
+
 /// The whole story of a scenario that did not pass.
 pub fn story(outcome: &Outcome, look: Look) -> String {
     story_with(&tries(outcome, look), outcome, look)

@@ -31,6 +31,9 @@ pub(super) struct Detail {
     slow_after: Option<Duration>,
 }
 
+/// A replay that takes so long is named before it begins.
+const LONG: Duration = Duration::from_mins(10);
+
 /// What the terminal shows while workers run.
 pub(super) struct Show<'a> {
     pub(super) output: Output,
@@ -152,6 +155,10 @@ impl<'a> Show<'a> {
         let text = match event {
             Event::Output { stream, text } => text::output(name, stream, text),
             Event::Kept { folder } => text::kept(name, folder),
+            Event::Planned { seconds: Some(seconds), .. } if *seconds >= LONG.as_secs_f64() => {
+                locked(&self.progress).event(index, event);
+                text::long_replay(name, *seconds)
+            }
             _ => return locked(&self.progress).event(index, event),
         };
         locked(&self.progress).aside(|| self.errors.write(&text));
