@@ -30,6 +30,7 @@ Examples:
   restage try appflow.pcapng                              does the receiver's kernel take the frames?
   restage try appflow.pcapng -- nfcapd -p 4739 -w {work}  does nfcapd read them?
   restage try dns.pcap --rate topspeed -- dnsmasq -k
+  restage try dns.pcap --sniffer -- tcpdump -n -i {receiver}
 
 In COMMAND, `{work}` is replaced by an empty folder, and `{receiver}` by the interface where the frames arrive. `restage init` with the same
 arguments writes what is run to a file.";
@@ -46,6 +47,9 @@ struct Drafting {
     /// How fast, as `[pacing] rate`: captured, 4x, "1000 pps", "100 Mbps", topspeed.
     #[arg(long, value_name = "RATE")]
     rate: Option<String>,
+    /// COMMAND reads from a packet socket, as tcpdump, tshark and Suricata do: all frames are replayed, and must reach that socket.
+    #[arg(long, requires = "command")]
+    sniffer: bool,
     /// The application with its arguments. By default restage receives the datagrams itself.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -155,11 +159,11 @@ impl Drafting {
     /// For a scenario in `folder`. `replies`: whether all questions must be answered.
     fn draft(&self, inspection: &Inspection, folder: &Path, replies: bool) -> Draft {
         let command: Vec<String> = self.command.iter().map(|argument| in_scenario(argument, folder)).collect();
-        let (filter, rate) = (self.filter.as_deref(), self.rate.as_deref());
+        let (filter, rate, sniffer) = (self.filter.as_deref(), self.rate.as_deref(), self.sniffer);
         of_capture(
             inspection,
             &from_folder(&self.capture, folder),
-            &Wanted { command: &command, filter, rate, replies },
+            &Wanted { command: &command, filter, rate, sniffer, replies },
         )
     }
 

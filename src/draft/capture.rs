@@ -30,13 +30,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) filter: Option<&'a str>,
     /// As `[pacing] rate`.
     pub(crate) rate: Option<&'a str>,
+    /// The application reads from a packet socket.
+    pub(crate) sniffer: bool,
     /// Every question must be answered.
     pub(crate) replies: bool,
 }
 
 /// A scenario that replays this capture, which it names by `path`.
 pub(crate) fn of_capture(inspection: &Inspection, path: &Path, wanted: &Wanted<'_>) -> Draft {
-    let direction = Direction::of(inspection, !wanted.command.is_empty() && wanted.filter.is_none());
+    let direction = Direction::of(inspection, !wanted.command.is_empty() && wanted.filter.is_none() && !wanted.sniffer);
     let mut draft = Draft::default();
     draft.push(Table::new("").key("format", "1").text("summary", &summary(inspection, &direction, wanted)));
     draft.push(capture(inspection, path, &direction, wanted));
@@ -58,10 +60,10 @@ pub(crate) fn of_capture(inspection: &Inspection, path: &Path, wanted: &Wanted<'
     }
     draft.push(pacing(inspection, &direction, wanted));
     draft.push(receiver(&direction, wanted));
-    draft.push(expect(&direction));
+    draft.push(if wanted.sniffer { captured() } else { expect(&direction) });
     if wanted.replies {
         draft.push(Table::new("[expect.replies]").comment("Each question is answered.").text("count", "all"));
-    } else if direction.has_answers && !direction.ports.is_empty() {
+    } else if direction.has_answers && !direction.ports.is_empty() && !wanted.sniffer {
         draft.push(
             Table::new("")
                 .comment("The capture has answers. The application's answers can be compared with them:")
@@ -74,6 +76,9 @@ pub(crate) fn of_capture(inspection: &Inspection, path: &Path, wanted: &Wanted<'
 }
 
 fn summary(inspection: &Inspection, direction: &Direction, wanted: &Wanted<'_>) -> String {
+    if wanted.sniffer {
+        return format!("A sniffer captures {}", count(inspection.frames, "frame"));
+    }
     if wanted.filter.is_some() {
         return "The frames that the filter selects reach the receiver".to_owned();
     }
@@ -103,7 +108,7 @@ fn capture(inspection: &Inspection, path: &Path, direction: &Direction, wanted: 
     table = table.text("file", &path.display().to_string());
     if let Some(filter) = wanted.filter {
         table = table.text("filter", filter);
-    } else if let Some(filter) = &direction.filter {
+    } else if let Some(filter) = direction.filter.as_ref().filter(|_| !wanted.sniffer) {
         table = table.text("filter", filter).because(format!(
             "A pcap-filter(7) expression. This one selects {} of {}: {}.",
             direction.frames,
@@ -230,7 +235,11 @@ fn receiver(direction: &Direction, wanted: &Wanted<'_>) -> Table {
             .comment(format!("listens = {}", if direction.ports.is_empty() { "[\"udp:4739\"]" } else { &listens }));
     }
     let table = Table::new("[receiver]").key("command", list(wanted.command));
-    let table = if wanted.filter.is_some() || direction.ports.is_empty() {
+    let table = if wanted.sniffer {
+        let ready = "It is ready when it has a packet socket on the interface; that takes a capability, which it gets in the lab.";
+        let table = table.key("listens", list(["packet:{receiver}"])).because(ready);
+        table.key("capabilities", list(["CAP_NET_RAW"]))
+    } else if wanted.filter.is_some() || direction.ports.is_empty() {
         table
     } else {
         table
@@ -238,6 +247,11 @@ fn receiver(direction: &Direction, wanted: &Wanted<'_>) -> Table {
             .because("It is ready when these are bound. A sniffer has [\"packet:{receiver}\"].")
     };
     table.comment("What the application prints is shown when it fails, and can be checked: [[expect.output]], [[expect.command]].")
+}
+
+fn captured() -> Table {
+    let why = "Taken by its packet socket. What the stack of the receiver's kernel does with the frames doesn't matter to a sniffer.";
+    Table::new("[expect]").text("captured", "all").because(why)
 }
 
 fn expect(direction: &Direction) -> Table {

@@ -33,9 +33,21 @@ fn every_peculiarity_of_a_capture_has_its_key_and_says_why() {
 #[test]
 fn what_the_command_line_says_goes_before_what_the_capture_suggests() {
     let command = ["dnsmasq", "-k", "--log-facility={work}/\"log\""].map(str::to_owned);
-    let wanted =
-        Wanted { command: &command, filter: Some("udp dst port 53 and ip"), rate: Some("topspeed"), replies: true };
+    let wanted = Wanted {
+        command: &command,
+        filter: Some("udp dst port 53 and ip"),
+        rate: Some("topspeed"),
+        sniffer: false,
+        replies: true,
+    };
     insta::assert_snapshot!(of_capture(&inspected("dns.pcap"), Path::new("a \"b\".pcap"), &wanted).text(false));
+}
+
+#[test]
+fn a_sniffer_gets_all_frames() {
+    let command = ["tcpdump", "-i", "{receiver}"].map(str::to_owned);
+    let wanted = Wanted { command: &command, sniffer: true, ..Wanted::default() };
+    insta::assert_snapshot!(of_capture(&inspected("dns.pcap"), Path::new("dns.pcap"), &wanted).text(true));
 }
 
 /// UDP conversations as (client, server, frames of the client, frames of the server).
