@@ -1,7 +1,7 @@
 //! Savefiles: read and write pcap and pcapng, choose frames by filter and number.
 //!
-//! A capture is streamed, never held. May use `packet`, `diagnostic` and libpcap (for the filter only).
-//! Start at [`Reader`] for one file, at [`Captures`] for several that are read as one.
+//! A capture is streamed, never held. May use `packet`, `diagnostic`, `file` and libpcap (for filters, and to record).
+//! Start at [`Reader`] for one file, at [`Captures`] for several that are read as one, and at [`Live`] for an interface.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -41,8 +41,10 @@ mod filter_words;
 mod frame_ranges;
 mod frame_set;
 mod input;
+mod live;
 mod pcapng;
 mod reader;
+mod recording;
 mod savefile;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "a test may panic")]
@@ -64,9 +66,11 @@ pub use files::{FileOrder, Files};
 pub use filter::{Filter, behind_tags};
 pub use frame_ranges::FrameRanges;
 pub use frame_set::FrameSet;
+pub use live::{LATEST_MS, Live};
 pub(crate) use pcapng::SectionLengths;
 pub(crate) use reader::TimeUnit;
 pub use reader::{Format, Reader};
+pub use recording::{Division, Recording};
 pub(crate) use sniff::{begins_like_one, is_named_capture};
 pub use socket_filter::{Offered, SocketFilter};
 pub use storage::STANDARD_INPUT;

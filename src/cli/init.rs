@@ -118,6 +118,13 @@ pub(super) fn init(arguments: &InitArguments, terminal: &Terminal) -> Result<Sta
     Ok(status.max(stdout.status()).max(stderr.status()))
 }
 
+/// Writes a scenario for a capture into a file, as `restage init CAPTURE -o FILE` does.
+pub(super) fn write_scenario(capture: &Path, output: &Path, terminal: &Terminal) -> Result<Status> {
+    let drafting =
+        Drafting { capture: capture.to_path_buf(), filter: None, rate: None, sniffer: false, command: Vec::new() };
+    init(&InitArguments { drafting, output: Some(output.to_path_buf()), run: false }, terminal)
+}
+
 /// # Errors
 /// Where the file is there.
 pub(super) fn refuse_existing(output: &Path) -> Result<()> {

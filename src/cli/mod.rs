@@ -3,6 +3,7 @@
 //! May use every room. `collect` finds scenarios, `choose` takes those that are wanted, `terminal` knows who reads, `output` writes, `usage` says what is wrong
 //! with a command line. Start reading at [`main`], and for a run at `run`.
 
+mod capture;
 mod check;
 mod choose;
 mod collect;
@@ -89,6 +90,7 @@ enum Verb {
     Completions(completions::Arguments),
     Man(man::Arguments),
     Import(import::Arguments),
+    Capture(capture::Arguments),
     Help(help::Arguments),
 }
 
@@ -127,6 +129,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Completions(arguments) => Ok(completions::completions(arguments, &terminal)),
         Verb::Man(arguments) => man::man(arguments, &terminal),
         Verb::Import(arguments) => import::import(arguments, &terminal),
+        Verb::Capture(arguments) => capture::capture(arguments, &terminal),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };
     done.unwrap_or_else(|failure| {

@@ -205,7 +205,7 @@ fn a_count<T: FromStr>(text: &str) -> std::result::Result<T, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 0 or more")
 }
 
-fn a_duration(text: &str) -> std::result::Result<Duration, String> {
+pub(super) fn a_duration(text: &str) -> std::result::Result<Duration, String> {
     scenario::duration(text)
         .map_err(|problem| [problem.why, problem.fix].into_iter().flatten().collect::<Vec<_>>().join("; "))
 }

@@ -2,10 +2,10 @@
 //! before a signal ends another verb.
 #![expect(unsafe_code, reason = "signal(2)")]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -42,6 +42,25 @@ pub fn leave_no_unfinished_file() -> Result<()> {
         }
     });
     waiting.map(drop).map_err(|error| Failure::system("can't start a thread", &error))
+}
+
+/// From here on, a signal that ends this process only makes the descriptor readable, so that a verb can complete what it writes. To be
+/// called before the process has threads.
+///
+/// # Errors
+/// When the kernel refuses, which it has no reason to.
+pub fn interruption() -> Result<OwnedFd> {
+    let mask: SigSet = interruptions().collect();
+    mask.thread_block().map_err(cant_take)?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .and_then(|descriptor| descriptor.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE))
+        .map_err(cant_take)
+}
+
+/// Whether such a signal has come.
+pub fn has_come(interruption: BorrowedFd<'_>) -> bool {
+    let mut waiting = [PollFd::new(interruption, PollFlags::POLLIN)];
+    poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Lets writes to a pipe without a reader fail, instead of ending this process: as Rust's runtime does before `main`.

@@ -169,6 +169,14 @@ pub fn duration(text: &str) -> std::result::Result<Duration, Diagnostic> {
     quantity::duration(text)
 }
 
+/// Reads a size as scenarios have it: `512 MiB`, `100MB`.
+///
+/// # Errors
+/// Why it is none, and what to write.
+pub fn size(text: &str) -> std::result::Result<u64, Diagnostic> {
+    quantity::size(text)
+}
+
 /// Checks the text of a scenario file. Paths in it are joined with the folder of `source.path`.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ mod savefile;
 mod api;
 mod architecture;
 mod captures;
+mod capturing;
 mod choosing;
 mod evidence;
 mod failing;
