@@ -27,9 +27,11 @@ use super::Draft;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 
 const PROGRAMS: &str = "tcprewrite, tcpreplay, tcpreplay-edit, tcpprep, bittwist, bittwiste, udpreplay";
-/// Words that a shell takes before a command.
-const BEFORE: [&str; 10] = ["sudo", "time", "exec", "nice", "then", "do", "else", "{", "!", "env"];
-const CONTROL: [&str; 7] = ["for", "while", "until", "if", "case", "function", "select"];
+/// Words before a command that change nothing in what it does.
+const BEFORE: [&str; 8] = ["sudo", "time", "exec", "then", "do", "else", "{", "!"];
+/// Programs that start another one.
+const STARTERS: [&str; 11] =
+    ["env", "nice", "ionice", "chrt", "taskset", "timeout", "stdbuf", "nohup", "ip", "nsenter", "unshare"];
 
 /// The scenario that does what these commands did, and what it does otherwise.
 ///
@@ -92,10 +94,23 @@ enum Split {
 
 impl Import<'_> {
     fn read(&mut self, command: &[Word]) -> Result<()> {
+        let is_known = |word: &Word| PROGRAMS.split(", ").any(|program| program == base_name(word));
         let before = command.iter().take_while(|word| BEFORE.contains(&word.text.as_str())).count();
-        let command = &command[before..];
+        let starts = |word: &Word| STARTERS.contains(&base_name(word));
+        let at =
+            if before > 0 || command.first().is_some_and(starts) { command.iter().position(is_known) } else { None };
+        let starters = &command[..at.unwrap_or_default()];
+        if let Some(starter) = starters.iter().position(starts) {
+            let words: Vec<_> = starters[starter..].iter().map(|word| word.text.as_str()).collect();
+            self.notes.push(
+                Diagnostic::note(format!("`{}` is not translated", words.join(" ")))
+                    .at(self.source, Some(starters[starter].span.clone()))
+                    .why("restage makes network namespaces of its own, and `timeout` in a scenario limits a run"),
+            );
+        }
+        let command = &command[at.unwrap_or(before)..];
         let Some(program) = command.first() else { return Ok(()) };
-        let name = program.text.rsplit('/').next().unwrap_or_default();
+        let name = base_name(program);
         self.command += 1;
         match name {
             "tcprewrite" => tcprewrite::import(command, self)?,
@@ -105,14 +120,6 @@ impl Import<'_> {
             "bittwist" => bittwist::import(command, self)?,
             "bittwiste" => bittwiste::import(command, self)?,
             "udpreplay" => udpreplay::import(command, self)?,
-            _ if CONTROL.contains(&name) => {
-                return Err(Failure::invalid(
-                    Diagnostic::error(format!("`{name}` of a shell can't be imported"))
-                        .at(self.source, Some(program.span.clone()))
-                        .why("which commands it runs is only known when it runs")
-                        .fix("import the commands of one round; `[matrix]` runs a scenario with several values"),
-                ));
-            }
             _ => {
                 self.notes.push(
                     Diagnostic::note(format!("`{name}` is not imported"))
@@ -240,4 +247,9 @@ impl Import<'_> {
             )),
         }
     }
+}
+
+/// The name of a program without its folder.
+fn base_name(word: &Word) -> &str {
+    word.text.rsplit('/').next().unwrap_or_default()
 }

@@ -21,7 +21,7 @@ const BITTWIST: &[Opt] = &[
     value("r", ""),
     value("t", ""),
 ];
-const ALL: Tables = &[BITTWIST];
+pub(super) const ALL: Tables = &[BITTWIST];
 
 /// One bittwist.
 pub(super) fn import(command: &[Word], import: &mut Import) -> Result<()> {

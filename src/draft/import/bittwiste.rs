@@ -11,7 +11,7 @@ const PAYLOAD: &str = "the payload is what was captured; change the capture befo
 const FIELD: &str = "restage does not change this field; change the capture before";
 const COPIES: &str = "`[pacing] repeat` sends the frames again";
 
-const GENERAL: &[Opt] = &[
+pub(super) const GENERAL: &[Opt] = &[
     value("I", ""),
     value("O", ""),
     value("L", "").not(PAYLOAD),
@@ -79,20 +79,21 @@ const VLAN: &[Opt] = &[
 ];
 
 /// The options behind `-T HEADER`.
+pub(super) const HEADERS: [(&str, Tables); 9] = [
+    ("eth", &[ETH]),
+    ("vlan", &[VLAN]),
+    ("arp", &[ARP]),
+    ("ip", &[IP]),
+    ("ip6", &[IP6]),
+    ("icmp", &[ICMP]),
+    ("icmp6", &[ICMP]),
+    ("tcp", &[TCP]),
+    ("udp", &[UDP]),
+];
+
 fn of_header(given: &Given) -> Option<Tables> {
-    const NAMES: [(&str, Tables); 9] = [
-        ("eth", &[ETH]),
-        ("vlan", &[VLAN]),
-        ("arp", &[ARP]),
-        ("ip", &[IP]),
-        ("ip6", &[IP6]),
-        ("icmp", &[ICMP]),
-        ("icmp6", &[ICMP]),
-        ("tcp", &[TCP]),
-        ("udp", &[UDP]),
-    ];
     let name = given.spelled.strip_prefix("-T").map(|_| given.value.as_str())?;
-    NAMES.iter().find(|(header, _)| *header == name).map(|(_, tables)| *tables)
+    HEADERS.iter().find(|(header, _)| *header == name).map(|(_, tables)| *tables)
 }
 
 /// One bittwiste.

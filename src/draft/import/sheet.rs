@@ -197,7 +197,7 @@ impl Sheet {
     /// The draft. `name`: how the scenario names a file.
     pub(super) fn draft(&self, commands: &[String], name: impl Fn(&str) -> String) -> Draft {
         let mut draft = Draft::default();
-        let mut head = Table::new("").comment("restage import has made this of:");
+        let mut head = Table::new("").comment("Imported from:");
         for command in commands {
             head = head.comment(format!("  {command}"));
         }

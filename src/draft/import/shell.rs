@@ -17,6 +17,9 @@ pub(super) struct Word {
     pub(super) span: Range<usize>,
 }
 
+/// Words of a shell that decide which commands run.
+const CONTROL: [&str; 7] = ["for", "while", "until", "if", "case", "function", "select"];
+
 /// The commands, each with at least one word. `A=b` gives `$A` a value, and is no command.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub(super) fn commands(source: &Arc<Source>) -> Result<Vec<Vec<Word>>> {
     let mut scanner =
         Scanner { source, at: 0, variables: HashMap::new(), commands: Vec::new(), words: Vec::new(), word: None };
     while scanner.step()? {}
-    scanner.end_command();
+    scanner.end_command()?;
     Ok(scanner.commands)
 }
 
@@ -47,8 +50,8 @@ impl Scanner<'_> {
         let Some(next) = self.next() else { return Ok(false) };
         match next {
             ' ' | '\t' | '\r' => self.end_word(start),
-            '\n' | ';' | '|' | '(' | ')' => self.end_at(start),
-            '&' if self.peek() != Some('>') => self.end_at(start),
+            '\n' | ';' | '|' | '(' | ')' => self.end_at(start)?,
+            '&' if self.peek() != Some('>') => self.end_at(start)?,
             '#' if self.word.is_none() => while self.peek().is_some_and(|c| c != '\n') && self.next().is_some() {},
             '&' | '>' => {
                 // The number before it is a file descriptor.
@@ -183,16 +186,24 @@ impl Scanner<'_> {
         }
     }
 
-    fn end_at(&mut self, end: usize) {
+    fn end_at(&mut self, end: usize) -> Result<()> {
         self.end_word(end);
-        self.end_command();
+        self.end_command()
     }
 
-    fn end_command(&mut self) {
+    fn end_command(&mut self) -> Result<()> {
         self.end_word(self.at);
-        if !self.words.is_empty() {
-            self.commands.push(std::mem::take(&mut self.words));
+        let Some(first) = self.words.first() else { return Ok(()) };
+        if CONTROL.contains(&first.text.as_str()) {
+            return Err(Failure::invalid(
+                Diagnostic::error(format!("`{}` of a shell can't be imported", first.text))
+                    .at(self.source, Some(first.span.clone()))
+                    .why("which commands it runs is only known when it runs")
+                    .fix("import the commands of one round; `[matrix]` runs a scenario with several values"),
+            ));
         }
+        self.commands.push(std::mem::take(&mut self.words));
+        Ok(())
     }
 
     fn substitution(&self, start: usize) -> Failure {

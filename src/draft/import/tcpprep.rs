@@ -80,6 +80,14 @@ pub(super) fn import(command: &[Word], import: &mut Import) -> Result<()> {
             selected.push(rule(given, &sheet, is_exclude)?);
         }
     }
+    let is_rewritten = options.get("pcap").is_some_and(|given| import.written.contains_key(&given.value));
+    if let Some(given) = options.get("include").or(options.get("exclude")).filter(|_| is_rewritten) {
+        sheet.remark(
+            given,
+            format!("`{}` was for the rewritten frames", given.spelled),
+            "`[capture] filter` sees the frames as they were captured; write the captured addresses and ports",
+        );
+    }
     import.notes.append(&mut sheet.notes);
     let Some(output) = options.get("cachefile") else {
         if options.has("print-info") || options.has("print-stats") || options.has("print-comment") {

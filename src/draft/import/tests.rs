@@ -67,6 +67,8 @@ fn bittwist_and_udpreplay_become_scenarios() {
 fn a_script_is_read_as_a_shell_reads_it() {
     insta::assert_snapshot!(shown(&[
         "#!/bin/sh\nset -e\nIN='my capture.pcap' # the capture\nOPTIONS=\"-i eth0 --pps=10\"\ntcpreplay $OPTIONS \\\n  \"$IN\"\n",
+        "sudo -n ip netns exec lab tcpreplay -i eth0 a.pcap",
+        "command -v tcpreplay; which tcpreplay; tcprewrite -D 10.0.0.1:192.0.2.1 -i a -o b; tcpprep -a client -x D:192.0.2.1 -i b -o c; tcpreplay -c c -i eth0 b",
     ]));
 }
 
@@ -140,7 +142,31 @@ fn no_option_is_dropped_without_a_word() {
             seen += 1;
         }
     }
-    assert!(seen > 100, "{seen}");
+    // Those that have single letters alone.
+    let mut short = vec![
+        (bittwist::ALL, "bittwist {} a".to_owned(), vec![]),
+        (udpreplay::ALL, "udpreplay {} a".to_owned(), vec![]),
+        (&[bittwiste::GENERAL], "bittwiste -I a -O b {}".to_owned(), vec!["I", "O", "T"]),
+    ];
+    short.extend(
+        bittwiste::HEADERS.map(|(header, tables)| (tables, format!("bittwiste -I a -O b -T {header} {{}}"), vec![])),
+    );
+    for (tables, command, files) in short {
+        for opt in tables.iter().flat_map(|table| table.iter()).filter(|opt| !files.contains(&opt.name())) {
+            let name = opt.name();
+            let value = match (command.contains("-T eth"), command.contains("-T ip"), name) {
+                (true, _, _) => "00:00:5e:00:53:01",
+                (_, true, "s" | "d") if command.contains("ip6") => "2001:db8::1",
+                (_, true, "s" | "d") => "192.0.2.1",
+                _ => "14",
+            };
+            let with = if opt.takes_value() { format!("-{name} {value}") } else { format!("-{name}") };
+            let with = command.replace("{}", &with);
+            assert_ne!(what(&with), what(&command.replace("{}", "")), "{with}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 150, "{seen}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ const UDPREPLAY: &[Opt] = &[
     value("r", ""),
     value("t", ""),
 ];
-const ALL: Tables = &[UDPREPLAY];
+pub(super) const ALL: Tables = &[UDPREPLAY];
 
 /// One udpreplay.
 pub(super) fn import(command: &[Word], import: &mut Import) -> Result<()> {
