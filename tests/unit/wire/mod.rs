@@ -26,7 +26,7 @@ use super::sender::{PacketSender, SendResult};
 use super::taps::{Installed, Taps};
 use crate::diagnostic::Kind;
 use crate::host::interface::{self, InterfaceKind};
-use crate::host::sockets::SocketTable;
+use crate::host::sockets::{Socket, SocketTable};
 use crate::outcome::EvidenceLevel;
 use crate::scenario::require::{Listener, Transport};
 use namespaces::{Pair, RECEIVER_MAC, SENDER_MAC, skip, udp_frame, udp_frame_to, udp6_frame_to};
@@ -346,7 +346,19 @@ fn sock_diag_shows_queue_and_drops_of_an_unread_socket() {
     }
     assert_eq!(read_frames(&mut ring, 2_000).len(), 2_000);
 
-    let sockets = table.list(Transport::Udp).unwrap();
+    // The ring sees a frame before the socket does.
+    let state =
+        |sockets: &[Socket]| sockets.iter().map(|socket| (socket.unread_bytes, socket.drops)).collect::<Vec<_>>();
+    let mut sockets = table.list(Transport::Udp).unwrap();
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let later = table.list(Transport::Udp).unwrap();
+        let is_settled = state(&later) == state(&sockets);
+        sockets = later;
+        if is_settled {
+            break;
+        }
+    }
     let at = |port| sockets.iter().find(|socket| socket.port == port).unwrap();
     let full = at(4739);
     assert_eq!(full.address, IpAddr::from([10, 9, 0, 2]));
