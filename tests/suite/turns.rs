@@ -209,9 +209,10 @@ impl Watching {
 
     /// Interrupts it while it waits; what it said.
     fn end(mut self) -> String {
-        signal(self.child.id(), "INT");
+        // A shell starts what is in its background with SIGINT ignored.
+        signal(self.child.id(), "TERM");
         let status = self.child.wait().expect("it ends");
-        assert_eq!(status.signal(), Some(2), "{}", self.said);
+        assert_eq!(status.signal(), Some(15), "{}", self.said);
         std::mem::take(&mut self.said)
     }
 }
