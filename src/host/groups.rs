@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The groups that are joined on an interface; none where the kernel doesn't say.
-pub(super) fn joined(index: u32) -> BTreeSet<IpAddr> {
+pub fn joined(index: u32) -> BTreeSet<IpAddr> {
     let text = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
     let four = four_groups(&text("igmp"), index).into_iter().map(IpAddr::V4);
     let six = six_groups(&text("igmp6"), index).into_iter().map(IpAddr::V6);

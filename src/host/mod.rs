@@ -9,7 +9,7 @@ pub mod ethtool;
 pub mod facts;
 pub mod filter;
 pub mod firewall;
-mod groups;
+pub mod groups;
 pub mod interface;
 mod model;
 pub mod namespace;

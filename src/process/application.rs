@@ -281,6 +281,18 @@ impl Application {
         if self.ended.is_some() { Vec::new() } else { descendants(self.init.id()) }
     }
 
+    /// Whether each thread of its processes sleeps, so that none is about to do something.
+    pub fn sleeps(&self) -> bool {
+        self.pids().into_iter().all(|pid| {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let states = threads.filter_map(|thread| {
+                let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+                Some(stat.rsplit_once(") ")?.1.starts_with('S'))
+            });
+            states.into_iter().all(|sleeps| sleeps)
+        })
+    }
+
     /// Waits for the init's next report; `None` for ever.
     fn receive(&mut self, limit: Option<Duration>) -> Result<Option<Report>> {
         let unreachable = |errno: Errno| Failure::system("can't reach the application's init", &errno.into());

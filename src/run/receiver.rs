@@ -1,7 +1,10 @@
 //! Who receives: the application under test with the processes beside it, or the built-in receiver.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::Options;
 use super::application::{HASTY_GRACE, Launch, Prepared, Process, Site, has_done, how_it_runs_on, in_the_foreground};
@@ -24,9 +27,17 @@ use crate::scenario::step::Action;
 use crate::testbed::Testbed;
 use crate::wire::built_in::{BuiltIn, Family};
 
+/// A program joins its groups after it has bound its sockets. It is not about to once it has slept for so long, …
+const ASLEEP: Duration = Duration::from_millis(100);
+/// … or when this is over: some programs never sleep.
+const AWAKE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Who receives, with the processes beside it.
 pub(super) struct Receiver {
     kind: Kind,
+    /// The multicast groups that frames are sent to.
+    groups: BTreeSet<IpAddr>,
     /// In the order in which they were started.
     processes: Vec<Process>,
     /// What all of them find around them.
@@ -59,7 +70,13 @@ impl Receiver {
             let folder = folder.keep()?.display().to_string();
             (control.report)(Event::Kept { folder });
         }
-        let mut receiver = Self { kind: Kind::Absent, processes: Vec::new(), inside: None, folder };
+        let mut receiver = Self {
+            kind: Kind::Absent,
+            groups: plan.survey.groups.clone(),
+            processes: Vec::new(),
+            inside: None,
+            folder,
+        };
         let Some(site) = receiver.site(scenario, testbed) else {
             receiver.kind = built_in(plan, testbed)?;
             return Ok(receiver);
@@ -80,7 +97,25 @@ impl Receiver {
         receiver.processes = processes;
         receiver.kind = Kind::Application(Box::new(application));
         receiver.inside = inside;
+        receiver.await_groups(testbed, control)?;
         Ok(receiver)
+    }
+
+    /// Waits until the groups of the frames are joined, or no program is about to join one.
+    fn await_groups(&self, testbed: &Testbed, control: &Control<'_>) -> Result<()> {
+        let begun = Instant::now();
+        let mut awake = begun;
+        while !self.groups.is_subset(&testbed.receiver().groups()?) {
+            let sleeps = self.processes.iter().chain(self.application()).all(|process| process.running.sleeps());
+            if !sleeps {
+                awake = Instant::now();
+            }
+            if awake.elapsed() >= ASLEEP || begun.elapsed() >= AWAKE || control.is_over() {
+                break;
+            }
+            sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Where the programs of the run are started; `None` where none is.
@@ -163,14 +198,14 @@ impl Receiver {
         testbed: &Testbed,
         control: &Control<'_>,
     ) -> Result<std::result::Result<(), Diagnostic>> {
-        self.with_named(name, scenario, testbed, |process, site| match process.start_again(site, control) {
-            Ok(()) => Ok(Ok(())),
+        match self.with_named(name, scenario, testbed, |process, site| process.start_again(site, control)) {
+            Ok(()) => self.await_groups(testbed, control).map(Ok),
             Err(failure) if failure.kind == FailureKind::Blocked => {
                 let problem = failure.problems.into_iter().next();
                 Ok(Err(problem.unwrap_or_else(|| Diagnostic::error("it did not start again"))))
             }
             Err(failure) => Err(failure),
-        })
+        }
     }
 
     /// Does something with a program.

@@ -3,11 +3,13 @@
 //! Everything that has to happen in the namespace happens here, as questions with a name and not as closures of the caller's, so that a side
 //! can be on another machine one day. What is opened in the namespace belongs to it, and may be used from any thread.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::diagnostic::Result;
 use crate::host::ethtool;
 use crate::host::facts::{Facts, capability};
+use crate::host::groups;
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
 use crate::host::packet_sockets::PacketSocketTable;
@@ -104,6 +106,12 @@ impl Side {
 
     pub fn start(&self, start: &Start<'_>) -> Result<Application> {
         Application::start(start, &self.namespace)
+    }
+
+    /// The multicast groups that are joined on the interface.
+    pub fn groups(&self) -> Result<BTreeSet<IpAddr>> {
+        let index = self.facts(&self.interface)?.map_or(0, |facts| facts.index);
+        self.namespace.run(|| groups::joined(index))
     }
 
     /// What the kernel says of an interface of the namespace; `None` where there is none of this name.

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, ExitCode};
 use std::thread::{sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::socket::{
@@ -221,6 +221,13 @@ fn behave(behaviour: &str, truth: &File) -> io::Result<()> {
         }
         "reads-a-group" => {
             let group = open(shared)?;
+            join(&group, GROUP)?;
+            return read_on(truth, &group);
+        }
+        "joins-late" => {
+            let group = open(shared)?;
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(300) {}
             join(&group, GROUP)?;
             return read_on(truth, &group);
         }

@@ -271,6 +271,7 @@ fn listeners() -> Vec<Kind> {
             losses: &[("NO_SOCKET", ALL)],
             ..kind("nothing listens to a broadcast", "listens-elsewhere")
         },
+        to_group("it joins a group some time after it is bound", "joins-late"),
         Kind { losses: &[("MULTICAST_NOT_JOINED", ALL)], ..to_group("nothing joins a group", "listens-elsewhere") },
         Kind { losses: &[("NO_SOCKET", ALL)], ..kind("nothing listens on the port", "listens-elsewhere") },
         Kind {
