@@ -3,6 +3,7 @@
 //! What can't be sent as asked is refused here, before the first frame. A predicted loss never blocks. May use everything up to
 //! `rewrite`. Start at [`plan`].
 
+mod brief;
 mod lab_host;
 mod listing;
 mod note;
@@ -22,6 +23,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use brief::Brief;
 pub use lab_host::sender_mac as lab_sender_mac;
 pub use note::{behind_tags, group_mac};
 pub use questions::{Question, Questions};

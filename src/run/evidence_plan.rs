@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::figures::{count, pps};
 use crate::host::facts::{Facts, Standing, capability};
 use crate::outcome::{EvidenceLevel, Layers};
-use crate::plan::Plan;
+use crate::plan::Brief;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::wire::trace;
@@ -46,19 +46,19 @@ impl<'a> EvidencePlan<'a> {
     /// As closely as the rate allows, if the command line says nothing else.
     pub(super) fn choose(
         scenario: &Scenario,
-        plan: &Plan,
+        brief: &Brief,
         rate: Rate,
         asked: Option<EvidenceLevel>,
         facts: &'a Facts,
     ) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
-        let frames = plan.frames() as f64;
-        let pps = plan.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
-        let ports: BTreeSet<u16> = plan.survey.udp_ports.iter().map(|(port, _)| *port).collect();
+        let frames = brief.frames as f64;
+        let pps = brief.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
+        let ports: BTreeSet<u16> = brief.udp_ports.iter().map(|(port, _)| *port).collect();
         Self {
             asked,
             pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
-            few: plan.frames() <= FEW && rate != Rate::MaxLossless,
+            few: brief.frames <= FEW && rate != Rate::MaxLossless,
             facts,
             filtered: scenario.has_ruleset(),
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),

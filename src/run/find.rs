@@ -65,7 +65,7 @@ impl Run<'_> {
     pub(super) fn search(&mut self) -> Result<Evidence> {
         let rounds = self.plan.rounds;
         let frames = per_second(self.plan.frames(), 1.0);
-        let longest = SLOWEST_SECONDS.min(self.control.left().as_secs_f64() * SLOWEST_PART);
+        let longest = SLOWEST_SECONDS.min(self.setup.control.left().as_secs_f64() * SLOWEST_PART);
         let mut search = Search::new(frames / longest);
         let mut trials = Vec::new();
         // Those that kept up, and those that did not: which of them count is known at the end.
@@ -74,7 +74,7 @@ impl Run<'_> {
         while let Some(ask) = search.next() {
             if let Ask::Rate(rate) = ask
                 && let needed = Duration::from_secs_f64((frames / rate).max(TRIAL.as_secs_f64())) + BESIDE
-                && self.control.left() < needed
+                && self.setup.control.left() < needed
             {
                 unfinished = Some(format!("the next trial, at {}, did not fit into the run's time", pps(rate)));
                 break;
@@ -82,7 +82,7 @@ impl Run<'_> {
             self.plan.rounds = rounds;
             let tested = self.trial(ask)?;
             trials.push(tested.trial.clone());
-            let timed_out = tested.evidence.timed_out.is_some() || self.control.is_over();
+            let timed_out = tested.evidence.timed_out.is_some() || self.setup.control.is_over();
             // A trial that was cut short says nothing of its rate.
             if !timed_out && tested.evidence.sending.not_sent.is_empty() {
                 search.record(tested.tried);
@@ -97,7 +97,7 @@ impl Run<'_> {
                 unfinished = Some("the run's time ended".to_owned());
                 break;
             }
-            if is_foreseen || self.receiver.has_ended()? {
+            if is_foreseen || self.setup.receiver.has_ended()? {
                 break;
             }
         }
@@ -127,7 +127,7 @@ impl Run<'_> {
         let mut evidence = shown.evidence;
         evidence.notes.extend(unfinished.as_ref().map(|why| {
             Diagnostic::warning("the search for the highest rate did not end")
-                .at(&self.scenario.source, self.scenario.pacing.rate.span.clone())
+                .at(&self.setup.scenario.source, self.setup.scenario.pacing.rate.span.clone())
                 .why(why.clone())
                 .fix("raise `timeout`, or replay fewer frames: `[capture] frames`, `[pacing] repeat`")
         }));
@@ -142,11 +142,11 @@ impl Run<'_> {
             Ask::Rate(rate) => (Rate::PacketsPerSecond(rate), TRIAL),
         };
         // A limit counts over all repetitions.
-        let least = if self.scenario.pacing.limit.is_some() { Duration::ZERO } else { least };
+        let least = if self.setup.scenario.pacing.limit.is_some() { Duration::ZERO } else { least };
         let dropped = Arc::new(AtomicBool::new(false));
         let extent = Extent { least, stop: Some(Arc::clone(&dropped)) };
         // The built-in receiver reads in the thread that sends: it has no backlog.
-        let backlog = match self.testbed.observed().filter(|_| !self.receiver.is_built_in()) {
+        let backlog = match self.setup.testbed.observed().filter(|_| !self.setup.receiver.is_built_in()) {
             Some(side) => Some(Backlog::start(side, self.plan, dropped)?),
             None => None,
         };
@@ -155,16 +155,16 @@ impl Run<'_> {
             let own = (ask == Ask::TopSpeed).then(std::process::id);
             receiver.pids().into_iter().chain(own).collect::<Vec<_>>()
         };
-        let before = Load::now(&pids(&self.receiver));
+        let before = Load::now(&pids(&self.setup.receiver));
         let sent = || {
             if let Some(backlog) = &backlog {
                 backlog.sending_ended();
             }
         };
         let evidence = self.replay(rate, &extent, &sent)?;
-        let load = Load::now(&pids(&self.receiver)).disturbance_since(&before);
+        let load = Load::now(&pids(&self.setup.receiver)).disturbance_since(&before);
         let drained = backlog.map(Backlog::finish).transpose()?.unwrap_or_default();
-        let (scenario, plan) = (self.scenario, &*self.plan);
+        let (scenario, plan) = (self.setup.scenario, &*self.plan);
         let sending = &evidence.sending;
         let reached = reached(sending);
         let losses = expect::judged(scenario, plan, &ledger::account(scenario, plan, &evidence));

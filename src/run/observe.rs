@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::ArrivalWriter;
+use super::arrival_writer::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
 use super::replies::ReplyWatch;
 use super::sniffers::Sniffers;
@@ -18,7 +18,7 @@ use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput
 use crate::ledger::hook_tracker::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
-use crate::plan::Plan;
+use crate::plan::{Brief, Plan};
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
 use crate::wire::counters::{Counters, CountersReader};
@@ -138,7 +138,8 @@ struct LabSide {
     sender_before: Counters,
     sockets: Arc<Mutex<SocketWatch>>,
     stack: StackWatch,
-    replies: ReplyWatch,
+    /// `None` where frames are sent from elsewhere.
+    replies: Option<ReplyWatch>,
     sniffers: Sniffers,
     /// The inode of the ring's socket.
     own_inode: u64,
@@ -173,7 +174,8 @@ impl Observer {
     pub(super) fn start(
         testbed: &Testbed,
         scenario: &Scenario,
-        plan: &Plan,
+        brief: &Brief,
+        plan: Option<&Plan>,
         arrivals: Arrivals,
         keeper: Option<ArrivalWriter>,
         level: EvidencePlan<'_>,
@@ -186,9 +188,12 @@ impl Observer {
         shared.followers = stack.followers.clone();
         let mut counters = side.counters()?;
         let sniffers = Sniffers::start(side, pids)?;
-        let ring = side.ring(ring_bytes(plan))?;
+        let ring = side.ring(ring_bytes(brief))?;
         let own_inode = ring.inode();
-        let replies = ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?;
+        let replies = match plan {
+            Some(plan) => Some(ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?),
+            None => None,
+        };
         let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || counters.read())?;
@@ -240,7 +245,11 @@ impl Observer {
     pub(super) fn glance(&mut self) -> Result<Glance> {
         let arrived = self.shared.arrived();
         let Some(lab) = &self.lab else { return Ok(Glance { arrived, ..Glance::default() }) };
-        Ok(Glance { arrived, replied: lab.replies.seen(), sockets: lock(&lab.sockets).look()? })
+        Ok(Glance {
+            arrived,
+            replied: lab.replies.as_ref().map_or(0, ReplyWatch::seen),
+            sockets: lock(&lab.sockets).look()?,
+        })
     }
 
     /// A program with these processes is stopped next, to be started again; no frame is under way.
@@ -297,7 +306,7 @@ impl Observer {
             arriving: watched.arriving,
             counters: Some(settled.moment.counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
-            replies: Some(lab.replies.end()?),
+            replies: lab.replies.map(ReplyWatch::end).transpose()?,
             sniffing: lab.sniffers.end(lab.own_inode),
             xdp: settled.moment.xdp,
             sockets: settled.moment.sockets,
@@ -318,15 +327,15 @@ pub(super) struct Settled {
 }
 
 /// How large the receive ring is to be: it holds many of the longest frames, and what is sent while its thread waits for a processor.
-fn ring_bytes(plan: &Plan) -> usize {
+fn ring_bytes(brief: &Brief) -> usize {
     // Of Ethernet and two VLAN tags.
-    let longest = u64::from(plan.survey.longest) + 22;
-    let seconds = plan.duration.map_or(f64::INFINITY, |duration| duration.as_secs_f64().max(1e-3));
+    let longest = u64::from(brief.longest) + 22;
+    let seconds = brief.duration.map_or(f64::INFINITY, |duration| duration.as_secs_f64().max(1e-3));
     #[expect(clippy::cast_precision_loss, reason = "bytes of a run are far below 2^53")]
-    let bytes_per_second = (plan.survey.bytes * plan.rounds) as f64 / seconds;
+    let bytes_per_second = brief.bytes as f64 / seconds;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive here, and `as` saturates")]
     let of_time = (bytes_per_second * RING_TIME.as_secs_f64()) as u64;
-    let of_blocks = Ring::block_bytes(plan.medium.mtu) as u64 * RING_BLOCKS;
+    let of_blocks = Ring::block_bytes(brief.mtu) as u64 * RING_BLOCKS;
     let bytes = (longest * RING_FRAMES).max(of_time).clamp(RING_BYTES, MOST_RING_BYTES).max(of_blocks);
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::Run;
 use super::application::{self, Site};
 use super::command::{self, Limit};
 use super::control::Control;
 use super::output_files::{self, examine_whole};
 use super::setting::Setting;
+use super::setup::Setup;
 use crate::diagnostic::Result;
 use crate::evidence::{Evidence, Output, WaitEnd, Waited};
 use crate::expect::{command_holds, output_holds};
@@ -68,7 +68,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-impl Run<'_> {
+impl Setup<'_> {
     /// Looks at what is to be looked at while the application runs, again and again where it may take its time.
     pub(super) fn examine_running(&mut self, evidence: &mut Evidence) -> Result<()> {
         let scenario = self.scenario;

@@ -16,13 +16,13 @@ use crate::evidence::{Evidence, ProgramEnd};
 use crate::expect::wrote_too_much;
 use crate::figures::{agree, count, size};
 use crate::outcome::Event;
-use crate::plan::Plan;
+use crate::plan::Brief;
 use crate::process::inside::Inside;
 use crate::process::order::Account;
 use crate::process::work::{WorkFolder, is_root};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::Program;
-use crate::scenario::require::Transport;
+use crate::scenario::require::{Listener, Transport};
 use crate::scenario::step::Action;
 use crate::testbed::Testbed;
 use crate::wire::built_in::{BuiltIn, Family};
@@ -58,7 +58,7 @@ impl Receiver {
     pub(super) fn start(
         scenario: &Scenario,
         options: &Options,
-        plan: &Plan,
+        brief: &Brief,
         testbed: &Testbed,
         control: &mut Control<'_>,
     ) -> Result<Self> {
@@ -70,26 +70,21 @@ impl Receiver {
             let folder = folder.keep()?.display().to_string();
             (control.report)(Event::Kept { folder });
         }
-        let mut receiver = Self {
-            kind: Kind::Absent,
-            groups: plan.survey.groups.clone(),
-            processes: Vec::new(),
-            inside: None,
-            folder,
-        };
+        let mut receiver =
+            Self { kind: Kind::Absent, groups: brief.groups.clone(), processes: Vec::new(), inside: None, folder };
         let Some(site) = receiver.site(scenario, testbed) else {
-            receiver.kind = built_in(plan, testbed)?;
+            receiver.kind = built_in(brief, testbed)?;
             return Ok(receiver);
         };
-        let (programs, surroundings) = site.prepare(plan.first_ns)?;
+        let (programs, surroundings) = site.prepare(brief.first_ns)?;
         let inside = testbed.receiver().surround(&surroundings)?;
         if programs.is_empty() {
-            receiver.kind = built_in(plan, testbed)?;
+            receiver.kind = built_in(brief, testbed)?;
             receiver.inside = inside;
             return Ok(receiver);
         }
         let site = Site { inside: inside.as_ref(), ..site };
-        let started = start_all(site, &programs, plan, control);
+        let started = start_all(site, &programs, &brief.listens, control);
         if started.is_err() && options.show_output {
             show_output(site, control);
         }
@@ -273,7 +268,7 @@ fn find_mut<'a>(
 fn start_all(
     site: Site<'_>,
     programs: &[Prepared<'_>],
-    plan: &Plan,
+    listens: &[Listener],
     control: &Control<'_>,
 ) -> Result<(Vec<Process>, Process)> {
     let most = site.scenario.receiver.program.limits.work.value.bytes;
@@ -281,7 +276,7 @@ fn start_all(
     let mut running: Vec<Process> = Vec::new();
     for prepared in programs {
         let is_application = prepared.words.name.is_none();
-        let listens = if is_application { plan.listens() } else { prepared.words.named_sockets() };
+        let listens = if is_application { listens } else { prepared.words.named_sockets() };
         let started = Process::start(site, prepared, listens.to_vec(), Rc::clone(&watch), Launch::First, control);
         // That an earlier one has ended explains why a later one does not get ready.
         let result = match first_gone(site, &mut running, prepared.words) {
@@ -362,19 +357,19 @@ fn stop(process: &mut Process, site: Site<'_>, control: &Control<'_>, evidence: 
     Ok(())
 }
 
-fn built_in(plan: &Plan, testbed: &Testbed) -> Result<Kind> {
-    let Some(side) = testbed.observed().filter(|_| !plan.survey.udp_ports.is_empty()) else {
+fn built_in(brief: &Brief, testbed: &Testbed) -> Result<Kind> {
+    let Some(side) = testbed.observed().filter(|_| !brief.udp_ports.is_empty()) else {
         return Ok(Kind::Absent);
     };
-    let captured = &plan.survey.udp_ports;
+    let captured = &brief.udp_ports;
     let families: BTreeSet<bool> = captured.iter().map(|(_, six)| *six).collect();
-    let listens = plan.listens().iter().filter(|listener| listener.transport == Transport::Udp);
+    let listens = brief.listens.iter().filter(|listener| listener.transport == Transport::Udp);
     let ports: Vec<(u16, Family)> = listens
         .flat_map(|listener| families.iter().map(|six| (listener.port, *six)))
         // A rule may send datagrams to a port that the capture has none for.
         .filter(|pair| captured.contains(pair) || !captured.iter().any(|(port, _)| *port == pair.0))
         .map(|(port, six)| (port, if six { Family::V6 } else { Family::V4 }))
         .collect();
-    let groups: Vec<_> = plan.survey.groups.iter().copied().collect();
+    let groups: Vec<_> = brief.groups.iter().copied().collect();
     side.bind(&ports, &groups).map(Kind::BuiltIn)
 }

@@ -8,6 +8,7 @@ use super::control::Control;
 use super::observe::{Glance, Moment, Observer, Settled};
 use super::receiver::Receiver;
 use super::replay::REPORT_EVERY;
+use super::setup::Setup;
 use crate::cause::Cause;
 use crate::diagnostic::Result;
 use crate::evidence::{Arriving, Evidence, Sending, SocketRecord};
@@ -45,7 +46,7 @@ pub(super) struct Waited {
 impl Run<'_> {
     /// Waits until the run is over: until nothing of the capture's moves any more.
     pub(super) fn settle(&mut self, sending: Sending, observer: &mut Observer) -> Result<Settled> {
-        let Self { scenario, plan, receiver, control, .. } = self;
+        let Self { plan, setup: Setup { scenario, receiver, control, .. } } = self;
         let waited = wait(Until::End, scenario, plan, &sending, receiver, control, observer)?;
         let timed_out = (!waited.done).then_some(plan.timeout);
         Ok(Settled { sending, moment: observer.look()?, still: waited.still, timed_out })

@@ -41,7 +41,7 @@ impl Preconditions {
     /// [`Kind::Blocked`] with everything that does not hold.
     pub(super) fn before_application(
         scenario: &Scenario,
-        plan: &Plan,
+        plan: Option<&Plan>,
         testbed: &Testbed,
         facts: &Facts,
     ) -> Result<Self> {
@@ -65,7 +65,12 @@ impl Preconditions {
     }
 
     /// Whether the packet filter lets as much through as before; once the application has stopped, which would get the probes.
-    pub(super) fn drift_of_firewall(&self, scenario: &Scenario, plan: &Plan, testbed: &Testbed) -> Vec<Diagnostic> {
+    pub(super) fn drift_of_firewall(
+        &self,
+        scenario: &Scenario,
+        plan: Option<&Plan>,
+        testbed: &Testbed,
+    ) -> Vec<Diagnostic> {
         changes(&self.firewall, firewall::find(scenario, plan, testbed))
     }
 }

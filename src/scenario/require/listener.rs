@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize, Serializer};
+
 use super::super::form::{refused, values};
 
 const FIX: &str = "write \"udp:4739\", \"udp:192.0.2.20:4739\" or \"udp:[2001:db8::1]:4739\", or the same with tcp";
@@ -24,12 +26,18 @@ pub struct Listener {
 }
 
 /// A transport protocol with listening sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// UDP (RFC 768).
     Udp,
     /// TCP (RFC 9293).
     Tcp,
+}
+
+impl Serialize for Listener {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl Listener {

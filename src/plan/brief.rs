@@ -1,0 +1,53 @@
+//! What the receiver's side has to know of a plan, wherever it is. Start at [`Brief`].
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use crate::scenario::require::Listener;
+
+/// What the receiver's side has to know of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Brief {
+    /// Frames that will be sent, repetitions included.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The longest layer 3 packet, in bytes.
+    pub longest: u32,
+    /// The largest layer 3 packet of the sending interface, in bytes.
+    pub mtu: u32,
+    /// From the first to the last deadline; `None` at top speed.
+    pub duration: Option<Duration>,
+    /// After this long the run ends.
+    pub timeout: Duration,
+    /// The captured time of the first frame, in nanoseconds since 1970.
+    pub first_ns: Option<u64>,
+    /// UDP destination ports, by whether the address is IPv6.
+    pub udp_ports: BTreeSet<(u16, bool)>,
+    /// Group destination addresses.
+    pub groups: BTreeSet<IpAddr>,
+    /// The sockets that make the receiver ready.
+    pub listens: Vec<Listener>,
+}
+
+impl Plan {
+    /// What the receiver's side has to know of it.
+    pub fn brief(&self) -> Brief {
+        Brief {
+            frames: self.frames(),
+            bytes: self.survey.bytes * self.rounds,
+            longest: self.survey.longest,
+            mtu: self.medium.mtu,
+            duration: self.duration,
+            timeout: self.timeout,
+            first_ns: self.first_ns,
+            udp_ports: self.survey.udp_ports.clone(),
+            groups: self.survey.groups.clone(),
+            listens: self.listens().to_vec(),
+        }
+    }
+}

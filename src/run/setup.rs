@@ -1,0 +1,84 @@
+//! What a run is made of before anything is sent, and what is left to do after it. Start at [`Setup`].
+
+use super::Options;
+use super::arrival_writer::ArrivalWriter;
+use super::control::Control;
+use super::evidence_plan::EvidencePlan;
+use super::observe::Observer;
+use super::preconditions::Preconditions;
+use super::receiver::Receiver;
+use super::timing::Arrivals;
+use crate::diagnostic::Result;
+use crate::evidence::Evidence;
+use crate::host::facts::Facts;
+use crate::plan::{Brief, Plan};
+use crate::scenario::Scenario;
+use crate::testbed::Testbed;
+
+/// A testbed that is up, and a receiver in it that is ready.
+pub(super) struct Setup<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) options: &'a Options,
+    pub(super) testbed: Testbed,
+    preconditions: Preconditions,
+    pub(super) receiver: Receiver,
+    pub(super) control: Control<'a>,
+    /// As they were when restage was started.
+    facts: &'a Facts,
+}
+
+impl<'a> Setup<'a> {
+    /// Checks the preconditions and starts the receiver. Without a plan frames are sent from elsewhere.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application is not ready: nothing was sent then.
+    pub(super) fn make(
+        scenario: &'a Scenario,
+        options: &'a Options,
+        brief: &Brief,
+        plan: Option<&Plan>,
+        testbed: Testbed,
+        mut control: Control<'a>,
+        facts: &'a Facts,
+    ) -> Result<Self> {
+        if let Some(side) = testbed.observed() {
+            side.enter_thread()?;
+        }
+        control.phase("preconditions");
+        let mut preconditions = Preconditions::before_application(scenario, plan, &testbed, facts)?;
+        control.phase("application");
+        let receiver = Receiver::start(scenario, options, brief, &testbed, &mut control)?;
+        preconditions.before_frames(scenario, &testbed)?;
+        Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts })
+    }
+
+    /// Begins to observe the receiver's side; everything that is sent after this is seen. Without a plan frames are sent from elsewhere.
+    pub(super) fn observe(&self, brief: &Brief, plan: Option<&Plan>, arrivals: Arrivals) -> Result<Observer> {
+        let Self { scenario, options, testbed, .. } = self;
+        let writer = match &scenario.receiver.save_capture {
+            Some(path) => Some(ArrivalWriter::create(&options.report_folder.join(&path.value))?),
+            None => None,
+        };
+        let level = EvidencePlan::choose(scenario, brief, scenario.pacing.rate.value, options.evidence, self.facts);
+        Observer::start(testbed, scenario, brief, plan, arrivals, writer, level, &self.receiver.pids())
+    }
+
+    /// Looks at what the receiver made of the frames, stops it, and checks the preconditions again.
+    pub(super) fn close(&mut self, plan: Option<&Plan>, evidence: &mut Evidence) -> Result<()> {
+        let scenario = self.scenario;
+        evidence.incidents.extend(self.preconditions.drift(scenario, &self.testbed, self.facts));
+        self.examine_running(evidence)?;
+        self.control.phase("stop");
+        self.receiver.stop_application(scenario, &self.testbed, &self.control, evidence)?;
+        evidence.incidents.extend(self.preconditions.drift_of_firewall(scenario, plan, &self.testbed));
+        self.control.phase("judge");
+        self.run_commands(evidence)?;
+        self.control.phase("stop");
+        self.receiver.stop_processes(scenario, &self.testbed, &self.control, evidence)?;
+        if self.options.show_output {
+            self.receiver.show_output(scenario, &self.testbed, &mut self.control);
+        }
+        self.control.phase("judge");
+        self.examine_outputs(evidence)
+    }
+}
