@@ -22,6 +22,7 @@ mod reading;
 mod refused_words;
 mod sysctl;
 mod text;
+mod toml_version;
 mod variation;
 mod vocabulary;
 

@@ -12,6 +12,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::check::Broken;
 use super::form::{KEY, LAST_KEY, MARK};
+use super::toml_version::later_than_1_0;
 use super::vocabulary::{self, Step, VOCABULARY};
 use super::{Form, ScenarioText, refused_words};
 use crate::diagnostic::Diagnostic;
@@ -75,6 +76,8 @@ pub(super) fn read_form(text: &ScenarioText) -> (Option<Form>, Broken, Vec<Diagn
         broken.lines.push(lines_of(&source.text, &span));
     }
     if errors.is_empty() {
+        let later = later_than_1_0(text.variation.own(&source.text)).into_iter().take(ENOUGH);
+        problems.extend(later.map(|(problem, span)| problem.at(source, Some(span))));
         problems.extend(text.variation.apply(source, table.get_mut()));
     }
     for round in 0.. {
