@@ -33,6 +33,13 @@ install: build ## the program, its manual pages and completions, below $(prefix)
 	@$(program) completions zsh >$(destdir)/share/zsh/site-functions/_restage
 	@$(program) completions fish >$(destdir)/share/fish/vendor_completions.d/restage.fish
 
+deb: build ## a Debian package, in target/debian, which is then tried in a bare Debian
+	@.ci/install deb
+	@rm -rf target/package
+	@$(MAKE) --no-print-directory install DESTDIR=target/package prefix=/usr
+	@.ci/deb
+	@.ci/bare target/debian/restage_*.deb
+
 lint: ## format, clippy and documentation, warnings being errors
 	@.ci/install build
 	@cargo fmt --check
@@ -47,4 +54,4 @@ bench: build ## the figures, beside tcprewrite, tcpreplay, dd and editcap in one
 	@.ci/install bench
 	@cargo run --quiet --release --locked --example bench -- --bench
 
-.PHONY: help build demo test install lint soak bench
+.PHONY: help build demo test install deb lint soak bench

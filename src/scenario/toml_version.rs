@@ -36,7 +36,9 @@ pub(super) fn later_than_1_0(text: &str) -> Vec<(Diagnostic, Range<usize>)> {
                 }
             }
             EventKind::SimpleKey | EventKind::Scalar => {
-                scalar(text, &event).into_iter().for_each(|problem| add(problem, event));
+                if let Some(problem) = scalar(text, &event) {
+                    add(problem, event);
+                }
             }
             _ => {}
         }

@@ -28,6 +28,7 @@ mod interrupting;
 mod merging;
 mod messages;
 mod odd_captures;
+mod packaging;
 mod paths;
 mod preconditions;
 mod predicting;
