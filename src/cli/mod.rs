@@ -137,3 +137,7 @@ fn dispatch(line: &CommandLine) -> Status {
         failure.kind.into()
     })
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/reference.rs"]
+mod reference;

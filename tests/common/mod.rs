@@ -89,7 +89,11 @@ fn remove_folders_of_ended_tests() {
 
 /// restage, to be run as that user in the staged folder.
 pub(crate) fn restage(user: User) -> Command {
-    let program = stage().join("restage");
+    program(user, &stage().join("restage"))
+}
+
+/// A program, to be run as that user in the staged folder.
+pub(crate) fn program(user: User, program: &Path) -> Command {
     let mut command = match user {
         User::Caller => Command::new(program),
         User::Ordinary => {
@@ -192,4 +196,22 @@ pub(crate) fn scenarios_in(folder: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
+}
+
+/// README.md and every page below docs, sorted.
+pub(crate) fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md")];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of pages can be listed") {
+            let path = entry.expect("an entry of a folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
 }

@@ -202,10 +202,8 @@ fn messages_and_documents_are_plain_english() {
         let names: Vec<_> = function.captures_iter(&text).map(|name| name[1].replace('_', " ")).collect();
         look(&file, &names.join("\n"));
     }
-    let documents =
-        ["language", "losses", "prediction", "running", "coming-from-tcpreplay"].map(|name| format!("docs/{name}.md"));
-    for file in documents.iter().map(String::as_str).chain(["README.md"]) {
-        look(Path::new(file), &fs::read_to_string(root.join(file)).expect("a document can be read"));
+    for file in crate::common::pages() {
+        look(&file, &fs::read_to_string(&file).expect("a document can be read"));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -33,7 +33,6 @@ mod paths;
 mod preconditions;
 mod predicting;
 mod profiles;
-mod readme;
 mod receivers;
 mod replaying;
 mod reports;

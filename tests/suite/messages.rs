@@ -8,6 +8,8 @@ use std::process::Command;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::common::pages;
+
 /// Options of other programs that restage advises.
 const OF_OTHERS: &[&str] = &[
     "--cap-add",
@@ -22,10 +24,9 @@ const OF_OTHERS: &[&str] = &[
 /// Sources (comments included) and documents, with the lines of a string literal joined.
 fn texts() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // This page names the options of other programs.
     let mut files: Vec<PathBuf> =
-        ["README.md", "docs/language.md", "docs/losses.md", "docs/prediction.md", "docs/running.md"]
-            .map(|file| root.join(file))
-            .into();
+        pages().into_iter().filter(|page| !page.ends_with("coming-from-tcpreplay.md")).collect();
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of sources can be listed") {

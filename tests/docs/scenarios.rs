@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
+use crate::common::{pages, root};
+
 fn document(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("the document is there")
+    fs::read_to_string(root().join(name)).expect("the document is there")
 }
 
 /// The TOML blocks of a document, with the number of their first line.
@@ -17,7 +18,7 @@ fn toml_blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
-        if line == "```toml" {
+        if line.starts_with("```toml") && !line.contains(" not-run: ") {
             let block: Vec<_> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
             blocks.push((number + 2, block.join("\n") + "\n"));
         }
@@ -35,18 +36,19 @@ fn completed(block: &str) -> String {
 
 #[test]
 fn every_scenario_in_the_documents_is_valid() {
-    let mut told = String::new();
-    for name in ["README.md", "docs/language.md", "docs/coming-from-tcpreplay.md"] {
-        let text = document(name);
-        let blocks = toml_blocks(&text);
-        assert!(!blocks.is_empty(), "{name} shows a scenario");
-        for (line, block) in blocks {
+    let mut wrong = String::new();
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page can be read");
+        for (line, block) in toml_blocks(&text) {
+            seen += 1;
             if let Err(failure) = restage::Scenario::cases_from_text(&completed(&block)) {
-                let _infallible = writeln!(told, "{name} line {line}: {failure}");
+                let _infallible = writeln!(wrong, "{} line {line}: {failure}", page.display());
             }
         }
     }
-    assert!(told.is_empty(), "\n{told}");
+    assert!(seen > 30, "only {seen} scenarios were found");
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 /// The schema of a scenario.
@@ -70,7 +72,7 @@ fn keys(schema: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn the_reference_knows_every_word() {
-    let reference = document("docs/language.md");
+    let reference = document("docs/reference/language.md");
     let mut words = BTreeSet::new();
     keys(&schema(), &mut words);
     assert!(words.len() > 30, "the schema has the keys of every table: {words:?}");
@@ -79,5 +81,5 @@ fn the_reference_knows_every_word() {
             ["", "rewrite.", "expect."].map(|table| [format!("`[{table}{word}]`"), format!("`[[{table}{word}]]`")]);
         ![format!("`{word}`")].iter().chain(written.as_flattened()).any(|written| reference.contains(written))
     });
-    assert!(words.is_empty(), "docs/language.md says nothing of {words:?}");
+    assert!(words.is_empty(), "docs/reference/language.md says nothing of {words:?}");
 }
