@@ -14,8 +14,10 @@ use crate::common::pages;
 const OF_OTHERS: &[&str] = &[
     "--cap-add",
     "--foreground",
+    "--immediate-mode",
     "--keep-in-foreground",
     "--map-current-user",
+    "--no-caps",
     "--privileged",
     "--security-opt",
     "--set-version",

@@ -60,6 +60,9 @@ fn toml(value: &Value) -> String {
 
 /// What a value may be, in a few words.
 fn kind(schema: &Value) -> String {
+    if schema["properties"].is_object() {
+        return "table".to_owned();
+    }
     let alternatives = ["oneOf", "anyOf"].iter().find_map(|word| schema[word].as_array());
     if let Some(alternatives) = alternatives {
         let is_value = |schema: &&Value| schema["type"] != "null" && schema.get("const") != Some(&Value::Null);
@@ -84,12 +87,12 @@ fn kind(schema: &Value) -> String {
         Some("string") if is_duration => "duration".to_owned(),
         Some("string") => "text".to_owned(),
         Some("integer") => match (schema["minimum"].as_i64(), schema["maximum"].as_i64()) {
+            (Some(least), Some(most)) if least == most => least.to_string(),
             (Some(least), Some(most)) => format!("{least} to {most}"),
             (Some(least), None) => format!("{least} and more"),
             _ => "number".to_owned(),
         },
         Some("array") => format!("list of: {}", kind(&schema["items"])),
-        Some("object") if schema["properties"].is_object() => "table".to_owned(),
         Some("object") => "map".to_owned(),
         Some(other) => other.to_owned(),
         None => "any".to_owned(),
