@@ -59,7 +59,7 @@ impl Block<'_> {
 }
 
 /// Output without what differs from run to run, or from user to user.
-fn normal(output: &str) -> String {
+pub(crate) fn normal(output: &str) -> String {
     let rules = [
         (r"(?m)^ *warning: the rate was not kept.*\n(?:.+\n)*", ""),
         (r"\d[\d,.]* ?(?:ns|µs|ms|s|min|h)\b", "TIME"),

@@ -7,4 +7,5 @@ mod common;
 
 mod commands;
 mod links;
+mod pictures;
 mod scenarios;
