@@ -15,8 +15,14 @@ use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
 use crate::host::packet_sockets::PacketSocket;
-use crate::outcome::{Hook, Lateness, LatenessBucket, Layers, RateSearch, TimedBy};
+use crate::outcome::{Amount, Hook, Lateness, LatenessBucket, Layers, RateSearch, TimedBy};
 use crate::packet::exchange::Answers;
+
+/// The packets that came in by other interfaces than the receiver's, among the counters.
+pub const OTHERS: &str = "others.rx.packets";
+/// Why a number of a namespace that others use is not known exactly.
+const SHARED: &str =
+    "others send to the receiver as well, and its kernel counts their packets together with the capture's";
 
 /// What became of the frames on the sending side.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -186,8 +192,10 @@ pub struct UdpInput {
     pub own_to_ports: Option<u64>,
     /// The receiver's own datagrams to closed ports, by the ICMP messages that they were answered with.
     pub own_unreachable: u64,
-    /// Whether these numbers moved while the counters were read, again and again: then they may be off by a few.
-    pub unsteady: bool,
+    /// Those of [`Self::own`] that others sent, by other interfaces, to this host alone.
+    pub foreign: u64,
+    /// By how much these numbers moved while the counters were read: they may be off by so many.
+    pub unsteady: u64,
 }
 
 /// A UDP socket of the receiver, as it was seen during the run.
@@ -203,6 +211,8 @@ pub struct SocketRecord {
     pub lives: (u32, u32),
     /// Whether the kernel takes datagrams out of it (`UDP_ENCAP`), as far as its process could be asked.
     pub encapsulates: bool,
+    /// Bytes that were in its queue before the run: what others had sent.
+    pub unread_before: u32,
 }
 
 impl SocketRecord {
@@ -462,6 +472,16 @@ impl Evidence {
     /// Whether a program of the receiver ended before its stop signal.
     pub fn has_ended_early(&self) -> bool {
         self.ends.iter().any(|end| !end.ending.stopped)
+    }
+
+    /// How many packets others sent to the receiver's namespace, by other interfaces; a huge number where that is not known.
+    pub fn others(&self) -> u64 {
+        self.counter(OTHERS)
+    }
+
+    /// A counter of the namespace, of which some may be what others sent.
+    pub fn shared(&self, count: u64) -> Amount {
+        Amount::between(count.saturating_sub(self.others()), count, SHARED)
     }
 
     /// How far a counter moved; 0 where it did not, or there are none.

@@ -11,12 +11,13 @@ use crate::figures::{agree, count};
 use crate::file::{Claim, Claims};
 use crate::outcome::RewriteReport;
 use crate::plan::{
-    Counts, LinkFacts, Selector, behind_tags, group_mac, nothing_selected, pass, rewrite_report, rewriter_and_framing,
-    roles,
+    Counts, Facts, LinkFacts, Selector, behind_tags, group_mac, nothing_selected, pass, rewrite_report,
+    rewriter_and_framing, roles,
 };
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::LinkLayer;
+use crate::scenario::topology::Topology;
 use crate::testbed::Testbed;
 
 /// What `Scenario::rewrite` wrote. It serializes as `restage rewrite --json` prints it.
@@ -56,16 +57,21 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
     }
     // A file has no MTU, and needs the interface only where its MAC is written.
     let is_framed = scenario.rewrite.link_layer == LinkLayer::Ethernet;
-    let target = if is_framed || scenario.rewrite.names_sender() { Testbed::facts(scenario)?.sender } else { None };
-    let target = target.map(|facts| LinkFacts { mtu: u32::MAX, ..facts });
+    let needs_the_place = match &scenario.topology {
+        Topology::Lab(_) => false,
+        Topology::Target { .. } => is_framed || scenario.rewrite.names_sender(),
+        Topology::Existing(_) => scenario.rewrite.names_the_address_there(),
+    };
+    let mut facts = if needs_the_place { Testbed::facts(scenario)? } else { Facts::default() };
+    facts.sender = facts.sender.map(|facts| LinkFacts { mtu: u32::MAX, ..facts });
     let (rewriter, framing) = match scenario.rewrite.link_layer {
-        LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(scenario, target.as_ref()))?, None),
+        LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(scenario, &facts))?, None),
         LinkLayer::Ethernet => {
-            rewriter_and_framing(scenario, target.as_ref()).map(|(rewriter, framing)| (rewriter, Some(framing)))?
+            rewriter_and_framing(scenario, &facts).map(|(rewriter, framing)| (rewriter, Some(framing)))?
         }
     };
     // A file has no MTU, unless the scenario says so.
-    let mtu = scenario.topology.lab().filter(|lab| lab.mtu.span.is_some()).map(|lab| lab.mtu.value);
+    let mtu = scenario.topology.pair().filter(|lab| lab.mtu.span.is_some()).map(|lab| lab.mtu.value);
     let mut selector = Selector::new(scenario, mtu)?.refusing_at_once();
     let mut pass = pass(scenario, &rewriter, mtu);
     if let Some(framing) = framing {

@@ -127,6 +127,23 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
         line("rewrite", &entry);
     }
     match (scenario.topology.interface(), &plan.host) {
+        (_, Some(host)) if host.is_there_already() => {
+            let at = scenario.topology.existing().map_or_else(String::new, |existing| existing.at.value.to_string());
+            let given =
+                if host.addresses.is_empty() { "nothing that is not there".to_owned() } else { addresses(host) };
+            line(
+                "pair",
+                &format!(
+                    "{} with {}, MTU {}, into {at}; it is given {given}",
+                    host.interface.name, host.mac, plan.medium.mtu
+                ),
+            );
+            let udp = host.sockets.iter().filter(|socket| socket.transport == Transport::Udp).count();
+            let command = scenario.receiver.program.command.as_ref().and_then(|command| command.value.first());
+            let who =
+                command.map_or_else(|| "runs already".to_owned(), |program| format!("{program} is started there"));
+            line("receiver", &format!("{who}; {}", count(udp as u64, "UDP socket")));
+        }
         (_, Some(host)) if host.real => {
             let sockets = match host.sockets.iter().filter(|socket| socket.transport == Transport::Udp).count() {
                 1 => "1 UDP socket is".to_owned(),

@@ -103,6 +103,9 @@ pub(super) struct Arguments {
     /// Let scenarios with `[target] interface = "NAME"` send on that interface; may be repeated.
     #[arg(long, value_name = "NAME")]
     allow_interface: Vec<String>,
+    /// Let scenarios with `[receiver] at` use the host's own network namespace: an interface, addresses and routes are added there for the run.
+    #[arg(long)]
+    allow_host: bool,
     #[command(flatten)]
     reports: ReportArguments,
     #[command(flatten)]
@@ -185,6 +188,7 @@ impl Arguments {
     fn options(&self, reports: &Reports) -> Options {
         let mut options = Options::default();
         options.allow_interfaces.clone_from(&self.allow_interface);
+        options.allow_host = self.allow_host;
         options.update_snapshots = self.update_snapshots;
         // A CI has no one to review them, and its checkout stays as it is.
         options.propose_snapshots = std::env::var_os("CI").is_none();

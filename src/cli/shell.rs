@@ -35,6 +35,16 @@ pub(super) struct Arguments {
 /// Brings the lab up and waits for the shell.
 pub(super) fn shell(arguments: &Arguments, terminal: &Terminal) -> Result<Status> {
     let scenario = arguments.varying.one(&arguments.scenario)?;
+    if let Some(existing) = scenario.topology.existing() {
+        return Err(Failure::invalid(
+            Diagnostic::error("`restage shell` needs the lab")
+                .at(&scenario.source, existing.at.span.clone())
+                .why("the receiver is in a network namespace that is there already")
+                .fix(
+                    "start a shell there: `ip netns exec NAME sh`, `nsenter -t PID -n sh` or `docker exec -it NAME sh`",
+                ),
+        ));
+    }
     if scenario.topology.lab().is_none() {
         return Err(Failure::invalid(
             Diagnostic::error("`restage shell` needs the lab")

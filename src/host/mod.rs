@@ -6,6 +6,7 @@
 
 mod borrow;
 pub mod ethtool;
+mod existing;
 pub mod facts;
 pub mod filter;
 pub mod firewall;
@@ -24,6 +25,7 @@ pub(crate) mod settings;
 pub mod sockets;
 pub mod sysctl;
 
+pub use existing::Existing;
 pub use filter::Filter;
 #[cfg(test)]
 pub use filter::Ruleset;

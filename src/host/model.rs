@@ -17,6 +17,7 @@ use super::{groups, sysctl};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::MacAddr;
 use crate::scenario::require::{Listener, Transport};
+use crate::scenario::topology::EXISTING_RECEIVER;
 
 /// A network namespace as seen from one of its interfaces, where packets arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Host {
     pub mac: MacAddr,
     /// Whether it is an interface of this machine, and not the lab's.
     pub real: bool,
+    /// What goes before a command so that it runs in its namespace: `ip netns exec NAME `; empty where it is restage's own.
+    pub command_prefix: String,
     /// The bridge, bond or VRF that takes its frames.
     pub master: Option<String>,
     /// The VLAN interfaces on it, which take tagged frames.
@@ -53,6 +56,7 @@ impl Host {
             interface: InterfaceFacts::veth(name, mac),
             mac,
             real: false,
+            command_prefix: String::new(),
             master: None,
             vlans: Vec::new(),
             addresses: Vec::new(),
@@ -96,6 +100,7 @@ impl Host {
         Ok(Self {
             mac,
             real: true,
+            command_prefix: String::new(),
             master: interface.master.and_then(|master| names.get(&master).cloned()),
             vlans: links
                 .into_iter()
@@ -114,6 +119,11 @@ impl Host {
             joined: Some(groups::joined(interface.index)),
             interface,
         })
+    }
+
+    /// Whether restage makes its interface in a namespace that is there already.
+    pub fn is_there_already(&self) -> bool {
+        self.interface.name == EXISTING_RECEIVER
     }
 
     /// Whether the interface is the loopback, which takes loopback addresses of IPv6.

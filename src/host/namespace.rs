@@ -3,13 +3,16 @@
 //! A network namespace lives as long as something refers to it: a process in it, a bind mount, or an open descriptor. Only
 //! descriptors are used here, so that nothing is left when the process ends, however it ends. See namespaces(7),
 //! `user_namespaces(7)`, setns(2). Start reading at [`enter`].
+#![expect(unsafe_code, reason = "pidfd_open(2) and the ioctls of namespaces, which no crate of ours wraps")]
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::thread;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -98,6 +101,33 @@ impl Namespace {
         Ok(Self { descriptor: file.into() })
     }
 
+    /// That of a process, which still runs when this returns; `None` where there is no such process.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::PermissionDenied`] for a process of another user, without `CAP_SYS_PTRACE` over it.
+    pub fn of_process(pid: u32) -> io::Result<Option<Self>> {
+        let Some(process) = Process::open(pid)? else { return Ok(None) };
+        let opened = File::open(format!("/proc/{pid}/ns/net"));
+        // Until now the number was that of the same process.
+        match (process.runs(), opened) {
+            (false, _) => Ok(None),
+            (true, Ok(file)) => Ok(Some(Self { descriptor: file.into() })),
+            (true, Err(error)) => Err(error),
+        }
+    }
+
+    /// The user namespace that owns it, in which the right to change it is asked for; `None` where that is not below the caller's own.
+    pub fn owner(&self) -> Result<Option<UserNamespace>> {
+        // SAFETY: the ioctl takes no argument, and returns a new descriptor or an error (ioctl_ns(2)).
+        let answer = unsafe { libc::ioctl(self.descriptor.as_raw_fd(), NS_GET_USERNS) };
+        match Errno::result(answer) {
+            // SAFETY: the descriptor is new, so that nothing else closes it.
+            Ok(descriptor) => Ok(Some(UserNamespace { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } })),
+            Err(Errno::EPERM) => Ok(None),
+            Err(errno) => Err(Failure::system("can't ask whose a network namespace is", &errno.into())),
+        }
+    }
+
     /// The number that identifies it: the inode of `/proc/PID/ns/net` (namespaces(7)).
     pub fn inode(&self) -> Result<u64> {
         let found = nix::sys::stat::fstat(&self.descriptor);
@@ -140,6 +170,63 @@ impl From<OwnedFd> for Namespace {
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+/// `NS_GET_USERNS` of `linux/nsfs.h`: `_IO(0xb7, 1)`.
+const NS_GET_USERNS: libc::c_ulong = 0xb701;
+
+/// A user namespace, held by a descriptor.
+#[derive(Debug)]
+pub struct UserNamespace {
+    descriptor: OwnedFd,
+}
+
+impl UserNamespace {
+    /// Whether the calling process is in it.
+    pub fn is_current(&self) -> Result<bool> {
+        let cant = |error: &io::Error| Failure::system("can't look at a user namespace", error);
+        let own = File::open("/proc/self/ns/user").map_err(|error| cant(&error))?;
+        let inode = |descriptor: BorrowedFd<'_>| nix::sys::stat::fstat(descriptor).map(|found| found.st_ino);
+        let inodes = inode(own.as_fd()).and_then(|own| Ok((own, inode(self.descriptor.as_fd())?)));
+        inodes.map(|(own, this)| own == this).map_err(|errno| cant(&errno.into()))
+    }
+
+    /// Moves the process into it, where it has every capability if its user made the namespace. To be called while the process has one
+    /// thread only.
+    ///
+    /// # Errors
+    /// As setns(2).
+    pub fn enter(&self) -> nix::Result<()> {
+        setns(&self.descriptor, CloneFlags::CLONE_NEWUSER)
+    }
+}
+
+/// A process, held by a descriptor: its number is not given to another one while it runs (`pidfd_open(2)`, Linux 5.3).
+struct Process(OwnedFd);
+
+impl Process {
+    fn open(pid: u32) -> io::Result<Option<Self>> {
+        // SAFETY: pidfd_open(2) takes two numbers.
+        let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid), 0) };
+        match Errno::result(answer) {
+            // SAFETY: the descriptor is new, so that nothing else closes it.
+            Ok(descriptor) => Ok(Some(Self(unsafe {
+                OwnedFd::from_raw_fd(i32::try_from(descriptor).expect("descriptors are small"))
+            }))),
+            Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether it has not ended.
+    fn runs(&self) -> bool {
+        // SAFETY: pidfd_send_signal(2) takes a descriptor that is open, and numbers; signal 0 sends nothing.
+        let answer = unsafe {
+            libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), 0, std::ptr::null::<libc::siginfo_t>(), 0)
+        };
+        // Of another user's process it says that it may not, and not that there is none.
+        Errno::result(answer) != Err(Errno::ESRCH)
     }
 }
 

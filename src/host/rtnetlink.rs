@@ -101,6 +101,21 @@ impl RouteSocket {
         Ok(found)
     }
 
+    /// The prefixes of all routes of all tables, once for each next hop, with its gateway; `None` where there is no gateway.
+    pub(crate) fn gateways(&mut self) -> io::Result<Vec<(IpNet, Option<IpAddr>)>> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut question = RouteMessage::default();
+            question.header.address_family = family;
+            let routes = self.dump(&RouteNetlinkMessage::GetRoute(question), &|message| match message {
+                RouteNetlinkMessage::NewRoute(message) => read_gateways(&message),
+                _ => None,
+            })?;
+            found.extend(routes.into_iter().flatten());
+        }
+        Ok(found)
+    }
+
     /// How many policy rules there are beyond the three that look up the tables local, main and default.
     pub(crate) fn further_rules(&mut self) -> io::Result<usize> {
         let mut further = 0;
@@ -137,12 +152,7 @@ impl RouteSocket {
         let question = RouteNetlinkMessage::GetRoute(question);
         let (kind, payload) = self.0.one(question.message_type(), &bytes(&question)).ok()?;
         let RouteNetlinkMessage::NewRoute(message) = decode(kind, &payload).ok()? else { return None };
-        message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Gateway(gateway) => ip(gateway),
-            RouteAttribute::Via(RouteVia::Inet(gateway)) => Some((*gateway).into()),
-            RouteAttribute::Via(RouteVia::Inet6(gateway)) => Some((*gateway).into()),
-            _ => None,
-        })
+        gateway_among(&message.attributes)
     }
 
     fn dump<T>(
@@ -264,6 +274,36 @@ fn read_route(message: &RouteMessage, names: &HashMap<u32, String>) -> Option<Ve
     }
     let device = |index: u32| names.get(&index).cloned().unwrap_or_default();
     Some(indices.into_iter().map(|index| Route { prefix, device: device(index), kind, metric }).collect())
+}
+
+fn gateway_among(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(gateway) => ip(gateway),
+        RouteAttribute::Via(RouteVia::Inet(gateway)) => Some((*gateway).into()),
+        RouteAttribute::Via(RouteVia::Inet6(gateway)) => Some((*gateway).into()),
+        _ => None,
+    })
+}
+
+fn read_gateways(message: &RouteMessage) -> Option<Vec<(IpNet, Option<IpAddr>)>> {
+    let mut prefix: IpNet = match message.header.address_family {
+        AddressFamily::Inet => Ipv4Net::default().into(),
+        AddressFamily::Inet6 => Ipv6Net::default().into(),
+        _ => return None,
+    };
+    let mut gateways = vec![gateway_among(&message.attributes)];
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => {
+                prefix = IpNet::new(ip(address)?, message.header.destination_prefix_length).ok()?.trunc();
+            }
+            RouteAttribute::MultiPath(hops) => {
+                gateways = hops.iter().map(|hop| gateway_among(&hop.attributes)).collect();
+            }
+            _ => {}
+        }
+    }
+    Some(gateways.into_iter().map(|gateway| (prefix, gateway)).collect())
 }
 
 fn read_neighbour(message: &NeighbourMessage) -> Option<(IpAddr, MacAddr)> {

@@ -2,7 +2,7 @@
 //!
 //! No privilege. Start at [`SocketTable::list`] and [`Socket::mismatch`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -195,6 +195,31 @@ impl SocketTable {
             .collect())
     }
 
+    /// The addresses that TCP and UDP sockets are connected to; not those of the loopback.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn peers(&self) -> Result<BTreeSet<IpAddr>> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = BTreeSet::new();
+        for (family, transport) in [libc::AF_INET, libc::AF_INET6]
+            .into_iter()
+            .flat_map(|family| [Transport::Udp, Transport::Tcp].map(|transport| (family, transport)))
+        {
+            let mut question = request(family, transport);
+            question[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
+            match table.sockets.dump(SOCK_DIAG_BY_FAMILY, &question, &|kind, message| read(kind, message, transport)) {
+                Ok(sockets) => {
+                    peers.extend(sockets.into_iter().filter_map(|(socket, _)| Some(socket.peer?.0.to_canonical())))
+                }
+                Err(error) if family == libc::AF_INET6 && error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(unanswered(transport, &error)),
+            }
+        }
+        peers.retain(|peer| !peer.is_loopback() && !peer.is_unspecified());
+        Ok(peers)
+    }
+
     /// The first of these listeners that no socket serves; see [`Socket::serves`].
     pub fn first_unserved<'a>(&self, listeners: &'a [Listener]) -> Result<Option<&'a Listener>> {
         if listeners.is_empty() {
@@ -283,6 +308,18 @@ fn read(kind: u16, message: &[u8], transport: Transport) -> Option<(Socket, u32)
         }
     }
     Some((socket, u32_at(message, 40)?))
+}
+
+/// Whether a process has this socket; `false` as well where the process can't be asked.
+pub fn has_socket(pid: u32, inode: u32) -> bool {
+    super::borrow::descriptor_of(pid, inode).is_some()
+}
+
+/// The processes that have one of these sockets, as far as this user may know.
+pub fn owners(inodes: &[u32]) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| inodes.iter().any(|inode| has_socket(*pid, *inode))).collect()
 }
 
 /// Whether a process's UDP socket, named by its inode, is an encapsulation socket (`UDP_ENCAP`, udp(7)): the kernel takes datagrams out of

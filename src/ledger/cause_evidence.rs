@@ -177,7 +177,10 @@ impl CauseEvidences {
         let filtered = |hook: &str| stack.filters.iter().any(|filter| filter.contains(&format!("(hook {hook}")));
         // Fragments are reassembled where connections are tracked, which is in the middle of prerouting. IPv6 doesn't count those.
         let reassembled = |four: &str, six: &str| evidence.counter(four) + evidence.counter(six);
-        let requests = reassembled("Ip.ReasmReqds", "Ip6ReasmReqds");
+        // Of fragments that others send nothing is missing here.
+        let is_fragmented = plan.predictions.iter().any(|found| found.class.most_frames > 1);
+        let requests =
+            if is_fragmented || evidence.others() == 0 { reassembled("Ip.ReasmReqds", "Ip6ReasmReqds") } else { 0 };
         let held =
             requests - reassembled("Ip.ReasmOKs", "Ip6ReasmOKs").min(requests) + uncounted_pieces(plan, evidence);
         let missing = at(Hook::PreroutingFirst).saturating_sub(at(Hook::PreroutingLast));
@@ -299,7 +302,7 @@ fn counted(plan: &Plan, evidence: &Evidence) -> Vec<(Key, Amount)> {
         for counter in counters {
             let key = (counter.stage.unwrap_or(row.stage), row.cause);
             if !uncounted(key) {
-                add(&mut counts, key, &Amount::exact(moved(plan, evidence, counter, key)));
+                add(&mut counts, key, &evidence.shared(moved(plan, evidence, counter, key)));
             }
         }
     }

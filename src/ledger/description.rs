@@ -11,7 +11,7 @@ use crate::figures::{count, duration};
 use crate::outcome::{Amount, Layer, Loss, Stage};
 use crate::plan::Plan;
 use crate::predict::Carried;
-use crate::predict::{Disposition, Prediction, goes_to, why_no_socket};
+use crate::predict::{Disposition, Prediction, goes_to, there, why_no_socket};
 
 /// A loss by its cause: in the prediction's words where it predicted just that, else in the table's.
 pub(super) fn named(plan: &Plan, cause: Cause, frames: Amount, layer: Layer, foretold: &Predicted<'_>) -> Loss {
@@ -116,7 +116,11 @@ pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, Strin
         let arrival = host.arrival((source, Some(0)), destination, port);
         let sockets: Vec<_> = evidence.sockets.iter().map(|record| record.socket.clone()).collect();
         let is_received = sockets.iter().any(|socket| socket.receives(&arrival));
-        (is_it && !is_received).then(|| why_no_socket(&arrival, &sockets, host.real))
+        let said = || {
+            let (why, fix) = why_no_socket(&arrival, &sockets, host.real);
+            (why, if host.is_there_already() { there(&fix, &host.command_prefix) } else { fix })
+        };
+        (is_it && !is_received).then(said)
     })
 }
 
@@ -223,6 +227,7 @@ mod tests {
             from_start: true,
             until_end: true,
             encapsulates: false,
+            unread_before: 0,
             lives: (0, 0),
         };
         let end = |stopped| {

@@ -14,7 +14,7 @@ use crate::evidence::{Evidence, Stack};
 use crate::outcome::{Absorbed, Amount, Disagreement, Hook, Layer, Loss, Stage};
 use crate::packet::layers::protocol;
 use crate::plan::Plan;
-use crate::predict::{Carried, Disposition, Prediction};
+use crate::predict::{Carried, Disposition, Prediction, remedy};
 use crate::scenario::Scenario;
 
 /// What to do about an unexplained loss where the kernel was asked.
@@ -77,6 +77,12 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
         {
             fix.clone_into(&mut loss.fix);
         }
+    }
+    if let Some(host) = plan.host.as_ref().filter(|host| host.is_there_already()) {
+        // What is mended on the receiver's side is no word of the lab there.
+        let in_the_lab =
+            |loss: &&mut Loss| loss.fix.starts_with(loss.cause.row().fix) && loss.cause != Cause::Unexplained;
+        received.losses.iter_mut().filter(in_the_lab).for_each(|loss| loss.fix = remedy(loss.cause, host));
     }
     if evidence.stack.as_ref().is_some_and(|stack| stack.layers.kernel) {
         // It was run as root already.

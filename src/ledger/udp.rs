@@ -16,7 +16,7 @@ use crate::scenario::require::Transport;
 
 /// Why a number is not known exactly.
 const OWN: &str =
-    "the receiver's kernel counts what the application sent to itself together with the capture's datagrams";
+    "the receiver's kernel counts what it sent to itself, or others to it, together with the capture's datagrams";
 const COPIES: &str = "each datagram goes to several sockets, and the kernel counts copies";
 const CLOSED: &str = "a socket was closed during the run, and the kernel does not count what was read of each socket";
 const ENCAPSULATION: &str =
@@ -122,14 +122,17 @@ fn goes_to_many(plan: &Plan, prediction: &Prediction) -> bool {
     prediction.class.datagrams > 0 && (destination.is_multicast() || is_broadcast())
 }
 
-/// How many UDP datagrams the receiver sent to itself: all, and those that may have come to the capture's sockets.
+/// How many UDP datagrams are none of the capture's: those that the receiver sent to itself, and where its namespace is shared those of others.
 struct Own {
     all: Amount,
+    /// Those that may have come to the capture's sockets.
     to_ports: Amount,
-    /// Looped back: multicast and broadcast.
+    /// Those that may have come to several sockets: multicast and broadcast.
     looped: u64,
     /// To closed ports; `None` where that was not seen.
     unreachable: Option<u64>,
+    /// The most that others sent; the kernel computes checksums for those.
+    foreign: u64,
 }
 
 impl Own {
@@ -138,17 +141,18 @@ impl Own {
         let Some(udp) = evidence.stack.as_ref().and_then(|stack| stack.udp) else {
             let sent = counter("Udp.OutDatagrams") + counter("Udp6OutDatagrams");
             let seen = counter("lo.rx.packets") + counter("IpExt.OutMcastPkts") + counter("Ip6OutMcastPkts");
-            let most = sent.min(seen + counter("IpExt.OutBcastPkts"));
+            let foreign = evidence.others();
+            let most = sent.min(seen + counter("IpExt.OutBcastPkts")).saturating_add(foreign);
             let all = Amount::between(0, most, OWN);
-            return Self { to_ports: all.clone(), all, looped: most, unreachable: None };
+            return Self { to_ports: all.clone(), all, looped: most, unreachable: None, foreign };
         };
-        let spread = |count: u64| {
-            if udp.unsteady { Amount::between(count.saturating_sub(2), count + 2, OWN) } else { Amount::exact(count) }
-        };
+        let spread =
+            |count: u64| Amount::between(count.saturating_sub(udp.unsteady), count.saturating_add(udp.unsteady), OWN);
         Self {
             all: spread(udp.own),
             to_ports: udp.own_to_ports.map_or_else(|| Amount::between(0, udp.own, OWN), spread),
-            looped: udp.own_looped,
+            looped: udp.own_looped.saturating_sub(udp.foreign),
+            foreign: evidence.others().min(udp.own_looped.saturating_add(udp.unsteady)),
             unreachable: Some(udp.own_unreachable),
         }
     }
@@ -174,8 +178,10 @@ impl UdpCounts {
             .sum();
 
         // Own datagrams have no wrong checksums: the kernel doesn't compute any for them.
-        let sums = Amount::exact(of(Cause::UdpCsum));
-        let errors = of(Cause::SocketFilter).saturating_sub(sums.high());
+        let all_sums = of(Cause::UdpCsum);
+        let foreign_sums = Amount::between(0, own.foreign.min(all_sums), OWN);
+        let sums = Amount::exact(all_sums).minus(&foreign_sums);
+        let errors = of(Cause::SocketFilter).saturating_sub(all_sums);
         let full = of(Cause::SocketRcvbuff);
         let memory = of(Cause::ProtoMem);
         let others = errors.saturating_sub(full + memory);
@@ -197,12 +203,12 @@ impl UdpCounts {
         };
         let no_ports = of(Cause::NoSocket);
         let unreachable = match own.unreachable {
-            Some(count) => Amount::exact(count.min(no_ports)),
+            Some(count) => Amount::between(count.min(no_ports), count.saturating_add(own.foreign).min(no_ports), OWN),
             None => Amount::between(0, own.all.high().min(no_ports), OWN),
         };
         let ignored_by_all = both("Udp.IgnoredMulti", "Udp6IgnoredMulti");
         let ignored = Amount::exact(ignored_by_all)
-            .minus(&Amount::between(0, own.looped.min(ignored_by_all), OWN))
+            .minus(&Amount::between(0, own.looped.saturating_add(own.foreign).min(ignored_by_all), OWN))
             .at_most(to_many);
         let no_socket = Amount::exact(no_ports).minus(&unreachable).plus(&ignored);
         let copies = |refused: Amount| copies(refused, &receivers, to_many);
@@ -215,14 +221,20 @@ impl UdpCounts {
             (Cause::SocketFilter, copies(captured(others - short))),
         ];
         let lost: Amount = refused.iter().map(|(_, lost)| lost.clone()).sum();
-        let own_ignored = Amount::between(0, own.looped.min(ignored_by_all), OWN);
-        let own_read = own.all.minus(&unreachable.plus(&own_drops).plus(&own_ignored));
+        let own_ignored = Amount::between(0, own.looped.saturating_add(own.foreign).min(ignored_by_all), OWN);
+        let own_read = own.all.minus(&unreachable.plus(&own_drops).plus(&own_ignored).plus(&foreign_sums));
+        // What others had sent before may be read now.
+        let before: u64 =
+            evidence.sockets.iter().map(|record| u64::from(record.unread_before).div_ceil(LEAST_TRUESIZE)).sum();
+        let before = if own.foreign == 0 && evidence.others() == 0 { 0 } else { before };
+        let own_read = own_read.plus(&Amount::between(0, before, OWN));
         let certain = !receivers.others_closed && receivers.others_read;
         let copies_of_own = if own.looped > 0 { receivers.others.max(1) + receivers.copies } else { 1 };
-        let own_read = Amount::between(if certain { own_read.low() } else { 0 }, own_read.high() * copies_of_own, OWN);
+        let most_read = own_read.high().saturating_mul(copies_of_own);
+        let own_read = Amount::between(if certain { own_read.low() } else { 0 }, most_read, OWN);
         let read = Amount::exact(both("Udp.InDatagrams", "Udp6InDatagrams")).minus(&own_read);
         let encapsulated = receivers.sockets.iter().any(|record| record.takes_for_the_kernel());
-        let come = at_transport(evidence).unwrap_or_else(|| {
+        let come = at_transport(plan, evidence).unwrap_or_else(|| {
             let unread = receivers.sockets.iter().map(|record| u64::from(record.socket.unread_bytes)).sum::<u64>();
             let least = read.plus(&lost);
             Amount::between(least.low(), least.high() + unread.div_ceil(LEAST_TRUESIZE), UNREAD)
@@ -281,13 +293,19 @@ fn copies(refused: Amount, receivers: &Receivers<'_>, to_many: u64) -> Amount {
 }
 
 /// The capture's datagrams that came to UDP, whole; `None` without taps.
-fn at_transport(evidence: &Evidence) -> Option<Amount> {
+fn at_transport(plan: &Plan, evidence: &Evidence) -> Option<Amount> {
     let stack = evidence.stack.as_ref()?;
     let packets = stack.udp?.captured;
     stack.hooks.as_ref()?.get(&Hook::InputLast)?;
     // IPv6 fragments pass the hook one by one, unless connections are tracked; what comes of them is whole (RFC 4293).
-    let pieces = evidence.counter("Ip6ReasmReqds").min(packets);
-    Some(Amount::exact(packets - pieces + evidence.counter("Ip6ReasmOKs").min(pieces)))
+    let has_pieces = plan.predictions.iter().any(|found| found.class.key.is_ipv6() && found.class.most_frames > 1);
+    let pieces = if has_pieces || evidence.others() == 0 { evidence.counter("Ip6ReasmReqds").min(packets) } else { 0 };
+    let whole = evidence.counter("Ip6ReasmOKs").min(pieces);
+    let others = evidence.others().min(pieces);
+    Some(
+        Amount::between(packets - pieces + whole.saturating_sub(others), packets - pieces + whole + others, OWN)
+            .at_most(packets),
+    )
 }
 
 /// Datagrams as frames: an unfragmented one is one frame, a fragmented one several.

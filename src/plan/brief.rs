@@ -32,6 +32,8 @@ pub struct Brief {
     pub groups: BTreeSet<IpAddr>,
     /// The sockets that make the receiver ready.
     pub listens: Vec<Listener>,
+    /// Whether the network namespace that the receiver is in has a packet filter already.
+    pub has_firewall: bool,
 }
 
 impl Plan {
@@ -48,6 +50,7 @@ impl Plan {
             udp_ports: self.survey.udp_ports.clone(),
             groups: self.survey.groups.clone(),
             listens: self.listens().to_vec(),
+            has_firewall: self.has_firewall(),
         }
     }
 }

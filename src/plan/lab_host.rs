@@ -39,19 +39,7 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
             .fix("say `[lab] addresses` with a prefix, or map the destinations"),
         );
     }
-    let mut listens: Vec<Listener> =
-        scenario.receiver.processes.iter().flat_map(Program::named_sockets).copied().collect();
-    match &scenario.receiver.program.listens {
-        Some(own) => listens.extend_from_slice(&own.value.sockets),
-        // Where no process has a socket for them.
-        None => {
-            let is_served = |port: u16| listens.iter().any(|listener| listener.is_udp() && listener.port == port);
-            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
-            let ports: Vec<u16> = ports.into_iter().filter(|port| *port != 0 && !is_served(*port)).collect();
-            let listener = |port| Listener { transport: Transport::Udp, address: None, port };
-            listens.extend(ports.into_iter().map(listener));
-        }
-    }
+    let listens = listeners(scenario, survey);
     let joined: Option<BTreeSet<IpAddr>> = scenario.receiver.program.command.is_none().then(|| {
         // The built-in receiver joins groups where it has a socket at all.
         if survey.udp_ports.is_empty() { BTreeSet::new() } else { survey.groups.clone() }
@@ -65,6 +53,24 @@ pub(super) fn host(scenario: &Scenario, lab: &LabTopology, survey: &Survey, note
         joined,
         ..Host::of_lab(LAB_RECEIVER, mac)
     }
+}
+
+/// The sockets that the scenario names, or else those that the datagrams of the frames go to.
+pub(super) fn listeners(scenario: &Scenario, survey: &Survey) -> Vec<Listener> {
+    let mut listens: Vec<Listener> =
+        scenario.receiver.processes.iter().flat_map(Program::named_sockets).copied().collect();
+    match &scenario.receiver.program.listens {
+        Some(own) => listens.extend_from_slice(&own.value.sockets),
+        // Where no process has a socket for them.
+        None => {
+            let is_served = |port: u16| listens.iter().any(|listener| listener.is_udp() && listener.port == port);
+            let ports: BTreeSet<u16> = survey.udp_ports.iter().map(|(port, _)| *port).collect();
+            let ports: Vec<u16> = ports.into_iter().filter(|port| *port != 0 && !is_served(*port)).collect();
+            let listener = |port| Listener { transport: Transport::Udp, address: None, port };
+            listens.extend(ports.into_iter().map(listener));
+        }
+    }
+    listens
 }
 
 /// The unicast destinations of the frames; of a family that has none, but packets, a documentation address: programs that look for an
@@ -135,7 +141,7 @@ fn routes(addresses: &[IpNet], ways_back: &Routes, mac: MacAddr, ipv6_disabled: 
 }
 
 /// The destination MAC that the frames share, or the commonest one, with a note. A sniffer gets the frames to other ones, too.
-fn captured_mac(survey: &Survey, only_sniffs: bool, notes: &mut Vec<Diagnostic>) -> MacAddr {
+pub(super) fn captured_mac(survey: &Survey, only_sniffs: bool, notes: &mut Vec<Diagnostic>) -> MacAddr {
     let Some((mac, frames)) = commonest(survey.macs.iter()) else { return LAB_RECEIVER_MAC };
     if survey.macs.len() > 1 && !only_sniffs {
         notes.push(

@@ -4,10 +4,12 @@
 //! `rewrite`. Start at [`plan`].
 
 mod brief;
+mod existing;
 mod lab_host;
 mod listing;
 mod note;
 mod questions;
+mod receiver;
 mod refuse;
 mod rewrite_report;
 mod schedule;
@@ -34,7 +36,7 @@ pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
-use crate::host::{Filter, Host};
+use crate::host::{Existing, Filter, Firewall, Host};
 use crate::packet::MacAddr;
 use crate::predict::Class;
 use crate::predict::{self, Disposition, Prediction};
@@ -63,6 +65,8 @@ pub struct Facts {
     pub filter: Filter,
     /// A host that stands for what the scenario calls the receiver.
     pub receiver: Option<Host>,
+    /// The network namespace that the receiver is in, where that is there already.
+    pub existing: Option<Existing>,
 }
 
 /// What is known of an interface.
@@ -89,6 +93,8 @@ pub struct Plan {
     pub survey: Survey,
     /// The receiver; `None` with a target, where it is elsewhere, unless a plan is made for one.
     pub host: Option<Host>,
+    /// The network namespace that the receiver is in, where that is there already: the inode of `/proc/PID/ns/net`.
+    pub namespace: Option<u64>,
     /// What becomes of the frames there.
     pub predictions: Vec<Prediction>,
     /// With a target, the unicast destinations with the MACs that frames to them have; as many as are distinguished.
@@ -128,10 +134,10 @@ pub struct PlannedStep {
 /// # Errors
 /// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see `refuse`.
 pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
-    let Facts { sender, filter, receiver } = facts;
-    let target = sender.as_ref();
     refuse::wrong_digest(scenario)?;
-    let mut roles = roles(scenario, target);
+    let mut roles = roles(scenario, &facts);
+    let Facts { sender, filter, receiver, existing } = facts;
+    let target = sender.as_ref();
     if let (Some(host), None) = (&receiver, scenario.topology.interface()) {
         roles.receiver = Some(host.mac);
         roles.addresses = Some(host.first_addresses());
@@ -169,14 +175,11 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
     }
     let mut notes = Vec::new();
-    let host = receiver.or_else(|| {
-        let lab = scenario.topology.lab()?;
-        Some(Host { filter, ..lab_host::host(scenario, lab, &survey, &mut notes) })
-    });
     let lab_reassembly = survey.reassembly().needed();
-    if let (Some(lab), Some(Host { real: false, .. })) = (scenario.topology.lab(), &host) {
-        passes.reassembly = lab_host::reassembly(lab, lab_reassembly);
-    }
+    let host = match receiver {
+        Some(receiver) => Some(receiver),
+        None => receiver::receiver(scenario, filter, existing.as_ref(), &survey, &mut passes.reassembly, &mut notes)?,
+    };
     // A second pass, where the first one could not know enough.
     let in_rounds = rounds > 1 && survey.awaits_fragments();
     let crowded = host.is_some() && !survey.unclassed.is_empty();
@@ -214,6 +217,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         rounds: u64::from(rounds),
         survey,
         host,
+        namespace: existing.map(|there| there.inode),
         predictions,
         sent_to,
         medium,
@@ -401,6 +405,18 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether the network namespace that the receiver is in has a packet filter already.
+    pub fn has_firewall(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| matches!(host.firewall, Firewall::Chains(_)))
+    }
+
+    /// Whether a rule may send a datagram to another port than its own.
+    pub fn may_redirect(&self, scenario: &Scenario) -> bool {
+        let redirects = |chain: &String| chain.contains("(hook prerouting") || chain.contains("(legacy");
+        let there = self.host.as_ref().map(|host| &host.firewall);
+        scenario.has_ruleset() || matches!(there, Some(Firewall::Chains(chains)) if chains.iter().any(redirects))
+    }
+
     /// UDP sockets that make the receiver ready.
     pub fn listens(&self) -> &[Listener] {
         self.host.as_ref().map(|host| host.listens.as_slice()).unwrap_or_default()
@@ -411,9 +427,9 @@ impl Plan {
 ///
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
-pub fn rewriter_and_framing(scenario: &Scenario, target: Option<&LinkFacts>) -> Result<(Rewriter, Framing)> {
+pub fn rewriter_and_framing(scenario: &Scenario, facts: &Facts) -> Result<(Rewriter, Framing)> {
     let passes = Passes { rounds: 1, most: u64::MAX, host: None, reassembly: Reassembly::default() };
-    let (rewriter, medium, _) = survey(scenario, target, roles(scenario, target), &passes)?;
+    let (rewriter, medium, _) = survey(scenario, facts.sender.as_ref(), roles(scenario, facts), &passes)?;
     Ok((rewriter, medium.framing))
 }
 
@@ -438,7 +454,7 @@ fn survey(
 /// The roles where some frames go to the MAC that stands for the receiver and others to MACs that were captured: the receiver will have
 /// the commonest of these, and what is made or mapped for it goes there as well.
 fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles> {
-    let Some(LabTopology { mac: At { value: LabMac::Captured, .. }, .. }) = scenario.topology.lab() else {
+    let Some(LabTopology { mac: At { value: LabMac::Captured, .. }, .. }) = scenario.topology.pair() else {
         return None;
     };
     let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
@@ -448,8 +464,8 @@ fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles>
 
 /// What the sending interface takes.
 fn medium_of(scenario: &Scenario, target: Option<&LinkFacts>, roles: &Roles) -> Medium {
-    let lab_mtu = scenario.topology.lab().map(|lab| lab.mtu.value);
-    let mtu = lab_mtu.or(target.map(|facts| facts.mtu)).unwrap_or(u32::MAX);
+    let pair_mtu = scenario.topology.pair().map(|pair| pair.mtu.value);
+    let mtu = pair_mtu.or(target.map(|facts| facts.mtu)).unwrap_or(u32::MAX);
     // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
     let named = scenario.rewrite.sides.iter().rev().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
     let mut named = named.filter_map(|maps| match &maps.mac {
@@ -461,15 +477,16 @@ fn medium_of(scenario: &Scenario, target: Option<&LinkFacts>, roles: &Roles) -> 
 }
 
 /// What "sender" and "receiver" stand for as MACs.
-pub fn roles(scenario: &Scenario, target: Option<&LinkFacts>) -> Roles {
-    let Some(lab) = scenario.topology.lab() else {
-        return Roles { sender: target.map(|facts| facts.mac), ..Roles::default() };
+pub fn roles(scenario: &Scenario, facts: &Facts) -> Roles {
+    let Some(pair) = scenario.topology.pair() else {
+        return Roles { sender: facts.sender.as_ref().map(|facts| facts.mac), ..Roles::default() };
     };
-    let receiver = match lab.mac.value {
+    let receiver = match pair.mac.value {
         LabMac::Literal(mac) => mac,
         LabMac::Captured => LAB_RECEIVER_MAC,
     };
-    Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses: None }
+    let addresses = facts.existing.as_ref().map(|there| there.first_addresses);
+    Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses }
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
     let over = survey.oversize.count();
     // No interface takes more.
     let raise = |how: String| if survey.longest > LARGEST_MTU { String::new() } else { format!("`{how}`, or ") };
-    let written = scenario.topology.lab().and_then(|lab| lab.mtu.span.clone());
+    let written = scenario.topology.pair().and_then(|lab| lab.mtu.span.clone());
     let (span, raised) = match scenario.topology.interface() {
         Some(interface) => {
             (interface.span.clone(), raise(format!("ip link set {} mtu {}", interface.value, survey.longest)))

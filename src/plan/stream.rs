@@ -251,7 +251,7 @@ fn truncated(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
 }
 
 fn oversize(scenario: &Scenario, frame: &Frame<'_>) -> Failure {
-    let (mtu, span) = scenario.topology.lab().map_or((u32::MAX, None), |lab| (lab.mtu.value, lab.mtu.span.clone()));
+    let (mtu, span) = scenario.topology.pair().map_or((u32::MAX, None), |lab| (lab.mtu.value, lab.mtu.span.clone()));
     Failure::invalid(
         Diagnostic::error(format!("frame {} is longer than the MTU of {}", frame.number, count(mtu.into(), "byte")))
             .at(&scenario.source, span)

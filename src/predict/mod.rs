@@ -16,6 +16,7 @@ mod tags;
 mod words;
 
 pub use sockets::why_no_socket;
+pub use words::{remedy, there};
 
 use std::fmt;
 

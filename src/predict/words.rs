@@ -10,6 +10,7 @@ use crate::cause::Cause;
 use crate::host::{Host, RouteKind, sysctl};
 use crate::packet::layers::{is_vlan_tag, protocol};
 use crate::predict::{Carried, ClassKey, Flaw, Tags};
+use crate::scenario::topology::EXISTING_RECEIVER;
 
 const MOST_WRITTEN: usize = 8;
 
@@ -28,8 +29,8 @@ pub(super) fn said(cause: Cause, key: &ClassKey, host: &Host) -> (String, String
         Flaw::Refused(fault) if fault.rule().cause == cause => refused::words(fault, &host.interface.name),
         _ => words(cause, key, host),
     };
-    let fix = if host.real {
-        machine.unwrap_or_else(|| match key.carried {
+    let fix = if host.real && !(host.is_there_already() && is_of_the_frames(cause)) {
+        let fix = machine.unwrap_or_else(|| match key.carried {
             Carried::Ip { destination, .. } if destination.is_ipv6() => {
                 // The effective values of IPv6 do not depend on `all`.
                 let six = row.machine.replace("net.ipv4.conf.all.drop_unicast_in_l2_multicast=0 ", "");
@@ -37,11 +38,50 @@ pub(super) fn said(cause: Cause, key: &ClassKey, host: &Host) -> (String, String
             }
             Carried::Ip { destination, .. } => filled(row.machine, Some(destination), host),
             Carried::Other { .. } => filled(row.machine, None, host),
-        })
+        });
+        there(&fix, &host.command_prefix)
     } else {
         scenario.unwrap_or_else(|| row.fix.to_owned())
     };
     (why.unwrap_or_else(|| row.why.to_owned()), fix)
+}
+
+/// The cause's own remedy for a receiver that is this host.
+pub fn remedy(cause: Cause, host: &Host) -> String {
+    let row = cause.row();
+    match (host.real, host.is_there_already() && is_of_the_frames(cause)) {
+        (true, false) => there(&filled(row.machine, None, host), &host.command_prefix),
+        _ => row.fix.to_owned(),
+    }
+}
+
+/// Whether a cause is mended by changing the frames, whatever the receiver is.
+fn is_of_the_frames(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Unsendable
+            | Cause::FrameTooLong
+            | Cause::Otherhost
+            | Cause::PktTooSmall
+            | Cause::IpInhdr
+            | Cause::IpCsum
+            | Cause::TcpCsum
+            | Cause::UdpCsum
+            | Cause::IpInvalidSource
+            | Cause::IpInvalidDest
+            | Cause::IpLocalSource
+            | Cause::IpLocalnet
+            | Cause::FragReasmTimeout
+            | Cause::DupFrag
+            | Cause::Ipv6BadExthdr
+    )
+}
+
+/// A remedy whose commands run where the receiver is. Its interface is made for each run, and begins with the settings of `default`.
+pub fn there(fix: &str, prefix: &str) -> String {
+    const PROGRAMS: [&str; 5] = ["sysctl", "ip", "nft", "ethtool", "ss"];
+    let fix = fix.replace(&format!(".conf.{EXISTING_RECEIVER}."), ".conf.default.");
+    PROGRAMS.iter().fold(fix, |fix, program| fix.replace(&format!("`{program} "), &format!("`{prefix}{program} ")))
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each cause")]

@@ -334,6 +334,9 @@ impl Compiling {
     /// The receiver's addresses of the families that the scenario has one of; notes the problem where an interface that stands for the
     /// receiver has none.
     fn receiver(&mut self, v4: Option<IpAddr>, v6: Option<IpAddr>) -> (Option<IpAddr>, Option<IpAddr>) {
+        if v4.is_none() && v6.is_none() {
+            return self.existing_receiver();
+        }
         let Some((ours, ours6)) = self.roles.addresses else { return (v4, v6) };
         for (family, example) in [(v4.filter(|_| ours.is_none()), "IPv4"), (v6.filter(|_| ours6.is_none()), "IPv6")] {
             let what = format!("the interface has no {example} address for `ip = \"receiver\"`");
@@ -347,6 +350,19 @@ impl Compiling {
             }
         }
         (v4.and(ours), v6.and(ours6))
+    }
+
+    /// The first addresses of the namespace that the receiver is in; notes the problem where it has none.
+    fn existing_receiver(&mut self) -> (Option<IpAddr>, Option<IpAddr>) {
+        let addresses = self.roles.addresses.unwrap_or_default();
+        let what = "the receiver has no address for `ip = \"receiver\"`";
+        if addresses == (None, None) && !self.problems.iter().any(|problem| problem.what == what) {
+            let problem = Diagnostic::error(what)
+                .why("its network namespace has no address but those of the loopback interface")
+                .fix("write a map: the addresses in it are given to the interface that the frames come in by");
+            self.problems.push(problem);
+        }
+        addresses
     }
 
     /// The address of a MAC; notes the problem where its role has none.

@@ -34,7 +34,7 @@ pub(super) struct EvidencePlan<'a> {
     pps: f64,
     /// Whether there are so few frames that their rate doesn't matter.
     few: bool,
-    /// Whether the lab has a ruleset.
+    /// Whether the receiver has a ruleset.
     filtered: bool,
     /// What restage may do.
     facts: &'a Facts,
@@ -60,7 +60,7 @@ impl<'a> EvidencePlan<'a> {
             pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
             few: brief.frames <= FEW && rate != Rate::MaxLossless,
             facts,
-            filtered: scenario.has_ruleset(),
+            filtered: scenario.has_ruleset() || brief.has_firewall,
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
         }
     }

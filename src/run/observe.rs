@@ -14,7 +14,8 @@ use super::sockets::SocketWatch;
 use super::stack::{self, StackWatch, lock};
 use super::timing::Arrivals;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::evidence::{Arriving, Evidence, Sending, SocketRecord, Stack, UdpInput};
+use crate::evidence::{Arriving, Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
+use crate::figures::{count, thousands};
 use crate::ledger::hook_tracker::{head, packet_of};
 use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
 use crate::outcome::Hook;
@@ -146,6 +147,8 @@ struct LabSide {
     waker: Waker,
     finished: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Watched>>>,
+    /// Whether others send to the receiver as well.
+    is_shared: bool,
 }
 
 /// What is cheap to read at any time: how far the capture's frames have come.
@@ -183,10 +186,10 @@ impl Observer {
     ) -> Result<Self> {
         let mut shared = Shared::default();
         let Some(side) = testbed.observed() else { return Ok(Self { shared, lab: None }) };
+        let mut counters = side.counters()?;
         let sockets = Arc::new(Mutex::new(SocketWatch::start(side, pids)?));
         let mut stack = StackWatch::start(side, shared.digester.clone(), level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
-        let mut counters = side.counters()?;
         let sniffers = Sniffers::start(side, pids)?;
         let ring = side.ring(ring_bytes(brief))?;
         let own_inode = ring.inode();
@@ -228,12 +231,18 @@ impl Observer {
             waker,
             finished,
             thread,
+            is_shared: side.is_shared(),
         };
         Ok(Self { shared, lab: Some(lab) })
     }
 
     pub(super) fn observes(&self) -> bool {
         self.lab.is_some()
+    }
+
+    /// Whether others send to the receiver as well.
+    pub(super) fn is_shared(&self) -> bool {
+        self.lab.as_ref().is_some_and(|lab| lab.is_shared)
     }
 
     /// Whether the application may read past its UDP sockets, so that a queue that isn't empty says nothing.
@@ -279,6 +288,9 @@ impl Observer {
         if let Some(dropped) = lab.sender.read()?.since(&lab.sender_before).get("if.tx.dropped") {
             counters.insert("tx.dropped".to_owned(), dropped);
         }
+        if lab.is_shared {
+            counters.insert(OTHERS.to_owned(), lab.counters.others()?);
+        }
         let xdp = lab.counters.has_xdp();
         Ok(Moment { arrived, counters, sockets, hooks: steady.hooks, udp: steady.udp, xdp })
     }
@@ -300,7 +312,14 @@ impl Observer {
         if watched.arriving.as_ref().is_some_and(|arriving| arriving.missing.is_empty() && arriving.reordered == 0) {
             watched.arrivals.apply(&mut sending);
         }
+        let counters = &settled.moment.counters;
+        let notes = if lab.is_shared {
+            of_others(counters.get(OTHERS).copied().unwrap_or(0), settled.moment.udp.as_ref())
+        } else {
+            None
+        };
         Ok(Evidence {
+            notes: notes.into_iter().collect(),
             sending,
             arrived_over_time: watched.arriving.is_some().then(|| watched.arrivals.over_time()).flatten(),
             arriving: watched.arriving,
@@ -315,6 +334,30 @@ impl Observer {
             ..Evidence::default()
         })
     }
+}
+
+/// What others sent to the receiver meanwhile.
+fn of_others(packets: u64, udp: Option<&UdpInput>) -> Option<Diagnostic> {
+    if packets == 0 {
+        return None;
+    }
+    let datagrams = udp.map(|udp| {
+        let to_ports = udp.own_to_ports.map(|to_ports| {
+            format!(
+                ", and {} to ports of the capture came from others or from the receiver's host itself",
+                thousands(to_ports)
+            )
+        });
+        format!(" ({}{})", count(udp.foreign, "UDP datagram"), to_ports.unwrap_or_default())
+    });
+    Some(
+        Diagnostic::note(format!(
+            "others sent {} to the receiver's network namespace while it ran{}",
+            count(packets, "packet"),
+            datagrams.unwrap_or_default()
+        ))
+        .why("they came in by other interfaces, and are in no number of the ledger; where a counter could not be separated, a number is a range"),
+    )
 }
 
 /// How the run stood when nothing moved any more.

@@ -12,6 +12,9 @@ use crate::outcome::EvidenceLevel;
 pub struct Options {
     /// Real interfaces that scenarios with `[target] interface` may send on: frames there reach other hosts.
     pub allow_interfaces: Vec<String>,
+    /// Whether scenarios with `[receiver] at` may use the network namespace that this process is in: an interface, addresses and routes are added
+    /// there for the run.
+    pub allow_host: bool,
     /// Write the snapshots of `[expect] rewritten` instead of comparing with them.
     pub update_snapshots: bool,
     /// Where a snapshot is missing or different, write the new one beside it, as `NAME.new`, for `restage review`.

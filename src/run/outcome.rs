@@ -45,7 +45,8 @@ pub(super) fn failed(name: &str, file: &Path, failure: Failure) -> Outcome {
 /// From a legal scenario to its outcome.
 fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
-    Testbed::allow(scenario, &options.allow_interfaces)?;
+    let facts = Facts::read();
+    Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
     let mut plan = plan::plan(scenario, Testbed::facts(scenario)?)?;
     plan.notes.extend(Testbed::warnings(scenario, &plan)?);
     report(Event::Planned {
@@ -53,8 +54,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
         timeout: plan.timeout.as_secs_f64(),
     });
-    // Namespaces first: a process with threads can't enter a user namespace.
-    let facts = Facts::read();
+    // Before there are threads: a process with several can't enter a user namespace.
     Testbed::enter(scenario)?;
     let parent = watch_parent()?;
     let control = Control { report, parent: &parent, limit: begun + plan.timeout };

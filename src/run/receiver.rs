@@ -15,6 +15,7 @@ use crate::diagnostic::{At, Diagnostic, Failure, Kind as FailureKind, Result};
 use crate::evidence::{Evidence, ProgramEnd};
 use crate::expect::wrote_too_much;
 use crate::figures::{agree, count, size};
+use crate::host::sockets::owners;
 use crate::outcome::Event;
 use crate::plan::Brief;
 use crate::process::inside::Inside;
@@ -51,6 +52,8 @@ enum Kind {
     Absent,
     BuiltIn(BuiltIn),
     Application(Box<Process>),
+    /// It was started by someone else, and runs already: the processes that have its sockets, as far as they are known.
+    Running(Vec<u32>),
 }
 
 impl Receiver {
@@ -72,14 +75,20 @@ impl Receiver {
         }
         let mut receiver =
             Self { kind: Kind::Absent, groups: brief.groups.clone(), processes: Vec::new(), inside: None, folder };
+        let runs_already = scenario.topology.runs_already();
+        if runs_already {
+            serves(scenario, testbed)?;
+        }
+        let without =
+            || if runs_already { running(brief, testbed).map(Kind::Running) } else { built_in(brief, testbed) };
         let Some(site) = receiver.site(scenario, testbed) else {
-            receiver.kind = built_in(brief, testbed)?;
+            receiver.kind = without()?;
             return Ok(receiver);
         };
         let (programs, surroundings) = site.prepare(brief.first_ns)?;
         let inside = testbed.receiver().surround(&surroundings)?;
         if programs.is_empty() {
-            receiver.kind = built_in(brief, testbed)?;
+            receiver.kind = without()?;
             receiver.inside = inside;
             return Ok(receiver);
         }
@@ -121,14 +130,14 @@ impl Receiver {
 
     /// Whether it is restage's own, which has read a datagram as soon as it is counted.
     pub(super) fn is_built_in(&self) -> bool {
-        !matches!(self.kind, Kind::Application(_))
+        matches!(self.kind, Kind::Absent | Kind::BuiltIn(_))
     }
 
     /// Reads what is there, if that is our part.
     pub(super) fn drain(&mut self) -> Result<()> {
         match &mut self.kind {
             Kind::BuiltIn(receiver) => receiver.drain().map(|_| ()),
-            Kind::Absent | Kind::Application(_) => Ok(()),
+            Kind::Absent | Kind::Application(_) | Kind::Running(_) => Ok(()),
         }
     }
 
@@ -136,19 +145,25 @@ impl Receiver {
     pub(super) fn buffer_bytes(&self) -> usize {
         match &self.kind {
             Kind::BuiltIn(receiver) => receiver.buffer_bytes(),
-            Kind::Absent | Kind::Application(_) => usize::MAX,
+            Kind::Absent | Kind::Application(_) | Kind::Running(_) => usize::MAX,
         }
     }
 
     /// The processes of all programs.
     pub(super) fn pids(&self) -> Vec<u32> {
-        self.processes.iter().chain(self.application()).flat_map(|process| process.running.pids()).collect()
+        let others = match &self.kind {
+            Kind::Running(pids) => pids.as_slice(),
+            Kind::Absent | Kind::BuiltIn(_) | Kind::Application(_) => &[],
+        };
+        let started = self.processes.iter().chain(self.application()).flat_map(|process| process.running.pids());
+        started.chain(others.iter().copied()).collect()
     }
 
     /// Whether the application has ended.
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         match &mut self.kind {
             Kind::Application(process) => Ok(process.ended()?.is_some()),
+            Kind::Running(pids) => Ok(!pids.is_empty() && !pids.iter().any(|pid| runs(*pid))),
             Kind::Absent | Kind::BuiltIn(_) => Ok(false),
         }
     }
@@ -156,7 +171,7 @@ impl Receiver {
     pub(super) fn application(&self) -> Option<&Process> {
         match &self.kind {
             Kind::Application(process) => Some(process),
-            Kind::Absent | Kind::BuiltIn(_) => None,
+            Kind::Absent | Kind::BuiltIn(_) | Kind::Running(_) => None,
         }
     }
 
@@ -260,7 +275,7 @@ fn find_mut<'a>(
     match (kind, name) {
         (_, Some(name)) => processes.iter_mut().find(|process| process.name.as_ref() == Some(&name.value)),
         (Kind::Application(process), None) => Some(process),
-        (Kind::Absent | Kind::BuiltIn(_), None) => None,
+        (Kind::Absent | Kind::BuiltIn(_) | Kind::Running(_), None) => None,
     }
 }
 
@@ -355,6 +370,47 @@ fn stop(process: &mut Process, site: Site<'_>, control: &Control<'_>, evidence: 
     }
     evidence.ends.push(end);
     Ok(())
+}
+
+/// Whether there is such a process, and it has not ended.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+}
+
+/// The processes that have sockets for the capture's datagrams.
+fn running(brief: &Brief, testbed: &Testbed) -> Result<Vec<u32>> {
+    let ports: BTreeSet<u16> = brief.udp_ports.iter().map(|(port, _)| *port).collect();
+    let sockets = testbed.receiver().sockets()?.list(Transport::Udp)?;
+    let inodes: Vec<u32> = sockets
+        .iter()
+        .filter(|socket| ports.contains(&socket.port) && socket.inode != 0)
+        .map(|socket| socket.inode)
+        .collect();
+    Ok(if inodes.is_empty() { Vec::new() } else { owners(&inodes) })
+}
+
+/// Whether a receiver that runs already has the sockets that the scenario names.
+///
+/// # Errors
+/// [`FailureKind::Blocked`] where one is missing.
+fn serves(scenario: &Scenario, testbed: &Testbed) -> Result<()> {
+    let Some(listens) = &scenario.receiver.program.listens else { return Ok(()) };
+    let table = testbed.receiver().sockets()?;
+    let Some(missing) = table.first_unserved(&listens.value.sockets)? else { return Ok(()) };
+    let there: Vec<String> = table.list(missing.transport)?.iter().map(ToString::to_string).collect();
+    let why = if there.is_empty() {
+        "no such socket is there".to_owned()
+    } else {
+        format!("there are: {}", there.join(", "))
+    };
+    let show = format!("`{}ss -lnp` shows them with their programs", testbed.command_prefix());
+    Err(Failure::blocked(
+        Diagnostic::error(format!("nothing listens on `{missing}` where the receiver is"))
+            .at(&scenario.source, listens.span.clone())
+            .why(why)
+            .fix(format!("start the receiver, or name the sockets that it has; {show}")),
+    ))
 }
 
 fn built_in(brief: &Brief, testbed: &Testbed) -> Result<Kind> {

@@ -41,6 +41,8 @@ pub(super) struct Waited {
     done: bool,
     /// Bytes that are unread in the sockets of the capture.
     pub(super) unread_bytes: u64,
+    /// The inodes of sockets that others send to as well, and that have read all of the capture's.
+    read: BTreeSet<u32>,
 }
 
 impl Run<'_> {
@@ -49,7 +51,12 @@ impl Run<'_> {
         let Self { plan, setup: Setup { scenario, receiver, control, .. } } = self;
         let waited = wait(Until::End, scenario, plan, &sending, receiver, control, observer)?;
         let timed_out = (!waited.done).then_some(plan.timeout);
-        Ok(Settled { sending, moment: observer.look()?, still: waited.still, timed_out })
+        let mut moment = observer.look()?;
+        for record in moment.sockets.iter_mut().filter(|record| waited.read.contains(&record.socket.inode)) {
+            // What is in its queue came after all of the capture's was read.
+            record.socket.unread_bytes = 0;
+        }
+        Ok(Settled { sending, moment, still: waited.still, timed_out })
     }
 }
 
@@ -78,10 +85,15 @@ pub(super) fn wait(
     let mut moved = Instant::now();
     let mut reported = Instant::now();
     let mut last = Glance::default();
+    let mut queues = Queues::default();
     loop {
         receiver.drain()?;
         let mut now = observer.glance()?;
         now.sockets.retain(|record| watched.has(record));
+        if observer.is_shared() {
+            // What others send goes on.
+            queues.look(&mut now, &last, moved.elapsed());
+        }
         if now != last {
             last = now;
             moved = Instant::now();
@@ -102,7 +114,7 @@ pub(super) fn wait(
             (control.report)(Event::Progress { sent: sending.sent, arrived });
         }
         if done || over {
-            return Ok(Waited { still: moved.elapsed(), done, unread_bytes });
+            return Ok(Waited { still: moved.elapsed(), done, unread_bytes, read: queues.read });
         }
         let pause = if begun.elapsed() < Duration::from_millis(100) {
             Duration::from_micros(500)
@@ -119,6 +131,35 @@ fn waits_for_fragments(observer: &mut Observer) -> Result<bool> {
     Ok(["FRAG.inuse", "FRAG6.inuse"].iter().any(|name| counters.get(*name).is_some_and(|waiting| *waiting > 0)))
 }
 
+/// So long after the last frame came it is in its socket's queue.
+const QUEUED_BY: Duration = Duration::from_millis(20);
+
+/// The queues of sockets that others send to as well. A queue is first in, first out: one that was empty after the last of the capture's datagrams
+/// came has none of them any more, whatever is in it now.
+#[derive(Default)]
+struct Queues {
+    /// The inodes of those that were empty since.
+    read: BTreeSet<u32>,
+}
+
+impl Queues {
+    /// Leaves of what is seen only what is the capture's. `since`: when that moved last.
+    fn look(&mut self, now: &mut Glance, last: &Glance, since: Duration) {
+        if (now.arrived, now.replied) != (last.arrived, last.replied) {
+            self.read.clear();
+        } else if since >= QUEUED_BY {
+            let empty = now.sockets.iter().filter(|record| record.socket.unread_bytes == 0);
+            self.read.extend(empty.map(|record| record.socket.inode));
+        }
+        for record in &mut now.sockets {
+            // How full the queue is depends on the others, too: only whether it is empty counts.
+            let is_read = self.read.contains(&record.socket.inode);
+            record.socket.unread_bytes = u32::from(!is_read);
+            record.socket.drops = 0;
+        }
+    }
+}
+
 /// The sockets that the capture's datagrams may reach.
 struct Watched {
     /// Their ports; `None` where a rule may send datagrams to others.
@@ -127,7 +168,7 @@ struct Watched {
 
 impl Watched {
     fn of(scenario: &Scenario, plan: &Plan) -> Self {
-        let redirects = scenario.has_ruleset();
+        let redirects = plan.may_redirect(scenario);
         let ports = plan.survey.udp_ports.iter().map(|(port, _)| *port);
         Self { ports: (!redirects).then(|| ports.collect()) }
     }

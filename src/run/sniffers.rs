@@ -8,6 +8,7 @@ use crate::capture::{Offered, SocketFilter};
 use crate::diagnostic::Result;
 use crate::evidence::{FilterKind, PacketSocketRecord, Sniffing};
 use crate::host::packet_sockets::{PacketSocket, PacketSocketTable, borrow, has_extended_filter, takes_outgoing};
+use crate::host::sockets::has_socket;
 use crate::packet::layers::{Layers, LinkType, protocol};
 use crate::testbed::Side;
 use crate::wire::watched_ring::WatchedRing;
@@ -63,6 +64,8 @@ pub(super) struct Sniffers {
     any: bool,
     mac: [u8; 6],
     interface: u32,
+    /// Where others have packet sockets, too, the processes of the application.
+    among_others: Option<Vec<u32>>,
 }
 
 struct Watched {
@@ -84,16 +87,17 @@ impl Sniffers {
         let mut table = receiver.packet_sockets()?;
         let facts = receiver.facts(receiver.interface())?;
         let (interface, mac) = facts.map_or((0, [0; 6]), |facts| (facts.index, facts.mac.map_or([0; 6], |mac| mac.0)));
+        let among_others = receiver.is_shared().then(|| pids.to_vec());
         // A kernel that can't list them has none that could be told apart.
         let sockets = table.list().unwrap_or_default();
         let sniffers: Vec<Sniffer> = sockets
             .into_iter()
-            .filter(|socket| is_on(socket, interface))
+            .filter(|socket| is_on(socket, interface) && among_others.as_ref().is_none_or(|pids| is_of(pids, socket)))
             .map(|socket| Sniffer::new(socket, pids))
             .collect();
         let any = !sniffers.is_empty();
         let watched = Arc::new(Mutex::new(Watched { table, sniffers, seen: Sniffing::default() }));
-        Ok(Self { watched, any, mac, interface })
+        Ok(Self { watched, any, mac, interface, among_others })
     }
 
     /// Whether there are any.
@@ -170,7 +174,10 @@ impl Sniffers {
         let known = sniffers.iter().map(|sniffer| &sniffer.record).chain(&seen.sockets);
         let known: Vec<u32> = known.map(|record| record.socket.inode).collect();
         let is_new = |socket: &PacketSocket| {
-            is_on(socket, self.interface) && u64::from(socket.inode) != own && !known.contains(&socket.inode)
+            is_on(socket, self.interface)
+                && u64::from(socket.inode) != own
+                && !known.contains(&socket.inode)
+                && (self.among_others.is_none() || is_of(pids, socket))
         };
         let new = table.list().unwrap_or_default().into_iter().filter(is_new);
         sniffers.extend(new.map(|socket| Sniffer::new(socket, pids)));
@@ -184,11 +191,19 @@ impl Sniffers {
         seen.sockets.extend(std::mem::take(sniffers).into_iter().map(|sniffer| sniffer.end(&now)));
         let known: Vec<u32> = seen.sockets.iter().map(|record| record.socket.inode).collect();
         let is_new = |socket: &&PacketSocket| {
-            is_on(socket, self.interface) && u64::from(socket.inode) != own && !known.contains(&socket.inode)
+            is_on(socket, self.interface)
+                && u64::from(socket.inode) != own
+                && !known.contains(&socket.inode)
+                && self.among_others.as_ref().is_none_or(|pids| is_of(pids, socket))
         };
         seen.later = now.iter().filter(is_new).count() as u64;
         std::mem::take(seen)
     }
+}
+
+/// Whether one of these processes has it.
+fn is_of(pids: &[u32], socket: &PacketSocket) -> bool {
+    pids.iter().any(|pid| has_socket(*pid, socket.inode))
 }
 
 fn is_on(socket: &PacketSocket, interface: u32) -> bool {

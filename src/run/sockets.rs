@@ -21,6 +21,8 @@ pub(super) struct SocketWatch {
     known: Vec<Known>,
     /// The drops that a socket had before the run.
     drops_before: HashMap<Identity, u32>,
+    /// The bytes that a socket had in its queue before the run.
+    unread_before: HashMap<Identity, u32>,
     looked: Instant,
     /// How often a program was started again.
     life: u32,
@@ -42,9 +44,18 @@ impl SocketWatch {
     pub(super) fn start(receiver: &Side, pids: &[u32]) -> Result<Self> {
         let table = receiver.sockets()?;
         let looked = Instant::now();
-        let mut watch = Self { table, known: Vec::new(), drops_before: HashMap::new(), looked, life: 0, before: 0 };
+        let mut watch = Self {
+            table,
+            known: Vec::new(),
+            drops_before: HashMap::new(),
+            unread_before: HashMap::new(),
+            looked,
+            life: 0,
+            before: 0,
+        };
         for socket in watch.table.list(Transport::Udp)? {
             watch.drops_before.insert(identity(&socket), socket.drops);
+            watch.unread_before.insert(identity(&socket), socket.unread_bytes);
         }
         watch.look()?;
         watch.adopt(pids, 0);
@@ -109,7 +120,15 @@ impl SocketWatch {
     fn record(&self, socket: &Socket) -> SocketRecord {
         let before = self.drops_before.get(&identity(socket)).copied().unwrap_or(0);
         let socket = Socket { drops: socket.drops.wrapping_sub(before), ..socket.clone() };
-        SocketRecord { socket, from_start: false, until_end: true, encapsulates: false, lives: (self.life, self.life) }
+        let unread_before = self.unread_before.get(&identity(&socket)).copied().unwrap_or(0);
+        SocketRecord {
+            unread_before,
+            socket,
+            from_start: false,
+            until_end: true,
+            encapsulates: false,
+            lives: (self.life, self.life),
+        }
     }
 }
 

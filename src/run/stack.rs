@@ -52,6 +52,8 @@ pub(super) struct StackWatch {
     taps: Option<Arc<Mutex<Taps>>>,
     /// What the taps had counted when observing began.
     before: Counts,
+    /// By how much they moved meanwhile.
+    unsteady_before: u64,
     /// Whether the taps know the capture's ports.
     counts_ports: bool,
 }
@@ -78,7 +80,14 @@ impl StackWatch {
     ) -> Result<Self> {
         let mut layers = Layers::default();
         let traced = level.trace();
-        let monitor = open_trace(receiver, &traced, &mut layers)?;
+        let mut monitor = open_trace(receiver, &traced, &mut layers)?;
+        if let Some(monitor) = monitor.as_mut().filter(|_| receiver.is_shared() && layers.followed)
+            && !await_rest(monitor, &sockets, level.ports.as_deref())?
+        {
+            layers.followed = false;
+            layers.followed_why =
+                "others send to the receiver's sockets all the time, so that their queues can't be followed".to_owned();
+        }
         layers.closer = level.closer(&layers).map(str::to_owned);
         let (tapping, why) = level.taps(layers.followed);
         (layers.taps, layers.taps_why) = (tapping, why);
@@ -123,13 +132,23 @@ impl StackWatch {
             .name("stack".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
-        Ok(Self { followers, finished, waker, thread, taps, before: Counts::default(), counts_ports: ports.is_some() })
+        Ok(Self {
+            followers,
+            finished,
+            waker,
+            thread,
+            taps,
+            before: Counts::default(),
+            unsteady_before: 0,
+            counts_ports: ports.is_some(),
+        })
     }
 
     /// Reads something, and counts from that moment on.
     pub(super) fn begin<T>(&mut self, read: &mut dyn FnMut() -> Result<T>) -> Result<T> {
         let begun = self.steady(read)?;
         self.before = begun.counts;
+        self.unsteady_before = begun.udp.map_or(0, |udp| udp.unsteady);
         Ok(begun.read)
     }
 
@@ -146,8 +165,8 @@ impl StackWatch {
             let read = read()?;
             let counts = lock(taps).counts()?;
             tries += 1;
-            let unsteady = own(&before) != own(&counts);
-            if unsteady && tries < STEADY_TRIES {
+            let moved = own(&counts).0 - own(&before).0 + own(&counts).1 - own(&before).1;
+            if moved > 0 && tries < STEADY_TRIES {
                 before = counts;
                 continue;
             }
@@ -159,7 +178,8 @@ impl StackWatch {
                 own_looped: counts.of(Tally::OwnUdpLooped),
                 own_to_ports: self.counts_ports.then(|| counts.of(Tally::OwnUdpToPorts)),
                 own_unreachable: counts.of(Tally::ClosedPorts),
-                unsteady,
+                foreign: counts.of(Tally::ForeignUdp),
+                unsteady: moved + self.unsteady_before,
             };
             let hooks = lock(taps).hooks().iter().map(|hook| (*hook, counts.get(*hook))).collect();
             return Ok(Steady { read, counts: all, hooks: Some(hooks), udp: Some(udp) });
@@ -174,6 +194,30 @@ impl StackWatch {
             Err(Failure::error(Diagnostic::error("the thread that looks into the receiver's stack ended early")))
         })
     }
+}
+
+/// So often the sockets are looked at until their queues are empty.
+const REST_TRIES: usize = 200;
+/// Between two looks.
+const REST_PAUSE: Duration = Duration::from_millis(2);
+
+/// Waits for a moment at which nothing is in the queues of the sockets that the capture's datagrams go to, and leaves only the records after it: what
+/// others had sent before is none of the records, and a queue that begins with it could not be followed. Whether there was such a moment.
+fn await_rest(monitor: &mut PacketTrace, sockets: &Mutex<SocketWatch>, ports: Option<&[u16]>) -> Result<bool> {
+    let is_queue = |event: &Event<'_>| matches!(event, Event::Queued(_) | Event::Read(_));
+    for _ in 0..REST_TRIES {
+        while monitor.read(&mut |_| ())? > 0 {}
+        let seen = lock(sockets).look()?;
+        let mut counted = seen.iter().filter(|record| ports.is_none_or(|ports| ports.contains(&record.socket.port)));
+        let is_empty = counted.all(|record| !record.until_end || record.socket.unread_bytes == 0);
+        let mut moved = 0;
+        while monitor.read(&mut |event| moved += usize::from(is_queue(&event)))? > 0 {}
+        if is_empty && moved == 0 {
+            return Ok(true);
+        }
+        std::thread::sleep(REST_PAUSE);
+    }
+    Ok(false)
 }
 
 /// Listens to the kernel's tracepoints as far as `mode` says and the machine allows; `layers` says what came of it.

@@ -172,7 +172,14 @@ impl Expect {
     }
 
     /// The topology and the receiver decide which stages can be observed; the rate decides whether there is a schedule.
-    pub(super) fn check(&mut self, lab: bool, receiver: &Receiver, rate: &At<Rate>, checker: &mut Checker) {
+    pub(super) fn check(
+        &mut self,
+        lab: bool,
+        runs_already: bool,
+        receiver: &Receiver,
+        rate: &At<Rate>,
+        checker: &mut Checker,
+    ) {
         let in_lab = [
             ("arrived", self.arrived.as_ref().map(At::range)),
             ("captured", self.captured.as_ref().map(At::range)),
@@ -206,7 +213,11 @@ impl Expect {
         }
         if let (Some(captured), None, true) = (&self.captured, &receiver.program.command, lab) {
             let problem = Diagnostic::error("`expect.captured` needs an application")
-                .why("restage's own receiver has no packet socket")
+                .why(if runs_already {
+                    "which packet sockets belong to a receiver that runs already is not known"
+                } else {
+                    "restage's own receiver has no packet socket"
+                })
                 .fix("add `[receiver] command`, or expect `arrived`");
             checker.missing("receiver.command", captured.range(), problem);
         }
@@ -223,7 +234,7 @@ impl Expect {
             checker.join("expect.rewritten", &mut file.value, file.span.as_ref());
         }
         if let Some(replies) = &mut self.replies {
-            replies::check(replies, lab, receiver, checker);
+            replies::check(replies, lab, receiver.program.command.is_some() || runs_already, checker);
         }
         for check in &mut self.command {
             check.check(checker);

@@ -140,11 +140,17 @@ numbers! {
 
 impl Pacing {
     /// A target's receiver is not observed; a burst needs deadlines.
-    pub(super) fn check(&self, is_target: bool, checker: &mut Checker) {
+    pub(super) fn check(&self, is_target: bool, runs_already: bool, checker: &mut Checker) {
         if self.rate.value == Rate::MaxLossless && is_target {
             let problem = Diagnostic::error("`pacing.rate = \"max-lossless\"` needs the lab")
                 .why("it searches for the highest rate without loss, and with `[target]` the receiver is not observed")
                 .fix("name a rate such as \"10000 pps\", or replace `[target]` by `[lab]`");
+            checker.refuse(self.rate.range(), problem);
+        }
+        if self.rate.value == Rate::MaxLossless && runs_already {
+            let problem = Diagnostic::error("`pacing.rate = \"max-lossless\"` needs `receiver.command`")
+                .why("it sends more than the receiver takes, and one that runs already would lose what others send to it")
+                .fix("name a rate such as \"10000 pps\", or let restage start the receiver: `command = [\"PROGRAM\"]`");
             checker.refuse(self.rate.range(), problem);
         }
         if let (2.., Some(word)) = (self.burst.value, self.rate.value.without_deadlines()) {

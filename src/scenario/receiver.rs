@@ -2,6 +2,7 @@
 //!
 //! One file for each group of words. Start at [`Receiver`].
 
+mod at;
 mod environment;
 mod files;
 mod forms;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::at::ReceiverPlace;
 pub use self::environment::{Exit, VariableValue};
 pub use self::files::{File, FileContent, render};
 pub(super) use self::forms::Form;
@@ -124,12 +126,17 @@ pub(super) fn check(table: Option<At<Form>>, is_target: bool, checker: &mut Chec
         return Receiver::default();
     }
     let Some(form) = table.map(|table| table.value) else { return Receiver::default() };
+    let runs_already = form.place().is_some();
     form.check_processes(checker);
     let mut receiver = form.into_receiver();
     if receiver.program.command.is_none() {
         for (key, span) in receiver.words_of_an_application() {
             let problem = Diagnostic::error(format!("`receiver.{key}` needs `receiver.command`"))
-                .why("without an application restage receives the frames itself")
+                .why(if runs_already {
+                    "without it the receiver runs already, and restage neither starts nor stops it"
+                } else {
+                    "without an application restage receives the frames itself"
+                })
                 .fix("add `command = [\"PROGRAM\", \"ARGUMENT\"]` to `[receiver]`, or remove this");
             checker.missing("receiver.command", span, problem);
         }

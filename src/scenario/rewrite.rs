@@ -18,7 +18,7 @@ pub use self::header::HeaderFields;
 pub use self::vlan::NewTag;
 use super::check::Checker;
 use super::form::{Entries, WordOr};
-use super::topology::LabTopology;
+use super::topology::Topology;
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
 
@@ -172,6 +172,11 @@ pub enum Side {
 }
 
 impl Rewrite {
+    /// Whether it maps to the address of a receiver that is there already.
+    pub fn names_the_address_there(&self) -> bool {
+        self.sides.iter().any(|maps| matches!(maps.ip, Some(IpMap::Receiver { v4: None, v6: None, .. })))
+    }
+
     /// Whether a `mac` is `"sender"`.
     pub fn names_sender(&self) -> bool {
         self.sides.iter().any(|maps| match &maps.mac {
@@ -209,7 +214,8 @@ pub struct IpEntry {
 pub enum IpMap {
     /// Prefix to prefix. The longest match wins; no two have the same `from`.
     Prefixes(Vec<IpEntry>),
-    /// `"receiver"`: every packet to the first `[lab]` address of its family. At least one of them is `Some`.
+    /// `"receiver"`: every packet to the first `[lab]` address of its family. Both are `None` with `[receiver] at`: to the first address that
+    /// is there.
     Receiver {
         /// The first IPv4 address of `[lab] addresses`.
         v4: Option<IpAddr>,
@@ -364,8 +370,8 @@ impl fmt::Display for Side {
     }
 }
 
-/// The legal values of `[rewrite]`; `"receiver"` needs the lab, which is `None` with `[target]`.
-pub(super) fn check(form: Form, lab: Option<&LabTopology>, checker: &mut Checker) -> Rewrite {
+/// The legal values of `[rewrite]`; `"receiver"` needs a topology with a receiver, so none with `[target]`.
+pub(super) fn check(form: Form, topology: Option<&Topology>, checker: &mut Checker) -> Rewrite {
     let written = [
         (Side::Source, form.source),
         (Side::Destination, form.destination),
@@ -378,8 +384,8 @@ pub(super) fn check(form: Form, lab: Option<&LabTopology>, checker: &mut Checker
         let Some(SideForm { ip, mac, port }) = form else { continue };
         sides.push(SideMaps {
             side,
-            ip: ip.and_then(|ip| ip::check(ip, side, lab, checker)),
-            mac: mac.and_then(|mac| mac::check(mac, side, lab, checker)),
+            ip: ip.and_then(|ip| ip::check(ip, side, topology, checker)),
+            mac: mac.and_then(|mac| mac::check(mac, side, topology, checker)),
             port: port.map_or(Vec::new(), |port| port::check(port, side, checker)),
         });
     }

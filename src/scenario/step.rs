@@ -175,6 +175,7 @@ pub(super) fn check(
     receiver: &Receiver,
     pacing: &Pacing,
     is_target: bool,
+    runs_already: bool,
     checker: &mut Checker,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -199,7 +200,7 @@ pub(super) fn check(
                 .fix("write a `[[step]]` for each of them, in their order");
             checker.refuse(second.range(), problem);
         }
-        check_process(name, action, process.as_ref(), receiver, is_target, checker);
+        check_process(name, action, process.as_ref(), receiver, (is_target, runs_already), checker);
         steps.push((index + 1, Step { span: action.range(), action: action.value.clone(), process }));
     }
     check_frames(&steps, checker);
@@ -216,13 +217,17 @@ fn check_process(
     action: &At<Action>,
     process: Option<&At<String>>,
     receiver: &Receiver,
-    is_target: bool,
+    (is_target, runs_already): (bool, bool),
     checker: &mut Checker,
 ) {
     let is_about_a_program = matches!(action.value, Action::Signal(_) | Action::Restart);
     if is_about_a_program && receiver.program.command.is_none() {
         let problem = Diagnostic::error(format!("`step.{name}` needs an application"));
-        let problem = if is_target {
+        let problem = if runs_already {
+            problem
+                .why("without one the receiver runs already, and restage neither starts nor stops it")
+                .fix("run a program that does it, such as `run = [\"systemctl\", \"reload\", …]`; or add `[receiver] command`")
+        } else if is_target {
             problem
                 .why("with `[target]` the receiver is on another machine: restage can't reach its processes")
                 .fix("run a program that does it, such as `run = [\"ssh\", …]`; or replace `[target]` by `[lab]`, and add `[receiver] command`")

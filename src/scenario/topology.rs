@@ -1,4 +1,4 @@
-//! `[lab]` and `[target]`: where the frames go.
+//! `[lab]`, `[target]` and `[receiver] at`: where the frames go.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::check::Checker;
 use super::form::{Entries, Fields, Scalar, WordOr, numbers, refused, values};
+use super::receiver::ReceiverPlace;
 use super::{address, sysctl, vocabulary};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -17,6 +18,9 @@ use crate::packet::MacAddr;
 pub const LAB_SENDER: &str = "tx0";
 /// The lab's receiver: its interface's name.
 pub const LAB_RECEIVER: &str = "rx0";
+/// The name of the interface that restage makes in a namespace that is there already. It is not one of the names that container engines and
+/// system services give to interfaces or look for.
+pub const EXISTING_RECEIVER: &str = "restage0";
 
 /// The receiver's MAC in the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +76,19 @@ pub enum Topology {
         /// The real interface.
         interface: At<String>,
     },
+    /// `[receiver] at`: a network namespace of this machine that is there already.
+    Existing(ExistingTopology),
+}
+
+/// A network namespace that is there already, into which restage puts one end of a veth pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingTopology {
+    /// Which one.
+    pub at: At<ReceiverPlace>,
+    /// The veth pair. Only `mtu` and `mac` are ever written; everything else is as it is there.
+    pub pair: LabTopology,
+    /// Whether the receiver runs there already, and restage starts none.
+    pub runs_already: bool,
 }
 
 impl Topology {
@@ -79,14 +96,41 @@ impl Topology {
     pub fn lab(&self) -> Option<&LabTopology> {
         match self {
             Self::Lab(lab) => Some(lab),
+            Self::Target { .. } | Self::Existing(_) => None,
+        }
+    }
+
+    /// What the scenario says of the veth pair between sender and receiver, where restage makes one.
+    pub fn pair(&self) -> Option<&LabTopology> {
+        match self {
+            Self::Lab(lab) => Some(lab),
+            Self::Existing(existing) => Some(&existing.pair),
             Self::Target { .. } => None,
         }
+    }
+
+    /// The namespace that is there already.
+    pub fn existing(&self) -> Option<&ExistingTopology> {
+        match self {
+            Self::Existing(existing) => Some(existing),
+            Self::Lab(_) | Self::Target { .. } => None,
+        }
+    }
+
+    /// Whether the receiver was started by someone else, and restage starts none.
+    pub fn runs_already(&self) -> bool {
+        self.existing().is_some_and(|existing| existing.runs_already)
+    }
+
+    /// The name of the receiver's interface, where restage makes it.
+    pub fn receiver(&self) -> &'static str {
+        if self.existing().is_some() { EXISTING_RECEIVER } else { LAB_RECEIVER }
     }
 
     /// The real interface that sends.
     pub fn interface(&self) -> Option<&At<String>> {
         match self {
-            Self::Lab(_) => None,
+            Self::Lab(_) | Self::Existing(_) => None,
             Self::Target { interface } => Some(interface),
         }
     }
@@ -178,10 +222,11 @@ numbers! {
     mtu -> At<u32>, 68..=i64::from(LARGEST_MTU), "it is from 68 (RFC 791) to 65535 bytes", "write 1500, or 9000 for jumbo frames";
 }
 
-/// Where the frames go; `None` if a target has no interface.
+/// Where the frames go; `None` if a target has no interface. `at`: `[receiver] at`.
 pub(super) fn check(
     lab: Option<At<LabTopology>>,
     target: Option<At<TargetForm>>,
+    at: Option<At<ReceiverPlace>>,
     checker: &mut Checker,
 ) -> Option<Topology> {
     if let (Some(lab), Some(target)) = (&lab, &target) {
@@ -194,8 +239,13 @@ pub(super) fn check(
             .fix("keep one of the two tables");
         checker.refuse(later, problem);
     }
-    match target {
-        Some(target) if lab.is_none() => check_target(target, checker),
+    match (target, at) {
+        (Some(target), _) if lab.is_none() => check_target(target, checker),
+        (None, Some(at)) => {
+            let pair = lab.map(|lab| lab.value).unwrap_or_default().check(checker);
+            pair.refuse_what_is_there(&at, checker);
+            Some(Topology::Existing(ExistingTopology { at, pair, runs_already: true }))
+        }
         _ => Some(Topology::Lab(lab.map(|lab| lab.value).unwrap_or_default().check(checker))),
     }
 }
@@ -295,6 +345,25 @@ fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SysctlSett
 }
 
 impl LabTopology {
+    /// Refuses what would change a namespace that is there already.
+    fn refuse_what_is_there(&self, at: &At<ReceiverPlace>, checker: &mut Checker) {
+        let words = [
+            ("addresses", self.addresses.as_ref().map(At::range)),
+            ("routes", self.routes.span.clone()),
+            ("sysctl", self.sysctl.first().map(|setting| setting.span.clone())),
+            ("ruleset", self.ruleset.as_ref().map(At::range)),
+        ];
+        for (word, span) in words {
+            let Some(span) = span else { continue };
+            let line = checker.line(at.range().start);
+            let problem = Diagnostic::error(format!("`lab.{word}` and `receiver.at` exclude each other"))
+                .label(format!("can't be combined with line {line}"))
+                .why("restage makes an interface in a namespace that is there already, and leaves everything else there as it is")
+                .fix("remove it, and set it there yourself if it is needed; `[require]` checks that");
+            checker.refuse_because(span, at.span.as_ref(), "receiver.at", problem);
+        }
+    }
+
     /// Checks values against each other, and joins the ruleset's path.
     fn check(mut self, checker: &mut Checker) -> Self {
         let mtu = self.mtu.value;

@@ -39,6 +39,7 @@ impl Lab {
             },
             sysctl: words.sysctl.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
             reassembly: plan.lab_reassembly,
+            existing: None,
         };
         let up = LabNetwork::up(&lab_plan).map_err(|mut not_up| {
             for (problem, index) in not_up.failure.problems.iter_mut().zip(not_up.sysctl) {
@@ -47,7 +48,7 @@ impl Lab {
             }
             not_up.failure
         })?;
-        let side = |namespace, interface: &str| Side { namespace, interface: interface.to_owned() };
+        let side = |namespace, interface: &str| Side { namespace, interface: interface.to_owned(), is_shared: false };
         let lab = Self { sender: side(up.sender, LAB_SENDER), receiver: side(up.receiver, LAB_RECEIVER) };
         if let Some(ruleset) = &words.ruleset {
             text(&ruleset.value)

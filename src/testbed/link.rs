@@ -71,6 +71,13 @@ impl RouteSocket {
         self.change(&RouteNetlinkMessage::SetLink(link), 0)
     }
 
+    /// Removes an interface; of a veth pair, both ends.
+    pub(super) fn remove_link(&mut self, index: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.change(&RouteNetlinkMessage::DelLink(link), 0)
+    }
+
     /// Lets the kernel split what is to be split before the interface and not behind it: each packet on it is one datagram.
     pub(super) fn split_segments(&mut self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();

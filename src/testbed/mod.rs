@@ -3,6 +3,7 @@
 //!
 //! The kernel's state is changed only inside namespaces that a testbed made itself. Start at [`Testbed`].
 
+mod existing;
 mod lab;
 mod link;
 pub mod network;
@@ -22,6 +23,7 @@ use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill};
 use crate::scenario::topology::Topology;
 use crate::wire::sender::{Sender, xdp};
+use existing::Existing;
 use lab::Lab;
 use target::Target;
 
@@ -31,6 +33,8 @@ pub enum Testbed {
     Lab(Lab),
     /// A real interface of this machine; the receiver is behind it, where nothing can be observed.
     Target(Target),
+    /// A namespace of this machine that is there already, with one end of a veth pair in it.
+    Existing(Existing),
 }
 
 #[derive(Debug)]
@@ -51,22 +55,25 @@ impl Testbed {
             Topology::Target { interface } => {
                 Ok(Facts { sender: Some(target::facts(interface, &scenario.source)?), ..Facts::default() })
             }
+            Topology::Existing(words) => existing::facts(words, scenario),
         }
     }
 
     /// What is odd about sending these frames there.
     pub fn warnings(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
         match &scenario.topology {
-            Topology::Lab(_) => Ok(Vec::new()),
+            Topology::Lab(_) | Topology::Existing(_) => Ok(Vec::new()),
             Topology::Target { interface } => target::foreign_macs(interface, scenario, plan),
         }
     }
 
-    /// Refuses a place that the caller has to allow by name, and has not: frames on a real interface reach other hosts.
-    pub fn allow(scenario: &Scenario, interfaces: &[String]) -> Result<()> {
+    /// Refuses a place that the caller has to allow, and has not: frames on a real interface reach other hosts, and the host's own network is
+    /// not restage's to change.
+    pub fn allow(scenario: &Scenario, interfaces: &[String], host: bool) -> Result<()> {
         match &scenario.topology {
             Topology::Lab(_) => Ok(()),
             Topology::Target { interface } => target::allow(interface, &scenario.source, interfaces),
+            Topology::Existing(words) => existing::allow(words, &scenario.source, host),
         }
     }
 
@@ -78,6 +85,7 @@ impl Testbed {
         match &scenario.topology {
             Topology::Lab(_) => crate::host::namespace::enter().map(|_| ()),
             Topology::Target { .. } => Ok(()),
+            Topology::Existing(words) => existing::enter(words, &scenario.source),
         }
     }
 
@@ -90,6 +98,7 @@ impl Testbed {
         match &scenario.topology {
             Topology::Lab(lab) => Lab::prepare(lab, scenario, plan).map(Self::Lab),
             Topology::Target { interface } => Target::open(&interface.value).map(Self::Target),
+            Topology::Existing(words) => Existing::prepare(words, scenario, plan).map(Self::Existing),
         }
     }
 
@@ -97,6 +106,7 @@ impl Testbed {
         match self {
             Self::Lab(lab) => &lab.sender,
             Self::Target(target) => &target.side,
+            Self::Existing(existing) => &existing.sender,
         }
     }
 
@@ -105,6 +115,7 @@ impl Testbed {
         match self {
             Self::Lab(lab) => &lab.receiver,
             Self::Target(target) => &target.side,
+            Self::Existing(existing) => &existing.receiver,
         }
     }
 
@@ -113,6 +124,15 @@ impl Testbed {
         match self {
             Self::Lab(lab) => Some(&lab.receiver),
             Self::Target(_) => None,
+            Self::Existing(existing) => Some(&existing.receiver),
+        }
+    }
+
+    /// What goes before a command of a remedy so that it runs where the receiver is: `ip netns exec NAME `, or nothing.
+    pub fn command_prefix(&self) -> &str {
+        match self {
+            Self::Lab(_) | Self::Target(_) => "",
+            Self::Existing(existing) => &existing.prefix,
         }
     }
 
@@ -120,7 +140,7 @@ impl Testbed {
     pub fn is_set_up_by_scenario(&self) -> bool {
         match self {
             Self::Lab(_) => true,
-            Self::Target(_) => false,
+            Self::Target(_) | Self::Existing(_) => false,
         }
     }
 
@@ -191,7 +211,7 @@ impl Testbed {
     pub fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
         match self {
             Self::Lab(lab) => lab.receive_elsewhere(scenario, plan),
-            Self::Target(_) => Ok(""),
+            Self::Target(_) | Self::Existing(_) => Ok(""),
         }
     }
 }

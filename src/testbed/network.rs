@@ -21,7 +21,7 @@ use crate::host::rtnetlink::RouteSocket;
 use crate::host::settings::write_lab_defaults;
 use crate::host::sysctl;
 use crate::packet::MacAddr;
-use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER};
+use crate::scenario::topology::{EXISTING_RECEIVER, LAB_RECEIVER, LAB_SENDER};
 
 /// The sender's MAC address, where nothing else is said.
 pub const SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -32,6 +32,7 @@ pub const RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 /// its networks. Permanent neighbours give them the sender's MAC address.
 fn next_hops(plan: &LabPlan) -> [Option<IpAddr>; 2] {
     let own = plan.addresses.iter().flat_map(|net| [net.addr(), net.network(), net.broadcast()]);
+    let own = own.chain(plan.existing.iter().flatten().copied());
     let taken: HashSet<IpAddr> = own.chain([plan.receiver_mac.link_local().into()]).collect();
     let first = [IpAddr::from(Ipv4Addr::new(169, 254, 0, 1)), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into()];
     first.map(|first| {
@@ -66,6 +67,8 @@ pub struct LabPlan {
     pub sysctl: Vec<(String, String)>,
     /// How long the receiver waits for the fragments of a datagram, in whole seconds.
     pub reassembly: Duration,
+    /// Where the receiver's namespace is there already, the addresses that it has beside these; `None`: it is new.
+    pub existing: Option<HashSet<IpAddr>>,
 }
 
 impl Default for LabPlan {
@@ -79,7 +82,15 @@ impl Default for LabPlan {
             routes: vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
             sysctl: Vec::new(),
             reassembly: Duration::from_secs(1),
+            existing: None,
         }
+    }
+}
+
+impl LabPlan {
+    /// The name of the receiver's interface.
+    fn interface(&self) -> &'static str {
+        if self.existing.is_some() { EXISTING_RECEIVER } else { LAB_RECEIVER }
     }
 }
 
@@ -139,6 +150,56 @@ impl LabNetwork {
         Ok(Self { sender, receiver, took: start.elapsed() })
     }
 }
+
+/// Puts one end of a veth pair into a namespace that is there already, with the addresses and routes of the plan; returns the new namespace of the
+/// other end, which holds the pair: with it the pair ends, and with that its addresses, routes and neighbours. Nothing else in the namespace is
+/// changed.
+///
+/// # Errors
+/// [`Kind::Blocked`] when the kernel refuses it.
+pub fn put_into(receiver: &Namespace, plan: &LabPlan) -> Result<Namespace> {
+    let sender = Namespace::create()?;
+    let mut sending = sender.run(|| -> Result<RouteSocket> {
+        silence()?;
+        RouteSocket::open().map_err(|error| system("open a netlink socket", &error))
+    })??;
+    receiver.run(|| -> Result<()> {
+        let mut receiving = Receiver::new(plan)?;
+        receiving.make_veth(&sender)?;
+        receiving.own_settings()?;
+        receiving.bring_up(&mut sending)?;
+        receiving.add_addresses()?;
+        receiving.add_ways_back()
+    })??;
+    Ok(sender)
+}
+
+/// Removes the receiver's interface, and with it the pair.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn remove_from(receiver: &Namespace) -> Result<()> {
+    receiver.run(|| {
+        let removed = RouteSocket::open().and_then(|mut netlink| {
+            let Some(link) = netlink.link_by_name(EXISTING_RECEIVER)? else { return Ok(()) };
+            netlink.remove_link(link.index)
+        });
+        removed.map_err(|error| system(&format!("remove `{EXISTING_RECEIVER}`"), &error))
+    })?
+}
+
+/// What the receiver's new interface has of its own where the namespace is there already: frames of the capture configure nothing there, and none
+/// is sent on to other hosts.
+const OWN_SETTINGS: &[(&str, &str, &str)] = &[
+    ("ipv4", "forwarding", "0"),
+    ("ipv4", "accept_redirects", "0"),
+    ("ipv6", "accept_ra", "0"),
+    ("ipv6", "autoconf", "0"),
+    ("ipv6", "accept_redirects", "0"),
+    ("ipv6", "accept_dad", "0"),
+    ("ipv6", "dad_transmits", "0"),
+    ("ipv6", "router_solicitations", "0"),
+];
 
 /// The sender's namespace answers nothing: no address, no IPv6, no ARP.
 fn silence() -> Result<()> {
@@ -211,6 +272,14 @@ impl<'a> Receiver<'a> {
         Ok(())
     }
 
+    /// The settings of the interface that is to be there for one run.
+    fn own_settings(&self) -> Result<()> {
+        for (family, name, value) in OWN_SETTINGS {
+            sysctl::write_if_there(&format!("net.{family}.conf.{}.{name}", self.plan.interface()), value)?;
+        }
+        Ok(())
+    }
+
     fn settings(&self, chosen: impl Fn(&str) -> bool) -> std::result::Result<(), NotUp> {
         let mut kind = Kind::Invalid;
         let (mut problems, mut entries) = (Vec::new(), Vec::new());
@@ -229,7 +298,8 @@ impl<'a> Receiver<'a> {
     }
 
     fn make_veth(&mut self, sender: &Namespace) -> Result<()> {
-        let here = End { name: LAB_RECEIVER, mac: self.plan.receiver_mac };
+        let interface = self.plan.interface();
+        let here = End { name: interface, mac: self.plan.receiver_mac };
         let there = End { name: LAB_SENDER, mac: self.plan.sender_mac };
         self.netlink.make_veth(here, there, sender.as_fd(), self.plan.mtu).map_err(|error| {
             let what = format!(
@@ -245,8 +315,8 @@ impl<'a> Receiver<'a> {
                 _ => Failure::system(what, &error),
             }
         })?;
-        self.index = self.netlink.index(LAB_RECEIVER).map_err(|error| system("find the veth interface", &error))?;
-        ethtool::switch(LAB_RECEIVER, ethtool::Feature::GenericReceive, ethtool::Switch::Off)
+        self.index = self.netlink.index(interface).map_err(|error| system("find the veth interface", &error))?;
+        ethtool::switch(interface, ethtool::Feature::GenericReceive, ethtool::Switch::Off)
             .map_err(|error| system("switch receive offload off", &error))
     }
 
@@ -255,16 +325,20 @@ impl<'a> Receiver<'a> {
             let index = netlink.index(name)?;
             netlink.bring_up(index)
         };
-        up(&mut self.netlink, "lo").map_err(|error| system("bring `lo` up", &error))?;
+        let interface = self.plan.interface();
+        let is_new = self.plan.existing.is_none();
+        if is_new {
+            up(&mut self.netlink, "lo").map_err(|error| system("bring `lo` up", &error))?;
+        }
         // What the application sends in segments (UDP_SEGMENT) is counted one by one then, what it sends itself and what it replies. An old
         // kernel can't: it counts too few.
-        for name in ["lo", LAB_RECEIVER] {
+        for name in ["lo", interface].into_iter().skip(usize::from(!is_new)) {
             let _ = self.netlink.index(name).and_then(|index| self.netlink.split_segments(index));
         }
-        up(&mut self.netlink, LAB_RECEIVER)
+        up(&mut self.netlink, interface)
             .and_then(|()| up(sending, LAB_SENDER))
             .and_then(|()| sending.wait_operational(LAB_SENDER, CARRIER_LIMIT))
-            .and_then(|()| self.netlink.wait_operational(LAB_RECEIVER, CARRIER_LIMIT))
+            .and_then(|()| self.netlink.wait_operational(interface, CARRIER_LIMIT))
             .map_err(|error| system("bring the veth pair up", &error))
     }
 
@@ -283,7 +357,7 @@ impl<'a> Receiver<'a> {
         for address in [first(IpAddr::is_ipv4), first(IpAddr::is_ipv6)].into_iter().flatten() {
             self.add_address(*address)?;
         }
-        if first(IpAddr::is_ipv6).is_some() {
+        if first(IpAddr::is_ipv6).is_some() && self.plan.existing.is_none() {
             // bind(2) to an IPv6 address that is only a route asks for this; IPv4 doesn't.
             sysctl::write("net.ipv6.ip_nonlocal_bind", "1")?;
         }

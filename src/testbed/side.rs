@@ -24,7 +24,7 @@ use crate::wire::built_in::{BuiltIn, Family};
 use crate::wire::counters::CountersReader;
 use crate::wire::ring::Ring;
 use crate::wire::sender::{PacketSender, XdpSender};
-use crate::wire::taps::{Installed, Taps};
+use crate::wire::taps::{Among, Installed, Taps};
 use crate::wire::trace::{self, PacketTrace};
 
 /// One side of a testbed.
@@ -32,11 +32,18 @@ use crate::wire::trace::{self, PacketTrace};
 pub struct Side {
     pub(super) namespace: Namespace,
     pub(super) interface: String,
+    /// Whether others use the namespace, too.
+    pub(super) is_shared: bool,
 }
 
 impl Side {
     pub fn interface(&self) -> &str {
         &self.interface
+    }
+
+    /// Whether others use the namespace as well, so that what it counts is not the capture's alone.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Moves the calling thread into the namespace. What reads packets there is to be in it, as an application is: by that the kernel's drop
@@ -63,7 +70,8 @@ impl Side {
     }
 
     pub fn taps(&self, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
-        self.namespace.run(|| Taps::install(&self.interface, level, ports))?
+        let among = if self.is_shared { Among::Others } else { Among::Own };
+        self.namespace.run(|| Taps::install(&self.interface, level, ports, among))?
     }
 
     /// Binds the built-in receiver.

@@ -26,6 +26,9 @@ const IFLA_STATS_LINK_64: u16 = 1;
 /// The loopback is the first interface of every namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
+/// As many packets as may have come: more than any run sees, and few enough to be added up.
+const UNKNOWN: u64 = 1 << 40;
+
 /// Where each counter stands in `struct rtnl_link_stats64` (`linux/if_link.h`), in units of 8 bytes.
 const LINK_FIELDS: [(&str, usize); 11] = [
     ("if.rx.packets", 0),
@@ -96,6 +99,10 @@ pub struct CountersReader {
     link_names: Vec<(Arc<str>, usize)>,
     loopback_name: Arc<str>,
     buffer: Vec<u8>,
+    /// Packets that came in by each interface until this was opened.
+    received_before: BTreeMap<String, u64>,
+    devices: File,
+    name: String,
 }
 
 impl CountersReader {
@@ -123,7 +130,12 @@ impl CountersReader {
                 Err(error) => return Err(Failure::system(format!("can't open `{path}`"), &error)),
             }
         }
+        let path = "/proc/thread-self/net/dev";
+        let devices = File::open(path).map_err(|error| Failure::system(format!("can't open `{path}`"), &error))?;
         Ok(Self {
+            received_before: received(&devices)?,
+            devices,
+            name: interface.to_owned(),
             tables,
             links: Channel::open(NETLINK_ROUTE).map_err(|error| unanswered(&error))?,
             facts: RouteSocket::open().map_err(|error| unanswered(&error))?,
@@ -137,6 +149,21 @@ impl CountersReader {
     /// Whether an XDP program is attached to the interface now; `false` where the interface is gone.
     pub fn has_xdp(&mut self) -> bool {
         matches!(self.facts.link_by_index(self.interface), Ok(Some(facts)) if facts.xdp)
+    }
+
+    /// Packets that came in by other interfaces than this one and the loopback since this was opened; [`UNKNOWN`] where an interface is
+    /// gone, whose packets are not known.
+    ///
+    /// # Errors
+    /// When the kernel doesn't answer.
+    pub fn others(&self) -> Result<u64> {
+        let now = received(&self.devices)?;
+        let is_other = |name: &str| name != "lo" && name != self.name;
+        if self.received_before.keys().any(|name| is_other(name) && !now.contains_key(name)) {
+            return Ok(UNKNOWN);
+        }
+        let moved = now.iter().filter(|(name, _)| is_other(name));
+        Ok(moved.map(|(name, count)| count.saturating_sub(self.received_before.get(name).copied().unwrap_or(0))).sum())
     }
 
     /// The counters as they stand. Those of an interface that is gone are absent.
@@ -162,6 +189,23 @@ impl CountersReader {
 
 fn unanswered(error: &io::Error) -> Failure {
     Failure::system("can't ask for the counters of an interface", error)
+}
+
+/// `/proc/net/dev`: a line for each interface, with its name, a colon, and what it received: bytes, packets and so on.
+fn received(file: &File) -> Result<BTreeMap<String, u64>> {
+    let (mut text, mut buffer) = (Vec::new(), vec![0; 32 << 10]);
+    loop {
+        let read = file.read_at(&mut buffer, text.len() as u64).map_err(|error| unanswered(&error))?;
+        if read == 0 {
+            break;
+        }
+        text.extend_from_slice(&buffer[..read]);
+    }
+    let line = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        Some((name.trim().to_owned(), numbers.split_ascii_whitespace().nth(1)?.parse().ok()?))
+    };
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(line).collect())
 }
 
 /// `struct rtnl_link_stats64` as this kernel has it; empty when the interface is gone.

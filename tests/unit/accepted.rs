@@ -10,6 +10,7 @@ use crate::packet::MacAddr;
 use crate::scenario::capture::Truncated;
 use crate::scenario::expect::{Bound, CommandCheck, Count, HowMany, OutputCheck, OutputFrom};
 use crate::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
+use crate::scenario::receiver::ReceiverPlace;
 use crate::scenario::require::{Offload, OffloadRule, any_of};
 use crate::scenario::rewrite::{
     Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize, Side,
@@ -31,7 +32,7 @@ fn read(name: &str) -> Scenario {
 fn lab(scenario: &Scenario) -> &LabTopology {
     match &scenario.topology {
         Topology::Lab(lab) => lab,
-        Topology::Target { .. } => panic!("a target"),
+        Topology::Target { .. } | Topology::Existing(_) => panic!("no lab"),
     }
 }
 
@@ -44,6 +45,32 @@ fn a_scenario_that_measures_runs_alone_unless_it_says_otherwise() {
     let exclusive =
         ["shortest.toml", "every_word.toml", "target.toml", "the_other_words.toml"].map(|name| read(name).exclusive);
     assert_eq!(exclusive, [false, false, true, true]);
+}
+
+#[test]
+fn a_receiver_that_is_there_already_has_no_word_of_the_lab_but_those_of_the_pair() {
+    let scenario = read("existing.toml");
+    let Topology::Existing(existing) = &scenario.topology else { panic!("{:?}", scenario.topology) };
+    assert_eq!(existing.at.value, ReceiverPlace::Netns("collector".to_owned()));
+    assert_eq!(text(&scenario, existing.at.span.as_ref().unwrap()), "\"netns:collector\"");
+    assert!(existing.runs_already && scenario.exclusive);
+    assert_eq!((existing.pair.mtu.value, scenario.topology.receiver()), (9000, "restage0"));
+    assert_eq!(scenario.topology.lab(), None);
+    let rules: Vec<&str> = scenario.require.interface.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(rules, ["restage0", "eth0", "tx0"]);
+    assert_eq!(scenario.require.sysctl[0].key, "net.ipv4.conf.restage0.rp_filter");
+    assert!(matches!(scenario.rewrite.sides[1].ip, Some(IpMap::Receiver { v4: None, v6: None, .. })));
+}
+
+#[test]
+fn every_place_of_a_receiver_is_written_as_it_is_read() {
+    for word in ["host", "netns:collector", "pid:1234", "container:collector", "compose:collector"] {
+        let text =
+            format!("format = 1\n[capture]\nfile = \"a.pcap\"\n[receiver]\nat = \"{word}\"\ncommand = [\"true\"]\n");
+        let scenario = Scenario::from_text(&text).unwrap();
+        let existing = scenario.topology.existing().unwrap();
+        assert_eq!((existing.at.value.to_string().as_str(), existing.runs_already), (word, false));
+    }
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use super::Finding;
 use crate::diagnostic::{At, Diagnostic, Result};
 use crate::host::interface::InterfaceFacts;
+use crate::predict::there;
 use crate::scenario::Scenario;
 use crate::scenario::require::{InterfaceRule, OffloadRule, Wanted};
+use crate::scenario::topology::EXISTING_RECEIVER;
 use crate::testbed::{Side, Testbed};
 
 /// Where the interface is, for the remedies.
@@ -16,12 +18,19 @@ enum Home {
 
 pub(super) fn find(scenario: &Scenario, testbed: &Testbed) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let home = if testbed.is_set_up_by_scenario() { Home::Lab } else { Home::Machine };
     for rule in &scenario.require.interface {
         let is_sender = rule.name == testbed.sender().interface();
+        // The pair is restage's own wherever the receiver is.
+        let is_of_the_pair = scenario.topology.pair().is_some() && (is_sender || rule.name == EXISTING_RECEIVER);
+        let home = if testbed.is_set_up_by_scenario() || is_of_the_pair { Home::Lab } else { Home::Machine };
         let mut found = of_rule(rule, if is_sender { testbed.sender() } else { testbed.receiver() }, home)?;
         for (finding, span) in &mut found {
-            finding.unmet = finding.unmet.take().map(|problem| problem.at(&scenario.source, Some(span.clone())));
+            let there = |problem: Diagnostic| {
+                let fix = problem.fix.as_deref().map(|fix| there(fix, testbed.command_prefix()));
+                Diagnostic { fix, ..problem }
+            };
+            finding.unmet =
+                finding.unmet.take().map(there).map(|problem| problem.at(&scenario.source, Some(span.clone())));
         }
         findings.extend(found.into_iter().map(|(finding, _)| finding));
     }

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::host::sysctl::Effective;
+use crate::predict::there;
 use crate::scenario::Scenario;
 use crate::scenario::require::{SysctlRule, Wanted, any_of};
 use crate::testbed::Testbed;
@@ -24,7 +25,12 @@ pub(super) fn find(scenario: &Scenario, testbed: &Testbed) -> Result<Vec<Finding
                 unmet: Some(at(problem)),
             })),
             Ok(effective) => {
-                let unmet = problem(rule, &effective, testbed.is_set_up_by_scenario()).map(at);
+                let unmet = problem(rule, &effective, testbed.is_set_up_by_scenario());
+                let there = |problem: Diagnostic| {
+                    let fix = problem.fix.as_deref().map(|fix| there(fix, testbed.command_prefix()));
+                    Diagnostic { fix, ..problem }
+                };
+                let unmet = unmet.map(there).map(at);
                 findings.push(Finding { subject, seen: effective.value, unmet });
             }
         }

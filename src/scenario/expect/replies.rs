@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::check::Checker;
-use super::super::receiver::Receiver;
 use super::Count;
 use crate::diagnostic::{At, Diagnostic};
 
@@ -37,7 +36,7 @@ pub enum Like {
 }
 
 /// Checks the table: it needs the lab, a key, and an application that may answer.
-pub(super) fn check(replies: &mut At<Replies>, lab: bool, receiver: &Receiver, checker: &mut Checker) {
+pub(super) fn check(replies: &mut At<Replies>, lab: bool, application: bool, checker: &mut Checker) {
     let span = replies.range();
     let Replies { count, filter, like, snapshot } = &mut replies.value;
     if let Some(file) = snapshot.as_mut() {
@@ -55,7 +54,7 @@ pub(super) fn check(replies: &mut At<Replies>, lab: bool, receiver: &Receiver, c
         let problem = problem.fix("add `count`, `like` or `snapshot`");
         checker.missing_all("expect.replies", &["count", "like", "snapshot"], span.clone(), problem);
     }
-    if receiver.program.command.is_none() && filter.is_none() {
+    if !application && filter.is_none() {
         let problem = Diagnostic::error("`[expect.replies]` needs an application")
             .why("restage's own receiver reads, and answers nothing")
             .fix("add `[receiver] command`; ICMP errors of the kernel are chosen by `filter = \"icmp or icmp6\"`");

@@ -10,6 +10,7 @@ use super::super::check::Checker;
 use super::super::form::{self, DurationText, Entries, refused, values};
 use super::super::require::Capability;
 use super::Receiver;
+use super::at::ReceiverPlace;
 use super::environment::{self, Exit, Variable, VariableValue};
 use super::files::{self, File, FileContent};
 use super::limits::{self, Clock, Limits};
@@ -97,6 +98,11 @@ with_program! {
     /// The application under test. Absent: restage binds the UDP destinations itself, reads and counts.
     #[derive(Debug, Deserialize, JsonSchema)]
     pub(in crate::scenario) struct Form {
+        /// Where it is, if not in the lab: `host`, `netns:NAME`, `pid:NUMBER`, `container:NAME` or `compose:SERVICE`. Without a `command` it runs
+        /// there already.
+        #[serde(default)]
+        #[schemars(example = &"netns:collector")]
+        at: Option<At<ReceiverPlace>>,
         /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none. `packet:{receiver}`:
         /// a packet socket on its interface, as sniffers have.
         #[serde(default)]
@@ -143,6 +149,11 @@ impl Default for Form {
 }
 
 impl Form {
+    /// Where the receiver is, if not in the lab.
+    pub(in crate::scenario) fn place(&self) -> Option<&At<ReceiverPlace>> {
+        self.at.as_ref()
+    }
+
     pub(super) fn into_receiver(mut self) -> Receiver {
         let processes = std::mem::take(&mut self.process).into_iter().map(|At { mut value, .. }| Program {
             name: value.name.take().map(|At { value: Name(name), span }| At { value: name, span }),

@@ -66,8 +66,20 @@ impl Require {
     pub(super) fn check(&mut self, topology: Option<&Topology>, target: bool, checker: &mut Checker) {
         let interfaces = match topology.and_then(Topology::interface) {
             Some(interface) => Interfaces { receiver: &interface.value, sender: &interface.value, lab: false },
-            None => Interfaces { receiver: LAB_RECEIVER, sender: LAB_SENDER, lab: !target },
+            None => {
+                let is_existing = topology.is_some_and(|topology| topology.existing().is_some());
+                let receiver = topology.map_or(LAB_RECEIVER, Topology::receiver);
+                Interfaces { receiver, sender: LAB_SENDER, lab: !target && !is_existing }
+            }
         };
+        if let (true, Some(first), Some(last)) =
+            (topology.is_some_and(Topology::runs_already), self.firewall.first(), self.firewall.last())
+        {
+            let problem = Diagnostic::error("`require.firewall` needs `receiver.command`")
+                .why("a probe is sent before the application starts; one that runs already would receive it")
+                .fix("remove it: `restage plan` says what the ruleset there does with the frames");
+            checker.refuse(first.range().start..last.range().end, problem);
+        }
         for command in self.commands.iter().filter(|command| command.value.trim().is_empty()) {
             let problem = Diagnostic::error("`require.commands` has an empty entry");
             checker.refuse(command.range(), problem.fix("name a program, as you would type it, or remove the entry"));

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::check::Checker;
 use super::super::form::{Entries, Entry, WordOr};
-use super::super::topology::LabTopology;
+use super::super::topology::Topology;
 use super::super::{address, vocabulary};
 use super::{IpEntry, IpMap, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::{At, Diagnostic};
@@ -21,12 +21,12 @@ pub(super) fn example() -> serde_json::Value {
 pub(super) fn check(
     written: At<WordOr<Entries<String>>>,
     side: Side,
-    lab: Option<&LabTopology>,
+    topology: Option<&Topology>,
     checker: &mut Checker,
 ) -> Option<IpMap> {
     let span = written.range();
     match written.value {
-        WordOr::Word(word) if word == "receiver" => receiver(span, side, lab, checker),
+        WordOr::Word(word) if word == "receiver" => receiver(span, side, topology, checker),
         WordOr::Word(word) => {
             let problem = Diagnostic::error(format!("`{side}.ip` can't be \"{word}\""))
                 .why("it is a map of addresses, or \"receiver\" for the first address of `[lab]`");
@@ -54,9 +54,13 @@ pub(super) fn check(
     }
 }
 
-fn receiver(span: Range<usize>, side: Side, lab: Option<&LabTopology>, checker: &mut Checker) -> Option<IpMap> {
+fn receiver(span: Range<usize>, side: Side, topology: Option<&Topology>, checker: &mut Checker) -> Option<IpMap> {
     let problem = Diagnostic::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
-    let Some(lab) = lab else {
+    if topology.is_some_and(|topology| topology.existing().is_some()) {
+        // The addresses that it has are known when the namespace is looked at.
+        return Some(IpMap::Receiver { v4: None, v6: None, span });
+    }
+    let Some(lab) = topology.and_then(Topology::lab) else {
         let problem = problem
             .why("with `[target]` restage doesn't know the receiver's address")
             .fix("write a map, like { \"0.0.0.0/0\" = \"192.0.2.20\" } with the receiver's address");

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::check::Checker;
 use super::super::form::{Entries, WordOr};
-use super::super::topology::LabTopology;
+use super::super::topology::Topology;
 use super::super::{reading, refused_words, vocabulary};
 use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::{At, Diagnostic};
@@ -14,20 +14,20 @@ use crate::packet::MacAddr;
 pub(super) fn check(
     written: At<WordOr<Entries<String>>>,
     side: Side,
-    lab: Option<&LabTopology>,
+    topology: Option<&Topology>,
     checker: &mut Checker,
 ) -> Option<MacMap> {
     let span = written.range();
     match written.value {
         WordOr::Word(word) => {
-            let value = check_new(&word, span.clone(), side, lab, checker)?;
+            let value = check_new(&word, span.clone(), side, topology, checker)?;
             Some(MacMap::All(At { value, span: Some(span) }))
         }
         WordOr::Other(entries) => {
             let mut map: Vec<MacEntry> = Vec::new();
             for entry in entries.0 {
                 let from = check_old(&entry.key, checker);
-                let to = check_new(&entry.value.value, entry.value.range(), side, lab, checker);
+                let to = check_new(&entry.value.value, entry.value.range(), side, topology, checker);
                 let (Some(from), Some(to)) = (from, to) else { continue };
                 let span = entry.span();
                 match map.iter().find(|other| other.from == from) {
@@ -57,13 +57,15 @@ fn check_new(
     word: &str,
     span: Range<usize>,
     side: Side,
-    lab: Option<&LabTopology>,
+    topology: Option<&Topology>,
     checker: &mut Checker,
 ) -> Option<MacTarget> {
     let name = format!("{side}.mac = \"{word}\"");
     let problem = match (word, word.parse::<MacAddr>()) {
         ("sender", _) => return Some(MacTarget::Sender),
-        ("receiver", _) if lab.is_some() => return Some(MacTarget::Receiver),
+        ("receiver", _) if topology.is_some_and(|topology| topology.pair().is_some()) => {
+            return Some(MacTarget::Receiver);
+        }
         ("receiver", _) => Diagnostic::error(format!("`{name}` has no address to take"))
             .why("with `[target]` restage doesn't know the receiver's MAC")
             .fix("write its MAC, or that of the router on the way; `ip neigh` shows both"),

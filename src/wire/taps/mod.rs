@@ -47,13 +47,15 @@ pub enum Tally {
     OwnUdpLooped,
     /// Those of [`Self::OwnUdp`] that go to one of the given ports.
     OwnUdpToPorts,
+    /// Those of [`Self::OwnUdp`] that came in by another interface and are for this host alone: others sent them.
+    ForeignUdp,
     /// ICMP "port unreachable" messages over `lo`: the receiver's own datagrams to closed ports. The kernel limits their rate elsewhere,
     /// but not on `lo`.
     ClosedPorts,
 }
 
 impl Tally {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Hook(Hook::Ingress),
         Self::Hook(Hook::PreroutingFirst),
         Self::Hook(Hook::PreroutingLast),
@@ -65,6 +67,7 @@ impl Tally {
         Self::OwnUdpLooped,
         Self::OwnUdpToPorts,
         Self::ClosedPorts,
+        Self::ForeignUdp,
     ];
 
     /// Its place in [`Self::ALL`].
@@ -81,6 +84,7 @@ impl Tally {
             Self::OwnUdpLooped => 8,
             Self::OwnUdpToPorts => 9,
             Self::ClosedPorts => 10,
+            Self::ForeignUdp => 11,
         }
     }
 
@@ -115,6 +119,15 @@ impl Counts {
     }
 }
 
+/// Whether everything that comes into the namespace from outside comes by the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// It does: the namespace is restage's own.
+    Own,
+    /// It does not. What others send counts as the receiver's own, and of UDP as [`Tally::ForeignUdp`].
+    Others,
+}
+
 /// What [`Taps::install`] came to.
 #[derive(Debug)]
 pub enum Installed {
@@ -143,17 +156,19 @@ impl Taps {
     ///
     /// Each installation has tables of its own, named `restage-` and a number. From Linux 5.12 on they belong to our socket
     /// (`NFT_TABLE_F_OWNER`): `nft flush ruleset` leaves them alone, and they go when this process ends, however it ends. Before,
-    /// a process that was killed leaves them behind in a namespace that lives on.
+    /// a process that was killed leaves them behind in a namespace that lives on: among others there are no taps then.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel refuses chains that it knows.
-    pub fn install(interface: &str, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
+    pub fn install(interface: &str, level: EvidenceLevel, ports: &[u16], among: Among) -> Result<Installed> {
         let device = interface::existing(interface)?;
         let hooks = if level < EvidenceLevel::Counters { vec![Hook::InputLast] } else { Hook::ALL.to_vec() };
         let mut channel = match Channel::open(NETLINK_NETFILTER) {
             Ok(channel) => channel,
-            Err(error) => return absent_or_failed(&ruleset::Unloaded { what: "be reached".to_owned(), error }),
+            Err(error) => {
+                return absent_or_failed(&ruleset::Unloaded { what: "be reached".to_owned(), error, is_table: false });
+            }
         };
         let table = format!("restage-{}", channel.port());
         let failed = |error: io::Error| Failure::system("can't wait for copies of packets (epoll)", &error);
@@ -168,7 +183,7 @@ impl Taps {
                 }
             }
         }
-        let mut loaded = ruleset::load(&mut channel, &table, &device, &hooks, &log.groups(), ports);
+        let mut loaded = ruleset::load(&mut channel, &table, &device, &hooks, &log.groups(), ports, among);
         if let Err(unloaded) = &loaded
             && !log.groups().is_empty()
             && unloaded.absent()
@@ -176,7 +191,7 @@ impl Taps {
             // Counting alone is done by other code of the kernel.
             let reason = format!("this kernel's nf_tables can't {}: {}", unloaded.what, unloaded.error);
             log = Log::none().map_err(failed)?;
-            loaded = ruleset::load(&mut channel, &table, &device, &hooks, &[], ports);
+            loaded = ruleset::load(&mut channel, &table, &device, &hooks, &[], ports, among);
             no_records = Some(reason);
         }
         match loaded {
@@ -270,7 +285,7 @@ impl Drop for Taps {
 }
 
 fn absent_or_failed(unloaded: &ruleset::Unloaded) -> Result<Installed> {
-    let ruleset::Unloaded { what, error } = unloaded;
+    let ruleset::Unloaded { what, error, .. } = unloaded;
     if unloaded.refused() {
         return Ok(Installed::Absent(
             "nftables chains need CAP_NET_ADMIN in the user namespace that owns this network namespace".to_owned(),
@@ -298,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_tally_has_its_place() {
-        assert_eq!(Tally::ALL.map(Tally::place), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(Tally::ALL.map(Tally::place), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 
 use std::io;
 
-use super::{RECORD_BYTES, Tally, after_header, netfilter_header};
+use super::{Among, RECORD_BYTES, Tally, after_header, netfilter_header};
 use crate::host::interface::InterfaceFacts;
 use crate::host::netlink::{Attributes, Channel, Refused, Request, push_attribute, push_nested};
 use crate::outcome::Hook;
@@ -64,6 +64,9 @@ const NFTA_META_KEY: u16 = 2;
 const NFT_META_IIF: u32 = 4;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
+const NFT_META_PKTTYPE: u32 = 19;
+/// `PACKET_HOST` of `linux/if_packet.h`.
+const PACKET_HOST: u8 = 0;
 const NFTA_CMP_SREG: u16 = 1;
 const NFTA_CMP_OP: u16 = 2;
 const NFTA_CMP_DATA: u16 = 3;
@@ -125,6 +128,8 @@ pub(super) struct Unloaded {
     pub(super) what: String,
     /// Why.
     pub(super) error: io::Error,
+    /// Whether it is a table that goes with our socket (Linux 5.12), or any.
+    pub(super) is_table: bool,
 }
 
 impl Unloaded {
@@ -136,7 +141,8 @@ impl Unloaded {
     /// The kernel lacks it: nf_tables, a family, a type of chain, an expression.
     pub(super) fn absent(&self) -> bool {
         let lacking = [libc::EOPNOTSUPP, libc::EPROTONOSUPPORT, libc::EAFNOSUPPORT, libc::ENOENT];
-        self.error.raw_os_error().is_some_and(|errno| lacking.contains(&errno))
+        let lacks = |errno| lacking.contains(&errno) || self.is_table && errno == libc::EINVAL;
+        self.error.raw_os_error().is_some_and(lacks)
     }
 }
 
@@ -151,6 +157,8 @@ enum Test {
     LinkHeader,
     /// Its address family, as netfilter numbers it.
     Family(u8),
+    /// It is for this host alone: no broadcast, no multicast.
+    ToHost,
     /// Its IP protocol.
     Protocol(u8),
     /// These two bytes are at this offset of its transport header.
@@ -168,10 +176,14 @@ struct Rule {
     last: bool,
 }
 
-/// The rules at these hooks. `groups`: the NFLOG groups in the order of [`Hook::ALL`]; none: count only. `ports`: UDP ports for
+/// The rules at these hooks. `device`: the interface's index. `groups`: the NFLOG groups in the order of [`Hook::ALL`]; none: count only. `ports`: UDP ports for
 /// [`Tally::OwnUdpToPorts`].
-fn rules(hooks: &[Hook], groups: &[u16], ports: &[u16]) -> Vec<Rule> {
-    let from_outside = [Test::NotFrom(LOOPBACK_INDEX), Test::LinkHeader];
+fn rules(device: u32, hooks: &[Hook], groups: &[u16], ports: &[u16], among: Among) -> Vec<Rule> {
+    let from = match among {
+        Among::Own => Test::NotFrom(LOOPBACK_INDEX),
+        Among::Others => Test::From(device),
+    };
+    let from_outside = [from, Test::LinkHeader];
     let udp = Test::Protocol(protocol::UDP);
     let mut rules = Vec::new();
     for (hook, group) in Hook::ALL.into_iter().zip(0..).filter(|(hook, _)| hooks.contains(hook)) {
@@ -194,6 +206,10 @@ fn rules(hooks: &[Hook], groups: &[u16], ports: &[u16]) -> Vec<Rule> {
         if hook == Hook::InputLast {
             rules.push(counts(Tally::OwnUdp, vec![udp]));
             rules.push(counts(Tally::OwnUdpLooped, vec![Test::NotFrom(LOOPBACK_INDEX), udp]));
+            if among == Among::Others {
+                let elsewhere = [Test::NotFrom(LOOPBACK_INDEX), Test::NotFrom(device), Test::ToHost, Test::LinkHeader];
+                rules.push(counts(Tally::ForeignUdp, [&elsewhere[..], &[udp]].concat()));
+            }
             for port in ports {
                 rules.push(counts(Tally::OwnUdpToPorts, vec![udp, Test::Transport(2, port.to_be_bytes())]));
             }
@@ -222,11 +238,12 @@ pub(super) fn load(
     hooks: &[Hook],
     groups: &[u16],
     ports: &[u16],
+    among: Among,
 ) -> Result<(), Unloaded> {
-    let rules = rules(hooks, groups, ports);
+    let rules = rules(device.index, hooks, groups, ports, among);
     let mut outcome = load_as(NFT_TABLE_F_OWNER, channel, table, device, hooks, &rules);
     // A kernel before 5.12 doesn't know the flag: EINVAL, or EOPNOTSUPP.
-    if let Err(Refused { message: Some(0), .. }) = &outcome {
+    if let (Err(Refused { message: Some(0), .. }), Among::Own) = (&outcome, among) {
         outcome = load_as(0, channel, table, device, hooks, &rules);
     }
     outcome.map_err(|Refused { message, error }| {
@@ -237,7 +254,8 @@ pub(super) fn load(
             Some((None, Some(rule))) => format!("make a rule of chain `{}`", chain(rule.hook)),
             Some((None, None)) | None => "make a table".to_owned(),
         };
-        Unloaded { what, error }
+        let is_table = after_tables.is_none();
+        Unloaded { what, error, is_table }
     })
 }
 
@@ -345,6 +363,7 @@ fn push_test(body: &mut Vec<u8>, test: Test) {
         Test::From(index) => push_meta(body, NFT_META_IIF, NFT_CMP_EQ, &index.to_ne_bytes()),
         Test::NotFrom(index) => push_meta(body, NFT_META_IIF, NFT_CMP_NEQ, &index.to_ne_bytes()),
         Test::Family(family) => push_meta(body, NFT_META_NFPROTO, NFT_CMP_EQ, &[family]),
+        Test::ToHost => push_meta(body, NFT_META_PKTTYPE, NFT_CMP_EQ, &[PACKET_HOST]),
         Test::Protocol(protocol) => push_meta(body, NFT_META_L4PROTO, NFT_CMP_EQ, &[protocol]),
         Test::LinkHeader => push_payload(body, NFT_PAYLOAD_LL_HEADER, 0, 1),
         Test::Transport(offset, bytes) => {

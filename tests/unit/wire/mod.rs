@@ -23,7 +23,7 @@ use super::clock::{Clock, Monotonic};
 use super::counters::{Counters, CountersReader};
 use super::ring::{Ring, RingStatistics};
 use super::sender::{PacketSender, SendResult};
-use super::taps::{Installed, Taps};
+use super::taps::{Among, Installed, Taps};
 use crate::diagnostic::Kind;
 use crate::host::interface::{self, InterfaceKind};
 use crate::host::sockets::{Socket, SocketTable};
@@ -503,7 +503,7 @@ fn without_privilege_the_missing_capability_is_named() {
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
         trace::missing_capabilities_are_named();
-        let Ok(Installed::Absent(reason)) = Taps::install("lo", EvidenceLevel::Packets, &[]) else {
+        let Ok(Installed::Absent(reason)) = Taps::install("lo", EvidenceLevel::Packets, &[], Among::Own) else {
             panic!("taps without privilege")
         };
         println!("<<{failure:#?}\n{reason}>>");

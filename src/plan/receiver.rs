@@ -1,0 +1,33 @@
+//! The receiver of a plan, wherever it is. Start at [`receiver`].
+
+use super::survey::{Reassembly, Survey};
+use super::{existing, lab_host};
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::host::{Existing, Filter, Host};
+use crate::scenario::Scenario;
+use crate::scenario::topology::Topology;
+
+/// The receiver that the scenario describes, where it is known, with the timeouts of its `reassembly`. `filter`: the lab's packet filter.
+pub(super) fn receiver(
+    scenario: &Scenario,
+    filter: Filter,
+    existing: Option<&Existing>,
+    survey: &Survey,
+    reassembly: &mut Reassembly,
+    notes: &mut Vec<Diagnostic>,
+) -> Result<Option<Host>> {
+    match &scenario.topology {
+        Topology::Lab(lab) => {
+            *reassembly = lab_host::reassembly(lab, survey.reassembly().needed());
+            Ok(Some(Host { filter, ..lab_host::host(scenario, lab, survey, notes) }))
+        }
+        Topology::Existing(words) => {
+            let Some(there) = existing else {
+                return Err(Failure::error(Diagnostic::error("the receiver's network namespace was not looked at")));
+            };
+            *reassembly = Reassembly::new(there.reassembly.0, there.reassembly.1);
+            existing::host(scenario, words, survey, there, notes).map(Some)
+        }
+        Topology::Target { .. } => Ok(None),
+    }
+}
