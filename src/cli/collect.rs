@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::file::{MOST_BYTES, is_standard_input, read_bytes};
+use crate::file::{MOST_BYTES, is_standard_input, misspelt, read_bytes};
 use crate::scenario::{Looks, ScenarioText};
 
 /// A scenario that was found.
@@ -87,6 +87,10 @@ impl Collected {
 
     fn unusable(&mut self, path: &Path, what: &str, error: &io::Error) {
         let problem = Diagnostic::error(format!("{what} `{}`", path.display())).why(error.to_string());
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => problem.fix(misspelt(path)),
+            _ => problem,
+        };
         self.found.push(Found { path: path.to_path_buf(), text: Err(Failure::invalid(problem)) });
     }
 

@@ -5,7 +5,8 @@ use clap::CommandFactory;
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::cause::Cause;
+use super::usage::nearest;
+use crate::cause::{Cause, TABLE};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::report::causes;
 
@@ -29,16 +30,25 @@ pub(super) fn help(arguments: &Arguments, terminal: &Terminal) -> Result<Status>
             match (Cause::by_name(&topic.to_ascii_uppercase()), verb) {
                 (Some(cause), _) => causes::page(cause.row(), stdout.look()),
                 (None, Some(verb)) => verb.clone().bin_name(format!("restage {topic}")).render_help().to_string(),
-                (None, None) => {
-                    return Err(Failure::invalid(
-                        Diagnostic::error(format!("there is no help on `{topic}`"))
-                            .why("there is help on `causes`, on each cause by its name, and on each verb")
-                            .fix("write `restage help causes`, or `restage --help`"),
-                    ));
-                }
+                (None, None) => return Err(no_help(topic, &command)),
             }
         }
     };
     stdout.write(&text);
     Ok(stdout.status())
+}
+
+fn no_help(topic: &str, command: &clap::Command) -> Failure {
+    let causes = TABLE.iter().map(|row| row.name.to_lowercase());
+    let verbs = command.get_subcommands().map(|verb| verb.get_name().to_owned());
+    let topics: Vec<String> = causes.chain(verbs).chain(["causes".to_owned()]).collect();
+    let near = nearest(topic, &topics.iter().map(String::as_str).collect::<Vec<_>>());
+    let near = near
+        .map(|near| if Cause::by_name(&near.to_uppercase()).is_some() { near.to_uppercase() } else { near.to_owned() });
+    let problem = Diagnostic::error(format!("there is no help on `{topic}`"))
+        .why("there is help on `causes`, on each cause by its name, and on each verb");
+    Failure::invalid(match near {
+        Some(near) => problem.fix(format!("did you mean `restage help {near}`?")),
+        None => problem.fix("write `restage help causes`, or `restage --help`"),
+    })
 }

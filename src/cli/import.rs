@@ -7,7 +7,7 @@ use super::init::{check, from_folder, refuse_existing};
 use super::output::Output;
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::{Result, Source};
+use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 use crate::draft::of_commands;
 use crate::file::{Claim, Claims, Replacement, read_source};
 
@@ -46,7 +46,9 @@ pub(super) fn import(arguments: &Arguments, terminal: &Terminal) -> Result<Statu
         Arc::new(Source { path: "command line".into(), text: commands.clone() })
     };
     let folder = output.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let (draft, notes) = of_commands(&source, |file| from_folder(Path::new(file), folder).display().to_string())?;
+    let drafted = of_commands(&source, |file| from_folder(Path::new(file), folder).display().to_string());
+    let (draft, notes) =
+        drafted.map_err(|failure| if Path::new(commands).is_file() { a_file(commands) } else { failure })?;
     check(output.as_deref().unwrap_or(Path::new("imported.toml")), &draft)?;
     let (mut stdout, mut stderr) = (Output::stdout(terminal), Output::stderr(terminal));
     stderr.problems(&notes);
@@ -59,4 +61,13 @@ pub(super) fn import(arguments: &Arguments, terminal: &Terminal) -> Result<Statu
         None => stdout.write(&text),
     }
     Ok(stdout.status().max(stderr.status()))
+}
+
+/// The name of a script in the place of what is in it.
+fn a_file(name: &str) -> Failure {
+    Failure::invalid(
+        Diagnostic::error(format!("`{name}` is a file, not a command"))
+            .why("the commands themselves are an argument, or come from standard input")
+            .fix(format!("write `restage import - < {name}`")),
+    )
 }

@@ -10,12 +10,14 @@ use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Reader;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
-use crate::draft::{Draft, Wanted, of_capture};
+use crate::draft::{Concession, Draft, Wanted, of_capture};
 use crate::file::{Claim, Claims, Replacement, is_stream};
 use crate::inspect::{Inspection, inspect};
 use crate::outcome::{Outcome, Verdict};
+use crate::plan;
 use crate::run::Options;
 use crate::scenario::{self, Scenario, ScenarioText};
+use crate::testbed::Testbed;
 
 const INIT_EXAMPLES: &str = "\
 Examples:
@@ -95,8 +97,9 @@ pub(super) fn init(arguments: &InitArguments, terminal: &Terminal) -> Result<Sta
     }
     let inspection = drafting.inspect()?;
     let folder = output.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let draft = |replies| drafting.draft(&inspection, folder, replies);
     let place = output.clone().unwrap_or_else(|| drafting.name());
+    let (concessions, planned) = drafting.concessions(&inspection, folder, &place)?;
+    let draft = |replies| drafting.draft(&inspection, folder, replies, concessions);
     let first = check(&place, &draft(false))?;
     let (text, status) = if *run {
         let (outcome, status) = single(first, Options::default(), &ReportArguments::default(), terminal)?;
@@ -115,6 +118,11 @@ pub(super) fn init(arguments: &InitArguments, terminal: &Terminal) -> Result<Sta
         }
         None => stdout.write(&text),
     }
+    // What is written can't be run as it is: its reader sees where.
+    let status = planned.err().map_or(status, |failure| {
+        stderr.problems(&failure.problems);
+        status.max(failure.kind.into())
+    });
     Ok(status.max(stdout.status()).max(stderr.status()))
 }
 
@@ -142,10 +150,21 @@ pub(super) fn refuse_existing(output: &Path) -> Result<()> {
 pub(super) fn try_capture(arguments: &TryArguments, terminal: &Terminal) -> Result<Status> {
     let drafting = &arguments.drafting;
     let inspection = drafting.inspect()?;
-    let scenario = check(&drafting.name(), &drafting.draft(&inspection, Path::new(""), false))?;
+    let (concessions, _) = drafting.concessions(&inspection, Path::new(""), &drafting.name())?;
+    let scenario = check(&drafting.name(), &drafting.draft(&inspection, Path::new(""), false, concessions))?;
     let options = Options { keep_work: arguments.keep_work, show_output: arguments.show_output, ..Options::default() };
     single(scenario, options, &arguments.reports, terminal).map(|(_, status)| status)
 }
+
+/// What is tried, one after the other: each alone, then more.
+const CONCESSIONS: [&[Concession]; 6] = [
+    &[],
+    &[Concession::Mac],
+    &[Concession::OtherFrames],
+    &[Concession::Filter],
+    &[Concession::OtherFrames, Concession::Mac],
+    &[Concession::Filter, Concession::OtherFrames, Concession::Mac],
+];
 
 impl Drafting {
     /// What is in the capture.
@@ -163,14 +182,38 @@ impl Drafting {
         }
     }
 
+    /// The fewest concessions with which the capture can be replayed; none, and why not, where it can't be.
+    fn concessions(
+        &self,
+        inspection: &Inspection,
+        folder: &Path,
+        place: &Path,
+    ) -> Result<(&'static [Concession], Result<()>)> {
+        let planned = |concessions| -> Result<Result<()>> {
+            let scenario = check(place, &self.draft(inspection, folder, false, concessions))?;
+            Ok(Testbed::facts(&scenario).and_then(|facts| plan::plan(&scenario, facts)).map(|_| ()))
+        };
+        let mut first = None;
+        // The user's own filter stays.
+        let allowed = |set: &&[Concession]| self.filter.is_none() || !set.contains(&Concession::Filter);
+        for concessions in CONCESSIONS.into_iter().filter(allowed) {
+            let planned = planned(concessions)?;
+            if planned.is_ok() {
+                return Ok((concessions, planned));
+            }
+            first.get_or_insert(planned);
+        }
+        Ok((&[], first.unwrap_or(Ok(()))))
+    }
+
     /// For a scenario in `folder`. `replies`: whether all questions must be answered.
-    fn draft(&self, inspection: &Inspection, folder: &Path, replies: bool) -> Draft {
+    fn draft(&self, inspection: &Inspection, folder: &Path, replies: bool, concessions: &[Concession]) -> Draft {
         let command: Vec<String> = self.command.iter().map(|argument| in_scenario(argument, folder)).collect();
         let (filter, rate, sniffer) = (self.filter.as_deref(), self.rate.as_deref(), self.sniffer);
         of_capture(
             inspection,
             &from_folder(&self.capture, folder),
-            &Wanted { command: &command, filter, rate, sniffer, replies },
+            &Wanted { command: &command, filter, rate, sniffer, replies, concessions },
         )
     }
 

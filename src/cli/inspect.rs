@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::output::Output;
+use super::run::a_number;
 use super::status::Status;
 use super::terminal::Terminal;
 use crate::capture::Reader;
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     /// How many rows of a table are shown.
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = a_number)]
     top: NonZeroUsize,
 }
 

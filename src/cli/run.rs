@@ -25,7 +25,7 @@ use super::choose::{self, Choice, Choosing, Chosen, Partition};
 use super::output::Output;
 use super::profile;
 use super::reports::{self, ReportArguments, Reports};
-use super::status::{Skipped, Status};
+use super::status::Status;
 use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Result, Severity};
 use crate::host::facts::{hostname, kernel_release};
@@ -97,7 +97,7 @@ pub(super) struct Arguments {
     /// How the delay grows with each retry: fixed, or exponential (it doubles).
     #[arg(long, value_name = "HOW", value_enum, default_value_t, hide_possible_values = true, requires = "retry_delay", help_heading = RUNNING)]
     retry_backoff: RetryBackoff,
-    /// Count a skipped scenario as blocked (exit status 3).
+    /// Block a scenario whose programs are not installed (exit status 3), in the place of skipping it.
     #[arg(long)]
     strict: bool,
     /// Let scenarios with `[target] interface = "NAME"` send on that interface; may be repeated.
@@ -193,6 +193,7 @@ impl Arguments {
         // A CI has no one to review them, and its checkout stays as it is.
         options.propose_snapshots = std::env::var_os("CI").is_none();
         options.evidence = self.evidence;
+        options.strict = self.strict;
         options.keep_work = self.keep_work;
         options.show_output = self.show_output;
         options.capture_digests = self.message_format == MessageFormat::Json || reports.need_digests();
@@ -201,7 +202,7 @@ impl Arguments {
     }
 }
 
-fn a_number(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
+pub(super) fn a_number(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
 }
 
@@ -258,8 +259,7 @@ fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Ter
     show.errors.problems(&choice.notes);
     let (ran, status) = carry_out(batch, show, arguments.rules(), &began, choice.left_out, terminal);
     Output::stderr(terminal).problems(&arguments.keep(&ran.outcomes));
-    let skipped = if arguments.strict { Skipped::Blocked } else { Skipped::Tolerated };
-    let status = status.max(Status::of(&ran, skipped));
+    let status = status.max(Status::of(&ran));
     let ended = if ran.interrupted { Ended::Interrupted } else { Ended::ByItself };
     reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
     Ok((status, ended))
@@ -295,7 +295,7 @@ pub(super) fn single(
     let batch = Batch::new(vec![candidate], &options, &reports.claims())?;
     let show = Show::new(&batch, &reports, MessageFormat::default(), Detail::default(), terminal);
     let (ran, status) = carry_out(batch, show, Rules::default(), &began, 0, terminal);
-    let status = status.max(Status::of(&ran, Skipped::Tolerated));
+    let status = status.max(Status::of(&ran));
     let outcome = ran.outcomes[0].clone();
     reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
     Ok((outcome, status))

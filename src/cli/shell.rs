@@ -8,6 +8,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use super::varying::Varying;
 use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::host::program;
 use crate::plan;
 use crate::testbed::Testbed;
 
@@ -69,7 +70,8 @@ pub(super) fn shell(arguments: &Arguments, terminal: &Terminal) -> Result<Status
         );
         Output::stderr(terminal).write(&text);
     }
-    let mut command = Command::new(&program);
+    let found = program::find(&program).ok_or_else(|| Failure::invalid(program::missing(&program)))?;
+    let mut command = Command::new(found);
     command
         .args(words)
         .env("RESTAGE_RECEIVER", receiver.interface())

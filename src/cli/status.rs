@@ -29,34 +29,27 @@ pub(crate) enum Status {
     Error,
 }
 
-/// What a skipped scenario counts as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Skipped {
-    /// Nothing: 0.
-    Tolerated,
-    /// `--strict`: 3.
-    Blocked,
-}
-
 impl Status {
     /// The status of all of them. Of none, as in an empty share, it is a pass: a choice of nothing fails before.
-    pub(crate) fn of(ran: &Ran, skipped: Skipped) -> Self {
+    pub(crate) fn of(ran: &Ran) -> Self {
         // What is not run because enough others failed adds nothing to their status.
         let counts = |verdict: &Verdict| ran.interrupted || *verdict != Verdict::NotRun;
-        Self::of_verdicts(ran.outcomes.iter().map(|outcome| outcome.verdict).filter(counts), skipped)
+        Self::of_verdicts(ran.outcomes.iter().map(|outcome| outcome.verdict).filter(counts))
     }
 
-    fn of_verdicts(verdicts: impl IntoIterator<Item = Verdict>, skipped: Skipped) -> Self {
-        verdicts.into_iter().map(|verdict| Self::of_verdict(verdict, skipped)).max().unwrap_or(Self::Pass)
+    fn of_verdicts(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        verdicts.into_iter().map(Self::from).max().unwrap_or(Self::Pass)
     }
+}
 
-    fn of_verdict(verdict: Verdict, skipped: Skipped) -> Self {
-        match (verdict, skipped) {
-            (Verdict::Pass, _) | (Verdict::Skipped, Skipped::Tolerated) => Self::Pass,
-            (Verdict::Fail, _) => Self::Fail,
-            (Verdict::Invalid, _) => Self::Invalid,
-            (Verdict::Blocked, _) | (Verdict::Skipped, Skipped::Blocked) => Self::Blocked,
-            (Verdict::NotRun | Verdict::Error, _) => Self::Error,
+impl From<Verdict> for Status {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass | Verdict::Skipped => Self::Pass,
+            Verdict::Fail => Self::Fail,
+            Verdict::Invalid => Self::Invalid,
+            Verdict::Blocked => Self::Blocked,
+            Verdict::NotRun | Verdict::Error => Self::Error,
         }
     }
 }
@@ -85,13 +78,13 @@ impl From<Status> for std::process::ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::{Skipped, Status};
+    use super::Status;
     use crate::outcome::Verdict;
 
     #[test]
     fn with_several_scenarios_the_highest_status_is_returned() {
         use Verdict::{Blocked, Error, Fail, Invalid, Pass};
-        let of = |verdicts: &[Verdict]| Status::of_verdicts(verdicts.iter().copied(), Skipped::Tolerated);
+        let of = |verdicts: &[Verdict]| Status::of_verdicts(verdicts.iter().copied());
         for (verdicts, status) in [
             (&[][..], Status::Pass),
             (&[Pass], Status::Pass),
@@ -104,8 +97,5 @@ mod tests {
         ] {
             assert_eq!(of(verdicts), status, "{verdicts:?}");
         }
-        let strict = |verdicts: [Verdict; 2]| Status::of_verdicts(verdicts, Skipped::Blocked);
-        assert_eq!(strict([Verdict::Skipped, Pass]), Status::Blocked);
-        assert_eq!(strict([Fail, Pass]), Status::Fail);
     }
 }

@@ -91,26 +91,81 @@ pub(super) fn problem(error: &clap::Error) -> Diagnostic {
         None => problem,
     };
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
-    match (suggested.into_iter().find_map(text), text(ContextKind::Usage)) {
-        _ if error.kind() == ErrorKind::InvalidSubcommand => {
-            let verbs = super::CommandLine::command();
-            let verbs: Vec<&str> =
-                verbs.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
-            let problem = problem.why(format!("the verbs are {}", verbs.join(", ")));
-            match nearest(&verb, &verbs) {
-                Some(verb) => problem.fix(format!("did you mean `restage {verb}`?")),
-                None => problem.fix("`restage --help` says what each does"),
-            }
+    let usage = text(ContextKind::Usage).unwrap_or_default();
+    let usage = usage.trim().trim_start_matches("Usage:").split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    match suggested.into_iter().find_map(text) {
+        _ if error.kind() == ErrorKind::InvalidSubcommand => unknown_verb(problem, &verb),
+        _ if is_unknown && !argument.starts_with('-') && usage.contains("[-- <COMMAND>...]") => {
+            let line = usage.replace("[OPTIONS] ", "").replace("[-- <COMMAND>...]", &format!("-- {argument} …"));
+            problem.why("an application is written behind `--`").fix(format!("write `{line}`"))
         }
-        (Some(suggested), _) => problem.fix(format!("did you mean `{}`?", suggested.trim_matches('`'))),
-        (None, Some(usage)) => {
-            let usage = usage.trim().trim_start_matches("Usage:").split_whitespace().collect::<Vec<_>>().join(" ");
-            problem.fix(format!("write `{usage}`; `--help` says more"))
-        }
-        (None, None) if value.is_empty() => problem.fix(format!("write `{written}`; `--help` says more")),
+        suggested if is_unknown => match (misplaced(argument, &usage), suggested) {
+            (Some((why, fix)), _) => problem.why(why).fix(fix),
+            (None, Some(suggested)) => problem.fix(format!("did you mean `{}`?", suggested.trim_matches('`'))),
+            (None, None) => problem.fix(format!("write `{usage}`; `--help` says more")),
+        },
+        Some(suggested) => problem.fix(format!("did you mean `{}`?", suggested.trim_matches('`'))),
+        None if !usage.is_empty() => problem.fix(format!("write `{usage}`; `--help` says more")),
+        None if value.is_empty() => problem.fix(format!("write `{written}`; `--help` says more")),
         // What it may be has been said.
-        (None, None) => problem,
+        None => problem,
     }
+}
+
+/// What other programs call verbs.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("completion", "completions"),
+    ("convert", "import"),
+    ("create", "init"),
+    ("exec", "run"),
+    ("explain", "help"),
+    ("generate", "init"),
+    ("info", "inspect"),
+    ("lint", "check"),
+    ("list", "run --list"),
+    ("ls", "run --list"),
+    ("new", "init"),
+    ("predict", "plan"),
+    ("record", "capture"),
+    ("replay", "try"),
+    ("show", "inspect"),
+    ("snapshot", "review"),
+    ("test", "run"),
+    ("validate", "check"),
+    ("verify", "check"),
+    ("version", "--version"),
+];
+
+fn unknown_verb(problem: Diagnostic, written: &str) -> Diagnostic {
+    let program = super::CommandLine::command();
+    let verbs: Vec<&str> =
+        program.get_subcommands().filter(|verb| !verb.is_hide_set()).map(clap::Command::get_name).collect();
+    let problem = problem.why(format!("the verbs are {}", verbs.join(", ")));
+    let synonym = SYNONYMS.iter().find(|(word, _)| *word == written).map(|(_, ours)| *ours);
+    match synonym.or_else(|| nearest(written, &verbs)) {
+        Some(verb) => problem.fix(format!("did you mean `restage {verb}`?")),
+        None => problem.fix("`restage --help` says what each does"),
+    }
+}
+
+/// Of an option that only other verbs have, or that is written before the verb: which verbs, and what to do.
+fn misplaced(argument: &str, usage: &str) -> Option<(String, String)> {
+    let long = argument.strip_prefix("--")?;
+    let program = super::CommandLine::command();
+    let has = |verb: &&clap::Command, long| verb.get_arguments().any(|argument| argument.get_long() == Some(long));
+    let verbs: Vec<&str> =
+        program.get_subcommands().filter(|verb| has(verb, long)).map(clap::Command::get_name).collect();
+    let first = verbs.first()?;
+    let named: Vec<String> = verbs.iter().map(|verb| format!("`restage {verb}`")).collect();
+    let here = usage.split_whitespace().nth(1).and_then(|verb| program.find_subcommand(verb));
+    let fix = match (here, long) {
+        (None, _) => format!("write it behind the verb: `restage {first} {argument} …`"),
+        (Some(here), "rate") if has(&here, "set") => "write `--set pacing.rate=…`".to_owned(),
+        (Some(here), "filter") if has(&here, "set") => "write `--set capture.filter=…`".to_owned(),
+        (Some(_), _) => format!("leave it out, or write `restage {first} {argument} …`"),
+    };
+    Some((format!("it is an option of {}", named.join(", ")), fix))
 }
 
 /// The word that was meant: two letters away at most, of a short one, one or two that changed places.
@@ -156,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_told_like_every_other_problem() {
-        let lines: [&[&str]; 22] = [
+        let lines: [&[&str]; 30] = [
             &["rum", "scenarios"],
             &["frobnicate"],
             &["rnu", "scenario.toml"],
@@ -179,6 +234,14 @@ mod tests {
             &["run", "scenarios", "--durations", "-1"],
             &["run", "scenarios", "--rerun", "all"],
             &["run", "scenarios", "--slow-after", "5"],
+            &["replay", "dns.pcap"],
+            &["ls"],
+            &["--verbose", "run", "scenarios"],
+            &["run", "scenarios", "--rate", "500pps"],
+            &["check", "scenarios", "--top", "3"],
+            &["init", "dns.pcap", "dnsmasq", "-k"],
+            &["inspect", "dns.pcap", "dns.pcap"],
+            &["inspect", "dns.pcap", "--top", "0"],
         ];
         let texts: Vec<_> = lines.iter().map(|line| format!("$ restage {}\n{}", line.join(" "), said(line))).collect();
         insta::assert_snapshot!(texts.join("\n"));

@@ -21,6 +21,17 @@ const MTU: u32 = 1_500;
 const JUMBO_MTU: u32 = 9_000;
 const LARGEST_MTU: u32 = 65_535;
 
+/// What a draft does without, where the capture can't be replayed with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concession {
+    /// A filter: libpcap's look into fewer link types and headers than restage does.
+    Filter,
+    /// Frames that no Ethernet header can be made for.
+    OtherFrames,
+    /// One MAC for all: the selected frames may have no unicast one.
+    Mac,
+}
+
 /// What the user wants otherwise than the capture suggests.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted<'a> {
@@ -34,22 +45,28 @@ pub(crate) struct Wanted<'a> {
     pub(crate) sniffer: bool,
     /// Every question must be answered.
     pub(crate) replies: bool,
+    /// What it does without.
+    pub(crate) concessions: &'a [Concession],
 }
 
 /// A scenario that replays this capture, which it names by `path`.
 pub(crate) fn of_capture(inspection: &Inspection, path: &Path, wanted: &Wanted<'_>) -> Draft {
-    let direction = Direction::of(inspection, !wanted.command.is_empty() && wanted.filter.is_none() && !wanted.sniffer);
+    let direction = if wanted.concessions.contains(&Concession::Filter) {
+        Direction { frames: inspection.frames, ..Direction::default() }
+    } else {
+        Direction::of(inspection, !wanted.command.is_empty() && wanted.filter.is_none() && !wanted.sniffer)
+    };
     let mut draft = Draft::default();
     draft.push(Table::new("").key("format", "1").text("summary", &summary(inspection, &direction, wanted)));
     draft.push(capture(inspection, path, &direction, wanted));
-    draft.push(rewrite(inspection));
+    draft.push(rewrite(inspection, wanted));
     if direction.vlan_tags > 0 {
         let pop = Table::new("[rewrite.vlan]").comment(
             "The frames have VLAN tags, and the lab's interface has no VLAN: without this they reach no socket.",
         );
         draft.push(pop.key("pop", "true"));
     }
-    draft.extend(maps(inspection, &direction));
+    draft.extend(maps(inspection, &direction, wanted));
     if inspection.longest > MTU + ETHERNET {
         let mtu = inspection.longest.saturating_sub(ETHERNET).clamp(JUMBO_MTU, LARGEST_MTU);
         let lab = Table::new("[lab]").comment(format!(
@@ -106,7 +123,9 @@ fn capture(inspection: &Inspection, path: &Path, direction: &Direction, wanted: 
         None => "It has no frames.".to_owned(),
     });
     table = table.text("file", &path.display().to_string());
-    if let Some(filter) = wanted.filter {
+    if wanted.concessions.contains(&Concession::Filter) {
+        table = table.because("All frames are replayed: a pcap-filter(7) expression can't look into them.");
+    } else if let Some(filter) = wanted.filter {
         table = table.text("filter", filter);
     } else if let Some(filter) = direction.filter.as_ref().filter(|_| !wanted.sniffer) {
         table = table.text("filter", filter).because(format!(
@@ -138,8 +157,11 @@ fn capture(inspection: &Inspection, path: &Path, direction: &Direction, wanted: 
     table
 }
 
-fn rewrite(inspection: &Inspection) -> Table {
+fn rewrite(inspection: &Inspection, wanted: &Wanted<'_>) -> Table {
     let mut table = Table::new("[rewrite]");
+    if wanted.concessions.contains(&Concession::OtherFrames) {
+        table = table.text("other-frames", "skip").because("Frames that can't go over Ethernet are left out.");
+    }
     let unfinished: u64 = inspection.checksums.iter().map(|checksum| checksum.offload.frames).sum();
     if unfinished > 0 {
         table = table.text("checksums", "fix").because(format!(
@@ -164,7 +186,7 @@ fn rewrite(inspection: &Inspection) -> Table {
 }
 
 /// How addresses are changed: only loopback addresses have to be.
-fn maps(inspection: &Inspection, direction: &Direction) -> Vec<Table> {
+fn maps(inspection: &Inspection, direction: &Direction, wanted: &Wanted<'_>) -> Vec<Table> {
     let is_used = |address: &IpAddr| inspection.endpoints.iter().any(|endpoint| endpoint.address == *address);
     let loopback: Vec<&IpAddr> =
         direction.servers.iter().filter(|server| server.is_loopback() && is_used(server)).collect();
@@ -184,6 +206,7 @@ fn maps(inspection: &Inspection, direction: &Direction) -> Vec<Table> {
     // Answers go to a MAC, too.
     if destinations > 1 + usize::from(direction.has_answers)
         && direction.servers.iter().any(|server| !server.is_multicast())
+        && !wanted.concessions.contains(&Concession::Mac)
     {
         let mac = Table::new("[rewrite.destination]")
             .comment("The frames go to several MAC addresses, and the receiver has one. `ip = { … }` changes addresses likewise.");

@@ -11,7 +11,7 @@ mod tests;
 
 use std::fmt::Write as _;
 
-pub(crate) use capture::{Wanted, of_capture};
+pub(crate) use capture::{Concession, Wanted, of_capture};
 pub(crate) use import::of_commands;
 
 use crate::scenario::quoted;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::direction::Direction;
-use super::{Wanted, of_capture};
+use super::{Concession, Wanted, of_capture};
 use crate::capture::Reader;
 use crate::inspect::{Conversation, Inspection, Side, Tally, inspect};
 
@@ -39,8 +39,16 @@ fn what_the_command_line_says_goes_before_what_the_capture_suggests() {
         rate: Some("topspeed"),
         sniffer: false,
         replies: true,
+        concessions: &[],
     };
     insta::assert_snapshot!(of_capture(&inspected("dns.pcap"), Path::new("a \"b\".pcap"), &wanted).text(false));
+}
+
+#[test]
+fn what_a_capture_can_not_be_replayed_with_is_left_out() {
+    let concessions = [Concession::Filter, Concession::OtherFrames, Concession::Mac];
+    let wanted = Wanted { concessions: &concessions, ..Wanted::default() };
+    insta::assert_snapshot!(of_capture(&inspected("dns.pcap"), Path::new("dns.pcap"), &wanted).text(true));
 }
 
 #[test]

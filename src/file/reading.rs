@@ -52,6 +52,7 @@ fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
             let problem = Diagnostic::error(format!("can't read {name}")).why(error.to_string());
             Err(Failure::invalid(match error.kind() {
                 io::ErrorKind::PermissionDenied => problem.fix("let this user read it, and enter its folders"),
+                io::ErrorKind::IsADirectory => problem.fix("name a file in this folder"),
                 _ => problem,
             }))
         }
@@ -60,6 +61,20 @@ fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
                 .why(format!("a file of this kind has at most {}", size(most))),
         )),
         Ok(_) => Ok(bytes),
+    }
+}
+
+/// What to do where there is no such file or folder: one with a similar name may have been meant.
+pub fn misspelt(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let names =
+        folder.read_dir().into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let distance = |name: &String| strsim::damerau_levenshtein(&written, name);
+    let most = written.chars().count() / 3;
+    match names.map(|name| (distance(&name), name)).min().filter(|(distance, _)| *distance <= most) {
+        Some((_, name)) => format!("did you mean `{}`?", path.with_file_name(name).display()),
+        None => "check the name, and the folder that it is relative to".to_owned(),
     }
 }
 

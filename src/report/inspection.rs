@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{padded, visible};
+use super::layout::{padded, visible_name};
 use super::{Look, Role, paint};
 use crate::figures::{count, plural, scaled, seconds, thousands};
 use crate::inspect::{
@@ -36,7 +36,7 @@ pub fn text(found: &Inspection, top: usize, look: Look) -> String {
 
 fn head(found: &Inspection) -> Vec<(&'static str, String)> {
     let mut lines = vec![
-        ("capture", format!("{}: {}", visible(&found.file), format_of(found))),
+        ("capture", format!("{}: {}", visible_name(&found.file), format_of(found))),
         ("link type", links(found)),
         ("frames", frames(found)),
     ];

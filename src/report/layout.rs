@@ -26,7 +26,12 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same on one line.
+/// A name in a line: a line end in it is made visible, too.
+pub(super) fn visible_name(name: &str) -> String {
+    visible(name).replace('\n', "\\n")
+}
+
+/// The same on one line, with a space in the place of a line end.
 pub(super) fn one_line(text: &str) -> String {
     visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -93,6 +98,7 @@ mod tests {
             visible("red \u{1b}[31m\r bell\u{7} \u{202e}tab\tend\n"),
             "red \\u{1b}[31m\\r bell\\u{7} \\u{202e}tab    end\n"
         );
+        assert_eq!(visible_name("a\nname\r"), "a\\nname\\r");
         assert!(matches!(visible("plain é 漢\n"), Cow::Borrowed(_)));
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::layout::{padded, shortened, visible};
+use super::layout::{padded, shortened, visible, visible_name};
 use super::{Look, Role, paint};
 
 /// Columns that paths and tags get at most; a longer one pushes the rest of its line to the right.
@@ -47,18 +47,15 @@ impl Listed {
 
 /// A line for each file.
 pub fn paths(list: &List) -> String {
-    let mut files: Vec<_> = list.scenarios.iter().map(|one| visible(&one.file) + "\n").collect();
+    let mut files: Vec<_> = list.scenarios.iter().map(|one| visible_name(&one.file) + "\n").collect();
     files.dedup();
     files.concat()
 }
 
 /// A line for each: path, tags, summary. On a terminal a line is as long as the terminal is wide.
 pub fn text(list: &List, look: Look, is_terminal: bool) -> String {
-    let lines: Vec<_> = list
-        .scenarios
-        .iter()
-        .map(|one| (visible(&one.file_and_case()).into_owned(), one.tags.join(", "), one))
-        .collect();
+    let lines: Vec<_> =
+        list.scenarios.iter().map(|one| (visible_name(&one.file_and_case()), one.tags.join(", "), one)).collect();
     let width = |texts: &mut dyn Iterator<Item = &str>| {
         let widths = texts.map(unicode_width::UnicodeWidthStr::width);
         widths.filter(|width| *width <= WIDEST).max().unwrap_or_default()

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use super::layout::{padded, shortened, visible};
+use super::layout::{padded, shortened, visible, visible_name};
 use super::{Look, Role, ledger, paint, paint_lines, word, word_of};
 use crate::diagnostic::{Diagnostic, Severity, render};
 use crate::figures::{count, plural, scaled, seconds, thousands};
@@ -97,7 +97,7 @@ fn story_with(tries: &str, outcome: &Outcome, look: Look) -> String {
     // Where nothing was sent the problems follow at once, and need no headline.
     let headline = outcome.ledger.as_ref().map(|_| headline(outcome)).unwrap_or_default();
     let mut text = heading(outcome, &headline, 0, look);
-    let _infallible = writeln!(text, "{:MARGIN$}{}", "", paint(look.style, Role::Faint, &visible(&outcome.file)));
+    let _infallible = writeln!(text, "{:MARGIN$}{}", "", paint(look.style, Role::Faint, &visible_name(&outcome.file)));
     text.push_str(tries);
     if let Some(ledger) = &outcome.ledger {
         text.push('\n');
@@ -141,7 +141,7 @@ pub fn durations(outcomes: &[Outcome], most: usize) -> String {
             writeln!(text, "the slowest {} of {}:", thousands(shown as u64), count(ran.len() as u64, "scenario"));
     }
     for outcome in &ran[..shown] {
-        let _infallible = writeln!(text, "{:>8}  {}", seconds(outcome.seconds), visible(&outcome.name));
+        let _infallible = writeln!(text, "{:>8}  {}", seconds(outcome.seconds), visible_name(&outcome.name));
     }
     text
 }
@@ -261,7 +261,7 @@ fn heading(outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> 
 /// The same with another word for the verdict.
 fn labelled(label: &str, role: Role, outcome: &Outcome, headline: &str, name_width: usize, look: Look) -> String {
     let verdict = paint(look.style, role, &padded(label, MARGIN - 2));
-    let name = visible(&outcome.name);
+    let name = visible_name(&outcome.name);
     let name = paint(look.style, Role::Strong, &padded(&name, name_width));
     let mut text = format!("{verdict}  {name}");
     if let Some(ledger) = &outcome.ledger {

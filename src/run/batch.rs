@@ -11,7 +11,7 @@ use super::board::{Board, Label};
 use super::outcome::capture_files;
 use super::turns::{Rules, Stopped, Then, Turns};
 use super::worker;
-use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::file::{Claim, Claims, stable_path};
 use crate::host::program;
 use crate::outcome::{Event, Outcome, now};
@@ -107,6 +107,8 @@ impl Batch {
                     if absent.is_empty() {
                         let index = batch.board.waiting(label);
                         batch.jobs.insert(index, Prepared::new(&scenario, options)?);
+                    } else if options.strict {
+                        batch.board.unusable(label, not_installed(&scenario, &absent));
                     } else {
                         batch.board.skipped(label, &absent);
                     }
@@ -232,6 +234,18 @@ fn absent(scenario: &Scenario) -> Vec<&str> {
     let is_captured = |program: &Program| program.clock.value == Clock::Captured;
     let needs_clock = scenario.receiver.programs().any(is_captured) && program::faketime().is_none();
     absent.chain(needs_clock.then_some("libfaketime")).collect()
+}
+
+/// With [`Options::strict`], that programs are absent.
+fn not_installed(scenario: &Scenario, absent: &[&str]) -> Failure {
+    let problem = |name: &&str| {
+        let required = scenario.require.commands.iter().find(|command| command.value == **name);
+        Diagnostic::error(format!("`{name}` is not installed"))
+            .at(&scenario.source, required.and_then(|command| command.span.clone()))
+            .why("without `--strict` the scenario is skipped")
+            .fix("install it")
+    };
+    Failure { kind: Kind::Blocked, problems: absent.iter().map(problem).collect() }
 }
 
 impl Prepared {

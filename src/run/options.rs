@@ -15,6 +15,8 @@ pub struct Options {
     /// Whether scenarios with `[receiver] at` may use the network namespace that this process is in: an interface, addresses and routes are added
     /// there for the run.
     pub allow_host: bool,
+    /// Where programs that a scenario requires are not installed, it is blocked, not skipped.
+    pub strict: bool,
     /// Write the snapshots of `[expect] rewritten` instead of comparing with them.
     pub update_snapshots: bool,
     /// Where a snapshot is missing or different, write the new one beside it, as `NAME.new`, for `restage review`.

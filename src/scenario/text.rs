@@ -12,7 +12,7 @@ use super::variation::Variation;
 use super::vocabulary::{VOCABULARY, nearest};
 use crate::capture;
 use crate::diagnostic::{Diagnostic, Failure, Result, Source};
-use crate::file::{descriptor, is_standard_input, is_stream, read_bytes, source_of};
+use crate::file::{descriptor, is_standard_input, is_stream, misspelt, read_bytes, source_of};
 
 /// A scenario file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,14 @@ impl ScenarioText {
     /// [`crate::diagnostic::Kind::Invalid`] when it can't be read, is too long, or isn't UTF-8.
     pub fn load(path: &Path) -> Result<Self> {
         let is_capture = !is_stream(path) && capture::is_named_capture(path);
-        if is_capture { Err(a_capture(path)) } else { Self::of_bytes(path, read_bytes(path)?) }
+        if is_capture {
+            return Err(a_capture(path));
+        }
+        let bytes = read_bytes(path).map_err(|failure| {
+            let problem = |problem: Diagnostic| if path.exists() { problem } else { problem.fix(misspelt(path)) };
+            Failure { problems: failure.problems.into_iter().map(problem).collect(), ..failure }
+        })?;
+        Self::of_bytes(path, bytes)
     }
 
     /// The same, of a file that has been read.
@@ -108,7 +115,7 @@ fn a_capture(path: &Path) -> Failure {
     Failure::invalid(
         Diagnostic::error(format!("`{shown}` is a capture, not a scenario"))
             .why("a scenario is a TOML file that names the capture: `[capture] file = \"…\"`")
-            .fix(format!("`restage inspect {shown}` shows what is in it")),
+            .fix(format!("`restage try {shown}` replays it, `restage init {shown}` writes a scenario for it")),
     )
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use crate::common::small::{capture, datagrams};
+use crate::common::small::{capture, datagram, datagrams};
 use crate::common::{User, both, fresh_folder, is_root, restage, root, users};
 
 fn output(user: User, folder: &Path, arguments: &[&str]) -> Output {
@@ -77,4 +77,35 @@ fn what_can_not_be_a_scenario_is_refused() {
         assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {}", both(&refused));
         assert!(both(&refused).contains(message), "{arguments:?}: {}", both(&refused));
     }
+}
+
+#[test]
+fn a_capture_that_no_filter_fits_is_replayed_whole() {
+    // Broadcom's tag is behind the MACs, and libpcap has no filter for its link type.
+    let tagged = |mut frame: Vec<u8>| {
+        frame.splice(12..12, [0; 4]);
+        frame
+    };
+    let (one, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let frames = [tagged(datagram(one, other, 53, b"a")), tagged(datagram(other, one, 514, b"b"))];
+    let with_link_type = |link: u8, high: u8| {
+        let mut file = capture(&frames, 10);
+        file[20..22].copy_from_slice(&[link, high]);
+        file
+    };
+    let folder = folder();
+    fs::write(folder.join("tagged.pcap"), with_link_type(25, 1)).expect("it can be written");
+    let tried = output(User::Caller, &folder, &["init", "tagged.pcap"]);
+    assert_eq!(tried.status.code(), Some(0), "{}", both(&tried));
+    assert!(both(&tried).contains("All frames are replayed"), "{}", both(&tried));
+    for user in users() {
+        let tried = output(*user, &folder, &["try", "tagged.pcap"]);
+        assert_eq!(tried.status.code(), Some(0), "{}", both(&tried));
+    }
+    // IEEE 802.15.4 can't go over Ethernet at all: the scenario is written, and what is wrong with it is said.
+    fs::write(folder.join("zigbee.pcap"), with_link_type(195, 0)).expect("it can be written");
+    let written = output(User::Caller, &folder, &["init", "zigbee.pcap", "-o", "zigbee.toml"]);
+    assert_eq!(written.status.code(), Some(2), "{}", both(&written));
+    assert!(both(&written).contains("can't be sent over Ethernet"), "{}", both(&written));
+    assert!(folder.join("zigbee.toml").exists());
 }

@@ -193,3 +193,21 @@ fn only_one_output_can_go_to_standard_output() {
     }
     insta::assert_snapshot!(told);
 }
+
+#[test]
+fn a_strict_run_blocks_what_would_be_skipped_in_every_report() {
+    let folder = fresh_folder("strict");
+    let text = "format = 1\n[capture]\nfile = \"none.pcap\"\n[require]\ncommands = [\"no-such-program\"]\n";
+    std::fs::write(folder.join("strict.toml"), text).expect("it can be written");
+    let run = |options: &[&str]| {
+        let arguments = ["run", "strict.toml"].iter().chain(options);
+        let output = restage(User::Caller).args(arguments).current_dir(&folder).output().expect("restage runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("a report is UTF-8"))
+    };
+    let (status, junit) = run(&["--report-junit", "-"]);
+    assert!(status == Some(0) && junit.contains("skipped=\"1\""), "{junit}");
+    let (status, junit) = run(&["--strict", "--report-junit", "-"]);
+    assert!(status == Some(3) && junit.contains("errors=\"1\"") && junit.contains("skipped=\"0\""), "{junit}");
+    let (status, tap) = run(&["--strict", "--report-tap", "-"]);
+    assert!(status == Some(3) && tap.contains("not ok 1 - strict") && tap.contains("strict.toml:5"), "{tap}");
+}
