@@ -11,6 +11,7 @@ use crate::capture::Reader;
 use crate::diagnostic::{Failure, Result, Source};
 use crate::inspect::{self, Inspection};
 use crate::outcome::{Outcome, Verdict};
+use crate::process::worker::Supervisor;
 use crate::report::{Look, text};
 use crate::run::Options;
 use crate::run::batch::{Batch, Candidate};
@@ -69,7 +70,7 @@ impl Scenario {
     /// When an output of the scenario can't be written, or would overwrite something that is read.
     pub fn run(&self, options: &Options) -> Result<Outcome> {
         let batch = Batch::new(vec![Candidate::of(self.clone())], options, &[])?;
-        Ok(batch.run(Rules::default(), &mut |_| {}).outcomes.remove(0))
+        Ok(batch.run(&mut Supervisor::new()?, Rules::default(), &mut |_| {}).outcomes.remove(0))
     }
 
     /// Says what a run would do and what the receiver would do with every frame, as `restage plan`. Nothing is sent, and no privilege is

@@ -47,7 +47,7 @@ impl ReportArguments {
 }
 
 /// The reports that the command line asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reports(Vec<(Format, Destination)>);
 
 impl Reports {
@@ -109,13 +109,33 @@ impl Reports {
         self.0.iter().any(|(format, _)| matches!(format, Format::Json | Format::Html))
     }
 
-    /// Writes them, and a job's summary where GitHub asks for one. One that can't be written keeps none of the others from being written.
+    /// Writes all. One that can't be written keeps none of the others from being written.
     ///
     /// # Errors
     /// The first one.
     pub(super) fn save(&self, report: &Report) -> Result<()> {
-        let mut saved: Vec<_> = self.0.iter().map(|(format, place)| save(place, &format.text(report)?)).collect();
-        saved.extend(Terminal::job_summary().map(|path| append(&path, &job_summary::text(report))));
+        [self.save_files(report), self.save_streams(report)].into_iter().collect()
+    }
+
+    /// Those that are regular files, which no reader can hold up.
+    pub(super) fn save_files(&self, report: &Report) -> Result<()> {
+        self.save_some(Destination::is_regular, report)
+    }
+
+    /// The others, and a job's summary where GitHub asks for one.
+    pub(super) fn save_streams(&self, report: &Report) -> Result<()> {
+        let summary = Terminal::job_summary().map_or(Ok(()), |path| append(&path, &job_summary::text(report)));
+        [self.save_some(|place| !place.is_regular(), report), summary].into_iter().collect()
+    }
+
+    fn save_some(&self, which: impl Fn(&Destination) -> bool, report: &Report) -> Result<()> {
+        let some = self.0.iter().filter(|(_, place)| which(place));
+        let saved: Vec<_> = some.map(|(format, place)| save(place, &format.text(report)?)).collect();
         saved.into_iter().collect()
+    }
+
+    /// Whether any is a regular file.
+    pub(super) fn has_files(&self) -> bool {
+        self.0.iter().any(|(_, place)| place.is_regular())
     }
 }

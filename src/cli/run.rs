@@ -8,6 +8,7 @@ mod list;
 mod messages;
 mod show;
 mod slow;
+mod so_far;
 mod watch;
 
 use std::num::NonZeroUsize;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use self::last_run::LastRun;
 use self::messages::MessageFormat;
 use self::show::{Detail, Show};
+use self::so_far::SoFar;
 use super::choose::{self, Choice, Choosing, Chosen, Partition};
 use super::output::Output;
 use super::profile;
@@ -32,9 +34,10 @@ use crate::host::facts::{hostname, kernel_release};
 use crate::outcome::{EvidenceLevel, Outcome, Report, RunFacts, now};
 use crate::process::signals::await_status_requests;
 use crate::process::work;
+use crate::process::worker::Supervisor;
 use crate::report::github;
 use crate::run::Options;
-use crate::run::batch::{Batch, Candidate, Ran, Update};
+use crate::run::batch::{Batch, Candidate, Update};
 use crate::run::turns::{Backoff, Rules};
 use crate::scenario::{self, Scenario};
 
@@ -76,7 +79,7 @@ pub(super) struct Arguments {
     /// Run scenarios again when they, or files that they name, have changed; Ctrl-C ends it.
     #[arg(long, help_heading = RUNNING, conflicts_with_all = ["list", "rerun"])]
     watch: bool,
-    /// Scenarios that run side by side; by default as many as there are processors.
+    /// Scenarios that run side by side; by default four for each processor, up to 16, or one for each where there are more processors.
     #[arg(long, short, value_name = "N", value_parser = a_number, help_heading = RUNNING)]
     jobs: Option<NonZeroUsize>,
     /// Start no other scenario after so many have failed; those that run are run to their end.
@@ -174,7 +177,7 @@ impl Arguments {
 
     fn rules(&self) -> Rules {
         Rules {
-            at_once: self.jobs.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            at_once: self.jobs.unwrap_or_else(usual_jobs),
             retries: self.retries.unwrap_or_default(),
             retry_delay: self.retry_delay.unwrap_or_default(),
             backoff: match self.retry_backoff {
@@ -202,6 +205,14 @@ impl Arguments {
     }
 }
 
+/// How many scenarios run side by side, where `--jobs` does not say it. Most of a scenario's time is waiting for the kernel, which makes and
+/// removes network namespaces one after the other: more of them at once take no less time.
+fn usual_jobs() -> NonZeroUsize {
+    let processors = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let most = NonZeroUsize::new(16).expect("it is above 0");
+    processors.saturating_mul(NonZeroUsize::new(4).expect("it is above 0")).min(most.max(processors))
+}
+
 pub(super) fn a_number(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
 }
@@ -216,6 +227,7 @@ pub(super) fn a_duration(text: &str) -> std::result::Result<Duration, String> {
 }
 
 /// When a run began.
+#[derive(Debug, Clone, Copy)]
 struct Began(Timestamp, Instant);
 
 impl Began {
@@ -257,12 +269,11 @@ fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Ter
     let batch = Batch::new(scenarios, &arguments.options(reports), &reports.claims())?;
     let mut show = Show::new(&batch, reports, arguments.message_format, arguments.detail, terminal);
     show.errors.problems(&choice.notes);
-    let (ran, status) = carry_out(batch, show, arguments.rules(), &began, choice.left_out, terminal);
-    Output::stderr(terminal).problems(&arguments.keep(&ran.outcomes));
-    let status = status.max(Status::of(&ran));
-    let ended = if ran.interrupted { Ended::Interrupted } else { Ended::ByItself };
-    reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
-    Ok((status, ended))
+    let course = Course { rules: arguments.rules(), left_out: choice.left_out, reports, terminal };
+    let done = course.carry_out(batch, show, began)?;
+    Output::stderr(terminal).problems(&arguments.keep(&done.report.scenarios));
+    [done.saved, reports.save_streams(&done.report)].into_iter().collect::<Result<()>>()?;
+    Ok((done.status, done.ended))
 }
 
 /// How a run ended.
@@ -294,30 +305,59 @@ pub(super) fn single(
     };
     let batch = Batch::new(vec![candidate], &options, &reports.claims())?;
     let show = Show::new(&batch, &reports, MessageFormat::default(), Detail::default(), terminal);
-    let (ran, status) = carry_out(batch, show, Rules::default(), &began, 0, terminal);
-    let status = status.max(Status::of(&ran));
-    let outcome = ran.outcomes[0].clone();
-    reports.save(&Report::of_run(began.facts(), ran.outcomes))?;
-    Ok((outcome, status))
+    let course = Course { rules: Rules::default(), left_out: 0, reports: &reports, terminal };
+    let done = course.carry_out(batch, show, began)?;
+    [done.saved, reports.save_streams(&done.report)].into_iter().collect::<Result<()>>()?;
+    Ok((done.report.scenarios[0].clone(), done.status))
 }
 
-/// Runs a batch and shows it; its end, and whether it could be shown.
-fn carry_out(
-    batch: Batch,
-    mut show: Show<'_>,
+/// How a batch is run and reported.
+struct Course<'a> {
     rules: Rules,
-    began: &Began,
+    /// So many scenarios were not chosen.
     left_out: usize,
-    terminal: &Terminal,
-) -> (Ran, Status) {
-    for outcome in batch.outcomes() {
-        show.update(&Update::Outcome(&outcome));
+    reports: &'a Reports,
+    terminal: &'a Terminal,
+}
+
+/// A batch that has ended.
+struct Done {
+    report: Report,
+    status: Status,
+    ended: Ended,
+    /// Whether its reports are written, but for those that are no regular files.
+    saved: Result<()>,
+}
+
+impl Course<'_> {
+    /// Runs a batch, shows it, and writes the reports that are regular files: no signal ends this process before.
+    fn carry_out(&self, batch: Batch, mut show: Show<'_>, began: Began) -> Result<Done> {
+        for (index, outcome) in batch.known() {
+            show.update(&Update::Outcome(index, outcome));
+        }
+        // Threads that are started from here on have the signals blocked, and take none of them.
+        let mut supervisor = Supervisor::new()?;
+        let so_far = SoFar::start(self.reports, &batch, began);
+        let ran = batch.run(&mut supervisor, self.rules, &mut |update| {
+            if let (Some(so_far), Update::Outcome(index, outcome)) = (&so_far, &update) {
+                so_far.add(*index, outcome);
+            }
+            show.update(&update);
+        });
+        drop(so_far);
+        let mut status = Status::of(&ran);
+        let report = Report::of_run(began.facts(), ran.outcomes);
+        let saved = self.reports.save_files(&report);
+        let interrupted = ran.interrupted || supervisor.is_interrupted();
+        drop(supervisor);
+
+        let outcomes = &report.scenarios;
+        show.end(outcomes, began.facts().seconds, self.left_out);
+        if self.terminal.annotations() {
+            show.output.write(&github::annotations(outcomes, Terminal::workspace().as_deref()));
+        }
+        status = status.max(show.status());
+        let ended = if interrupted { Ended::Interrupted } else { Ended::ByItself };
+        Ok(Done { report, status, ended, saved })
     }
-    let ran = batch.run(rules, &mut |update| show.update(&update));
-    show.end(&ran.outcomes, began.facts().seconds, left_out);
-    if terminal.annotations() {
-        show.output.write(&github::annotations(&ran.outcomes, Terminal::workspace().as_deref()));
-    }
-    let status = show.status();
-    (ran, status)
 }

@@ -119,8 +119,11 @@ impl Supervisor {
         Ok(Self { signals: Signals::block()?, interrupted: false })
     }
 
-    /// Whether a signal has asked for the end, while workers ran.
-    pub fn is_interrupted(&self) -> bool {
+    /// Whether a signal has asked for the end so far, while workers ran or after that.
+    pub fn is_interrupted(&mut self) -> bool {
+        // Where the signals can't be read, none is known.
+        let signals = self.signals.take().unwrap_or_default();
+        self.interrupted |= signals.into_iter().any(signals::interrupts);
         self.interrupted
     }
 
@@ -440,5 +443,23 @@ fn take<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         // The end; any other error says no more than that nothing comes any more.
         _ => *pipe = None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_after_the_last_worker_ends_nothing() {
+        let mut supervisor = Supervisor::new().expect("the kernel has no reason to refuse");
+        assert!(supervisor.run(Vec::new(), 1, &mut |_| Next::GoOn).expect("nothing can fail").is_empty());
+        assert!(!supervisor.is_interrupted());
+        for _twice in 0..2 {
+            raise(Signal::SIGTERM).expect("a signal of this process");
+            assert!(supervisor.is_interrupted());
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Failure, Result};
-use crate::file::{Replacement, descriptor, unwritable};
+use crate::file::{Replacement, descriptor, is_stream, unwritable};
 
 /// Where a report goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,13 @@ impl From<&Path> for Destination {
         } else {
             Self::File(path.to_path_buf())
         }
+    }
+}
+
+impl Destination {
+    /// Whether it is a file, which a new one replaces.
+    pub fn is_regular(&self) -> bool {
+        matches!(self, Self::File(path) if !is_stream(path))
     }
 }
 

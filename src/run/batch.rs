@@ -62,8 +62,8 @@ pub enum Update<'a> {
     /// It reports this.
     Event(usize, &'a Event),
     Ended(usize),
-    /// An outcome is known.
-    Outcome(&'a Outcome),
+    /// The outcome of this scenario is known.
+    Outcome(usize, &'a Outcome),
     /// The outcome of one try is known, and the scenario is tried again.
     Tried(&'a Outcome),
     /// Someone asks by signal how far everything is.
@@ -122,24 +122,23 @@ impl Batch {
         self.board.names()
     }
 
-    pub fn outcomes(&self) -> Vec<Outcome> {
-        self.board.outcomes()
+    /// The outcomes that are known without a run, each with the index of its scenario.
+    pub fn known(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        self.board.known()
+    }
+
+    /// The outcomes of all scenarios, should the run be killed before another one is known.
+    pub fn if_killed(&self) -> Vec<Outcome> {
+        self.board.if_killed()
     }
 
     /// Runs everything by these rules.
-    pub fn run(self, rules: Rules, on_update: &mut dyn FnMut(Update<'_>)) -> Ran {
+    pub fn run(self, supervisor: &mut Supervisor, rules: Rules, on_update: &mut dyn FnMut(Update<'_>)) -> Ran {
         let Self { mut board, jobs } = self;
         let begun = Instant::now();
         let failed = board.outcomes().iter().filter(|outcome| outcome.verdict.is_failure()).count();
         let scenarios = jobs.iter().map(|(index, prepared)| (*index, prepared.runs_alone));
         let mut turns = Turns::new(rules, scenarios, failed);
-        let mut supervisor = match Supervisor::new() {
-            Ok(supervisor) => supervisor,
-            Err(failure) => {
-                board.give_up(&failure);
-                return Ran { outcomes: board.outcomes(), interrupted: false };
-            }
-        };
         while let Some(group) = turns.next() {
             let jobs =
                 group.scenarios.iter().filter_map(|index| Some(jobs.get(index)?.job(*index, turns.delay(*index))));
@@ -155,14 +154,14 @@ impl Batch {
                     Notice::Job(index, News::Event(event)) => {
                         on_update(Update::Event(index, &event));
                         if let Some(outcome) = board.event(index, event, begun.elapsed()) {
-                            on_update(update(turns.ended(index, outcome), outcome));
+                            on_update(update(turns.ended(index, outcome), index, outcome));
                         }
                     }
                     Notice::Job(index, News::Ended(WorkerEnd::NotStarted)) => turns.not_started(index),
                     Notice::Job(index, News::Ended(end)) => {
                         on_update(Update::Ended(index));
                         if let Some(outcome) = board.end(index, &end) {
-                            on_update(update(turns.ended(index, outcome), outcome));
+                            on_update(update(turns.ended(index, outcome), index, outcome));
                         }
                         if turns.left().1.contains(&index) {
                             board.try_again(index);
@@ -183,19 +182,19 @@ impl Batch {
         let stopped = turns.stopped();
         let (not_run, tried) = turns.left();
         for index in tried {
-            board.no_other_try(*index).into_iter().for_each(|outcome| on_update(Update::Outcome(outcome)));
+            board.no_other_try(*index).into_iter().for_each(|outcome| on_update(Update::Outcome(*index, outcome)));
         }
         // Those that could not be supervised have their outcome.
         for (index, why) in stopped.iter().flat_map(|why| not_run.iter().map(move |index| (index, *why))) {
-            board.not_run(*index, why).into_iter().for_each(|outcome| on_update(Update::Outcome(outcome)));
+            board.not_run(*index, why).into_iter().for_each(|outcome| on_update(Update::Outcome(*index, outcome)));
         }
         Ran { outcomes: board.outcomes(), interrupted: stopped == Some(Stopped::Interrupted) }
     }
 }
 
-fn update(then: Then, outcome: &Outcome) -> Update<'_> {
+fn update(then: Then, index: usize, outcome: &Outcome) -> Update<'_> {
     match then {
-        Then::Done => Update::Outcome(outcome),
+        Then::Done => Update::Outcome(index, outcome),
         Then::Again => Update::Tried(outcome),
     }
 }

@@ -169,7 +169,24 @@ impl Board {
 
     /// The outcomes that are known, in the order in which the scenarios were given.
     pub(super) fn outcomes(&self) -> Vec<Outcome> {
-        self.entries.iter().filter_map(|entry| entry.outcome.clone()).collect()
+        self.known().map(|(_, outcome)| outcome.clone()).collect()
+    }
+
+    /// The same, each with the index of its scenario.
+    pub(super) fn known(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        let outcomes = self.entries.iter().map(|entry| entry.outcome.as_ref());
+        outcomes.enumerate().filter_map(|(index, outcome)| Some((index, outcome?)))
+    }
+
+    /// The outcomes of all scenarios, should the run be killed now.
+    pub(super) fn if_killed(&self) -> Vec<Outcome> {
+        let not_ended = |index| {
+            let problem = Diagnostic::error("this scenario had not ended when the report was written")
+                .why("reports are written while a run goes on; it still does, or it was killed");
+            Outcome { problems: vec![problem], ..self.blank(index, Verdict::NotRun) }
+        };
+        let outcomes = self.entries.iter().map(|entry| entry.outcome.clone());
+        outcomes.enumerate().map(|(index, outcome)| outcome.unwrap_or_else(|| not_ended(index))).collect()
     }
 
     fn failed(&mut self, index: usize, failure: Failure) {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -182,6 +183,62 @@ fn sigkill_of_the_runner_leaves_no_process_and_the_next_run_no_file() {
             !Path::new("/proc").join(pid).exists()
         });
         assert_eq!(mine.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    }
+}
+
+/// The verdicts in a JSON report, which is valid whenever it is read.
+fn verdicts(report: &Path) -> Vec<String> {
+    let Ok(text) = fs::read(report) else { return Vec::new() };
+    let report: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let outcomes = report["scenarios"].as_array().expect("a list").iter();
+    outcomes.filter_map(|outcome| outcome["verdict"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_killed_run_leaves_reports_of_what_was_done() {
+    for user in users() {
+        let word = format!("word-left-{user:?}-{}", std::process::id());
+        let folder = scenario(&capture(&datagrams(1), 10), "");
+        let receiver = format!("[receiver]\ncommand = [\"sh\", \"-c\", \"sleep 987.6 & wait # {word}\"]\n");
+        let text = fs::read_to_string(folder.join("s.toml")).expect("it is there");
+        let waits = format!("{text}{receiver}[receiver.ready]\nwithin = \"10min\"\n");
+        for (name, text) in [("a", &text), ("b", &text), ("c", &waits), ("d", &text)] {
+            fs::write(folder.join(name).with_extension("toml"), text).expect("it can be written");
+        }
+        fs::remove_file(folder.join("s.toml")).expect("it can be removed");
+        // Of another run.
+        fs::write(folder.join("report.json"), "{ \"scenarios\": [] }").expect("it can be written");
+        fs::set_permissions(folder.join("report.json"), fs::Permissions::from_mode(0o666)).expect("it is ours");
+        let [json, junit, tap, html] =
+            ["json", "xml", "tap", "html"].map(|ending| folder.join("report").with_extension(ending));
+        let mut command = restage(*user);
+        command.args(["run", "--jobs", "1"]).arg(&folder);
+        for (option, file) in [("json", &json), ("junit", &junit), ("tap", &tap), ("html", &html)] {
+            command.arg(format!("--report-{option}")).arg(file);
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let mut child = command.spawn().expect("restage runs");
+        // The files are written one after the other.
+        let left = || {
+            let page = fs::read_to_string(&html).unwrap_or_default();
+            (verdicts(&json), page.matches("data-verdict=\"pass\"").count())
+        };
+        let wanted = (["pass", "pass", "not run", "not run"].map(str::to_owned).to_vec(), 2);
+        let written = (0..4000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            left() == wanted
+        });
+        signal(child.id(), "KILL");
+        child.wait().expect("it ends");
+        assert!(written, "as {user:?}: {:?}", left());
+        assert!(gone(&word), "processes are left as {user:?}: {:?}", processes_with(&word));
+        assert_eq!(left(), wanted);
+        let junit = fs::read_to_string(&junit).expect("a report");
+        assert!(junit.ends_with("</testsuites>\n"), "{junit}");
+        assert_eq!(junit.matches("<testcase ").count(), 4, "{junit}");
+        let not_run = "<skipped type=\"not run\" message=\"this scenario had not ended when the report was written";
+        assert_eq!(junit.matches(not_run).count(), 2, "{junit}");
+        assert!(fs::read_to_string(&tap).expect("a report").contains("1..4"));
     }
 }
 

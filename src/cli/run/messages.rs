@@ -48,7 +48,7 @@ impl Messages {
                 self.output.json_line(&Message::ScenarioStarted { name, file, id, started: *started });
             }
             Update::Tried(outcome) => self.output.json_line(&Message::ScenarioTried { outcome }),
-            Update::Outcome(outcome) => self.output.json_line(&Message::ScenarioEnded { outcome }),
+            Update::Outcome(_, outcome) => self.output.json_line(&Message::ScenarioEnded { outcome }),
             Update::Event(..) | Update::Ended(_) | Update::StatusAsked => {}
         }
     }

@@ -134,7 +134,7 @@ impl<'a> Show<'a> {
             }
             Update::Event(index, event) => self.event(*index, event),
             Update::Ended(index) => locked(&self.progress).over(*index),
-            Update::Outcome(outcome) => self.ended(outcome),
+            Update::Outcome(_, outcome) => self.ended(outcome),
             Update::Tried(outcome) if !self.detail.quiet => {
                 self.print(&text::try_line(outcome, self.name_width, self.output.look()));
             }
