@@ -2,6 +2,7 @@
 //!
 //! Filled by `execute`, read by `ledger` and `expect`. Start at [`Evidence`].
 
+mod pairs;
 mod programs;
 mod series;
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 pub use programs::{ApplicationEnd, ProgramEnd, StepTaken};
 pub use series::Series;
+
+use serde::{Deserialize, Serialize};
 
 use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
@@ -25,7 +28,7 @@ const SHARED: &str =
     "others send to the receiver as well, and its kernel counts their packets together with the capture's";
 
 /// What became of the frames on the sending side.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sending {
     /// Accepted by the kernel.
     pub sent: u64,
@@ -70,7 +73,7 @@ pub struct Sending {
 }
 
 /// What was on the receiver's wire.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Arriving {
     /// Frames equal to one that was sent.
     pub arrived: u64,
@@ -91,7 +94,7 @@ pub struct Arriving {
 }
 
 /// What the kernel said of a packet that it dropped; what such packets share.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct DropKind {
     /// The reason's name, without `SKB_DROP_REASON_`.
     pub reason: String,
@@ -108,7 +111,7 @@ pub struct DropKind {
 }
 
 /// Packets that the kernel dropped alike.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Dropped {
     /// How many.
     pub packets: u64,
@@ -119,7 +122,7 @@ pub struct Dropped {
 }
 
 /// What became of a packet that was followed from its arrival.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Ending {
     /// The application read it.
     Read,
@@ -150,20 +153,23 @@ pub enum Ending {
 }
 
 /// How far frames were seen, and why the kernel dropped them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Followed {
     /// Frames by the last hook that they were seen at; only where each packet was tapped, and every record came.
+    #[serde(with = "pairs::optional")]
     pub last: Option<BTreeMap<Option<Hook>, FrameRanges>>,
     /// The keys of `last` that have frames to which others were identical that ended elsewhere: which is which is an assumption.
     pub last_assumed: BTreeSet<Option<Hook>>,
     /// Packets by what the kernel said of them.
+    #[serde(with = "pairs")]
     pub drops: BTreeMap<DropKind, Dropped>,
     /// Frames by what became of them; `None` where packets were not followed one by one, or a record is missing.
+    #[serde(with = "pairs::optional")]
     pub ends: Option<BTreeMap<Ending, FrameRanges>>,
 }
 
 /// What was seen in the receiver's stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Packets from outside that passed each hook that has a tap; `None` where there are no taps.
     pub hooks: Option<BTreeMap<Hook, u64>>,
@@ -180,7 +186,7 @@ pub struct Stack {
 }
 
 /// UDP packets at the end of the input hook: those from outside, and those that the receiver sent to itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UdpInput {
     /// From outside: what the capture brought. A fragment counts where it isn't reassembled yet (IPv6).
     pub captured: u64,
@@ -199,7 +205,7 @@ pub struct UdpInput {
 }
 
 /// A UDP socket of the receiver, as it was seen during the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketRecord {
     /// The socket when it was last seen; its drops are those during the run.
     pub socket: Socket,
@@ -223,7 +229,7 @@ impl SocketRecord {
 }
 
 /// A text, as far as a rule asks for it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Text {
     /// Its beginning, to be shown.
     pub head: String,
@@ -242,7 +248,7 @@ pub struct Text {
 }
 
 /// What was looked for in a text, and found or not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Found {
     /// How often; where the rule doesn't count, 1 is any number. `None` where it is not known.
     pub count: Option<u64>,
@@ -251,7 +257,7 @@ pub struct Found {
 }
 
 /// What a path selects in a JSON text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selected {
     /// How many values.
     pub count: usize,
@@ -262,7 +268,7 @@ pub struct Selected {
 }
 
 /// What the lines of a text are that should be JSON texts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LinesFound {
     /// How many there are, without empty ones.
     pub lines: u64,
@@ -277,7 +283,7 @@ pub struct LinesFound {
 }
 
 /// How a text differs from the file that it should equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Difference {
     /// The file can't be read: why.
     Unreadable(String),
@@ -295,7 +301,7 @@ pub enum Difference {
 }
 
 /// What a program that was run, or a file, came to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Output {
     /// What it wrote to standard output, or the file.
     pub stdout: Text,
@@ -317,7 +323,7 @@ impl Output {
 }
 
 /// How something was waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
     /// From the first look to the last.
     pub time: Duration,
@@ -328,7 +334,7 @@ pub struct Waited {
 }
 
 /// What ends waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitEnd {
     /// The check's own limit.
     Within,
@@ -358,7 +364,7 @@ pub struct Replies {
 }
 
 /// What is known of the filter of a packet socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilterKind {
     /// There is none.
     None,
@@ -369,7 +375,7 @@ pub enum FilterKind {
 }
 
 /// A packet socket of the application, as it was seen during the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PacketSocketRecord {
     /// As it was when observing began.
     pub socket: PacketSocket,
@@ -410,7 +416,7 @@ impl PacketSocketRecord {
 }
 
 /// What the application's packet sockets on the receiver's interface took.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sniffing {
     /// Those that were there when observing began.
     pub sockets: Vec<PacketSocketRecord>,
@@ -423,7 +429,7 @@ pub struct Sniffing {
 }
 
 /// Everything that was seen of a run.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evidence {
     /// The sending side.
     pub sending: Sending,
@@ -435,7 +441,8 @@ pub struct Evidence {
     pub counters: Option<BTreeMap<String, u64>>,
     /// The receiver's stack; `None` with a target.
     pub stack: Option<Stack>,
-    /// What the receiver sent back; `None` with a target.
+    /// What the receiver sent back; `None` with a target. It is seen where frames are sent.
+    #[serde(skip)]
     pub replies: Option<Replies>,
     /// What packet sockets of the application took; nothing without any.
     pub sniffing: Sniffing,

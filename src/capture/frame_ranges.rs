@@ -1,5 +1,7 @@
 //! Frame numbers as they are met, in bounded memory.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 
 /// How many ranges are kept; further ones are counted and marked as cut. `outcome` has this in the schema.
@@ -8,7 +10,7 @@ const MOST_RANGES: usize = 4096;
 const MOST_UNSORTED: usize = 16 * MOST_RANGES;
 
 /// Frame numbers added in rising order, kept as ranges: `1-40,57,60-99`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FrameRanges {
     ranges: Vec<(u64, u64)>,
     count: u64,

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnostic::Diagnostic;
 use crate::outcome::Application;
 
 /// A program of the receiver that ended, or was stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProgramEnd {
     /// The name of a process; `None` for the application.
     pub process: Option<String>,
@@ -19,7 +21,7 @@ pub struct ProgramEnd {
 }
 
 /// How the application under test ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ApplicationEnd {
     /// Its exit status; `None` where a signal ended it.
     pub status: Option<i32>,
@@ -40,7 +42,7 @@ pub struct ApplicationEnd {
 }
 
 /// A step of a replay, as it was taken.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepTaken {
     /// Its index in the scenario.
     pub index: usize,

@@ -1,5 +1,7 @@
 //! How many frames went by when, in flat memory: at most [`MOST`] buckets, which become wider as time goes on. Start at [`Series`].
 
+use serde::{Deserialize, Serialize};
+
 /// Buckets at most.
 pub const MOST: usize = 64;
 /// The narrowest bucket: 2^14 ns, some 16 µs.
@@ -7,7 +9,7 @@ const NARROWEST: u32 = 14;
 
 /// Frames by the time at which they went by. All series have the same limits of buckets, where these are equally wide: multiples of a power of
 /// two in nanoseconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Series {
     /// A bucket is 2 to the power of this in nanoseconds.
     shift: u32,
@@ -17,7 +19,7 @@ pub struct Series {
 }
 
 /// The frames of a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bucket {
     /// How many.
     pub frames: u64,

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use serde::{Deserialize, Serialize};
+
 use super::firewall::Firewall;
 use super::ruleset;
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Filter {
     #[default]
     None,
@@ -36,7 +38,7 @@ impl Filter {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ruleset {
     pub(crate) chains: Vec<Chain>,
     pub(crate) sets: Vec<(Place, Value)>,
@@ -45,14 +47,14 @@ pub struct Ruleset {
 /// Family, table and name.
 pub(crate) type Place = (String, String, String);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Chain {
     pub(crate) place: Place,
     pub(crate) base: Option<Base>,
     pub(crate) rules: Vec<Value>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Base {
     pub(crate) hook: String,
     pub(crate) priority: i64,

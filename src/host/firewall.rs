@@ -6,6 +6,8 @@ use std::io;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
+use serde::{Deserialize, Serialize};
+
 use super::netlink::{Attributes, Channel};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper byte of a message's type.
@@ -24,7 +26,7 @@ const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const HOOK_NUMBER: u16 = 1;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Firewall {
     /// None drops packets that come in.
     None,

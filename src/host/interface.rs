@@ -1,11 +1,13 @@
 //! What there is to know about a network interface. No privilege. Start at [`facts`].
 
+use serde::{Deserialize, Serialize};
+
 use super::rtnetlink::RouteSocket;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::MacAddr;
 
 /// What kind of interface it is, as far as sending frames depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum InterfaceKind {
     Veth,
     /// Anything else that carries Ethernet frames.
@@ -17,7 +19,7 @@ pub enum InterfaceKind {
     Other,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InterfaceFacts {
     pub name: String,
     pub index: u32,

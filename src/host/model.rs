@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use serde::{Deserialize, Serialize};
+
 use super::filter::Filter;
 use super::firewall::Firewall;
 use super::interface::{self, InterfaceFacts, InterfaceKind};
@@ -20,7 +22,7 @@ use crate::scenario::require::{Listener, Transport};
 use crate::scenario::topology::EXISTING_RECEIVER;
 
 /// A network namespace as seen from one of its interfaces, where packets arrive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     pub interface: InterfaceFacts,
     pub mac: MacAddr,

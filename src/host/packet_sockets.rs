@@ -5,6 +5,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
+
 use super::netlink::{Attributes, Channel, u16_at, u32_at};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
@@ -35,7 +37,7 @@ const EVERY_PROTOCOL: u16 = 3;
 pub type Instruction = (u16, u8, u8, u32);
 
 /// A packet socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PacketSocket {
     /// Its inode, which names it in `/proc/PID/fd`.
     pub inode: u32,
@@ -55,7 +57,7 @@ pub struct PacketSocket {
 }
 
 /// The receive ring of a packet socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PacketRing {
     /// `enum tpacket_versions`: 2 is `TPACKET_V3`.
     pub version: u32,

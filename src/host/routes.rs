@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use netlink_packet_route::route::RouteType;
+use serde::{Deserialize, Serialize};
 
 /// What a route does with a packet; those of the local table come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RouteKind {
     Local,
     /// To every host in a network, this one too.
@@ -48,7 +49,7 @@ impl RouteKind {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The destinations; for a way back, the sources.
     pub prefix: IpNet,
@@ -75,7 +76,7 @@ impl Route {
 }
 
 /// Routes in which the longest prefix is found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RouteTable {
     /// By prefix, then in the order in which they count.
     routes: Vec<Route>,

@@ -1,11 +1,13 @@
 //! The effective sysctls that decide what a host does with a packet, and those that a lab's receiver has by default. Start at
 //! [`Settings::of`].
 
+use serde::{Deserialize, Serialize};
+
 use super::sysctl;
 use crate::scenario::topology::SysctlSetting;
 
 /// The effective sysctls that decide what a host does with a packet; what a kernel doesn't have is off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// rp_filter: 0, 1 strict, 2 loose.
     pub rp_filter: u8,
@@ -21,7 +23,7 @@ pub struct Settings {
     pub ipv6_disabled: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ByFamily {
     pub v4: bool,
     pub v6: bool,

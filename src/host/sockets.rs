@@ -8,6 +8,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::netlink::{Attributes, Channel, u32_at};
 use super::rtnetlink::RouteSocket;
 use crate::diagnostic::{Diagnostic, Failure, Result};
@@ -27,7 +29,7 @@ const INET_DIAG_SKV6ONLY: u16 = 11;
 const STATE_LISTEN: u32 = 10;
 
 /// A bound UDP socket or a TCP listener, seen or expected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
     pub transport: Transport,
     /// The address that it is bound to; `0.0.0.0` is any IPv4 address, `::` any of both families, unless `v6only`.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::matching::Digest;
+use super::identity::Digest;
 use crate::capture::FrameRanges;
 use crate::evidence::{DropKind, Dropped, Followed};
 use crate::outcome::Hook;
@@ -13,29 +13,6 @@ use crate::predict::has_source_route;
 
 /// How many frames are followed at once: a packet is through the stack, or lost, long before so many later ones were sent.
 const WINDOW: usize = 1 << 16;
-/// The number of bytes that identify a packet.
-pub const HEAD_BYTES: usize = 128;
-
-/// The part of a packet that identifies it wherever in the stack it is seen: padding behind an IP packet is cut there.
-///
-/// `packet`: bytes from the network header on, all or the first [`HEAD_BYTES`] at least.
-pub fn head(packet: &[u8]) -> &[u8] {
-    let whole = match packet {
-        [first, _, high, low, ..] if first >> 4 == 4 => usize::from(u16::from_be_bytes([*high, *low])),
-        [first, _, _, _, high, low, ..] if first >> 4 == 6 => 40 + usize::from(u16::from_be_bytes([*high, *low])),
-        _ => packet.len(),
-    };
-    // An impossible length is ignored.
-    let whole = if whole < 20 { packet.len() } else { whole };
-    packet.get(..whole.min(HEAD_BYTES)).unwrap_or(packet)
-}
-
-/// What the receiver's stack sees of a frame: what follows the Ethernet header and the one VLAN tag that the kernel takes off.
-pub fn packet_of(frame: &[u8]) -> &[u8] {
-    let tagged = matches!(frame.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
-    frame.get(if tagged { 18 } else { 14 }..).unwrap_or_default()
-}
-
 /// What a dropped packet is dropped as; `function` isn't known here.
 ///
 /// `packet`: bytes from the network header on.
@@ -239,7 +216,7 @@ impl HookTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::matching::Digester;
+    use crate::ledger::identity::Digester;
 
     fn kind(reason: &str) -> DropKind {
         DropKind { reason: reason.to_owned(), version: 4, protocol: 17, ..DropKind::default() }
@@ -282,20 +259,5 @@ mod tests {
         assert!(following.index.len() <= WINDOW);
         let followed = following.finish(true, &BTreeMap::new());
         assert_eq!(followed.last.expect("complete")[&Some(Hook::Ingress)].count(), frames);
-    }
-
-    #[test]
-    fn the_head_of_a_packet_ends_where_its_ip_length_says() {
-        let mut packet = [0; 200];
-        packet[0] = 0x45;
-        packet[3] = 30;
-        assert_eq!(head(&packet).len(), 30);
-        packet[2] = 4;
-        assert_eq!(head(&packet).len(), HEAD_BYTES);
-        (packet[0], packet[2], packet[3]) = (0x60, 0, 0);
-        packet[5] = 8;
-        assert_eq!(head(&packet).len(), 48);
-        assert_eq!(head(&[0x45, 0, 0, 3]).len(), 4);
-        assert_eq!(packet_of(&[0; 13]), [0; 0]);
     }
 }

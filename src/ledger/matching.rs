@@ -5,11 +5,8 @@
 //! with one other; an index is made only when one comes that wasn't next. Start at [`Matching::see`].
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
-use twox_hash::XxHash3_128;
-
+use super::identity::Digest;
 use crate::evidence::Arriving;
 
 /// How many frames may be under way at once. A frame that is still missing when so many later ones were announced is given up: a
@@ -23,34 +20,6 @@ const REMEMBERED: usize = 1 << 12;
 const STRANGERS: usize = 1 << 12;
 /// A frame that came in another's place came at most so many frames before its turn: others were altered right before it.
 const IN_PLACE: u64 = 1024;
-/// The bytes of a hash's key: XXH3 takes 136 and more.
-const KEY_BYTES: usize = 192;
-
-/// What identifies equal frames: a keyed 128-bit hash of all bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(u128);
-
-/// The keyed hash of a run (XXH3). Keyed at random, so that no capture can be made to collide.
-#[derive(Debug, Clone)]
-pub struct Digester(Arc<[u8; KEY_BYTES]>);
-
-impl Default for Digester {
-    fn default() -> Self {
-        let random = RandomState::new();
-        let mut key = [0; KEY_BYTES];
-        for (index, word) in key.chunks_exact_mut(8).enumerate() {
-            word.copy_from_slice(&random.hash_one(index).to_ne_bytes());
-        }
-        Self(Arc::new(key))
-    }
-}
-
-impl Digester {
-    /// The digest of a frame.
-    pub fn of(&self, bytes: &[u8]) -> Digest {
-        Digest(XxHash3_128::oneshot_with_secret(&self.0[..], bytes).expect("the key has more than 136 bytes"))
-    }
-}
 
 /// A frame that is about to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +240,8 @@ impl Matching {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Announced, Digester, Matching, Sighting, WINDOW};
+    use super::super::identity::Digester;
+    use super::{Announced, Matching, Sighting, WINDOW};
     use crate::evidence::Arriving;
 
     fn announced(digester: &Digester, bytes: &[u8], frame: u64) -> Announced {

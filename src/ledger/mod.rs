@@ -2,7 +2,7 @@
 //!
 //! The unit is the frame of the capture, times `repeat`. Counters and drop reasons count packets; what that means in frames is said by
 //! the survey. `passed` counts what came to each stage behind the wire, `claims` is what each layer of evidence says of the rest,
-//! `received` makes one answer of it; [`matching`] says what arrived, [`hook_tracker`] how far it came. Start at [`account`].
+//! `received` makes one answer of it; [`identity`] says which frame is which, [`matching`] says what arrived, [`hook_tracker`] how far it came. Start at [`account`].
 
 mod captured;
 mod cause_evidence;
@@ -10,6 +10,7 @@ mod comparison;
 mod description;
 mod drops;
 pub mod hook_tracker;
+pub mod identity;
 pub mod matching;
 mod received;
 pub mod replies;

@@ -16,8 +16,8 @@ use super::timing::Arrivals;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
 use crate::figures::{count, thousands};
-use crate::ledger::hook_tracker::{head, packet_of};
-use crate::ledger::matching::{Announced, Digest, Digester, Matching, Sighting};
+use crate::ledger::identity::{Digest, Digester, packet_of};
+use crate::ledger::matching::{Announced, Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::{Brief, Plan};
 use crate::scenario::Scenario;
@@ -71,7 +71,7 @@ struct Announcements {
 impl Shared {
     /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
     pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
-        self.followers.as_ref().map(|_| self.digester.of(head(packet_of(frame))))
+        self.followers.as_ref().map(|_| self.digester.of_packet(packet_of(frame)))
     }
 
     pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
@@ -419,7 +419,7 @@ impl Watch {
                 self.ring.read(timeout, &mut |frame: Seen<'_>| {
                     // A frame that is seen was announced before it was sent.
                     take_announcements(shared, announced, matching, arrivals);
-                    let (digest, length) = (digester.of(frame.bytes), frame.original_length);
+                    let (digest, length) = (digester.of_frame(frame.bytes), frame.original_length);
                     let sighting = see(matching, arrivals, digest, length, frame.time_ns);
                     if let Some(keeper) = keeper {
                         keeper.keep(&frame, sighting);
@@ -431,7 +431,7 @@ impl Watch {
                 let mut bytes = 0;
                 let shared = &self.shared;
                 let read = self.ring.read(timeout, &mut |frame: Seen<'_>| {
-                    seen.push((digester.of(frame.bytes), frame.original_length, frame.time_ns));
+                    seen.push((digester.of_frame(frame.bytes), frame.original_length, frame.time_ns));
                     bytes += shared.ring_bytes(frame.bytes.len());
                 })?;
                 take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.arrivals);

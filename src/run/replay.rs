@@ -14,7 +14,8 @@ use super::steps::Steps;
 use super::timing::Timing;
 use crate::diagnostic::Result;
 use crate::evidence::Sending;
-use crate::ledger::matching::{Announced, Digest};
+use crate::ledger::identity::Digest;
+use crate::ledger::matching::Announced;
 use crate::outcome::Event;
 use crate::plan::{Limiter, Plan, Schedule, Stream};
 use crate::scenario::Scenario;
@@ -235,7 +236,7 @@ impl<'a> Replay<'a> {
                     }
                 }
                 self.batch.frames.push(Announced {
-                    digest: self.shared.digester.of(if self.observed { frame.bytes } else { &[] }),
+                    digest: self.shared.digester.of_frame(if self.observed { frame.bytes } else { &[] }),
                     frame: frame.number,
                     length: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
                 });

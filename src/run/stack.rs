@@ -15,8 +15,8 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::figures::count;
 use crate::host::Firewall;
-use crate::ledger::hook_tracker::{self, HookTracker, head};
-use crate::ledger::matching::{Digest, Digester};
+use crate::ledger::hook_tracker::{self, HookTracker};
+use crate::ledger::identity::{Digest, Digester};
 use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
 use crate::outcome::{EvidenceLevel, Hook, Layers};
 use crate::testbed::Side;
@@ -349,7 +349,7 @@ impl Watch {
         let mut records = Vec::new();
         let digester = &self.digester;
         if let Some(taps) = self.taps.as_ref().filter(|_| self.layers.taps == EvidenceLevel::Packets) {
-            lock(taps).read(&mut |hook, packet| records.push(Said::Passed(digester.of(head(packet)), hook)))?;
+            lock(taps).read(&mut |hook, packet| records.push(Said::Passed(digester.of_packet(packet), hook)))?;
         }
         if let Some(monitor) = &mut self.monitor {
             monitor.read(&mut |event| records.extend(said(event, digester)))?;
@@ -459,11 +459,11 @@ fn said(event: Event<'_>, digester: &Digester) -> Option<Said> {
             // The kernel takes a VLAN tag off later.
             let tagged = matches!(arrived.ethertype, 0x8100 | 0x88a8);
             let packet = arrived.packet.get(if tagged { 4 } else { 0 }..).unwrap_or_default();
-            Said::Arrived { position: arrived.position, digest: digester.of(head(packet)), packet: packet.to_vec() }
+            Said::Arrived { position: arrived.position, digest: digester.of_packet(packet), packet: packet.to_vec() }
         }
         Event::Dropped(dropped) => Said::Dropped {
             position: dropped.position,
-            digest: digester.of(head(dropped.packet)),
+            digest: digester.of_packet(dropped.packet),
             kind: hook_tracker::kind(dropped.reason, dropped.packet),
             location: dropped.location,
             clone: dropped.clone,

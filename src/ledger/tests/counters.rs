@@ -2,7 +2,8 @@
 
 use super::super::cause_evidence::{CauseEvidence, CauseEvidences};
 use super::super::description::{all_that_came, unread};
-use super::super::matching::{Announced, Digester, Matching, Sighting};
+use super::super::identity::Digester;
+use super::super::matching::{Announced, Matching, Sighting};
 use super::super::udp::in_frames;
 use super::super::{contradiction, observes_sockets};
 use super::{account, delivered, evidence, filtered, losses, told};
