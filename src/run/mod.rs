@@ -31,6 +31,7 @@ mod show_output;
 mod sniffers;
 mod sockets;
 mod stack;
+mod step_action;
 mod steps;
 mod timing;
 pub mod turns;

@@ -1,27 +1,21 @@
 //! The steps of a replay: what happens between its parts. Before a step that sends nothing, all that was sent is read, or nothing moves any more.
 //! Start at [`Steps::take`].
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::application::Output;
-use super::command::{self, Limit};
 use super::control::Control;
 use super::observe::Observer;
 use super::receiver::Receiver;
 use super::replay::Next;
 use super::settle::{self, Until};
-use crate::diagnostic::{At, Diagnostic, Result};
+use super::step_action::Scene;
+use crate::diagnostic::{Diagnostic, Result};
 use crate::evidence::{Sending, StepTaken};
-use crate::expect::wrong_end;
 use crate::figures::{count, duration};
 use crate::plan::Plan;
-use crate::process::application::Around;
 use crate::scenario::Scenario;
-use crate::scenario::step::{Action, Signal, Step};
+use crate::scenario::step::Action;
 use crate::testbed::Testbed;
-
-/// How often it is looked whether the run is over while nothing happens.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The steps of a replay, and how far they were taken.
 pub(super) struct Steps<'a> {
@@ -128,7 +122,8 @@ impl<'a> Steps<'a> {
             control.phase("step");
             let begun = Instant::now();
             let mut taken = StepTaken { index, ..StepTaken::default() };
-            let failure = self.act(index, step, &mut taken, receiver, control)?;
+            let scene = Scene { scenario: self.scenario, testbed: self.testbed, timeout: self.plan.timeout };
+            let failure = scene.act(index, step, &mut taken, self.observer, receiver, control)?;
             taken.seconds = begun.elapsed().as_secs_f64();
             taken.failure =
                 failure.map(|problem| named(index, problem).at(&self.scenario.source, Some(step.span.clone())));
@@ -184,111 +179,9 @@ impl<'a> Steps<'a> {
         }
         Ok(())
     }
-
-    /// Does what a step says; why it failed.
-    fn act(
-        &mut self,
-        index: usize,
-        step: &Step,
-        taken: &mut StepTaken,
-        receiver: &mut Receiver,
-        control: &mut Control<'_>,
-    ) -> Result<Option<Diagnostic>> {
-        if control.is_over() {
-            return Ok(Some(too_late(self.plan)));
-        }
-        let process = step.process.as_ref();
-        match &step.action {
-            Action::Frames(_) => Ok(None),
-            Action::Wait(time) => {
-                let end = Instant::now() + *time;
-                while Instant::now() < end {
-                    if control.is_over() {
-                        return Ok(Some(too_late(self.plan)));
-                    }
-                    std::thread::sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
-                }
-                Ok(None)
-            }
-            Action::Run(command) => self.run(index, command, process, receiver, control),
-            Action::Signal(signal) => self.signal(*signal, process, receiver),
-            Action::Restart => self.restart(process, taken, receiver, control),
-        }
-    }
-
-    fn run(
-        &self,
-        index: usize,
-        command: &At<Vec<String>>,
-        process: Option<&At<String>>,
-        receiver: &mut Receiver,
-        control: &Control<'_>,
-    ) -> Result<Option<Diagnostic>> {
-        let program = command.value.first().map(String::as_str).unwrap_or_default();
-        let Some(site) = receiver.site(self.scenario, self.testbed) else { return Ok(None) };
-        let beside = receiver.named(process);
-        let plain = site.plain_setting();
-        let setting = beside.map_or(&plain, |process| process.setting.as_ref());
-        let around = beside.and_then(|process| process.running.inside()).map_or(site.around(), Around::Beside);
-        let output = Output::beside(site.folder, &format!("step-{}", index + 1));
-        let limit = Limit { time: control.left(), whose: "which was left of the run's `timeout`" };
-        let fix = "start it by hand beside the application; `restage run --keep-work` keeps what it printed";
-        Ok(match command::run(site, command, setting, around, &output, &limit, control)? {
-            Ok(ran) if ran.status == Some(0) => None,
-            Ok(ran) => {
-                let problem = Diagnostic::error(format!("`{program}` ended with {}", ran.ended));
-                Some(problem.why(output.said()).fix(fix))
-            }
-            Err(why) => Some(Diagnostic::error(format!("`{program}` gave no result")).why(why).fix(fix)),
-        })
-    }
-
-    fn signal(
-        &self,
-        signal: Signal,
-        process: Option<&At<String>>,
-        receiver: &mut Receiver,
-    ) -> Result<Option<Diagnostic>> {
-        let Some(running) = receiver.named_mut(process) else { return Ok(None) };
-        let who = running.words(self.scenario).who();
-        if let Some(ended) = running.ended()?.cloned() {
-            let problem = Diagnostic::error(format!("{who} had ended before it could get {signal}: {ended}"));
-            return Ok(Some(problem.why(running.output.said())));
-        }
-        running.running.signal(signal.number())?;
-        Ok(None)
-    }
-
-    fn restart(
-        &mut self,
-        process: Option<&At<String>>,
-        taken: &mut StepTaken,
-        receiver: &mut Receiver,
-        control: &mut Control<'_>,
-    ) -> Result<Option<Diagnostic>> {
-        let Some(pids) = receiver.named(process).map(|running| running.running.pids()) else { return Ok(None) };
-        self.observer.before_stop(&pids)?;
-        let end = receiver.stop_named(process, self.scenario, self.testbed, control)?;
-        taken.ended = Some(end.report.ended.clone());
-        let words = self.scenario.receiver.named(process).unwrap_or(&self.scenario.receiver.program);
-        let failure = match wrong_end(self.scenario, words, &end) {
-            Some(problem) => Some(problem),
-            None => receiver.start_again(process, self.scenario, self.testbed, control)?.err(),
-        };
-        if failure.is_none() {
-            self.observer.started_again(&receiver.pids())?;
-        }
-        Ok(failure)
-    }
 }
 
 /// The problem, with the number of its step.
 fn named(index: usize, problem: Diagnostic) -> Diagnostic {
     Diagnostic { what: format!("step {} failed: {}", index + 1, problem.what), ..problem }
-}
-
-fn too_late(plan: &Plan) -> Diagnostic {
-    Diagnostic::error("the run was over before it was done")
-        .why(format!("the limit of the whole run is {}", duration(plan.timeout)))
-        .fix("raise `timeout`")
 }
