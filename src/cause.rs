@@ -26,6 +26,7 @@ pub enum Cause {
     FrameTooLong,
     InterfaceDown,
     QdiscDrop,
+    LostInNetwork,
     CpuBacklog,
     Xdp,
     TcIngress,

@@ -460,6 +460,8 @@ pub struct Evidence {
     pub ends: Vec<ProgramEnd>,
     /// What went wrong with the preconditions while it ran; each fails the run.
     pub incidents: Vec<Diagnostic>,
+    /// Why nothing more is known, where the receiver's machine could not be reached any more.
+    pub lost_connection: Option<Diagnostic>,
     /// What is worth knowing and fails nothing.
     pub notes: Vec<Diagnostic>,
     /// What `rate = "max-lossless"` tried.

@@ -60,6 +60,15 @@ pub const TABLE: &[Row] = &[
         ..ROW
     },
     Row {
+        cause: Cause::LostInNetwork,
+        name: "LOST_IN_NETWORK",
+        stage: Stage::Arrived,
+        why: "the frame was sent, and did not come in on the interface of the receiver's machine",
+        signs: "it is not on the receiver's wire; a switch or a router on the way dropped it, or sent it elsewhere",
+        fix: "look at the MAC and IP addresses, the TTL and the length of the frames, then at the counters of the switches and routers",
+        ..ROW
+    },
+    Row {
         cause: Cause::CpuBacklog,
         name: "CPU_BACKLOG",
         stage: Stage::Accepted,

@@ -3,6 +3,7 @@
 //! May use every room. `collect` finds scenarios, `choose` takes those that are wanted, `terminal` knows who reads, `output` writes, `usage` says what is wrong
 //! with a command line. Start reading at [`main`], and for a run at `run`.
 
+mod agent;
 mod capture;
 mod check;
 mod choose;
@@ -91,6 +92,7 @@ enum Verb {
     Man(man::Arguments),
     Import(import::Arguments),
     Capture(capture::Arguments),
+    Agent(agent::Arguments),
     Help(help::Arguments),
 }
 
@@ -130,6 +132,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Man(arguments) => man::man(arguments, &terminal),
         Verb::Import(arguments) => import::import(arguments, &terminal),
         Verb::Capture(arguments) => capture::capture(arguments, &terminal),
+        Verb::Agent(agent::Arguments {}) => Ok(agent::agent()),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };
     done.unwrap_or_else(|failure| {

@@ -125,6 +125,9 @@ pub(super) struct Arguments {
     /// Show all that applications printed, once they have ended.
     #[arg(long)]
     show_output: bool,
+    /// Copy this program to the machine of a receiver that is elsewhere, into ~/.cache/restage there, and start that one.
+    #[arg(long)]
+    push: bool,
     /// How closely the receiver's stack is looked at: packets (each at each hook), counters, off (no drop reasons either), or auto:
     /// packets where the rate allows it.
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = evidence_level(), hide_possible_values = true)]
@@ -193,6 +196,7 @@ impl Arguments {
         options.allow_interfaces.clone_from(&self.allow_interface);
         options.allow_host = self.allow_host;
         options.update_snapshots = self.update_snapshots;
+        options.push = self.push;
         // A CI has no one to review them, and its checkout stays as it is.
         options.propose_snapshots = std::env::var_os("CI").is_none();
         options.evidence = self.evidence;

@@ -128,6 +128,11 @@ impl Host {
         self.interface.name == EXISTING_RECEIVER
     }
 
+    /// Whether it is the receiver of a run that restage does not make: a scenario decides which frames it gets.
+    pub fn is_of_a_run(&self) -> bool {
+        self.is_there_already() || !self.command_prefix.is_empty()
+    }
+
     /// Whether the interface is the loopback, which takes loopback addresses of IPv6.
     pub fn is_loopback(&self) -> bool {
         self.interface.kind == InterfaceKind::Loopback

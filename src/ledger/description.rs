@@ -118,7 +118,7 @@ pub(super) fn as_seen(plan: &Plan, evidence: &Evidence) -> Option<(String, Strin
         let is_received = sockets.iter().any(|socket| socket.receives(&arrival));
         let said = || {
             let (why, fix) = why_no_socket(&arrival, &sockets, host.real);
-            (why, if host.is_there_already() { there(&fix, &host.command_prefix) } else { fix })
+            (why, if host.is_of_a_run() { there(&fix, &host.command_prefix) } else { fix })
         };
         (is_it && !is_received).then(said)
     })

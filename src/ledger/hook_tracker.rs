@@ -97,6 +97,11 @@ impl HookTracker {
         }
     }
 
+    /// How many frames were announced.
+    pub fn announced(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+
     /// The frame at this position was not sent.
     pub fn withdraw(&mut self, position: u64) {
         if let Some(slot) = self.slot(position) {

@@ -60,10 +60,6 @@ impl Digester {
         Self { key, routed: true }
     }
 
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
     /// The digest of an Ethernet frame.
     pub fn of_frame(&self, frame: &[u8]) -> Digest {
         if !self.routed {

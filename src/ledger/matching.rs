@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::identity::Digest;
 use crate::evidence::Arriving;
 
@@ -22,7 +24,8 @@ const STRANGERS: usize = 1 << 12;
 const IN_PLACE: u64 = 1024;
 
 /// A frame that is about to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Digest, u64, u32)", into = "(Digest, u64, u32)")]
 pub struct Announced {
     /// Of its bytes.
     pub digest: Digest,
@@ -30,6 +33,18 @@ pub struct Announced {
     pub frame: u64,
     /// Its length in bytes.
     pub length: u32,
+}
+
+impl From<(Digest, u64, u32)> for Announced {
+    fn from((digest, frame, length): (Digest, u64, u32)) -> Self {
+        Self { digest, frame, length }
+    }
+}
+
+impl From<Announced> for (Digest, u64, u32) {
+    fn from(Announced { digest, frame, length }: Announced) -> Self {
+        (digest, frame, length)
+    }
 }
 
 /// What a frame on the receiver's wire is.
@@ -117,6 +132,11 @@ impl Matching {
         }
         self.strangers.push_back(Stranger { place: self.reached, length });
         Sighting::Stranger
+    }
+
+    /// How many frames were announced.
+    pub fn announced(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 
     /// How many of the sent frames were seen.

@@ -12,6 +12,7 @@ mod drops;
 pub mod hook_tracker;
 pub mod identity;
 pub mod matching;
+mod network;
 mod received;
 pub mod replies;
 mod tracked;
@@ -32,7 +33,10 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
     let selected = plan.frames();
     let mut losses = unsent(evidence);
     let arrived = evidence.arriving.as_ref().map(|arriving| {
-        losses.extend(missing(arriving, evidence));
+        match scenario.topology.agent() {
+            Some(_) => losses.extend(network::losses(arriving, plan)),
+            None => losses.extend(missing(arriving, evidence)),
+        }
         arriving.arrived
     });
     let mut received = received::account(scenario, plan, evidence, arrived);
@@ -144,6 +148,10 @@ fn unsent(evidence: &Evidence) -> Vec<Loss> {
         let mut loss = loss(cause, frames.count(), Layer::Stage);
         if let (Cause::NotSent, Some(limit)) = (cause, evidence.timed_out) {
             loss.why = format!("the run exceeded its timeout of {} before", duration(limit));
+        }
+        if cause == Cause::NotSent && evidence.lost_connection.is_some() {
+            "the connection to the receiver's machine was lost before".clone_into(&mut loss.why);
+            "run it again when the connection holds".clone_into(&mut loss.fix);
         }
         if let (Cause::NotSent, Some(step)) = (cause, evidence.failed_step()) {
             loss.why = format!("step {} failed, and nothing is sent after that", step.index + 1);

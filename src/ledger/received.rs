@@ -59,7 +59,10 @@ impl Open {
 
 /// Accounts for everything that arrived.
 pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arrived: Option<u64>) -> Received {
-    if evidence.counters.is_none() {
+    // Counters of another machine hold what others sent to it, and only frames that were seen can be told from those.
+    let is_followed = evidence.stack.as_ref().is_some_and(|stack| stack.followed.ends.is_some());
+    let is_unknown = scenario.topology.agent().is_some() && (arrived.is_none() || !is_followed);
+    if evidence.counters.is_none() || is_unknown {
         return Received::default();
     }
     let udp = observes_sockets(scenario, plan).then(|| UdpCounts::of(scenario, plan, evidence));
@@ -78,7 +81,7 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
             fix.clone_into(&mut loss.fix);
         }
     }
-    if let Some(host) = plan.host.as_ref().filter(|host| host.is_there_already()) {
+    if let Some(host) = plan.host.as_ref().filter(|host| host.is_of_a_run()) {
         // What is mended on the receiver's side is no word of the lab there.
         let in_the_lab =
             |loss: &&mut Loss| loss.fix.starts_with(loss.cause.row().fix) && loss.cause != Cause::Unexplained;

@@ -138,7 +138,8 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let mut roles = roles(scenario, &facts);
     let Facts { sender, filter, receiver, existing } = facts;
     let target = sender.as_ref();
-    if let (Some(host), None) = (&receiver, scenario.topology.interface()) {
+    let has_agent = scenario.topology.agent().is_some();
+    if let Some(host) = receiver.as_ref().filter(|_| has_agent || scenario.topology.interface().is_none()) {
         roles.receiver = Some(host.mac);
         roles.addresses = Some(host.first_addresses());
     }
@@ -177,8 +178,10 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let mut notes = Vec::new();
     let lab_reassembly = survey.reassembly().needed();
     let host = match receiver {
-        Some(receiver) => Some(receiver),
-        None => receiver::receiver(scenario, filter, existing.as_ref(), &survey, &mut passes.reassembly, &mut notes)?,
+        Some(receiver) if !has_agent => Some(receiver),
+        far => {
+            receiver::receiver(scenario, filter, far, existing.as_ref(), &survey, &mut passes.reassembly, &mut notes)?
+        }
     };
     // A second pass, where the first one could not know enough.
     let in_rounds = rounds > 1 && survey.awaits_fragments();
@@ -198,10 +201,10 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let is_lab = host.as_ref().is_some_and(|host| !host.real);
     notes.extend(note::tcp(scenario, &survey, is_lab));
     let mut sent_to = BTreeSet::new();
-    if let (Some(interface), None) = (scenario.topology.interface(), &host) {
+    if let Some(interface) = scenario.topology.interface().filter(|_| host.is_none() || has_agent) {
         sent_to = classes.iter().filter_map(|class| class.key.destination()).collect();
         let source = classes.iter().find_map(|class| class.key.source());
-        notes.push(note::target(&interface.value, &survey, source));
+        notes.extend(host.is_none().then(|| note::target(&interface.value, &survey, source)));
     }
     let predictions = predictions(classes, host.as_ref(), &rewriter);
     notes.extend(note::framed(stats.reshaped(Reshaped::Framed).frames, &medium));

@@ -3,14 +3,25 @@
 use super::survey::{Reassembly, Survey};
 use super::{existing, lab_host};
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::host::{Existing, Filter, Host};
+use crate::host::{Existing, Filter, Host, Socket};
 use crate::scenario::Scenario;
-use crate::scenario::topology::Topology;
+use crate::scenario::topology::{AgentTopology, Topology};
 
-/// The receiver that the scenario describes, where it is known, with the timeouts of its `reassembly`. `filter`: the lab's packet filter.
+/// A host on another machine, with the sockets of the application that is started there.
+fn elsewhere(scenario: &Scenario, agent: &AgentTopology, survey: &Survey, host: Host) -> Host {
+    let listens = lab_host::listeners(scenario, survey);
+    if agent.runs_already {
+        return Host { listens, ..host };
+    }
+    Host { sockets: listens.iter().copied().map(Socket::from).collect(), listens, joined: None, ..host }
+}
+
+/// The receiver that the scenario describes, where it is known, with the timeouts of its `reassembly`. `filter`: the lab's packet filter; `far`: the
+/// host of an agent.
 pub(super) fn receiver(
     scenario: &Scenario,
     filter: Filter,
+    far: Option<Host>,
     existing: Option<&Existing>,
     survey: &Survey,
     reassembly: &mut Reassembly,
@@ -28,6 +39,8 @@ pub(super) fn receiver(
             *reassembly = Reassembly::new(there.reassembly.0, there.reassembly.1);
             existing::host(scenario, words, survey, there, notes).map(Some)
         }
-        Topology::Target { .. } => Ok(None),
+        Topology::Target { agent, .. } => {
+            Ok(far.zip(agent.as_ref()).map(|(host, agent)| elsewhere(scenario, agent, survey, host)))
+        }
     }
 }

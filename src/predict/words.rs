@@ -29,7 +29,7 @@ pub(super) fn said(cause: Cause, key: &ClassKey, host: &Host) -> (String, String
         Flaw::Refused(fault) if fault.rule().cause == cause => refused::words(fault, &host.interface.name),
         _ => words(cause, key, host),
     };
-    let fix = if host.real && !(host.is_there_already() && is_of_the_frames(cause)) {
+    let fix = if host.real && !(host.is_of_a_run() && is_of_the_frames(cause)) {
         let fix = machine.unwrap_or_else(|| match key.carried {
             Carried::Ip { destination, .. } if destination.is_ipv6() => {
                 // The effective values of IPv6 do not depend on `all`.
@@ -49,7 +49,7 @@ pub(super) fn said(cause: Cause, key: &ClassKey, host: &Host) -> (String, String
 /// The cause's own remedy for a receiver that is this host.
 pub fn remedy(cause: Cause, host: &Host) -> String {
     let row = cause.row();
-    match (host.real, host.is_there_already() && is_of_the_frames(cause)) {
+    match (host.real, host.is_of_a_run() && is_of_the_frames(cause)) {
         (true, false) => there(&filled(row.machine, None, host), &host.command_prefix),
         _ => row.fix.to_owned(),
     }

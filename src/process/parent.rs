@@ -1,6 +1,6 @@
 //! The side of a worker: its job, and its eye on its parent, which is [`super::worker`]. Start at [`watch_parent`].
 
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +55,12 @@ impl AsFd for ParentWatch {
 ///
 /// Starts a thread: to be called after [`crate::host::namespace::enter`].
 pub fn watch_parent() -> Result<ParentWatch> {
+    // Nothing more is said.
+    watch_parent_lines(|_| ())
+}
+
+/// The same of a parent that says more; `take` gets each line, on that thread.
+pub fn watch_parent_lines(mut take: impl FnMut(&str) + Send + 'static) -> Result<ParentWatch> {
     let cant = |error: &std::io::Error| Failure::system("can't watch the parent", error);
     let event =
         EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(|errno| cant(&errno.into()))?;
@@ -64,9 +70,10 @@ pub fn watch_parent() -> Result<ParentWatch> {
     thread::Builder::new()
         .name("parent-watch".into())
         .spawn(move || {
-            let mut nothing = Vec::new();
-            // The parent says nothing; this returns when the pipe closes. An error means the same.
-            let _ = std::io::stdin().lock().read_to_end(&mut nothing);
+            // It ends when the pipe closes. An error means the same.
+            let lines = std::io::stdin().lines().map_while(std::io::Result::ok);
+            lines.for_each(|line| take(&line));
+            drop(take);
             notified.gone.store(true, Ordering::Release);
             // The counter of an eventfd that was never written has room for one.
             let _ = notified.event.write(1);

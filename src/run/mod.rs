@@ -21,12 +21,14 @@ mod over_time;
 mod preconditions;
 mod ready;
 mod receiver;
+pub mod remote;
 mod replay;
 mod replies;
 mod secrets;
 mod setting;
 mod settle;
 mod setup;
+mod shared;
 mod show_output;
 mod sniffers;
 mod sockets;
@@ -50,6 +52,7 @@ use crate::testbed::Testbed;
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
 use control::Control;
+use remote::Agent;
 use replay::{Extent, Replay};
 use setup::Setup;
 use steps::Steps;
@@ -71,12 +74,13 @@ impl<'a> Run<'a> {
         scenario: &'a Scenario,
         options: &'a Options,
         plan: &'a mut Plan,
+        agent: Option<Agent>,
         mut control: Control<'a>,
         facts: &'a Facts,
     ) -> Result<Self> {
         control.phase("lab");
         let testbed = Testbed::prepare(scenario, plan)?;
-        let setup = Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, control, facts)?;
+        let setup = Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, agent, control, facts)?;
         Ok(Self { plan, setup })
     }
 

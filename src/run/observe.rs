@@ -1,30 +1,34 @@
 //! The receiver's side while frames are sent: what is on its wire, how its counters move, what waits in its queues.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::arrival_writer::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
+use super::remote::Agent;
 use super::replies::ReplyWatch;
+use super::shared::{Announcements, Shared};
 use super::sniffers::Sniffers;
 use super::sockets::SocketWatch;
-use super::stack::{self, StackWatch, lock};
+use super::stack::{StackWatch, lock};
 use super::timing::Arrivals;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
 use crate::figures::{count, thousands};
-use crate::ledger::identity::{Digest, Digester, packet_of};
-use crate::ledger::matching::{Announced, Matching, Sighting};
+use crate::ledger::identity::Digest;
+use crate::ledger::matching::{Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::{Brief, Plan};
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
 use crate::wire::counters::{Counters, CountersReader};
 use crate::wire::poll::Waker;
-use crate::wire::ring::{Ring, RingSpace, Seen};
+use crate::wire::ring::{Ring, Seen};
 
 /// The receive ring at least: what stays in the processor's cache; larger ones are slower.
 const RING_BYTES: u64 = 4 << 20;
@@ -39,97 +43,17 @@ const RING_BLOCKS: u64 = 64;
 /// How long the ring's thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
 
-/// What the sending thread and the ring's thread share.
-#[derive(Clone, Default)]
-pub(super) struct Shared {
-    pub(super) digester: Digester,
-    /// The stack's; `None` where it is not observed.
-    followers: Option<Arc<Mutex<stack::Announcements>>>,
-    board: Arc<Board>,
-    /// `None` where nothing is observed.
-    ring: Option<RingSpace>,
-}
-
-#[derive(Default)]
-struct Board {
-    /// What was announced and the ring's thread has not taken yet.
-    announcements: Mutex<Announcements>,
-    arrived: AtomicU64,
-    /// Bytes that the ring held for frames that were read.
-    seen_bytes: AtomicU64,
-}
-
-#[derive(Default)]
-struct Announcements {
-    frames: Vec<Announced>,
-    /// Positions of frames that were announced, and not sent.
-    withdrawn: Vec<u64>,
-    /// Deadlines of frames that were sent, in nanoseconds of the monotonic clock; empty at top speed.
-    due_ns: Vec<u64>,
-}
-
-impl Shared {
-    /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
-    pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
-        self.followers.as_ref().map(|_| self.digester.of_packet(packet_of(frame)))
-    }
-
-    pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
-        lock(&self.board.announcements).frames.extend_from_slice(frames);
-        if let Some(followers) = &self.followers {
-            lock(followers).frames.extend(heads.iter().zip(frames).map(|(head, announced)| (*head, announced.frame)));
-        }
-    }
-
-    pub(super) fn withdraw(&self, position: u64) {
-        lock(&self.board.announcements).withdrawn.push(position);
-        if let Some(followers) = &self.followers {
-            lock(followers).withdrawn.push(position);
-        }
-    }
-
-    /// How many of the sent frames were seen.
-    pub(super) fn arrived(&self) -> u64 {
-        self.board.arrived.load(Ordering::Acquire)
-    }
-
-    /// Frames with these deadlines were sent, in this order.
-    pub(super) fn sent(&self, due: impl IntoIterator<Item = Duration>) {
-        let nanoseconds = |due: Duration| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
-        lock(&self.board.announcements).due_ns.extend(due.into_iter().map(nanoseconds));
-    }
-
-    /// What a frame of this length takes in the ring.
-    pub(super) fn ring_bytes(&self, length: usize) -> u64 {
-        self.ring.as_ref().map_or(0, |ring| ring.frame_bytes(length))
-    }
-
-    /// What the ring has held so far, in its bytes.
-    pub(super) fn seen_bytes(&self) -> u64 {
-        self.board.seen_bytes.load(Ordering::Acquire)
-    }
-
-    /// How much may be on its way to the ring: half of it, so that the other half holds frames of others and blocks that are not full.
-    pub(super) fn under_way_bytes(&self) -> u64 {
-        self.ring.as_ref().map_or(u64::MAX, |ring| ring.bytes() / 2)
-    }
-
-    /// Whether the ring has room for more, after this many of its bytes were sent.
-    pub(super) fn has_room(&self, sent_bytes: u64) -> bool {
-        let Some(ring) = &self.ring else { return true };
-        sent_bytes.saturating_sub(self.seen_bytes()) <= ring.bytes() / 2 && ring.half_is_free()
-    }
-
-    /// Whether all that the kernel has put into the ring is read.
-    pub(super) fn is_read(&self) -> bool {
-        self.ring.as_ref().is_none_or(RingSpace::is_read)
-    }
-}
-
 /// The receiver's side; with a target there is nothing to see.
 pub(super) struct Observer {
     pub(super) shared: Shared,
-    lab: Option<LabSide>,
+    place: Place,
+}
+
+enum Place {
+    /// With a target nothing can be seen.
+    Nowhere,
+    Here(Box<LabSide>),
+    There(Agent),
 }
 
 struct LabSide {
@@ -152,7 +76,7 @@ struct LabSide {
 }
 
 /// What is cheap to read at any time: how far the capture's frames have come.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Glance {
     pub(super) arrived: u64,
     /// Frames that the receiver sent.
@@ -161,7 +85,7 @@ pub(super) struct Glance {
 }
 
 /// Everything that can be read at any time without disturbing anything, of one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Moment {
     pub(super) arrived: u64,
     pub(super) counters: BTreeMap<String, u64>,
@@ -175,6 +99,7 @@ impl Observer {
     /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
     /// `arrivals`: where receive times go; `level`: how the receiver's stack is looked at; `pids`: the processes of the application.
     pub(super) fn start(
+        mut shared: Shared,
         testbed: &Testbed,
         scenario: &Scenario,
         brief: &Brief,
@@ -184,14 +109,17 @@ impl Observer {
         level: EvidencePlan<'_>,
         pids: &[u32],
     ) -> Result<Self> {
-        let mut shared = Shared::default();
-        let Some(side) = testbed.observed() else { return Ok(Self { shared, lab: None }) };
+        let Some(side) = testbed.observed() else { return Ok(Self { shared, place: Place::Nowhere }) };
         let mut counters = side.counters()?;
         let sockets = Arc::new(Mutex::new(SocketWatch::start(side, pids)?));
-        let mut stack = StackWatch::start(side, shared.digester.clone(), level, Arc::clone(&sockets))?;
+        let mut stack = StackWatch::start(side, &shared, level, Arc::clone(&sockets))?;
         shared.followers = stack.followers.clone();
         let sniffers = Sniffers::start(side, pids)?;
-        let ring = side.ring(ring_bytes(brief))?;
+        // Who sends from elsewhere can't wait for room in it.
+        let is_elsewhere = !shared.horizon.is_everywhere();
+        let ring_bytes =
+            if is_elsewhere { usize::try_from(MOST_RING_BYTES).unwrap_or(usize::MAX) } else { ring_bytes(brief) };
+        let ring = side.ring(ring_bytes)?;
         let own_inode = ring.inode();
         let replies = match plan {
             Some(plan) => Some(ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?),
@@ -233,27 +161,46 @@ impl Observer {
             thread,
             is_shared: side.is_shared(),
         };
-        Ok(Self { shared, lab: Some(lab) })
+        Ok(Self { shared, place: Place::Here(Box::new(lab)) })
+    }
+
+    /// What an agent observes on the receiver's machine.
+    pub(super) fn elsewhere(agent: Agent) -> Result<Self> {
+        let shared = Shared { digester: agent.observe()?, agent: Some(agent.clone()), ..Shared::default() };
+        Ok(Self { shared, place: Place::There(agent) })
     }
 
     pub(super) fn observes(&self) -> bool {
-        self.lab.is_some()
+        !matches!(self.place, Place::Nowhere)
+    }
+
+    /// Whether the receiver's machine can't be reached any more.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(&self.place, Place::There(agent) if agent.is_lost())
     }
 
     /// Whether others send to the receiver as well.
     pub(super) fn is_shared(&self) -> bool {
-        self.lab.as_ref().is_some_and(|lab| lab.is_shared)
+        match &self.place {
+            Place::Nowhere => false,
+            Place::Here(lab) => lab.is_shared,
+            Place::There(_) => true,
+        }
     }
 
     /// Whether the application may read past its UDP sockets, so that a queue that isn't empty says nothing.
     pub(super) fn reads_past_the_sockets(&self) -> bool {
-        self.lab.as_ref().is_some_and(|lab| lab.sniffers.took_datagrams())
+        matches!(&self.place, Place::Here(lab) if lab.sniffers.took_datagrams())
     }
 
     /// How far the capture's frames have come.
     pub(super) fn glance(&mut self) -> Result<Glance> {
         let arrived = self.shared.arrived();
-        let Some(lab) = &self.lab else { return Ok(Glance { arrived, ..Glance::default() }) };
+        let lab = match &self.place {
+            Place::Nowhere => return Ok(Glance { arrived, ..Glance::default() }),
+            Place::There(agent) => return agent.glance(),
+            Place::Here(lab) => lab,
+        };
         Ok(Glance {
             arrived,
             replied: lab.replies.as_ref().map_or(0, ReplyWatch::seen),
@@ -263,7 +210,7 @@ impl Observer {
 
     /// A program with these processes is stopped next, to be started again; no frame is under way.
     pub(super) fn before_stop(&mut self, pids: &[u32]) -> Result<()> {
-        let Some(lab) = &self.lab else { return Ok(()) };
+        let Place::Here(lab) = &self.place else { return Ok(()) };
         lock(&lab.sockets).before_stop()?;
         lab.sniffers.end_of(pids);
         Ok(())
@@ -271,7 +218,7 @@ impl Observer {
 
     /// It was started again; `pids` are the processes of all programs now.
     pub(super) fn started_again(&mut self, pids: &[u32]) -> Result<()> {
-        let Some(lab) = &self.lab else { return Ok(()) };
+        let Place::Here(lab) = &self.place else { return Ok(()) };
         lab.sniffers.started_again(pids, lab.own_inode);
         lock(&lab.sockets).started_again(pids)
     }
@@ -279,13 +226,17 @@ impl Observer {
     /// What is seen now.
     pub(super) fn look(&mut self) -> Result<Moment> {
         let arrived = self.shared.arrived();
-        let Some(lab) = &mut self.lab else { return Ok(Moment { arrived, ..Moment::default() }) };
-        let LabSide { counters, before, sockets, .. } = lab;
-        let steady = lab.stack.steady(&mut || Ok((counters.read()?, lock(sockets).look()?)))?;
+        let lab = match &mut self.place {
+            Place::Nowhere => return Ok(Moment { arrived, ..Moment::default() }),
+            Place::There(agent) => return agent.look(),
+            Place::Here(lab) => lab,
+        };
+        let LabSide { counters, before, sockets, stack, sender, sender_before, .. } = &mut **lab;
+        let steady = stack.steady(&mut || Ok((counters.read()?, lock(sockets).look()?)))?;
         let (now, sockets) = steady.read;
         let mut counters =
             now.since(before).iter().map(|(name, count)| (name.to_owned(), count)).collect::<BTreeMap<_, _>>();
-        if let Some(dropped) = lab.sender.read()?.since(&lab.sender_before).get("if.tx.dropped") {
+        if let Some(dropped) = sender.read()?.since(sender_before).get("if.tx.dropped") {
             counters.insert("tx.dropped".to_owned(), dropped);
         }
         if lab.is_shared {
@@ -296,10 +247,15 @@ impl Observer {
     }
 
     /// Ends observing, and says what was seen.
-    pub(super) fn evidence(mut self, settled: Settled) -> Result<Evidence> {
-        let Some(mut lab) = self.lab.take() else {
-            return Ok(Evidence { sending: settled.sending, timed_out: settled.timed_out, ..Evidence::default() });
+    pub(super) fn evidence(self, settled: Settled) -> Result<Evidence> {
+        let mut lab = match self.place {
+            Place::Nowhere => {
+                return Ok(Evidence { sending: settled.sending, timed_out: settled.timed_out, ..Evidence::default() });
+            }
+            Place::There(agent) => return agent.evidence(settled),
+            Place::Here(lab) => *lab,
         };
+        self.shared.horizon.end();
         lab.finished.store(true, Ordering::Release);
         lab.waker.wake();
         let watched = match lab.thread.take().map(JoinHandle::join) {
@@ -407,12 +363,13 @@ impl Watch {
     /// Reads until it is asked to end.
     fn run(mut self) -> Result<Watched> {
         let digester = self.shared.digester.clone();
-        let mut seen: Vec<(Digest, u32, u64)> = Vec::with_capacity(1024);
+        let mut seen: VecDeque<(Digest, u32, u64, Instant)> = VecDeque::with_capacity(1024);
+        let (horizon, begun) = (self.shared.horizon.clone(), Instant::now());
         loop {
             // Asked before the last look at the ring, so that nothing that came until then is left in it.
             let last = self.finished.load(Ordering::Acquire);
             let timeout = if last { Duration::ZERO } else { BLOCK };
-            let read = if self.keeper.is_some() || self.sniffers.any() {
+            let read = if horizon.is_everywhere() && (self.keeper.is_some() || self.sniffers.any()) {
                 let keeper = &mut self.keeper;
                 let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
                 let (arrivals, sniffers) = (&mut self.arrivals, &self.sniffers);
@@ -431,13 +388,16 @@ impl Watch {
                 let mut bytes = 0;
                 let shared = &self.shared;
                 let read = self.ring.read(timeout, &mut |frame: Seen<'_>| {
-                    seen.push((digester.of_frame(frame.bytes), frame.original_length, frame.time_ns));
+                    let now = if horizon.is_everywhere() { begun } else { Instant::now() };
+                    seen.push_back((digester.of_frame(frame.bytes), frame.original_length, frame.time_ns, now));
                     bytes += shared.ring_bytes(frame.bytes.len());
                 })?;
+                let reach = horizon.reach();
                 take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.arrivals);
-                for (digest, length, time_ns) in seen.drain(..) {
+                while let Some((digest, length, time_ns, _)) = seen.pop_front_if(|(_, _, _, at)| reach.covers(*at)) {
                     see(&mut self.matching, &mut self.arrivals, digest, length, time_ns);
                 }
+                shared.taken[0].store(self.matching.announced(), Ordering::Release);
                 note(shared, &self.matching, bytes);
                 read
             };

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::control::Control;
 use super::over_time::over_time;
+use super::remote::Agent;
 use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::capture;
@@ -47,7 +48,15 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let begun = Instant::now();
     let facts = Facts::read();
     Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
-    let mut plan = plan::plan(scenario, Testbed::facts(scenario)?)?;
+    let mut there = Testbed::facts(scenario)?;
+    let agent = match scenario.topology.agent() {
+        Some(words) => Some(Agent::start(&words.at, scenario, options)?),
+        None => None,
+    };
+    if let Some(agent) = &agent {
+        there.receiver = Some(Testbed::reached(scenario, agent.facts(scenario)?)?);
+    }
+    let mut plan = plan::plan(scenario, there)?;
     plan.notes.extend(Testbed::warnings(scenario, &plan)?);
     report(Event::Planned {
         frames: plan.frames(),
@@ -58,9 +67,9 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     Testbed::enter(scenario)?;
     let parent = watch_parent()?;
     let control = Control { report, parent: &parent, limit: begun + plan.timeout };
-    let executed = Run::prepare(scenario, options, &mut plan, control, &facts).and_then(Run::carry_out);
+    let executed = Run::prepare(scenario, options, &mut plan, agent, control, &facts).and_then(Run::carry_out);
     let interrupted = parent.parent_is_gone();
-    let evidence = match executed {
+    let mut evidence = match executed {
         // Whatever the result: an application that was stopped before it listened did not fail to.
         Err(_) if interrupted => {
             let problems = vec![interruption().why("nothing was sent yet")];
@@ -89,6 +98,8 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         }
         let why = "the run was asked to stop before this scenario had ended; nothing is judged, the ledger is what was seen until then";
         Judgement::error(interruption().why(why))
+    } else if let Some(lost) = evidence.lost_connection.take() {
+        Judgement::error(lost)
     } else if let Some(contradiction) = ledger::contradiction(&ledger) {
         Judgement::error(does_not_add_up(&contradiction, &evidence))
     } else {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Options;
 use super::application::{HASTY_GRACE, Launch, Prepared, Process, Site, has_done, how_it_runs_on, in_the_foreground};
 use super::control::Control;
+use super::remote::Agent;
 use super::show_output::show_output;
 use super::work_watch::WorkWatch;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind as FailureKind, Result};
@@ -54,6 +55,8 @@ enum Kind {
     Application(Box<Process>),
     /// It was started by someone else, and runs already: the processes that have its sockets, as far as they are known.
     Running(Vec<u32>),
+    /// On another machine.
+    Elsewhere(Agent),
 }
 
 impl Receiver {
@@ -105,6 +108,20 @@ impl Receiver {
         Ok(receiver)
     }
 
+    /// One that an agent has started on another machine.
+    pub(super) fn elsewhere(agent: Agent) -> Self {
+        let kind = Kind::Elsewhere(agent);
+        Self { kind, groups: BTreeSet::new(), processes: Vec::new(), inside: None, folder: None }
+    }
+
+    /// The agent, where it is on another machine.
+    pub(super) fn agent(&self) -> Option<&Agent> {
+        match &self.kind {
+            Kind::Elsewhere(agent) => Some(agent),
+            Kind::Absent | Kind::BuiltIn(_) | Kind::Application(_) | Kind::Running(_) => None,
+        }
+    }
+
     /// Waits until the groups of the frames are joined, or no program is about to join one.
     fn await_groups(&self, testbed: &Testbed, control: &Control<'_>) -> Result<()> {
         let begun = Instant::now();
@@ -137,7 +154,7 @@ impl Receiver {
     pub(super) fn drain(&mut self) -> Result<()> {
         match &mut self.kind {
             Kind::BuiltIn(receiver) => receiver.drain().map(|_| ()),
-            Kind::Absent | Kind::Application(_) | Kind::Running(_) => Ok(()),
+            Kind::Absent | Kind::Application(_) | Kind::Running(_) | Kind::Elsewhere(_) => Ok(()),
         }
     }
 
@@ -145,7 +162,7 @@ impl Receiver {
     pub(super) fn buffer_bytes(&self) -> usize {
         match &self.kind {
             Kind::BuiltIn(receiver) => receiver.buffer_bytes(),
-            Kind::Absent | Kind::Application(_) | Kind::Running(_) => usize::MAX,
+            Kind::Absent | Kind::Application(_) | Kind::Running(_) | Kind::Elsewhere(_) => usize::MAX,
         }
     }
 
@@ -153,7 +170,7 @@ impl Receiver {
     pub(super) fn pids(&self) -> Vec<u32> {
         let others = match &self.kind {
             Kind::Running(pids) => pids.as_slice(),
-            Kind::Absent | Kind::BuiltIn(_) | Kind::Application(_) => &[],
+            Kind::Absent | Kind::BuiltIn(_) | Kind::Application(_) | Kind::Elsewhere(_) => &[],
         };
         let started = self.processes.iter().chain(self.application()).flat_map(|process| process.running.pids());
         started.chain(others.iter().copied()).collect()
@@ -164,6 +181,7 @@ impl Receiver {
         match &mut self.kind {
             Kind::Application(process) => Ok(process.ended()?.is_some()),
             Kind::Running(pids) => Ok(!pids.is_empty() && !pids.iter().any(|pid| runs(*pid))),
+            Kind::Elsewhere(agent) => agent.has_ended(),
             Kind::Absent | Kind::BuiltIn(_) => Ok(false),
         }
     }
@@ -171,7 +189,7 @@ impl Receiver {
     pub(super) fn application(&self) -> Option<&Process> {
         match &self.kind {
             Kind::Application(process) => Some(process),
-            Kind::Absent | Kind::BuiltIn(_) | Kind::Running(_) => None,
+            Kind::Absent | Kind::BuiltIn(_) | Kind::Running(_) | Kind::Elsewhere(_) => None,
         }
     }
 
@@ -275,7 +293,7 @@ fn find_mut<'a>(
     match (kind, name) {
         (_, Some(name)) => processes.iter_mut().find(|process| process.name.as_ref() == Some(&name.value)),
         (Kind::Application(process), None) => Some(process),
-        (Kind::Absent | Kind::BuiltIn(_) | Kind::Running(_), None) => None,
+        (Kind::Absent | Kind::BuiltIn(_) | Kind::Running(_) | Kind::Elsewhere(_), None) => None,
     }
 }
 

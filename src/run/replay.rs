@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::control::Control;
-use super::observe::{Observer, Shared};
+use super::observe::Observer;
 use super::receiver::Receiver;
+use super::shared::Shared;
 use super::steps::Steps;
 use super::timing::Timing;
 use crate::diagnostic::Result;
@@ -295,7 +296,10 @@ impl<'a> Replay<'a> {
         if self.observed {
             self.shared.announce(&self.batch.frames, &self.batch.heads);
         }
-        if due.is_none() && control.is_over() || due.is_some_and(|due| !self.wait(due, receiver, control)) {
+        if self.shared.is_lost()
+            || due.is_none() && control.is_over()
+            || due.is_some_and(|due| !self.wait(due, receiver, control))
+        {
             self.leave_out();
             return Ok(Next::Stop);
         }

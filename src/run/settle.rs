@@ -50,7 +50,7 @@ impl Run<'_> {
     pub(super) fn settle(&mut self, sending: Sending, observer: &mut Observer) -> Result<Settled> {
         let Self { plan, setup: Setup { scenario, receiver, control, .. } } = self;
         let waited = wait(Until::End, scenario, plan, &sending, receiver, control, observer)?;
-        let timed_out = (!waited.done).then_some(plan.timeout);
+        let timed_out = (!waited.done && !observer.is_lost()).then_some(plan.timeout);
         let mut moment = observer.look()?;
         for record in moment.sockets.iter_mut().filter(|record| waited.read.contains(&record.socket.inode)) {
             // What is in its queue came after all of the capture's was read.
@@ -113,7 +113,7 @@ pub(super) fn wait(
             let arrived = observer.observes().then_some(last.arrived);
             (control.report)(Event::Progress { sent: sending.sent, arrived });
         }
-        if done || over {
+        if done || over || observer.is_lost() {
             return Ok(Waited { still: moved.elapsed(), done, unread_bytes, read: queues.read });
         }
         let pause = if begun.elapsed() < Duration::from_millis(100) {

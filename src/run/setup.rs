@@ -7,13 +7,17 @@ use super::evidence_plan::EvidencePlan;
 use super::observe::Observer;
 use super::preconditions::Preconditions;
 use super::receiver::Receiver;
+use super::remote::{Agent, Horizon};
+use super::shared::Shared;
 use super::timing::Arrivals;
 use crate::diagnostic::Result;
 use crate::evidence::Evidence;
 use crate::host::facts::Facts;
+use crate::ledger::identity::Digester;
 use crate::plan::{Brief, Plan};
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
+use crate::wire::clock::WallClock;
 
 /// A testbed that is up, and a receiver in it that is ready.
 pub(super) struct Setup<'a> {
@@ -38,9 +42,17 @@ impl<'a> Setup<'a> {
         brief: &Brief,
         plan: Option<&Plan>,
         testbed: Testbed,
+        agent: Option<Agent>,
         mut control: Control<'a>,
         facts: &'a Facts,
     ) -> Result<Self> {
+        if let Some(agent) = agent {
+            let interface = plan.and_then(|plan| plan.host.as_ref()).map_or("", |host| &host.interface.name);
+            agent.prepare(scenario, options, brief, interface, &mut control)?;
+            let receiver = Receiver::elsewhere(agent);
+            let preconditions = Preconditions::default();
+            return Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts });
+        }
         if let Some(side) = testbed.observed() {
             side.enter_thread()?;
         }
@@ -54,18 +66,35 @@ impl<'a> Setup<'a> {
 
     /// Begins to observe the receiver's side; everything that is sent after this is seen. Without a plan frames are sent from elsewhere.
     pub(super) fn observe(&self, brief: &Brief, plan: Option<&Plan>, arrivals: Arrivals) -> Result<Observer> {
+        if let Some(agent) = self.receiver.agent() {
+            return Observer::elsewhere(agent.clone());
+        }
+        self.observe_here(Shared::default(), brief, plan, arrivals)
+    }
+
+    /// The same for frames that are sent and announced by another machine.
+    pub(super) fn observe_for(&self, brief: &Brief, digester: Digester, horizon: Horizon) -> Result<Observer> {
+        let shared = Shared { digester, horizon, ..Shared::default() };
+        // Deadlines are of the other machine's clock.
+        self.observe_here(shared, brief, None, Arrivals::new(WallClock::start(), false))
+    }
+
+    fn observe_here(&self, shared: Shared, brief: &Brief, plan: Option<&Plan>, arrivals: Arrivals) -> Result<Observer> {
         let Self { scenario, options, testbed, .. } = self;
         let writer = match &scenario.receiver.save_capture {
             Some(path) => Some(ArrivalWriter::create(&options.report_folder.join(&path.value))?),
             None => None,
         };
         let level = EvidencePlan::choose(scenario, brief, scenario.pacing.rate.value, options.evidence, self.facts);
-        Observer::start(testbed, scenario, brief, plan, arrivals, writer, level, &self.receiver.pids())
+        Observer::start(shared, testbed, scenario, brief, plan, arrivals, writer, level, &self.receiver.pids())
     }
 
     /// Looks at what the receiver made of the frames, stops it, and checks the preconditions again.
     pub(super) fn close(&mut self, plan: Option<&Plan>, evidence: &mut Evidence) -> Result<()> {
         let scenario = self.scenario;
+        if let Some(agent) = self.receiver.agent() {
+            return agent.clone().close(evidence, &mut self.control);
+        }
         evidence.incidents.extend(self.preconditions.drift(scenario, &self.testbed, self.facts));
         self.examine_running(evidence)?;
         self.control.phase("stop");

@@ -2,14 +2,16 @@
 //!
 //! Start at [`StackWatch::start`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::evidence_plan::{EvidencePlan, MORE_SLOWLY};
+use super::remote::Horizon;
+use super::shared::Shared;
 use super::sockets::SocketWatch;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
@@ -74,7 +76,7 @@ impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
     pub(super) fn start(
         receiver: &Side,
-        digester: Digester,
+        shared: &Shared,
         level: EvidencePlan<'_>,
         sockets: Arc<Mutex<SocketWatch>>,
     ) -> Result<Self> {
@@ -121,7 +123,10 @@ impl StackWatch {
             sockets,
             monitor,
             layers,
-            digester,
+            digester: shared.digester.clone(),
+            horizon: shared.horizon.clone(),
+            taken: Arc::clone(&shared.taken),
+            held: VecDeque::new(),
             board: followers.clone(),
             finished: Arc::clone(&finished),
             waker: waker.clone(),
@@ -291,6 +296,10 @@ struct Watch {
     monitor: Option<PacketTrace>,
     layers: Layers,
     digester: Digester,
+    horizon: Horizon,
+    taken: Arc<[AtomicU64; 2]>,
+    /// Records that announcements may still be missing of, and when they were read.
+    held: VecDeque<(Instant, Said)>,
     board: Option<Arc<Mutex<Announcements>>>,
     finished: Arc<AtomicBool>,
     waker: Waker,
@@ -354,6 +363,7 @@ impl Watch {
         if let Some(monitor) = &mut self.monitor {
             monitor.read(&mut |event| records.extend(said(event, digester)))?;
         }
+        let reach = self.horizon.reach();
         // A packet that is seen was announced before it was sent.
         if let Some(board) = &self.board {
             std::mem::swap(&mut *lock(board), taken);
@@ -364,8 +374,9 @@ impl Watch {
                 self.following.withdraw(position);
             }
         }
-        let count = records.len();
-        for said in records {
+        let (count, now) = (records.len(), Instant::now());
+        self.held.extend(records.into_iter().map(|said| (now, said)));
+        while let Some((_, said)) = self.held.pop_front_if(|(at, _)| reach.covers(*at)) {
             match said {
                 Said::Passed(digest, hook) => self.following.pass(digest, hook),
                 Said::Arrived { position, digest, packet } => {
@@ -385,6 +396,7 @@ impl Watch {
                 Said::Read { socket } => self.tracker.read(socket),
             }
         }
+        self.taken[1].store(self.following.announced(), Ordering::Release);
         Ok(count)
     }
 

@@ -123,7 +123,10 @@ impl<'a> Steps<'a> {
             let begun = Instant::now();
             let mut taken = StepTaken { index, ..StepTaken::default() };
             let scene = Scene { scenario: self.scenario, testbed: self.testbed, timeout: self.plan.timeout };
-            let failure = scene.act(index, step, &mut taken, self.observer, receiver, control)?;
+            let failure = match receiver.agent().filter(|_| !matches!(step.action, Action::Wait(_))).cloned() {
+                Some(agent) => agent.step(index, &mut taken, control)?,
+                None => scene.act(index, step, &mut taken, self.observer, receiver, control)?,
+            };
             taken.seconds = begun.elapsed().as_secs_f64();
             taken.failure =
                 failure.map(|problem| named(index, problem).at(&self.scenario.source, Some(step.span.clone())));

@@ -209,29 +209,32 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     check_format(form.format.as_ref(), checker);
     // With both, which is an error, nothing else is judged by the target.
     let is_target = form.target.is_some() && form.lab.is_none();
+    let at = form.receiver.as_ref().and_then(|receiver| receiver.value.place());
+    let has_agent = at.as_ref().is_some_and(|at| matches!(at.value, receiver::Place::There(_)));
+    // An agent sees what no one else sees of a target's receiver.
+    let is_blind = is_target && !has_agent;
     let capture = capture::check(form.capture, top, checker);
-    let at = form.receiver.as_ref().and_then(|receiver| receiver.value.place().cloned());
     let mut topology = topology::check(form.lab, form.target, at, checker);
     let rewrite = rewrite::check(form.rewrite, topology.as_ref(), checker);
-    let receiver = receiver::check(form.receiver, is_target, checker);
-    if let Some(topology::Topology::Existing(existing)) = &mut topology {
-        existing.runs_already = receiver.program.command.is_none();
+    let receiver = receiver::check(form.receiver, is_blind, checker);
+    if let Some(topology) = &mut topology {
+        topology.set_runs_already(receiver.program.command.is_none());
     }
     let runs_already = topology.as_ref().is_some_and(topology::Topology::runs_already);
     let pacing = form.pacing;
     pacing.check(is_target, runs_already, checker);
-    let steps = step::check(form.step, &receiver, &pacing, is_target, runs_already, checker);
+    let steps = step::check(form.step, &receiver, &pacing, is_blind, runs_already, checker);
     let written = form.expect.is_some();
     let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };
-    let observed = topology.as_ref().is_some_and(|topology| topology.pair().is_some());
+    let observed = topology.as_ref().is_some_and(|topology| topology.is_observed());
     expect.check(observed, runs_already, &receiver, &pacing.rate, checker);
     let mut require = form.require;
-    require.check(topology.as_ref(), is_target, checker);
+    require.check(topology.as_ref(), is_blind, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
     let tags = check_tags(form.tags, checker);
     let timeout = form.timeout;
     // Two runs at once would have the same addresses in one namespace.
-    let is_elsewhere = topology.as_ref().is_some_and(|topology| topology.existing().is_some());
+    let is_elsewhere = topology.as_ref().is_some_and(|topology| topology.is_there_already());
     let measures = expect.measures_time() || pacing.rate.value == pacing::Rate::MaxLossless;
     let exclusive = form.exclusive.unwrap_or(measures || is_elsewhere);
     let source = Arc::clone(&checker.source);

@@ -32,6 +32,13 @@ impl Scenario {
         words.map(|word| PathBuf::from(self.in_folder(word))).filter(|path| path.is_absolute() && path.is_file())
     }
 
+    /// The existing files that the receiver's part of a run reads.
+    pub fn files_of_the_receiver(&self) -> Vec<PathBuf> {
+        let expected = self.expected_files().map(|path| path.value.clone());
+        let made_from = self.receiver_files().map(|(file, _)| file.to_owned());
+        expected.chain(made_from).chain(self.argument_files()).filter(|path| path.is_file()).collect()
+    }
+
     /// The files that outputs are compared with.
     pub fn expected_files(&self) -> impl Iterator<Item = &At<PathBuf>> {
         let commands = self.expect.command.iter();

@@ -2,6 +2,7 @@
 //!
 //! One file for each group of words. Start at [`Receiver`].
 
+mod agent;
 mod at;
 mod environment;
 mod files;
@@ -15,6 +16,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::agent::AgentPlace;
+pub(super) use self::at::Place;
 pub use self::at::ReceiverPlace;
 pub use self::environment::{Exit, VariableValue};
 pub use self::files::{File, FileContent, render};
@@ -41,6 +44,8 @@ pub struct Receiver {
     pub settle: At<Duration>,
     /// What arrived is kept in this pcapng, in the folder of `--report-json`.
     pub save_capture: Option<At<PathBuf>>,
+    /// The interface of the other machine that frames come in on.
+    pub interface: Option<At<String>>,
 }
 
 /// How long a queue that isn't empty may stay as it is before its datagrams count as not read, where `settle` isn't longer: a server that

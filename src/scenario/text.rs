@@ -89,6 +89,11 @@ impl ScenarioText {
         Ok(Self { name, prefix: prefix.to_path_buf(), folder, source, variation: Variation::default() })
     }
 
+    /// The same text with another folder that relative paths are joined with.
+    pub(crate) fn moved(self, folder: &Path) -> Self {
+        Self { prefix: folder.to_owned(), folder: folder.to_owned(), ..self }
+    }
+
     /// Its tags and its summary, whatever else is wrong with it; `None` where its TOML can't be read.
     pub fn labels(&self) -> Option<(Vec<String>, Option<String>)> {
         let table: toml::Table = self.variation.own(&self.source.text).parse().ok()?;

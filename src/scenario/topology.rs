@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::check::Checker;
 use super::form::{Entries, Fields, Scalar, WordOr, numbers, refused, values};
-use super::receiver::ReceiverPlace;
+use super::receiver::{AgentPlace, Place, ReceiverPlace};
 use super::{address, sysctl, vocabulary};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -75,6 +75,8 @@ pub enum Topology {
     Target {
         /// The real interface.
         interface: At<String>,
+        /// The agent on the receiver's machine; without one nothing is seen there.
+        agent: Option<AgentTopology>,
     },
     /// `[receiver] at`: a network namespace of this machine that is there already.
     Existing(ExistingTopology),
@@ -88,6 +90,15 @@ pub struct ExistingTopology {
     /// The veth pair. Only `mtu` and `mac` are ever written; everything else is as it is there.
     pub pair: LabTopology,
     /// Whether the receiver runs there already, and restage starts none.
+    pub runs_already: bool,
+}
+
+/// A receiver on another machine, where an agent does its part of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentTopology {
+    /// How the agent is started.
+    pub at: At<AgentPlace>,
+    /// Whether the receiver runs there already, and none is started.
     pub runs_already: bool,
 }
 
@@ -120,6 +131,34 @@ impl Topology {
     /// Whether the receiver was started by someone else, and restage starts none.
     pub fn runs_already(&self) -> bool {
         self.existing().is_some_and(|existing| existing.runs_already)
+            || self.agent().is_some_and(|agent| agent.runs_already)
+    }
+
+    /// Says whether it was.
+    pub(super) fn set_runs_already(&mut self, already: bool) {
+        match self {
+            Self::Existing(existing) => existing.runs_already = already,
+            Self::Target { agent: Some(agent), .. } => agent.runs_already = already,
+            Self::Lab(_) | Self::Target { agent: None, .. } => {}
+        }
+    }
+
+    /// The agent on the receiver's machine.
+    pub fn agent(&self) -> Option<&AgentTopology> {
+        match self {
+            Self::Target { agent, .. } => agent.as_ref(),
+            Self::Lab(_) | Self::Existing(_) => None,
+        }
+    }
+
+    /// Whether the receiver's side can be looked at.
+    pub fn is_observed(&self) -> bool {
+        self.pair().is_some() || self.agent().is_some()
+    }
+
+    /// Whether the receiver has its addresses from someone else than restage.
+    pub fn is_there_already(&self) -> bool {
+        self.existing().is_some() || self.agent().is_some()
     }
 
     /// The name of the receiver's interface, where restage makes it.
@@ -131,7 +170,7 @@ impl Topology {
     pub fn interface(&self) -> Option<&At<String>> {
         match self {
             Self::Lab(_) | Self::Existing(_) => None,
-            Self::Target { interface } => Some(interface),
+            Self::Target { interface, .. } => Some(interface),
         }
     }
 }
@@ -226,7 +265,7 @@ numbers! {
 pub(super) fn check(
     lab: Option<At<LabTopology>>,
     target: Option<At<TargetForm>>,
-    at: Option<At<ReceiverPlace>>,
+    at: Option<At<Place>>,
     checker: &mut Checker,
 ) -> Option<Topology> {
     if let (Some(lab), Some(target)) = (&lab, &target) {
@@ -240,8 +279,16 @@ pub(super) fn check(
         checker.refuse(later, problem);
     }
     match (target, at) {
-        (Some(target), _) if lab.is_none() => check_target(target, checker),
-        (None, Some(at)) => {
+        (Some(target), at) if lab.is_none() => check_target(target, at, checker),
+        (None, Some(At { value: Place::There(place), span })) => {
+            let problem = Diagnostic::error(format!("`receiver.at = \"{place}\"` needs `[target] interface`"))
+                .why("the receiver is on another machine, and frames reach it by an interface of this one")
+                .fix("add `[target]` with `interface = \"eth0\"`; `ip route get ADDRESS` shows which");
+            checker.missing("target.interface", span.unwrap_or_default(), problem);
+            None
+        }
+        (None, Some(At { value: Place::Here(place), span })) => {
+            let at = At { value: place, span };
             let pair = lab.map(|lab| lab.value).unwrap_or_default().check(checker);
             pair.refuse_what_is_there(&at, checker);
             Some(Topology::Existing(ExistingTopology { at, pair, runs_already: true }))
@@ -250,7 +297,7 @@ pub(super) fn check(
     }
 }
 
-fn check_target(form: At<TargetForm>, checker: &mut Checker) -> Option<Topology> {
+fn check_target(form: At<TargetForm>, at: Option<At<Place>>, checker: &mut Checker) -> Option<Topology> {
     let table = form.range();
     let Some(interface) = form.value.interface else {
         let problem = Diagnostic::error("`[target]` names no `interface`");
@@ -258,8 +305,12 @@ fn check_target(form: At<TargetForm>, checker: &mut Checker) -> Option<Topology>
         checker.missing("target.interface", table, problem);
         return None;
     };
+    let agent = at.and_then(|At { value, span }| match value {
+        Place::There(place) => Some(AgentTopology { at: At { value: place, span }, runs_already: true }),
+        Place::Here(_) => None,
+    });
     let name = &interface.value;
-    let Some(why) = why_no_interface(name) else { return Some(Topology::Target { interface }) };
+    let Some(why) = why_no_interface(name) else { return Some(Topology::Target { interface, agent }) };
     let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
     checker.refuse(interface.range(), problem.fix("write a name that `ip -br link` lists"));
     None

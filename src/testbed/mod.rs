@@ -8,6 +8,7 @@ mod lab;
 mod link;
 pub mod network;
 pub mod polling;
+pub mod receiving;
 mod side;
 mod target;
 
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::count;
+use crate::host::Host;
 use crate::plan::{Facts, Plan};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
@@ -25,6 +27,7 @@ use crate::scenario::topology::Topology;
 use crate::wire::sender::{Sender, xdp};
 use existing::Existing;
 use lab::Lab;
+use receiving::Receiving;
 use target::Target;
 
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub enum Testbed {
     Target(Target),
     /// A namespace of this machine that is there already, with one end of a veth pair in it.
     Existing(Existing),
+    /// An interface of this machine, where an agent runs: frames are sent from elsewhere.
+    Receiving(Receiving),
 }
 
 #[derive(Debug)]
@@ -52,10 +57,21 @@ impl Testbed {
     pub fn facts(scenario: &Scenario) -> Result<Facts> {
         match &scenario.topology {
             Topology::Lab(lab) => Ok(Facts { filter: lab::filter(lab, scenario), ..Facts::default() }),
-            Topology::Target { interface } => {
+            Topology::Target { interface, .. } => {
                 Ok(Facts { sender: Some(target::facts(interface, &scenario.source)?), ..Facts::default() })
             }
             Topology::Existing(words) => existing::facts(words, scenario),
+        }
+    }
+
+    /// A receiver on another machine, as frames reach it from here: they go to the MAC of the next hop.
+    pub fn reached(scenario: &Scenario, host: Host) -> Result<Host> {
+        match &scenario.topology {
+            Topology::Target { interface, agent: Some(agent) } => {
+                let host = Host { command_prefix: agent.at.value.prefix(), ..host };
+                target::reached(&interface.value, host)
+            }
+            _ => Ok(host),
         }
     }
 
@@ -63,7 +79,7 @@ impl Testbed {
     pub fn warnings(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
         match &scenario.topology {
             Topology::Lab(_) | Topology::Existing(_) => Ok(Vec::new()),
-            Topology::Target { interface } => target::foreign_macs(interface, scenario, plan),
+            Topology::Target { interface, .. } => target::foreign_macs(interface, scenario, plan),
         }
     }
 
@@ -72,7 +88,7 @@ impl Testbed {
     pub fn allow(scenario: &Scenario, interfaces: &[String], host: bool) -> Result<()> {
         match &scenario.topology {
             Topology::Lab(_) => Ok(()),
-            Topology::Target { interface } => target::allow(interface, &scenario.source, interfaces),
+            Topology::Target { interface, .. } => target::allow(interface, &scenario.source, interfaces),
             Topology::Existing(words) => existing::allow(words, &scenario.source, host),
         }
     }
@@ -97,9 +113,17 @@ impl Testbed {
     pub fn prepare(scenario: &Scenario, plan: &Plan) -> Result<Self> {
         match &scenario.topology {
             Topology::Lab(lab) => Lab::prepare(lab, scenario, plan).map(Self::Lab),
-            Topology::Target { interface } => Target::open(&interface.value).map(Self::Target),
+            Topology::Target { interface, .. } => Target::open(&interface.value).map(Self::Target),
             Topology::Existing(words) => Existing::prepare(words, scenario, plan).map(Self::Existing),
         }
+    }
+
+    /// The place that an agent observes.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Invalid`] where there is no such interface.
+    pub fn receiving(interface: &str) -> Result<Self> {
+        Receiving::open(interface).map(Self::Receiving)
     }
 
     pub fn sender(&self) -> &Side {
@@ -107,6 +131,7 @@ impl Testbed {
             Self::Lab(lab) => &lab.sender,
             Self::Target(target) => &target.side,
             Self::Existing(existing) => &existing.sender,
+            Self::Receiving(receiving) => &receiving.side,
         }
     }
 
@@ -116,6 +141,7 @@ impl Testbed {
             Self::Lab(lab) => &lab.receiver,
             Self::Target(target) => &target.side,
             Self::Existing(existing) => &existing.receiver,
+            Self::Receiving(receiving) => &receiving.side,
         }
     }
 
@@ -125,13 +151,14 @@ impl Testbed {
             Self::Lab(lab) => Some(&lab.receiver),
             Self::Target(_) => None,
             Self::Existing(existing) => Some(&existing.receiver),
+            Self::Receiving(receiving) => Some(&receiving.side),
         }
     }
 
     /// What goes before a command of a remedy so that it runs where the receiver is: `ip netns exec NAME `, or nothing.
     pub fn command_prefix(&self) -> &str {
         match self {
-            Self::Lab(_) | Self::Target(_) => "",
+            Self::Lab(_) | Self::Target(_) | Self::Receiving(_) => "",
             Self::Existing(existing) => &existing.prefix,
         }
     }
@@ -140,7 +167,7 @@ impl Testbed {
     pub fn is_set_up_by_scenario(&self) -> bool {
         match self {
             Self::Lab(_) => true,
-            Self::Target(_) | Self::Existing(_) => false,
+            Self::Target(_) | Self::Existing(_) | Self::Receiving(_) => false,
         }
     }
 
@@ -211,7 +238,7 @@ impl Testbed {
     pub fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
         match self {
             Self::Lab(lab) => lab.receive_elsewhere(scenario, plan),
-            Self::Target(_) | Self::Existing(_) => Ok(""),
+            Self::Target(_) | Self::Existing(_) | Self::Receiving(_) => Ok(""),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! `[target]`: a real interface of this machine.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Side;
 use crate::diagnostic::{At, Diagnostic, Failure, Result, Source};
+use ipnet::IpNet;
+
+use crate::host::Host;
 use crate::host::namespace::Namespace;
 use crate::host::{interface, neighbours};
 use crate::plan::{LinkFacts, Plan};
@@ -14,6 +18,9 @@ use crate::scenario::rewrite::MacMap;
 
 /// So many destinations are looked up in the neighbour table.
 const MOST_NEIGHBOURS: usize = 256;
+/// So long the kernel may take to learn the MAC of a next hop.
+const MOST_ASKING: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A real interface. Sender and receiver are the namespace that restage runs in: it is where `[require]` and commands look.
 #[derive(Debug)]
@@ -62,6 +69,30 @@ pub(super) fn facts(named: &At<String>, source: &Arc<Source>) -> Result<LinkFact
         return Err(Failure::blocked(problem(format!("`{name}` is down")).fix(format!("`ip link set {name} up`"))));
     }
     Ok(LinkFacts { mac, mtu: facts.mtu_bytes })
+}
+
+/// Sends an empty datagram to the discard port (RFC 863), so that the kernel asks for the MAC of the next hop. What is not reachable stays so.
+fn call(address: IpAddr) {
+    let own = if address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let _ = UdpSocket::bind((own, 0)).and_then(|socket| socket.send_to(&[], (address, 9)));
+}
+
+/// A host as it is reached from here: where it is behind a router, with the router's MAC.
+pub(super) fn reached(interface: &str, host: Host) -> Result<Host> {
+    let addresses: BTreeSet<IpAddr> = host.addresses.iter().map(IpNet::addr).collect();
+    let mut hops = neighbours::next_hops(interface, &addresses)?;
+    let begun = Instant::now();
+    if hops.is_empty() {
+        addresses.iter().for_each(|address| call(*address));
+    }
+    while hops.is_empty() && begun.elapsed() < MOST_ASKING {
+        std::thread::sleep(LOOK);
+        hops = neighbours::next_hops(interface, &addresses)?;
+    }
+    // One that is on this network has its own MAC.
+    let is_here = hops.iter().any(|(address, hop)| hop.address == *address && hop.mac == host.mac);
+    let hop = hops.values().find(|hop| !addresses.contains(&hop.address)).filter(|_| !is_here);
+    Ok(Host { mac: hop.map_or(host.mac, |hop| hop.mac), ..host })
 }
 
 /// Frames whose destination MAC is none that this machine itself would use: most often still the captured one, which nothing on this network

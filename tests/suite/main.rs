@@ -34,6 +34,7 @@ mod preconditions;
 mod predicting;
 mod profiles;
 mod receivers;
+mod remote;
 mod replaying;
 mod reports;
 mod review;

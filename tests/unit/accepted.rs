@@ -443,7 +443,7 @@ fn steps_are_read_in_the_order_of_the_file() {
 #[test]
 fn a_target_has_its_own_words() {
     let scenario = read("target.toml");
-    assert!(matches!(&scenario.topology, Topology::Target { interface } if interface.value == "eth0.100"));
+    assert!(matches!(&scenario.topology, Topology::Target { interface, .. } if interface.value == "eth0.100"));
     assert_eq!(scenario.capture.files.paths().collect::<Vec<_>>(), [Path::new("/captures/a.pcap")]);
     assert_eq!(scenario.pacing.rate.value, Rate::Every(Duration::from_millis(10)));
     // sysctl(8) writes the dot of an interface's name as a slash.

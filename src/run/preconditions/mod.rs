@@ -27,7 +27,7 @@ struct Finding {
 }
 
 /// What the preconditions were found to be before the replay.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Preconditions {
     settings: Vec<Finding>,
     firewall: Vec<Finding>,

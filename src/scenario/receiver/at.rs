@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::form::{refused, values};
+use super::AgentPlace;
 use crate::diagnostic::Diagnostic;
 
 /// Where a receiver is that restage makes no namespaces for.
@@ -20,6 +21,15 @@ pub enum ReceiverPlace {
     Compose(String),
 }
 
+/// What `at` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A namespace of this machine.
+    Here(ReceiverPlace),
+    /// Another machine, where an agent does the receiver's part of a run.
+    There(AgentPlace),
+}
+
 impl fmt::Display for ReceiverPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -33,14 +43,19 @@ impl fmt::Display for ReceiverPlace {
 }
 
 /// What can be written.
-const FIX: &str = "write \"host\", \"netns:NAME\", \"pid:NUMBER\", \"container:NAME\" or \"compose:SERVICE\"";
-const WORDS: [&str; 5] = ["host", "netns", "pid", "container", "compose"];
+const FIX: &str = "write \"host\", \"netns:NAME\", \"pid:NUMBER\", \"container:NAME\" or \"compose:SERVICE\" for this machine, \"ssh:HOST\", \"docker-exec:NAME\" or \"kubectl:NAMESPACE/POD\" for another one";
+const WORDS: [&str; 8] = ["host", "netns", "pid", "container", "compose", "ssh", "docker-exec", "kubectl"];
 
 values! {
-    ReceiverPlace: String, |text: &String| place(text), {
+    Place: String, |text: &String| any_place(text), {
         "type": "string",
-        "pattern": r"^(host|netns:[^/]+|pid:[1-9][0-9]*|(container|compose):[A-Za-z0-9][A-Za-z0-9_.-]*)$"
+        "pattern": r"^(host|netns:[^/]+|pid:[1-9][0-9]*|(container|compose|docker-exec):[A-Za-z0-9][A-Za-z0-9_.-]*|ssh:[^-\s][^\s]*|kubectl:[^-/\s][^/\s]*/[^/\s]+)$"
     };
+}
+
+fn any_place(text: &str) -> Result<Place, Diagnostic> {
+    let there = text.split_once(':').and_then(|(word, name)| AgentPlace::parse(word, name));
+    there.map_or_else(|| place(text).map(Place::Here), |place| place.map(Place::There))
 }
 
 fn place(text: &str) -> Result<ReceiverPlace, Diagnostic> {
@@ -83,7 +98,7 @@ fn place(text: &str) -> Result<ReceiverPlace, Diagnostic> {
 }
 
 /// As Docker, Podman and Compose have them. Such a name can't be taken for an option of their command lines.
-fn is_container_name(name: &str) -> bool {
+pub(super) fn is_container_name(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(legal)
 }

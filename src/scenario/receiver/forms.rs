@@ -9,14 +9,14 @@ use serde::{Deserialize, Deserializer};
 use super::super::check::Checker;
 use super::super::form::{self, DurationText, Entries, refused, values};
 use super::super::require::Capability;
-use super::Receiver;
-use super::at::ReceiverPlace;
+use super::at::Place;
 use super::environment::{self, Exit, Variable, VariableValue};
 use super::files::{self, File, FileContent};
 use super::limits::{self, Clock, Limits};
 use super::listens::Listens;
 use super::program::Program;
 use super::ready::Ready;
+use super::{AgentPlace, Receiver};
 use crate::diagnostic::{At, Diagnostic};
 
 /// Makes a table that has the words of a program, beside its own.
@@ -102,7 +102,7 @@ with_program! {
         /// there already.
         #[serde(default)]
         #[schemars(example = &"netns:collector")]
-        at: Option<At<ReceiverPlace>>,
+        at: Option<At<Place>>,
         /// It is ready when these sockets are bound. Default: the UDP destinations of the rewritten frames; [] waits for none. `packet:{receiver}`:
         /// a packet socket on its interface, as sniffers have.
         #[serde(default)]
@@ -120,6 +120,14 @@ with_program! {
         #[serde(default, deserialize_with = "save_capture")]
         #[schemars(with = "String", regex(pattern = r"\.pcapng$"), example = &"arrived.pcapng")]
         save_capture: Option<At<PathBuf>>,
+        /// A command that connects its standard input and output with those of the words behind it, which it runs on the receiver's machine.
+        #[serde(default, deserialize_with = "form::command")]
+        #[schemars(with = "Vec<String>", length(min = 1), example = ["ssh", "-J", "jump", "lab2", "sudo", "-n"])]
+        via: Option<At<Vec<String>>>,
+        /// The interface of the receiver's machine that frames come in on. Default: the only one that is up, or the one that the login came in on.
+        #[serde(default)]
+        #[schemars(with = "String", length(min = 1, max = 15), example = &"eth1")]
+        interface: Option<At<String>>,
         /// More processes, started one after the other before the application, each when the one before is ready.
         #[serde(default)]
         process: Vec<At<ProcessForm>>,
@@ -150,8 +158,12 @@ impl Default for Form {
 
 impl Form {
     /// Where the receiver is, if not in the lab.
-    pub(in crate::scenario) fn place(&self) -> Option<&At<ReceiverPlace>> {
-        self.at.as_ref()
+    pub(in crate::scenario) fn place(&self) -> Option<At<Place>> {
+        let via = self
+            .via
+            .as_ref()
+            .map(|via| At { value: Place::There(AgentPlace::Via(via.value.clone())), span: via.span.clone() });
+        self.at.clone().or(via)
     }
 
     pub(super) fn into_receiver(mut self) -> Receiver {
@@ -165,6 +177,7 @@ impl Form {
             private: self.private,
             settle: self.settle,
             save_capture: self.save_capture,
+            interface: self.interface,
         }
     }
 

@@ -1,0 +1,183 @@
+//! The agent: the part of a run that is on the receiver's machine. `restage agent` is its process; a run starts it, and speaks with it over its
+//! standard input and output. It ends, and cleans up, when its standard input closes. Start at [`main`].
+
+use std::fs;
+use std::io::{Write, stdout};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use super::super::control::Control;
+use super::super::observe::{Observer, Settled};
+use super::super::setup::Setup;
+use super::super::step_action::Scene;
+use super::Horizon;
+use super::messages::{Answer, PROTOCOL, Prepare, Request};
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::evidence::{Evidence, Sending, StepTaken};
+use crate::host::facts::Facts;
+use crate::ledger::identity::Digester;
+use crate::process::parent::{ParentWatch, watch_parent_lines};
+use crate::process::work::WorkFolder;
+use crate::scenario;
+use crate::testbed::{Testbed, receiving};
+
+/// From the answer to one ping to the next ping.
+const PING_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is looked whether the answer is there.
+const PING_LOOK: Duration = Duration::from_millis(1);
+
+/// The whole process; its exit status.
+pub(crate) fn main() -> i32 {
+    let (sender, requests) = mpsc::channel();
+    let horizon = Horizon::of_connection();
+    let watch = watch_parent_lines(move |line| match serde_json::from_str(line) {
+        Ok(request) => drop(sender.send(Ok(request))),
+        Err(error) => drop(sender.send(Err(error.to_string()))),
+    });
+    let served = watch.and_then(|watch| Agent { requests, watch, horizon }.serve());
+    if let Err(failure) = served {
+        say(&Answer::Failed(failure));
+        return 1;
+    }
+    0
+}
+
+/// Writes one line. Whether someone reads it is noticed by the watch.
+fn say(answer: &Answer) {
+    let Ok(mut line) = serde_json::to_vec(answer) else { return };
+    line.push(b'\n');
+    let mut stdout = stdout().lock();
+    let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+}
+
+struct Agent {
+    requests: Receiver<std::result::Result<Request, String>>,
+    watch: ParentWatch,
+    horizon: Horizon,
+}
+
+impl Agent {
+    /// The next request; `None` when the connection is closed.
+    fn next(&self) -> Result<Option<Request>> {
+        match self.requests.recv() {
+            Ok(Ok(request)) => Ok(Some(request)),
+            Ok(Err(why)) => {
+                let what = "the agent was told something that it does not understand";
+                let fix = "`restage run` starts it; it is of no use by itself";
+                Err(Failure::invalid(Diagnostic::error(what).why(why).fix(fix)))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn serve(self) -> Result<()> {
+        while let Some(request) = self.next()? {
+            match request {
+                Request::Hello { .. } => say(&Answer::Hello {
+                    protocol: PROTOCOL,
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    kernel: Facts::read().kernel,
+                }),
+                Request::Facts { interface } => {
+                    say(&Answer::Facts(Box::new(receiving::host(interface.as_deref())?)));
+                }
+                Request::Prepare(prepare) => return self.run(*prepare),
+                _ => return Err(out_of_turn()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The receiver's side of a run.
+    fn run(self, prepare: Prepare) -> Result<()> {
+        let Prepare { scenario: text, files, options, brief, interface } = prepare;
+        let files_folder = WorkFolder::create("agent")?;
+        for (path, content) in files {
+            let path = files_folder.work().join(path);
+            let folder = path.parent().unwrap_or(files_folder.work());
+            fs::create_dir_all(folder)
+                .and_then(|()| fs::write(&path, content))
+                .map_err(|error| Failure::system(format!("can't write `{}`", path.display()), &error))?;
+        }
+        let scenario = scenario::check(&text.moved(files_folder.work()))?;
+        let facts = Facts::read();
+        let testbed = Testbed::receiving(&interface)?;
+        let mut report = |event| say(&Answer::Event(event));
+        let control = Control { report: &mut report, parent: &self.watch, limit: Instant::now() + brief.timeout };
+        let mut setup = Setup::make(&scenario, &options, &brief, None, testbed, None, control, &facts)?;
+        say(&Answer::Ready);
+        let mut observer: Option<Observer> = None;
+        let mut evidence = Evidence::default();
+        while let Some(request) = self.next()? {
+            match (request, &mut observer) {
+                (Request::Observe { key }, None) => {
+                    let observing = setup.observe_for(&brief, Digester::routed(key), self.horizon.clone())?;
+                    say(&Answer::Observing { follows: observing.shared.followers.is_some() });
+                    ping(&self.horizon, &observing)?;
+                    observer = Some(observing);
+                }
+                // What was written before it has been taken in.
+                (Request::Pong, _) => self.horizon.answered(),
+                (Request::Announce(frames, heads), Some(observer)) => observer.shared.announce(&frames, &heads),
+                (Request::Withdraw(positions), Some(observer)) => {
+                    positions.into_iter().for_each(|position| observer.shared.withdraw(position));
+                }
+                (Request::Glance, Some(observer)) => say(&Answer::Glance(observer.glance()?)),
+                (Request::Look, Some(observer)) => say(&Answer::Moment(Box::new(observer.look()?))),
+                (Request::HasEnded, _) => say(&Answer::HasEnded(setup.receiver.has_ended()?)),
+                (Request::Step(index), Some(observer)) => {
+                    let Some(step) = scenario.steps.get(index) else { return Err(out_of_turn()) };
+                    let mut taken = StepTaken::default();
+                    let scene = Scene { scenario: &scenario, testbed: &setup.testbed, timeout: brief.timeout };
+                    let (receiver, control) = (&mut setup.receiver, &mut setup.control);
+                    let failure = scene.act(index, step, &mut taken, observer, receiver, control)?;
+                    say(&Answer::StepTaken { ended: taken.ended, failure });
+                }
+                (Request::End { still, timed_out }, Some(_)) => {
+                    // Everything that was announced came before.
+                    self.horizon.end();
+                    let Some(mut observer) = observer.take() else { continue };
+                    let settled = Settled { sending: Sending::default(), moment: observer.look()?, still, timed_out };
+                    evidence = observer.evidence(settled)?;
+                    // By a clock of this machine.
+                    evidence.arrived_over_time = None;
+                    say(&Answer::Evidence(Box::new(std::mem::take(&mut evidence))));
+                }
+                (Request::Close, _) => {
+                    setup.close(None, &mut evidence)?;
+                    say(&Answer::Evidence(Box::new(evidence)));
+                    return Ok(());
+                }
+                _ => return Err(out_of_turn()),
+            }
+        }
+        // The connection was closed: what runs here is stopped.
+        self.horizon.end();
+        setup.close(None, &mut evidence)
+    }
+}
+
+/// Asks again and again what was announced until now, on a thread of its own, until nothing more is announced.
+fn ping(horizon: &Horizon, observer: &Observer) -> Result<()> {
+    let (horizon, shared) = (horizon.clone(), observer.shared.clone());
+    let thread = std::thread::Builder::new().name("ping".to_owned());
+    let asking = thread.spawn(move || {
+        // What was taken in before a question was asked is behind when it is answered.
+        let mut taken = 0;
+        while !horizon.has_ended() {
+            horizon.ask();
+            say(&Answer::Ping { arrived: shared.arrived(), taken });
+            taken = shared.taken_by_all();
+            while !horizon.is_answered() {
+                std::thread::sleep(PING_LOOK);
+            }
+            std::thread::sleep(PING_PAUSE);
+        }
+    });
+    asking.map(drop).map_err(|error| Failure::system("can't start a thread", &error))
+}
+
+fn out_of_turn() -> Failure {
+    let fix = "`restage run` starts the agent, and both are the same version";
+    Failure::invalid(Diagnostic::error("the agent was asked for something that is not its turn").fix(fix))
+}

@@ -1,0 +1,136 @@
+//! What the thread that sends and those that observe share: which frames are sent, and how many of them were seen. Start at [`Shared`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::remote::{Agent, Horizon};
+use super::stack::{self, lock};
+use crate::ledger::identity::{Digest, Digester, packet_of};
+use crate::ledger::matching::Announced;
+use crate::wire::ring::RingSpace;
+
+/// What the sending thread and the ring's thread share.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    pub(super) digester: Digester,
+    /// The stack's; `None` where it is not observed.
+    pub(super) followers: Option<Arc<Mutex<stack::Announcements>>>,
+    pub(super) board: Arc<Board>,
+    /// `None` where nothing is observed.
+    pub(super) ring: Option<RingSpace>,
+    /// How many announcements each of the threads that observe has taken in: that of the ring, that of the stack.
+    pub(super) taken: Arc<[AtomicU64; 2]>,
+    /// How far announcements are there, where they come from elsewhere.
+    pub(super) horizon: Horizon,
+    /// Where they go, where the receiver is elsewhere.
+    pub(super) agent: Option<Agent>,
+}
+
+#[derive(Default)]
+pub(super) struct Board {
+    /// What was announced and the ring's thread has not taken yet.
+    pub(super) announcements: Mutex<Announcements>,
+    pub(super) arrived: AtomicU64,
+    /// Bytes that the ring held for frames that were read.
+    pub(super) seen_bytes: AtomicU64,
+}
+
+#[derive(Default)]
+pub(super) struct Announcements {
+    pub(super) frames: Vec<Announced>,
+    /// Positions of frames that were announced, and not sent.
+    pub(super) withdrawn: Vec<u64>,
+    /// Deadlines of frames that were sent, in nanoseconds of the monotonic clock; empty at top speed.
+    pub(super) due_ns: Vec<u64>,
+}
+
+impl Shared {
+    /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
+    pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
+        let follows = self.followers.is_some() || self.agent.as_ref().is_some_and(Agent::follows);
+        follows.then(|| self.digester.of_packet(packet_of(frame)))
+    }
+
+    pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
+        if let Some(agent) = &self.agent {
+            return agent.announce(frames, heads);
+        }
+        lock(&self.board.announcements).frames.extend_from_slice(frames);
+        if let Some(followers) = &self.followers {
+            lock(followers).frames.extend(heads.iter().zip(frames).map(|(head, announced)| (*head, announced.frame)));
+        }
+    }
+
+    pub(super) fn withdraw(&self, position: u64) {
+        if let Some(agent) = &self.agent {
+            return agent.withdraw(position);
+        }
+        lock(&self.board.announcements).withdrawn.push(position);
+        if let Some(followers) = &self.followers {
+            lock(followers).withdrawn.push(position);
+        }
+    }
+
+    /// Whether the receiver's machine can't be reached any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.agent.as_ref().is_some_and(Agent::is_lost)
+    }
+
+    /// How many of the sent frames were seen.
+    pub(super) fn arrived(&self) -> u64 {
+        if let Some(agent) = &self.agent {
+            return agent.arrived();
+        }
+        self.board.arrived.load(Ordering::Acquire)
+    }
+
+    /// Frames with these deadlines were sent, in this order.
+    pub(super) fn sent(&self, due: impl IntoIterator<Item = Duration>) {
+        // Clocks of two machines can't be compared.
+        if self.agent.is_some() {
+            return;
+        }
+        let nanoseconds = |due: Duration| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
+        lock(&self.board.announcements).due_ns.extend(due.into_iter().map(nanoseconds));
+    }
+
+    /// What a frame of this length takes in the ring.
+    pub(super) fn ring_bytes(&self, length: usize) -> u64 {
+        self.ring.as_ref().map_or(0, |ring| ring.frame_bytes(length))
+    }
+
+    /// What the ring has held so far, in its bytes.
+    pub(super) fn seen_bytes(&self) -> u64 {
+        if let Some(agent) = &self.agent {
+            return agent.taken();
+        }
+        self.board.seen_bytes.load(Ordering::Acquire)
+    }
+
+    /// How much may be on its way to the ring: half of it, so that the other half holds frames of others and blocks that are not full.
+    pub(super) fn under_way_bytes(&self) -> u64 {
+        self.ring.as_ref().map_or(u64::MAX, |ring| ring.bytes() / 2)
+    }
+
+    /// Whether the ring has room for more, after this many of its bytes were sent.
+    pub(super) fn has_room(&self, sent_bytes: u64) -> bool {
+        if let Some(agent) = &self.agent {
+            return agent.has_room();
+        }
+        let Some(ring) = &self.ring else { return true };
+        sent_bytes.saturating_sub(self.seen_bytes()) <= ring.bytes() / 2 && ring.half_is_free()
+    }
+
+    /// How many announcements all threads that observe have taken in.
+    pub(super) fn taken_by_all(&self) -> u64 {
+        let [ring, stack] = &*self.taken;
+        let ring = ring.load(Ordering::Acquire);
+        if self.followers.is_some() { ring.min(stack.load(Ordering::Acquire)) } else { ring }
+    }
+
+    /// Whether all that the kernel has put into the ring is read.
+    pub(super) fn is_read(&self) -> bool {
+        self.ring.as_ref().is_none_or(RingSpace::is_read)
+    }
+}
