@@ -1,4 +1,5 @@
-//! Every cause of loss, a row each. A new cause is a variant of [`Cause`] and its row here; what predicts it is in `predict`.
+//! Every cause of loss, a row each, which is why it has more than 500 lines. A new cause is a variant of [`Cause`] and its row here; what predicts it is in
+//! `predict`.
 
 use super::{Cause, Counters, ROW, Row, counter, reason, share, unspecified};
 use crate::cause::Stage;

@@ -43,7 +43,8 @@ pub struct Host {
     pub settings: Settings,
     /// UDP sockets and TCP listeners that are bound, or will be.
     pub sockets: Vec<Socket>,
-    /// The sockets that make the receiver ready.
+    /// The sockets that make the receiver ready: a plan says which.
+    #[serde(skip)]
     pub listens: Vec<Listener>,
     pub firewall: Firewall,
     pub filter: Filter,

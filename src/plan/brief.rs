@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Plan;
 use crate::scenario::require::Listener;
@@ -31,9 +31,19 @@ pub struct Brief {
     /// Group destination addresses.
     pub groups: BTreeSet<IpAddr>,
     /// The sockets that make the receiver ready.
+    #[serde(serialize_with = "as_texts", deserialize_with = "from_texts")]
     pub listens: Vec<Listener>,
     /// Whether the network namespace that the receiver is in has a packet filter already.
     pub has_firewall: bool,
+}
+
+fn as_texts<S: Serializer>(listeners: &[Listener], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(listeners.iter().map(Listener::to_string))
+}
+
+fn from_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Listener>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
 }
 
 impl Plan {
@@ -52,5 +62,24 @@ impl Plan {
             listens: self.listens().to_vec(),
             has_firewall: self.has_firewall(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_have_the_same() {
+        let brief = Brief {
+            frames: 720,
+            duration: Some(Duration::from_millis(1)),
+            udp_ports: [(4739, false)].into(),
+            groups: [IpAddr::from([239, 1, 2, 3])].into(),
+            listens: ["udp:4739", "tcp:[2001:db8::1]:22"].map(|text| text.parse().expect("a listener")).to_vec(),
+            ..Brief::default()
+        };
+        let text = serde_json::to_string(&brief).expect("it can be written");
+        assert_eq!(serde_json::from_str::<Brief>(&text).expect("it can be read"), brief, "{text}");
     }
 }

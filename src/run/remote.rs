@@ -6,6 +6,7 @@ pub mod agent;
 mod client;
 mod horizon;
 mod messages;
+mod outgoing;
 mod push;
 
 pub(super) use client::Agent;

@@ -171,6 +171,23 @@ impl Expect {
         commands.chain(self.output.iter().filter_map(|check| check.within.as_ref())).max_by_key(|within| within.value)
     }
 
+    /// What is not looked at where an agent does the receiver's part of a run.
+    pub(super) fn refuse_what_no_agent_sees(&self, receiver: &Receiver, checker: &mut Checker) {
+        if let Some(replies) = &self.replies {
+            let problem = Diagnostic::error("`[expect.replies]` needs a receiver on this machine")
+                .why("where its answers to the captured addresses go is up to the network between")
+                .fix("remove it; or run the scenario there, with `[receiver] at = \"host\"`");
+            checker.refuse(replies.range(), problem);
+        }
+        let listens = receiver.program.listens.as_ref().filter(|listens| listens.value.packet);
+        if let Some(listens) = listens {
+            let problem = Diagnostic::error("`packet:{receiver}` needs a receiver on this machine")
+                .why("what a packet socket takes is not looked at on another one")
+                .fix("remove it; or run the scenario there, with `[receiver] at = \"host\"`");
+            checker.refuse(listens.range(), problem);
+        }
+    }
+
     /// The topology and the receiver decide which stages can be observed; the rate decides whether there is a schedule.
     pub(super) fn check(
         &mut self,

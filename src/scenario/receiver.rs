@@ -133,6 +133,7 @@ pub(super) fn check(table: Option<At<Form>>, is_target: bool, checker: &mut Chec
     let Some(form) = table.map(|table| table.value) else { return Receiver::default() };
     let runs_already = form.place().is_some();
     form.check_processes(checker);
+    form.check_place(checker);
     let mut receiver = form.into_receiver();
     if receiver.program.command.is_none() {
         for (key, span) in receiver.words_of_an_application() {

@@ -1,12 +1,12 @@
 //! The run's end of the connection to an agent: the receiver is on that machine. Start at [`Agent::start`].
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::super::Options;
@@ -14,6 +14,7 @@ use super::super::control::Control;
 use super::super::observe::{Glance, Moment, Settled};
 use super::super::stack::lock;
 use super::messages::{Answer, PROTOCOL, Prepare, Request};
+use super::outgoing::Outgoing;
 use super::push::push;
 use crate::diagnostic::{At, Diagnostic, Failure, Result};
 use crate::evidence::{Evidence, StepTaken};
@@ -36,8 +37,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const CLEAN_GRACE: Duration = Duration::from_secs(8);
 /// So many frames may be announced that it may still wait for: half of those that it can tell apart.
 const MOST_OUTSTANDING: u64 = 1 << 15;
-/// So many bytes may be on their way to it: more than the frames of a second.
-const MOST_UNDER_WAY: usize = 16 << 20;
 /// So much of what the connection's program says is kept.
 const MOST_SAID: u64 = 4096;
 /// So many bytes of files are given to the agent.
@@ -436,58 +435,6 @@ impl Connection {
         }
         let _ = child.kill();
         let _ = child.wait();
-    }
-}
-
-/// Lines that are on their way to the agent, in their order. A thread writes them, so that whoever sends frames does not wait for a network.
-#[derive(Default)]
-struct Outgoing {
-    lines: Mutex<Lines>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    /// Whether there are no more, or no one takes them.
-    closed: bool,
-}
-
-impl Outgoing {
-    /// Adds lines; false where no one takes them any more. Waits where too many are on their way.
-    fn push(&self, line: &[u8]) -> bool {
-        let mut lines = lock(&self.lines);
-        while lines.bytes.len() > MOST_UNDER_WAY && !lines.closed {
-            lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
-        }
-        if !lines.closed {
-            lines.bytes.extend_from_slice(line);
-            self.changed.notify_all();
-        }
-        !lines.closed
-    }
-
-    /// What was added is still written.
-    fn close(&self) {
-        lock(&self.lines).closed = true;
-        self.changed.notify_all();
-    }
-
-    fn write_to(&self, mut stdin: ChildStdin) {
-        let mut taken = Vec::new();
-        loop {
-            let mut lines = lock(&self.lines);
-            while lines.bytes.is_empty() && !lines.closed {
-                lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
-            }
-            taken.clear();
-            std::mem::swap(&mut taken, &mut lines.bytes);
-            self.changed.notify_all();
-            drop(lines);
-            if taken.is_empty() || stdin.write_all(&taken).is_err() {
-                return self.close();
-            }
-        }
     }
 }
 

@@ -181,6 +181,29 @@ impl Form {
         }
     }
 
+    /// Words about another machine that contradict each other, or have no use.
+    pub(super) fn check_place(&self, checker: &mut Checker) {
+        if let (Some(at), Some(via)) = (&self.at, &self.via) {
+            let problem = Diagnostic::error("`receiver.at` and `receiver.via` exclude each other")
+                .why("both say where the receiver is, and `via` how it is reached")
+                .fix("remove one of them");
+            checker.refuse_because(via.range(), at.span.as_ref(), "receiver.at", problem);
+        }
+        let is_far = self.place().is_some_and(|place| matches!(place.value, Place::There(_)));
+        if let Some(interface) = self.interface.as_ref().filter(|_| !is_far) {
+            let problem = Diagnostic::error("`receiver.interface` is for a receiver on another machine")
+                .why("on this machine restage makes the interface")
+                .fix("remove it, or add `at = \"ssh:HOST\"`");
+            checker.refuse(interface.range(), problem);
+        }
+        if let Some(saved) = self.save_capture.as_ref().filter(|_| is_far) {
+            let problem = Diagnostic::error("`receiver.save-capture` is for a receiver on this machine")
+                .why("what arrives is seen on the other machine, and is not sent back")
+                .fix("remove it; `restage capture` records there what arrives");
+            checker.refuse(saved.range(), problem);
+        }
+    }
+
     /// What is wrong with a process as it is written.
     pub(super) fn check_processes(&self, checker: &mut Checker) {
         for (index, At { value: process, span }) in self.process.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::super::form::{refused, values};
 
@@ -32,12 +32,6 @@ pub enum Transport {
     Udp,
     /// TCP (RFC 9293).
     Tcp,
-}
-
-impl Serialize for Listener {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl Listener {
