@@ -21,6 +21,7 @@ pub(super) fn deserialize<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D
 pub(super) mod optional {
     use super::{BTreeMap, Deserialize, Deserializer, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub(in super::super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
         map: &Option<BTreeMap<K, V>>,
         serializer: S,

@@ -21,11 +21,11 @@ pub(super) fn losses(arriving: &Arriving, plan: &Plan) -> Vec<Loss> {
     for of in traits {
         let said = |key: &ClassKey| of(key, host);
         let classes: Vec<_> = plan.predictions.iter().map(|prediction| &prediction.class).collect();
-        let with = classes.iter().filter(|class| said(&class.key).is_some());
+        let mut with = classes.iter().filter(|class| said(&class.key).is_some());
         let Some((lost, others)) = left.split(&FrameRanges::union(with.clone().map(|class| &class.frames))) else {
             break;
         };
-        let first = with.filter(|class| lost.split(&class.frames).is_some_and(|(own, _)| !own.is_empty())).next();
+        let first = with.find(|class| lost.split(&class.frames).is_some_and(|(own, _)| !own.is_empty()));
         let Some((why, fix)) = first.and_then(|class| said(&class.key)).filter(|_| !lost.is_empty()) else { continue };
         losses.push(of_frames(&lost, &why, fix, host));
         left = others;
@@ -50,7 +50,7 @@ fn of_frames(frames: &FrameRanges, why: &str, fix: String, host: &Host) -> Loss 
     let why =
         format!("they were sent, and did not come in on `{}` of the receiver's machine; {why}", host.interface.name);
     let numbers = Some(frames.to_string());
-    Loss { why, fix, numbers, ..loss(Cause::LostInNetwork, frames.count(), Layer::Stage) }
+    Loss { numbers, why, fix, ..loss(Cause::LostInNetwork, frames.count(), Layer::Stage) }
 }
 
 fn another_mac(key: &ClassKey, host: &Host) -> Option<(String, String)> {

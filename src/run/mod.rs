@@ -80,7 +80,10 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         control.phase("lab");
         let testbed = Testbed::prepare(scenario, plan)?;
-        let setup = Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, agent, control, facts)?;
+        let setup = match agent {
+            Some(agent) => Setup::elsewhere(scenario, options, plan, testbed, agent, control, facts)?,
+            None => Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, control, facts)?,
+        };
         Ok(Self { plan, setup })
     }
 

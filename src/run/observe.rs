@@ -95,17 +95,23 @@ pub(super) struct Moment {
     pub(super) xdp: bool,
 }
 
+/// What becomes of frames that arrive.
+pub(super) struct Taking {
+    /// Where their receive times go.
+    pub(super) arrivals: Arrivals,
+    /// Where they are kept, if anywhere.
+    pub(super) keeper: Option<ArrivalWriter>,
+}
+
 impl Observer {
-    /// Begins to observe; everything that comes after this is seen, and kept where a keeper is given.
-    /// `arrivals`: where receive times go; `level`: how the receiver's stack is looked at; `pids`: the processes of the application.
+    /// Begins to observe; everything that comes after this is seen. `replies`: what is sent, where answers to it are looked for; `taking`: what
+    /// becomes of what arrives; `level`: how the receiver's stack is looked at; `pids`: the processes of the application.
     pub(super) fn start(
         mut shared: Shared,
         testbed: &Testbed,
-        scenario: &Scenario,
         brief: &Brief,
-        plan: Option<&Plan>,
-        arrivals: Arrivals,
-        keeper: Option<ArrivalWriter>,
+        replies: Option<(&Scenario, &Plan)>,
+        taking: Taking,
         level: EvidencePlan<'_>,
         pids: &[u32],
     ) -> Result<Self> {
@@ -121,8 +127,8 @@ impl Observer {
             if is_elsewhere { usize::try_from(MOST_RING_BYTES).unwrap_or(usize::MAX) } else { ring_bytes(brief) };
         let ring = side.ring(ring_bytes)?;
         let own_inode = ring.inode();
-        let replies = match plan {
-            Some(plan) => Some(ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?),
+        let replies = match replies {
+            Some((scenario, plan)) => Some(ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?),
             None => None,
         };
         let mut sender = testbed.sender().counters()?;
@@ -136,8 +142,8 @@ impl Observer {
             shared: shared.clone(),
             sniffers: sniffers.clone(),
             matching: Matching::default(),
-            arrivals,
-            keeper,
+            arrivals: taking.arrivals,
+            keeper: taking.keeper,
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
         };

@@ -4,7 +4,7 @@ use super::Options;
 use super::arrival_writer::ArrivalWriter;
 use super::control::Control;
 use super::evidence_plan::EvidencePlan;
-use super::observe::Observer;
+use super::observe::{Observer, Taking};
 use super::preconditions::Preconditions;
 use super::receiver::Receiver;
 use super::remote::{Agent, Horizon};
@@ -42,17 +42,9 @@ impl<'a> Setup<'a> {
         brief: &Brief,
         plan: Option<&Plan>,
         testbed: Testbed,
-        agent: Option<Agent>,
         mut control: Control<'a>,
         facts: &'a Facts,
     ) -> Result<Self> {
-        if let Some(agent) = agent {
-            let interface = plan.and_then(|plan| plan.host.as_ref()).map_or("", |host| &host.interface.name);
-            agent.prepare(scenario, options, brief, interface, &mut control)?;
-            let receiver = Receiver::elsewhere(agent);
-            let preconditions = Preconditions::default();
-            return Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts });
-        }
         if let Some(side) = testbed.observed() {
             side.enter_thread()?;
         }
@@ -61,6 +53,25 @@ impl<'a> Setup<'a> {
         control.phase("application");
         let receiver = Receiver::start(scenario, options, brief, &testbed, &mut control)?;
         preconditions.before_frames(scenario, &testbed)?;
+        Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts })
+    }
+
+    /// Has an agent do both on another machine.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub(super) fn elsewhere(
+        scenario: &'a Scenario,
+        options: &'a Options,
+        plan: &Plan,
+        testbed: Testbed,
+        agent: Agent,
+        mut control: Control<'a>,
+        facts: &'a Facts,
+    ) -> Result<Self> {
+        let interface = plan.host.as_ref().map_or("", |host| &host.interface.name);
+        agent.prepare(scenario, options, &plan.brief(), interface, &mut control)?;
+        let (preconditions, receiver) = (Preconditions::default(), Receiver::elsewhere(agent));
         Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts })
     }
 
@@ -81,12 +92,13 @@ impl<'a> Setup<'a> {
 
     fn observe_here(&self, shared: Shared, brief: &Brief, plan: Option<&Plan>, arrivals: Arrivals) -> Result<Observer> {
         let Self { scenario, options, testbed, .. } = self;
-        let writer = match &scenario.receiver.save_capture {
+        let keeper = match &scenario.receiver.save_capture {
             Some(path) => Some(ArrivalWriter::create(&options.report_folder.join(&path.value))?),
             None => None,
         };
         let level = EvidencePlan::choose(scenario, brief, scenario.pacing.rate.value, options.evidence, self.facts);
-        Observer::start(shared, testbed, scenario, brief, plan, arrivals, writer, level, &self.receiver.pids())
+        let replies = plan.map(|plan| (*scenario, plan));
+        Observer::start(shared, testbed, brief, replies, Taking { arrivals, keeper }, level, &self.receiver.pids())
     }
 
     /// Looks at what the receiver made of the frames, stops it, and checks the preconditions again.

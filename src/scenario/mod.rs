@@ -226,7 +226,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let steps = step::check(form.step, &receiver, &pacing, is_blind, runs_already, checker);
     let written = form.expect.is_some();
     let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };
-    let observed = topology.as_ref().is_some_and(|topology| topology.is_observed());
+    let observed = topology.as_ref().is_some_and(topology::Topology::is_observed);
     if has_agent {
         expect.refuse_what_no_agent_sees(&receiver, checker);
     }
@@ -237,7 +237,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let tags = check_tags(form.tags, checker);
     let timeout = form.timeout;
     // Two runs at once would have the same addresses in one namespace.
-    let is_elsewhere = topology.as_ref().is_some_and(|topology| topology.is_there_already());
+    let is_elsewhere = topology.as_ref().is_some_and(topology::Topology::is_there_already);
     let measures = expect.measures_time() || pacing.rate.value == pacing::Rate::MaxLossless;
     let exclusive = form.exclusive.unwrap_or(measures || is_elsewhere);
     let source = Arc::clone(&checker.source);

@@ -83,7 +83,9 @@ pub(super) fn reached(interface: &str, host: Host) -> Result<Host> {
     let mut hops = neighbours::next_hops(interface, &addresses)?;
     let begun = Instant::now();
     if hops.is_empty() {
-        addresses.iter().for_each(|address| call(*address));
+        for address in &addresses {
+            call(*address);
+        }
     }
     while hops.is_empty() && begun.elapsed() < MOST_ASKING {
         std::thread::sleep(LOOK);

@@ -104,7 +104,7 @@ impl Agent {
         let testbed = Testbed::receiving(&interface)?;
         let mut report = |event| say(&Answer::Event(event));
         let control = Control { report: &mut report, parent: &self.watch, limit: Instant::now() + brief.timeout };
-        let mut setup = Setup::make(&scenario, &options, &brief, None, testbed, None, control, &facts)?;
+        let mut setup = Setup::make(&scenario, &options, &brief, None, testbed, control, &facts)?;
         say(&Answer::Ready);
         let mut observer: Option<Observer> = None;
         let mut evidence = Evidence::default();
@@ -120,7 +120,9 @@ impl Agent {
                 (Request::Pong, _) => self.horizon.answered(),
                 (Request::Announce(frames, heads), Some(observer)) => observer.shared.announce(&frames, &heads),
                 (Request::Withdraw(positions), Some(observer)) => {
-                    positions.into_iter().for_each(|position| observer.shared.withdraw(position));
+                    for position in positions {
+                        observer.shared.withdraw(position);
+                    }
                 }
                 (Request::Glance, Some(observer)) => say(&Answer::Glance(observer.glance()?)),
                 (Request::Look, Some(observer)) => say(&Answer::Moment(Box::new(observer.look()?))),

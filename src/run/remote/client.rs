@@ -138,7 +138,11 @@ impl Agent {
                             }
                         }
                         // A shell that greets, or a program that is no agent.
-                        Err(_) => lock(&heard.said).push_str(&format!("{line}\n")),
+                        Err(_) => {
+                            let mut said = lock(&heard.said);
+                            said.push_str(&line);
+                            said.push('\n');
+                        }
                     }
                 }
             })?;
@@ -158,7 +162,7 @@ impl Agent {
                 ))
             }
             Ok(_) => Err(agent.nonsense()),
-            Err(_) => Err(Failure::blocked(agent.unreachable(problem(format!("no agent answers from `{place}`"))))),
+            Err(()) => Err(Failure::blocked(agent.unreachable(problem(format!("no agent answers from `{place}`"))))),
         }
     }
 
@@ -241,7 +245,7 @@ impl Agent {
                 Ok(Answer::Glance(glance)) => *lock(&self.0.last) = glance,
                 Ok(Answer::Failed(failure)) => return Err(failure),
                 Ok(_) => return Err(self.nonsense()),
-                Err(_) => self.lose(),
+                Err(()) => self.lose(),
             }
         }
         Ok(lock(&self.0.last).clone())
@@ -253,7 +257,7 @@ impl Agent {
                 Ok(Answer::Moment(moment)) => return Ok(*moment),
                 Ok(Answer::Failed(failure)) => return Err(failure),
                 Ok(_) => return Err(self.nonsense()),
-                Err(_) => self.lose(),
+                Err(()) => self.lose(),
             }
         }
         Ok(Moment { arrived: self.arrived(), ..Moment::default() })
@@ -264,7 +268,7 @@ impl Agent {
             Ok(Answer::HasEnded(ended)) => Ok(ended),
             Ok(Answer::Failed(failure)) => Err(failure),
             Ok(_) => Err(self.nonsense()),
-            Err(_) => Ok(false),
+            Err(()) => Ok(false),
         }
     }
 
@@ -336,7 +340,7 @@ impl Agent {
         match self.ask(request, PATIENCE) {
             Ok(Answer::Failed(failure)) => Err(self.there(failure)),
             Ok(answer) => Ok(answer),
-            Err(_) => Err(self.is_over()),
+            Err(()) => Err(self.is_over()),
         }
     }
 

@@ -56,7 +56,7 @@ pub(super) fn check(
 
 fn receiver(span: Range<usize>, side: Side, topology: Option<&Topology>, checker: &mut Checker) -> Option<IpMap> {
     let problem = Diagnostic::error(format!("`{side}.ip = \"receiver\"` has no address to take"));
-    if topology.is_some_and(|topology| topology.is_there_already()) {
+    if topology.is_some_and(Topology::is_there_already) {
         // The addresses that it has are known when the namespace is looked at.
         return Some(IpMap::Receiver { v4: None, v6: None, span });
     }

@@ -63,7 +63,7 @@ fn check_new(
     let name = format!("{side}.mac = \"{word}\"");
     let problem = match (word, word.parse::<MacAddr>()) {
         ("sender", _) => return Some(MacTarget::Sender),
-        ("receiver", _) if topology.is_some_and(|topology| topology.is_observed()) => {
+        ("receiver", _) if topology.is_some_and(Topology::is_observed) => {
             return Some(MacTarget::Receiver);
         }
         ("receiver", _) => Diagnostic::error(format!("`{name}` has no address to take"))
