@@ -66,7 +66,7 @@ pub(super) fn problem(error: &clap::Error) -> Diagnostic {
         ErrorKind::ValueValidation => {
             let problem = Diagnostic::error(format!("`{argument}` can't be `{value}`"));
             match std::error::Error::source(error) {
-                Some(source) => problem.why(source.to_string()),
+                Some(source) => problem.why(plainly(&source.to_string())),
                 None => problem,
             }
         }
@@ -110,6 +110,19 @@ pub(super) fn problem(error: &clap::Error) -> Diagnostic {
         None if value.is_empty() => problem.fix(format!("write `{written}`; `--help` says more")),
         // What it may be has been said.
         None => problem,
+    }
+}
+
+/// What Rust and clap say of a number, as the other options say it.
+fn plainly(why: &str) -> String {
+    let ends = why.split_once(" is not in ").and_then(|(_, range)| range.split_once(".."));
+    match ends {
+        Some((least, most)) if most == u64::MAX.to_string() || most == u32::MAX.to_string() || most.is_empty() => {
+            format!("it is a whole number, {least} or more")
+        }
+        Some((least, most)) => format!("it is a whole number from {least} to {}", most.trim_start_matches('=')),
+        None if why == "invalid digit found in string" => "it is a whole number".to_owned(),
+        None => why.to_owned(),
     }
 }
 
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_told_like_every_other_problem() {
-        let lines: [&[&str]; 30] = [
+        let lines: [&[&str]; 33] = [
             &["rum", "scenarios"],
             &["frobnicate"],
             &["rnu", "scenario.toml"],
@@ -242,6 +255,9 @@ mod tests {
             &["init", "dns.pcap", "dnsmasq", "-k"],
             &["inspect", "dns.pcap", "dns.pcap"],
             &["inspect", "dns.pcap", "--top", "0"],
+            &["capture", "-i", "lo", "--count", "0"],
+            &["capture", "-i", "lo", "--count", "many"],
+            &["capture", "-i", "lo", "--snaplen", "0"],
         ];
         let texts: Vec<_> = lines.iter().map(|line| format!("$ restage {}\n{}", line.join(" "), said(line))).collect();
         insta::assert_snapshot!(texts.join("\n"));

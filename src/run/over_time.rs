@@ -24,6 +24,12 @@ pub(super) fn over_time(evidence: &Evidence, ledger: &Ledger, once: bool) -> Opt
 fn lost(ledger: &Ledger, sent: &Series, once: bool) -> Option<Vec<u64>> {
     let mut lost = vec![0; sent.buckets().len()];
     let losses = ledger.losses.iter().filter(|loss| loss.stage > Stage::Sent && loss.frames.high() > 0);
+    // Whatever was sent was lost, however often.
+    let all: u64 = losses.clone().map(|loss| loss.frames.low()).sum();
+    let sent_frames = || sent.buckets().iter().map(|bucket| bucket.frames);
+    if all > 0 && all == sent_frames().sum::<u64>() {
+        return Some(sent_frames().collect());
+    }
     for loss in losses {
         if !once {
             return None;
@@ -98,6 +104,10 @@ mod tests {
         assert_eq!(lost(Some("1-3,…"), true), None);
         assert_eq!(lost(Some("1-3"), false), None);
         assert_eq!(lost(Some("1-3"), true), Some(vec![3, 0, 0, 0]));
+        let mut all = ledger(&[(Stage::Delivered, None)]);
+        all.losses[0].frames = Amount::exact(30);
+        let all = over_time(&evidence(), &all, false).expect("sent");
+        assert_eq!(all.lost, Some(all.sent), "all were lost, whenever they were sent");
         let nothing = over_time(&evidence(), &Ledger::default(), false).expect("sent");
         assert_eq!(nothing.lost, Some(vec![0; 4]), "nothing was lost, whenever that was");
     }
