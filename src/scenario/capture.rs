@@ -54,8 +54,7 @@ pub(super) struct Form {
     /// Several savefiles instead of `file`, relative to the scenario; their frames are numbered through all of them.
     #[schemars(length(min = 1), example = ["captures/a.pcap", "captures/b.pcap.gz"])]
     files: Option<At<Vec<At<PathBuf>>>>,
-    /// The order of the frames: that of the files, one after the other (sequence, the default), or by their
-    /// times.
+    /// The order of the frames: that of the files, one after the other, or by their times. Default: sequence.
     #[schemars(example = &"time")]
     order: FileOrder,
     /// A pcap-filter(7) expression, exactly as tcpdump takes it; it sees the frames before they are rewritten.

@@ -85,7 +85,7 @@ pub enum SenderChoice {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Pacing {
-    /// `captured` (default), `4x`, `10000 pps`, `250 Mbps`, `every 10ms`, `topspeed` or `max-lossless`.
+    /// `captured`, `4x`, `10000 pps`, `250 Mbps`, `every 10ms`, `topspeed` or `max-lossless`. Default: captured.
     #[schemars(example = &"10000 pps")]
     pub rate: At<Rate>,
     /// Longer gaps in the capture are shortened to this, before `4x` is applied. Default: no limit.

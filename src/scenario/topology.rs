@@ -201,10 +201,10 @@ pub struct LabTopology {
     #[serde(deserialize_with = "addresses")]
     #[schemars(with = "Vec<String>", example = ["192.0.2.20/24"])]
     pub addresses: Option<Addresses>,
-    /// The receiver's MAC: `captured` (default: the destination MAC of the rewritten frames), or an address.
+    /// The receiver's MAC: `captured` (the destination MAC of the rewritten frames), or an address. Default: captured.
     #[schemars(example = &"captured")]
     pub mac: At<LabMac>,
-    /// Routes back: `sources` (default: every source has one), or a list of prefixes; [] for none.
+    /// Routes back: `sources` (every source has one), or a list of prefixes; [] for none. Default: sources.
     #[schemars(example = ["192.0.2.0/24"])]
     pub routes: At<Routes>,
     /// Set in the receiver's namespace, before the interfaces come up. `{receiver}` is its interface.

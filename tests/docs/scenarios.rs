@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::common::{pages, root};
@@ -82,4 +83,47 @@ fn the_reference_knows_every_word() {
         ![format!("`{word}`")].iter().chain(written.as_flattened()).any(|written| reference.contains(written))
     });
     assert!(words.is_empty(), "docs/reference/language.md says nothing of {words:?}");
+}
+
+/// The defaults of every key with this name, without quotation marks, from `default` or from "Default: …." in the description.
+fn defaults(schema: &Value, name: &str, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(entries) => {
+            if let Some(key) = entries.get("properties").and_then(|keys| keys.get(name)) {
+                let written = key["description"].as_str().and_then(|text| text.split_once("Default: "));
+                found.extend(
+                    written.and_then(|(_, rest)| rest.split('.').next()).map(|text| text.trim_matches('"').to_owned()),
+                );
+                let value = key.get("default").filter(|value| !value.is_null());
+                found.extend(value.map(|value| value.to_string().trim_matches('"').to_owned()));
+            }
+            entries.values().for_each(|value| defaults(value, name, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| defaults(value, name, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_language_and_the_schema_have_the_same_defaults() {
+    let schema = schema();
+    // A default that is a value: `"50ms"`, `false` or 1500. Others are explained in words.
+    let row = Regex::new(r#"(?m)^\| `([a-z-]+)` \| [^|]+ \| (?:`"([^"`]+)"`|`(true|false)`|([0-9]+)) \|"#)
+        .expect("a legal expression");
+    let mut seen = 0;
+    let mut differ = Vec::new();
+    for found in row.captures_iter(&document("docs/reference/language.md")) {
+        let written = (2..=4).find_map(|group| found.get(group)).expect("one of the three").as_str();
+        let mut known = BTreeSet::new();
+        defaults(&schema, &found[1], &mut known);
+        seen += 1;
+        if !known
+            .iter()
+            .any(|default| default.trim_matches('`').starts_with(written) || default.contains(&format!("`{written}`")))
+        {
+            differ.push(format!("{}: {written} in the language, {known:?} in the schema", &found[1]));
+        }
+    }
+    assert!(seen > 20, "only {seen} defaults were found");
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
 }

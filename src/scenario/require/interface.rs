@@ -17,7 +17,7 @@ use crate::diagnostic::{At, Diagnostic};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InterfaceRule {
-    /// Its name. Default: the receiver's interface. `{sender}` is the other one of the lab.
+    /// Its name; `{sender}` is the other one of the lab. Default: {receiver}.
     #[serde(rename = "name")]
     #[schemars(example = &"{receiver}")]
     written: Option<At<InterfaceName>>,

@@ -17,8 +17,8 @@ use crate::packet::layers::is_vlan_tag;
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "oneOf" = [{ "required": ["pop"] }, { "required": ["push"] }, { "required": ["map"] }]))]
 pub(super) struct Form {
-    /// Which tag is popped or mapped, and where tags are pushed: `outer` (the default), `inner` (the last one before what the frame
-    /// carries), or a number, counted from the outermost: 2 is the second.
+    /// Which tag is popped or mapped, and where tags are pushed: `outer`, `inner` (the last one before what the frame
+    /// carries), or a number, counted from the outermost: 2 is the second. Default: outer.
     #[schemars(extend("enum" = ["outer", "inner", 2, 3, 4, 5, 6, 7, 8]), example = &"inner")]
     tag: Option<At<TagPosition>>,
     /// `true`: the tag is removed; `"all"`: every tag is.
