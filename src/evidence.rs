@@ -219,6 +219,8 @@ pub struct SocketRecord {
     pub encapsulates: bool,
     /// Bytes that were in its queue before the run: what others had sent.
     pub unread_before: u32,
+    /// Bytes that are in its queue and came after all of the capture's was read; they are not in the socket's unread bytes.
+    pub unread_of_others: u32,
 }
 
 impl SocketRecord {

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::thread;
 
 use nix::errno::Errno;
@@ -176,6 +177,12 @@ impl AsFd for Namespace {
 /// `NS_GET_USERNS` of `linux/nsfs.h`: `_IO(0xb7, 1)`.
 const NS_GET_USERNS: libc::c_ulong = 0xb701;
 
+/// The user that restage runs as, by the number that it had when it was started: in a user namespace that it moved to it may be root.
+pub fn user_id() -> u32 {
+    static USER: OnceLock<u32> = OnceLock::new();
+    *USER.get_or_init(|| nix::unistd::geteuid().as_raw())
+}
+
 /// A user namespace, held by a descriptor.
 #[derive(Debug)]
 pub struct UserNamespace {
@@ -198,6 +205,7 @@ impl UserNamespace {
     /// # Errors
     /// As setns(2).
     pub fn enter(&self) -> nix::Result<()> {
+        user_id();
         setns(&self.descriptor, CloneFlags::CLONE_NEWUSER)
     }
 }

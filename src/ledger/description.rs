@@ -228,6 +228,7 @@ mod tests {
             until_end: true,
             encapsulates: false,
             unread_before: 0,
+            unread_of_others: 0,
             lives: (0, 0),
         };
         let end = |stopped| {

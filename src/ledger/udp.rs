@@ -223,6 +223,13 @@ impl UdpCounts {
         let lost: Amount = refused.iter().map(|(_, lost)| lost.clone()).sum();
         let own_ignored = Amount::between(0, own.looped.saturating_add(own.foreign).min(ignored_by_all), OWN);
         let own_read = own.all.minus(&unreachable.plus(&own_drops).plus(&own_ignored).plus(&foreign_sums));
+        // What is still in the queues of the capture's sockets may be the capture's or not.
+        let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
+        let queued =
+            receivers.sockets.iter().map(|record| record.socket.unread_bytes.saturating_add(record.unread_of_others));
+        let queued: u64 = queued.map(|bytes| u64::from(bytes).div_ceil(LEAST_TRUESIZE)).sum();
+        let unread = own.to_ports.high().min(if has_closed { u64::MAX } else { queued });
+        let own_read = own_read.minus(&Amount::between(0, unread, OWN));
         // What others had sent before may be read now.
         let before: u64 =
             evidence.sockets.iter().map(|record| u64::from(record.unread_before).div_ceil(LEAST_TRUESIZE)).sum();
@@ -243,7 +250,6 @@ impl UdpCounts {
         // What was delivered was read, or is in a queue, or was closed with it.
         let waiting: u64 =
             receivers.sockets.iter().map(|record| u64::from(record.socket.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
-        let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
         let accountable = if has_closed { u64::MAX } else { read.high() + waiting };
         let delivered = delivered.at_most(accountable);
         // What the kernel takes out of an encapsulation socket was in no queue.
@@ -301,7 +307,12 @@ fn at_transport(plan: &Plan, evidence: &Evidence) -> Option<Amount> {
     let has_pieces = plan.predictions.iter().any(|found| found.class.key.is_ipv6() && found.class.most_frames > 1);
     let pieces = if has_pieces || evidence.others() == 0 { evidence.counter("Ip6ReasmReqds").min(packets) } else { 0 };
     let whole = evidence.counter("Ip6ReasmOKs").min(pieces);
-    let others = evidence.others().min(pieces);
+    // Where as many came as the capture has, none is of others.
+    let is_v6 = |found: &&Prediction| found.class.key.is_ipv6() && found.class.most_frames > 1;
+    let expected =
+        plan.predictions.iter().filter(is_v6).map(|found| found.class.frames.count() * plan.rounds).sum::<u64>();
+    let is_all = packets == plan.frames() && evidence.counter("Ip6ReasmReqds") == expected;
+    let others = if is_all { 0 } else { evidence.others().min(pieces) };
     Some(
         Amount::between(packets - pieces + whole.saturating_sub(others), packets - pieces + whole + others, OWN)
             .at_most(packets),

@@ -15,6 +15,7 @@ use super::leftover::{Leftover, Registered};
 use super::order::Account;
 use super::surroundings::{Reach, Surroundings, without_name_servers};
 use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::host::namespace::user_id;
 
 /// How many bytes of a scenario's name are in its folder's name.
 const MOST_NAME_BYTES: usize = 64;
@@ -187,7 +188,7 @@ pub fn sweep() -> Result<usize> {
 
 /// Whether this process runs as root, whose applications may become other users.
 pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+    user_id() == 0
 }
 
 /// A folder without a lock isn't in use: it was made and locked under the lock of the folder above. One that is kept is the user's.
@@ -202,7 +203,7 @@ fn in_use(folder: &Path) -> bool {
 }
 
 fn base_folder() -> PathBuf {
-    std::env::temp_dir().join(format!("restage-{}", nix::unistd::geteuid()))
+    std::env::temp_dir().join(format!("restage-{}", user_id()))
 }
 
 /// Makes the folder above all runs if need be, makes sure that no one else can write there, and locks it against other

@@ -303,20 +303,18 @@ fn of_others(packets: u64, udp: Option<&UdpInput>) -> Option<Diagnostic> {
     if packets == 0 {
         return None;
     }
-    let datagrams = udp.map(|udp| {
-        let to_ports = udp.own_to_ports.map(|to_ports| {
+    let datagrams = udp.map_or_else(String::new, |udp| format!(", {} of them UDP datagrams", thousands(udp.foreign)));
+    let to_ports =
+        udp.and_then(|udp| udp.own_to_ports).filter(|to_ports| *to_ports > 0).map_or_else(String::new, |to_ports| {
             format!(
-                ", and {} to ports of the capture came from others or from the receiver's host itself",
-                thousands(to_ports)
+                "; {} to ports of the capture came from them or from the receiver's own host",
+                count(to_ports, "datagram")
             )
         });
-        format!(" ({}{})", count(udp.foreign, "UDP datagram"), to_ports.unwrap_or_default())
-    });
     Some(
         Diagnostic::note(format!(
-            "others sent {} to the receiver's network namespace while it ran{}",
-            count(packets, "packet"),
-            datagrams.unwrap_or_default()
+            "others sent {} to the receiver's network namespace while it ran{datagrams}{to_ports}",
+            count(packets, "packet")
         ))
         .why("they came in by other interfaces, and are in no number of the ledger; where a counter could not be separated, a number is a range"),
     )

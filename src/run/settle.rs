@@ -54,7 +54,7 @@ impl Run<'_> {
         let mut moment = observer.look()?;
         for record in moment.sockets.iter_mut().filter(|record| waited.read.contains(&record.socket.inode)) {
             // What is in its queue came after all of the capture's was read.
-            record.socket.unread_bytes = 0;
+            record.unread_of_others = std::mem::take(&mut record.socket.unread_bytes);
         }
         Ok(Settled { sending, moment, still: waited.still, timed_out })
     }

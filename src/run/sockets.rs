@@ -123,6 +123,7 @@ impl SocketWatch {
         let unread_before = self.unread_before.get(&identity(&socket)).copied().unwrap_or(0);
         SocketRecord {
             unread_before,
+            unread_of_others: 0,
             socket,
             from_start: false,
             until_end: true,
