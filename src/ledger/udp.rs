@@ -133,6 +133,8 @@ struct Own {
     unreachable: Option<u64>,
     /// The most that others sent; the kernel computes checksums for those.
     foreign: u64,
+    /// By how much these numbers may be off.
+    unsteady: u64,
 }
 
 impl Own {
@@ -144,7 +146,7 @@ impl Own {
             let foreign = evidence.others();
             let most = sent.min(seen + counter("IpExt.OutBcastPkts")).saturating_add(foreign);
             let all = Amount::between(0, most, OWN);
-            return Self { to_ports: all.clone(), all, looped: most, unreachable: None, foreign };
+            return Self { to_ports: all.clone(), all, looped: most, unreachable: None, foreign, unsteady: 0 };
         };
         let spread =
             |count: u64| Amount::between(count.saturating_sub(udp.unsteady), count.saturating_add(udp.unsteady), OWN);
@@ -154,6 +156,7 @@ impl Own {
             looped: udp.own_looped.saturating_sub(udp.foreign),
             foreign: evidence.others().min(udp.own_looped.saturating_add(udp.unsteady)),
             unreachable: Some(udp.own_unreachable),
+            unsteady: udp.unsteady,
         }
     }
 }
@@ -220,25 +223,14 @@ impl UdpCounts {
             (Cause::PktTooSmall, Amount::exact(short)),
             (Cause::SocketFilter, copies(captured(others - short))),
         ];
+        let refused: Vec<(Cause, Amount)> = refused
+            .into_iter()
+            .map(|(cause, lost)| (cause, at_most_as_the_kernel_says(evidence, cause, lost)))
+            .collect();
         let lost: Amount = refused.iter().map(|(_, lost)| lost.clone()).sum();
         let own_ignored = Amount::between(0, own.looped.saturating_add(own.foreign).min(ignored_by_all), OWN);
-        let own_read = own.all.minus(&unreachable.plus(&own_drops).plus(&own_ignored).plus(&foreign_sums));
-        // What is still in the queues of the capture's sockets may be the capture's or not.
-        let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
-        let queued =
-            receivers.sockets.iter().map(|record| record.socket.unread_bytes.saturating_add(record.unread_of_others));
-        let queued: u64 = queued.map(|bytes| u64::from(bytes).div_ceil(LEAST_TRUESIZE)).sum();
-        let unread = own.to_ports.high().min(if has_closed { u64::MAX } else { queued });
-        let own_read = own_read.minus(&Amount::between(0, unread, OWN));
-        // What others had sent before may be read now.
-        let before: u64 =
-            evidence.sockets.iter().map(|record| u64::from(record.unread_before).div_ceil(LEAST_TRUESIZE)).sum();
-        let before = if own.foreign == 0 && evidence.others() == 0 { 0 } else { before };
-        let own_read = own_read.plus(&Amount::between(0, before, OWN));
-        let certain = !receivers.others_closed && receivers.others_read;
-        let copies_of_own = if own.looped > 0 { receivers.others.max(1) + receivers.copies } else { 1 };
-        let most_read = own_read.high().saturating_mul(copies_of_own);
-        let own_read = Amount::between(if certain { own_read.low() } else { 0 }, most_read, OWN);
+        let own_unread = unreachable.plus(&own_drops).plus(&own_ignored).plus(&foreign_sums);
+        let own_read = own_read(&own, &own_unread, &receivers, evidence);
         let read = Amount::exact(both("Udp.InDatagrams", "Udp6InDatagrams")).minus(&own_read);
         let encapsulated = receivers.sockets.iter().any(|record| record.takes_for_the_kernel());
         let come = at_transport(plan, evidence).unwrap_or_else(|| {
@@ -250,6 +242,7 @@ impl UdpCounts {
         // What was delivered was read, or is in a queue, or was closed with it.
         let waiting: u64 =
             receivers.sockets.iter().map(|record| u64::from(record.socket.unread_bytes).div_ceil(LEAST_TRUESIZE)).sum();
+        let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
         let accountable = if has_closed { u64::MAX } else { read.high() + waiting };
         let delivered = delivered.at_most(accountable);
         // What the kernel takes out of an encapsulation socket was in no queue.
@@ -272,6 +265,38 @@ impl UdpCounts {
     }
 }
 
+/// How many of the datagrams that are none of the capture's were read; `refused`: how many came into no queue.
+fn own_read(own: &Own, refused: &Amount, receivers: &Receivers<'_>, evidence: &Evidence) -> Amount {
+    let datagrams = |bytes: u32| u64::from(bytes).div_ceil(LEAST_TRUESIZE);
+    // What is still in the queues of the capture's sockets may be the capture's or not.
+    let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
+    let queued = |record: &&SocketRecord| datagrams(record.socket.unread_bytes.saturating_add(record.unread_of_others));
+    let queued = receivers.sockets.iter().map(queued).sum();
+    let unread = own.to_ports.high().min(if has_closed { u64::MAX } else { queued });
+    let read = own.all.minus(refused).minus(&Amount::between(0, unread, OWN));
+    // What others had sent before may be read now.
+    let is_alone = own.foreign == 0 && evidence.others() == 0;
+    let before = evidence.sockets.iter().map(|record| if is_alone { 0 } else { datagrams(record.unread_before) }).sum();
+    let read = read.plus(&Amount::between(0, before, OWN));
+    let certain = !receivers.others_closed && receivers.others_read;
+    let copies = if own.looped > 0 { receivers.others.max(1) + receivers.copies } else { 1 };
+    Amount::between(if certain { read.low() } else { 0 }, read.high().saturating_mul(copies), OWN)
+}
+
+/// The kernel's reasons are of the capture's packets alone, where its counters are of others', too: no more of them are lost by a cause than are
+/// dropped at all.
+fn at_most_as_the_kernel_says(evidence: &Evidence, cause: Cause, lost: Amount) -> Amount {
+    let is_shared = evidence.others() > 0;
+    let stack = evidence.stack.as_ref().filter(|stack| is_shared && stack.layers.kernel_missed == 0);
+    let reasons = stack.and_then(|stack| stack.reasons.as_ref());
+    match (reasons, cause) {
+        (Some(reasons), Cause::NoSocket | Cause::SocketRcvbuff | Cause::SocketFilter | Cause::ProtoMem) => {
+            lost.at_most(reasons.values().sum())
+        }
+        _ => lost,
+    }
+}
+
 /// The least that a datagram takes in a socket's queue, in bytes.
 const LEAST_TRUESIZE: u64 = 512;
 
@@ -283,7 +308,7 @@ fn own_drops(own: &Own, receivers: &Receivers<'_>, errors: u64) -> Amount {
     let elsewhere = receivers.other_drops.min(errors);
     let most_elsewhere = if receivers.others_closed { errors } else { elsewhere };
     let here = own.to_ports.high().min(errors - elsewhere);
-    Amount::between(elsewhere, (most_elsewhere + here).min(errors), OWN)
+    Amount::between(elsewhere.saturating_sub(own.unsteady), (most_elsewhere + here).min(errors), OWN)
 }
 
 /// Datagrams of which every copy was refused, from the number of copies that were.

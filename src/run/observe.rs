@@ -133,7 +133,10 @@ impl Observer {
         };
         let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
-        let before = stack.begin(&mut || counters.read())?;
+        let before = stack.begin(&mut || {
+            lock(&sockets).begin()?;
+            counters.read()
+        })?;
         let waker = ring.waker();
         shared.ring = Some(ring.space());
         let finished = Arc::new(AtomicBool::new(false));
@@ -238,7 +241,11 @@ impl Observer {
             Place::Here(lab) => lab,
         };
         let LabSide { counters, before, sockets, stack, sender, sender_before, .. } = &mut **lab;
-        let steady = stack.steady(&mut || Ok((counters.read()?, lock(sockets).look()?)))?;
+        let steady = stack.steady(&mut || {
+            // In this order: what is in no queue now is counted as read then.
+            let sockets = lock(sockets).look()?;
+            Ok((counters.read()?, sockets))
+        })?;
         let (now, sockets) = steady.read;
         let mut counters =
             now.since(before).iter().map(|(name, count)| (name.to_owned(), count)).collect::<BTreeMap<_, _>>();

@@ -53,13 +53,19 @@ impl SocketWatch {
             life: 0,
             before: 0,
         };
-        for socket in watch.table.list(Transport::Udp)? {
-            watch.drops_before.insert(identity(&socket), socket.drops);
-            watch.unread_before.insert(identity(&socket), socket.unread_bytes);
-        }
+        watch.begin()?;
         watch.look()?;
         watch.adopt(pids, 0);
         Ok(watch)
+    }
+
+    /// What the sockets have dropped and hold by now is none of the run's.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        for socket in self.table.list(Transport::Udp)? {
+            self.drops_before.insert(identity(&socket), socket.drops);
+            self.unread_before.insert(identity(&socket), socket.unread_bytes);
+        }
+        Ok(())
     }
 
     /// The sockets from this one on were there before a frame was sent that they could get.

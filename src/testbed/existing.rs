@@ -25,6 +25,7 @@ use crate::plan::{Facts, Plan, lab_sender_mac};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::ReceiverPlace;
 use crate::scenario::topology::{EXISTING_RECEIVER, ExistingTopology, LAB_SENDER};
+use crate::wire::built_in::BuiltIn;
 use place::Found;
 
 /// The name of the abstract socket that a run holds in the receiver's namespace, so that no other run is there (unix(7)).
@@ -40,6 +41,8 @@ pub struct Existing {
     pub(super) receiver: Side,
     pub(super) prefix: String,
     _lock: UnixDatagram,
+    /// Is in the multicast groups that the receiver has joined elsewhere, and binds no port.
+    members: Vec<BuiltIn>,
 }
 
 /// Refuses the namespace that restage itself was started in, unless the caller allows it: a mistake there reaches the machine's own network.
@@ -163,7 +166,13 @@ impl Existing {
         }
         let sender = Side { namespace: put?, interface: LAB_SENDER.to_owned(), is_shared: false };
         let receiver = Side { namespace: found.namespace, interface: EXISTING_RECEIVER.to_owned(), is_shared: true };
-        Ok(Self { sender, receiver, prefix: found.prefix, _lock: lock })
+        // Dropped, it removes the interface, also where a group can't be joined.
+        let mut existing = Self { sender, receiver, prefix: found.prefix, _lock: lock, members: Vec::new() };
+        let groups: Vec<IpAddr> = host.joined.iter().flatten().copied().collect();
+        if !groups.is_empty() {
+            existing.members.push(existing.receiver.bind(&[], &groups)?);
+        }
+        Ok(existing)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The ledger against what the receiver counted itself, while others send to it, too. Start at [`trials`].
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
+use crate::application::GROUP;
 use crate::common::{User, run};
-use crate::frames::{self, PORT, datagram, datagram_v6, fragments, fragments_v6};
+use crate::frames::{self, PORT, datagram, datagram_to, datagram_v6, fragments, fragments_v6};
 use crate::place::{OWN, Place, is_plain_root};
 
 /// So many datagrams each run has.
@@ -21,6 +21,8 @@ struct Kind {
     port: u16,
     /// The frames of the datagram with a number.
     frames: fn(u32) -> Vec<Vec<u8>>,
+    /// The rate, and how often all is sent.
+    pacing: (&'static str, u32),
     /// What is done in the namespace before.
     script: &'static str,
     /// The causes that datagrams may be lost by, with how many where that is certain.
@@ -38,6 +40,7 @@ const fn kind(name: &'static str, behaviour: &'static str) -> Kind {
         behaviour,
         port: PORT,
         frames: |number| vec![datagram(number)],
+        pacing: ("500 pps", 1),
         script: "",
         losses: &[],
         needs: None,
@@ -57,6 +60,13 @@ const KINDS: &[Kind] = &[
     kind("it sends to its own port", "sends-to-its-own-port"),
     kind("it reads late", "reads-late"),
     Kind { frames: |number| vec![datagram_v6(number)], ..kind("it reads IPv6", "reads-v6") },
+    Kind { pacing: ("topspeed", 50), ..kind("it reads all that comes at top speed", "reads") },
+    Kind { pacing: ("20000 pps", 50), ..kind("it reads all that comes fast", "reads") },
+    Kind {
+        frames: |number| vec![datagram_to(number, GROUP, PORT, 20)],
+        script: "ip addr add 192.0.2.20/32 dev eth0",
+        ..kind("it reads a group", "reads-a-group")
+    },
     Kind { frames: fragments, ..kind("it reads fragments", "reads") },
     Kind { frames: fragments_v6, ..kind("it reads fragments of IPv6", "reads-v6") },
     Kind { losses: &[("SOCKET_RCVBUFF", None)], ..kind("it has a small buffer", "small-buffer") },
@@ -124,8 +134,10 @@ fn wrong(kind: &Kind, pps: u32, ports: &[u16], (user, evidence): (User, &str)) -
     fs::write(place.folder.join("in.pcap"), frames::pcap(&frames)).expect("it can be written");
     let scenario = place.folder.join("s.toml");
     let text = format!(
-        "format = 1\n[capture]\nfile = \"in.pcap\"\n[pacing]\nrate = \"500 pps\"\n[receiver]\nat = \"pid:{}\"\nsettle = \"300ms\"\n\
+        "format = 1\n[capture]\nfile = \"in.pcap\"\n[pacing]\nrate = \"{}\"\nrepeat = {}\n[receiver]\nat = \"pid:{}\"\nsettle = \"300ms\"\n\
          [expect]\nconsumed = \"all\"\n",
+        kind.pacing.0,
+        kind.pacing.1,
         place.pid()
     );
     fs::write(&scenario, text).expect("it can be written");
@@ -138,13 +150,13 @@ fn wrong(kind: &Kind, pps: u32, ports: &[u16], (user, evidence): (User, &str)) -
 }
 
 /// The numbers of the datagrams that the receiver read.
-fn read(truth: &Path) -> BTreeSet<u64> {
+fn read(truth: &Path) -> Vec<u64> {
     let text = fs::read_to_string(truth).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 /// `decided`: whether a number that is not known exactly is wrong, too.
-fn said_wrong(kind: &Kind, outcome: &Value, (read, each): (&BTreeSet<u64>, u64), decided: bool) -> Vec<String> {
+fn said_wrong(kind: &Kind, outcome: &Value, (read, each): (&[u64], u64), decided: bool) -> Vec<String> {
     let (verdict, ledger) = (outcome["verdict"].as_str().unwrap_or("none"), &outcome["ledger"]);
     let mut all = Vec::new();
     if !matches!(verdict, "pass" | "fail") {
@@ -155,7 +167,7 @@ fn said_wrong(kind: &Kind, outcome: &Value, (read, each): (&BTreeSet<u64>, u64),
     if count < low || count > high {
         all.push(format!("consumed is {}, and it read {count}", ledger["consumed"]));
     }
-    if (verdict == "pass") != (count == u64::from(DATAGRAMS) * each) && (decided || verdict == "pass") {
+    if (verdict == "pass") != (count == u64::from(DATAGRAMS * kind.pacing.1) * each) && (decided || verdict == "pass") {
         all.push(format!("the verdict is {verdict}, and it read {count}"));
     }
     if decided && low != high && kind.losses.is_empty() {

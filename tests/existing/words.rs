@@ -36,9 +36,14 @@ pub(crate) fn trials(users: &[User]) -> Vec<Trial> {
 
 /// A scenario of [`FRAMES`] datagrams to port 4739 of 10.20.9.9, in the place's folder.
 pub(crate) fn scenario(place: &Place, name: &str, at: &str, rest: &str) -> PathBuf {
+    scenario_in(&place.folder, name, at, rest)
+}
+
+/// The same in another folder.
+pub(crate) fn scenario_in(folder: &Path, name: &str, at: &str, rest: &str) -> PathBuf {
     let frames = capture(&datagrams(FRAMES), 1000);
-    fs::write(place.folder.join("in.pcap"), frames).expect("it can be written");
-    let path = place.folder.join(name).with_extension("toml");
+    fs::write(folder.join("in.pcap"), frames).expect("it can be written");
+    let path = folder.join(name).with_extension("toml");
     let text = format!("format = 1\n[capture]\nfile = \"in.pcap\"\n[receiver]\nat = \"{at}\"\n{rest}");
     fs::write(&path, text).expect("it can be written");
     path
