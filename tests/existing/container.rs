@@ -15,7 +15,7 @@ use crate::trial;
 use crate::words::scenario_in;
 
 /// So long the engine may take to start.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("a container is found, and left as it was", containers)]
