@@ -152,6 +152,36 @@ impl Page {
         }
     }
 
+    /// What so many scenarios of so many frames took, and how many times as long the program `than` took.
+    pub(crate) fn many(&mut self, race: &Race, (scenarios, frames): (usize, usize), than: &str) {
+        self.heading("many scenarios");
+        self.remark(&format!(
+            "{scenarios} scenarios of {frames} datagrams, each with a network of its own, addresses and MAC rewritten, all frames captured behind the \
+             wire and compared. `benches/by-hand.sh` does that with unshare, ip, tcprewrite, tcpdump and tcpreplay, and counts the captured frames; it knows \
+             neither which frames were lost nor what the receiver's stack did."
+        ));
+        let script = race.of(than);
+        let mut table =
+            Table::new(&["program", "seconds", "min–max", "scenarios a minute", "user s", "system s", "× the script"]);
+        for runs in &race.runs {
+            let (shortest, longest) = runs.extremes();
+            let seconds = runs.wall().as_secs_f64();
+            table.row([
+                runs.program.clone(),
+                format!("{seconds:.2}"),
+                format!("{:.2}–{:.2}", shortest.as_secs_f64(), longest.as_secs_f64()),
+                format!("{:.0}", scenarios as f64 * 60.0 / seconds),
+                format!("{:.2}", runs.median(|taken| taken.user).as_secs_f64()),
+                format!("{:.2}", runs.median(|taken| taken.system).as_secs_f64()),
+                script.map_or("–".to_owned(), |script| format!("{:.2}", script.times_of(runs))),
+            ]);
+        }
+        self.table(&table);
+        for remark in &race.remarks {
+            self.remark(remark);
+        }
+    }
+
     /// Says what was reached, and how busy the machine was.
     pub(crate) fn end(&mut self, aims: &Aims) {
         self.heading("aims");

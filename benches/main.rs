@@ -1,11 +1,11 @@
 //! `make bench`: how long restage takes to rewrite captures, beside tcprewrite, and beside programs that only copy; and how fast and
-//! how exactly it replays them, beside tcpreplay.
+//! how exactly it replays them, beside tcpreplay; and how long many scenarios take, beside a script.
 //!
 //! It makes the captures in memory, lets the programs rewrite or copy them in turns, prints a table for each capture, and says of each
 //! aim whether these figures reach it; at full size all of it is written to BENCHMARKS.md. Read [`everything`] aloud.
 //!
 //! `BENCH_ROUNDS=3` measures less often, `BENCH_SCALE=0.1` has a quick look at smaller captures, and
-//! `BENCH_ONLY=rewrite` or `BENCH_ONLY=replay` measures one half.
+//! `BENCH_ONLY=rewrite`, `BENCH_ONLY=replay` or `BENCH_ONLY=suite` measures one part.
 
 #![allow(
     clippy::print_stdout,
@@ -21,6 +21,7 @@ mod pacing;
 mod programs;
 mod race;
 mod replay;
+mod suite;
 mod table;
 mod wire;
 mod workloads;
@@ -62,11 +63,12 @@ struct Extent {
     scale: f64,
 }
 
-/// Which half is measured.
+/// Which part is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Rewrite,
     Replay,
+    Suite,
 }
 
 fn everything() -> io::Result<()> {
@@ -78,10 +80,14 @@ fn everything() -> io::Result<()> {
     let mut aims = Aims::default();
 
     let bench = Bench { work: &work, extent };
-    if only != Some(Part::Replay) {
+    let is_wanted = |part| only.is_none_or(|only| only == part);
+    if is_wanted(Part::Rewrite) {
         bench.rewriting(&mut page, &mut aims)?;
     }
-    if only != Some(Part::Rewrite) {
+    if is_wanted(Part::Suite) {
+        suite::suite(&mut page, &mut aims, &work, extent.rounds)?;
+    }
+    if is_wanted(Part::Replay) {
         match prepared.and_then(|()| Wires::make()) {
             Ok(wires) => bench.replaying(&mut page, &mut aims, &wires)?,
             Err(error) if only.is_none() => page.remark(&format!("Replaying is not measured: {error}.")),
@@ -91,7 +97,7 @@ fn everything() -> io::Result<()> {
 
     page.end(&aims);
     if extent.scale < 1.0 || only.is_some() {
-        println!("BENCHMARKS.md is left as it is: this was a quick look, or one half");
+        println!("BENCHMARKS.md is left as it is: this was a quick look, or one part");
         return Ok(());
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("BENCHMARKS.md");
@@ -106,7 +112,10 @@ fn only_part() -> io::Result<Option<Part>> {
         Err(_) | Ok("") => Ok(None),
         Ok("rewrite") => Ok(Some(Part::Rewrite)),
         Ok("replay") => Ok(Some(Part::Replay)),
-        Ok(said) => Err(io::Error::other(format!("BENCH_ONLY is `{said}`, and must be `rewrite` or `replay`"))),
+        Ok("suite") => Ok(Some(Part::Suite)),
+        Ok(said) => {
+            Err(io::Error::other(format!("BENCH_ONLY is `{said}`, and must be `rewrite`, `replay` or `suite`")))
+        }
     }
 }
 
@@ -134,8 +143,7 @@ impl Bench<'_> {
         aims.rewriting("mixed", &mixed, Some(0.9), 5.0);
         self.pcapng(page)?;
         self.packed(page)?;
-        self.growth(page, aims)?;
-        self.start_to_exit(page)
+        self.growth(page, aims)
     }
 
     /// Captures onto a wire that ends in the bench.
@@ -234,18 +242,6 @@ impl Bench<'_> {
         }
         aims.growth(&grown);
         page.grown(&grown);
-        Ok(())
-    }
-
-    /// A capture as small as those in tests: what counts is how long a program takes to begin and to end.
-    fn start_to_exit(&self, page: &mut Page) -> io::Result<()> {
-        let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/captures/appflow.pcapng");
-        let output = self.work.file("out.pcapng");
-        let mut entered = vec![programs::run_at_top_speed(&capture, &self.work.file("top.toml"))?];
-        entered.push(programs::rewrite_appflow(&capture, &self.work.file("map.toml"), &output)?);
-        entered.extend(programs::dd(&capture, &output));
-        let race = race(entered, &capture, &output, self.extent.rounds);
-        page.started(&race);
         Ok(())
     }
 
