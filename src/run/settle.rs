@@ -21,6 +21,9 @@ use crate::scenario::Scenario;
 
 /// How long is waited, where the run is over, for what was sent last.
 const LAST_MOMENT: Duration = Duration::from_millis(200);
+/// So long at least is waited for a frame that was sent and has not arrived: the thread of the kernel that takes frames off the receiver's queue
+/// needs a processor, and on a busy machine it may get none for tens of milliseconds.
+const ON_THE_WIRE: Duration = Duration::from_secs(2);
 /// So much later than its time the kernel gives a datagram up that waits for fragments, at most.
 const TIMER_SLACK: Duration = Duration::from_millis(500);
 
@@ -101,7 +104,14 @@ pub(super) fn wait(
         let unread = last.sockets.iter().filter(|record| record.until_end);
         let unread_bytes = unread.map(|record| u64::from(record.socket.unread_bytes)).sum();
         let waits = unread_bytes > 0 && !observer.reads_past_the_sockets() || last.replied < awaited;
-        let patience = if waits && !receiver.has_ended()? { scenario.receiver.unread_for() } else { settle };
+        let on_the_wire = observer.observes() && last.arrived < sending.sent;
+        let patience = if waits && !receiver.has_ended()? {
+            scenario.receiver.unread_for()
+        } else if on_the_wire {
+            settle.max(ON_THE_WIRE)
+        } else {
+            settle
+        };
         let quiet = moved.elapsed();
         let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
         let complete = || is_end && receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
