@@ -9,7 +9,7 @@ use super::status::Status;
 use super::terminal::Terminal;
 use super::varying::Varying;
 use crate::api;
-use crate::diagnostic::{Diagnostic, Result};
+use crate::diagnostic::{Diagnostic, Result, Severity};
 use crate::figures::{self, count, thousands};
 use crate::file::Claims;
 use crate::host::{Filter, Host};
@@ -72,6 +72,9 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
         let filter = facts.filter.clone();
         let mut plan = crate::plan::plan(&scenario, facts)?;
         plan.notes.extend(Testbed::warnings(&scenario, &plan)?);
+        // What a run has to be allowed.
+        let limits = Testbed::limit(&scenario, &plan, None).err().into_iter().flat_map(|failure| failure.problems);
+        plan.notes.extend(limits.map(|problem| Diagnostic { severity: Severity::Warning, ..problem }));
         let filter = match filter {
             Filter::None => None,
             Filter::Rules(_) => {

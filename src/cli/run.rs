@@ -3,6 +3,7 @@
 //! Results are printed as they come in; the stories of what did not pass come at the end, in the order in which the
 //! scenarios were given, and the summary last, where a reader looks first.
 
+mod countdown;
 mod last_run;
 mod list;
 mod messages;
@@ -11,12 +12,14 @@ mod slow;
 mod so_far;
 mod watch;
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use self::last_run::LastRun;
@@ -106,6 +109,12 @@ pub(super) struct Arguments {
     /// Let scenarios with `[target] interface = "NAME"` send on that interface; may be repeated.
     #[arg(long, value_name = "NAME")]
     allow_interface: Vec<String>,
+    /// Let scenarios with `[target]` send to this address or prefix, which hosts of others may have; may be repeated.
+    #[arg(long, value_name = "PREFIX", value_parser = a_prefix)]
+    allow_destination: Vec<IpNet>,
+    /// Let scenarios with `[target]` send so many frames in a second; by default 10,000.
+    #[arg(long, value_name = "FRAMES", value_parser = a_rate)]
+    allow_rate: Option<u64>,
     /// Let scenarios with `[receiver] at` use the host's own network namespace: an interface, addresses and routes are added there for the run.
     #[arg(long)]
     allow_host: bool,
@@ -194,6 +203,8 @@ impl Arguments {
     fn options(&self, reports: &Reports) -> Options {
         let mut options = Options::default();
         options.allow_interfaces.clone_from(&self.allow_interface);
+        options.allow_destinations.clone_from(&self.allow_destination);
+        options.allow_rate = self.allow_rate;
         options.allow_host = self.allow_host;
         options.update_snapshots = self.update_snapshots;
         options.push = self.push;
@@ -219,6 +230,17 @@ fn usual_jobs() -> NonZeroUsize {
 
 pub(super) fn a_number(text: &str) -> std::result::Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it is a whole number, 1 or more")
+}
+
+fn a_prefix(text: &str) -> std::result::Result<IpNet, &'static str> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| "write an address like 198.51.100.7, or a prefix like 2001:db8::/32")
+}
+
+fn a_rate(text: &str) -> std::result::Result<u64, &'static str> {
+    a_number(text).map(|number| number.get() as u64)
 }
 
 fn a_count<T: FromStr>(text: &str) -> std::result::Result<T, &'static str> {
@@ -268,11 +290,13 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
 /// Runs what is chosen, once, and reports it.
 fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Terminal) -> Result<(Status, Ended)> {
     work::sweep()?;
-    let began = Began(now(), Instant::now());
-    let scenarios = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
+    let scenarios: Vec<_> = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
+    let interfaces = countdown::interfaces(&scenarios, &arguments.allow_interface);
     let batch = Batch::new(scenarios, &arguments.options(reports), &reports.claims())?;
     let mut show = Show::new(&batch, reports, arguments.message_format, arguments.detail, terminal);
     show.errors.problems(&choice.notes);
+    countdown::count_down(&interfaces, &mut show.errors, terminal);
+    let began = Began(now(), Instant::now());
     let course = Course { rules: arguments.rules(), left_out: choice.left_out, reports, terminal };
     let done = course.carry_out(batch, show, began)?;
     Output::stderr(terminal).problems(&arguments.keep(&done.report.scenarios));

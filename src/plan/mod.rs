@@ -6,9 +6,11 @@
 mod brief;
 mod existing;
 mod lab_host;
+mod link;
 mod listing;
 mod note;
 mod questions;
+mod reach;
 mod receiver;
 mod refuse;
 mod rewrite_report;
@@ -25,8 +27,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use brief::Brief;
 pub use lab_host::sender_mac as lab_sender_mac;
+pub use link::roles;
 pub use note::{behind_tags, group_mac};
 pub use questions::{Question, Questions};
 pub use refuse::{nothing_selected, reply_filter};
@@ -35,18 +40,19 @@ pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
 use crate::cause::Cause;
-use crate::diagnostic::{At, Diagnostic, Failure, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::{Existing, Filter, Firewall, Host};
 use crate::packet::MacAddr;
 use crate::predict::Class;
 use crate::predict::{self, Disposition, Prediction};
 use crate::rewrite::{Framing, Learner, Prepared, Reshaped, RewriteStats, Rewriter, Roles, Seen, unused_problems};
 use crate::scenario::Scenario;
-use crate::scenario::pacing::{Limit, Rate};
+use crate::scenario::pacing::{Limit, Pacing, Rate};
 use crate::scenario::require::Listener;
-use crate::scenario::rewrite::{MacMap, MacTarget, Side};
-use crate::scenario::topology::{LAB_RECEIVER, LabMac, LabTopology};
+use crate::scenario::topology::LAB_RECEIVER;
+use link::{medium_of, settled};
 use listing::Listing;
+use reach::Reach;
 use survey::{Reassembly, Survey};
 
 /// The sender's MAC where nothing else is said.
@@ -67,6 +73,8 @@ pub struct Facts {
     pub receiver: Option<Host>,
     /// The network namespace that the receiver is in, where that is there already.
     pub existing: Option<Existing>,
+    /// Where the frames of a real interface may go, beside addresses that no host elsewhere has.
+    pub allowed: Vec<IpNet>,
 }
 
 /// What is known of an interface.
@@ -99,6 +107,8 @@ pub struct Plan {
     pub predictions: Vec<Prediction>,
     /// With a target, the unicast destinations with the MACs that frames to them have; as many as are distinguished.
     pub sent_to: BTreeSet<(IpAddr, MacAddr)>,
+    /// With a target, how far the frames go, and how many in a second.
+    pub reach: Reach,
     /// What the sending interface takes.
     pub medium: Medium,
     /// How long the lab's receiver waits for fragments where `[lab] sysctl` doesn't set it: as long as those of the capture need.
@@ -136,28 +146,31 @@ pub struct PlannedStep {
 pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
     let mut roles = roles(scenario, &facts);
-    let Facts { sender, filter, receiver, existing } = facts;
-    let target = sender.as_ref();
+    let Facts { sender, filter, receiver, existing, mut allowed } = facts;
     let has_agent = scenario.topology.agent().is_some();
     if let Some(host) = receiver.as_ref().filter(|_| has_agent || scenario.topology.interface().is_none()) {
         roles.receiver = Some(host.mac);
         roles.addresses = Some(host.first_addresses());
+        allowed.extend(host.addresses.iter().map(|address| IpNet::from(address.addr())));
     }
     let repeat = scenario.pacing.repeat.value;
-    // Only where a limit ends one of them the repetitions differ; without deadlines only sending shows when that time is over.
-    let has_deadlines = !matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless);
-    let may_differ = match scenario.pacing.limit.as_ref().map(|limit| limit.value) {
-        Some(Limit::Duration(_)) => has_deadlines,
-        Some(Limit::Packets(_) | Limit::Bytes(_)) => true,
-        None => false,
-    };
-    let (at_once, mut rounds) = if may_differ { (repeat, 1) } else { (1, repeat) };
-    let mut passes =
-        Passes { rounds: at_once, most: u64::MAX, host: receiver.clone(), reassembly: Reassembly::default() };
-    let (rewriter, medium, surveyed) = survey(scenario, target, roles, &passes)?;
-    let mtu = medium.mtu;
-    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, seen, listing, cut, first_ns, steps } =
-        surveyed;
+    let (at_once, mut rounds) = if rounds_may_differ(&scenario.pacing) { (repeat, 1) } else { (1, repeat) };
+    let (host, reassembly) = (receiver.clone(), Reassembly::default());
+    let mut passes = Passes { rounds: at_once, most: u64::MAX, host, reassembly, allowed };
+    let (rewriter, medium, surveyed) = survey(scenario, sender.as_ref(), roles, &passes)?;
+    let Surveyed {
+        mut survey,
+        mut schedule,
+        mut counts,
+        left_out,
+        stats,
+        seen,
+        listing,
+        cut,
+        first_ns,
+        steps,
+        mut reach,
+    } = surveyed;
     if counts.selected == 0 {
         return Err(match cut {
             Some(length) => refuse::limit_below_the_first_frame(scenario, length),
@@ -168,8 +181,9 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     problems.extend(survey.unframed.map(|(frame, link, why)| refuse::unframed(scenario, frame, link, why)));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::steps_without_frames(scenario, &steps));
-    problems.extend(refuse::oversize(scenario, &survey, mtu));
+    problems.extend(refuse::oversize(scenario, &survey, medium.mtu));
     let duration = schedule.duration().map(|once| once.saturating_mul(rounds));
+    reach.repeat(&scenario.pacing, rounds.into(), schedule.duration());
     let (timeout, too_short) = timeout::timeout(scenario, duration);
     problems.extend(too_short);
     if !problems.is_empty() {
@@ -223,6 +237,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         namespace: existing.map(|there| there.inode),
         predictions,
         sent_to,
+        reach,
         medium,
         lab_reassembly,
         reassembly_timeout: passes.reassembly.timeout(),
@@ -235,6 +250,15 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         notes,
     };
     plan.with_questions(scenario)
+}
+
+/// Only where a limit ends one of them the repetitions differ; without deadlines only sending shows when that time is over.
+fn rounds_may_differ(pacing: &Pacing) -> bool {
+    match pacing.limit.as_ref().map(|limit| limit.value) {
+        Some(Limit::Duration(_)) => !matches!(pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless),
+        Some(Limit::Packets(_) | Limit::Bytes(_)) => true,
+        None => false,
+    }
 }
 
 /// What becomes of the frames, with remedies that the scenario does not have yet.
@@ -303,6 +327,8 @@ struct Surveyed {
     first_ns: Option<u64>,
     /// What each step sends.
     steps: Vec<PlannedStep>,
+    /// How far the frames go.
+    reach: Reach,
 }
 
 /// How a capture is surveyed.
@@ -315,6 +341,8 @@ struct Passes {
     host: Option<Host>,
     /// The timeouts of its reassembly.
     reassembly: Reassembly,
+    /// Where frames may go, beside addresses that no host elsewhere has.
+    allowed: Vec<IpNet>,
 }
 
 /// At top speed, how far apart frames are taken to be sent.
@@ -333,6 +361,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         cut: None,
         first_ns: None,
         steps: vec![PlannedStep::default(); scenario.steps.len()],
+        reach: Reach::new(&passes.allowed),
     };
     let mut part = None;
     let mut limiter = Limiter::new(&scenario.pacing);
@@ -358,6 +387,9 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
             if let Some(step) = step.and_then(|step| surveyed.steps.get_mut(step)) {
                 step.frames += 1;
                 step.duration = surveyed.schedule.in_part();
+            }
+            if scenario.topology.interface().is_some() {
+                surveyed.reach.add(&frame, after);
             }
             let after = after
                 .unwrap_or_else(|| AT_TOP_SPEED.saturating_mul(u32::try_from(limiter.admitted()).unwrap_or(u32::MAX)));
@@ -397,7 +429,13 @@ impl Plan {
     /// When the capture can't be read any more.
     pub fn cut_to(&mut self, scenario: &Scenario, frames: u64) -> Result<()> {
         let rounds = scenario.pacing.repeat.value;
-        let passes = Passes { rounds, most: frames, host: self.host.clone(), reassembly: *self.survey.reassembly() };
+        let passes = Passes {
+            rounds,
+            most: frames,
+            host: self.host.clone(),
+            reassembly: *self.survey.reassembly(),
+            allowed: Vec::new(),
+        };
         let surveyed = survey_frames(scenario, &self.rewriter, &self.medium, &passes)?;
         (self.survey, self.counts, self.rounds) = (surveyed.survey, surveyed.counts, 1);
         let classes = self.survey.finish();
@@ -431,7 +469,8 @@ impl Plan {
 /// # Errors
 /// As [`plan`], but for what only a replay refuses.
 pub fn rewriter_and_framing(scenario: &Scenario, facts: &Facts) -> Result<(Rewriter, Framing)> {
-    let passes = Passes { rounds: 1, most: u64::MAX, host: None, reassembly: Reassembly::default() };
+    let passes =
+        Passes { rounds: 1, most: u64::MAX, host: None, reassembly: Reassembly::default(), allowed: Vec::new() };
     let (rewriter, medium, _) = survey(scenario, facts.sender.as_ref(), roles(scenario, facts), &passes)?;
     Ok((rewriter, medium.framing))
 }
@@ -452,44 +491,6 @@ fn survey(
             None => return Ok((rewriter, medium, surveyed)),
         }
     }
-}
-
-/// The roles where some frames go to the MAC that stands for the receiver and others to MACs that were captured: the receiver will have
-/// the commonest of these, and what is made or mapped for it goes there as well.
-fn settled(scenario: &Scenario, roles: &Roles, survey: &Survey) -> Option<Roles> {
-    let Some(LabTopology { mac: At { value: LabMac::Captured, .. }, .. }) = scenario.topology.pair() else {
-        return None;
-    };
-    let placeholder = roles.receiver.filter(|mac| *mac == LAB_RECEIVER_MAC && survey.macs.contains_key(mac))?;
-    let captured = lab_host::commonest(survey.macs.iter().filter(|(mac, _)| **mac != placeholder))?.0;
-    Some(Roles { sender: Some(lab_sender_mac(captured)), receiver: Some(captured), ..*roles })
-}
-
-/// What the sending interface takes.
-fn medium_of(scenario: &Scenario, target: Option<&LinkFacts>, roles: &Roles) -> Medium {
-    let pair_mtu = scenario.topology.pair().map(|pair| pair.mtu.value);
-    let mtu = pair_mtu.or(target.map(|facts| facts.mtu)).unwrap_or(u32::MAX);
-    // With a target, only a scenario that names one MAC for all destinations knows the receiver's.
-    let named = scenario.rewrite.sides.iter().rev().filter(|maps| matches!(maps.side, Side::Destination | Side::Both));
-    let mut named = named.filter_map(|maps| match &maps.mac {
-        Some(MacMap::All(At { value: MacTarget::Literal(mac), .. })) => Some(*mac),
-        _ => None,
-    });
-    let receiver = roles.receiver.or(named.next());
-    Medium { mtu, framing: Framing { sender: roles.sender.unwrap_or(LAB_SENDER_MAC), receiver } }
-}
-
-/// What "sender" and "receiver" stand for as MACs.
-pub fn roles(scenario: &Scenario, facts: &Facts) -> Roles {
-    let Some(pair) = scenario.topology.pair() else {
-        return Roles { sender: facts.sender.as_ref().map(|facts| facts.mac), ..Roles::default() };
-    };
-    let receiver = match pair.mac.value {
-        LabMac::Literal(mac) => mac,
-        LabMac::Captured => LAB_RECEIVER_MAC,
-    };
-    let addresses = facts.existing.as_ref().map(|there| there.first_addresses);
-    Roles { sender: Some(lab_host::sender_mac(receiver)), receiver: Some(receiver), addresses }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::EvidenceLevel;
@@ -12,6 +13,10 @@ use crate::outcome::EvidenceLevel;
 pub struct Options {
     /// Real interfaces that scenarios with `[target] interface` may send on: frames there reach other hosts.
     pub allow_interfaces: Vec<String>,
+    /// Where their frames may go beside private, link-local, loopback and documentation addresses, and groups whose scope is the site at most.
+    pub allow_destinations: Vec<IpNet>,
+    /// How many of their frames may be due in one second; `None`: 10,000.
+    pub allow_rate: Option<u64>,
     /// Whether scenarios with `[receiver] at` may use the network namespace that this process is in: an interface, addresses and routes are added
     /// there for the run.
     pub allow_host: bool,

@@ -48,7 +48,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let begun = Instant::now();
     let facts = Facts::read();
     Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
-    let mut there = Testbed::facts(scenario)?;
+    let mut there = plan::Facts { allowed: options.allow_destinations.clone(), ..Testbed::facts(scenario)? };
     let agent = match scenario.topology.agent() {
         Some(words) => Some(Agent::start(&words.at, scenario, options)?),
         None => None,
@@ -57,6 +57,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
         there.receiver = Some(Testbed::reached(scenario, agent.facts(scenario)?)?);
     }
     let mut plan = plan::plan(scenario, there)?;
+    Testbed::limit(scenario, &plan, options.allow_rate)?;
     plan.notes.extend(Testbed::warnings(scenario, &plan)?);
     report(Event::Planned {
         frames: plan.frames(),

@@ -93,6 +93,17 @@ impl Testbed {
         }
     }
 
+    /// Refuses frames that go further than they may, or too fast: on a real interface they reach hosts of others.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`], with what allows it.
+    pub fn limit(scenario: &Scenario, plan: &Plan, rate: Option<u64>) -> Result<()> {
+        match &scenario.topology {
+            Topology::Lab(_) | Topology::Existing(_) => Ok(()),
+            Topology::Target { interface, .. } => target::limit(interface, scenario, plan, rate),
+        }
+    }
+
     /// Gets the permissions that the place needs; to be called while the process has one thread.
     ///
     /// # Errors

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Side;
-use crate::diagnostic::{At, Diagnostic, Failure, Result, Source};
 use ipnet::IpNet;
 
+use super::Side;
+use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};
+use crate::figures::{agree, count, thousands};
 use crate::host::Host;
 use crate::host::namespace::Namespace;
 use crate::host::{interface, neighbours};
@@ -46,6 +47,46 @@ pub(super) fn allow(interface: &At<String>, source: &Arc<Source>, allowed: &[Str
             .why("frames on a real interface reach other hosts: the command line must name it as well")
             .fix(format!("`restage run --allow-interface {name} …`, if that network may have these frames")),
     ))
+}
+
+/// So many frames may be due in one second, where the caller doesn't say it.
+const MOST_A_SECOND: u64 = 10_000;
+
+/// Blocks a scenario whose frames go to addresses that hosts elsewhere may have, or that sends more than `rate` of them in a second.
+pub(super) fn limit(interface: &At<String>, scenario: &Scenario, plan: &Plan, rate: Option<u64>) -> Result<()> {
+    let mut problems = Vec::new();
+    let name = &interface.value;
+    if let Some((frame, destination)) = plan.reach.beyond {
+        let all = count(plan.reach.frames_beyond, "frame");
+        let verb = agree(plan.reach.frames_beyond, "goes", "go");
+        problems.push(
+            Diagnostic::error(format!("frame {frame} goes to {destination}, which may be a host of others"))
+                .at(&scenario.source, interface.span.clone())
+                .why(format!(
+                    "{all} {verb} to such addresses; on a real interface they are sent to private, link-local, loopback and documentation \
+                     addresses, and to groups whose scope is the site at most"
+                ))
+                .fix(format!(
+                    "map it to the receiver's address (`[rewrite.destination] ip`), or `restage run --allow-interface {name} \
+                     --allow-destination {destination} …`, if that host may have these frames; a prefix allows all of its addresses"
+                )),
+        );
+    }
+    let most = rate.unwrap_or(MOST_A_SECOND);
+    if plan.reach.busiest > most {
+        let pace = &scenario.pacing.rate;
+        let span = pace.span.clone().or_else(|| interface.span.clone());
+        problems.push(
+            Diagnostic::error(format!("{} in one second are too many for a real interface", count(plan.reach.busiest, "frame")))
+                .at(&scenario.source, span)
+                .why(format!("at most {} a second are sent there, so that others can use the network, too", thousands(most)))
+                .fix(format!(
+                    "write a lower `[pacing] rate`, or `restage run --allow-interface {name} --allow-rate {} …`, if the network can carry that",
+                    plan.reach.busiest
+                )),
+        );
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure { kind: Kind::Blocked, problems }) }
 }
 
 /// What is known of the interface.

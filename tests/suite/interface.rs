@@ -1,11 +1,15 @@
 //! `restage plan --interface` and `restage doctor --interface`: what would become of frames that came in on an interface of this machine.
 //! Nothing is sent, and no privilege is needed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::common::{User, both, fresh_folder, is_root, restage, stage};
+use nix::pty::openpty;
 use serde_json::Value;
 
 const SCENARIO: &str = "scenarios/an-unrewritten-capture-finds-its-collector.toml";
@@ -133,4 +137,83 @@ fn a_target_run_reports_its_limits_and_the_neighbour_mac() {
             assert!(mac.is_none_or(|mac| text.contains(mac)), "{name}: {text}");
         }
     }
+}
+
+/// A scenario that replays syslog (10.44.20.9) by a real interface.
+fn target(more: &str) -> PathBuf {
+    let folder = fresh_folder("target");
+    let capture = stage().join("scenarios/captures/syslog.pcap");
+    let text =
+        format!("format = 1\n[capture]\nfile = \"{}\"\n[target]\ninterface = \"rst0\"\n{more}", capture.display());
+    fs::write(folder.join("s.toml"), text).expect("it can be written");
+    folder.join("s.toml")
+}
+
+/// restage in a namespace of its own that has the interface.
+fn in_namespace(arguments: &str, scenario: &Path) -> Command {
+    let up = "ip link add rst0 type veth peer name rst1 && ip link set rst0 up && ip link set rst1 up";
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-c", &format!("{up} && exec ./restage {arguments} \"$0\"")]).arg(scenario);
+    command.current_dir(stage()).stdin(Stdio::null()).env_remove("CI");
+    command
+}
+
+#[test]
+fn frames_on_a_real_interface_stay_within_limits_unless_allowed() {
+    if !is_root() {
+        println!("skipped: making a namespace with `unshare -n` takes root");
+        return;
+    }
+    let away = "[rewrite.destination]\nip = { \"0.0.0.0/0\" = \"8.8.4.4\" }\n";
+    let host = "which may be a host of others";
+    let many = "[pacing]\nrate = \"topspeed\"\nrepeat = 1000\n";
+    let rate = "in one second are too many for a real interface";
+    for (more, allowing, refusal) in [
+        (away, "--allow-destination 8.8.0.0/16", host),
+        (away, "--allow-destination 8.8.4.4", host),
+        (many, "--allow-rate 1000000", rate),
+        ("[pacing]\nrate = \"20 kpps\"\nrepeat = 1000\nlimit = \"12000 packets\"\n", "--allow-rate 20000", rate),
+    ] {
+        let scenario = target(more);
+        let run = |arguments: &str| in_namespace(arguments, &scenario).output().expect("unshare runs");
+        let refused = run("run --allow-interface rst0");
+        assert_eq!(refused.status.code(), Some(3), "{}", both(&refused));
+        let option = allowing.split(' ').next().expect("a word");
+        assert!(both(&refused).contains(refusal) && both(&refused).contains(option), "{}", both(&refused));
+        let allowed = run(&format!("run --allow-interface rst0 {allowing}"));
+        assert_eq!(allowed.status.code(), Some(0), "{}", both(&allowed));
+        let planned = run("plan");
+        assert_eq!(planned.status.code(), Some(0), "{}", both(&planned));
+        assert!(both(&planned).contains("warning: ") && both(&planned).contains(refusal), "{}", both(&planned));
+    }
+    for within in
+        ["[pacing]\nrate = \"10 kpps\"\nrepeat = 1000\nlimit = \"12000 packets\"\n", "[pacing]\nrate = \"topspeed\"\n"]
+    {
+        let output = in_namespace("run --allow-interface rst0", &target(within)).output().expect("unshare runs");
+        assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    }
+}
+
+#[test]
+fn a_person_at_a_terminal_can_stop_frames_for_a_real_interface() {
+    if !is_root() {
+        println!("skipped: making a namespace with `unshare -n` takes root");
+        return;
+    }
+    let scenario = target("[pacing]\nrate = \"topspeed\"\n");
+    let terminal = openpty(None, None).expect("a pseudo-terminal");
+    let begun = Instant::now();
+    let child = in_namespace("run --allow-interface rst0", &scenario)
+        .env("TERM", "xterm")
+        .stdout(Stdio::null())
+        .stderr(terminal.slave)
+        .spawn()
+        .expect("unshare runs");
+    let mut shown = String::new();
+    // Its end is an error of the device.
+    let _ = File::from(terminal.master).read_to_string(&mut shown);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("frames leave by `rst0` soon; Ctrl-C ends this: 3 2 1"), "{shown}");
+    assert!(begun.elapsed() >= Duration::from_secs(3));
 }
