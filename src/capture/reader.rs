@@ -13,6 +13,7 @@ use super::savefile::{self, Savefile};
 use super::storage::{STANDARD_INPUT, Stored};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::count;
+use crate::file::similar;
 use crate::packet::layers::LinkType;
 
 /// The format of a capture file.
@@ -486,9 +487,10 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     let fix = match error.kind() {
-        ErrorKind::NotFound => "check the name; paths in a scenario count from the scenario's folder",
-        ErrorKind::PermissionDenied => "let this user read it, and enter its folders",
-        _ => "check the file and its disk, or copy it elsewhere",
+        ErrorKind::NotFound => similar(path)
+            .unwrap_or_else(|| "check the name; paths in a scenario count from the scenario's folder".to_owned()),
+        ErrorKind::PermissionDenied => "let this user read it, and enter its folders".to_owned(),
+        _ => "check the file and its disk, or copy it elsewhere".to_owned(),
     };
     let what = format!("can't read the capture `{}`", path.display());
     Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix(fix))

@@ -9,6 +9,7 @@ use super::terminal::Terminal;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::expect::{PROPOSED, compared};
 use crate::figures::count;
+use crate::file::similar;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,7 +96,10 @@ pub(super) fn review(arguments: &Arguments, terminal: &Terminal) -> Result<Statu
 
 /// Every proposal at or below a path; a snapshot means what is proposed for it.
 fn find(path: &Path, proposals: &mut Vec<PathBuf>) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(|error| cant("find", path, &error))?;
+    let metadata = std::fs::metadata(path).map_err(|error| match similar(path) {
+        Some(near) => Failure::invalid(Diagnostic::error(format!("can't find `{}`", path.display())).fix(near)),
+        None => cant("find", path, &error),
+    })?;
     if !metadata.is_dir() {
         let named = if is_proposal(path) { path.to_owned() } else { with_ending(path) };
         if named.is_file() {

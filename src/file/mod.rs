@@ -12,7 +12,7 @@ mod stable_path;
 
 pub use claims::{Claim, Claims};
 pub use identity::{descriptor, is_standard_input, is_stream};
-pub use reading::{MOST_BYTES, misspelt, read_bytes, read_long, read_source, source_of};
+pub use reading::{MOST_BYTES, misspelt, read_bytes, read_long, read_source, similar, source_of};
 pub(crate) use replacement::unwritable;
 pub use replacement::{Replacement, discard_unfinished};
 pub use stable_path::stable_path;

@@ -66,16 +66,17 @@ fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
 
 /// What to do where there is no such file or folder: one with a similar name may have been meant.
 pub fn misspelt(path: &Path) -> String {
+    similar(path).unwrap_or_else(|| "check the name, and the folder that it is relative to".to_owned())
+}
+
+/// "did you mean …?" of what is in the same folder.
+pub fn similar(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let names =
-        folder.read_dir().into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let distance = |name: &String| strsim::damerau_levenshtein(&written, name);
-    let most = written.chars().count() / 3;
-    match names.map(|name| (distance(&name), name)).min().filter(|(distance, _)| *distance <= most) {
-        Some((_, name)) => format!("did you mean `{}`?", path.with_file_name(name).display()),
-        None => "check the name, and the folder that it is relative to".to_owned(),
-    }
+    let written = path.file_name()?.to_str()?;
+    let names = folder.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let (distance, name) = names.map(|name| (strsim::damerau_levenshtein(written, &name), name)).min()?;
+    let is_near = distance <= written.chars().count() / 3;
+    is_near.then(|| format!("did you mean `{}`?", path.with_file_name(name).display()))
 }
 
 /// The text in these bytes of a file.
