@@ -13,7 +13,7 @@ use crate::plan::{Selector, open_capture, reply_filter};
 use crate::scenario::Scenario;
 use crate::scenario::topology::Ruleset;
 
-/// Say whether scenarios are valid, with all problems of all of them at once.
+/// Report all errors in the scenarios, with line numbers.
 ///
 /// Reads the scenarios and the beginning of their captures, sends nothing, and needs no privilege. `restage plan` reads the captures.
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ Examples:
   restage completions zsh > ~/.zfunc/_restage        # with ~/.zfunc in $fpath
   restage completions fish > ~/.config/fish/completions/restage.fish";
 
-/// Print what completes the words of a command line in a shell.
+/// Print the completions of a shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

@@ -13,7 +13,7 @@ use crate::doctor::questions::{self, Question};
 use crate::doctor::{Finding, State, probe};
 use crate::scenario::require::Listener;
 
-/// Say whether this machine can make a lab, as this user; or, with `--interface`, what would become of packets that come in there.
+/// Check whether this user can make a lab on this machine; or, with `--interface`, whether packets would reach their socket here.
 ///
 /// Needs no privilege, and sends nothing.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use crate::cause::{Cause, TABLE};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::report::causes;
 
-/// Explain something: the causes of loss, or a verb.
+/// Explain the causes of loss, one of them by its name, or a verb.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// `causes`, the name of one cause, or a verb.

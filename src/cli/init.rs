@@ -57,7 +57,7 @@ struct Drafting {
     command: Vec<String>,
 }
 
-/// Write a scenario for a capture: who receives, which direction, what has to be mended, with comments that explain each key.
+/// Write a scenario for a capture: who receives, which direction, what must be rewritten, with comments that explain each key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = INIT_EXAMPLES)]
 pub(super) struct InitArguments {

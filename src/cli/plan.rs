@@ -21,7 +21,7 @@ use crate::scenario::receiver::Program;
 use crate::scenario::require::Transport;
 use crate::testbed::Testbed;
 
-/// Show what a run would do, and what would become of every frame, without sending any.
+/// Show what a run would do, and predict what the receiver would do with every frame, without sending any.
 ///
 /// Needs no privilege.
 #[derive(Debug, clap::Args)]

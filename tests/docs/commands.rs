@@ -111,7 +111,10 @@ fn shell(command: &str, user: User, folder: &Path) -> Output {
 fn missing(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).expect("a page can be read");
     let needed = directive(&text, "needs").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    // Where restage looks, too.
+    let daemons = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let folders: Vec<PathBuf> =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).chain(daemons).collect();
     let is_there = |name: &&str| folders.iter().any(|folder| folder.join(name).exists());
     let missing: Vec<String> = needed.into_iter().filter(|name| !is_there(name)).map(str::to_owned).collect();
     let required = std::env::var_os("RESTAGE_REQUIRE_LAB").is_some_and(|value| value == "1");
