@@ -84,7 +84,10 @@ enum Verb {
     Doctor(doctor::Arguments),
     Merge(merge::Arguments),
     Schema(schema::Arguments),
+    // Beside `run`: what newcomers need first.
+    #[command(display_order = 0)]
     Try(init::TryArguments),
+    #[command(display_order = 1)]
     Init(init::InitArguments),
     Review(review::Arguments),
     Shell(shell::Arguments),
