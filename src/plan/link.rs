@@ -11,15 +11,24 @@ use crate::scenario::topology::{LabMac, LabTopology};
 
 /// What "sender" and "receiver" stand for as MACs.
 pub fn roles(scenario: &Scenario, facts: &Facts) -> Roles {
-    let Some(pair) = scenario.topology.pair() else {
-        return Roles { sender: facts.sender.as_ref().map(|facts| facts.mac), ..Roles::default() };
+    let topology = &scenario.topology;
+    let mut roles = match topology.pair() {
+        None => Roles { sender: facts.sender.as_ref().map(|facts| facts.mac), ..Roles::default() },
+        Some(pair) => {
+            let receiver = match pair.mac.value {
+                LabMac::Literal(mac) => mac,
+                LabMac::Captured => LAB_RECEIVER_MAC,
+            };
+            let addresses = facts.existing.as_ref().map(|there| there.first_addresses);
+            Roles { sender: Some(sender_mac(receiver)), receiver: Some(receiver), addresses }
+        }
     };
-    let receiver = match pair.mac.value {
-        LabMac::Literal(mac) => mac,
-        LabMac::Captured => LAB_RECEIVER_MAC,
-    };
-    let addresses = facts.existing.as_ref().map(|there| there.first_addresses);
-    Roles { sender: Some(sender_mac(receiver)), receiver: Some(receiver), addresses }
+    // A host that stands for the receiver; with a target only the one where frames are looked at as they come.
+    let stands = topology.agent().is_some() || topology.interface().is_none();
+    if let Some(host) = facts.receiver.as_ref().filter(|_| stands) {
+        (roles.receiver, roles.addresses) = (Some(host.mac), Some(host.first_addresses()));
+    }
+    roles
 }
 
 /// The roles where some frames go to the MAC that stands for the receiver and others to MACs that were captured: the receiver will have

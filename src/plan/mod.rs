@@ -145,14 +145,10 @@ pub struct PlannedStep {
 /// [`crate::diagnostic::Kind::Invalid`] for everything that can't be sent as asked: see `refuse`.
 pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     refuse::wrong_digest(scenario)?;
-    let mut roles = roles(scenario, &facts);
+    let roles = roles(scenario, &facts);
     let Facts { sender, filter, receiver, existing, mut allowed } = facts;
     let has_agent = scenario.topology.agent().is_some();
-    if let Some(host) = receiver.as_ref().filter(|_| has_agent || scenario.topology.interface().is_none()) {
-        roles.receiver = Some(host.mac);
-        roles.addresses = Some(host.first_addresses());
-        allowed.extend(host.addresses.iter().map(|address| IpNet::from(address.addr())));
-    }
+    allowed.extend(receiver.iter().flat_map(|host| &host.addresses).map(|own| IpNet::from(own.addr())));
     let repeat = scenario.pacing.repeat.value;
     let (at_once, mut rounds) = if rounds_may_differ(&scenario.pacing) { (repeat, 1) } else { (1, repeat) };
     let (host, reassembly) = (receiver.clone(), Reassembly::default());
