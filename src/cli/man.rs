@@ -50,16 +50,21 @@ fn write_all(program: &Command, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)
         .map_err(|error| Failure::system(format!("can't make `{}`", folder.display()), &error))?;
     Replacement::write(&folder.join("restage.1"), &page(program.clone(), "restage")?)?;
-    for verb in program.get_subcommands() {
+    for verb in shown(program) {
         let name = format!("restage-{}", verb.get_name());
         Replacement::write(&folder.join(format!("{name}.1")), &page(verb.clone(), &name)?)?;
     }
     Ok(())
 }
 
+/// The verbs that the help text lists.
+fn shown(program: &Command) -> impl Iterator<Item = &Command> {
+    program.get_subcommands().filter(|verb| !verb.is_hide_set())
+}
+
 fn of_verb(program: &Command, name: &str) -> Result<Command> {
     program.find_subcommand(name).cloned().ok_or_else(|| {
-        let verbs: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
+        let verbs: Vec<&str> = shown(program).map(Command::get_name).collect();
         let problem =
             Diagnostic::error(format!("there is no verb `{name}`")).why(format!("the verbs are {}", verbs.join(", ")));
         Failure::invalid(match nearest(name, &verbs) {
