@@ -10,6 +10,7 @@ use crate::outcome::RewriteReport;
 use crate::packet::MacAddr;
 use crate::plan::{self, rewrite_report};
 use crate::predict::{Disposition, Prediction};
+use crate::run::remote;
 use crate::scenario::Scenario;
 use crate::scenario::step::Action;
 use crate::testbed::Testbed;
@@ -116,7 +117,7 @@ pub struct PredictedFrames {
 
 impl Plan {
     pub(super) fn of(scenario: &Scenario) -> Result<Self> {
-        let mut plan = plan::plan(scenario, Testbed::facts(scenario)?)?;
+        let mut plan = plan::plan(scenario, remote::facts(scenario)?)?;
         plan.notes.extend(Testbed::warnings(scenario, &plan)?);
         Ok(Self::new(scenario, &plan, None))
     }

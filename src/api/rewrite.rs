@@ -15,10 +15,10 @@ use crate::plan::{
     rewriter_and_framing, roles,
 };
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
+use crate::run::remote;
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::LinkLayer;
 use crate::scenario::topology::Topology;
-use crate::testbed::Testbed;
 
 /// What `Scenario::rewrite` wrote. It serializes as `restage rewrite --json` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -59,10 +59,10 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
     let is_framed = scenario.rewrite.link_layer == LinkLayer::Ethernet;
     let needs_the_place = match &scenario.topology {
         Topology::Lab(_) => false,
-        Topology::Target { .. } => is_framed || scenario.rewrite.names_sender(),
+        Topology::Target { agent, .. } => is_framed || scenario.rewrite.names_sender() || agent.is_some(),
         Topology::Existing(_) => scenario.rewrite.names_the_address_there(),
     };
-    let mut facts = if needs_the_place { Testbed::facts(scenario)? } else { Facts::default() };
+    let mut facts = if needs_the_place { remote::facts(scenario)? } else { Facts::default() };
     facts.sender = facts.sender.map(|facts| LinkFacts { mtu: u32::MAX, ..facts });
     let (rewriter, framing) = match scenario.rewrite.link_layer {
         LinkLayer::Captured => (Rewriter::compile(&scenario.rewrite, &roles(scenario, &facts))?, None),

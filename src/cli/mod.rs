@@ -30,6 +30,7 @@ mod status;
 mod terminal;
 mod usage;
 mod varying;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -95,6 +96,7 @@ enum Verb {
     Man(man::Arguments),
     Import(import::Arguments),
     Capture(capture::Arguments),
+    Watch(watch::Arguments),
     Agent(agent::Arguments),
     Help(help::Arguments),
 }
@@ -135,6 +137,7 @@ fn dispatch(line: &CommandLine) -> Status {
         Verb::Man(arguments) => man::man(arguments, &terminal),
         Verb::Import(arguments) => import::import(arguments, &terminal),
         Verb::Capture(arguments) => capture::capture(arguments, &terminal),
+        Verb::Watch(arguments) => watch::watch(arguments, &terminal),
         Verb::Agent(agent::Arguments {}) => Ok(agent::agent()),
         Verb::Help(arguments) => help::help(arguments, &terminal),
     };

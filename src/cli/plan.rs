@@ -15,6 +15,7 @@ use crate::file::Claims;
 use crate::host::{Filter, Host};
 use crate::plan::{Facts, Plan, rewrite_report, survey};
 use crate::predict::Disposition;
+use crate::run::remote;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::scenario::receiver::Program;
@@ -67,7 +68,7 @@ struct Planned {
 fn planned(arguments: &Arguments) -> Result<Planned> {
     let scenario = arguments.varying.one(&arguments.scenario)?;
     Claims::new(scenario.inputs())?;
-    let facts = Testbed::facts(&scenario)?;
+    let facts = if arguments.interface.is_some() { Testbed::facts(&scenario)? } else { remote::facts(&scenario)? };
     let Some(interface) = &arguments.interface else {
         let filter = facts.filter.clone();
         let mut plan = crate::plan::plan(&scenario, facts)?;
@@ -152,7 +153,9 @@ fn as_text(scenario: &Scenario, plan: &Plan, filter: Option<&str>) -> String {
                 1 => "1 UDP socket is".to_owned(),
                 more => format!("{more} UDP sockets are"),
             };
-            let who = format!("{} of this machine, {} with {}", host.interface.name, host.mac, addresses(host));
+            let machine =
+                scenario.topology.agent().map_or("this machine".to_owned(), |agent| format!("`{}`", agent.at.value));
+            let who = format!("{} of {machine}, {} with {}", host.interface.name, host.mac, addresses(host));
             line("receiver", &format!("{who}; {sockets} bound"));
         }
         (Some(interface), _) => {

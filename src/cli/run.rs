@@ -254,11 +254,15 @@ pub(super) fn a_duration(text: &str) -> std::result::Result<Duration, String> {
 
 /// When a run began.
 #[derive(Debug, Clone, Copy)]
-struct Began(Timestamp, Instant);
+pub(super) struct Began(Timestamp, Instant);
 
 impl Began {
+    pub(super) fn now() -> Self {
+        Self(now(), Instant::now())
+    }
+
     /// The run, which has ended now.
-    fn facts(&self) -> RunFacts {
+    pub(super) fn facts(&self) -> RunFacts {
         RunFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.0,
@@ -296,7 +300,7 @@ fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Ter
     let mut show = Show::new(&batch, reports, arguments.message_format, arguments.detail, terminal);
     show.errors.problems(&choice.notes);
     countdown::count_down(&interfaces, &mut show.errors, terminal);
-    let began = Began(now(), Instant::now());
+    let began = Began::now();
     let course = Course { rules: arguments.rules(), left_out: choice.left_out, reports, terminal };
     let done = course.carry_out(batch, show, began)?;
     Output::stderr(terminal).problems(&arguments.keep(&done.report.scenarios));
@@ -321,7 +325,7 @@ pub(super) fn single(
     await_status_requests()?;
     let reports = Reports::new(arguments, None)?;
     work::sweep()?;
-    let began = Began(now(), Instant::now());
+    let began = Began::now();
     let options =
         Options { capture_digests: reports.need_digests(), report_folder: reports.folder().to_owned(), ..options };
     let candidate = Candidate {

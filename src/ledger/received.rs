@@ -81,7 +81,7 @@ pub(super) fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence, arr
             fix.clone_into(&mut loss.fix);
         }
     }
-    if let Some(host) = plan.host.as_ref().filter(|host| host.is_of_a_run()) {
+    if let Some(host) = plan.host.as_ref().filter(|host| host.real) {
         // What is mended on the receiver's side is no word of the lab there.
         let in_the_lab =
             |loss: &&mut Loss| loss.fix.starts_with(loss.cause.row().fix) && loss.cause != Cause::Unexplained;

@@ -18,6 +18,7 @@ mod schedule;
 mod stream;
 pub mod survey;
 mod timeout;
+mod watched;
 
 #[cfg(test)]
 #[path = "../../tests/unit/rewritten.rs"]
@@ -37,6 +38,7 @@ pub use questions::{Question, Questions};
 pub use refuse::{nothing_selected, reply_filter};
 pub use rewrite_report::rewrite_report;
 pub use schedule::{Limiter, Schedule};
+pub use watched::watched;
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 
 use crate::cause::Cause;

@@ -49,7 +49,12 @@ pub(super) fn stages(ledger: &Ledger) -> [(Stage, Option<Amount>); 8] {
 /// A stage that can't be seen has a row only after the last that can: before, it would part what belongs together.
 /// `indent`: columns in front of everything.
 pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
-    let groups = groups(ledger);
+    table_from(Stage::Read, ledger, look, indent)
+}
+
+/// The same from a stage on.
+pub(super) fn table_from(first: Stage, ledger: &Ledger, look: Look, indent: usize) -> String {
+    let groups = groups(first, ledger);
     let margin = Margin { indent, figures: figure_width(ledger) };
     let mut text = String::new();
     let mut before: Option<u64> = None;
@@ -92,6 +97,8 @@ pub(super) fn table(ledger: &Ledger, look: Look, indent: usize) -> String {
         (ledger.foreign, "foreign", "on the receiver's wire that this run did not send"),
         (ledger.duplicated, "duplicated", "on the receiver's wire once more than sent"),
     ];
+    let beside =
+        if first > Stage::Sent { [(ledger.foreign, "others", "that are not watched"), beside[1]] } else { beside };
     for (frames, name, what) in beside.into_iter().filter(|(frames, ..)| *frames > 0) {
         let what = format!("{name}: {} {what}", plural(frames, "frame"));
         text.push_str(&margin.row(&format!("+{}", thousands(frames)), &what, look.width));
@@ -140,8 +147,8 @@ struct Group {
     packets: Option<Amount>,
 }
 
-fn groups(ledger: &Ledger) -> Vec<Group> {
-    let stages = stages(ledger);
+fn groups(first: Stage, ledger: &Ledger) -> Vec<Group> {
+    let stages: Vec<_> = stages(ledger).into_iter().filter(|(stage, _)| *stage >= first).collect();
     let last_seen = stages.iter().rposition(|(_, packets)| packets.is_some()).unwrap_or_default();
     let mut groups: Vec<Group> = Vec::new();
     let mut before = Vec::new();

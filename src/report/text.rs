@@ -83,6 +83,11 @@ pub fn long_replay(name: &str, takes: f64) -> String {
     )
 }
 
+/// What became of frames that others sent, from their arrival on.
+pub fn watched(ledger: &Ledger, look: Look) -> String {
+    ledger::table_from(Stage::Arrived, ledger, look, MARGIN)
+}
+
 /// The whole story of a scenario that did not pass.
 pub fn story(outcome: &Outcome, look: Look) -> String {
     story_with(&tries(outcome, look), outcome, look)

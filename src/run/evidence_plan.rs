@@ -38,6 +38,8 @@ pub(super) struct EvidencePlan<'a> {
     filtered: bool,
     /// What restage may do.
     facts: &'a Facts,
+    /// Whether nothing may be changed, so that there are no taps.
+    untouched: bool,
     /// The capture's UDP ports; `None` where they are too many.
     pub(super) ports: Option<Vec<u16>>,
 }
@@ -60,9 +62,15 @@ impl<'a> EvidencePlan<'a> {
             pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
             few: brief.frames <= FEW && rate != Rate::MaxLossless,
             facts,
+            untouched: false,
             filtered: scenario.has_ruleset() || brief.has_firewall,
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
         }
+    }
+
+    /// The same without taps, which are rules of nftables.
+    pub(super) fn untouched(self) -> Self {
+        Self { untouched: true, ..self }
     }
 
     /// What the kernel's tracepoints are asked for, or why nothing is.
@@ -97,6 +105,9 @@ impl<'a> EvidencePlan<'a> {
 
     /// How the taps look, and why so. `followed`: whether the tracepoints follow each packet.
     pub(super) fn taps(&self, followed: bool) -> (EvidenceLevel, String) {
+        if self.untouched {
+            return (EvidenceLevel::Off, "nothing is changed on a machine that is watched".to_owned());
+        }
         let above = || format!("more than {}", pps(MOST_TAPPED_PPS));
         match self.asked {
             // What passed the input hook is counted in any case: the ledger needs it.
@@ -149,7 +160,15 @@ mod tests {
             (Some(EvidenceLevel::Packets), of(u64::MAX, true, true), false, None),
         ];
         for (asked, facts, kernel, helps) in &cases {
-            let level = EvidencePlan { asked: *asked, pps: 1.0, few: true, filtered: false, facts, ports: None };
+            let level = EvidencePlan {
+                asked: *asked,
+                pps: 1.0,
+                few: true,
+                filtered: false,
+                facts,
+                untouched: false,
+                ports: None,
+            };
             let said = level.closer(&layers(false, *kernel));
             let is_right = said.map_or(helps.is_none(), |said| helps.is_some_and(|helps| said.starts_with(helps)));
             assert!(is_right, "{asked:?}, kernel {kernel}: {said:?} instead of {helps:?}");

@@ -37,6 +37,7 @@ mod step_action;
 mod steps;
 mod timing;
 pub mod turns;
+pub mod watching;
 mod work_watch;
 pub mod worker;
 

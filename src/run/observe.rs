@@ -17,6 +17,7 @@ use super::sniffers::Sniffers;
 use super::sockets::SocketWatch;
 use super::stack::{StackWatch, lock};
 use super::timing::Arrivals;
+use super::watching::{IN_RING, Taker};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
 use crate::figures::{count, thousands};
@@ -101,6 +102,8 @@ pub(super) struct Taking {
     pub(super) arrivals: Arrivals,
     /// Where they are kept, if anywhere.
     pub(super) keeper: Option<ArrivalWriter>,
+    /// What takes them for the frames of a run, where others send them.
+    pub(super) taker: Option<Taker>,
 }
 
 impl Observer {
@@ -147,6 +150,7 @@ impl Observer {
             matching: Matching::default(),
             arrivals: taking.arrivals,
             keeper: taking.keeper,
+            taker: taking.taker,
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
         };
@@ -365,6 +369,7 @@ struct Watch {
     matching: Matching,
     arrivals: Arrivals,
     keeper: Option<ArrivalWriter>,
+    taker: Option<Taker>,
     finished: Arc<AtomicBool>,
     /// Swapped with the board's, so that neither side waits for the other's work.
     announced: Announcements,
@@ -397,12 +402,21 @@ impl Watch {
                 })?
             } else {
                 let mut bytes = 0;
-                let shared = &self.shared;
+                let (shared, taker) = (&self.shared, &mut self.taker);
+                let reading = Instant::now();
                 let read = self.ring.read(timeout, &mut |frame: Seen<'_>| {
+                    if let Some(taker) = taker {
+                        taker.see(&frame, shared);
+                    }
                     let now = if horizon.is_everywhere() { begun } else { Instant::now() };
                     seen.push_back((digester.of_frame(frame.bytes), frame.original_length, frame.time_ns, now));
                     bytes += shared.ring_bytes(frame.bytes.len());
                 })?;
+                if self.taker.is_some()
+                    && let Some(before) = reading.checked_sub(IN_RING)
+                {
+                    horizon.extend_to(before);
+                }
                 let reach = horizon.reach();
                 take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.arrivals);
                 while let Some((digest, length, time_ns, _)) = seen.pop_front_if(|(_, _, _, at)| reach.covers(*at)) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::control::Control;
 use super::over_time::over_time;
-use super::remote::Agent;
+use super::remote::facts_and_agent;
 use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::capture;
@@ -48,14 +48,8 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let begun = Instant::now();
     let facts = Facts::read();
     Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
-    let mut there = plan::Facts { allowed: options.allow_destinations.clone(), ..Testbed::facts(scenario)? };
-    let agent = match scenario.topology.agent() {
-        Some(words) => Some(Agent::start(&words.at, scenario, options)?),
-        None => None,
-    };
-    if let Some(agent) = &agent {
-        there.receiver = Some(Testbed::reached(scenario, agent.facts(scenario)?)?);
-    }
+    let (there, agent) = facts_and_agent(scenario, options.push)?;
+    let there = plan::Facts { allowed: options.allow_destinations.clone(), ..there };
     let mut plan = plan::plan(scenario, there)?;
     Testbed::limit(scenario, &plan, options.allow_rate)?;
     plan.notes.extend(Testbed::warnings(scenario, &plan)?);

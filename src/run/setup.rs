@@ -98,7 +98,15 @@ impl<'a> Setup<'a> {
         };
         let level = EvidencePlan::choose(scenario, brief, scenario.pacing.rate.value, options.evidence, self.facts);
         let replies = plan.map(|plan| (*scenario, plan));
-        Observer::start(shared, testbed, brief, replies, Taking { arrivals, keeper }, level, &self.receiver.pids())
+        Observer::start(
+            shared,
+            testbed,
+            brief,
+            replies,
+            Taking { arrivals, keeper, taker: None },
+            level,
+            &self.receiver.pids(),
+        )
     }
 
     /// Looks at what the receiver made of the frames, stops it, and checks the preconditions again.

@@ -95,7 +95,11 @@ impl StackWatch {
         (layers.taps, layers.taps_why) = (tapping, why);
         let ports = level.ports;
         let mut taps = None;
-        match receiver.taps(tapping, ports.as_deref().unwrap_or_default())? {
+        let installed = match tapping {
+            EvidenceLevel::Off => taps::Installed::Absent(layers.taps_why.clone()),
+            _ => receiver.taps(tapping, ports.as_deref().unwrap_or_default())?,
+        };
+        match installed {
             taps::Installed::Taps(installed) => {
                 if let (EvidenceLevel::Packets, Some(why)) = (tapping, &installed.no_records) {
                     (layers.taps, layers.taps_why) = (EvidenceLevel::Counters, why.clone());

@@ -266,6 +266,62 @@ fn a_lost_connection_ends_the_run_with_the_ledger_so_far() {
 }
 
 #[test]
+fn what_others_send_to_a_receiver_is_watched_and_accounted_for() {
+    let Some(network) = Network::up("remote-watch") else { return };
+    network.scenario("198.18.1.0/24", "02:00:00:00:0a:01", "");
+    let text = fs::read_to_string(network.folder.join("story.toml")).expect("it was written");
+    let sent = text
+        .split("[receiver]")
+        .next()
+        .expect("the beginning")
+        .replace("ip = \"receiver\"", "ip = { \"0.0.0.0/0\" = \"198.18.2.2\" }");
+    fs::write(network.folder.join("story.toml"), sent).expect("the folder can be written to");
+    let on_far = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &network.name("far"), program]).args(arguments).current_dir(&network.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ip runs")
+    };
+    let flows = network.folder.join("flows");
+    fs::create_dir(&flows).expect("the folder can be written to");
+    let mut collector = on_far("nfcapd", &["-p", "4739", "-w", &flows.display().to_string()]);
+    let listens = || network.on("far", "ss -lnu").contains(":4739 ");
+    let begun = Instant::now();
+    while !listens() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the collector does not listen");
+        sleep(Duration::from_millis(20));
+    }
+    let drop = "nft add table inet t; nft \"add chain inet t c { type filter hook input priority 0; }\"; \
+                nft add rule inet t c udp dport 4739 ip saddr 198.18.1.12 drop";
+    network.on("far", drop);
+    let rules = network.on("far", "nft list ruleset");
+    let arguments =
+        ["watch", "--interface", "b0", "--listen", "udp:4739", "--fail-on-loss", "--report-json", "watched.json"];
+    let mut watching = on_far(env!("CARGO_BIN_EXE_restage"), &arguments);
+    let mut line = String::new();
+    BufReader::with_capacity(1, watching.stderr.as_mut().expect("it is piped"))
+        .read_line(&mut line)
+        .expect("it is UTF-8");
+    assert_eq!(line, "watching udp:4739 on b0; Ctrl-C ends it\n");
+    assert_eq!(network.on("far", "nft list ruleset"), rules, "it changes nothing");
+    let (status, sent) = network.run();
+    assert_eq!(status, Some(0), "{sent:#}");
+    done(&format!("kill -INT {}", watching.id()));
+    let ended = watching.wait_with_output().expect("it ends");
+    let _ = collector.kill();
+    let _ = collector.wait();
+    assert_eq!(ended.status.code(), Some(1), "{}", both(&ended));
+    let report = fs::read_to_string(network.folder.join("watched.json")).expect("a report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let watched = &report["scenarios"][0];
+    assert_eq!(causes(watched), [("NETFILTER_DROP".to_owned(), 240)], "{watched:#}");
+    assert_eq!(
+        (&watched["ledger"]["arrived"], &watched["ledger"]["consumed"]),
+        (&720.into(), &480.into()),
+        "{watched:#}"
+    );
+}
+
+#[test]
 fn nothing_is_left_there_when_the_run_is_killed() {
     let Some(network) = Network::up("remote-killed") else { return };
     network.scenario("198.18.1.0/24", "receiver", "");

@@ -70,14 +70,14 @@ struct Heard {
 }
 
 impl Agent {
-    /// Starts the agent of a scenario whose receiver is on another machine.
+    /// Starts the agent of a scenario whose receiver is on another machine. `copies`: this program is copied there before.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where it can't be reached, or is another version.
-    pub(in crate::run) fn start(place: &At<AgentPlace>, scenario: &Scenario, options: &Options) -> Result<Self> {
+    pub(in crate::run) fn start(place: &At<AgentPlace>, scenario: &Scenario, copies: bool) -> Result<Self> {
         let At { value: place, span } = place;
         let problem = |what: String| Diagnostic::error(what).at(&scenario.source, span.clone());
-        let program = if options.push {
+        let program = if copies {
             push(place).map_err(|failure| failure.at(&scenario.source, span.as_ref()))?
         } else {
             "restage".to_owned()

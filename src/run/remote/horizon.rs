@@ -53,6 +53,13 @@ impl Horizon {
         self.0.as_ref().is_none_or(|way| way.reached.load(Ordering::Acquire) >= way.asked.load(Ordering::Acquire))
     }
 
+    /// Everything that was seen before this time is announced.
+    pub(in crate::run) fn extend_to(&self, time: Instant) {
+        if let Some(way) = &self.0 {
+            way.reached.fetch_max(nanoseconds(time.saturating_duration_since(way.opened)), Ordering::AcqRel);
+        }
+    }
+
     /// Nothing more is announced.
     pub(in crate::run) fn end(&self) {
         if let Some(way) = &self.0 {
