@@ -38,8 +38,8 @@ pub use questions::{Question, Questions};
 pub use refuse::{nothing_selected, reply_filter};
 pub use rewrite_report::rewrite_report;
 pub use schedule::{Limiter, Schedule};
-pub use watched::watched;
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
+pub use watched::watched;
 
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Result};

@@ -74,6 +74,8 @@ impl Pair {
         pair.rx.enter(|| {
             fs::write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0").unwrap();
             fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+            // A new namespace has the machine's value.
+            fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         });
         pair.tx.ip(&format!(
             "link add tx0 mtu {sender} address 02:00:00:00:00:01 type veth \
