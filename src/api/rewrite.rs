@@ -60,7 +60,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
     let needs_the_place = match &scenario.topology {
         Topology::Lab(_) => false,
         Topology::Target { agent, .. } => is_framed || scenario.rewrite.names_sender() || agent.is_some(),
-        Topology::Existing(_) => scenario.rewrite.names_the_address_there(),
+        Topology::Existing(_) => scenario.rewrite.names_the_address_there().is_some(),
     };
     let mut facts = if needs_the_place { remote::facts(scenario)? } else { Facts::default() };
     facts.sender = facts.sender.map(|facts| LinkFacts { mtu: u32::MAX, ..facts });

@@ -60,6 +60,7 @@ pub(super) fn host(
         taken.chain(sources.iter().map(|source| Taken { address: *source, is_source: true })).collect();
     refuse_what_is_used(scenario, words, there, &taken)?;
     notes.extend(diverted(scenario, words, there, &taken));
+    notes.extend(there.host.caveats());
     let ways_back = IpNet::aggregate(&sources.iter().map(|source| IpNet::from(*source)).collect());
     let listens = listeners(scenario, survey);
     // A receiver that runs is what its sockets are; one that will be started has those that it is to have, too.

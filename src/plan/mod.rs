@@ -481,7 +481,8 @@ fn survey(
     passes: &Passes,
 ) -> Result<(Rewriter, Medium, Surveyed)> {
     loop {
-        let rewriter = Rewriter::compile(&scenario.rewrite, &roles)?;
+        let rewriter = Rewriter::compile(&scenario.rewrite, &roles)
+            .map_err(|failure| failure.at(&scenario.source, scenario.rewrite.names_the_address_there()))?;
         let medium = medium_of(scenario, target, &roles);
         let surveyed = survey_with_fragments(scenario, &rewriter, &medium, passes)?;
         match settled(scenario, &roles, &surveyed.survey).filter(|_| passes.host.is_none()) {

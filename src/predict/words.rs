@@ -39,7 +39,12 @@ pub(super) fn said(cause: Cause, key: &ClassKey, host: &Host) -> (String, String
             Carried::Ip { destination, .. } => filled(row.machine, Some(destination), host),
             Carried::Other { .. } => filled(row.machine, None, host),
         });
-        there(&fix, &host.command_prefix)
+        let fix = if host.is_there_already() && cause == Cause::IpRpfilter { another_way_back(host) } else { fix };
+        let port = match key.carried {
+            Carried::Ip { port: Some(port), .. } if cause == Cause::NetfilterDrop => port.to_string(),
+            _ => "PORT".to_owned(),
+        };
+        there(&fix.replace("PORT", &port), &host.command_prefix)
     } else {
         scenario.unwrap_or_else(|| row.fix.to_owned())
     };
@@ -50,9 +55,20 @@ pub(super) fn said(cause: Cause, key: &ClassKey, host: &Host) -> (String, String
 pub fn remedy(cause: Cause, host: &Host) -> String {
     let row = cause.row();
     match (host.real, host.is_of_a_run() && is_of_the_frames(cause)) {
+        (true, false) if host.is_there_already() && cause == Cause::IpRpfilter => {
+            there(&another_way_back(host), &host.command_prefix)
+        }
         (true, false) => there(&filled(row.machine, None, host), &host.command_prefix),
         _ => row.fix.to_owned(),
     }
+}
+
+/// What to do where a route back is there, since restage made it, and another one is taken.
+fn another_way_back(host: &Host) -> String {
+    let off = filled("`sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.IFACE.rp_filter=0`", None, host);
+    format!(
+        "look at `ip rule`: a rule sends answers to these sources another way; or {off} (the larger of the two counts)"
+    )
 }
 
 /// Whether a cause is mended by changing the frames, whatever the receiver is.

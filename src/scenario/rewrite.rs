@@ -172,9 +172,12 @@ pub enum Side {
 }
 
 impl Rewrite {
-    /// Whether it maps to the address of a receiver that is there already.
-    pub fn names_the_address_there(&self) -> bool {
-        self.sides.iter().any(|maps| matches!(maps.ip, Some(IpMap::Receiver { v4: None, v6: None, .. })))
+    /// Where it maps to the address of a receiver that is there already.
+    pub fn names_the_address_there(&self) -> Option<&Range<usize>> {
+        self.sides.iter().find_map(|maps| match &maps.ip {
+            Some(IpMap::Receiver { v4: None, v6: None, span }) => Some(span),
+            _ => None,
+        })
     }
 
     /// Whether a `mac` is `"sender"`.

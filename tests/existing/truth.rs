@@ -145,7 +145,8 @@ fn wrong(kind: &Kind, pps: u32, ports: &[u16], (user, evidence): (User, &str)) -
     let outcome = &ran.report["scenarios"][0];
     let numbers = read(&truth);
     let each = (kind.frames)(0).len() as u64;
-    let all = said_wrong(kind, outcome, (&numbers, each), pps == 0 || evidence == "auto" && is_plain_root(user));
+    let is_followed = outcome["ledger"]["layers"]["followed"] == true;
+    let all = said_wrong(kind, outcome, (&numbers, each), pps == 0 || is_followed);
     all.into_iter().map(|what| format!("{user:?}, {evidence}: {what}\n{}", ran.text)).collect()
 }
 
