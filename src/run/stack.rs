@@ -31,6 +31,9 @@ const BLOCK: Duration = Duration::from_millis(20);
 /// The kernel keeps records of packets for 10 ms or a tick before it sends them; on a busy machine they are read later.
 const FLUSH: Duration = Duration::from_millis(100);
 
+/// So long records are read at the end, where there are always more.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
 /// What was announced and the thread has not taken yet.
 #[derive(Default)]
 pub(super) struct Announcements {
@@ -215,12 +218,12 @@ const REST_PAUSE: Duration = Duration::from_millis(2);
 fn await_rest(monitor: &mut PacketTrace, sockets: &Mutex<SocketWatch>, ports: Option<&[u16]>) -> Result<bool> {
     let is_queue = |event: &Event<'_>| matches!(event, Event::Queued(_) | Event::Read(_));
     for _ in 0..REST_TRIES {
-        while monitor.read(&mut |_| ())? > 0 {}
+        monitor.read(&mut |_| ())?;
         let seen = lock(sockets).look()?;
         let mut counted = seen.iter().filter(|record| ports.is_none_or(|ports| ports.contains(&record.socket.port)));
         let is_empty = counted.all(|record| !record.until_end || record.socket.unread_bytes == 0);
         let mut moved = 0;
-        while monitor.read(&mut |event| moved += usize::from(is_queue(&event)))? > 0 {}
+        monitor.read(&mut |event| moved += usize::from(is_queue(&event)))?;
         if is_empty && moved == 0 {
             return Ok(true);
         }
@@ -321,7 +324,9 @@ impl Watch {
                 self.wait();
                 lock(&self.sockets).look_sometimes()?;
             }
-            while self.look(&mut taken)? > 0 {}
+            // Where others send all the time there is always more.
+            let (begun, limit) = (Instant::now(), if last { LAST_LOOK } else { FLUSH });
+            while self.look(&mut taken)? > 0 && begun.elapsed() < limit {}
             if last {
                 self.await_records(&mut taken)?;
                 return self.finish();

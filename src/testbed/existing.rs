@@ -159,12 +159,9 @@ impl Existing {
             existing: Some(others),
             ..LabPlan::default()
         };
-        let put = put_into(&found.namespace, &lab_plan);
-        if put.is_err() {
-            // What is there of the pair went with the sender's namespace, or goes now; the failure says what is wrong.
-            let _ = remove_from(&found.namespace);
-        }
-        let sender = Side { namespace: put?, interface: LAB_SENDER.to_owned(), is_shared: false };
+        // Where that fails, what is there of the pair goes with the sender's namespace.
+        let sender = put_into(&found.namespace, &lab_plan)?;
+        let sender = Side { namespace: sender, interface: LAB_SENDER.to_owned(), is_shared: false };
         let receiver = Side { namespace: found.namespace, interface: EXISTING_RECEIVER.to_owned(), is_shared: true };
         // Dropped, it removes the interface, also where a group can't be joined.
         let mut existing = Self { sender, receiver, prefix: found.prefix, _lock: lock, members: Vec::new() };

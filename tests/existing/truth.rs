@@ -93,8 +93,12 @@ const KINDS: &[Kind] = &[
 ];
 
 /// What others send: how many a second, and to which ports of the receiver.
-const OTHERS: &[(&str, u32, &[u16])] =
-    &[("nobody else sends", 0, &[]), ("others send to it", 150, &[PORT]), ("others send elsewhere", 150, &[9, 8125])];
+const OTHERS: &[(&str, u32, &[u16])] = &[
+    ("nobody else sends", 0, &[]),
+    ("others send to it", 150, &[PORT]),
+    ("many others send to it", 4000, &[PORT]),
+    ("others send elsewhere", 150, &[9, 8125]),
+];
 
 pub(crate) fn trials(users: &[User]) -> Vec<Trial> {
     let mut trials = Vec::new();
