@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use crate::application;
-use crate::common::{User, both, fresh_folder, is_root, restage};
+use crate::common::{User, both, fresh_folder, is_root, restage, stage};
 use crate::place::await_that;
 use crate::trial;
 use crate::words::scenario_in;
@@ -41,12 +41,13 @@ impl Engine {
         }
         let folder = fresh_folder("docker");
         let log = fs::File::create(folder.join("log")).expect("it can be made");
-        // What it mounts goes with its namespace.
+        // What it mounts goes with its namespace, and the sysctls that it sets are not the machine's.
         let daemon = Command::new("unshare")
             .args([
-                "-m",
+                "-mn",
                 "dockerd",
                 "--iptables=false",
+                "--ip-forward=false",
                 "--ip6tables=false",
                 "--bridge=none",
                 "--storage-driver=vfs",
@@ -130,10 +131,21 @@ impl Engine {
 
     /// What a run prints.
     fn run(&self, at: &str, arguments: &[&str]) -> String {
+        self.run_by(restage(User::Caller), at, arguments)
+    }
+
+    /// The same of one in the network namespace of the engine.
+    fn run_beside(&self, at: &str) -> String {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.daemon.id().to_string(), "-n", "--"]).arg(stage().join("restage"));
+        command.env("NO_COLOR", "1");
+        self.run_by(command, at, &[])
+    }
+
+    fn run_by(&self, mut restage: Command, at: &str, arguments: &[&str]) -> String {
         let path = scenario_in(&self.folder, "s", at, "[expect]\nconsumed = \"all\"\n");
-        let mut command = restage(User::Caller);
-        command.env("DOCKER_HOST", format!("unix://{}/socket", self.folder.display())).current_dir(&self.folder);
-        both(&command.arg("run").args(arguments).arg(path).output().expect("restage runs"))
+        restage.env("DOCKER_HOST", format!("unix://{}/socket", self.folder.display())).current_dir(&self.folder);
+        both(&restage.arg("run").args(arguments).arg(path).output().expect("restage runs"))
     }
 }
 
@@ -169,7 +181,7 @@ fn containers() {
     assert!(ran.contains("the container `collector` does not run") && ran.contains("docker start collector"), "{ran}");
     let ran = engine.run("container:none", &[]);
     assert!(ran.contains("there is no container `none`"), "{ran}");
-    // The network of the host is the host's, whatever it is called.
+    // The network of the host is the host's, whatever it is called: here that of the engine, in which restage is started then.
     engine.done(&[
         "run",
         "-d",
@@ -183,7 +195,7 @@ fn containers() {
         "/truth",
         "reads",
     ]);
-    let ran = engine.run("container:on-the-host", &[]);
+    let ran = engine.run_beside("container:on-the-host");
     assert!(ran.contains("is in the network namespace of the host") && ran.contains("--allow-host"), "{ran}");
     composed(&engine);
 }
