@@ -82,7 +82,9 @@ fn usable(scenario: &Scenario) -> Result<Vec<Diagnostic>> {
         warnings.push(warning.at(&scenario.source, span.clone()));
     }
     // Where a required command is absent, a run is skipped.
-    if scenario.require.commands.iter().all(|command| program::find(&command.value).is_some()) {
+    if scenario.topology.agent().is_none()
+        && scenario.require.commands.iter().all(|command| program::find(&command.value).is_some())
+    {
         let absent = scenario.programs().filter(|program| program::find(&program.value).is_none());
         warnings.extend(absent.map(|absent| {
             let Diagnostic { what, why, fix, .. } = program::missing(&absent.value);

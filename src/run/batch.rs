@@ -103,7 +103,9 @@ impl Batch {
             match scenario {
                 Err(failure) => batch.board.unusable(label, failure),
                 Ok(scenario) => {
-                    let absent = absent(&scenario);
+                    // An agent looks on its machine.
+                    let is_here = scenario.topology.agent().is_none();
+                    let absent = if is_here { absent(&scenario) } else { Vec::new() };
                     if absent.is_empty() {
                         let index = batch.board.waiting(label);
                         batch.jobs.insert(index, Prepared::new(&scenario, options)?);
@@ -227,7 +229,7 @@ fn refuse_standard_input(scenario: &Scenario) -> Option<Failure> {
 }
 
 /// The programs that the scenario requires and this machine lacks.
-fn absent(scenario: &Scenario) -> Vec<&str> {
+pub(super) fn absent(scenario: &Scenario) -> Vec<&str> {
     let commands = scenario.require.commands.iter().map(|command| command.value.as_str());
     let absent = commands.filter(|command| program::find(command).is_none());
     let is_captured = |program: &Program| program.clock.value == Clock::Captured;
@@ -236,7 +238,7 @@ fn absent(scenario: &Scenario) -> Vec<&str> {
 }
 
 /// With [`Options::strict`], that programs are absent.
-fn not_installed(scenario: &Scenario, absent: &[&str]) -> Failure {
+pub(super) fn not_installed(scenario: &Scenario, absent: &[&str]) -> Failure {
     let problem = |name: &&str| {
         let required = scenario.require.commands.iter().find(|command| command.value == **name);
         Diagnostic::error(format!("`{name}` is not installed"))

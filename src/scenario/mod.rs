@@ -10,6 +10,7 @@ pub mod placeholders;
 pub mod receiver;
 pub mod require;
 pub mod rewrite;
+mod set_line;
 pub mod step;
 pub mod topology;
 
@@ -232,7 +233,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     }
     expect.check(observed, runs_already, &receiver, &pacing.rate, checker);
     let mut require = form.require;
-    require.check(topology.as_ref(), is_blind, checker);
+    require.check(topology.as_ref(), receiver.interface.as_ref(), is_blind, checker);
     let summary = form.summary.map(|summary| check_summary(summary, checker));
     let tags = check_tags(form.tags, checker);
     let timeout = form.timeout;

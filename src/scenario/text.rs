@@ -89,6 +89,12 @@ impl ScenarioText {
         Ok(Self { name, prefix: prefix.to_path_buf(), folder, source, variation: Variation::default() })
     }
 
+    /// The same text, in which the interface of the receiver's machine is named.
+    pub(crate) fn on_interface(mut self, interface: &str) -> Self {
+        self.source = self.variation.set("receiver.interface", interface, &self.source);
+        self
+    }
+
     /// The same text with another folder that relative paths are joined with.
     pub(crate) fn moved(self, folder: &Path) -> Self {
         Self { prefix: folder.to_owned(), folder: folder.to_owned(), ..self }

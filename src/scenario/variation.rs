@@ -12,15 +12,13 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ScenarioText;
-use super::placeholders;
+use super::set_line::{ending, line};
+use super::{ScenarioText, placeholders};
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result, Source};
 use crate::figures::count;
 
 /// Cases that a matrix may have.
 const MOST_CASES: usize = 10_000;
-/// What a line from a command line ends with, in the text that messages show.
-const FROM_COMMAND_LINE: &str = "# --set";
 
 /// What is said of scenarios beside their files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +61,14 @@ impl Variation {
             }
         }
         if problems.is_empty() { Ok(variation) } else { Err(Failure { kind: Kind::Invalid, problems }) }
+    }
+
+    /// Sets one more key, to a text; `source` with its line.
+    pub(super) fn set(&mut self, key: &str, value: &str, source: &Arc<Source>) -> Arc<Source> {
+        let more = Self { set: line(key, &super::quoted(value)).into_iter().collect(), ..Self::default() };
+        let source = more.extended(source);
+        self.set.extend(more.set);
+        source
     }
 
     /// The names of the variables that a command line sets.
@@ -339,23 +345,6 @@ fn replaced(text: &str, vars: &mut [Var<'_>]) -> Option<String> {
     }
     let value = |name: &str| vars.iter().find(|var| var.name == name).map(|var| shown(&var.value));
     any.then(|| placeholders::replace(text, value))
-}
-
-/// A line of TOML; `None` where the key is none. A value that is no TOML is a string.
-fn line(key: &str, value: &str) -> Option<String> {
-    let as_written = format!("{key} = {value}");
-    let one_key =
-        |line: &str| DeTable::parse(line).is_ok_and(|table| table.get_ref().len() == 1) && !line.contains('\n');
-    if one_key(&as_written) {
-        return Some(as_written);
-    }
-    let as_text = format!("{key} = {}", super::quoted(value));
-    one_key(&as_text).then_some(as_text)
-}
-
-/// A line with its end.
-fn ending(line: &str) -> String {
-    format!("{line}  {FROM_COMMAND_LINE}\n")
 }
 
 /// Puts what `changed` has into a table: tables are joined, anything else takes the place of what was there.

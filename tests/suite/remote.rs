@@ -198,7 +198,8 @@ fn the_ledger_of_a_receiver_behind_a_router_is_that_of_the_lab() {
     network.scenario(
         "198.18.1.0/24",
         "receiver",
-        "[[expect.command]]\nrun = [\"nfdump\", \"-R\", \"{work}\", \"-q\", \"-o\", \"csv\"]\nstdout = { lines = 1401 }\n",
+        "[require.sysctl]\n\"net.ipv4.conf.{receiver}.rp_filter\" = 0\n\
+         [[expect.command]]\nrun = [\"nfdump\", \"-R\", \"{work}\", \"-q\", \"-o\", \"csv\"]\nstdout = { lines = 1401 }\n",
     );
     let (status, story) = network.run();
     assert_eq!(status, Some(0), "{story:#}");

@@ -6,6 +6,7 @@ use std::io::{Write, stdout};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use super::super::batch;
 use super::super::control::Control;
 use super::super::observe::{Observer, Settled};
 use super::super::setup::Setup;
@@ -100,6 +101,13 @@ impl Agent {
                 .map_err(|error| Failure::system(format!("can't write `{}`", path.display()), &error))?;
         }
         let scenario = scenario::check(&text.moved(files_folder.work()))?;
+        let absent = batch::absent(&scenario);
+        if !absent.is_empty() {
+            let mut failure = batch::not_installed(&scenario, &absent);
+            let here = "the receiver's part of the run is on this machine";
+            failure.problems.iter_mut().for_each(|problem| problem.why = Some(here.to_owned()));
+            return Err(failure);
+        }
         let facts = Facts::read();
         let testbed = Testbed::receiving(&interface)?;
         let mut report = |event| say(&Answer::Event(event));

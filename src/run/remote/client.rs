@@ -185,7 +185,7 @@ impl Agent {
         control: &mut Control<'_>,
     ) -> Result<()> {
         let prepare = Prepare {
-            scenario: scenario.text(),
+            scenario: scenario.text().on_interface(interface),
             files: files(scenario)?,
             options: options.clone(),
             brief: brief.clone(),

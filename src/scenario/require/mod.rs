@@ -62,9 +62,22 @@ struct Interfaces<'a> {
 }
 
 impl Require {
-    /// What depends on the topology, which is `None` for a target without an interface.
-    pub(super) fn check(&mut self, topology: Option<&Topology>, target: bool, checker: &mut Checker) {
+    /// What depends on the topology, which is `None` for a target without an interface. `far`: the interface of another machine that frames come
+    /// in on, as far as it is known.
+    pub(super) fn check(
+        &mut self,
+        topology: Option<&Topology>,
+        far: Option<&At<String>>,
+        target: bool,
+        checker: &mut Checker,
+    ) {
+        let agent = topology.and_then(Topology::agent);
         let interfaces = match topology.and_then(Topology::interface) {
+            // The agent's own process knows the interface.
+            Some(interface) if agent.is_some() => {
+                let receiver = far.map_or(LAB_RECEIVER, |far| &far.value);
+                Interfaces { receiver, sender: &interface.value, lab: false }
+            }
             Some(interface) => Interfaces { receiver: &interface.value, sender: &interface.value, lab: false },
             None => {
                 let is_existing = topology.is_some_and(|topology| topology.existing().is_some());
@@ -77,6 +90,12 @@ impl Require {
         {
             let problem = Diagnostic::error("`require.firewall` needs `receiver.command`")
                 .why("a probe is sent before the application starts; one that runs already would receive it")
+                .fix("remove it: `restage plan` says what the ruleset there does with the frames");
+            checker.refuse(first.range().start..last.range().end, problem);
+        }
+        if let (Some(_), Some(first), Some(last)) = (agent, self.firewall.first(), self.firewall.last()) {
+            let problem = Diagnostic::error("`require.firewall` needs a receiver on this machine")
+                .why("a probe is sent into the interface of the receiver, which is on another machine")
                 .fix("remove it: `restage plan` says what the ruleset there does with the frames");
             checker.refuse(first.range().start..last.range().end, problem);
         }
