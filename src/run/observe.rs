@@ -27,7 +27,7 @@ use crate::outcome::Hook;
 use crate::plan::{Brief, Plan};
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
-use crate::wire::counters::{Counters, CountersReader};
+use crate::wire::counters::{Counters, CountersReader, UNKNOWN};
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, Seen};
 
@@ -285,9 +285,15 @@ impl Observer {
         if watched.arriving.as_ref().is_some_and(|arriving| arriving.missing.is_empty() && arriving.reordered == 0) {
             watched.arrivals.apply(&mut sending);
         }
-        let counters = &settled.moment.counters;
+        let mut counters = settled.moment.counters;
         let notes = if lab.is_shared {
-            of_others(counters.get(OTHERS).copied().unwrap_or(0), settled.moment.udp.as_ref())
+            let others = counters.entry(OTHERS.to_owned()).or_default();
+            let note = of_others(*others, settled.moment.udp.as_ref());
+            if !self.shared.horizon.is_everywhere() {
+                // They come in by the same interface.
+                *others += watched.arriving.as_ref().map_or(UNKNOWN, |arriving| arriving.foreign);
+            }
+            note
         } else {
             None
         };
@@ -296,7 +302,7 @@ impl Observer {
             sending,
             arrived_over_time: watched.arriving.is_some().then(|| watched.arrivals.over_time()).flatten(),
             arriving: watched.arriving,
-            counters: Some(settled.moment.counters),
+            counters: Some(counters),
             stack: Some(Stack { hooks: settled.moment.hooks, udp: settled.moment.udp, ..lab.stack.end()? }),
             replies: lab.replies.map(ReplyWatch::end).transpose()?,
             sniffing: lab.sniffers.end(lab.own_inode),

@@ -27,7 +27,7 @@ const IFLA_STATS_LINK_64: u16 = 1;
 const LOOPBACK_INDEX: u32 = 1;
 
 /// As many packets as may have come: more than any run sees, and few enough to be added up.
-const UNKNOWN: u64 = 1 << 40;
+pub const UNKNOWN: u64 = 1 << 40;
 
 /// Where each counter stands in `struct rtnl_link_stats64` (`linux/if_link.h`), in units of 8 bytes.
 const LINK_FIELDS: [(&str, usize); 11] = [

@@ -86,7 +86,7 @@ impl Network {
              [rewrite]\nchecksums = \"fix\"\n[rewrite.source]\nip = {{ \"10.44.1.0/24\" = \"{source}\" }}\n\
              [rewrite.destination]\nip = \"receiver\"\nmac = \"{mac}\"\n[target]\ninterface = \"a0\"\n\
              [pacing]\nrate = \"1000 pps\"\n[receiver]\nvia = [\"ssh\", \"-F\", \"{folder}/config\", \"far\"]\n\
-             command = [\"nfcapd\", \"-p\", \"4739\", \"-w\", \"{{work}}\"]\nlistens = [\"udp:4739\"]\n{more}"
+             command = [\"nfcapd\", \"-p\", \"4739\", \"-B\", \"1000000\", \"-w\", \"{{work}}\"]\nlistens = [\"udp:4739\"]\n{more}"
         );
         fs::write(self.folder.join("story.toml"), text).expect("the folder can be written to");
     }
@@ -284,7 +284,7 @@ fn what_others_send_to_a_receiver_is_watched_and_accounted_for() {
     };
     let flows = network.folder.join("flows");
     fs::create_dir(&flows).expect("the folder can be written to");
-    let mut collector = on_far("nfcapd", &["-p", "4739", "-w", &flows.display().to_string()]);
+    let mut collector = on_far("nfcapd", &["-p", "4739", "-B", "1000000", "-w", &flows.display().to_string()]);
     let listens = || network.on("far", "ss -lnu").contains(":4739 ");
     let begun = Instant::now();
     while !listens() {
