@@ -4,6 +4,7 @@
 
 pub mod agent;
 mod client;
+mod given_files;
 mod horizon;
 mod messages;
 mod outgoing;

@@ -32,11 +32,11 @@ impl Scenario {
         words.map(|word| PathBuf::from(self.in_folder(word))).filter(|path| path.is_absolute() && path.is_file())
     }
 
-    /// The existing files that the receiver's part of a run reads.
+    /// The existing files that the receiver's part of a run reads, beside those that its programs do.
     pub fn files_of_the_receiver(&self) -> Vec<PathBuf> {
         let expected = self.expected_files().map(|path| path.value.clone());
         let made_from = self.receiver_files().map(|(file, _)| file.to_owned());
-        expected.chain(made_from).chain(self.argument_files()).filter(|path| path.is_file()).collect()
+        expected.chain(made_from).filter(|path| path.is_file()).collect()
     }
 
     /// The files that outputs are compared with.

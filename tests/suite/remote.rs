@@ -199,8 +199,10 @@ fn the_ledger_of_a_receiver_behind_a_router_is_that_of_the_lab() {
         "198.18.1.0/24",
         "receiver",
         "[require.sysctl]\n\"net.ipv4.conf.{receiver}.rp_filter\" = 0\n\
-         [[expect.command]]\nrun = [\"nfdump\", \"-R\", \"{work}\", \"-q\", \"-o\", \"csv\"]\nstdout = { lines = 1401 }\n",
+         [[expect.command]]\nrun = [\"nfdump\", \"-R\", \"{work}\", \"-q\", \"-o\", \"csv\"]\nstdout = { lines = 1401 }\n\
+         [[expect.command]]\nrun = [\"echo\", \"given to the agent\"]\nstdout = { equals-file = \"given.txt\" }\n",
     );
+    fs::write(network.folder.join("given.txt"), "given to the agent\n").expect("the folder can be written to");
     let (status, story) = network.run();
     assert_eq!(status, Some(0), "{story:#}");
     for stage in ["sent", "arrived", "accepted", "delivered", "consumed"] {

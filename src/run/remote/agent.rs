@@ -1,7 +1,6 @@
 //! The agent: the part of a run that is on the receiver's machine. `restage agent` is its process; a run starts it, and speaks with it over its
 //! standard input and output. It ends, and cleans up, when its standard input closes. Start at [`main`].
 
-use std::fs;
 use std::io::{Write, stdout};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -93,13 +92,7 @@ impl Agent {
     fn run(self, prepare: Prepare) -> Result<()> {
         let Prepare { scenario: text, files, options, brief, interface } = prepare;
         let files_folder = WorkFolder::create("agent")?;
-        for (path, content) in files {
-            let path = files_folder.work().join(path);
-            let folder = path.parent().unwrap_or(files_folder.work());
-            fs::create_dir_all(folder)
-                .and_then(|()| fs::write(&path, content))
-                .map_err(|error| Failure::system(format!("can't write `{}`", path.display()), &error))?;
-        }
+        files.iter().try_for_each(|file| file.write(files_folder.work()))?;
         let scenario = scenario::check(&text.moved(files_folder.work()))?;
         let absent = batch::absent(&scenario);
         if !absent.is_empty() {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,6 +12,7 @@ use super::super::Options;
 use super::super::control::Control;
 use super::super::observe::{Glance, Moment, Settled};
 use super::super::stack::lock;
+use super::given_files;
 use super::messages::{Answer, PROTOCOL, Prepare, Request};
 use super::outgoing::Outgoing;
 use super::push::push;
@@ -39,8 +39,6 @@ const CLEAN_GRACE: Duration = Duration::from_secs(8);
 const MOST_OUTSTANDING: u64 = 1 << 15;
 /// So much of what the connection's program says is kept.
 const MOST_SAID: u64 = 4096;
-/// So many bytes of files are given to the agent.
-const MOST_FILE_BYTES: u64 = 8 << 20;
 
 /// The agent on the receiver's machine, as the run sees it. All clones are the same connection.
 #[derive(Clone)]
@@ -55,6 +53,8 @@ struct Connection {
     child: Mutex<Child>,
     follows: AtomicBool,
     announced: AtomicU64,
+    /// Whether more was announced than the agent can tell apart, so that what arrived is not known.
+    overrun: AtomicBool,
     /// Why it is over before it should be.
     lost: Mutex<Option<Diagnostic>>,
     last: Mutex<Glance>,
@@ -114,6 +114,7 @@ impl Agent {
             heard: Arc::clone(&heard),
             follows: AtomicBool::new(false),
             announced: AtomicU64::new(0),
+            overrun: AtomicBool::new(false),
             lost: Mutex::new(None),
             last: Mutex::new(Glance::default()),
             child: Mutex::new(child),
@@ -186,7 +187,7 @@ impl Agent {
     ) -> Result<()> {
         let prepare = Prepare {
             scenario: scenario.text().on_interface(interface),
-            files: files(scenario)?,
+            files: given_files::of(scenario)?,
             options: options.clone(),
             brief: brief.clone(),
             interface: interface.to_owned(),
@@ -215,7 +216,10 @@ impl Agent {
     }
 
     pub(in crate::run) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
-        self.0.announced.fetch_add(frames.len() as u64, Ordering::AcqRel);
+        let announced = self.0.announced.fetch_add(frames.len() as u64, Ordering::AcqRel);
+        if announced.saturating_sub(self.taken()) > 2 * MOST_OUTSTANDING {
+            self.0.overrun.store(true, Ordering::Release);
+        }
         self.tell(&Request::Announce(frames.to_vec(), heads.to_vec()));
     }
 
@@ -293,7 +297,10 @@ impl Agent {
         let Settled { sending, still, timed_out, .. } = settled;
         let asked = if self.is_lost() { None } else { self.ask(&Request::End { still, timed_out }, PATIENCE).ok() };
         match asked {
-            Some(Answer::Evidence(evidence)) => Ok(Evidence { sending, ..*evidence }),
+            Some(Answer::Evidence(evidence)) => {
+                let arriving = evidence.arriving.clone().filter(|_| !self.0.overrun.load(Ordering::Acquire));
+                Ok(Evidence { sending, arriving, ..*evidence })
+            }
             Some(Answer::Failed(failure)) => Err(failure),
             Some(_) => Err(self.nonsense()),
             None => {
@@ -446,33 +453,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.hang_up();
     }
-}
-
-/// The files that the agent needs, relative to the scenario's folder.
-fn files(scenario: &Scenario) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let mut files = Vec::new();
-    let mut bytes = 0;
-    for path in scenario.files_of_the_receiver() {
-        let relative = path.strip_prefix(&scenario.folder).map_err(|_| {
-            let problem = Diagnostic::error(format!("`{}` is not below the scenario's folder", path.display()));
-            let why = "the receiver is on another machine, which gets the files that the scenario names";
-            Failure::invalid(problem.why(why).fix("copy it beside the scenario"))
-        })?;
-        let cant = |error: &std::io::Error| Failure::system(format!("can't read `{}`", path.display()), error);
-        let mut content = Vec::new();
-        let file = std::fs::File::open(&path).map_err(|error| cant(&error))?;
-        file.take(MOST_FILE_BYTES + 1).read_to_end(&mut content).map_err(|error| cant(&error))?;
-        bytes += content.len() as u64;
-        if bytes > MOST_FILE_BYTES {
-            let problem = Diagnostic::error("the files that the scenario names have more than 8 MiB");
-            let why = "the receiver is on another machine, and they are given to it for each run";
-            return Err(Failure::invalid(
-                problem.why(why).fix("put large files there, and name them by absolute paths"),
-            ));
-        }
-        files.push((relative.to_owned(), content));
-    }
-    Ok(files)
 }
 
 fn gather(mut stream: impl Read, said: &Mutex<String>) {

@@ -1,12 +1,12 @@
 //! What a run and the agent on the receiver's machine say to each other: each message is one line of JSON. Start at [`Request`].
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::Options;
 use super::super::observe::{Glance, Moment};
+use super::given_files::GivenFile;
 use crate::diagnostic::{Diagnostic, Failure};
 use crate::evidence::Evidence;
 use crate::host::Host;
@@ -55,8 +55,7 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Prepare {
     pub(super) scenario: ScenarioText,
-    /// The files that the scenario names, relative to its folder.
-    pub(super) files: Vec<(PathBuf, Vec<u8>)>,
+    pub(super) files: Vec<GivenFile>,
     pub(super) options: Options,
     pub(super) brief: Brief,
     pub(super) interface: String,
