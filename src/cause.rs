@@ -16,6 +16,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use stage::Stage;
 pub use table::TABLE;
 
+/// Parts of the names of the kernel's functions of protocols inside UDP: ESP (RFC 3948), L2TP, VXLAN, Geneve and the like.
+const ENCAPSULATIONS: &[&str] =
+    &["xfrm", "esp", "l2tp", "vxlan", "geneve", "gtp", "fou", "gue", "wg_", "bareudp", "encap"];
+
+/// Errors of an IP header that are no checksum's.
+const HEADER_ERRORS: Counters = Counters::Namespace(&[
+    counter("Ip.InHdrErrors").less("IpExt.InCsumErrors"),
+    counter("Ip6InHdrErrors"),
+    share("Ip6InHdrErrors").at(Stage::Delivered),
+]);
+
 /// Why a packet did not reach the next stage. Reports and scenarios write its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(with = "String")]

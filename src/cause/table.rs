@@ -1,15 +1,8 @@
-//! Every cause of loss, a row each, which is why it has more than 500 lines. A new cause is a variant of [`Cause`] and its row here; what predicts it is in
-//! `predict`.
+//! Every cause of loss, a row each. A new cause is a variant of [`Cause`] and its row here; what predicts it is in `predict`.
 
-use super::{Cause, Counters, ROW, Row, counter, reason, share, unspecified};
-use crate::cause::Stage;
+use super::{Cause, Counters, ENCAPSULATIONS, HEADER_ERRORS, ROW, Row, Stage, counter, reason, share, unspecified};
 
-/// Parts of the names of the kernel's functions of protocols inside UDP: ESP (RFC 3948), L2TP, VXLAN, Geneve and the like.
-const ENCAPSULATIONS: &[&str] =
-    &["xfrm", "esp", "l2tp", "vxlan", "geneve", "gtp", "fou", "gue", "wg_", "bareudp", "encap"];
-
-/// Every cause, in the order in which a packet meets them. This order is their priority: where the evidence for two causes of one stage
-/// counts more packets than are missing, the earlier row gets them.
+/// Every cause, in the order in which a packet meets them, which is their priority: of two causes of one stage the earlier row gets the packets.
 pub const TABLE: &[Row] = &[
     Row {
         cause: Cause::NotSent,
@@ -163,11 +156,7 @@ pub const TABLE: &[Row] = &[
         signs: "`Ip.InHdrErrors` or `Ip6InHdrErrors`; reason IP_INHDR at ip_rcv_core (seen at ingress only), or at ip_forward, where a router finds a TTL of 1",
         fix: "map the source (`[rewrite.source] ip`), raise the TTL (`[rewrite.header] ttl = 64`), or leave the frames out",
         machine: "send a whole IP header; behind a router, with a TTL above 1",
-        counters: Counters::Namespace(&[
-            counter("Ip.InHdrErrors").less("IpExt.InCsumErrors"),
-            counter("Ip6InHdrErrors"),
-            share("Ip6InHdrErrors").at(Stage::Delivered),
-        ]),
+        counters: HEADER_ERRORS,
         reasons: &[reason("IP_INHDR"), unspecified(&["^ip6_rcv_core"])],
         is_predicted: true,
     },

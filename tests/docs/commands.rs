@@ -22,7 +22,7 @@ use regex::Regex;
 use crate::common::{User, both, fresh_folder, pages, program, root, stage, users};
 
 /// How many blocks are not run. It is written here so that one more is noticed.
-const NOT_RUN: usize = 15;
+const NOT_RUN: usize = 16;
 
 /// A block between fences, with the words behind the opening one and the number of its first line.
 struct Block<'a> {
