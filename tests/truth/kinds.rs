@@ -275,7 +275,8 @@ fn listeners() -> Vec<Kind> {
         Kind { losses: &[("MULTICAST_NOT_JOINED", ALL)], ..to_group("nothing joins a group", "listens-elsewhere") },
         Kind { losses: &[("NO_SOCKET", ALL)], ..kind("nothing listens on the port", "listens-elsewhere") },
         Kind {
-            losses: &[("SOCKET_CLOSED", None)],
+            // On a busy machine the counting may end before the application does: then the sockets are still open.
+            losses: &[("SOCKET_CLOSED", None), ("NOT_READ", None)],
             may_be_open: true,
             ..to_group("two sockets each read half of a group", "two-on-a-group-each-reads-half")
         },

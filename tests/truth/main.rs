@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 
 /// Whether its run ends only when its datagrams were not read for a long time.
 fn waits(kind: &Kind) -> bool {
-    kind.losses.iter().any(|(cause, _)| *cause == "NOT_READ")
+    matches!(kind.losses, [("NOT_READ", _)])
         || kind.behaviour == "reads-fifteen"
         || kind.behaviour == "two-on-a-group-one-idle"
 }
