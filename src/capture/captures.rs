@@ -69,7 +69,7 @@ impl Captures {
         let mut readers = Vec::new();
         let mut problems = Vec::new();
         for (index, path) in files.places().iter().enumerate() {
-            match Reader::open(&path.value) {
+            match files.open(index, &path.value) {
                 Err(failure) => problems.extend(placed(failure, files, index, source).problems),
                 Ok(reader) => {
                     heads.push(reader.head());
@@ -226,7 +226,7 @@ impl Captures {
                     let index = *next;
                     let Some(path) = self.files.places().get(index) else { return Ok(false) };
                     *next += 1;
-                    let reader = Reader::open(&path.value);
+                    let reader = self.files.open(index, &path.value);
                     let reader = reader.map_err(|failure| placed(failure, &self.files, index, &self.source))?;
                     let copy = self.active.release_copy().map_err(|failure| self.placed(failure))?;
                     let ended = std::mem::replace(&mut self.active, Box::new(reader));

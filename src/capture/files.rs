@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::payloads::Payloads;
+use super::reader::Reader;
 use super::sorted::Pieces;
 use super::storage::STANDARD_INPUT;
-use crate::diagnostic::At;
+use crate::diagnostic::{At, Result};
 
 /// In which order the frames are numbered and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -28,6 +30,8 @@ pub struct Files {
     paths: Vec<At<PathBuf>>,
     order: FileOrder,
     span: Option<Range<usize>>,
+    /// What they are sent in, where each is the payload of a datagram.
+    payloads: Option<Payloads>,
     /// What is out of order, sorted.
     pub(super) pieces: Pieces,
 }
@@ -35,12 +39,32 @@ pub struct Files {
 impl Files {
     /// One file; `-` is standard input.
     pub fn one(path: At<PathBuf>, order: FileOrder) -> Self {
-        Self { span: path.span.clone(), paths: vec![path], order, pieces: Pieces::default() }
+        Self { span: path.span.clone(), paths: vec![path], order, payloads: None, pieces: Pieces::default() }
     }
 
     /// Several, named by the list at `span`; `None` if there is none.
     pub fn several(paths: Vec<At<PathBuf>>, order: FileOrder, span: Range<usize>) -> Option<Self> {
-        (!paths.is_empty()).then_some(Self { paths, order, span: Some(span), pieces: Pieces::default() })
+        let (payloads, pieces) = (None, Pieces::default());
+        (!paths.is_empty()).then_some(Self { paths, order, span: Some(span), payloads, pieces })
+    }
+
+    /// Payloads, sent one after the other in such datagrams, named by the list at `span`; `None` if there is none.
+    pub fn payloads(paths: Vec<At<PathBuf>>, payloads: Payloads, span: Range<usize>) -> Option<Self> {
+        let files = Self::several(paths, FileOrder::Sequence, span)?;
+        Some(Self { payloads: Some(payloads), ..files })
+    }
+
+    /// Whether each file is the payload of a datagram.
+    pub fn are_payloads(&self) -> bool {
+        self.payloads.is_some()
+    }
+
+    /// Opens the file at this place of [`Files::places`], which is at `path`.
+    pub(super) fn open(&self, index: usize, path: &Path) -> Result<Reader> {
+        match &self.payloads {
+            None => Reader::open(path),
+            Some(payloads) => payloads.reader(path, index),
+        }
     }
 
     /// Their paths, as they are written.

@@ -1,6 +1,6 @@
 //! Reading a capture frame by frame, whatever its format.
 
-use std::io::{ErrorKind, Write};
+use std::io::{Cursor, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use super::fcs::{self, CopiedFcs};
 use super::input::{Fault, Input};
 use super::pcapng::{self, Pcapng, SectionLengths};
 use super::savefile::{self, Savefile};
+use super::sniff::unreadable;
 use super::storage::{STANDARD_INPUT, Stored};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::count;
-use crate::file::similar;
 use crate::packet::layers::LinkType;
 
 /// The format of a capture file.
@@ -184,7 +184,19 @@ impl Reader {
         } else {
             return Err(Failure::invalid(super::sniff::not_a_capture(path, input.ahead())));
         };
-        Ok(Self {
+        Ok(Self::new(path, input, body))
+    }
+
+    /// Reads a pcap file that is in memory, not compressed; messages name `path`.
+    pub(super) fn in_memory(path: &Path, file: Cursor<Vec<u8>>) -> Result<Self> {
+        let mut input = Input::new(Box::new(file), None);
+        let savefile = Savefile::open(&mut input);
+        let savefile = savefile.map_err(|_| Failure::invalid(super::sniff::not_a_capture(path, &[])))?;
+        Ok(Self::new(path, input, Body::Pcap(savefile)))
+    }
+
+    fn new(path: &Path, input: Input, body: Body) -> Self {
+        Self {
             path: path.to_path_buf(),
             input,
             body,
@@ -194,7 +206,7 @@ impl Reader {
             copied_fcs: None,
             fcs_follows: false,
             replacement: Vec::new(),
-        })
+        }
     }
 
     /// The next frame, borrowed until the one after it is read; `None` after the last. An FCS that the capture announces is
@@ -483,15 +495,4 @@ fn damaged(path: &Path, compression: Option<Compression>, frame: Option<u64>, da
     };
     let why = format!("at byte {}{place}: {}{before}", damage.offset, damage.what);
     Failure::invalid(Diagnostic::error(what).why(why).fix(fix))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    let fix = match error.kind() {
-        ErrorKind::NotFound => similar(path)
-            .unwrap_or_else(|| "check the name; paths in a scenario count from the scenario's folder".to_owned()),
-        ErrorKind::PermissionDenied => "let this user read it, and enter its folders".to_owned(),
-        _ => "check the file and its disk, or copy it elsewhere".to_owned(),
-    };
-    let what = format!("can't read the capture `{}`", path.display());
-    Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix(fix))
 }

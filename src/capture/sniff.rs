@@ -1,12 +1,13 @@
 //! What a file that is no capture looks like, so that the message can say it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use super::compression::Compression;
 use super::{pcapng, savefile};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Failure};
+use crate::file::similar;
 
 /// Whether bytes are the beginning of a capture, or of something compressed as captures are.
 pub(crate) fn begins_like_one(start: &[u8]) -> bool {
@@ -17,6 +18,18 @@ pub(crate) fn begins_like_one(start: &[u8]) -> bool {
 pub(crate) fn is_named_capture(path: &Path) -> bool {
     let mut start = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && begins_like_one(&start)
+}
+
+/// A capture that can't be read.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let fix = match error.kind() {
+        ErrorKind::NotFound => similar(path)
+            .unwrap_or_else(|| "check the name; paths in a scenario count from the scenario's folder".to_owned()),
+        ErrorKind::PermissionDenied => "let this user read it, and enter its folders".to_owned(),
+        _ => "check the file and its disk, or copy it elsewhere".to_owned(),
+    };
+    let what = format!("can't read the capture `{}`", path.display());
+    Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix(fix))
 }
 
 /// The problem of a file that begins with `start`, which is neither pcap nor pcapng.

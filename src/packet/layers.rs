@@ -19,6 +19,8 @@ impl LinkType {
     pub const NULL: Self = Self(0);
     /// Ethernet (IEEE 802.3), 1.
     pub const ETHERNET: Self = Self(1);
+    /// An IPv4 or IPv6 packet, 101.
+    pub const RAW: Self = Self(101);
     /// Linux "cooked" capture, 113: one MAC, the sender's.
     pub const LINUX_SLL: Self = Self(113);
     /// Linux "cooked" capture version 2, 276.

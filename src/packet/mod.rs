@@ -19,6 +19,7 @@ pub mod layers;
 mod link;
 pub mod listing;
 mod mac;
+pub(crate) mod made;
 pub mod probe;
 pub(crate) mod sctp;
 pub(crate) mod tunnel;

@@ -1,10 +1,9 @@
 //! A frame that asks one question: does a packet to this address and port come through?
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::MacAddr;
-use super::checksum::Accumulator;
 use super::layers::protocol;
+use super::{MacAddr, made};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,30 +30,10 @@ impl Probe {
         } else {
             (protocol::UDP, [&ports[..], &[0, 8]].concat(), &[])
         };
-        let length = u16::try_from(before.len() + 2 + behind.len()).ok()?;
-        let (ethertype, header, addresses) = match (self.source.ip(), self.destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let addresses = [source.octets(), destination.octets()].concat();
-                // Identification 1, no fragment, TTL 64.
-                let start = [&[0x45, 0][..], &(20 + length).to_be_bytes(), &[0, 1, 0x40, 0, 64, number]].concat();
-                let sum = !Accumulator::default().add(&start).add(&addresses).fold();
-                (0x0800_u16, [&start[..], &sum.to_be_bytes(), &addresses].concat(), addresses)
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let addresses = [source.octets(), destination.octets()].concat();
-                let start = [&[0x60, 0, 0, 0][..], &length.to_be_bytes(), &[number, 64]].concat();
-                (0x86dd, [&start[..], &addresses].concat(), addresses)
-            }
-            _ => return None,
-        };
-        let pseudo = Accumulator::default().add(&addresses).add_word(u16::from(number)).add_word(length);
-        // A sum of zero would say that there is none (RFC 768).
-        let sum = match !pseudo.add(&before).add(behind).fold() {
-            0 => 0xffff,
-            sum => sum,
-        };
+        let packet = made::packet(self.source.ip(), self.destination.ip(), number, &before, behind)?;
+        let ethertype = if self.source.is_ipv4() { 0x0800_u16 } else { 0x86dd };
         let (from, to) = self.macs;
-        Some([&to.0[..], &from.0, &ethertype.to_be_bytes(), &header, &before, &sum.to_be_bytes(), behind].concat())
+        Some([&to.0[..], &from.0, &ethertype.to_be_bytes(), &packet].concat())
     }
 }
 

@@ -148,7 +148,11 @@ fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Diagnost
         return problem.why(why).fix(fix);
     }
     let file = files.paths().next().unwrap_or(Path::new("FILE")).display();
-    let inspect = format!("`restage inspect {file}` shows what the capture holds");
+    let inspect = if files.are_payloads() {
+        "`[capture] to` and `from` have them".to_owned()
+    } else {
+        format!("`restage inspect {file}` shows what the capture holds")
+    };
     if left_out.by_frames == 0 {
         return problem
             .why(format!(

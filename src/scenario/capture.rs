@@ -1,5 +1,6 @@
 //! `[capture]`: which frames are replayed.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -8,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::check::Checker;
 use super::form::{self, refused, values};
-use crate::capture::{FileOrder, Files, FrameSet, STANDARD_INPUT};
+use super::require::Listener;
+use crate::capture::{Encoding, FileOrder, Files, FrameSet, Payloads, STANDARD_INPUT};
 use crate::diagnostic::{At, Diagnostic};
 use crate::file::is_standard_input;
 
@@ -46,7 +48,7 @@ pub struct Capture {
 /// The input: pcap or pcapng, also compressed with gzip or zstd.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }]))]
+#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }, { "required": ["payloads", "to"] }]))]
 pub(super) struct Form {
     /// The savefile, relative to the scenario; `-` is standard input (not for `restage run`).
     #[schemars(example = &"captures/appflow.pcapng")]
@@ -54,6 +56,18 @@ pub(super) struct Form {
     /// Several savefiles instead of `file`, relative to the scenario; their frames are numbered through all of them.
     #[schemars(length(min = 1), example = ["captures/a.pcap", "captures/b.pcap.gz"])]
     files: Option<At<Vec<At<PathBuf>>>>,
+    /// Files of one datagram's payload each, instead of `file`; `*`, `?`, `[a-z]` and `**` as in a shell.
+    #[schemars(length(min = 1), example = ["payloads/*.dat"])]
+    payloads: Option<At<Vec<At<PathBuf>>>>,
+    /// Where payloads are sent to: `udp:PORT` or `udp:ADDRESS:PORT`. Default address: 192.0.2.20, or 2001:db8::14 where `from` is IPv6.
+    #[schemars(example = &"udp:4739")]
+    to: Option<At<Listener>>,
+    /// Where payloads are sent from: an address, with or without a port. Default: 192.0.2.1 or 2001:db8::1, and port 49152.
+    #[schemars(with = "Option<String>", example = &"192.0.2.1")]
+    from: Option<At<Origin>>,
+    /// How the files hold payloads. Default: by their names, `.hex`, `.b64` or `.base64`, and raw otherwise.
+    #[schemars(example = &"hex")]
+    encoding: Option<At<Encoding>>,
     /// The order of the frames: that of the files, one after the other, or by their times. Default: sequence.
     #[schemars(example = &"time")]
     order: FileOrder,
@@ -73,8 +87,24 @@ pub(super) struct Form {
     sha256: Option<At<String>>,
 }
 
+/// The source of payloads: an address, and a port if one is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin(IpAddr, Option<u16>);
+
 values! {
+    Origin: String, |text: &String| origin(text).ok_or_else(|| refused(
+        format!("`{text}` is not an address, nor an address with a port"),
+        "write \"192.0.2.1\", \"192.0.2.1:2055\", \"2001:db8::1\" or \"[2001:db8::1]:2055\"",
+    ));
     FrameSet: String, |text: &String| text.parse().map_err(|why: String| refused(why, "write numbers and ranges from 1, like \"1-100,200,300-\""));
+}
+
+fn origin(text: &str) -> Option<Origin> {
+    if let Ok(address) = text.parse() {
+        return Some(Origin(address, None));
+    }
+    let socket: SocketAddr = text.parse().ok()?;
+    (socket.port() > 0).then_some(Origin(socket.ip(), Some(socket.port())))
 }
 
 fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<At<String>>, D::Error> {
@@ -100,7 +130,14 @@ pub(super) fn check(form: Option<At<Form>>, top: Range<usize>, checker: &mut Che
         checker.missing("capture", top, problem);
         return None;
     };
-    let files = check_files(form.file, form.files, form.order, span.unwrap_or_default(), checker)?;
+    let table = span.unwrap_or_default();
+    let files = match &form.payloads {
+        Some(_) => check_payloads(&form, checker)?,
+        None => {
+            refuse_what_payloads_have(&form, checker);
+            check_files(form.file, form.files, form.order, table, checker)?
+        }
+    };
     let Form { filter, frames, truncated, sha256, .. } = form;
     Some(Capture { files, filter, frames, truncated, sha256 })
 }
@@ -142,7 +179,7 @@ fn check_files(
             let problem = Diagnostic::error("`[capture]` names no `file`")
                 .why("it says which capture is replayed")
                 .fix("add `file = \"…\"`, a path relative to the scenario's folder, or `files` with several");
-            checker.missing_all("capture", &["file", "files"], table, problem);
+            checker.missing_all("capture", &["file", "files", "payloads"], table, problem);
             None
         }
     }
@@ -169,4 +206,79 @@ fn check_several(mut files: At<Vec<At<PathBuf>>>, order: FileOrder, checker: &mu
         }
     }
     Files::several(files.value, order, span)
+}
+
+/// `payloads` with `to`, `from` and `encoding`.
+fn check_payloads(form: &Form, checker: &mut Checker) -> Option<Files> {
+    let payloads = form.payloads.as_ref()?;
+    let other = [("file", form.file.as_ref().map(At::range)), ("files", form.files.as_ref().map(At::range))];
+    for (key, span) in other.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+        let problem = Diagnostic::error(format!("`{key}` and `payloads` exclude each other"))
+            .label(format!("line {} has the payloads", checker.line(payloads.range().start)))
+            .why("either captures are replayed, or files of one datagram each")
+            .fix("keep one of them");
+        checker.refuse(span, problem);
+    }
+    let Some(to) = &form.to else {
+        let problem = Diagnostic::error("`capture.to` is missing")
+            .why("payloads have no headers, so the scenario says where they are sent to")
+            .fix("write `to = \"udp:4739\"`, or `to = \"udp:192.0.2.20:4739\"`");
+        checker.missing("capture.to", payloads.range(), problem);
+        return None;
+    };
+    if !to.value.is_udp() {
+        let problem = Diagnostic::error("`capture.to` is not UDP").why("each payload is sent in a UDP datagram");
+        checker.refuse(to.range(), problem.fix(format!("write \"udp:{}\"", to.value.port)));
+        return None;
+    }
+    let written = form.from.as_ref().map(|from| from.value);
+    let is_v6 = to.value.address.or(written.map(|from| from.0)).is_some_and(|address| address.is_ipv6());
+    let default = |v4: [u8; 4], host| match is_v6 {
+        false => IpAddr::V4(Ipv4Addr::from(v4)),
+        true => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)),
+    };
+    let destination = SocketAddr::new(to.value.address.unwrap_or(default([192, 0, 2, 20], 0x14)), to.value.port);
+    let Origin(address, port) = written.unwrap_or(Origin(default([192, 0, 2, 1], 1), None));
+    // The first port that none is registered for (RFC 6335 §6).
+    let source = SocketAddr::new(address, port.unwrap_or(49_152));
+    if let Some(from) = form.from.as_ref().filter(|_| source.is_ipv4() != destination.is_ipv4()) {
+        let problem = Diagnostic::error("`capture.from` and `capture.to` are of two families")
+            .label(format!("line {} has the destination", checker.line(to.range().start)))
+            .why("a packet has two IPv4 addresses, or two IPv6 addresses");
+        checker.refuse(from.range(), problem.fix("write both of one family"));
+        return None;
+    }
+    let mut paths = Vec::new();
+    for pattern in &payloads.value {
+        match checker.matching("capture.payloads", pattern) {
+            // Opening it says that there is none.
+            matching if matching.is_empty() => {
+                let mut path = pattern.clone();
+                checker.join("capture.payloads", &mut path.value, path.span.as_ref());
+                paths.push(path);
+            }
+            matching => paths.extend(matching),
+        }
+    }
+    if paths.is_empty() {
+        let problem = Diagnostic::error("`capture.payloads` names no file");
+        checker.refuse(payloads.range(), problem.fix("write one name or more: `payloads = [\"*.dat\"]`"));
+    }
+    let encoding = form.encoding.as_ref().map(|encoding| encoding.value);
+    Files::payloads(paths, Payloads { source, destination, encoding }, payloads.range())
+}
+
+/// Keys that mean nothing without `payloads`.
+fn refuse_what_payloads_have(form: &Form, checker: &mut Checker) {
+    let keys = [
+        ("to", form.to.as_ref().map(At::range)),
+        ("from", form.from.as_ref().map(At::range)),
+        ("encoding", form.encoding.as_ref().map(At::range)),
+    ];
+    for (key, span) in keys.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+        let problem = Diagnostic::error(format!("`capture.{key}` has no `payloads`"))
+            .why("frames of a capture have their own addresses and ports")
+            .fix("change them with `[rewrite.source]` and `[rewrite.destination]`, or name `payloads`");
+        checker.refuse_because(span, None, "capture.payloads", problem);
+    }
 }

@@ -3,7 +3,7 @@
 //! Start at [`Checker`].
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostic::{At, Diagnostic, Source};
@@ -106,6 +106,25 @@ impl Checker {
             );
         }
         *path = self.prefix.join(&*path);
+    }
+
+    /// The files that a pattern of the scenario names, in the order of their names; each has the pattern's place. None for a pattern that is
+    /// none, which is refused, and where nothing matches.
+    pub(super) fn matching(&mut self, key: &str, pattern: &At<PathBuf>) -> Vec<At<PathBuf>> {
+        let written = pattern.value.to_string_lossy();
+        let folder = glob::Pattern::escape(&self.prefix.to_string_lossy());
+        let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
+        match glob::glob_with(&Path::new(&folder).join(&*written).to_string_lossy(), options) {
+            // What can't be entered has no files for this user.
+            Ok(paths) => paths.flatten().filter(|path| path.is_file()).map(|path| pattern.with(path)).collect(),
+            Err(wrong) => {
+                let problem = Diagnostic::error(format!("`{key}` can't hold `{written}`"))
+                    .why(format!("it is no pattern: {}", wrong.msg))
+                    .fix("write a file's name, with `*`, `?` and `[a-z]` as in a shell; `[[]` is a `[`");
+                self.refuse(pattern.range(), problem);
+                Vec::new()
+            }
+        }
     }
 
     /// Whether a path of the file is standard input.

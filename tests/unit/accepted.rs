@@ -95,6 +95,16 @@ fn the_top_and_the_capture_are_read() {
 }
 
 #[test]
+fn payloads_are_read_in_the_order_of_their_names() {
+    let capture = read("payloads.toml").capture;
+    assert!(capture.files.are_payloads());
+    let names: Vec<_> =
+        capture.files.paths().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    let expected = ["netflow-v5-2.hex", "netflow-v5-1.dat", "netflow-v5-4.dat", "netflow-v5-5.dat", "absent.b64"];
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn maps_are_read_in_the_order_of_the_file() {
     let scenario = read("every_word.toml");
     let rewrite = &scenario.rewrite;

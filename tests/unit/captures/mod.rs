@@ -1,6 +1,7 @@
 //! Reading, copying and converting captures, over files made here: every format, damage at every byte, what is no capture at all.
 
 mod compressed;
+mod payloads;
 mod reading;
 #[path = "../../common/savefile.rs"]
 mod savefile;
