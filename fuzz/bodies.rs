@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::capture::{Format, Frame, Reader};
 use crate::diagnostic::{At, Source};
+use crate::flow::{Event, Templates, Within, recognise, walk};
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use crate::packet::layers::{Layers, LinkType, Network};
@@ -79,6 +80,56 @@ fn inside(network: &Network, end: usize) {
                 assert!(source + 2 <= end && destination + 2 <= end);
             }
         }
+    }
+}
+
+/// Any datagrams of one exporter: all that is found lies inside its datagram, nothing twice, and every field inside its record.
+pub fn flows(datagrams: &[&[u8]]) {
+    let (source, destination) = (([192, 0, 2, 1], 2000).into(), ([192, 0, 2, 9], 4739).into());
+    let mut templates = Templates::default();
+    for (place, datagram) in (1..).zip(datagrams) {
+        let mut end = 0;
+        let mut after = |range: &std::ops::Range<usize>| {
+            assert!(
+                end <= range.start && range.start <= range.end && range.end <= datagram.len(),
+                "{range:?} after {end}"
+            );
+            end = range.end;
+        };
+        let mut messages = 0;
+        walk(datagram, source, destination, place, &mut templates, |event| match event {
+            Event::Message(header) => {
+                messages += 1;
+                assert!(header.body <= header.range.end && header.range.end <= datagram.len());
+            }
+            Event::Template { template, range, .. } => {
+                after(&range);
+                assert!(template.place <= place && !template.fields.is_empty());
+            }
+            Event::Withdrawal { range, .. } | Event::Undecodable { range, .. } => after(&range),
+            Event::Data(set) => {
+                let mut records = set.records();
+                for record in records.by_ref() {
+                    after(&record.range);
+                    assert!(!record.range.is_empty() && record.range.end <= set.range.end);
+                    let mut next = record.range.start;
+                    record.each_field(|field| {
+                        let range = field.range();
+                        assert_eq!(datagram.get(range.clone()), Some(field.bytes));
+                        assert!(record.range.start <= range.start && range.end <= record.range.end);
+                        if field.within == Within::Record {
+                            assert!(next <= range.start, "{range:?} before {next}");
+                            next = range.end;
+                        }
+                        let _ = field.value().to_string();
+                    });
+                }
+                if let Some(rest) = records.rest() {
+                    after(&rest);
+                }
+            }
+        });
+        assert!(messages > 0 || recognise(datagram).is_none(), "it was recognised, and has no message");
     }
 }
 

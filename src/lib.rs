@@ -60,6 +60,7 @@
 //! | `file` | the user's files: which one a path means, and writing one so that nothing is lost |
 //! | `cause`, `outcome` | the causes of loss; the result of a run |
 //! | `packet` | bytes on the wire: layers, checksums, MAC, the one-line listing |
+//! | `flow` | flow exports: their messages, templates, records and fields |
 //! | `capture` | savefiles: read, write, filter |
 //! | `inspect` | what is in a capture: one pass, counted |
 //! | `scenario` | the scenario language, one file for each table: form, check, meaning |
@@ -93,6 +94,7 @@ mod evidence;
 mod expect;
 mod figures;
 mod file;
+mod flow;
 mod host;
 mod inspect;
 mod ledger;

@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cause", &[]),
     ("outcome", &["diagnostic", "cause"]),
     ("packet", &["diagnostic"]),
+    ("flow", &["packet"]),
     ("capture", &["diagnostic", "file", "packet"]),
     ("inspect", &["diagnostic", "packet", "capture"]),
     ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),

@@ -3,10 +3,13 @@
 #[path = "../common/mixed.rs"]
 mod mixed;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::capture::Reader;
+use crate::flow::{Format, recognise};
+use crate::packet::layers::{Layers, LinkType, protocol};
 
 /// Marsaglia's xorshift with 64 bits: the same numbers everywhere.
 struct Dice(u64);
@@ -172,4 +175,62 @@ fn no_frame_is_rewritten_further_by_a_second_time() {
         super::rewriter(*dice.of(&LINKS), length, &frame);
         super::pass(*dice.of(&LINKS), length, &frame);
     }
+}
+
+#[test]
+fn no_datagram_has_records_outside_itself() {
+    let folder = Folder::new("flows");
+    let payload = |frame: &Vec<u8>| {
+        let layers = Layers::find(LinkType::ETHERNET, frame);
+        let ip = *layers.network.ip()?;
+        (ip.protocol == protocol::UDP && !ip.is_later_fragment())
+            .then(|| frame.get(ip.payload + 8..ip.end))?
+            .map(<[u8]>::to_vec)
+    };
+    let mut seeds: Vec<Vec<u8>> = frames(&folder.0).iter().filter_map(payload).collect();
+    seeds.retain(|datagram| recognise(datagram).is_some());
+    let formats: BTreeSet<Format> = seeds.iter().filter_map(|datagram| recognise(datagram)).collect();
+    assert!(formats.len() >= 3, "{formats:?}");
+    for (made, format) in [(lists(), Format::Ipfix), (samples(), Format::Sflow5)] {
+        assert_eq!(recognise(&made), Some(format));
+        seeds.push(made);
+    }
+    super::flows(&seeds.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut dice = Dice(0xbf58_476d_1ce4_e5b9);
+    for _ in 0..20_000 {
+        let datagrams: Vec<Vec<u8>> =
+            (0..3).map(|index| if index == 2 { dice.of(&seeds).clone() } else { dice.mutate(&seeds) }).collect();
+        super::flows(&datagrams.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+}
+
+/// IPFIX with a list of each kind, in a field of variable length.
+fn lists() -> Vec<u8> {
+    let words = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let templates = words(&[2, 36, 256, 2, 8, 4, 7, 2, 257, 3, 291, 0xffff, 292, 0xffff, 293, 0xffff, 0, 0]);
+    let lists = [
+        &[17, 3][..],
+        &words(&[10, 4, 0, 1, 0, 4, 0, 8]),
+        &[0],
+        &[9, 3],
+        &words(&[256, 1, 2, 3]),
+        &[11, 3],
+        &words(&[256, 10, 1, 2, 3]),
+    ]
+    .concat();
+    let length = u16::try_from(lists.len()).expect("short");
+    let data = [words(&[257, length + 4]), lists].concat();
+    let header = words(&[10, 16 + 36 + length + 4, 0, 0, 0, 0, 0, 7]);
+    [header, templates, data].concat()
+}
+
+/// sFlow with a flow sample, which has a packet's header, and a counter sample.
+fn samples() -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let packet = &mixed::mixed()[1].0[..48];
+    let flow = [words(&[1, 3, 512, 1024, 0, 1, 2, 1, 1, 64, 1, 1518, 4, 48]), packet.to_vec()].concat();
+    let counters = [words(&[2, 3, 1, 1, 88]), vec![0; 88]].concat();
+    let of =
+        |format: u32, sample: Vec<u8>| [words(&[format, u32::try_from(sample.len()).expect("short")]), sample].concat();
+    [words(&[5, 1, 0xc000_0207, 0, 1, 60_000, 2]), of(1, flow), of(2, counters)].concat()
 }
