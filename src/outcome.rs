@@ -217,7 +217,7 @@ pub struct Disagreement {
 /// Every frame at every stage. A stage that cannot be observed is null; one that the evidence leaves open is a range.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
-    /// Frames in the file, times `repeat`.
+    /// Frames that were read from the file, up to the last one that `[capture] frames` selects; times `repeat`.
     pub read: u64,
     /// Selected.
     pub selected: u64,

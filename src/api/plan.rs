@@ -23,7 +23,7 @@ pub struct Plan {
     pub format: u32,
     /// The scenario.
     pub name: String,
-    /// Frames in the capture.
+    /// Frames of the capture, up to the last one that `[capture] frames` selects.
     pub read: u64,
     /// Frames that are sent, once.
     pub selected: u64,

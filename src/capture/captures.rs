@@ -160,6 +160,11 @@ impl Captures {
         frames
     }
 
+    /// How many frames were read so far.
+    pub(crate) fn frames_read(&self) -> u64 {
+        self.frames
+    }
+
     /// The frame that [`Captures::next_frame`] gave last, again.
     #[inline]
     pub fn current(&mut self) -> Frame<'_> {

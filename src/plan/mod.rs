@@ -301,7 +301,9 @@ fn learn_fragments(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium) ->
     let mut captures = stream::open_capture(scenario)?;
     let mut selector = stream::Selector::new(scenario, Some(medium.mtu))?;
     let mut learner = Learner::default();
-    while let Some(frame) = captures.next_frame()? {
+    while !selector.is_past_frames(captures.frames_read())
+        && let Some(frame) = captures.next_frame()?
+    {
         if selector.takes(&frame)? {
             learner.add(&frame);
         }
@@ -439,7 +441,7 @@ impl Plan {
         let classes = self.survey.finish();
         self.predictions = predictions(classes, self.host.as_ref(), &self.rewriter);
         if self.questions.is_some() {
-            self.questions = Some(Questions::read(scenario, self)?);
+            self.questions = Some(Questions::read(scenario, self, u64::MAX)?);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 
 use ipnet::IpNet;
 
@@ -49,11 +50,11 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Reads the questions of what is sent, or was: the plan says how much of it.
+    /// Reads the questions of what is sent, or was: the plan says how much of it. At most so many frames of the capture are read.
     ///
     /// # Errors
     /// When the capture can't be read.
-    pub fn read(scenario: &Scenario, plan: &Plan) -> Result<Self> {
+    pub fn read(scenario: &Scenario, plan: &Plan, most_read: u64) -> Result<Self> {
         let networks = plan.host.iter().flat_map(|host| &host.addresses).filter(|net| has_broadcast(net));
         let mut reader = Reader { broadcasts: networks.map(IpNet::broadcast).collect(), ..Reader::default() };
         let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
@@ -62,7 +63,13 @@ impl Questions {
         let mut asking = Vec::new();
         loop {
             let mut captured = None;
-            let next = stream.next_frame_after(&mut |frame, is_selected| captured = reader.see(frame, is_selected))?;
+            let next = stream.next_frame_after(&mut |frame, is_selected| {
+                if frame.number > most_read {
+                    return ControlFlow::Break(());
+                }
+                captured = reader.see(frame, is_selected);
+                ControlFlow::Continue(())
+            })?;
             let Some(frame) = next else { break };
             let asked = captured.zip(Udp::find(&frame.layers.network, frame.bytes));
             if let Some((captured, udp)) = asked {
@@ -94,7 +101,7 @@ impl Plan {
     pub(super) fn with_questions(mut self, scenario: &Scenario) -> Result<Self> {
         if scenario.expect.replies.is_some() {
             reply_filter(scenario)?;
-            let questions = Questions::read(scenario, &self)?;
+            let questions = Questions::read(scenario, &self, u64::MAX)?;
             refuse::replies(scenario, &questions)?;
             self.questions = Some(questions);
         }
@@ -107,7 +114,7 @@ impl Plan {
     /// When the capture can't be read any more.
     pub fn find_questions(&mut self, scenario: &Scenario) -> Result<()> {
         if self.questions.is_none() && self.counts.read <= MOST_READ_AGAIN {
-            self.questions = Some(Questions::read(scenario, self)?);
+            self.questions = Some(Questions::read(scenario, self, MOST_READ_AGAIN)?);
         }
         Ok(())
     }

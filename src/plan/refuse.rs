@@ -153,7 +153,7 @@ fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Diagnost
     } else {
         format!("`restage inspect {file}` shows what the capture holds")
     };
-    if left_out.by_frames == 0 {
+    if scenario.capture.frames.is_none() {
         return problem
             .why(format!(
                 "`{files}` has {}, and it takes none of them; it sees them before they are rewritten",
@@ -162,7 +162,7 @@ fn filtered(scenario: &Scenario, counts: Counts, left_out: &LeftOut) -> Diagnost
             .fix(format!("name addresses and ports that are there: {inspect}"));
     }
     problem
-        .why(format!("`frames` leaves {} of {}, and it takes none of them", left_out.by_filter, frames(counts.read)))
+        .why(format!("`frames` selects {}, and it takes none of them", frames(left_out.by_filter)))
         .fix(format!("choose other `frames`, or name addresses and ports that these have: {inspect}"))
 }
 

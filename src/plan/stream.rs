@@ -2,6 +2,8 @@
 //!
 //! The survey, the replay, the snapshot and `plan` all read this one stream, so they can't disagree.
 
+use std::ops::ControlFlow;
+
 use super::refuse;
 use crate::capture::FrameRanges;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
@@ -25,7 +27,7 @@ pub struct Medium {
 /// How many frames went which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// In the file.
+    /// Read from the file: up to the last frame that `[capture] frames` selects.
     pub read: u64,
     /// Left by filter and frame numbers, and not skipped.
     pub selected: u64,
@@ -189,6 +191,11 @@ impl<'a> Selector<'a> {
         Ok(true)
     }
 
+    /// Whether `[capture] frames` selects none behind the first `read` frames.
+    pub(super) fn is_past_frames(&self, read: u64) -> bool {
+        self.scenario.capture.frames.as_ref().is_some_and(|frames| read >= frames.value.last())
+    }
+
     /// Whether the packet that would be sent is longer than the MTU.
     fn is_oversize(&self, frame: &Frame<'_>) -> bool {
         let Some(mtu) = self.mtu else { return false };
@@ -317,23 +324,32 @@ impl<'a> Stream<'a> {
         self.selector.counts
     }
 
-    /// The next selected frame, rewritten.
+    /// The next selected frame, rewritten. The last one that `[capture] frames` selects ends the stream: what is behind it is not read.
     ///
     /// # Errors
     /// Damage in the capture (with record and offset), a refused frame.
     pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
-        self.next_frame_after(&mut |_, _| {})
+        if self.selector.is_past_frames(self.captures.frames_read()) {
+            return Ok(None);
+        }
+        self.next_frame_after(&mut |_, _| ControlFlow::Continue(()))
     }
 
-    /// The same; `see` gets each frame on the way as it was captured, and whether it is selected.
+    /// The same, to the end of the capture, or until `see` breaks; it gets each frame on the way as it was captured, and whether it is
+    /// selected.
     ///
     /// # Errors
     /// As [`Self::next_frame`].
-    pub fn next_frame_after(&mut self, see: &mut dyn FnMut(&Frame<'_>, bool)) -> Result<Option<Prepared<'_>>> {
+    pub fn next_frame_after(
+        &mut self,
+        see: &mut dyn FnMut(&Frame<'_>, bool) -> ControlFlow<()>,
+    ) -> Result<Option<Prepared<'_>>> {
         loop {
             let Some(frame) = self.captures.next_frame()? else { return Ok(None) };
             let is_selected = self.selector.takes(&frame)?;
-            see(&frame, is_selected);
+            if see(&frame, is_selected).is_break() {
+                return Ok(None);
+            }
             if is_selected {
                 break;
             }

@@ -3,6 +3,7 @@
 //! [`run_scenario`] is all of it, in the process of one scenario; `Run` is the part between the plan and the evidence. [`batch`] starts such
 //! processes and collects their outcomes. May use every room below.
 
+mod ahead;
 mod application;
 mod arrival_writer;
 pub mod batch;

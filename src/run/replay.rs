@@ -1,12 +1,13 @@
 //! Sending: the stream of rewritten frames, each at its time, in batches where there is no time to wait for.
 //!
 //! A frame is read, rewritten, hashed and placed before its deadline is waited for, so that after the wait nothing is left to do but
-//! the system call. Start at [`Replay::run`].
+//! the system call. While the next frame is not read yet, what is placed is sent. Start at [`Replay::run`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::ahead::{self, Frames};
 use super::control::Control;
 use super::observe::Observer;
 use super::receiver::Receiver;
@@ -18,7 +19,7 @@ use crate::evidence::Sending;
 use crate::ledger::identity::Digest;
 use crate::ledger::matching::Announced;
 use crate::outcome::Event;
-use crate::plan::{Limiter, Plan, Schedule, Stream};
+use crate::plan::{Limiter, Plan, Schedule};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::testbed::OpenedSender;
@@ -116,6 +117,10 @@ pub(super) struct Extent {
 }
 
 impl Extent {
+    fn is_once(&self) -> bool {
+        self.least.is_zero() && self.stop.is_none()
+    }
+
     fn is_over(&self, sending: Duration) -> bool {
         sending >= self.least || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
     }
@@ -175,27 +180,79 @@ impl<'a> Replay<'a> {
         control: &mut Control<'_>,
         steps: &mut Steps<'_>,
     ) -> Result<(Sending, u64)> {
+        let (scenario, plan) = (self.scenario, self.plan);
+        let repeat = u64::from(scenario.pacing.repeat.value);
+        let rounds = if matches!(self.rate, Rate::TopSpeed | Rate::MaxLossless) {
+            self.send_all(&mut Frames::direct(scenario, plan), repeat, extent, receiver, control, steps)?
+        } else {
+            let queue = ahead::Queue::default();
+            std::thread::scope(|scope| {
+                let rounds = if extent.is_once() { repeat } else { u64::MAX };
+                let mut frames = Frames::ahead(scope, &queue, scenario, plan, rounds);
+                self.send_all(&mut frames, repeat, extent, receiver, control, steps)
+            })?
+        };
+        let times = rounds.div_ceil(repeat);
+        let planned = self.plan.frames() * times;
+        self.send(receiver, control)?;
+        steps.take_last(&self.sending, receiver, control)?;
+        self.report(control);
+        self.sending.tried += self.sending.not_sent.count();
+        // Where the plan knew, there is nothing to report.
+        self.sending.limited &= self.sending.tried < planned;
+        if !self.sending.limited {
+            let unread = planned.saturating_sub(self.sending.tried);
+            self.sending.not_sent.add_unlisted(unread);
+        }
+        let time = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
+        self.sending.seconds = time.saturating_sub(self.sending.paused).as_secs_f64();
+        self.sending.scheduled_seconds = self.last_after.map(|after| after.as_secs_f64());
+        self.timing.apply(&mut self.sending);
+        Ok((self.sending, times))
+    }
+
+    /// Sends the frames, and says how often it has begun with the first of them; what was placed last is not sent.
+    fn send_all(
+        &mut self,
+        frames: &mut Frames<'_>,
+        repeat: u64,
+        extent: &Extent,
+        receiver: &mut Receiver,
+        control: &mut Control<'_>,
+        steps: &mut Steps<'_>,
+    ) -> Result<u64> {
         let mut schedule = Schedule::at(self.rate, &self.scenario.pacing);
         let mut limiter = Limiter::new(&self.scenario.pacing);
         let most_time = match self.scenario.pacing.limit.as_ref().map(|limit| limit.value) {
             Some(Limit::Duration(most)) => Some(most),
             _ => None,
         };
-        let repeat = u64::from(self.scenario.pacing.repeat.value);
         let mut rounds = 0;
         'rounds: loop {
             rounds += 1;
-            let mut stream = Stream::open(self.scenario, &self.plan.rewriter, &self.plan.medium)?;
-            while let Some(frame) = stream.next_frame()? {
+            loop {
+                let frame = match frames.next()? {
+                    ahead::Next::Frame(frame) => frame,
+                    ahead::Next::End => break,
+                    ahead::Next::NotYet => {
+                        if self.send(receiver, control)? == Next::Stop || control.is_over() {
+                            break 'rounds;
+                        }
+                        continue;
+                    }
+                };
                 if steps.begin_part(frame.number) {
                     if self.send(receiver, control)? == Next::Stop {
                         break 'rounds;
                     }
                     if steps.take(frame.number, &self.sending, receiver, control)? == Next::Stop {
-                        let mut next = Some(frame.number);
-                        while let Some(number) = next.filter(|_| !control.is_over()) {
-                            self.sending.not_sent.add(number);
-                            next = stream.next_frame()?.map(|frame| frame.number);
+                        self.sending.not_sent.add(frame.number);
+                        while !control.is_over() {
+                            match frames.next()? {
+                                ahead::Next::Frame(frame) => self.sending.not_sent.add(frame.number),
+                                ahead::Next::NotYet => {}
+                                ahead::Next::End => break,
+                            }
                         }
                         break 'rounds;
                     }
@@ -252,23 +309,7 @@ impl<'a> Replay<'a> {
                 break;
             }
         }
-        let times = rounds.div_ceil(repeat);
-        let planned = self.plan.frames() * times;
-        self.send(receiver, control)?;
-        steps.take_last(&self.sending, receiver, control)?;
-        self.report(control);
-        self.sending.tried += self.sending.not_sent.count();
-        // Where the plan knew, there is nothing to report.
-        self.sending.limited &= self.sending.tried < planned;
-        if !self.sending.limited {
-            let unread = planned.saturating_sub(self.sending.tried);
-            self.sending.not_sent.add_unlisted(unread);
-        }
-        let time = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
-        self.sending.seconds = time.saturating_sub(self.sending.paused).as_secs_f64();
-        self.sending.scheduled_seconds = self.last_after.map(|after| after.as_secs_f64());
-        self.timing.apply(&mut self.sending);
-        Ok((self.sending, times))
+        Ok(rounds)
     }
 
     /// The clock's time of a deadline; with the first one of a part the anchor is set.

@@ -181,6 +181,39 @@ fn deviations_are_those_of_the_receive_times_where_frames_have_deadlines() {
 }
 
 #[test]
+fn reported_deviations_are_those_of_the_kept_receive_times() {
+    let folder = fresh_folder("lateness");
+    // Between them lie frames that are not selected: they are read before the deadlines come.
+    let lines =
+        "frames = \"1-100,621-720\"\n[pacing]\nrate = \"every 1ms\"\n[receiver]\nsave-capture = \"arrived.pcapng\"\n";
+    for user in users() {
+        let (outcome, text) = replay(*user, &folder, "lateness", lines);
+        assert_eq!(outcome["replay"]["timed-by"], "receiver", "{text}");
+        let mut kept = pcap::Capture::from_file_with_precision(folder.join("arrived.pcapng"), pcap::Precision::Nano)
+            .expect("a capture");
+        let mut late = Vec::new();
+        while let Ok(frame) = kept.next_packet() {
+            let due = 1e3 * f64::from(u32::try_from(late.len()).expect("few"));
+            // With this precision the second field is nanoseconds.
+            let [seconds, ns] = [frame.header.ts.tv_sec % 10_000, frame.header.ts.tv_usec]
+                .map(|part| f64::from(i32::try_from(part).expect("of four, of nine digits")));
+            late.push(seconds * 1e6 + ns / 1e3 - due);
+        }
+        assert_eq!(late.len(), 200, "{text}");
+        late.sort_by(f64::total_cmp);
+        let mut deviations: Vec<f64> = late.iter().map(|each| (each - late[99]).abs()).collect();
+        deviations.sort_by(f64::total_cmp);
+        // Histograms keep three digits of how late each frame was.
+        let tolerance = 2.0 + (late[199] - late[0]) / 100.0;
+        for (key, seen) in [("p50", deviations[99]), ("p99", deviations[197]), ("max", deviations[199])] {
+            let reported = outcome["replay"]["lateness-us"][key].as_f64().expect("a figure");
+            assert!((reported - seen).abs() <= tolerance, "{key}: {reported} for {seen} of {deviations:?}");
+        }
+    }
+    remove(&folder);
+}
+
+#[test]
 fn a_receiver_that_loses_at_any_rate_ends_the_search_with_its_cause() {
     let Some(user) = users().first().copied() else { return };
     let folder = fresh_folder("find-nothing");

@@ -1,0 +1,385 @@
+//! The frames of a replay in the order in which they are sent. Those that have deadlines are read by a thread of their own, ahead of the sender:
+//! neither a slow disk, nor frames that are not selected, delay a frame that is due.
+//!
+//! The thread that reads fills one chunk while the other one is sent. Start at [`Frames::next`].
+
+use std::mem;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::Scope;
+use std::time::Duration;
+
+use super::stack::lock;
+use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::plan::{Plan, Stream};
+use crate::scenario::Scenario;
+
+/// The bytes of frames in a full chunk: 34 ms of 1 Gbit/s.
+const CHUNK_BYTES: usize = 4 << 20;
+/// The frames in a full chunk, which limits the memory for short frames.
+const CHUNK_FRAMES: usize = 1 << 16;
+/// The first frame is there when a chunk is full, when all is read, or after this time: to read a capture of which little is selected may
+/// take minutes.
+const HEAD_START: Duration = Duration::from_secs(1);
+/// The longest wait without a look at whether the run is over.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// A frame as it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ready<'a> {
+    pub(super) number: u64,
+    /// Its time in the capture, in nanoseconds since 1970.
+    pub(super) time_ns: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<'a> {
+    Frame(Ready<'a>),
+    /// The end of the capture; its next repetition follows.
+    End,
+    /// No frame is read yet: those before it can be sent meanwhile. Asked again, it waits, 50 ms at most.
+    NotYet,
+}
+
+/// The frames of a replay, and its repetitions.
+pub(super) enum Frames<'a> {
+    /// Read by the thread that sends.
+    Direct {
+        scenario: &'a Scenario,
+        plan: &'a Plan,
+        stream: Option<Box<Stream<'a>>>,
+        is_at_end: bool,
+    },
+    Ahead(Ahead<'a>),
+}
+
+impl<'a> Frames<'a> {
+    /// Reads a frame when it is asked for.
+    pub(super) fn direct(scenario: &'a Scenario, plan: &'a Plan) -> Self {
+        Self::Direct { scenario, plan, stream: None, is_at_end: false }
+    }
+
+    /// Reads ahead, as often as `rounds` says.
+    pub(super) fn ahead<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        queue: &'scope Queue,
+        scenario: &'scope Scenario,
+        plan: &'scope Plan,
+        rounds: u64,
+    ) -> Self
+    where
+        'scope: 'a,
+    {
+        let filling = Filling(queue);
+        scope.spawn(move || {
+            if let Err(failure) = read(scenario, plan, rounds, &filling) {
+                filling.add(|chunk| chunk.failure = Some(failure));
+            }
+        });
+        Self::Ahead(Ahead::of(queue, HEAD_START))
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// What is wrong with the capture, behind the frames before it.
+    pub(super) fn next(&mut self) -> Result<Next<'_>> {
+        match self {
+            Self::Ahead(ahead) => ahead.next(),
+            Self::Direct { scenario, plan, stream, is_at_end } => {
+                if mem::take(is_at_end) {
+                    *stream = None;
+                }
+                let stream = match stream {
+                    Some(stream) => stream,
+                    closed => closed.insert(Box::new(open(scenario, plan)?)),
+                };
+                let Some(frame) = stream.next_frame()? else {
+                    *is_at_end = true;
+                    return Ok(Next::End);
+                };
+                Ok(Next::Frame(Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes }))
+            }
+        }
+    }
+}
+
+fn open<'a>(scenario: &'a Scenario, plan: &'a Plan) -> Result<Stream<'a>> {
+    Stream::open(scenario, &plan.rewriter, &plan.medium)
+}
+
+/// Reads until no more is wanted.
+fn read(scenario: &Scenario, plan: &Plan, rounds: u64, filling: &Filling<'_>) -> Result<()> {
+    for _ in 0..rounds {
+        let mut stream = open(scenario, plan)?;
+        while let Some(frame) = stream.next_frame()? {
+            let frame = Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes };
+            if filling.add(|chunk| chunk.add(frame)) == Wanted::No {
+                return Ok(());
+            }
+        }
+        filling.add(|chunk| chunk.entries.push(Entry::End));
+    }
+    Ok(())
+}
+
+/// What is read and not sent yet.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    chunk: Chunk,
+    /// What the sender waits for.
+    awaited: Awaited,
+    /// The thread that reads waits until the chunk is taken.
+    is_blocked: bool,
+    /// Nothing more is read.
+    is_read: bool,
+    /// Nothing more is wanted.
+    is_closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Awaited {
+    #[default]
+    Nothing,
+    AFrame,
+    AFullChunk,
+}
+
+impl State {
+    fn is_met(&self) -> bool {
+        match self.awaited {
+            Awaited::Nothing => false,
+            Awaited::AFrame => self.is_read || !self.chunk.is_empty(),
+            Awaited::AFullChunk => self.is_read || self.chunk.is_full(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Why there are no more.
+    failure: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    /// A frame, and where its bytes end.
+    Frame {
+        number: u64,
+        time_ns: u64,
+        end: usize,
+    },
+    End,
+}
+
+impl Chunk {
+    fn add(&mut self, frame: Ready<'_>) {
+        self.bytes.extend_from_slice(frame.bytes);
+        self.entries.push(Entry::Frame { number: frame.number, time_ns: frame.time_ns, end: self.bytes.len() });
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= CHUNK_BYTES || self.entries.len() >= CHUNK_FRAMES
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.failure.is_none()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}
+
+/// The end at which frames are added.
+struct Filling<'a>(&'a Queue);
+
+/// Whether more is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    No,
+}
+
+impl Filling<'_> {
+    /// Adds to the chunk, when there is room in it.
+    fn add(&self, add: impl FnOnce(&mut Chunk)) -> Wanted {
+        let Queue { state, changed } = self.0;
+        let mut state = lock(state);
+        while state.chunk.is_full() && !state.is_closed {
+            state.is_blocked = true;
+            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_blocked = false;
+        add(&mut state.chunk);
+        if state.is_met() {
+            changed.notify_one();
+        }
+        if state.is_closed { Wanted::No } else { Wanted::Yes }
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).is_read = true;
+        self.0.changed.notify_one();
+    }
+}
+
+/// The end at which frames are taken.
+pub(super) struct Ahead<'a> {
+    queue: &'a Queue,
+    /// What was taken, and how much of it was given.
+    chunk: Chunk,
+    entries: usize,
+    bytes: usize,
+    /// How long the first chunk is waited for; zero when it was.
+    head_start: Duration,
+    /// Asked again, it waits.
+    waits: bool,
+}
+
+impl<'a> Ahead<'a> {
+    fn of(queue: &'a Queue, head_start: Duration) -> Self {
+        Self { queue, chunk: Chunk::default(), entries: 0, bytes: 0, head_start, waits: false }
+    }
+
+    fn next(&mut self) -> Result<Next<'_>> {
+        if self.entries == self.chunk.entries.len() && self.chunk.failure.is_none() {
+            self.take();
+        }
+        let Some(entry) = self.chunk.entries.get(self.entries) else {
+            self.waits = true;
+            return self.chunk.failure.take().map_or(Ok(Next::NotYet), Err);
+        };
+        self.waits = false;
+        self.entries += 1;
+        let Entry::Frame { number, time_ns, end } = *entry else { return Ok(Next::End) };
+        let bytes = self.chunk.bytes.get(self.bytes..end).unwrap_or_default();
+        self.bytes = end;
+        Ok(Next::Frame(Ready { number, time_ns, bytes }))
+    }
+
+    /// Takes what was read, in exchange for the chunk that was sent.
+    fn take(&mut self) {
+        self.chunk.clear();
+        (self.entries, self.bytes) = (0, 0);
+        let (awaited, at_most) = match (mem::take(&mut self.head_start), self.waits) {
+            (Duration::ZERO, true) => (Awaited::AFrame, SLICE),
+            (Duration::ZERO, false) => (Awaited::AFrame, Duration::ZERO),
+            (head_start, _) => (Awaited::AFullChunk, head_start),
+        };
+        let mut state = lock(&self.queue.state);
+        state.awaited = awaited;
+        if !state.is_met() && !at_most.is_zero() {
+            let waited = self.queue.changed.wait_timeout_while(state, at_most, |state| !state.is_met());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.awaited = Awaited::Nothing;
+        mem::swap(&mut state.chunk, &mut self.chunk);
+        if self.chunk.is_empty() && state.is_read {
+            // Only a panic of the thread that reads ends it before what is asked for.
+            self.chunk.failure = Some(Failure::error(Diagnostic::error("reading the capture has ended early")));
+        }
+        if state.is_blocked {
+            self.queue.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        lock(&self.queue.state).is_closed = true;
+        self.queue.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::{Ahead, CHUNK_BYTES, Entry, Filling, Next, Queue, Ready, Wanted};
+    use crate::diagnostic::{Diagnostic, Failure};
+
+    fn frame(number: u64, bytes: &[u8]) -> Ready<'_> {
+        Ready { number, time_ns: number * 1_000, bytes }
+    }
+
+    /// The numbers of the next frames, as many as are asked for; waits for them.
+    fn given(ahead: &mut Ahead<'_>, frames: usize) -> Vec<u64> {
+        let mut given = Vec::new();
+        while given.len() < frames {
+            if let Next::Frame(frame) = ahead.next().expect("no failure") {
+                given.push(frame.number);
+            }
+        }
+        given
+    }
+
+    #[test]
+    fn frames_before_a_read_that_blocks_are_given_meanwhile() {
+        let queue = Queue::default();
+        let (unblock, blocked) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let filling = Filling(&queue);
+            scope.spawn(move || {
+                for number in [1, 2] {
+                    filling.add(|chunk| chunk.add(frame(number, &[0; 60])));
+                }
+                blocked.recv().expect("the test lets it go on");
+                filling.add(|chunk| chunk.add(frame(9, b"last")));
+                filling.add(|chunk| chunk.entries.push(Entry::End));
+            });
+            let mut ahead = Ahead::of(&queue, Duration::ZERO);
+            assert_eq!(given(&mut ahead, 2), [1, 2]);
+            assert_eq!(ahead.next().expect("no failure"), Next::NotYet);
+            unblock.send(()).expect("it waits");
+            assert_eq!(given(&mut ahead, 1), [9]);
+            while ahead.next().expect("no failure") != Next::End {}
+        });
+    }
+
+    #[test]
+    fn reading_ahead_is_bounded_and_keeps_the_order() {
+        let queue = Queue::default();
+        let bytes = vec![7; CHUNK_BYTES / 8];
+        thread::scope(|scope| {
+            let filling = Filling(&queue);
+            let reader = scope.spawn(|| {
+                let filling = filling;
+                (1..1_000).find(|number| filling.add(|chunk| chunk.add(frame(*number, &bytes))) == Wanted::No)
+            });
+            let mut ahead = Ahead::of(&queue, Duration::ZERO);
+            assert_eq!(given(&mut ahead, 20), (1..=20).collect::<Vec<_>>());
+            drop(ahead);
+            let read = reader.join().expect("no panic").expect("it ends when no more is wanted");
+            // At most 7 were taken beside the 20, 8 are a full chunk, and the one after the end is added, too.
+            assert!((20..=36).contains(&read), "{read}");
+        });
+    }
+
+    #[test]
+    fn a_failure_comes_behind_the_frames_that_were_read() {
+        let queue = Queue::default();
+        let filling = Filling(&queue);
+        filling.add(|chunk| chunk.add(frame(1, &[0; 60])));
+        filling.add(|chunk| chunk.failure = Some(Failure::invalid(Diagnostic::error("damaged"))));
+        drop(filling);
+        let mut ahead = Ahead::of(&queue, Duration::ZERO);
+        assert_eq!(ahead.next().expect("frame 1"), Next::Frame(frame(1, &[0; 60])));
+        let failure = ahead.next().expect_err("the failure");
+        assert_eq!(failure.problems.first().map(|problem| problem.what.as_str()), Some("damaged"));
+    }
+}
