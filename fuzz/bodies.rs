@@ -19,10 +19,10 @@ use crate::packet::MacAddr;
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use crate::packet::layers::{Layers, LinkType, Network};
 use crate::packet::listing;
-use crate::rewrite::{Framing, Pass, Rewriter, Roles, Selected, rewrite_file};
+use crate::rewrite::{Framing, Left, Pass, Rewriter, Roles, Selected, rewrite_file};
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PortEntry, Rewrite, Side,
-    SideMaps, TagPosition, Ttl, TunnelLayers, Vlan, VlanEntry,
+    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PayloadProtocol,
+    PayloadRule, PortEntry, Rewrite, Side, SideMaps, TagPosition, TimeTarget, Ttl, TunnelLayers, Vlan, VlanEntry,
 };
 
 /// Any bytes as a file: it is read to its end or to an error, every frame lies inside the file, what is in it can be told, and
@@ -172,6 +172,54 @@ pub fn pass(link: u16, original_length: u32, frame: &[u8]) {
         }
     }
 }
+
+/// Any frame under a rewriter of every payload: good sums stay good, and a frame whose payload can't be decoded stays as it is.
+pub fn payloads(link: u16, original_length: u32, frame: &[u8]) {
+    let link = LinkType(link);
+    let sums = |frame: &[u8], original_length| {
+        let layers = Layers::find(link, frame);
+        (ip_header_sum(&layers.network, frame), transport_sum(&layers.network, frame, original_length))
+    };
+    let mut pass = Pass::new(&PAYLOADS);
+    let mut bytes = frame.to_vec();
+    let rewritten = pass.rewrite(Frame { number: 1, time_ns: 0, original_length, link, bytes: &mut bytes });
+    let (before, after) = (sums(frame, original_length), sums(rewritten.bytes, rewritten.original_length));
+    assert!(before.0 != Sum::Good || after.0 == Sum::Good, "header sum: {after:?}");
+    assert!(before.1 != Sum::Good || after.1 == Sum::Good, "transport sum: {after:?}");
+    let new = rewritten.bytes.to_vec();
+    let is_left = pass.into_stats().left(Left::Payload).frames > 0;
+    let behind = Layers::find(link, frame).network.ip().map_or(frame.len(), |ip| ip.payload + 8);
+    let is_as_it_was = new.len() == frame.len() && new.get(behind..) == frame.get(behind..);
+    assert!(!is_left || is_as_it_was, "what can't be decoded was altered");
+}
+
+/// Every protocol on its standard ports, with maps that name all addresses.
+static PAYLOADS: LazyLock<Rewriter> = LazyLock::new(|| {
+    let rules = [
+        (PayloadProtocol::Dns, &[53][..]),
+        (PayloadProtocol::Dhcp, &[67, 68]),
+        (PayloadProtocol::Snmp, &[161, 162]),
+        (PayloadProtocol::Radius { secret: "secret".to_owned() }, &[1812, 1813]),
+        (PayloadProtocol::Sip, &[5060]),
+        (
+            PayloadProtocol::Syslog {
+                time: TimeTarget::Now,
+                replace: vec![("[a-m]+".to_owned(), "longer".to_owned())],
+            },
+            &[514],
+        ),
+    ];
+    let payload =
+        rules.into_iter().map(|(protocol, ports)| PayloadRule { protocol, ports: ports.to_vec(), span: 0..0 });
+    let entry = |from: &str, to: &str| {
+        let prefix = |text: &str| text.parse().expect("a prefix");
+        IpEntry { from: prefix(from), to: prefix(to), span: 0..0 }
+    };
+    let prefixes = vec![entry("0.0.0.0/0", "198.51.100.0/24"), entry("::/0", "fd00:1::/32")];
+    let both = SideMaps { side: Side::Both, ip: Some(IpMap::Prefixes(prefixes)), mac: None, port: Vec::new() };
+    let rewrite = Rewrite { payload: payload.collect(), sides: vec![both], ..Rewrite::default() };
+    Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
+});
 
 /// Rewriters that change the length of frames, or need more than the frame.
 static RESIZING: LazyLock<Vec<Rewriter>> = LazyLock::new(|| {

@@ -9,4 +9,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (link, original_length) = (u16::from_le_bytes([*low, *high]), u32::from_le_bytes([*a, *b, *c, *d]));
     fuzzing::rewriter(link, original_length, frame);
     fuzzing::pass(link, original_length, frame);
+    fuzzing::payloads(link, original_length, frame);
 });

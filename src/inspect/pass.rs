@@ -205,7 +205,6 @@ impl Pass {
             ports: self.ports.finish(),
             unlisted,
             notes,
-            flows: None,
             damage: None,
         }
     }

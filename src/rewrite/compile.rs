@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::header::HeaderChange;
 use super::mac::MacMap as MacTable;
+use super::payload::{AddressMaps, Payloads};
 use super::port::{PortMap, PortRange};
 use super::prefix::{Prefix, PrefixMap};
 use super::vlan::{IdentifierRange, Identifiers, VlanChange};
@@ -17,7 +18,7 @@ use super::{Rewriter, Roles, SideTables, Tables};
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::packet::MacAddr;
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, TagPosition, Ttl,
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, PayloadRule, Rewrite, Side, SideMaps, TagPosition, Ttl,
     TunnelLayers, Vlan,
 };
 
@@ -27,6 +28,7 @@ pub enum Table {
     Side(Side),
     Vlan,
     Header,
+    Payload,
 }
 
 impl Table {
@@ -36,6 +38,7 @@ impl Table {
             Self::Side(side) => side.word(),
             Self::Vlan => "vlan",
             Self::Header => "header",
+            Self::Payload => "payload",
         }
     }
 }
@@ -98,6 +101,8 @@ pub enum Mapping {
     TrafficClass(u8),
     Dscp(u8),
     FlowLabel(u32),
+    /// Rewrites the payloads of this protocol.
+    Payload(&'static str),
 }
 
 impl Mapping {
@@ -136,6 +141,7 @@ impl fmt::Display for Mapping {
             Self::TrafficClass(class) => write!(f, "traffic-class = {class}"),
             Self::Dscp(dscp) => write!(f, "dscp = {dscp}"),
             Self::FlowLabel(label) => write!(f, "flow-label = {label}"),
+            Self::Payload(protocol) => f.write_str(protocol),
         }
     }
 }
@@ -171,6 +177,7 @@ impl Rewriter {
         }
         let vlan = rewrite.vlan.as_ref().map(|vlan| compiling.vlan(vlan));
         let header = compiling.header(&rewrite.header);
+        let payload_entries = compiling.payloads(&rewrite.payload);
         if !compiling.problems.is_empty() {
             return Err(Failure { kind: Kind::Invalid, problems: compiling.problems });
         }
@@ -178,6 +185,8 @@ impl Rewriter {
             source: SideTables::new(&compiling.collected, &[source, Side::Source, Side::Both]),
             destination: SideTables::new(&compiling.collected, &[destination, Side::Destination, Side::Both]),
         };
+        let maps = AddressMaps::new(&compiling.collected);
+        let payloads = Payloads::new(&rewrite.payload, &payload_entries, maps).map(Box::new);
         let makes_groups = compiling
             .entries
             .iter()
@@ -201,6 +210,7 @@ impl Rewriter {
                 && header.is_none(),
             vlan,
             header,
+            payloads,
             entries: compiling.entries,
         })
     }
@@ -217,6 +227,8 @@ struct Compiling {
 /// Maps while they are collected; each entry with its index in `entries`.
 #[derive(Default)]
 struct Collected {
+    /// The maps of prefixes; not the word `receiver`, which names no address.
+    named: (Vec<Prefix<u32>>, Vec<Prefix<u128>>),
     v4: Vec<Prefix<u32>>,
     v6: Vec<Prefix<u128>>,
     macs: Vec<(MacAddr, MacAddr, usize)>,
@@ -236,6 +248,7 @@ impl Compiling {
                     let entry = self.entry(table, mapping, Some(&prefix.span));
                     collected.add_prefix(prefix.from, prefix.to, entry);
                 }
+                collected.named = (collected.v4.clone(), collected.v6.clone());
             }
             Some(IpMap::Receiver { v4, v6, span }) => {
                 let (v4, v6) = self.receiver(*v4, *v6);
@@ -322,6 +335,12 @@ impl Compiling {
         (change != HeaderChange::default()).then_some(change)
     }
 
+    fn payloads(&mut self, rules: &[PayloadRule]) -> Vec<usize> {
+        let entry =
+            |rule: &PayloadRule| self.entry(Table::Payload, Mapping::Payload(rule.protocol.word()), Some(&rule.span));
+        rules.iter().map(entry).collect()
+    }
+
     fn field<T: Copy>(&mut self, field: Option<&At<T>>, mapping: fn(T) -> Mapping) -> Option<(T, usize)> {
         field.map(|At { value, span }| (*value, self.entry(Table::Header, mapping(*value), span.as_ref())))
     }
@@ -399,6 +418,19 @@ impl Collected {
             // The scenario's check refuses prefixes of two families.
             _ => {}
         }
+    }
+}
+
+impl AddressMaps {
+    /// The prefixes of all tables; of equal ones that of `both` wins, then that of the first table.
+    fn new(collected: &[(Side, Collected)]) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let both = collected.iter().filter(|(side, _)| *side == Side::Both);
+        for (_, maps) in both.chain(collected.iter().filter(|(side, _)| *side != Side::Both)) {
+            v4.extend_from_slice(&maps.named.0);
+            v6.extend_from_slice(&maps.named.1);
+        }
+        Self { v4: PrefixMap::new(v4), v6: PrefixMap::new(v6) }
     }
 }
 

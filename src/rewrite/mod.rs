@@ -22,6 +22,7 @@ mod lengths;
 mod mac;
 mod output;
 mod pass;
+mod payload;
 mod plain;
 mod port;
 mod prefix;
@@ -84,6 +85,8 @@ pub struct Rewriter {
     makes_groups: bool,
     /// What makes the checksums of datagrams in fragments right, once that was learnt.
     fragment_sums: std::sync::OnceLock<FragmentSums>,
+    /// What changes in payloads.
+    payloads: Option<Box<payload::Payloads>>,
     /// Whether only maps of outer headers change anything, so that common packets need no detours.
     only_maps: bool,
 }

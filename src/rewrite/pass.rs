@@ -3,6 +3,7 @@
 //! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
 
 use super::conversation::{Conversations, Sender};
+use super::payload::{Payload, State};
 use super::rewrite_stats::{Left, Reshaped, RewriteStats};
 use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
@@ -23,6 +24,8 @@ pub struct Pass<'a> {
     framing: Option<Framing>,
     pads: bool,
     takes_every_whole_frame: bool,
+    /// What is remembered of payloads, where they are rewritten.
+    payloads: State,
     /// The last frame whose length changed.
     resized: Vec<u8>,
 }
@@ -51,6 +54,7 @@ impl<'a> Pass<'a> {
             framing: None,
             pads: false,
             takes_every_whole_frame: false,
+            payloads: State::default(),
             resized: Vec::new(),
         }
     }
@@ -90,7 +94,7 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn lengthens(&self) -> bool {
-        self.pads || self.rewriter.vlan.as_ref().is_some_and(VlanChange::lengthens)
+        self.pads || self.rewriter.vlan.as_ref().is_some_and(VlanChange::lengthens) || self.rewriter.payloads.is_some()
     }
 
     /// Takes note of a frame that isn't selected: it may be the first of its conversation.
@@ -102,8 +106,13 @@ impl<'a> Pass<'a> {
 
     /// Rewrites a frame.
     #[inline]
-    pub fn rewrite<'f>(&'f mut self, frame: Frame<'f>) -> Rewritten<'f> {
+    pub fn rewrite<'f>(&'f mut self, mut frame: Frame<'f>) -> Rewritten<'f> {
         self.stats.is_at(frame.number);
+        if let Some(payloads) = &self.rewriter.payloads
+            && let Payload::Resized(bytes, original) = self.payloads.rewrite(payloads, &mut frame, &mut self.stats)
+        {
+            return self.rewrite_with(bytes, original, &frame);
+        }
         let common = frame.link == LinkType::ETHERNET && !self.is_padded(&frame);
         if common && self.rewrite_plainly(frame.bytes) {
             address(self.framing, frame.bytes, &mut self.stats);
@@ -115,6 +124,9 @@ impl<'a> Pass<'a> {
     /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
     #[inline]
     pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
+        if self.rewriter.payloads.is_some() {
+            return false;
+        }
         self.stats.is_at(number);
         let done =
             u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length) && self.rewrite_plainly(frame);
@@ -149,6 +161,17 @@ impl<'a> Pass<'a> {
             *fcs = crc::ETHERNET.of(covered.iter().skip(from).copied()).to_le_bytes();
         }
         in_place(frame)
+    }
+
+    /// Rewrites a frame whose payload has another length, so that these are its bytes.
+    #[cold]
+    fn rewrite_with(&mut self, mut bytes: Vec<u8>, original_length: u32, frame: &Frame<'_>) -> Rewritten<'_> {
+        let longer = Frame { bytes: &mut bytes, original_length, ..*frame };
+        let Rewritten { link, original_length, resized, .. } = self.rewrite_any(longer);
+        if !resized {
+            self.resized = bytes;
+        }
+        Rewritten { link, bytes: &mut self.resized, original_length, resized: true }
     }
 
     #[inline]

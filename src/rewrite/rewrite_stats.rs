@@ -65,11 +65,13 @@ pub enum Left {
     Conversation,
     GroupMac,
     FragmentSum,
+    Payload,
+    CutPayload,
 }
 
 impl Left {
     /// Every reason, in the order of the variants, in words that end "left as it is:".
-    pub const ALL: [(Self, &str); 10] = [
+    pub const ALL: [(Self, &str); 12] = [
         (Self::NotIp, "neither IP nor ARP"),
         (Self::BrokenIp, "an IP header that is malformed or cut"),
         (Self::SctpChecksum, "an SCTP fragment, whose checksum can't follow"),
@@ -80,6 +82,8 @@ impl Left {
         (Self::Conversation, "more conversations than can be distinguished: the sender counts as the client"),
         (Self::GroupMac, "the destination MAC of a group whose address became one host's"),
         (Self::FragmentSum, "a datagram whose fragments are not all there, so that its checksum can't be made right"),
+        (Self::Payload, "a payload that is not what its port says, or is signed"),
+        (Self::CutPayload, "a datagram that is cut or in fragments, whose payload stays"),
     ];
 
     pub(super) fn no_network_layer(layers: &Layers) -> Self {
@@ -310,7 +314,7 @@ impl Seen {
     fn describe(&self, entry: &Entry) -> Option<String> {
         let side = match entry.table {
             Table::Side(side) => side,
-            Table::Vlan | Table::Header => Side::Both,
+            Table::Vlan | Table::Header | Table::Payload => Side::Both,
         };
         match entry.mapping {
             Mapping::Ip { .. } | Mapping::IpReceiver { .. } => describe(&self.ip, side, "IP addresses"),
@@ -328,6 +332,9 @@ impl Seen {
             Mapping::Tos(_) => Some("no selected frame holds an IPv4 packet".to_owned()),
             Mapping::TrafficClass(_) | Mapping::FlowLabel(_) => {
                 Some("no selected frame holds an IPv6 packet".to_owned())
+            }
+            Mapping::Payload(_) => {
+                Some("no selected frame has a whole datagram on its ports with anything to change".to_owned())
             }
             Mapping::Ttl(_) | Mapping::Dscp(_) => Some("no selected frame holds an IP packet".to_owned()),
         }

@@ -211,6 +211,23 @@ pub(super) enum WordOr<T> {
 #[derive(Debug, Clone)]
 pub(super) struct Fields<T>(pub(super) T);
 
+/// `true`, `false`, or a table, which is `true` with more to say.
+#[derive(Debug, Clone)]
+pub(super) enum Switch<T> {
+    Is(bool),
+    With(T),
+}
+
+impl<T: Default> Switch<T> {
+    /// What the table says, or its defaults; `None` for `false`.
+    pub(super) fn into_option(self) -> Option<T> {
+        match self {
+            Self::Is(on) => on.then(T::default),
+            Self::With(table) => Some(table),
+        }
+    }
+}
+
 /// One value, or a list of such values.
 #[derive(Debug, Clone)]
 pub(super) enum OneOrMore<T> {
@@ -221,6 +238,7 @@ pub(super) enum OneOrMore<T> {
 shapes!(Scalar, "an integer or a string", integer number => Scalar::Integer(number), text text => Scalar::Text(text));
 shapes!(BoolOrWord, "a boolean or a string", flag yes => BoolOrWord::Bool(yes), text text => BoolOrWord::Word(text));
 shapes!(WordOr<T>, "a string, a table or a list", text word => WordOr::Word(word), table table => WordOr::Other(table), list list => WordOr::Other(list));
+shapes!(Switch<T>, "true, false or a table", flag on => Switch::Is(on), table table => Switch::With(table));
 shapes!(Fields<T>, "a table", table table => Fields(table));
 shapes!(OneOrMore<T>, "one value or a list of them", one value => OneOrMore::One(value), list list => OneOrMore::List(list));
 
@@ -228,6 +246,7 @@ schema!(At<T>, generator => T::json_schema(generator));
 schema!(Scalar, _generator => json_schema!({ "type": ["integer", "string"] }));
 schema!(BoolOrWord, _generator => json_schema!({ "type": ["boolean", "string"] }));
 schema!(WordOr<T>, generator => json_schema!({ "anyOf": [{ "type": "string" }, generator.subschema_for::<T>()] }));
+schema!(Switch<T>, generator => json_schema!({ "anyOf": [{ "type": "boolean" }, generator.subschema_for::<T>()] }));
 schema!(Fields<T>, generator => T::json_schema(generator));
 schema!(OneOrMore<T>, generator => {
     let one = generator.subschema_for::<T>();

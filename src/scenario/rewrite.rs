@@ -3,6 +3,7 @@
 mod header;
 mod ip;
 mod mac;
+pub(crate) mod payload;
 mod port;
 mod vlan;
 
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::header::HeaderFields;
+pub use self::payload::{PayloadProtocol, PayloadRule, TimeTarget};
 pub use self::vlan::NewTag;
 use super::check::Checker;
 use super::form::{Entries, WordOr};
@@ -298,6 +300,8 @@ pub struct Rewrite {
     pub vlan: Option<Vlan>,
     /// Fields of the IP header.
     pub header: HeaderFields,
+    /// Payloads that are looked into.
+    pub payload: Vec<PayloadRule>,
 }
 
 /// Changes to the frames. Fields that no key names stay.
@@ -337,6 +341,7 @@ pub(super) struct Form {
     server: Option<SideForm>,
     vlan: Option<At<vlan::Form>>,
     header: Option<At<HeaderFields>>,
+    payload: Option<At<payload::Form>>,
 }
 
 /// The maps of one side.
@@ -393,7 +398,19 @@ pub(super) fn check(form: Form, topology: Option<&Topology>, checker: &mut Check
         });
     }
     compare(&sides, checker);
-    let Form { checksums, allow_unused, lengths, oversize, other_frames, link_layer, layers, vlan, header, .. } = form;
+    let Form {
+        checksums,
+        allow_unused,
+        lengths,
+        oversize,
+        other_frames,
+        link_layer,
+        layers,
+        vlan,
+        header,
+        payload,
+        ..
+    } = form;
     Rewrite {
         checksums,
         lengths,
@@ -405,6 +422,7 @@ pub(super) fn check(form: Form, topology: Option<&Topology>, checker: &mut Check
         sides,
         vlan: vlan.and_then(|vlan| vlan::check(vlan, checker)),
         header: header.map(|header| header::check(header, checker)).unwrap_or_default(),
+        payload: payload.map_or(Vec::new(), |payload| payload::check(payload, checker)),
     }
 }
 

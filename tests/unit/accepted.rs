@@ -13,8 +13,8 @@ use crate::scenario::pacing::{Limit, Precision, Rate, SenderChoice};
 use crate::scenario::receiver::ReceiverPlace;
 use crate::scenario::require::{Offload, OffloadRule, any_of};
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize, Side,
-    TagPosition, Ttl, TunnelLayers, Vlan,
+    Checksums, HeaderFields, IpMap, Lengths, LinkLayer, MacMap, MacTarget, NewTag, OtherFrames, Oversize,
+    PayloadProtocol, Side, TagPosition, TimeTarget, Ttl, TunnelLayers, Vlan,
 };
 use crate::scenario::step::{Signal, Step};
 use crate::scenario::topology::{LabMac, LabTopology, Routes, Ruleset, Topology};
@@ -102,6 +102,18 @@ fn payloads_are_read_in_the_order_of_their_names() {
         capture.files.paths().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
     let expected = ["netflow-v5-2.hex", "netflow-v5-1.dat", "netflow-v5-4.dat", "netflow-v5-5.dat", "absent.b64"];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn payloads_to_rewrite_are_read_with_their_ports() {
+    let rules = read("every_word.toml").rewrite.payload;
+    let ports: Vec<_> = rules.iter().map(|rule| (rule.protocol.word(), rule.ports.as_slice())).collect();
+    let expected: [(&str, &[u16]); 5] =
+        [("dns", &[53]), ("snmp", &[1162]), ("sip", &[5060]), ("radius", &[1645, 1646]), ("syslog", &[514, 1514])];
+    assert_eq!(ports, expected);
+    let PayloadProtocol::Syslog { time, replace } = &rules[4].protocol else { panic!("{:?}", rules[4]) };
+    assert_eq!(*time, TimeTarget::At("2026-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(replace, &[(r"host=(\S+)".to_owned(), "host=lab-$1".to_owned())]);
 }
 
 #[test]

@@ -234,3 +234,18 @@ fn samples() -> Vec<u8> {
         |format: u32, sample: Vec<u8>| [words(&[format, u32::try_from(sample.len()).expect("short")]), sample].concat();
     [words(&[5, 1, 0xc000_0207, 0, 1, 60_000, 2]), of(1, flow), of(2, counters)].concat()
 }
+
+#[test]
+fn no_payload_that_can_not_be_decoded_is_altered() {
+    let folder = Folder::new("payloads");
+    let seeds = frames(&folder.0);
+    let mut dice = Dice(0xbf58_476d_1ce4_e5b9);
+    for seed in &seeds {
+        super::payloads(1, u32::try_from(seed.len()).expect("short"), seed);
+    }
+    for _ in 0..40_000 {
+        let frame = dice.mutate(&seeds);
+        let length = u32::try_from(frame.len() + dice.below(3)).expect("short");
+        super::payloads(*dice.of(&LINKS), length, &frame);
+    }
+}

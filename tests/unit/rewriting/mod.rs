@@ -5,6 +5,7 @@ mod conversations;
 mod fields;
 mod laws;
 mod neighbours;
+mod payloads;
 mod tunnels;
 
 use crate::capture::Frame;

@@ -1,0 +1,267 @@
+//! Payloads of UDP datagrams: addresses, times and texts in them, one file for each protocol.
+//!
+//! A protocol gets a copy of the payload, and says `None` where it can't be decoded: then the datagram stays as it was, and is counted. What it
+//! changed is put into the frame, with lengths and checksums. Start at [`State::rewrite`].
+
+mod dhcp;
+mod dns;
+mod radius;
+mod sip;
+mod snmp;
+mod syslog;
+mod time;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+use super::prefix::PrefixMap;
+use super::rewrite_stats::{Left, RewriteStats};
+use crate::capture::Frame;
+use crate::packet::bytes::{array, be16, put};
+use crate::packet::checksum::{Accumulator, Change, Field};
+use crate::packet::crc;
+use crate::packet::layers::{Fragment, Ip, Layers, Network, protocol, right_fcs};
+use crate::scenario::rewrite::{PayloadProtocol, PayloadRule};
+
+/// The protocols that a scenario asks for, and the maps of addresses in them.
+#[derive(Debug, Clone)]
+pub(super) struct Payloads {
+    rules: Vec<Rule>,
+    /// Ports, and their rule's place.
+    ports: Vec<(u16, usize)>,
+    pub(super) maps: AddressMaps,
+}
+
+/// One protocol, and its entry.
+#[derive(Debug, Clone)]
+struct Rule {
+    protocol: Protocol,
+    entry: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Protocol {
+    Dns,
+    Dhcp,
+    Snmp,
+    Radius(radius::Secret),
+    Sip,
+    Syslog(syslog::Syslog),
+}
+
+/// What addresses become wherever a payload has them: the prefixes of all tables.
+#[derive(Debug, Clone)]
+pub(super) struct AddressMaps {
+    pub(super) v4: PrefixMap<u32>,
+    pub(super) v6: PrefixMap<u128>,
+}
+
+impl AddressMaps {
+    /// What an address becomes, and by which entry. The unspecified one means that there is none, and stays.
+    fn map(&self, address: IpAddr) -> Option<(IpAddr, usize)> {
+        match address {
+            _ if address.is_unspecified() => None,
+            IpAddr::V4(old) => {
+                self.v4.map(old.to_bits()).map(|(new, entry)| (IpAddr::V4(Ipv4Addr::from_bits(new)), entry))
+            }
+            IpAddr::V6(old) => {
+                self.v6.map(old.to_bits()).map(|(new, entry)| (IpAddr::V6(Ipv6Addr::from_bits(new)), entry))
+            }
+        }
+    }
+}
+
+impl Payloads {
+    /// The rules, whose `entries` are the places of their entries; `None` where there is none.
+    pub(super) fn new(rules: &[PayloadRule], entries: &[usize], maps: AddressMaps) -> Option<Self> {
+        let ports =
+            rules.iter().enumerate().flat_map(|(index, rule)| rule.ports.iter().map(move |port| (*port, index)));
+        let ports = ports.collect();
+        let compile = |(rule, entry): (&PayloadRule, &usize)| Rule {
+            protocol: match &rule.protocol {
+                PayloadProtocol::Dns => Protocol::Dns,
+                PayloadProtocol::Dhcp => Protocol::Dhcp,
+                PayloadProtocol::Snmp => Protocol::Snmp,
+                PayloadProtocol::Radius { secret } => Protocol::Radius(radius::Secret::new(secret)),
+                PayloadProtocol::Sip => Protocol::Sip,
+                PayloadProtocol::Syslog { time, replace } => Protocol::Syslog(syslog::Syslog::new(*time, replace)),
+            },
+            entry: *entry,
+        };
+        let rules: Vec<Rule> = rules.iter().zip(entries).map(compile).collect();
+        (!rules.is_empty()).then_some(Self { rules, ports, maps })
+    }
+
+    fn rule(&self, ports: [u16; 2]) -> Option<(usize, &Rule)> {
+        let [source, destination] = ports;
+        let of = |wanted| self.ports.iter().find(|(port, _)| *port == wanted);
+        let (_, index) = of(destination).or_else(|| of(source))?;
+        Some((*index, self.rules.get(*index)?))
+    }
+}
+
+/// A payload while a protocol rewrites it.
+pub(super) struct Datagram<'a> {
+    /// Its bytes, to be changed.
+    pub(super) bytes: &'a mut Vec<u8>,
+    /// When it was captured, in nanoseconds since 1970.
+    pub(super) time_ns: u64,
+    /// Source and destination, with ports, as captured.
+    pub(super) endpoints: [(IpAddr, u16); 2],
+    maps: &'a AddressMaps,
+    hits: &'a mut Vec<usize>,
+}
+
+impl Datagram<'_> {
+    /// What an address in it becomes; `None` where no map names it.
+    pub(super) fn map(&mut self, address: IpAddr) -> Option<IpAddr> {
+        let (new, entry) = self.maps.map(address)?;
+        self.hits.push(entry);
+        Some(new)
+    }
+
+    /// Maps the IPv4 address at `at`; `None` where it doesn't lie in the payload.
+    pub(super) fn v4_at(&mut self, at: usize) -> Option<()> {
+        let old: [u8; 4] = array(self.bytes, at)?;
+        if let Some(IpAddr::V4(new)) = self.map(IpAddr::from(old)) {
+            put(self.bytes, at, new.octets());
+        }
+        Some(())
+    }
+
+    /// Maps the IPv6 address at `at`; `None` where it doesn't lie in the payload.
+    pub(super) fn v6_at(&mut self, at: usize) -> Option<()> {
+        let old: [u8; 16] = array(self.bytes, at)?;
+        if let Some(IpAddr::V6(new)) = self.map(IpAddr::from(old)) {
+            put(self.bytes, at, new.octets());
+        }
+        Some(())
+    }
+}
+
+/// What is remembered from one datagram to the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    radius: radius::Requests,
+    shift: time::Shift,
+    bytes: Vec<u8>,
+    hits: Vec<usize>,
+}
+
+/// What became of a frame's payload.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// Nothing, or its length stayed.
+    InPlace,
+    /// These are the frame's bytes now, and its length on the wire.
+    Resized(Vec<u8>, u32),
+}
+
+impl State {
+    /// Rewrites the payload of a frame's own UDP datagram, if a rule names one of its ports.
+    pub(super) fn rewrite(&mut self, payloads: &Payloads, frame: &mut Frame<'_>, stats: &mut RewriteStats) -> Payload {
+        let layers = Layers::find(frame.link, frame.bytes);
+        let Some(ip) = layers.network.ip().filter(|ip| ip.protocol == protocol::UDP) else { return Payload::InPlace };
+        let Some((source, destination)) = layers.ports(frame.bytes) else { return Payload::InPlace };
+        let Some((_, rule)) = payloads.rule([source, destination]) else { return Payload::InPlace };
+        let Some(range) = range(ip, frame) else {
+            stats.leave(Left::CutPayload);
+            return Payload::InPlace;
+        };
+        let (Some(captured), Some(addresses)) = (frame.bytes.get(range.clone()), layers.addresses(frame.bytes)) else {
+            return Payload::InPlace;
+        };
+        self.bytes.clear();
+        self.bytes.extend_from_slice(captured);
+        self.hits.clear();
+        let mut datagram = Datagram {
+            bytes: &mut self.bytes,
+            time_ns: frame.time_ns,
+            endpoints: [(addresses.0, source), (addresses.1, destination)],
+            maps: &payloads.maps,
+            hits: &mut self.hits,
+        };
+        let decoded = match &rule.protocol {
+            Protocol::Dns => dns::rewrite(&mut datagram),
+            Protocol::Dhcp => dhcp::rewrite(&mut datagram),
+            Protocol::Snmp => snmp::rewrite(&mut datagram),
+            Protocol::Radius(secret) => radius::rewrite(secret, &mut self.radius, &mut datagram),
+            Protocol::Sip => sip::rewrite(&mut datagram),
+            Protocol::Syslog(syslog) => syslog.rewrite(&mut self.shift, &mut datagram),
+        };
+        if decoded.is_none() {
+            stats.leave(Left::Payload);
+            return Payload::InPlace;
+        }
+        if self.bytes != captured || !self.hits.is_empty() {
+            stats.count(rule.entry);
+            self.hits.iter().for_each(|entry| stats.count(*entry));
+        }
+        if self.bytes == captured {
+            return Payload::InPlace;
+        }
+        let replaced = replaced(&layers.network, range, &self.bytes, frame);
+        if replaced.is_none() {
+            stats.leave(Left::Length);
+        }
+        replaced.unwrap_or(Payload::InPlace)
+    }
+}
+
+/// Where the payload of a UDP datagram lies; `None` where it is cut, in fragments, or has no usable length.
+fn range(ip: &Ip, frame: &Frame<'_>) -> Option<Range<usize>> {
+    let length = usize::from(be16(frame.bytes, ip.payload + 4)?);
+    let end = ip.payload.checked_add(length)?;
+    (ip.fragment == Fragment::Whole && ip.length > 0 && length >= 8 && end <= ip.end).then_some(ip.payload + 8..end)
+}
+
+/// Puts `new` in the place of the payload at `range`, with the lengths and checksums of UDP and IP: a checksum that was wrong stays wrong.
+/// `None` where the packet would be too long for its length fields.
+fn replaced(network: &Network, range: Range<usize>, new: &[u8], frame: &mut Frame<'_>) -> Option<Payload> {
+    let (ip, is_v4) = match network {
+        Network::Ipv4(ip) => (ip, true),
+        Network::Ipv6(ip) => (ip, false),
+        Network::None | Network::Arp { .. } => return None,
+    };
+    let fcs = right_fcs(frame.link, frame.bytes);
+    let sum = |bytes: &[u8]| Accumulator::default().add(bytes).fold();
+    let mut change = Change::word(sum(frame.bytes.get(range.clone())?), sum(new));
+    let mut resized = None;
+    if new.len() == range.len() {
+        frame.bytes.get_mut(range.clone())?.copy_from_slice(new);
+    } else {
+        let udp_length = u16::try_from(8 + new.len()).ok()?;
+        let ip_field = if is_v4 { ip.offset + 2 } else { ip.offset + 4 };
+        let old_length = be16(frame.bytes, ip_field)?;
+        let ip_length = u16::try_from((usize::from(old_length) + new.len()).checked_sub(range.len())?).ok()?;
+        let original = u32::try_from((frame.original_length as usize + new.len()).checked_sub(range.len())?).ok()?;
+        let mut bytes = [frame.bytes.get(..range.start)?, new, frame.bytes.get(range.end..)?].concat();
+        let old_udp_length = be16(&bytes, ip.payload + 4)?;
+        put(&mut bytes, ip.payload + 4, udp_length.to_be_bytes());
+        put(&mut bytes, ip_field, ip_length.to_be_bytes());
+        if is_v4 {
+            let header = be16(&bytes, ip.offset + 10)?;
+            let new_header = Change::word(old_length, ip_length).update(header);
+            put(&mut bytes, ip.offset + 10, new_header.to_be_bytes());
+        }
+        // The length is in UDP's header, and in the pseudo-header (RFC 768, RFC 8200 §8.1).
+        let length = Change::word(old_udp_length, udp_length);
+        change = change.and(length).and(length);
+        resized = Some((bytes, original));
+    }
+    let bytes: &mut [u8] = match &mut resized {
+        Some((bytes, _)) => bytes,
+        None => frame.bytes,
+    };
+    if let Some(field) = Field::find(network, bytes)
+        && let Some(old) = be16(bytes, field.at).filter(|old| *old != 0)
+    {
+        put(bytes, field.at, field.written(change.update(old)).to_be_bytes());
+    }
+    if let Some(from) = fcs
+        && let Some((covered, fcs)) = bytes.split_last_chunk_mut()
+    {
+        *fcs = crc::ETHERNET.of(covered.iter().skip(from).copied()).to_le_bytes();
+    }
+    Some(resized.map_or(Payload::InPlace, |(bytes, original)| Payload::Resized(bytes, original)))
+}

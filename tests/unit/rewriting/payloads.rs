@@ -1,0 +1,370 @@
+//! Payloads of UDP datagrams: each protocol over bytes that are written here by its RFC, and what can't be decoded stays.
+
+use etherparse::PacketBuilder;
+use proptest::prelude::*;
+
+use super::{Maps, Pass, RewriteStats, Rewriter, compile, length, of, sums, through};
+use crate::packet::checksum::Sum;
+use crate::packet::layers::LinkType;
+use crate::rewrite::Left;
+use crate::scenario::rewrite::{PayloadProtocol, PayloadRule, Rewrite, Side, TimeTarget};
+
+/// 2026-11-23T00:44:14Z.
+const CAPTURED_NS: u64 = 1_795_394_654_000_000_000;
+
+fn rewriter(protocol: PayloadProtocol, ports: &[u16]) -> Rewriter {
+    let maps = Maps::of(Side::Both).ip(&[("10.0.0.0/8", "192.0.2.7"), ("2001:db8:1::/48", "2001:db8:2::/48")]);
+    compile(&Rewrite { payload: vec![PayloadRule { protocol, ports: ports.to_vec(), span: 0..0 }], ..of([maps]) })
+}
+
+fn datagram(ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0xa], [2, 0, 0, 0, 0, 0xb])
+        .ipv4([172, 16, 0, 1], [172, 16, 0, 2], 64)
+        .udp(ports.0, ports.1);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).expect("it fits");
+    frame
+}
+
+/// What becomes of the payload of one datagram; its checksums are right before and after.
+fn payload(pass: &mut Pass<'_>, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let frame = datagram(ports, payload);
+    assert_eq!(sums(&frame), (Sum::Good, Sum::Good));
+    let number = pass.stats.frame() + 1;
+    let mut bytes = frame.clone();
+    let captured = crate::capture::Frame {
+        number,
+        time_ns: CAPTURED_NS,
+        original_length: length(&frame),
+        link: LinkType::ETHERNET,
+        bytes: &mut bytes,
+    };
+    let rewritten = pass.rewrite(captured);
+    assert_eq!(rewritten.original_length as usize, rewritten.bytes.len());
+    assert_eq!(sums(rewritten.bytes), (Sum::Good, Sum::Good), "lengths and checksums are right");
+    rewritten.bytes[42..].to_vec()
+}
+
+fn once(rewriter: &Rewriter, port: u16, bytes: &[u8]) -> (Vec<u8>, RewriteStats) {
+    let mut pass = Pass::new(rewriter);
+    let new = payload(&mut pass, (40_000, port), bytes);
+    (new, pass.into_stats())
+}
+
+fn is_left(rewriter: &Rewriter, port: u16, bytes: &[u8]) {
+    let (new, stats) = once(rewriter, port, bytes);
+    assert_eq!(new, bytes);
+    assert_eq!(stats.left(Left::Payload).frames, 1);
+}
+
+/// RFC 1035 §4.1: a question for a name, and its addresses by compressed names.
+fn dns_answer() -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 0x81, 0x80, 0, 1, 0, 3, 0, 0, 0, 0];
+    message.extend(b"\x03www\x07example\0\0\x01\0\x01");
+    message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 1, 2, 3]);
+    message.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16]);
+    message.extend("2001:db8:1::5".parse::<std::net::Ipv6Addr>().expect("an address").octets());
+    // The same bytes in a text are no address.
+    message.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60, 0, 5, 4, 10, 1, 2, 3]);
+    message
+}
+
+#[test]
+fn addresses_in_dns_answers_follow_and_texts_stay() {
+    let rewriter = rewriter(PayloadProtocol::Dns, &[53]);
+    let message = dns_answer();
+    let mut pass = Pass::new(&rewriter);
+    let new = payload(&mut pass, (53, 40_000), &message);
+    let mut expected = message.clone();
+    let a = message.windows(4).position(|window| window == [10, 1, 2, 3]).expect("the record");
+    expected[a..a + 4].copy_from_slice(&[192, 0, 2, 7]);
+    let aaaa = message.windows(6).position(|window| window == [0x20, 1, 0xd, 0xb8, 0, 1]).expect("the record");
+    expected[aaaa + 5] = 2;
+    assert_eq!(new, expected);
+    assert_eq!(pass.into_stats().entries().iter().map(|entry| entry.frames).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn a_dns_message_that_is_cut_or_signed_stays() {
+    let rewriter = rewriter(PayloadProtocol::Dns, &[53]);
+    let message = dns_answer();
+    for length in 12..message.len() {
+        is_left(&rewriter, 53, &message[..length]);
+    }
+    // RFC 8945 §4.2: a TSIG record as the last additional one.
+    let mut signed = message;
+    signed[11] = 1;
+    signed.extend([0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0]);
+    is_left(&rewriter, 53, &signed);
+}
+
+#[test]
+fn addresses_in_dhcp_follow_and_the_mask_stays() {
+    // RFC 2131 §2.
+    let mut message = vec![0; 240];
+    message[..4].copy_from_slice(&[2, 1, 6, 0]);
+    message[16..20].copy_from_slice(&[10, 0, 0, 5]);
+    message[24..28].copy_from_slice(&[10, 0, 0, 1]);
+    message[236..].copy_from_slice(&[99, 130, 83, 99]);
+    let mut expected = message.clone();
+    for at in [16, 24] {
+        expected[at..at + 4].copy_from_slice(&[192, 0, 2, 7]);
+    }
+    // RFC 2132: message type, mask, routers, server; RFC 3046: relay agent with the link's address (RFC 3527); end, padding.
+    message.extend([53, 1, 2, 1, 4, 10, 0, 0, 0, 3, 8, 10, 0, 0, 1, 0, 0, 0, 0, 54, 4, 10, 0, 0, 2]);
+    message.extend([82, 9, 5, 4, 10, 0, 0, 9, 1, 1, 7, 0, 255, 0, 0]);
+    expected.extend([53, 1, 2, 1, 4, 10, 0, 0, 0, 3, 8, 192, 0, 2, 7, 0, 0, 0, 0, 54, 4, 192, 0, 2, 7]);
+    expected.extend([82, 9, 5, 4, 192, 0, 2, 7, 1, 1, 7, 0, 255, 0, 0]);
+    let rewriter = rewriter(PayloadProtocol::Dhcp, &[67, 68]);
+    assert_eq!(once(&rewriter, 68, &message).0, expected);
+    is_left(&rewriter, 68, &message[..250]);
+    is_left(&rewriter, 68, &message[..200]);
+}
+
+#[test]
+fn the_agent_of_a_version_1_trap_and_bound_addresses_follow() {
+    // RFC 1157 §4.1.6: version 0, "public", trap of 1.3.6.1, agent 10.0.0.1, coldStart, 0, uptime 9, and one binding.
+    let binding = [0x30, 11, 0x06, 3, 0x2b, 6, 1, 0x40, 4, 10, 0, 0, 2];
+    let mut pdu = vec![0x06, 3, 0x2b, 6, 1, 0x40, 4, 10, 0, 0, 1, 0x02, 1, 0, 0x02, 1, 0, 0x43, 1, 9, 0x30, 13];
+    pdu.extend(binding);
+    let length = u8::try_from(pdu.len()).expect("it is short");
+    let mut message = vec![0x30, 13 + length, 0x02, 1, 0, 0x04, 6];
+    message.extend(b"public");
+    message.extend([0xa4, length]);
+    message.extend(&pdu);
+    let rewriter = rewriter(PayloadProtocol::Snmp, &[162]);
+    let (new, _) = once(&rewriter, 162, &message);
+    let address = |bytes: &[u8], number| {
+        let mut found = bytes.windows(2).enumerate().filter(|(_, window)| *window == [0x40, 4]).map(|(at, _)| at + 2);
+        let at: usize = found.nth(number).expect("it is there");
+        bytes[at..at + 4].to_vec()
+    };
+    assert_eq!([address(&new, 0), address(&new, 1)], [[192, 0, 2, 7], [192, 0, 2, 7]]);
+    assert_eq!(new.len(), message.len());
+    for length in 1..message.len() {
+        is_left(&rewriter, 162, &message[..length]);
+    }
+    // Version 3 (RFC 3412).
+    message[4] = 3;
+    is_left(&rewriter, 162, &message);
+}
+
+/// A packet with a zero authenticator (RFC 2865 §3).
+fn radius(code: u8, attributes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + attributes.len()).expect("it is short");
+    [&[code, 7][..], &length.to_be_bytes(), &[0; 16], attributes].concat()
+}
+
+fn digest(packet: &[u8], secret: &str) -> [u8; 16] {
+    use md5::{Digest, Md5};
+    Md5::new().chain_update(packet).chain_update(secret).finalize().into()
+}
+
+#[test]
+fn the_authenticators_of_radius_follow_from_request_to_response() {
+    let rewriter = rewriter(PayloadProtocol::Radius { secret: "xyzzy5461".to_owned() }, &[1813]);
+    // RFC 2866 §3: NAS-IP-Address, Acct-Status-Type; the authenticator is MD5 with 16 zero bytes in its place.
+    let mut request = radius(4, &[4, 6, 10, 0, 0, 1, 40, 6, 0, 0, 0, 1]);
+    let authenticator = digest(&request, "xyzzy5461");
+    request[4..20].copy_from_slice(&authenticator);
+    let mut response = radius(5, &[8, 6, 10, 0, 0, 9]);
+    response[4..20].copy_from_slice(&authenticator);
+    let of_response = digest(&response, "xyzzy5461");
+    response[4..20].copy_from_slice(&of_response);
+
+    let mut pass = Pass::new(&rewriter);
+    let new_request = {
+        let mut frame = datagram((40_000, 1813), &request);
+        let rewritten = through(&mut pass, 1, LinkType::ETHERNET, &frame, length(&frame));
+        frame.clear();
+        rewritten.0[42..].to_vec()
+    };
+    let mut expected = radius(4, &[4, 6, 192, 0, 2, 7, 40, 6, 0, 0, 0, 1]);
+    let new_authenticator = digest(&expected, "xyzzy5461");
+    expected[4..20].copy_from_slice(&new_authenticator);
+    assert_eq!(new_request, expected);
+
+    // The response comes from where the request went.
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 0xb], [2, 0, 0, 0, 0, 0xa])
+        .ipv4([172, 16, 0, 2], [172, 16, 0, 1], 64)
+        .udp(1813, 40_000);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &response).expect("it fits");
+    let (new_response, _) = through(&mut pass, 2, LinkType::ETHERNET, &frame, length(&frame));
+    let mut expected = radius(5, &[8, 6, 192, 0, 2, 7]);
+    expected[4..20].copy_from_slice(&new_authenticator);
+    let of_response = digest(&expected, "xyzzy5461");
+    expected[4..20].copy_from_slice(&of_response);
+    assert_eq!(&new_response[42..], expected);
+    assert_eq!(pass.into_stats().left(Left::Payload).frames, 0);
+}
+
+#[test]
+fn the_message_authenticator_of_an_access_request_follows() {
+    use hmac::{Hmac, KeyInit, Mac};
+    let sign = |packet: &[u8]| -> [u8; 16] {
+        let mac = Hmac::<md5::Md5>::new_from_slice(b"secret").expect("any key is one");
+        mac.chain_update(packet).finalize().into_bytes().into()
+    };
+    // RFC 3579 §3.2: over the packet with its random authenticator, and zeros in the place of the value.
+    let whole = |address: [u8; 4]| {
+        let zeros = [0; 16];
+        let mut packet = radius(1, &[&[4, 6][..], &address, &[80, 18], &zeros].concat());
+        packet[4..20].copy_from_slice(&[9; 16]);
+        let signature = sign(&packet);
+        packet[28..44].copy_from_slice(&signature);
+        packet
+    };
+    let rewriter = rewriter(PayloadProtocol::Radius { secret: "secret".to_owned() }, &[1812]);
+    assert_eq!(once(&rewriter, 1812, &whole([10, 0, 0, 1])).0, whole([192, 0, 2, 7]));
+}
+
+#[test]
+fn radius_with_another_secret_or_an_unknown_request_stays() {
+    let wrong = rewriter(PayloadProtocol::Radius { secret: "other".to_owned() }, &[1813]);
+    let mut request = radius(4, &[4, 6, 10, 0, 0, 1]);
+    let authenticator = digest(&request, "xyzzy5461");
+    request[4..20].copy_from_slice(&authenticator);
+    is_left(&wrong, 1813, &request);
+    let right = rewriter(PayloadProtocol::Radius { secret: "xyzzy5461".to_owned() }, &[1813]);
+    request[0] = 5;
+    is_left(&right, 1813, &request);
+    is_left(&right, 1813, &request[..19]);
+}
+
+#[test]
+fn addresses_of_sip_and_sdp_follow_with_the_length_of_the_body() {
+    let body = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=10.0.0.1\r\nc=IN IP6 2001:db8:1::9\r\n";
+    let message = format!(
+        "INVITE sip:bob@10.0.0.2:5070 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK10.0.0.1\r\n\
+         m: <sip:alice@[2001:db8:1::1]>\r\nUser-Agent: 10.0.0.1\r\nCall-ID: 1@10.0.0.1\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let new_body = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=10.0.0.1\r\nc=IN IP6 2001:db8:2::9\r\n";
+    let expected = format!(
+        "INVITE sip:bob@192.0.2.7:5070 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK10.0.0.1\r\n\
+         m: <sip:alice@[2001:db8:2::1]>\r\nUser-Agent: 10.0.0.1\r\nCall-ID: 1@10.0.0.1\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{new_body}",
+        new_body.len()
+    );
+    let rewriter = rewriter(PayloadProtocol::Sip, &[5060]);
+    let (new, _) = once(&rewriter, 5060, message.as_bytes());
+    assert_eq!(String::from_utf8(new).expect("it is text"), expected);
+    // RFC 5626 §3.5.1.
+    assert_eq!(once(&rewriter, 5060, b"\r\n\r\n").1.left(Left::Payload).frames, 0);
+    is_left(&rewriter, 5060, b"HELLO 10.0.0.1\r\n\r\n");
+    is_left(&rewriter, 5060, &message.as_bytes()[..message.len() - body.len() - 2]);
+}
+
+fn syslog(time: TimeTarget, replace: &[(&str, &str)]) -> Rewriter {
+    let replace = replace.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+    rewriter(PayloadProtocol::Syslog { time, replace }, &[514])
+}
+
+#[test]
+fn text_of_syslog_is_replaced_in_order() {
+    let rewriter = syslog(TimeTarget::Captured, &[(r"host=(\S+)", "host=lab-$1"), ("lab-db", "x")]);
+    let (new, stats) = once(&rewriter, 514, b"<13>no time host=web host=db\xff");
+    assert_eq!(new, b"<13>no time host=lab-web host=x\xff");
+    assert_eq!(stats.left(Left::Payload).frames, 0);
+    assert_eq!(stats.entries()[2].frames, 1);
+}
+
+#[test]
+fn times_of_syslog_are_shifted_by_what_the_first_one_is() {
+    let rewriter = syslog(TimeTarget::At("2026-12-31T23:59:58.25Z".parse().expect("a time")), &[]);
+    let mut pass = Pass::new(&rewriter);
+    let mut message = |text: &str| {
+        let new = payload(&mut pass, (514, 514), text.as_bytes());
+        String::from_utf8(new).expect("it is text")
+    };
+    // RFC 5424 §6.2.3: digits and offset stay.
+    assert_eq!(
+        message("<165>1 2026-11-23T01:44:14.25+01:00 h a - - - m"),
+        "<165>1 2027-01-01T00:59:58.25+01:00 h a - - - m"
+    );
+    assert_eq!(message("<165>1 2026-11-23T00:44:16Z h a - - - m"), "<165>1 2027-01-01T00:00:00Z h a - - - m");
+    assert_eq!(message("<165>1 - h a - - - m"), "<165>1 - h a - - - m");
+    // RFC 3164 §4.1.2: no year, and a day of one digit is padded.
+    assert_eq!(message("<13>Nov 23 00:44:17 h m"), "<13>Jan  1 00:00:01 h m");
+    assert_eq!(message("<13>Nov  2 00:44:17 h m"), "<13>Dec 11 00:00:01 h m");
+    assert_eq!(pass.into_stats().left(Left::Payload).frames, 0);
+}
+
+#[test]
+fn syslog_without_a_time_stays_where_times_are_shifted() {
+    let rewriter = syslog(TimeTarget::Now, &[("m", "n")]);
+    for message in ["m", "<13>m", "<13>Nov 23 00:44 m", "<13>1 yesterday h m", "<13>Nov 31 00:44:17 m"] {
+        is_left(&rewriter, 514, message.as_bytes());
+    }
+}
+
+#[test]
+fn a_message_without_an_udp_checksum_gets_none_and_a_wrong_one_stays_wrong() {
+    let rewriter = syslog(TimeTarget::Captured, &[("a", "bcd")]);
+    let mut frame = datagram((514, 514), b"<13>a");
+    frame[40..42].copy_from_slice(&[0, 0]);
+    let mut pass = Pass::new(&rewriter);
+    let (new, _) = through(&mut pass, 1, LinkType::ETHERNET, &frame, length(&frame));
+    assert_eq!((sums(&new), &new[46..]), ((Sum::Good, Sum::None), &b"bcd"[..]));
+    frame[40..42].copy_from_slice(&[0x12, 0x34]);
+    let (new, _) = through(&mut pass, 2, LinkType::ETHERNET, &frame, length(&frame));
+    assert_eq!(sums(&new).1, Sum::Bad);
+}
+
+#[test]
+fn what_follows_a_datagram_in_its_frame_follows_the_new_one() {
+    let rewriter = syslog(TimeTarget::Captured, &[("a", "bcd")]);
+    let mut frame = datagram((514, 514), b"<13>a");
+    frame.extend([0xee; 9]);
+    let (new, original) = through(&mut Pass::new(&rewriter), 1, LinkType::ETHERNET, &frame, length(&frame) + 100);
+    assert_eq!(&new[42..], b"<13>bcd\xee\xee\xee\xee\xee\xee\xee\xee\xee");
+    assert_eq!(original, length(&frame) + 102);
+}
+
+#[test]
+fn a_cut_datagram_or_one_in_fragments_stays_and_is_counted() {
+    let rewriter = syslog(TimeTarget::Captured, &[("a", "bcd")]);
+    let frame = datagram((514, 514), b"<13>a");
+    let mut fragment = frame.clone();
+    fragment[20] |= 0x20;
+    for bytes in [&frame[..frame.len() - 1], &fragment] {
+        let mut pass = Pass::new(&rewriter);
+        let (new, _) = through(&mut pass, 1, LinkType::ETHERNET, bytes, length(&frame));
+        assert_eq!(new, bytes);
+        assert_eq!(pass.into_stats().left(Left::CutPayload).frames, 1);
+    }
+}
+
+/// One rewriter for each protocol, all on port 9.
+fn every_protocol() -> Vec<Rewriter> {
+    let all = [
+        PayloadProtocol::Dns,
+        PayloadProtocol::Dhcp,
+        PayloadProtocol::Snmp,
+        PayloadProtocol::Radius { secret: "s".to_owned() },
+        PayloadProtocol::Sip,
+        PayloadProtocol::Syslog { time: TimeTarget::Now, replace: Vec::new() },
+    ];
+    all.into_iter().map(|protocol| rewriter(protocol, &[9])).collect()
+}
+
+proptest! {
+    #[test]
+    fn what_can_not_be_decoded_is_not_altered(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        for rewriter in every_protocol() {
+            let (new, stats) = once(&rewriter, 9, &bytes);
+            prop_assert!(stats.left(Left::Payload).frames == 0 || new == bytes);
+        }
+    }
+
+    #[test]
+    fn a_protocol_that_is_not_asked_for_is_not_altered(bytes in prop::collection::vec(any::<u8>(), 0..100), port in 10_u16..) {
+        for rewriter in every_protocol() {
+            let (new, stats) = once(&rewriter, port, &bytes);
+            prop_assert_eq!(&new, &bytes);
+            prop_assert_eq!(stats.left(Left::Payload).frames, 0);
+        }
+    }
+}
