@@ -55,6 +55,13 @@ pub enum Type {
     SubTemplateMultiList,
 }
 
+impl Type {
+    /// Whether it is a list (RFC 6313).
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::BasicList | Self::SubTemplateList | Self::SubTemplateMultiList)
+    }
+}
+
 /// A row of the registry.
 #[derive(Debug, Clone, Copy)]
 struct Row {

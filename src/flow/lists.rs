@@ -18,9 +18,8 @@ pub(super) fn fields<'a>(
     each: &mut impl FnMut(Field<'a>),
 ) -> usize {
     let range = list.range();
-    let is_list = matches!(list.kind, Type::BasicList | Type::SubTemplateList | Type::SubTemplateMultiList);
     // An absent list has no bytes at all.
-    if !is_list || range.is_empty() {
+    if !list.kind.is_list() || range.is_empty() {
         return 0;
     }
     if depth >= DEEPEST {

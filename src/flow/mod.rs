@@ -8,7 +8,7 @@
 //! values, `lists` what is nested in a field, `section` the headers of sampled packets, `sequence` what the sequence numbers say. May use `packet`.
 
 #![warn(clippy::indexing_slicing)]
-#![allow(dead_code, unused_imports, reason = "what reads flow exports is built on it next")]
+#![allow(dead_code, unused_imports, reason = "what judges and rewrites flow exports is built on it next")]
 
 mod element;
 mod fixed;
@@ -20,6 +20,7 @@ mod section;
 mod sequence;
 mod sets;
 mod sflow;
+mod survey;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use element::{Element, Type};
 pub use header::{Format, Header, Places, Session, recognise};
 pub use record::{DataSet, Field, Kind, Record, Records, Within};
 pub use sequence::{Sequence, Step};
+pub use survey::{FlowExporter, FlowExports, FlowRecord, FlowTemplate, Numbers, Sum, Survey, Undecodable};
 pub use template::{Change, FieldSpec, Template, Templates};
 pub use value::Value;
 

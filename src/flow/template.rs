@@ -43,6 +43,7 @@ pub struct Template {
     pub place: u64,
     shortest: usize,
     has_fixed_length: bool,
+    has_lists: bool,
 }
 
 /// What a definition changes.
@@ -90,7 +91,16 @@ impl Template {
     /// Without fields, for those of formats that define none.
     pub(super) const fn empty() -> Self {
         let fields = Vec::new();
-        Self { id: 0, is_options: false, fields, serial: 0, place: 0, shortest: 0, has_fixed_length: true }
+        Self {
+            id: 0,
+            is_options: false,
+            fields,
+            serial: 0,
+            place: 0,
+            shortest: 0,
+            has_fixed_length: true,
+            has_lists: false,
+        }
     }
 
     /// With one more field, of as many bytes as its specifier says.
@@ -102,7 +112,9 @@ impl Template {
         let offset = self.has_fixed_length.then_some(self.shortest);
         // A variable length has at least one byte, which says that it is 0.
         let (length, least) = if length == VARIABLE { (None, 1) } else { (Some(length), usize::from(length)) };
-        self.fields.push(FieldSpec { element, kind: element.kind(), length, scope, offset });
+        let kind = element.kind();
+        self.fields.push(FieldSpec { element, kind, length, scope, offset });
+        self.has_lists |= kind.is_list();
         self.shortest += least;
         self.has_fixed_length &= length.is_some();
         self
@@ -111,6 +123,11 @@ impl Template {
     /// The bytes of every record; `None` where they differ.
     pub fn fixed_length(&self) -> Option<usize> {
         self.has_fixed_length.then_some(self.shortest)
+    }
+
+    /// Whether a field is a list (RFC 6313).
+    pub fn has_lists(&self) -> bool {
+        self.has_lists
     }
 
     /// The fewest bytes that a record can have.

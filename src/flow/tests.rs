@@ -101,10 +101,7 @@ fn walk_datagram(datagram: &[u8], place: u64, templates: &mut Templates, text: &
                             Within::List => "list ",
                             Within::Section => "packet ",
                         };
-                        let value = if matches!(
-                            field.kind,
-                            Type::BasicList | Type::SubTemplateList | Type::SubTemplateMultiList
-                        ) {
+                        let value = if field.kind.is_list() {
                             format!("{} bytes", field.bytes.len())
                         } else {
                             field.value().to_string()

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnostic::Failure;
+use crate::flow::FlowExports;
 use crate::packet::MacAddr;
 
 /// What is in a capture.
@@ -65,6 +66,9 @@ pub struct Inspection {
     pub unlisted: Unlisted,
     /// What a replay has to heed.
     pub notes: Vec<Note>,
+    /// What flow exports hold; only with `--flows`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowExports>,
     /// Where reading ended before the end of the file; null where it did not.
     pub damage: Option<Damage>,
 }

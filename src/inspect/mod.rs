@@ -1,12 +1,15 @@
 //! What is in a capture: one pass over its frames, in bounded memory.
 //!
-//! Pure data: `report::inspection` shows it, its serde form is the JSON. May use `packet`, `capture` and `diagnostic`.
-//! Start at [`inspect`]; `pass` adds a frame, `tables` holds what is counted by key, `fragments` follows datagrams.
+//! Pure data: `report::inspection` shows it, its serde form is the JSON. May use `packet`, `flow`, `capture` and `diagnostic`.
+//! Start at [`inspect`]; `pass` adds a frame, `tables` holds what is counted by key, `fragments` follows datagrams. [`inspect_flows`] looks into
+//! flow exports too, and `flow_records` writes their records.
 
 #![warn(clippy::indexing_slicing)]
 
 mod calendar;
 mod checksums;
+mod flow_records;
+mod flows;
 mod fragments;
 mod inspection;
 mod names;
@@ -14,9 +17,11 @@ mod notes;
 mod pass;
 mod tables;
 
-use crate::capture::Reader;
+use crate::capture::{Frame, Reader};
 use crate::diagnostic::Failure;
 
+pub use flow_records::{as_csv, as_json};
+pub use flows::Flows;
 pub use inspection::{
     Capture, Checksum, Conversation, Damage, Endpoint, Finding, Fragments, Inspection, Link, MacEndpoint, Note, Port,
     Protocol, Side, Tally, TimeUnit, Times, Unlisted, Vlan,
@@ -27,10 +32,25 @@ pub const MOST_ENTRIES: usize = 65_536;
 
 /// Reads the capture to its end. Where it is damaged, the failure comes with what was read before it, which names it too.
 pub fn inspect(reader: &mut Reader) -> (Inspection, Option<Failure>) {
+    pass(reader, |_| {})
+}
+
+/// As [`inspect`], with what flow exports hold.
+pub fn inspect_flows(reader: &mut Reader) -> (Inspection, Option<Failure>) {
+    let mut flows = Flows::default();
+    let (mut inspection, failure) = pass(reader, |frame| flows.add(frame, |_| {}));
+    inspection.flows = Some(flows.finish());
+    (inspection, failure)
+}
+
+fn pass(reader: &mut Reader, mut also: impl FnMut(&Frame<'_>)) -> (Inspection, Option<Failure>) {
     let mut pass = pass::Pass::default();
     let failure = loop {
         match reader.next_frame() {
-            Ok(Some(frame)) => pass.add(&frame),
+            Ok(Some(frame)) => {
+                pass.add(&frame);
+                also(&frame);
+            }
             Ok(None) => break None,
             Err(failure) => break Some(failure),
         }
@@ -40,3 +60,7 @@ pub fn inspect(reader: &mut Reader) -> (Inspection, Option<Failure>) {
     inspection.damage = failure.as_ref().and_then(|failure| Damage::new(inspection.frames, failure));
     (inspection, failure)
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/flow_captures.rs"]
+mod flow_captures;

@@ -205,6 +205,7 @@ impl Pass {
             ports: self.ports.finish(),
             unlisted,
             notes,
+            flows: None,
             damage: None,
         }
     }

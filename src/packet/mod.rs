@@ -21,6 +21,7 @@ pub mod listing;
 mod mac;
 pub(crate) mod made;
 pub mod probe;
+pub(crate) mod reassembly;
 pub(crate) mod sctp;
 pub(crate) mod tunnel;
 

@@ -7,6 +7,7 @@
 //! how a verdict came about. Start reading at [`text::story`].
 
 pub mod causes;
+pub mod flows;
 pub mod github;
 mod html;
 pub mod inspection;

@@ -110,3 +110,49 @@ fn conversations_beyond_the_limit_are_counted() {
     assert_eq!((found.endpoints.len(), found.unlisted.endpoints), (65_536, u64::from(over) + 1));
     assert_eq!(found.frames, 65_546);
 }
+
+/// The captures of the scenarios that a flow exporter sent.
+fn exports(name: &str) -> Vec<u8> {
+    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios/captures").join(name)).expect("it can be read")
+}
+
+#[test]
+fn flow_exports_are_shown_by_exporter() {
+    let folder = Folder::with("netflow.pcap", &exports("softflowd-netflow-v9.pcap"));
+    insta::assert_snapshot!(folder.told(&["netflow.pcap", "--flows", "--top", "3"]));
+}
+
+#[test]
+fn sets_without_a_template_are_counted_with_its_id() {
+    let mut capture = exports("softflowd-ipfix.pcap");
+    // Its first frame has the templates.
+    let length = u32::from_le_bytes(capture[32..36].try_into().expect("four bytes")) as usize;
+    capture.drain(24..40 + length);
+    insta::assert_snapshot!(Folder::with("late.pcap", &capture).told(&["late.pcap", "--flows"]));
+}
+
+#[test]
+fn records_are_written_as_csv_and_as_json() {
+    let folder = Folder::with("netflow.pcap", &exports("softflowd-netflow-v5.pcap"));
+    let lines = |arguments: &[&str]| {
+        let text = folder.told(arguments);
+        text.lines().take(4).map(|line| format!("{line}\n")).collect::<String>()
+            + &format!("{} lines", text.lines().count())
+    };
+    let (csv, json) =
+        (lines(&["netflow.pcap", "--flows=records"]), lines(&["netflow.pcap", "--flows=records", "--json"]));
+    insta::assert_snapshot!(format!("{csv}\n\n{json}"));
+}
+
+#[test]
+fn records_of_a_pipe_are_lines_of_json_alone() {
+    let folder = Folder::with("netflow.pcap", &exports("softflowd-netflow-v5.pcap"));
+    let piped = |arguments: &[&str]| {
+        folder.inspect(arguments, File::open(folder.0.join("netflow.pcap")).expect("it is there").into())
+    };
+    let refused = piped(&["-", "--flows=records"]);
+    insta::assert_snapshot!(String::from_utf8_lossy(&refused.stderr));
+    assert_eq!(refused.status.code(), Some(2));
+    let by_name = folder.inspect(&["netflow.pcap", "--flows=records", "--json"], Stdio::null());
+    assert_eq!(piped(&["-", "--flows=records", "--json"]).stdout, by_name.stdout);
+}

@@ -1,0 +1,61 @@
+//! Which datagrams of a capture are flow exports, whatever port they go to, and what they hold.
+//!
+//! A datagram is one if version, counts and lengths fit to its last byte; one to a port of flow collectors also if only its version is one, and
+//! counts as damaged. Datagrams in IP fragments are put together first.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use crate::capture::Frame;
+use crate::flow::{FlowExports, FlowRecord, Format, Sum, Survey, recognise};
+use crate::packet::bytes::be16;
+use crate::packet::layers::{Layers, protocol};
+use crate::packet::reassembly::Reassembly;
+
+/// The ports that collectors listen on: NetFlow, IPFIX (RFC 7011 §10.3.4), sFlow.
+const PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
+
+/// The flow exports up to a frame.
+#[derive(Debug, Default)]
+pub struct Flows {
+    survey: Survey,
+    fragments: Reassembly,
+    damaged: Sum,
+}
+
+impl Flows {
+    /// Adds a frame, and passes on the records in it. A datagram in fragments counts for the frame that makes it whole.
+    pub fn add(&mut self, frame: &Frame<'_>, each: impl FnMut(&FlowRecord<'_>)) {
+        let layers = Layers::find(frame.link, frame.bytes);
+        let (Some(ip), Some((source, destination))) = (layers.network.ip(), layers.addresses(frame.bytes)) else {
+            return;
+        };
+        if ip.protocol != protocol::UDP {
+            return;
+        }
+        let whole = match layers.network.datagram(frame.bytes) {
+            None => frame.bytes.get(ip.payload..ip.end).map(Cow::Borrowed),
+            Some(datagram) => self.fragments.add(datagram, ip, frame.bytes).map(Cow::Owned),
+        };
+        let Some(udp) = whole else { return };
+        let (Some(from), Some(to), Some(datagram)) = (be16(&udp, 0), be16(&udp, 2), udp.get(UDP_HEADER..)) else {
+            return;
+        };
+        let is_whole = recognise(datagram).is_some();
+        if !is_whole {
+            if !PORTS.contains(&to) || Format::claimed(datagram, 0).is_none() {
+                return;
+            }
+            self.damaged.add(frame.number);
+        }
+        let (source, destination) = (SocketAddr::new(source, from), SocketAddr::new(destination, to));
+        self.survey.add(datagram, source, destination, frame.number, each);
+    }
+
+    /// All that was counted.
+    pub fn finish(self) -> FlowExports {
+        FlowExports { damaged: self.damaged, incomplete: self.fragments.incomplete(), ..self.survey.finish() }
+    }
+}
