@@ -20,7 +20,7 @@ use crate::capture::FrameRanges;
 use crate::diagnostic::Diagnostic;
 use crate::host::Socket;
 use crate::host::packet_sockets::PacketSocket;
-use crate::outcome::{Amount, Hook, Lateness, LatenessBucket, Layers, RateSearch, TimedBy};
+use crate::outcome::{Amount, Hook, Lateness, LatenessBucket, Layers, RateSearch, SenderReport, TimedBy};
 use crate::packet::exchange::Answers;
 
 /// The packets that came in by other interfaces than the receiver's, among the counters.
@@ -319,6 +319,8 @@ pub struct Sniffing {
 /// Everything that was seen of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evidence {
+    /// What each of the machines that send says, where the scenario names some.
+    pub senders: Vec<SenderReport>,
     /// The sending side.
     pub sending: Sending,
     /// The receiver's wire; `None` where it can't be observed, or the ring lost frames.
@@ -369,6 +371,11 @@ impl Evidence {
     /// Whether a program of the receiver ended before its stop signal.
     pub fn has_ended_early(&self) -> bool {
         self.ends.iter().any(|end| !end.ending.stopped)
+    }
+
+    /// Whether others send to the receiver as well.
+    pub fn is_shared(&self) -> bool {
+        self.counters.as_ref().is_some_and(|counters| counters.contains_key(OTHERS))
     }
 
     /// How many packets others sent to the receiver's namespace, by other interfaces; a huge number where that is not known.

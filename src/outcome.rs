@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use amount::Amount;
 pub use check::{Check, CheckId};
 pub use packet_socket::PacketSocket;
-pub use replay::{Lateness, LatenessBucket, OverTime, RateSearch, Replay, TimedBy, Trial};
+pub use replay::{Lateness, LatenessBucket, OverTime, RateSearch, Replay, SenderReport, TimedBy, Trial};
 pub use replies::{IcmpErrors, Replies};
 pub use report::{Counts, Message, Report, RunFacts, now};
 pub use rewrite_report::{LeftFrames, ReshapedFrames, RewriteEntry, RewriteReport};
@@ -240,8 +240,8 @@ pub struct Ledger {
     pub foreign: u64,
     /// Frames on the receiver's wire that came once more than they were sent.
     pub duplicated: u64,
-    /// Frames that came after one that was sent later.
-    pub reordered: u64,
+    /// Frames that came after one that was sent later; null where several machines sent, whose clocks are not compared.
+    pub reordered: Option<u64>,
     /// Frames that were sent, and in whose place one of the same length with other bytes arrived. They did not arrive.
     pub altered: u64,
     /// What was lost between two stages.

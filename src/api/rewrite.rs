@@ -59,7 +59,9 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
     let is_framed = scenario.rewrite.link_layer == LinkLayer::Ethernet;
     let needs_the_place = match &scenario.topology {
         Topology::Lab(_) => false,
-        Topology::Target { agent, .. } => is_framed || scenario.rewrite.names_sender() || agent.is_some(),
+        Topology::Target { agent, .. } => {
+            is_framed || scenario.rewrite.names_sender() || scenario.rewrite.names_gateway() || agent.is_some()
+        }
         Topology::Existing(_) => scenario.rewrite.names_the_address_there().is_some(),
     };
     let mut facts = if needs_the_place { remote::facts(scenario)? } else { Facts::default() };

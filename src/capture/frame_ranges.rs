@@ -107,6 +107,15 @@ impl FrameRanges {
         all
     }
 
+    /// The same frames under other numbers.
+    pub fn renumbered(&self, number: impl Fn(u64) -> u64) -> Self {
+        let numbers = self.ranges.iter().flat_map(|(first, last)| *first..=*last).map(number);
+        let ranges = numbers.map(|number| (number, number)).collect();
+        let mut renumbered = Self { ranges, ..self.clone() };
+        renumbered.join_ranges();
+        renumbered
+    }
+
     /// Puts ranges that touch each other together, and leaves out those that are too many.
     fn join_ranges(&mut self) {
         self.ranges.sort_unstable();
@@ -187,6 +196,14 @@ mod tests {
         assert_eq!(split(&of(1..=3), &of([])), Some([text("", 0), text("1-3", 3)]));
         assert_eq!(split(&of([1, 2, 1, 2]), &of([2])), Some([text("2", 2), text("1", 2)]));
         assert_eq!(split(&of([1, 2, 1]), &of([2])), None);
+    }
+
+    #[test]
+    fn frames_have_other_numbers() {
+        let mut some = of([1, 2, 4]);
+        some.add_unlisted(3);
+        let other = some.renumbered(|number| 100 - number);
+        assert_eq!((other.to_string().as_str(), other.count()), ("96,98-99,…", 6));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{captured, line};
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Stack};
 use crate::figures::{agree, count, thousands};
 use crate::ledger::{observes_sockets, reads_past_the_sockets};
 use crate::outcome::{Amount, Check, CheckId, Ledger, Loss, Stage};
@@ -237,6 +237,9 @@ fn stage(scenario: &Scenario, evidence: &Evidence, ledger: &Ledger, wanted: &Wan
     }
 }
 
+/// What lets more be seen.
+const SLOWER: &str = "pace slower (`[pacing] rate`)";
+
 /// A stage that could not be seen.
 fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Diagnostic {
     let problem = Diagnostic::error(format!("expected {expected}, and that could not be observed"));
@@ -254,12 +257,19 @@ fn unobserved(expected: &str, evidence: &Evidence, stage: Stage) -> Diagnostic {
             .fix("expect `captured`, or judge what the application made of the packets: `[[expect.output]]`");
     }
     match (&evidence.stack, stage) {
+        (Some(Stack { layers, followed, .. }), _)
+            if evidence.arriving.is_some() && evidence.is_shared() && followed.ends.is_none() =>
+        {
+            let why = format!(
+                "others send to the receiver as well, and packets were not followed one by one there: {}",
+                layers.followed_why
+            );
+            problem.why(why).fix(format!("{}; or expect `arrived`", layers.closer.as_deref().unwrap_or(SLOWER)))
+        }
         (Some(stack), Stage::Accepted) => problem
             .why(format!("the receiver's stack was not tapped: {}", stack.layers.taps_why))
             .fix("let `restage run` tap it (`--evidence auto`), or expect `arrived` or `delivered`"),
-        _ => problem
-            .why("the receive ring lost frames, so that what arrived is not known")
-            .fix("pace slower (`[pacing] rate`)"),
+        _ => problem.why("the receive ring lost frames, so that what arrived is not known").fix(SLOWER),
     }
 }
 

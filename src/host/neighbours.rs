@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::interface;
 use super::rtnetlink::RouteSocket;
@@ -15,6 +15,15 @@ use crate::packet::MacAddr;
 pub struct NextHop {
     pub address: IpAddr,
     pub mac: MacAddr,
+}
+
+/// The routers to other networks on an interface: where what goes to addresses for documentation (RFC 5737, RFC 3849) would go.
+pub fn routers(interface: &str) -> Result<BTreeSet<IpAddr>> {
+    const ELSEWHERE: [IpAddr; 2] =
+        [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+    let Some(facts) = interface::facts(interface)? else { return Ok(BTreeSet::new()) };
+    let mut socket = RouteSocket::open().map_err(|error| Failure::system("can't ask for the routes", &error))?;
+    Ok(ELSEWHERE.iter().filter_map(|address| socket.gateway(*address, facts.index)).collect())
 }
 
 /// The next hops of these destinations on an interface, as far as the neighbour table knows them.

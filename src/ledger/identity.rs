@@ -60,6 +60,11 @@ impl Digester {
         Self { key, routed: true }
     }
 
+    /// Its key, for the other end.
+    pub fn key(&self) -> Key {
+        self.key.clone()
+    }
+
     /// The digest of an Ethernet frame.
     pub fn of_frame(&self, frame: &[u8]) -> Digest {
         if !self.routed {

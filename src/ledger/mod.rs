@@ -67,7 +67,7 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         consumed: received.consumed,
         foreign: seen(|arriving| arriving.foreign),
         duplicated: seen(|arriving| arriving.duplicated),
-        reordered: seen(|arriving| arriving.reordered),
+        reordered: evidence.senders.is_empty().then(|| seen(|arriving| arriving.reordered)),
         altered: seen(|arriving| arriving.altered.count()),
         losses,
         absorbed: received.absorbed,

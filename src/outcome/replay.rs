@@ -32,6 +32,22 @@ pub enum TimedBy {
     Receiver,
 }
 
+/// What one of the machines of `[[sender]]` sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct SenderReport {
+    /// Which machine, as the scenario has it.
+    pub at: String,
+    /// Its interface.
+    pub interface: String,
+    /// Frames that its kernel accepted.
+    pub sent: u64,
+    /// From the first to the last send, in seconds.
+    pub seconds: f64,
+    /// Of the send from the schedule, aligned to the median; null for one frame and for `topspeed`.
+    pub lateness_us: Option<Lateness>,
+}
+
 /// The replay in figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -40,6 +56,9 @@ pub struct Replay {
     pub sender: String,
     /// Why so.
     pub sender_why: String,
+    /// What each machine sent, where `[[sender]]` names some; empty where this one sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<SenderReport>,
     /// From the first to the last send, in seconds.
     pub seconds: f64,
     /// Frames per second; null for fewer than two frames.

@@ -13,14 +13,17 @@ use crate::scenario::topology::{LabMac, LabTopology};
 pub fn roles(scenario: &Scenario, facts: &Facts) -> Roles {
     let topology = &scenario.topology;
     let mut roles = match topology.pair() {
-        None => Roles { sender: facts.sender.as_ref().map(|facts| facts.mac), ..Roles::default() },
+        None => {
+            let own = facts.sender.as_ref();
+            Roles { sender: own.map(|own| own.mac), gateway: own.and_then(|own| own.gateway), ..Roles::default() }
+        }
         Some(pair) => {
             let receiver = match pair.mac.value {
                 LabMac::Literal(mac) => mac,
                 LabMac::Captured => LAB_RECEIVER_MAC,
             };
             let addresses = facts.existing.as_ref().map(|there| there.first_addresses);
-            Roles { sender: Some(sender_mac(receiver)), receiver: Some(receiver), addresses }
+            Roles { sender: Some(sender_mac(receiver)), receiver: Some(receiver), addresses, gateway: None }
         }
     };
     // A host that stands for the receiver; with a target only the one where frames are looked at as they come.

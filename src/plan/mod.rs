@@ -29,6 +29,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 pub use brief::Brief;
 pub use lab_host::sender_mac as lab_sender_mac;
@@ -80,12 +81,14 @@ pub struct Facts {
 }
 
 /// What is known of an interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFacts {
     /// Its MAC.
     pub mac: MacAddr,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// The MAC of the router to other networks that is reached by it, where it was asked for.
+    pub gateway: Option<MacAddr>,
 }
 
 /// What a run would do, and what would become of every frame.
@@ -181,7 +184,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     problems.extend(refuse::steps_without_frames(scenario, &steps));
     problems.extend(refuse::oversize(scenario, &survey, medium.mtu));
     let duration = schedule.duration().map(|once| once.saturating_mul(rounds));
-    reach.repeat(&scenario.pacing, rounds.into(), schedule.duration());
+    reach.repeat(&scenario.pacing, rounds.into(), schedule.duration(), scenario.topology.copies());
     let (timeout, too_short) = timeout::timeout(scenario, duration);
     problems.extend(too_short);
     if !problems.is_empty() {
@@ -229,7 +232,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         rewriter,
         stats,
         counts,
-        rounds: u64::from(rounds),
+        rounds: u64::from(rounds) * scenario.topology.copies(),
         survey,
         host,
         namespace: existing.map(|there| there.inode),

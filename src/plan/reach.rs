@@ -63,7 +63,7 @@ impl Reach {
         clippy::cast_precision_loss,
         reason = "a rate is above 0, and a part of a frame is none"
     )]
-    pub(super) fn repeat(&mut self, pacing: &Pacing, rounds: u64, once: Option<Duration>) {
+    pub(super) fn repeat(&mut self, pacing: &Pacing, rounds: u64, once: Option<Duration>, copies: u64) {
         let all = self.frames.saturating_mul(rounds);
         let in_a_second = match (pacing.rate.value, once) {
             (Rate::PacketsPerSecond(rate), _) => rate.ceil() as u64,
@@ -75,7 +75,7 @@ impl Reach {
             (_, Some(_)) => self.busiest,
             (_, None) => all,
         };
-        self.busiest = in_a_second.min(all);
+        self.busiest = in_a_second.min(all).saturating_mul(copies);
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
                 reach.add_one(1, None, has_deadlines.then(|| Duration::from_millis(*at)));
             }
             let once = has_deadlines.then(|| Duration::from_millis(*deadlines_ms.last().expect("one")));
-            reach.repeat(&pacing(rate, burst), rounds, once);
+            reach.repeat(&pacing(rate, burst), rounds, once, 1);
             reach.busiest
         };
         assert_eq!(of(Rate::Captured, 1, 1, &[0, 10, 1_200, 1_300, 1_400, 2_500]), 3);

@@ -329,7 +329,7 @@ fn notes(outcome: &Outcome) -> Vec<String> {
         let beside = [
             (ledger.foreign, "on the receiver's wire that this run did not send"),
             (ledger.duplicated, "on the receiver's wire once more than sent"),
-            (ledger.reordered, "arrived after one that was sent later"),
+            (ledger.reordered.unwrap_or_default(), "arrived after one that was sent later"),
             (ledger.altered, "arrived with other bytes than it was sent with"),
         ];
         let beside = beside.into_iter().filter(|(frames, _)| *frames > 0);

@@ -103,9 +103,9 @@ pub(super) fn table_from(first: Stage, ledger: &Ledger, look: Look, indent: usiz
         let what = format!("{name}: {} {what}", plural(frames, "frame"));
         text.push_str(&margin.row(&format!("+{}", thousands(frames)), &what, look.width));
     }
-    if ledger.reordered > 0 {
-        let what = format!("reordered: {} arrived after one that was sent later", plural(ledger.reordered, "frame"));
-        text.push_str(&margin.row(&thousands(ledger.reordered), &what, look.width));
+    if let Some(reordered @ 1..) = ledger.reordered {
+        let what = format!("reordered: {} arrived after one that was sent later", plural(reordered, "frame"));
+        text.push_str(&margin.row(&thousands(reordered), &what, look.width));
     }
     text.push_str(&disagreements(ledger, look, indent));
     text

@@ -322,6 +322,11 @@ pub(super) fn replay_line(replay: &Replay) -> String {
         let figures = deviations.map(|(name, microseconds)| format!("{name} {}", seconds(microseconds / 1e6)));
         let _infallible = write!(text, "; off schedule by {}", figures.join(", "));
     }
+    if !replay.senders.is_empty() {
+        let senders =
+            replay.senders.iter().map(|sender| format!("{} by {}", thousands(sender.sent), visible(&sender.at)));
+        let _infallible = write!(text, "; {}", senders.collect::<Vec<_>>().join(", "));
+    }
     text
 }
 

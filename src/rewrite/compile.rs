@@ -390,6 +390,7 @@ impl Compiling {
             MacTarget::Literal(mac) => return Some(mac),
             MacTarget::Sender => ("sender", self.roles.sender),
             MacTarget::Receiver => ("receiver", self.roles.receiver),
+            MacTarget::Gateway => ("gateway", self.roles.gateway),
         };
         if address.is_none() {
             let what = format!("the MAC of the {word} is not known here");

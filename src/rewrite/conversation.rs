@@ -28,7 +28,7 @@ enum End {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Conversations {
+pub struct Conversations {
     /// By the hash of both ends, the smaller one first: whether the smaller one is the client.
     smaller_is_client: HashMap<u64, bool>,
     /// The protocol and ends of datagrams, for their later fragments.
@@ -40,18 +40,20 @@ impl Conversations {
     pub(super) fn sender(&mut self, layers: &Layers, frame: &[u8]) -> Option<Sender> {
         let Some((protocol, source, destination)) = self.ends(layers, frame) else { return Some(Sender::Client) };
         let from_smaller = source <= destination;
-        let (smaller, greater) = if from_smaller { (source, destination) } else { (destination, source) };
-        let mut hasher = DefaultHasher::new();
-        (protocol, smaller, greater).hash(&mut hasher);
         let is_error = layers.quoted(frame).is_some();
         let has_space = self.smaller_is_client.len() < MOST;
-        let smaller_is_client = match self.smaller_is_client.entry(hasher.finish()) {
+        let smaller_is_client = match self.smaller_is_client.entry(hash(protocol, source, destination)) {
             Entry::Occupied(known) => *known.get(),
             // The quoted packet was sent before the error, in the other direction, though it is not in the capture.
             Entry::Vacant(new) if has_space => *new.insert(from_smaller != is_error),
             Entry::Vacant(_) => return None,
         };
         Some(if smaller_is_client == from_smaller { Sender::Client } else { Sender::Server })
+    }
+
+    /// What the frames of a conversation have in common, whichever way they go; `None` for what has no addresses. The same in every process.
+    pub fn of(&mut self, layers: &Layers, frame: &[u8]) -> Option<u64> {
+        self.ends(layers, frame).map(|(protocol, source, destination)| hash(protocol, source, destination))
     }
 
     /// The protocol of a frame's conversation, who sent it, and to whom.
@@ -89,4 +91,11 @@ impl Conversations {
         self.datagrams.insert(datagram, ends);
         Some(ends)
     }
+}
+
+/// The hash of a conversation, whichever end is first.
+fn hash(protocol: u8, one: End, other: End) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (protocol, one.min(other), one.max(other)).hash(&mut hasher);
+    hasher.finish()
 }

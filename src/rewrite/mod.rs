@@ -47,6 +47,7 @@ use crate::packet::layers::{Layers, LinkType, Network};
 use crate::scenario::rewrite::{Checksums, Lengths, Oversize, TunnelLayers};
 
 pub use compile::{Entry, Mapping, Table};
+pub use conversation::Conversations;
 #[cfg(test)]
 pub use file::Summary;
 pub use file::{Selected, rewrite_file};
@@ -62,6 +63,8 @@ pub struct Roles {
     pub sender: Option<MacAddr>,
     /// The receiving interface's.
     pub receiver: Option<MacAddr>,
+    /// The router's to other networks, on the sending interface.
+    pub gateway: Option<MacAddr>,
     /// The receiver's first IPv4 and first IPv6 address, where it is another machine's interface than the scenario's own.
     pub addresses: Option<(Option<IpAddr>, Option<IpAddr>)>,
 }

@@ -95,7 +95,7 @@ impl<'a> EvidencePlan<'a> {
                 Some("run it without `--evidence`")
             }
             _ if !is_allowed && self.facts.uid == 0 => Some(
-                "give root CAP_BPF and CAP_PERFMON over the machine (a container: `--cap-add BPF --cap-add PERFMON`, and no user namespace)",
+                "give root CAP_BPF and CAP_PERFMON over the machine (a container: `--cap-add BPF --cap-add PERFMON`, with Docker before 23 `--cap-add SYS_ADMIN`, and no user namespace)",
             ),
             _ if !is_allowed => Some("run it as root, where the kernel reports what it does with each packet"),
             _ if layers.kernel => Some(MORE_SLOWLY),

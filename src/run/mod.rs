@@ -54,7 +54,7 @@ use crate::testbed::Testbed;
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
 use control::Control;
-use remote::Agent;
+use remote::{Agents, Senders};
 use replay::{Extent, Replay};
 use setup::Setup;
 use steps::Steps;
@@ -65,6 +65,8 @@ struct Run<'a> {
     /// Its `rounds` become those that were sent.
     plan: &'a mut Plan,
     setup: Setup<'a>,
+    /// The machines that send; `None` where this one does.
+    senders: Option<Senders>,
 }
 
 impl<'a> Run<'a> {
@@ -76,22 +78,27 @@ impl<'a> Run<'a> {
         scenario: &'a Scenario,
         options: &'a Options,
         plan: &'a mut Plan,
-        agent: Option<Agent>,
+        agents: Agents,
         mut control: Control<'a>,
         facts: &'a Facts,
     ) -> Result<Self> {
+        let Agents { receiver, senders } = agents;
+        if let Some(senders) = &senders {
+            plan.notes.extend(senders.hand_over(scenario, plan, &mut control)?);
+        }
         control.phase("lab");
         let testbed = Testbed::prepare(scenario, plan)?;
-        let setup = match agent {
+        let setup = match receiver {
             Some(agent) => Setup::elsewhere(scenario, options, plan, testbed, agent, control, facts)?,
             None => Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, control, facts)?,
         };
-        Ok(Self { plan, setup })
+        Ok(Self { plan, setup, senders })
     }
 
     /// Sends, waits until nothing moves any more, stops the receiver, and returns what was seen.
     fn carry_out(mut self) -> Result<Evidence> {
         let mut evidence = match self.setup.scenario.pacing.rate.value {
+            _ if self.senders.is_some() => self.replay_elsewhere()?,
             Rate::MaxLossless => self.search()?,
             rate => self.replay(rate, &Extent::default(), &|| {})?,
         };
@@ -101,7 +108,7 @@ impl<'a> Run<'a> {
 
     /// Sends everything at `rate`, as often as `extent` says, and waits until nothing moves any more. `sent` is called after the last send.
     fn replay(&mut self, rate: Rate, extent: &Extent, sent: &dyn Fn()) -> Result<Evidence> {
-        let Self { plan, setup } = self;
+        let Self { plan, setup, .. } = self;
         let scenario = setup.scenario;
         // A sender that doesn't work here is found before anything is sent.
         let mut opened = setup.testbed.open_sender(scenario, plan, rate)?;
@@ -124,5 +131,18 @@ impl<'a> Run<'a> {
         evidence.notes.extend(notes);
         evidence.notes.extend(clock.stepped());
         Ok(evidence)
+    }
+
+    /// Has the machines that send do so, and waits until nothing moves any more.
+    fn replay_elsewhere(&mut self) -> Result<Evidence> {
+        let Self { plan, setup, senders } = self;
+        let mut observer = setup.observe(&plan.brief(), Some(plan), Arrivals::new(WallClock::start(), false))?;
+        let all = senders.as_ref().zip(setup.receiver.agent().cloned());
+        let (senders, receiver) = all.expect("a scenario has machines that send only where its receiver has an agent");
+        let (sending, reports) =
+            senders.send(setup.scenario, setup.options, plan.frames(), &receiver, &observer, &mut setup.control)?;
+        setup.control.phase("settle");
+        let settled = self.settle(sending, &mut observer)?;
+        Ok(Evidence { senders: reports, ..observer.evidence(settled)? })
     }
 }

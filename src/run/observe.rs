@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::arrival_writer::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
-use super::remote::Agent;
+use super::remote::{Agent, Upstream};
 use super::replies::ReplyWatch;
-use super::shared::{Announcements, Shared};
+use super::shared::{Announcements, Far, Shared};
 use super::sniffers::Sniffers;
 use super::sockets::SocketWatch;
 use super::stack::{StackWatch, lock};
@@ -21,7 +21,7 @@ use super::watching::{IN_RING, Taker};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Arriving, Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
 use crate::figures::{count, thousands};
-use crate::ledger::identity::Digest;
+use crate::ledger::identity::{Digest, Digester};
 use crate::ledger::matching::{Matching, Sighting};
 use crate::outcome::Hook;
 use crate::plan::{Brief, Plan};
@@ -55,6 +55,8 @@ enum Place {
     Nowhere,
     Here(Box<LabSide>),
     There(Agent),
+    /// This machine sends, and the run, elsewhere, has what is seen.
+    Upstream,
 }
 
 struct LabSide {
@@ -179,8 +181,15 @@ impl Observer {
 
     /// What an agent observes on the receiver's machine.
     pub(super) fn elsewhere(agent: Agent) -> Result<Self> {
-        let shared = Shared { digester: agent.observe()?, agent: Some(agent.clone()), ..Shared::default() };
+        let shared =
+            Shared { digester: agent.observe()?, far: Some(Far::Receiver(agent.clone())), ..Shared::default() };
         Ok(Self { shared, place: Place::There(agent) })
+    }
+
+    /// Nothing is seen here: frames are announced to a run elsewhere.
+    pub(super) fn announcing(digester: Digester, upstream: Arc<Upstream>) -> Self {
+        let shared = Shared { digester, far: Some(Far::Run(upstream)), ..Shared::default() };
+        Self { shared, place: Place::Upstream }
     }
 
     pub(super) fn observes(&self) -> bool {
@@ -195,7 +204,7 @@ impl Observer {
     /// Whether others send to the receiver as well.
     pub(super) fn is_shared(&self) -> bool {
         match &self.place {
-            Place::Nowhere => false,
+            Place::Nowhere | Place::Upstream => false,
             Place::Here(lab) => lab.is_shared,
             Place::There(_) => true,
         }
@@ -210,7 +219,7 @@ impl Observer {
     pub(super) fn glance(&mut self) -> Result<Glance> {
         let arrived = self.shared.arrived();
         let lab = match &self.place {
-            Place::Nowhere => return Ok(Glance { arrived, ..Glance::default() }),
+            Place::Nowhere | Place::Upstream => return Ok(Glance { arrived, ..Glance::default() }),
             Place::There(agent) => return agent.glance(),
             Place::Here(lab) => lab,
         };
@@ -240,7 +249,7 @@ impl Observer {
     pub(super) fn look(&mut self) -> Result<Moment> {
         let arrived = self.shared.arrived();
         let lab = match &mut self.place {
-            Place::Nowhere => return Ok(Moment { arrived, ..Moment::default() }),
+            Place::Nowhere | Place::Upstream => return Ok(Moment { arrived, ..Moment::default() }),
             Place::There(agent) => return agent.look(),
             Place::Here(lab) => lab,
         };
@@ -266,7 +275,7 @@ impl Observer {
     /// Ends observing, and says what was seen.
     pub(super) fn evidence(self, settled: Settled) -> Result<Evidence> {
         let mut lab = match self.place {
-            Place::Nowhere => {
+            Place::Nowhere | Place::Upstream => {
                 return Ok(Evidence { sending: settled.sending, timed_out: settled.timed_out, ..Evidence::default() });
             }
             Place::There(agent) => return agent.evidence(settled),

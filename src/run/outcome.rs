@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::control::Control;
 use super::over_time::over_time;
-use super::remote::facts_and_agent;
+use super::remote::facts_and_agents;
 use super::secrets::Secrets;
 use super::{Options, Run};
 use crate::capture;
@@ -48,7 +48,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let begun = Instant::now();
     let facts = Facts::read();
     Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
-    let (there, agent) = facts_and_agent(scenario, options.push)?;
+    let (there, agents) = facts_and_agents(scenario, options.push)?;
     let there = plan::Facts { allowed: options.allow_destinations.clone(), ..there };
     let mut plan = plan::plan(scenario, there)?;
     Testbed::limit(scenario, &plan, options.allow_rate)?;
@@ -62,7 +62,7 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     Testbed::enter(scenario)?;
     let parent = watch_parent()?;
     let control = Control { report, parent: &parent, limit: begun + plan.timeout };
-    let executed = Run::prepare(scenario, options, &mut plan, agent, control, &facts).and_then(Run::carry_out);
+    let executed = Run::prepare(scenario, options, &mut plan, agents, control, &facts).and_then(Run::carry_out);
     let interrupted = parent.parent_is_gone();
     let mut evidence = match executed {
         // Whatever the result: an application that was stopped before it listened did not fail to.
@@ -178,6 +178,7 @@ fn figures(evidence: &Evidence) -> Replay {
     Replay {
         sender: sending.sender.clone(),
         sender_why: sending.sender_why.clone(),
+        senders: evidence.senders.clone(),
         seconds: sending.seconds,
         pps: per_second(sending.sent),
         bits_per_second: per_second(sending.bytes * 8),

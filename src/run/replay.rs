@@ -66,6 +66,8 @@ pub(super) struct Replay<'a> {
     sending: Sending,
     timing: Timing,
     clock: Monotonic,
+    /// The clock's time of the schedule's zero where it is set, and when the first frame is due after it.
+    start: Option<(Duration, Duration)>,
     /// The clock's time of the schedule's zero, in this part of the replay.
     anchor: Option<Duration>,
     first_send: Option<Duration>,
@@ -159,6 +161,7 @@ impl<'a> Replay<'a> {
             sending,
             timing: Timing::default(),
             clock: Monotonic::with(scenario.pacing.precision),
+            start: None,
             anchor: None,
             first_send: None,
             last_send: Duration::ZERO,
@@ -169,6 +172,13 @@ impl<'a> Replay<'a> {
             unread_room: 0,
             reported: Instant::now(),
         }
+    }
+
+    /// Does not begin before `start`, which is the schedule's zero; the first frame is due `first` after it.
+    pub(super) fn starting(mut self, start: Instant, first: Duration) -> Self {
+        let start = self.clock.now() + start.saturating_duration_since(Instant::now());
+        self.start = Some((start, first));
+        self
     }
 
     /// Sends everything, or what the run's limit leaves time for, and takes the steps between. Also returns how often the plan's frames were sent,
@@ -227,6 +237,9 @@ impl<'a> Replay<'a> {
             Some(Limit::Duration(most)) => Some(most),
             _ => None,
         };
+        if let Some((start, _)) = self.start {
+            self.clock.wait_until(start, &|| control.is_over());
+        }
         let mut rounds = 0;
         'rounds: loop {
             rounds += 1;
@@ -317,8 +330,12 @@ impl<'a> Replay<'a> {
         let anchor = *self.anchor.get_or_insert_with(|| {
             // What the first send would meet for the first time, it meets now.
             self.sender.warm();
-            // The parts before took at least their time.
-            (self.clock.now() + LEAD).saturating_sub(after)
+            match self.start {
+                // What is due after it counts from the first frame.
+                Some((start, first)) => start + first,
+                // The parts before took at least their time.
+                None => (self.clock.now() + LEAD).saturating_sub(after),
+            }
         });
         anchor + after
     }

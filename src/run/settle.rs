@@ -51,7 +51,7 @@ pub(super) struct Waited {
 impl Run<'_> {
     /// Waits until the run is over: until nothing of the capture's moves any more.
     pub(super) fn settle(&mut self, sending: Sending, observer: &mut Observer) -> Result<Settled> {
-        let Self { plan, setup: Setup { scenario, receiver, control, .. } } = self;
+        let Self { plan, setup: Setup { scenario, receiver, control, .. }, .. } = self;
         let waited = wait(Until::End, scenario, plan, &sending, receiver, control, observer)?;
         let timed_out = (!waited.done && !observer.is_lost()).then_some(plan.timeout);
         let mut moment = observer.look()?;

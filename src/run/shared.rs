@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::remote::{Agent, Horizon};
+use super::remote::{Agent, Horizon, Upstream};
 use super::stack::{self, lock};
 use crate::ledger::identity::{Digest, Digester, packet_of};
 use crate::ledger::matching::Announced;
@@ -23,8 +23,62 @@ pub(super) struct Shared {
     pub(super) taken: Arc<[AtomicU64; 2]>,
     /// How far announcements are there, where they come from elsewhere.
     pub(super) horizon: Horizon,
-    /// Where they go, where the receiver is elsewhere.
-    pub(super) agent: Option<Agent>,
+    /// Where they go, if not to threads of this process.
+    pub(super) far: Option<Far>,
+}
+
+/// Who takes announcements on another machine.
+#[derive(Clone)]
+pub(super) enum Far {
+    /// The agent of the receiver.
+    Receiver(Agent),
+    /// The run; this machine is one of those that send.
+    Run(Arc<Upstream>),
+}
+
+impl Far {
+    fn follows(&self) -> bool {
+        match self {
+            Self::Receiver(agent) => agent.follows(),
+            Self::Run(upstream) => upstream.follows(),
+        }
+    }
+
+    fn announce(&self, frames: &[Announced], heads: &[Digest]) {
+        match self {
+            Self::Receiver(agent) => agent.announce(frames, heads),
+            Self::Run(upstream) => upstream.announce(frames, heads),
+        }
+    }
+
+    fn withdraw(&self, position: u64) {
+        match self {
+            Self::Receiver(agent) => agent.withdraw(position),
+            Self::Run(upstream) => upstream.withdraw(position),
+        }
+    }
+
+    /// How many frames were seen, as far as that is said here.
+    fn arrived(&self) -> u64 {
+        match self {
+            Self::Receiver(agent) => agent.arrived(),
+            Self::Run(_) => 0,
+        }
+    }
+
+    fn taken(&self) -> u64 {
+        match self {
+            Self::Receiver(agent) => agent.taken(),
+            Self::Run(upstream) => upstream.taken(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        match self {
+            Self::Receiver(agent) => agent.has_room(),
+            Self::Run(upstream) => upstream.has_room(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -48,13 +102,13 @@ pub(super) struct Announcements {
 impl Shared {
     /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
     pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
-        let follows = self.followers.is_some() || self.agent.as_ref().is_some_and(Agent::follows);
+        let follows = self.followers.is_some() || self.far.as_ref().is_some_and(Far::follows);
         follows.then(|| self.digester.of_packet(packet_of(frame)))
     }
 
     pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
-        if let Some(agent) = &self.agent {
-            return agent.announce(frames, heads);
+        if let Some(far) = &self.far {
+            return far.announce(frames, heads);
         }
         lock(&self.board.announcements).frames.extend_from_slice(frames);
         if let Some(followers) = &self.followers {
@@ -63,8 +117,8 @@ impl Shared {
     }
 
     pub(super) fn withdraw(&self, position: u64) {
-        if let Some(agent) = &self.agent {
-            return agent.withdraw(position);
+        if let Some(far) = &self.far {
+            return far.withdraw(position);
         }
         lock(&self.board.announcements).withdrawn.push(position);
         if let Some(followers) = &self.followers {
@@ -74,13 +128,13 @@ impl Shared {
 
     /// Whether the receiver's machine can't be reached any more.
     pub(super) fn is_lost(&self) -> bool {
-        self.agent.as_ref().is_some_and(Agent::is_lost)
+        matches!(&self.far, Some(Far::Receiver(agent)) if agent.is_lost())
     }
 
     /// How many of the sent frames were seen.
     pub(super) fn arrived(&self) -> u64 {
-        if let Some(agent) = &self.agent {
-            return agent.arrived();
+        if let Some(far) = &self.far {
+            return far.arrived();
         }
         self.board.arrived.load(Ordering::Acquire)
     }
@@ -88,7 +142,7 @@ impl Shared {
     /// Frames with these deadlines were sent, in this order.
     pub(super) fn sent(&self, due: impl IntoIterator<Item = Duration>) {
         // Clocks of two machines can't be compared.
-        if self.agent.is_some() {
+        if self.far.is_some() {
             return;
         }
         let nanoseconds = |due: Duration| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
@@ -102,8 +156,8 @@ impl Shared {
 
     /// What the ring has held so far, in its bytes.
     pub(super) fn seen_bytes(&self) -> u64 {
-        if let Some(agent) = &self.agent {
-            return agent.taken();
+        if let Some(far) = &self.far {
+            return far.taken();
         }
         self.board.seen_bytes.load(Ordering::Acquire)
     }
@@ -115,8 +169,8 @@ impl Shared {
 
     /// Whether the ring has room for more, after this many of its bytes were sent.
     pub(super) fn has_room(&self, sent_bytes: u64) -> bool {
-        if let Some(agent) = &self.agent {
-            return agent.has_room();
+        if let Some(far) = &self.far {
+            return far.has_room();
         }
         let Some(ring) = &self.ring else { return true };
         sent_bytes.saturating_sub(self.seen_bytes()) <= ring.bytes() / 2 && ring.half_is_free()

@@ -10,6 +10,7 @@ pub mod placeholders;
 pub mod receiver;
 pub mod require;
 pub mod rewrite;
+pub mod sender;
 mod set_line;
 pub mod step;
 pub mod topology;
@@ -149,6 +150,8 @@ struct Form {
     capture: Option<At<capture::Form>>,
     rewrite: rewrite::Form,
     target: Option<At<topology::TargetForm>>,
+    /// The machines that send, each its share of the frames.
+    sender: Vec<At<sender::Form>>,
     lab: Option<At<topology::LabTopology>>,
     pacing: pacing::Pacing,
     require: require::Require,
@@ -209,13 +212,15 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let top = 0..0;
     check_format(form.format.as_ref(), checker);
     // With both, which is an error, nothing else is judged by the target.
-    let is_target = form.target.is_some() && form.lab.is_none();
+    let senders = form.sender.first().map(At::range);
+    let is_target = (form.target.is_some() || senders.is_some()) && form.lab.is_none();
     let at = form.receiver.as_ref().and_then(|receiver| receiver.value.place());
     let has_agent = at.as_ref().is_some_and(|at| matches!(at.value, receiver::Place::There(_)));
     // An agent sees what no one else sees of a target's receiver.
     let is_blind = is_target && !has_agent;
     let capture = capture::check(form.capture, top, checker);
-    let mut topology = topology::check(form.lab, form.target, at, checker);
+    let senders = (sender::check(form.sender, checker), senders);
+    let mut topology = topology::check(form.lab, form.target, senders, at, checker);
     let rewrite = rewrite::check(form.rewrite, topology.as_ref(), checker);
     let receiver = receiver::check(form.receiver, is_blind, checker);
     if let Some(topology) = &mut topology {
@@ -225,6 +230,12 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let pacing = form.pacing;
     pacing.check(is_target, runs_already, checker);
     let steps = step::check(form.step, &receiver, &pacing, is_blind, runs_already, checker);
+    if topology.as_ref().is_some_and(|topology| !topology.senders().is_empty()) {
+        sender::refuse_steps(&steps, checker);
+        if let Some(order) = form.expect.as_ref().and_then(|expect| expect.order.as_ref()) {
+            sender::refuse_order(order, checker);
+        }
+    }
     let written = form.expect.is_some();
     let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };
     let observed = topology.as_ref().is_some_and(topology::Topology::is_observed);

@@ -81,6 +81,28 @@ pub enum SenderChoice {
     Xdp,
 }
 
+impl Precision {
+    /// As a scenario has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Balanced => "balanced",
+            Self::Frugal => "frugal",
+        }
+    }
+}
+
+impl SenderChoice {
+    /// As a scenario has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Packet => "packet",
+            Self::Xdp => "xdp",
+        }
+    }
+}
+
 /// When each frame is sent.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]

@@ -326,9 +326,6 @@ impl Found<'_> {
             other => other,
         };
         if let (DeValue::String(written), false) = (self.value.get_ref(), allowed.is_empty()) {
-            if let Some(instead) = refused_words::comes_later(name, written) {
-                return not_there_yet(&format!("{name} = \"{written}\""), instead);
-            }
             let quoted: Vec<_> = allowed.iter().map(|word| format!("\"{word}\"")).collect();
             let wanted = vocabulary::one_of(&quoted);
             let problem = Diagnostic::error(format!("`{name}` can't be \"{written}\"")).why(format!("it is {wanted}"));
@@ -362,13 +359,6 @@ impl Found<'_> {
         }
         format!("remove `{name}`")
     }
-}
-
-/// A word of the language that comes in a later version.
-pub(super) fn not_there_yet(name: &str, instead: &str) -> Diagnostic {
-    Diagnostic::error(format!("`{name}` is not there yet in this version"))
-        .why("the language has it, this version of restage can't do it")
-        .fix(instead)
 }
 
 /// Puts in what is read in the place of a missing key.

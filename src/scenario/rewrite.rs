@@ -184,10 +184,19 @@ impl Rewrite {
 
     /// Whether a `mac` is `"sender"`.
     pub fn names_sender(&self) -> bool {
+        self.names(MacTarget::Sender)
+    }
+
+    /// Whether a `mac` is `"gateway"`.
+    pub fn names_gateway(&self) -> bool {
+        self.names(MacTarget::Gateway)
+    }
+
+    fn names(&self, word: MacTarget) -> bool {
         self.sides.iter().any(|maps| match &maps.mac {
             None => false,
-            Some(MacMap::All(target)) => target.value == MacTarget::Sender,
-            Some(MacMap::Entries(entries)) => entries.iter().any(|entry| entry.to == MacTarget::Sender),
+            Some(MacMap::All(target)) => target.value == word,
+            Some(MacMap::Entries(entries)) => entries.iter().any(|entry| entry.to == word),
         })
     }
 }
@@ -199,6 +208,8 @@ pub enum MacTarget {
     Sender,
     /// The receiving interface's.
     Receiver,
+    /// That of the router to other networks on the sending interface.
+    Gateway,
     /// This one.
     Literal(MacAddr),
 }

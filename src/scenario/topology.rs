@@ -1,6 +1,7 @@
 //! `[lab]`, `[target]` and `[receiver] at`: where the frames go.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::check::Checker;
 use super::form::{Entries, Fields, Scalar, WordOr, numbers, refused, values};
 use super::receiver::{AgentPlace, Place, ReceiverPlace};
+use super::sender::{self, Sender, Share};
 use super::{address, sysctl, vocabulary};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -51,7 +53,7 @@ pub struct SysctlSetting {
     /// What is written.
     pub value: String,
     /// The entry in the scenario.
-    pub span: std::ops::Range<usize>,
+    pub span: Range<usize>,
 }
 
 /// An nftables ruleset, as nft(8) reads it. `{receiver}` in its text is the receiver's interface; every other brace is nft's own.
@@ -73,10 +75,12 @@ pub enum Topology {
     Lab(LabTopology),
     /// `[target] interface`.
     Target {
-        /// The real interface.
+        /// The real interface; where others send, that of the first of them.
         interface: At<String>,
         /// The agent on the receiver's machine; without one nothing is seen there.
         agent: Option<AgentTopology>,
+        /// The machines that send; empty where this one does.
+        senders: Vec<Sender>,
     },
     /// `[receiver] at`: a network namespace of this machine that is there already.
     Existing(ExistingTopology),
@@ -149,6 +153,26 @@ impl Topology {
             Self::Target { agent, .. } => agent.as_ref(),
             Self::Lab(_) | Self::Existing(_) => None,
         }
+    }
+
+    /// The machines that send; empty where this one does.
+    pub fn senders(&self) -> &[Sender] {
+        match self {
+            Self::Target { senders, .. } => senders,
+            Self::Lab(_) | Self::Existing(_) => &[],
+        }
+    }
+
+    /// How many machines send every frame.
+    pub fn copies(&self) -> u64 {
+        let senders = self.senders();
+        if senders.iter().any(|sender| sender.share == Share::Copies) { senders.len() as u64 } else { 1 }
+    }
+
+    /// The real interfaces that send.
+    pub fn interfaces(&self) -> impl Iterator<Item = &At<String>> {
+        let own = self.interface().filter(|_| self.senders().is_empty());
+        own.into_iter().chain(self.senders().iter().map(|sender| &sender.interface))
     }
 
     /// Whether the receiver's side can be looked at.
@@ -265,9 +289,19 @@ numbers! {
 pub(super) fn check(
     lab: Option<At<LabTopology>>,
     target: Option<At<TargetForm>>,
+    (senders, span): (Vec<Sender>, Option<Range<usize>>),
     at: Option<At<Place>>,
     checker: &mut Checker,
 ) -> Option<Topology> {
+    if let Some(span) = span {
+        return sender::topology(
+            senders,
+            span,
+            lab.map(|lab| lab.range()).or(target.map(|target| target.range())),
+            at,
+            checker,
+        );
+    }
     if let (Some(lab), Some(target)) = (&lab, &target) {
         let (lab, target) = (lab.range(), target.range());
         let (first, later, name) =
@@ -310,7 +344,9 @@ fn check_target(form: At<TargetForm>, at: Option<At<Place>>, checker: &mut Check
         Place::Here(_) => None,
     });
     let name = &interface.value;
-    let Some(why) = why_no_interface(name) else { return Some(Topology::Target { interface, agent }) };
+    let Some(why) = why_no_interface(name) else {
+        return Some(Topology::Target { interface, agent, senders: Vec::new() });
+    };
     let problem = Diagnostic::error(format!("`{name}` is not an interface")).why(why);
     checker.refuse(interface.range(), problem.fix("write a name that `ip -br link` lists"));
     None

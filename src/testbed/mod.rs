@@ -10,7 +10,7 @@ pub mod network;
 pub mod polling;
 pub mod receiving;
 mod side;
-mod target;
+pub mod target;
 
 pub use side::Side;
 
@@ -57,9 +57,12 @@ impl Testbed {
     pub fn facts(scenario: &Scenario) -> Result<Facts> {
         match &scenario.topology {
             Topology::Lab(lab) => Ok(Facts { filter: lab::filter(lab, scenario), ..Facts::default() }),
-            Topology::Target { interface, .. } => {
-                Ok(Facts { sender: Some(target::facts(interface, &scenario.source)?), ..Facts::default() })
-            }
+            // Where others send, they are asked.
+            Topology::Target { senders, .. } if !senders.is_empty() => Ok(Facts::default()),
+            Topology::Target { interface, .. } => Ok(Facts {
+                sender: Some(target::facts(interface, &scenario.source, scenario.rewrite.names_gateway())?),
+                ..Facts::default()
+            }),
             Topology::Existing(words) => existing::facts(words, scenario),
         }
     }
@@ -67,10 +70,7 @@ impl Testbed {
     /// A receiver on another machine, as frames reach it from here: they go to the MAC of the next hop.
     pub fn reached(scenario: &Scenario, host: Host) -> Result<Host> {
         match &scenario.topology {
-            Topology::Target { interface, agent: Some(agent) } => {
-                let host = Host { command_prefix: agent.at.value.prefix(), ..host };
-                target::reached(&interface.value, host)
-            }
+            Topology::Target { interface, agent: Some(_), .. } => target::reached(&interface.value, host),
             _ => Ok(host),
         }
     }
@@ -79,6 +79,8 @@ impl Testbed {
     pub fn warnings(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
         match &scenario.topology {
             Topology::Lab(_) | Topology::Existing(_) => Ok(Vec::new()),
+            // What others know of their neighbours is not asked.
+            Topology::Target { senders, .. } if !senders.is_empty() => Ok(Vec::new()),
             Topology::Target { interface, .. } => target::foreign_macs(interface, scenario, plan),
         }
     }
@@ -88,7 +90,9 @@ impl Testbed {
     pub fn allow(scenario: &Scenario, interfaces: &[String], host: bool) -> Result<()> {
         match &scenario.topology {
             Topology::Lab(_) => Ok(()),
-            Topology::Target { interface, .. } => target::allow(interface, &scenario.source, interfaces),
+            Topology::Target { .. } => {
+                scenario.topology.interfaces().try_for_each(|named| target::allow(named, &scenario.source, interfaces))
+            }
             Topology::Existing(words) => existing::allow(words, &scenario.source, host),
         }
     }

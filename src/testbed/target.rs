@@ -1,7 +1,8 @@
 //! `[target]`: a real interface of this machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,9 @@ use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result, Source};
 use crate::figures::{agree, count, thousands};
 use crate::host::Host;
 use crate::host::namespace::Namespace;
+use crate::host::neighbours::NextHop;
 use crate::host::{interface, neighbours};
+use crate::packet::MacAddr;
 use crate::plan::{LinkFacts, Plan};
 use crate::scenario::Scenario;
 use crate::scenario::rewrite::MacMap;
@@ -94,7 +97,9 @@ pub(super) fn limit(interface: &At<String>, scenario: &Scenario, plan: &Plan, ra
 /// # Errors
 /// [`crate::diagnostic::Kind::Invalid`] for an interface that isn't there or can't carry Ethernet,
 /// [`crate::diagnostic::Kind::Blocked`] for one that is down.
-pub(super) fn facts(named: &At<String>, source: &Arc<Source>) -> Result<LinkFacts> {
+///
+/// `gateway`: whether the router to other networks is asked for.
+pub(super) fn facts(named: &At<String>, source: &Arc<Source>, gateway: bool) -> Result<LinkFacts> {
     let name = &named.value;
     let problem = |what: String| Diagnostic::error(what).at(source, named.span.clone());
     let Some(facts) = interface::facts(name)? else {
@@ -109,7 +114,20 @@ pub(super) fn facts(named: &At<String>, source: &Arc<Source>) -> Result<LinkFact
     if !facts.up {
         return Err(Failure::blocked(problem(format!("`{name}` is down")).fix(format!("`ip link set {name} up`"))));
     }
-    Ok(LinkFacts { mac, mtu: facts.mtu_bytes })
+    let gateway =
+        if gateway { Some(router(name).map_err(|failure| failure.at(source, named.span.as_ref()))?) } else { None };
+    Ok(LinkFacts { mac, mtu: facts.mtu_bytes, gateway })
+}
+
+/// The interface of this name, of this machine that sends, and the receiver as it is reached by it.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Invalid`] for an interface that isn't there or can't carry Ethernet,
+/// [`crate::diagnostic::Kind::Blocked`] for one that is down.
+pub fn reach(interface: &str, gateway: bool, host: Host) -> Result<(LinkFacts, Host)> {
+    let source = Arc::new(Source { path: PathBuf::new(), text: String::new() });
+    let link = facts(&At::default_value(interface.to_owned()), &source, gateway)?;
+    Ok((link, reached(interface, host)?))
 }
 
 /// Sends an empty datagram to the discard port (RFC 863), so that the kernel asks for the MAC of the next hop. What is not reachable stays so.
@@ -118,20 +136,46 @@ fn call(address: IpAddr) {
     let _ = UdpSocket::bind((own, 0)).and_then(|socket| socket.send_to(&[], (address, 9)));
 }
 
-/// A host as it is reached from here: where it is behind a router, with the router's MAC.
-pub(super) fn reached(interface: &str, host: Host) -> Result<Host> {
-    let addresses: BTreeSet<IpAddr> = host.addresses.iter().map(IpNet::addr).collect();
-    let mut hops = neighbours::next_hops(interface, &addresses)?;
+/// The MAC of the router to other networks.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Blocked`] where there is none, or it does not answer.
+fn router(interface: &str) -> Result<MacAddr> {
+    let routers = neighbours::routers(interface)?;
+    let hops = asked(interface, &routers)?;
+    if let Some(hop) = hops.values().next() {
+        return Ok(hop.mac);
+    }
+    let why = match routers.first() {
+        Some(router) => format!("by its routes it is {router}, and the neighbour table has no MAC for that"),
+        None => "it has no route to other networks".to_owned(),
+    };
+    let problem = Diagnostic::error(format!("the MAC of the gateway of `{interface}` is not known"));
+    Err(Failure::blocked(
+        problem.why(why).fix("write the router's MAC; `ip route` and `ip neigh` show routers and their MACs"),
+    ))
+}
+
+/// The next hops to these addresses. Where the neighbour table has none of them, the kernel is made to ask.
+fn asked(interface: &str, addresses: &BTreeSet<IpAddr>) -> Result<BTreeMap<IpAddr, NextHop>> {
+    let mut hops = neighbours::next_hops(interface, addresses)?;
     let begun = Instant::now();
     if hops.is_empty() {
-        for address in &addresses {
+        for address in addresses {
             call(*address);
         }
     }
-    while hops.is_empty() && begun.elapsed() < MOST_ASKING {
+    while hops.is_empty() && !addresses.is_empty() && begun.elapsed() < MOST_ASKING {
         std::thread::sleep(LOOK);
-        hops = neighbours::next_hops(interface, &addresses)?;
+        hops = neighbours::next_hops(interface, addresses)?;
     }
+    Ok(hops)
+}
+
+/// A host as it is reached from here: where it is behind a router, with the router's MAC.
+pub(super) fn reached(interface: &str, host: Host) -> Result<Host> {
+    let addresses: BTreeSet<IpAddr> = host.addresses.iter().map(IpNet::addr).collect();
+    let hops = asked(interface, &addresses)?;
     // One that is on this network has its own MAC.
     let is_here = hops.iter().any(|(address, hop)| hop.address == *address && hop.mac == host.mac);
     let hop = hops.values().find(|hop| !addresses.contains(&hop.address)).filter(|_| !is_here);

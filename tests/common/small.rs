@@ -7,6 +7,15 @@ use super::fresh_folder;
 
 /// A UDP datagram over Ethernet and IPv4 with right checksums.
 pub(crate) fn datagram(source: [u8; 4], destination: [u8; 4], port: u16, payload: &[u8]) -> Vec<u8> {
+    datagram_from((source, 40_000), (destination, port), payload)
+}
+
+/// The same from a port.
+pub(crate) fn datagram_from(
+    (source, from): ([u8; 4], u16),
+    (destination, port): ([u8; 4], u16),
+    payload: &[u8],
+) -> Vec<u8> {
     let sum = |bytes: &[u8]| {
         let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
         let sum = words.sum::<u32>();
@@ -15,7 +24,7 @@ pub(crate) fn datagram(source: [u8; 4], destination: [u8; 4], port: u16, payload
     };
     let udp_length = u16::try_from(8 + payload.len()).expect("short");
     let mut udp = Vec::new();
-    for field in [40_000, port, udp_length, 0] {
+    for field in [from, port, udp_length, 0] {
         udp.extend(u16::to_be_bytes(field));
     }
     udp.extend(payload);

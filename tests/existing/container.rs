@@ -1,5 +1,6 @@
 //! Containers of a real Docker engine, which is started for the test, with folders of its own and without a network. Start at [`trials`].
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 
 use crate::application;
+use crate::common::small::{capture, datagram};
 use crate::common::{User, both, fresh_folder, is_root, restage, stage};
+use crate::frames::MARK;
 use crate::place::await_that;
 use crate::trial;
 use crate::words::scenario_in;
@@ -96,12 +99,18 @@ impl Engine {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Makes the image `receiver`: this program, and the libraries that it needs.
+    /// Makes the image `receiver`: this program, restage, and the libraries that they need.
     fn import(&self) {
         let program = std::env::current_exe().expect("this program has a file");
-        let script = "mkdir image; cp \"$1\" image/program; for library in $(ldd \"$1\" | grep -o '/[^ ]*'); do
-            mkdir -p image/$(dirname $library); cp -L $library image/$library; done; tar -C image -c . | docker import - receiver:test";
-        let output = self.command("sh").args(["-ec", script, "sh"]).arg(program).output().expect("sh runs");
+        let script = "mkdir -p image/usr/bin image/tmp; cp \"$1\" image/program; cp \"$2\" image/usr/bin/restage
+            for library in $(ldd \"$1\" \"$2\" | grep -o '/[^ ]*\\.so[^ ]*' | sort -u); do mkdir -p image/$(dirname $library); cp -L $library image/$library; done; tar -C image -c . | docker import - receiver:test";
+        let output = self
+            .command("sh")
+            .args(["-ec", script, "sh"])
+            .arg(program)
+            .arg(stage().join("restage"))
+            .output()
+            .expect("sh runs");
         assert!(output.status.success(), "{}", both(&output));
     }
 
@@ -199,6 +208,80 @@ fn containers() {
     let ran = engine.run_beside("container:on-the-host");
     assert!(ran.contains("is in the network namespace of the host") && ran.contains("--allow-host"), "{ran}");
     composed(&engine);
+    shared(&engine);
+}
+
+/// Four containers send to a fifth, each its share; agents are started in all of them.
+fn shared(engine: &Engine) {
+    const SENDERS: usize = 4;
+    let names: Vec<String> = (1..=SENDERS).map(|number| format!("sender{number}")).collect();
+    for name in &names {
+        // A container that does nothing of its own, with no more rights than any.
+        let words = ["run", "-d", "--network", "none", "--name", name, "receiver:test", "/program"];
+        engine.done(&[&words[..], &[application::VERB, "/truth", "reads"]].concat());
+    }
+    let folder = engine.folder.display().to_string();
+    let mount = format!("{folder}:/out");
+    let words = [
+        "run",
+        "-d",
+        "--cap-add",
+        "SYS_ADMIN",
+        "--network",
+        "none",
+        "--name",
+        "receives",
+        "-v",
+        &mount,
+        "receiver:test",
+    ];
+    engine.done(&[&words[..], &["/program", application::VERB, "/out/truth-receives", "reads"]].concat());
+    engine.await_socket("receives");
+    // A network of the test's own between them: the engine has none.
+    let daemon = engine.daemon.id();
+    let on_the_engine = |script: &str| {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &daemon.to_string(), "-n", "sh", "-ec", script]);
+        let output = command.output().expect("nsenter runs");
+        assert!(output.status.success(), "{script}: {}", both(&output));
+    };
+    on_the_engine("ip link add br0 type bridge; ip link set br0 up");
+    for (number, name) in names.iter().map(String::as_str).chain(["receives"]).enumerate() {
+        let pid = engine.done(&["inspect", "--format", "{{.State.Pid}}", name]);
+        let number = number + 1;
+        on_the_engine(&format!(
+            "ip link add p{number} type veth peer name eth0 netns {pid}; ip link set p{number} master br0 up
+             nsenter -t {pid} -n ip address add 198.18.0.{number}/24 dev eth0; nsenter -t {pid} -n ip link set eth0 up"
+        ));
+    }
+    let mut frames = Vec::new();
+    for number in 0..120_u32 {
+        let source = [203, 0, 113, u8::try_from(number % 8 + 1).expect("it is small")];
+        frames.push(datagram(source, [203, 0, 113, 100], 4739, &[&MARK[..], &number.to_be_bytes()].concat()));
+    }
+    fs::write(engine.folder.join("in.pcap"), capture(&frames, 1000)).expect("it can be written");
+    let mut text =
+        "format = 1\n[capture]\nfile = \"in.pcap\"\n[rewrite.destination]\nip = \"receiver\"\nmac = \"receiver\"\n\
+         [receiver]\nat = \"docker-exec:receives\"\nlistens = [\"udp:4739\"]\n[expect]\nconsumed = \"all\"\n"
+            .to_owned();
+    for name in &names {
+        write!(text, "[[sender]]\nat = \"docker-exec:{name}\"\ninterface = \"eth0\"\nshare = \"exporters\"\n")
+            .expect("a string takes it");
+    }
+    fs::write(engine.folder.join("shared.toml"), text).expect("it can be written");
+    let mut restage = engine.command(stage().join("restage"));
+    restage
+        .args(["run", "--allow-interface", "eth0", "shared.toml", "--report-json", "shared.json"])
+        .env("NO_COLOR", "1");
+    let text = both(&restage.output().expect("restage runs"));
+    assert!(text.starts_with("pass     shared") && text.contains("120 consumed"), "{text}");
+    let report = fs::read_to_string(engine.folder.join("shared.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    for sender in report["scenarios"][0]["replay"]["senders"].as_array().expect("a list") {
+        assert_eq!(sender["sent"], 30, "{report:#}");
+    }
+    let truth = fs::read_to_string(engine.folder.join("truth-receives")).expect("the receiver writes it");
+    assert_eq!(truth.lines().count(), 120);
 }
 
 /// The same by Docker Compose.

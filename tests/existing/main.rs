@@ -1,5 +1,5 @@
 //! Receivers that restage did not start, in network namespaces that it did not make: what it says of them against what they say themselves, what it
-//! leaves behind, what it refuses.
+//! leaves behind, what it refuses; and several machines that send to one.
 //!
 //! This program has its own `main`, since it is the receiver and the sender of other traffic, too. A filter on the command line runs the trials of
 //! that name only. Start reading at [`truth`].
@@ -16,6 +16,7 @@ mod frames;
 mod kills;
 mod place;
 mod refusals;
+mod senders;
 mod truth;
 mod words;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     trials.extend(kills::trials(users));
     trials.extend(refusals::trials());
     trials.extend(container::trials());
+    trials.extend(senders::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -107,12 +107,15 @@ fn a_target_run_reports_its_limits_and_the_neighbour_mac() {
     }
     let table = "[target]\ninterface = \"rst0\"\n[pacing]\nrate = \"topspeed\"\n";
     let all = "[rewrite.destination]\nmac = \"02:00:00:00:00:77\"\n";
+    let gateway = "[rewrite.destination]\nmac = \"gateway\"\n";
+    let router = "ip route add default via 192.0.2.1 && ip neigh add 192.0.2.1 lladdr 52:54:00:00:00:01 dev rst0 && ip route del 10.44.20.0/24";
     let neighbour = "ip neigh add 10.44.20.9 lladdr 52:54:00:12:34:56 dev rst0";
     let behind = "ip route add 10.44.0.0/16 via 192.0.2.1 && ip neigh add 192.0.2.1 lladdr 52:54:00:00:00:01 dev rst0";
     for (name, rewrite, more, mac) in [
         ("the neighbour itself", "", neighbour, Some("10.44.20.9 has 52:54:00:12:34:56")),
         ("a gateway", "", behind, Some("10.44.20.9 is behind 192.0.2.1, which has 52:54:00:00:00:01")),
         ("a MAC that the scenario names", all, neighbour, None),
+        ("the gateway of other networks", gateway, router, None),
         ("no such neighbour", "", "true", None),
     ] {
         let folder = fresh_folder("target");

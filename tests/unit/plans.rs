@@ -66,7 +66,8 @@ fn planned(capture: &str, lines: &str) -> crate::diagnostic::Result<Plan> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/captures").join(file);
     let text = format!("format = 1\n{timeout}[capture]\nfile = \"{}\"\n{lines}", file.display());
     let scenario = Scenario::from_text(&text)?;
-    let sender = scenario.topology.interface().map(|_| LinkFacts { mac: MacAddr([2, 0, 0, 0, 0, 9]), mtu: 1500 });
+    let sender =
+        scenario.topology.interface().map(|_| LinkFacts { mac: MacAddr([2, 0, 0, 0, 0, 9]), mtu: 1500, gateway: None });
     plan(&scenario, Facts { sender, ..Facts::default() })
 }
 

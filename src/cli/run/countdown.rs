@@ -14,7 +14,7 @@ const SECONDS: u64 = 3;
 /// The real interfaces that scenarios send on and that are allowed.
 pub(super) fn interfaces(scenarios: &[Candidate], allowed: &[String]) -> BTreeSet<String> {
     let usable = scenarios.iter().filter_map(|candidate| candidate.checked.as_ref().ok());
-    let named = usable.filter_map(|scenario| scenario.topology.interface()).map(|interface| &interface.value);
+    let named = usable.flat_map(|scenario| scenario.topology.interfaces()).map(|interface| &interface.value);
     named.filter(|name| allowed.contains(name)).cloned().collect()
 }
 

@@ -60,6 +60,7 @@ fn in_scenario(problem: Diagnostic, name: &str, words: &str) -> Diagnostic {
 fn ledger(counts: [u64; 5], losses: Vec<Loss>) -> Ledger {
     let [sent, arrived, accepted, delivered, consumed] = counts;
     Ledger {
+        reordered: Some(0),
         read: sent,
         selected: sent,
         rewritten: sent,
@@ -113,6 +114,7 @@ fn replay() -> Replay {
     Replay {
         sender: "packet".to_owned(),
         sender_why: "the scenario names it".to_owned(),
+        senders: Vec::new(),
         seconds: 0.03,
         pps: Some(184_933.0),
         bits_per_second: Some(1.418e9),

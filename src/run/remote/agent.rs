@@ -1,7 +1,8 @@
-//! The agent: the part of a run that is on the receiver's machine. `restage agent` is its process; a run starts it, and speaks with it over its
+//! The agent: the part of a run that is on another machine, that of the receiver or one that sends. `restage agent` is its process; a run starts it, and speaks with it over its
 //! standard input and output. It ends, and cleans up, when its standard input closes. Start at [`main`].
 
 use std::io::{Write, stdout};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use super::super::setup::Setup;
 use super::super::step_action::Scene;
 use super::Horizon;
 use super::messages::{Answer, PROTOCOL, Prepare, Request};
+use super::share;
+use super::upstream::Upstream;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{Evidence, Sending, StepTaken};
 use crate::host::facts::Facts;
@@ -19,7 +22,7 @@ use crate::ledger::identity::Digester;
 use crate::process::parent::{ParentWatch, watch_parent_lines};
 use crate::process::work::WorkFolder;
 use crate::scenario;
-use crate::testbed::{Testbed, receiving};
+use crate::testbed::{Testbed, receiving, target};
 
 /// From the answer to one ping to the next ping.
 const PING_PAUSE: Duration = Duration::from_millis(10);
@@ -30,11 +33,15 @@ const PING_LOOK: Duration = Duration::from_millis(1);
 pub(crate) fn main() -> i32 {
     let (sender, requests) = mpsc::channel();
     let horizon = Horizon::of_connection();
+    let upstream = Arc::new(Upstream::default());
+    let asked = Arc::clone(&upstream);
     let watch = watch_parent_lines(move |line| match serde_json::from_str(line) {
+        // It is answered while frames are sent.
+        Ok(Request::Ping { taken }) => asked.asked(taken),
         Ok(request) => drop(sender.send(Ok(request))),
         Err(error) => drop(sender.send(Err(error.to_string()))),
     });
-    let served = watch.and_then(|watch| Agent { requests, watch, horizon }.serve());
+    let served = watch.and_then(|watch| Agent { requests, watch, horizon, upstream }.serve());
     if let Err(failure) = served {
         say(&Answer::Failed(failure));
         return 1;
@@ -50,15 +57,16 @@ fn say(answer: &Answer) {
     let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
 }
 
-struct Agent {
+pub(super) struct Agent {
     requests: Receiver<std::result::Result<Request, String>>,
-    watch: ParentWatch,
+    pub(super) watch: ParentWatch,
     horizon: Horizon,
+    pub(super) upstream: Arc<Upstream>,
 }
 
 impl Agent {
     /// The next request; `None` when the connection is closed.
-    fn next(&self) -> Result<Option<Request>> {
+    pub(super) fn next(&self) -> Result<Option<Request>> {
         match self.requests.recv() {
             Ok(Ok(request)) => Ok(Some(request)),
             Ok(Err(why)) => {
@@ -67,6 +75,15 @@ impl Agent {
                 Err(Failure::invalid(Diagnostic::error(what).why(why).fix(fix)))
             }
             Err(_) => Ok(None),
+        }
+    }
+
+    /// When to begin to send; `None` when the connection is closed.
+    pub(super) fn start(&self) -> Result<Option<Instant>> {
+        match self.next()? {
+            Some(Request::Start { after }) => Ok(Some(Instant::now() + after)),
+            Some(_) => Err(out_of_turn()),
+            None => Ok(None),
         }
     }
 
@@ -82,6 +99,11 @@ impl Agent {
                     say(&Answer::Facts(Box::new(receiving::host(interface.as_deref())?)));
                 }
                 Request::Prepare(prepare) => return self.run(*prepare),
+                Request::Reach { interface, gateway, host } => {
+                    let (link, host) = target::reach(&interface, gateway, *host)?;
+                    say(&Answer::Reached { link, host: Box::new(host) });
+                }
+                Request::Share(first) => return share::send(&self, first),
                 _ => return Err(out_of_turn()),
             }
         }
@@ -180,7 +202,7 @@ fn ping(horizon: &Horizon, observer: &Observer) -> Result<()> {
     asking.map(drop).map_err(|error| Failure::system("can't start a thread", &error))
 }
 
-fn out_of_turn() -> Failure {
+pub(super) fn out_of_turn() -> Failure {
     let fix = "`restage run` starts the agent, and both are the same version";
     Failure::invalid(Diagnostic::error("the agent was asked for something that is not its turn").fix(fix))
 }

@@ -8,12 +8,12 @@ use super::super::Options;
 use super::super::observe::{Glance, Moment};
 use super::given_files::GivenFile;
 use crate::diagnostic::{Diagnostic, Failure};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Sending};
 use crate::host::Host;
 use crate::ledger::identity::{Digest, Key};
 use crate::ledger::matching::Announced;
 use crate::outcome::Event;
-use crate::plan::Brief;
+use crate::plan::{Brief, LinkFacts};
 use crate::scenario::ScenarioText;
 
 /// The version of these messages. Both ends have the same one.
@@ -49,6 +49,40 @@ pub(super) enum Request {
     Close,
     /// The answer to a ping, behind everything that was announced before it came.
     Pong,
+    /// To a machine that sends: its interface, and the receiver as it is reached by it.
+    /// `gateway`: whether the router there is asked for.
+    Reach { interface: String, gateway: bool, host: Box<Host> },
+    /// Frames of its share, in their order.
+    Share(Vec<Piece>),
+    /// That was all of them: get ready to send.
+    Arm(Box<Arm>),
+    /// Send, this long after.
+    Start { after: Duration },
+    /// Asks for [`Answer::Pong`], behind everything that was announced. So many of its announcements the receiver has taken in.
+    Ping { taken: u64 },
+}
+
+/// A frame of a share: its number in the capture, its deadline, its bytes in base64.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Piece {
+    pub(super) frame: u64,
+    pub(super) after_ns: u64,
+    pub(super) bytes: String,
+}
+
+/// What a machine needs to send its share.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Arm {
+    /// A scenario with its interface and its pacing.
+    pub(super) scenario: String,
+    pub(super) options: Options,
+    pub(super) key: Key,
+    /// Whether the receiver wants to know the heads of packets.
+    pub(super) follows: bool,
+    /// So many frames may be announced and not taken in.
+    pub(super) most_outstanding: u64,
+    /// So long it may take.
+    pub(super) left: Duration,
 }
 
 /// What a run on the receiver's machine needs.
@@ -92,6 +126,19 @@ pub(super) enum Answer {
     },
     /// At any time.
     Event(Event),
+    /// The interface that sends, and the receiver with the MAC of the next hop.
+    Reached {
+        link: LinkFacts,
+        host: Box<Host>,
+    },
+    /// These frames are about to be sent; while it sends.
+    Announce(Vec<Announced>, Vec<Digest>),
+    /// The frames at these positions of its announcements are not sent; while it sends.
+    Withdraw(Vec<u64>),
+    /// Everything that was announced before the ping is said.
+    Pong,
+    /// All was sent, or what the run left time for.
+    Sent(Box<Sending>),
     /// Why there is no other answer. The agent ends.
     Failed(Failure),
 }

@@ -1,7 +1,6 @@
-//! What is on its way to the agent. Start at [`Outgoing`].
+//! What is on its way to the other end of a connection. Start at [`Outgoing`].
 
 use std::io::Write;
-use std::process::ChildStdin;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::super::stack::lock;
@@ -9,7 +8,7 @@ use super::super::stack::lock;
 /// So many bytes may be on their way to it: more than the frames of a second.
 const MOST_UNDER_WAY: usize = 16 << 20;
 
-/// Lines that are on their way to the agent, in their order. A thread writes them, so that whoever sends frames does not wait for a network.
+/// Lines that are on their way, in their order. A thread writes them, so that whoever sends frames does not wait for a network.
 #[derive(Default)]
 pub(super) struct Outgoing {
     lines: Mutex<Lines>,
@@ -43,7 +42,7 @@ impl Outgoing {
         self.changed.notify_all();
     }
 
-    pub(super) fn write_to(&self, mut stdin: ChildStdin) {
+    pub(super) fn write_to(&self, mut out: impl Write) {
         let mut taken = Vec::new();
         loop {
             let mut lines = lock(&self.lines);
@@ -54,7 +53,7 @@ impl Outgoing {
             std::mem::swap(&mut taken, &mut lines.bytes);
             self.changed.notify_all();
             drop(lines);
-            if taken.is_empty() || stdin.write_all(&taken).is_err() {
+            if taken.is_empty() || out.write_all(&taken).and_then(|()| out.flush()).is_err() {
                 return self.close();
             }
         }

@@ -15,7 +15,8 @@ pub enum AgentPlace {
     DockerExec(String),
     /// A pod of Kubernetes, entered by `kubectl exec`.
     Kubectl { namespace: String, pod: String },
-    /// A command that connects its standard input and output with those of the words behind it, which it runs there.
+    /// A command that connects its standard input and output with those of the words behind it, which it runs there; without words it is this
+    /// machine.
     Via(Vec<String>),
 }
 
@@ -25,6 +26,7 @@ impl fmt::Display for AgentPlace {
             Self::Ssh(host) => write!(f, "ssh:{host}"),
             Self::DockerExec(name) => write!(f, "docker-exec:{name}"),
             Self::Kubectl { namespace, pod } => write!(f, "kubectl:{namespace}/{pod}"),
+            Self::Via(words) if words.is_empty() => f.write_str("this machine"),
             Self::Via(words) => f.write_str(&words.join(" ")),
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::check::Checker;
 use super::super::form::{Entries, WordOr};
 use super::super::topology::Topology;
-use super::super::{reading, refused_words, vocabulary};
+use super::super::vocabulary;
 use super::{MacEntry, MacMap, MacTarget, Side, SideMaps, ambiguous, duplicate};
 use crate::diagnostic::{At, Diagnostic};
 use crate::packet::MacAddr;
@@ -40,7 +40,7 @@ pub(super) fn check(
     }
 }
 
-const FORM: &str = "write \"sender\", \"receiver\", or an address like \"02:00:00:00:00:02\"";
+const FORM: &str = "write \"sender\", \"receiver\", \"gateway\", or an address like \"02:00:00:00:00:02\"";
 
 fn check_old(written: &At<String>, checker: &mut Checker) -> Option<MacAddr> {
     let mac = written.value.parse().ok();
@@ -69,6 +69,12 @@ fn check_new(
         ("receiver", _) => Diagnostic::error(format!("`{name}` has no address to take"))
             .why("with `[target]` restage doesn't know the receiver's MAC")
             .fix("write its MAC, or that of the router on the way; `ip neigh` shows both"),
+        ("gateway", _) if topology.is_none_or(|topology| topology.interface().is_some()) => {
+            return Some(MacTarget::Gateway);
+        }
+        ("gateway", _) => Diagnostic::error(format!("`{name}` needs a real interface"))
+            .why("it is the router on the way, and no router is between the two ends of a veth pair")
+            .fix("write \"receiver\""),
         (_, Ok(mac)) if mac.is_multicast() && side != Side::Destination => {
             Diagnostic::error(format!("`{name}` would make a group the source"))
                 .why("the group bit of a source MAC is 0 (IEEE 802.3 §3.2.3)")
@@ -86,13 +92,8 @@ fn check_new(
         (_, Ok(mac)) => return Some(MacTarget::Literal(mac)),
         (_, Err(_)) => {
             let problem = Diagnostic::error(format!("`{side}.mac` can't be \"{word}\""));
-            match refused_words::comes_later("rewrite.mac", word) {
-                Some(instead) => reading::not_there_yet(&name, instead),
-                None => {
-                    let problem = problem.why("it is neither a role nor a MAC address");
-                    vocabulary::suggest(problem, word, ["sender", "receiver"], '"', FORM)
-                }
-            }
+            let problem = problem.why("it is neither a role nor a MAC address");
+            vocabulary::suggest(problem, word, ["sender", "receiver", "gateway"], '"', FORM)
         }
     };
     checker.refuse(span, problem);

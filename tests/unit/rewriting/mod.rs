@@ -69,6 +69,7 @@ fn compile(rewrite: &Rewrite) -> Rewriter {
     let roles = Roles {
         sender: Some(MacAddr([2, 0, 0, 0, 0, 1])),
         receiver: Some(MacAddr([2, 0, 0, 0, 0, 2])),
+        gateway: None,
         addresses: None,
     };
     Rewriter::compile(rewrite, &roles).expect("both roles are known")

@@ -1,0 +1,152 @@
+//! Brings the announcements of several machines that send to the receiver's side. Start at [`Relay`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use super::super::shared::Shared;
+use super::super::stack::lock;
+use super::client::Agent;
+use super::connection::Connection;
+use super::messages::Request;
+use crate::ledger::identity::Digest;
+use crate::ledger::matching::Announced;
+
+/// Announcements of several machines, put into one order.
+pub(super) struct Relay {
+    receiver: Agent,
+    shared: Shared,
+    senders: Vec<Arc<Connection>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many were announced by all.
+    announced: u64,
+    /// Whose they are, in their order, from the first that the receiver has not taken in.
+    batches: VecDeque<(usize, u64)>,
+    /// How many the receiver has taken in, of all and of each.
+    taken: u64,
+    taken_of: Vec<u64>,
+    /// Where the announcements of each are among all: the first of its own, the first of all, how many.
+    spans: Vec<Vec<Span>>,
+    /// Those that were asked and have not answered.
+    asked: BTreeSet<usize>,
+    /// Those that announce nothing more.
+    done: BTreeSet<usize>,
+}
+
+struct Span {
+    own: u64,
+    all: u64,
+    count: u64,
+}
+
+impl Relay {
+    pub(super) fn new(receiver: Agent, shared: Shared, senders: Vec<Arc<Connection>>) -> Self {
+        let count = senders.len();
+        let state = State {
+            taken_of: vec![0; count],
+            spans: std::iter::repeat_with(Vec::new).take(count).collect(),
+            ..State::default()
+        };
+        Self { receiver, shared, senders, state: Mutex::new(state) }
+    }
+
+    /// A machine is about to send these frames.
+    pub(super) fn announce(&self, sender: usize, frames: &[Announced], heads: &[Digest]) {
+        let mut state = lock(&self.state);
+        let count = frames.len() as u64;
+        let all = state.announced;
+        state.announced += count;
+        state.batches.push_back((sender, count));
+        let Some(spans) = state.spans.get_mut(sender) else { return };
+        let own = spans.last().map_or(0, |span| span.own + span.count);
+        match spans.last_mut() {
+            Some(last) if last.all + last.count == all => last.count += count,
+            _ => spans.push(Span { own, all, count }),
+        }
+        // In this order, whoever announces.
+        self.shared.announce(frames, heads);
+    }
+
+    /// A machine does not send what it announced.
+    pub(super) fn withdraw(&self, sender: usize, positions: &[u64]) {
+        let state = lock(&self.state);
+        let Some(spans) = state.spans.get(sender) else { return };
+        for position in positions {
+            let index = spans.partition_point(|span| span.own + span.count <= *position);
+            if let Some(span) = spans.get(index) {
+                self.shared.withdraw(span.all + position - span.own);
+            }
+        }
+    }
+
+    /// The receiver asks whether everything is said that was announced until now, and has taken in so many.
+    pub(super) fn asked(&self, taken: u64) {
+        let mut state = lock(&self.state);
+        state.take_in(taken);
+        state.asked = (0..self.senders.len()).filter(|sender| !state.done.contains(sender)).collect();
+        if state.asked.is_empty() {
+            return self.receiver.pong();
+        }
+        let asked: Vec<_> = state.asked.iter().map(|sender| (*sender, state.taken_of[*sender])).collect();
+        drop(state);
+        for (sender, taken) in asked {
+            self.senders[sender].tell(&Request::Ping { taken });
+        }
+    }
+
+    /// A machine has said everything that it had announced before it was asked.
+    pub(super) fn answered(&self, sender: usize) {
+        let mut state = lock(&self.state);
+        if state.asked.remove(&sender) && state.asked.is_empty() {
+            self.receiver.pong();
+        }
+    }
+
+    /// A machine announces nothing more.
+    pub(super) fn ended(&self, sender: usize) {
+        lock(&self.state).done.insert(sender);
+        self.answered(sender);
+    }
+}
+
+impl State {
+    /// The receiver has taken in so many.
+    fn take_in(&mut self, taken: u64) {
+        while self.taken < taken {
+            let Some((sender, count)) = self.batches.front_mut() else { return };
+            let some = (*count).min(taken - self.taken);
+            *count -= some;
+            self.taken += some;
+            if let Some(own) = self.taken_of.get_mut(*sender) {
+                *own += some;
+            }
+            if *count == 0 {
+                self.batches.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn what_is_taken_in_is_counted_for_each() {
+        let mut state = State { batches: [(0, 3), (1, 2), (0, 4)].into(), taken_of: vec![0; 2], ..State::default() };
+        let mut of = |taken| {
+            state.take_in(taken);
+            (state.taken_of.clone(), state.batches.len())
+        };
+        assert_eq!(of(0), (vec![0, 0], 3));
+        assert_eq!(of(2), (vec![2, 0], 3));
+        assert_eq!(of(4), (vec![3, 1], 2));
+        assert_eq!(of(4), (vec![3, 1], 2));
+        assert_eq!(of(9), (vec![7, 2], 0));
+        // More than was announced is not counted.
+        assert_eq!(of(12), (vec![7, 2], 0));
+    }
+}
