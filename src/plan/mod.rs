@@ -5,6 +5,7 @@
 
 mod brief;
 mod existing;
+mod facts;
 mod lab_host;
 mod link;
 mod listing;
@@ -29,9 +30,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 pub use brief::Brief;
+pub use facts::{Facts, LinkFacts};
 pub use lab_host::sender_mac as lab_sender_mac;
 pub use link::roles;
 pub use note::{behind_tags, group_mac};
@@ -44,7 +45,7 @@ pub use watched::watched;
 
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::host::{Existing, Filter, Firewall, Host};
+use crate::host::{Firewall, Host};
 use crate::packet::MacAddr;
 use crate::predict::Class;
 use crate::predict::{self, Disposition, Prediction};
@@ -64,32 +65,6 @@ pub const LAB_SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 pub const LAB_RECEIVER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 /// How many frames a snapshot may list.
 const MOST_LISTED: u64 = 100_000;
-
-/// What is known of the place where a scenario runs, before it is planned.
-#[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// The sending interface, where it is there already.
-    pub sender: Option<LinkFacts>,
-    /// The packet filter of the receiver that the scenario describes.
-    pub filter: Filter,
-    /// A host that stands for what the scenario calls the receiver.
-    pub receiver: Option<Host>,
-    /// The network namespace that the receiver is in, where that is there already.
-    pub existing: Option<Existing>,
-    /// Where the frames of a real interface may go, beside addresses that no host elsewhere has.
-    pub allowed: Vec<IpNet>,
-}
-
-/// What is known of an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkFacts {
-    /// Its MAC.
-    pub mac: MacAddr,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// The MAC of the router to other networks that is reached by it, where it was asked for.
-    pub gateway: Option<MacAddr>,
-}
 
 /// What a run would do, and what would become of every frame.
 #[derive(Debug)]
