@@ -41,8 +41,11 @@ const HEADING: &str = "Profiles";
 /// # Errors
 /// A file that can't be read, an unknown profile, and options that `run` does not have.
 pub(super) fn apply(arguments: &[OsString]) -> Result<Vec<OsString>> {
-    let mut program = super::CommandLine::command();
     let unchanged = Ok(arguments.to_vec());
+    if !arguments.iter().any(|argument| argument == "run") {
+        return unchanged;
+    }
+    let mut program = super::CommandLine::command();
     let Ok(matches) = program.try_get_matches_from_mut(arguments) else { return unchanged };
     let Some(("run", given)) = matches.subcommand() else { return unchanged };
     let Some(run) = program.find_subcommand("run") else { return unchanged };

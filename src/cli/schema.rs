@@ -21,14 +21,14 @@ pub(super) struct Arguments {
 }
 
 fn names() -> clap::builder::PossibleValuesParser {
-    schema::all().into_iter().map(|(name, _)| name).collect::<Vec<_>>().into()
+    schema::ALL.map(|(name, _)| name).into()
 }
 
 /// Prints one schema.
 pub(super) fn schema(arguments: &Arguments, terminal: &Terminal) -> Status {
     let mut stdout = Output::stdout(terminal);
-    for (_, schema) in schema::all().iter().filter(|(name, _)| *name == arguments.of) {
-        stdout.write(&format!("{schema:#}\n"));
+    for (_, schema) in schema::ALL.iter().filter(|(name, _)| *name == arguments.of) {
+        stdout.write(&format!("{:#}\n", schema()));
     }
     stdout.status()
 }
