@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use crate::{api, inspect, outcome, report, scenario};
 
-/// Every schema: the name of its file in `schemas/`, without `.schema.json`, and what makes it, which takes a millisecond.
-pub const ALL: [(&str, fn() -> Value); 7] = [
+/// The name of its file in `schemas/`, without `.schema.json`, and what makes it, which takes a millisecond.
+type Schema = (&'static str, fn() -> Value);
+
+/// Every schema.
+pub const ALL: [Schema; 7] = [
     ("scenario", scenario::schema),
     ("report", written::<outcome::Report>),
     ("list", written::<report::list::List>),

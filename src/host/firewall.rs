@@ -16,6 +16,8 @@ const NEWCHAIN: u16 = SUBSYSTEM | 3;
 const GETCHAIN: u16 = SUBSYSTEM | 4;
 const NEWRULE: u16 = SUBSYSTEM | 6;
 const GETRULE: u16 = SUBSYSTEM | 7;
+/// The tables of restage's own are named so, and a number. Their chains accept everything.
+pub const OWN_TABLE: &str = "restage-";
 /// `struct nfgenmsg`: family u8, version u8, resource id u16 big-endian.
 const NFGENMSG: usize = 4;
 const CHAIN_TABLE: u16 = 1;
@@ -90,6 +92,9 @@ fn chains() -> io::Result<Vec<String>> {
         channel.dump(GETRULE, &[0; NFGENMSG], &|kind, payload| (kind == NEWRULE).then(|| read_rule(payload))?)?;
     let mut found = Vec::new();
     for Chain { place, hook, drops } in chains {
+        if !drops && is_own(&place.1) {
+            continue;
+        }
         let count = rules.iter().filter(|rule| **rule == place).count();
         if count > 0 || drops {
             let (_, table, name) = place;
@@ -99,6 +104,10 @@ fn chains() -> io::Result<Vec<String>> {
         }
     }
     Ok(found)
+}
+
+fn is_own(table: &str) -> bool {
+    table.strip_prefix(OWN_TABLE).is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// `None` for what is no base chain on the way in.
@@ -165,6 +174,12 @@ fn big_endian(content: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    #[test]
+    fn only_tables_with_a_number_are_restages_own() {
+        let own = ["restage-4711", "restage-", "restage-x", "filter"].map(super::is_own);
+        assert_eq!(own, [true, false, false, false]);
+    }
 
     proptest! {
         #[test]

@@ -29,7 +29,7 @@ pub use existing::Existing;
 pub use filter::Filter;
 #[cfg(test)]
 pub use filter::Ruleset;
-pub use firewall::Firewall;
+pub use firewall::{Firewall, OWN_TABLE};
 pub use model::Host;
 pub use routes::{Route, RouteKind, RouteTable};
 #[cfg(test)]

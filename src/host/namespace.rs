@@ -142,9 +142,15 @@ impl Namespace {
         Ok(Self::current()?.inode()? == self.inode()?)
     }
 
-    /// Runs `work` inside the namespace, on a thread that ends with it; the caller stays where it is. Sockets opened there
-    /// belong to the namespace for ever, and may be used from anywhere. A panic of `work` goes on in the caller.
+    /// Runs `work` inside the namespace: on the calling thread where that is in it, else on one that ends with it, so that the caller stays
+    /// where it is. Sockets opened there belong to the namespace for ever, and may be used from anywhere. A panic of `work` goes on in the
+    /// caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        if self.is_current()? { Ok(work()) } else { self.run_apart(work) }
+    }
+
+    /// The same for what changes the thread that it runs on: always on one that ends with it.
+    pub fn run_apart<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         scratch(|| {
             self.enter_thread()?;
             Ok(work())

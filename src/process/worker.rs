@@ -179,9 +179,11 @@ struct Workers<'a> {
 }
 
 impl Workers<'_> {
-    /// Starts what may be started; whether anything runs.
+    /// Starts what may be started; whether anything runs. A worker that has reported its outcome only closes descriptors, and makes room for
+    /// another one.
     fn start_up_to(&mut self, at_once: usize) -> Result<bool> {
-        while self.running.len() < at_once {
+        let takes_a_place = |worker: &&Running| !worker.has_outcome;
+        while self.running.iter().filter(takes_a_place).count() < at_once && self.running.len() < 2 * at_once {
             let Some((place, job)) = self.waiting.pop_front() else { break };
             let index = job.index;
             self.running.push(Running::start(place, &job, self.mask)?);

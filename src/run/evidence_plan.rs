@@ -8,6 +8,7 @@ use crate::outcome::{EvidenceLevel, Layers};
 use crate::plan::Brief;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
+use crate::scenario::topology::Topology;
 use crate::wire::trace;
 
 /// Up to this rate each packet is tapped at each hook, in frames a second, where packets can't be followed by the kernel's tracepoints;
@@ -38,6 +39,8 @@ pub(super) struct EvidencePlan<'a> {
     filtered: bool,
     /// What restage may do.
     facts: &'a Facts,
+    /// How many frames come in; `None` where others send, too, or frames are repeated as long as it takes.
+    pub(super) frames: Option<u64>,
     /// Whether nothing may be changed, so that there are no taps.
     untouched: bool,
     /// The capture's UDP ports; `None` where they are too many.
@@ -56,12 +59,14 @@ impl<'a> EvidencePlan<'a> {
         #[expect(clippy::cast_precision_loss, reason = "frames of a capture are far below 2^53")]
         let frames = brief.frames as f64;
         let pps = brief.duration.map_or(f64::INFINITY, |duration| frames / duration.as_secs_f64());
+        let is_lab = matches!(scenario.topology, Topology::Lab(_));
         let ports: BTreeSet<u16> = brief.udp_ports.iter().map(|(port, _)| *port).collect();
         Self {
             asked,
             pps: if rate == Rate::MaxLossless { f64::INFINITY } else { pps },
             few: brief.frames <= FEW && rate != Rate::MaxLossless,
             facts,
+            frames: Some(brief.frames).filter(|_| is_lab && rate != Rate::MaxLossless),
             untouched: false,
             filtered: scenario.has_ruleset() || brief.has_firewall,
             ports: (ports.len() <= MOST_PORTS).then(|| ports.into_iter().collect()),
@@ -70,7 +75,7 @@ impl<'a> EvidencePlan<'a> {
 
     /// The same without taps, which are rules of nftables.
     pub(super) fn untouched(self) -> Self {
-        Self { untouched: true, ..self }
+        Self { untouched: true, frames: None, ..self }
     }
 
     /// What the kernel's tracepoints are asked for, or why nothing is.
@@ -166,6 +171,7 @@ mod tests {
                 few: true,
                 filtered: false,
                 facts,
+                frames: None,
                 untouched: false,
                 ports: None,
             };

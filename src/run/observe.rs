@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::outcome::Hook;
 use crate::plan::{Brief, Plan};
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
+use crate::wire::closing;
 use crate::wire::counters::{Counters, CountersReader, UNKNOWN};
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, Seen};
@@ -123,19 +124,23 @@ impl Observer {
         let Some(side) = testbed.observed() else { return Ok(Self { shared, place: Place::Nowhere }) };
         let mut counters = side.counters()?;
         let sockets = Arc::new(Mutex::new(SocketWatch::start(side, pids)?));
-        let mut stack = StackWatch::start(side, &shared, level, Arc::clone(&sockets))?;
-        shared.followers = stack.followers.clone();
         let sniffers = Sniffers::start(side, pids)?;
         // Who sends from elsewhere can't wait for room in it.
         let is_elsewhere = !shared.horizon.is_everywhere();
         let ring_bytes =
             if is_elsewhere { usize::try_from(MOST_RING_BYTES).unwrap_or(usize::MAX) } else { ring_bytes(brief) };
-        let ring = side.ring(ring_bytes)?;
+        // The kernel takes its time for each ring: 10 ms or so, which it takes but once for what waits at the same time.
+        let (ring, replies, stack) = thread::scope(|scope| {
+            let ring = scope.spawn(|| side.ring(ring_bytes));
+            let (sender, looking) = (testbed.sender(), sniffers.clone());
+            let replies =
+                replies.map(|(scenario, plan)| scope.spawn(move || ReplyWatch::start(sender, scenario, plan, looking)));
+            let stack = StackWatch::start(side, &shared, level, Arc::clone(&sockets));
+            (joined(ring), replies.map(joined), stack)
+        });
+        let (ring, replies, mut stack) = (ring?, replies.transpose()?, stack?);
+        shared.followers = stack.followers.clone();
         let own_inode = ring.inode();
-        let replies = match replies {
-            Some((scenario, plan)) => Some(ReplyWatch::start(testbed.sender(), scenario, plan, sniffers.clone())?),
-            None => None,
-        };
         let mut sender = testbed.sender().counters()?;
         let sender_before = sender.read()?;
         let before = stack.begin(&mut || {
@@ -156,7 +161,7 @@ impl Observer {
             finished: Arc::clone(&finished),
             announced: Announcements::default(),
         };
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("ring".to_owned())
             .spawn(move || watch.run())
             .map_err(|error| Failure::system("can't start a thread", &error))?;
@@ -273,7 +278,7 @@ impl Observer {
     }
 
     /// Ends observing, and says what was seen.
-    pub(super) fn evidence(self, settled: Settled) -> Result<Evidence> {
+    pub(super) fn evidence(mut self, settled: Settled) -> Result<Evidence> {
         let mut lab = match self.place {
             Place::Nowhere | Place::Upstream => {
                 return Ok(Evidence { sending: settled.sending, timed_out: settled.timed_out, ..Evidence::default() });
@@ -282,6 +287,7 @@ impl Observer {
             Place::Here(lab) => *lab,
         };
         self.shared.horizon.end();
+        closing::close(self.shared.ring.take());
         lab.finished.store(true, Ordering::Release);
         lab.waker.wake();
         let watched = match lab.thread.take().map(JoinHandle::join) {
@@ -322,6 +328,11 @@ impl Observer {
             ..Evidence::default()
         })
     }
+}
+
+/// What a thread returns; its panic goes on here.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What others sent to the receiver meanwhile.
@@ -449,6 +460,7 @@ impl Watch {
                 }
                 let complete = self.ring.statistics()?.drops == 0;
                 let arriving = complete.then(|| self.matching.finish());
+                closing::close((self.ring, self.shared.ring.take()));
                 return Ok(Watched { arriving, arrivals: self.arrivals });
             }
         }

@@ -24,6 +24,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Limit, Rate};
 use crate::testbed::OpenedSender;
 use crate::wire::clock::{Clock, Monotonic};
+use crate::wire::closing;
 use crate::wire::sender::{Placed, SendResult, Sender};
 
 /// How often progress is reported.
@@ -218,6 +219,7 @@ impl<'a> Replay<'a> {
         self.sending.seconds = time.saturating_sub(self.sending.paused).as_secs_f64();
         self.sending.scheduled_seconds = self.last_after.map(|after| after.as_secs_f64());
         self.timing.apply(&mut self.sending);
+        closing::close(self.sender);
         Ok((self.sending, times))
     }
 

@@ -19,6 +19,7 @@ use crate::packet::layers::{Layers, LinkType, Network, protocol};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::testbed::Side;
+use crate::wire::closing;
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, Seen};
 
@@ -123,6 +124,7 @@ impl Watch {
             self.seen.fetch_add(answering, Ordering::AcqRel);
             if read == 0 && last {
                 self.replies.lost = self.ring.statistics()?.drops;
+                closing::close(self.ring);
                 return Ok(self.replies);
             }
         }

@@ -22,6 +22,7 @@ use crate::ledger::identity::{Digest, Digester};
 use crate::ledger::tracker::{self, PacketDrop, PacketTracker};
 use crate::outcome::{EvidenceLevel, Hook, Layers};
 use crate::testbed::Side;
+use crate::wire::closing;
 use crate::wire::poll::{Waker, await_readable};
 use crate::wire::taps::{self, Counts, Tally, Taps};
 use crate::wire::trace::{self, Event, PacketTrace};
@@ -85,7 +86,7 @@ impl StackWatch {
     ) -> Result<Self> {
         let mut layers = Layers::default();
         let traced = level.trace();
-        let mut monitor = open_trace(receiver, &traced, &mut layers)?;
+        let mut monitor = open_trace(receiver, &traced, level.frames, &mut layers)?;
         if let Some(monitor) = monitor.as_mut().filter(|_| receiver.is_shared() && layers.followed)
             && !await_rest(monitor, &sockets, level.ports.as_deref())?
         {
@@ -202,9 +203,11 @@ impl StackWatch {
     pub(super) fn end(self) -> Result<Stack> {
         self.finished.store(true, Ordering::Release);
         self.waker.wake();
-        self.thread.join().unwrap_or_else(|_| {
+        let stack = self.thread.join().unwrap_or_else(|_| {
             Err(Failure::error(Diagnostic::error("the thread that looks into the receiver's stack ended early")))
-        })
+        });
+        closing::close(self.taps);
+        stack
     }
 }
 
@@ -236,6 +239,7 @@ fn await_rest(monitor: &mut PacketTrace, sockets: &Mutex<SocketWatch>, ports: Op
 fn open_trace(
     receiver: &Side,
     mode: &std::result::Result<trace::Mode, String>,
+    frames: Option<u64>,
     layers: &mut Layers,
 ) -> Result<Option<PacketTrace>> {
     let mode = match mode {
@@ -246,7 +250,7 @@ fn open_trace(
             return Ok(None);
         }
     };
-    match receiver.trace(mode)? {
+    match receiver.trace(mode, frames)? {
         trace::Opened::Listening(trace) => {
             layers.kernel = true;
             layers.followed = mode == trace::Mode::Packets && trace.not_followed().is_none();
@@ -426,10 +430,6 @@ impl Watch {
             Some(taps) => lock(taps).counts()?.of(Tally::OwnUdp) > 0,
             None => true,
         };
-        // The tapping chains have rules, too, and go before that is asked.
-        if let Some(taps) = self.taps.take() {
-            lock(&taps).remove();
-        }
         let filters = match Firewall::read() {
             Firewall::Chains(chains) => chains,
             Firewall::None | Firewall::Unseen(_) => Vec::new(),
@@ -450,6 +450,7 @@ impl Watch {
                 }
             }
         }
+        closing::close((self.monitor, self.taps));
         Ok(Stack { filters, hooks: None, udp: None, reasons, followed, layers: self.layers })
     }
 }

@@ -14,6 +14,7 @@ use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::outcome::Event;
 use crate::process::parent::job;
 use crate::scenario::{self, ScenarioText};
+use crate::wire::closing;
 
 /// How often a worker that waits looks whether its parent is gone.
 const ORPHAN_WAIT: Duration = Duration::from_millis(100);
@@ -63,6 +64,7 @@ pub(crate) fn main() -> i32 {
     };
     outcome.seconds = begun.elapsed().as_secs_f64();
     report(Event::Ended { outcome: Box::new(outcome) });
+    closing::finish();
     0
 }
 

@@ -27,7 +27,8 @@ pub fn poll_in_a_thread(sender: &Namespace, receiver: &Namespace) -> Result<bool
     if !switched {
         return Ok(false);
     }
-    receiver.run(|| {
+    // A /sys that shows the namespace is for one thread.
+    receiver.run_apart(|| {
         let merging = |to| ethtool::switch(LAB_RECEIVER, Feature::GenericReceive, to).is_ok();
         if !merging(Switch::On) {
             return false;

@@ -100,10 +100,10 @@ impl Side {
         self.namespace.run(PacketSocketTable::open)?
     }
 
-    /// Listens to the kernel's tracepoints for packets of the namespace that arrive on the interface.
-    pub fn trace(&self, mode: trace::Mode) -> Result<trace::Opened> {
+    /// Listens to the kernel's tracepoints for packets of the namespace that arrive on the interface: so many, where that is known.
+    pub fn trace(&self, mode: trace::Mode, frames: Option<u64>) -> Result<trace::Opened> {
         let index = self.facts(&self.interface)?.map_or(0, |facts| facts.index);
-        PacketTrace::open(self.namespace.inode()?, index, mode)
+        PacketTrace::open(self.namespace.inode()?, index, mode, frames)
     }
 
     /// Makes the namespaces that programs of the receiver are started in; `None` where this process may not, as beside a target.

@@ -39,6 +39,20 @@ impl Mapping {
         Self::new(length, libc::MAP_SHARED, descriptor.as_raw_fd(), offset, access)
     }
 
+    /// `length` bytes of a descriptor, to be read only, which is all that `/sys/kernel/btf/vmlinux` grants.
+    pub(super) fn private(descriptor: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
+        Self::new(length, libc::MAP_PRIVATE, descriptor.as_raw_fd(), 0, Access::Read)
+    }
+
+    /// All of it.
+    ///
+    /// # Safety
+    /// Nothing may write to the memory, and what is mapped must not become shorter, as long as the bytes are borrowed.
+    pub(super) unsafe fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping has this length and lives as long as self; the caller vouches for what lies in it.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
     /// `length` bytes that nothing else owns, all in memory.
     pub(super) fn anonymous(length: usize) -> io::Result<Self> {
         Self::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0, Access::ReadWrite)

@@ -13,6 +13,7 @@
 
 pub mod built_in;
 pub mod clock;
+pub mod closing;
 pub mod counters;
 mod mapping;
 mod packet_socket;

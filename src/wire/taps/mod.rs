@@ -26,6 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use log::Log;
 
 use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::host::OWN_TABLE;
 use crate::host::interface;
 use crate::host::netlink::Channel;
 use crate::outcome::{EvidenceLevel, Hook};
@@ -170,7 +171,7 @@ impl Taps {
                 return absent_or_failed(&ruleset::Unloaded { what: "be reached".to_owned(), error, is_table: false });
             }
         };
-        let table = format!("restage-{}", channel.port());
+        let table = format!("{OWN_TABLE}{}", channel.port());
         let failed = |error: io::Error| Failure::system("can't wait for copies of packets (epoll)", &error);
         let mut log = Log::none().map_err(failed)?;
         let mut no_records = None;
@@ -271,16 +272,9 @@ impl AsFd for Taps {
     }
 }
 
-impl Taps {
-    /// Removes the chains now, and not only when this is dropped.
-    pub fn remove(&mut self) {
-        ruleset::unload(&mut self.channel, &self.table);
-    }
-}
-
 impl Drop for Taps {
     fn drop(&mut self) {
-        self.remove();
+        ruleset::unload(&mut self.channel, &self.table);
     }
 }
 

@@ -276,11 +276,17 @@ fn load_as(
 
 /// Removes what is there. A table that another program has removed already keeps nothing of the other.
 pub(super) fn unload(channel: &mut Channel, table: &str) {
-    for family in [NFPROTO_NETDEV, NFPROTO_INET] {
+    let requests = [NFPROTO_NETDEV, NFPROTO_INET].map(|family| {
         let mut body = netfilter_header(family, 0);
         push_text(&mut body, NFTA_TABLE_NAME, table);
-        // Nothing is lost by a failure that closing the socket wouldn't repair, where the table belongs to it.
-        let _ = channel.batch(NFNL_SUBSYS_NFTABLES, &[Request { kind: NFT_MSG_DELTABLE, flags: 0, body }]);
+        Request { kind: NFT_MSG_DELTABLE, flags: 0, body }
+    });
+    // Both at once, which the kernel waits for once; where another program has removed one of them, one by one. Nothing is lost by a failure
+    // that closing the socket wouldn't repair, where the tables belong to it.
+    if channel.batch(NFNL_SUBSYS_NFTABLES, &requests).is_err() {
+        for request in &requests {
+            let _ = channel.batch(NFNL_SUBSYS_NFTABLES, std::slice::from_ref(request));
+        }
     }
 }
 

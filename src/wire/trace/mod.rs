@@ -58,14 +58,15 @@ use self::assembler::Instruction;
 use self::btf::{Btf, Fault};
 use self::event::{BEYOND, event};
 use self::layout::{FollowingLayout, Layout};
-use self::opening::{DROPS_RING_BYTES, PACKETS_RING_BYTES, Refusal};
+use self::opening::{DROPS_RING_BYTES, FRAME_BYTES, LEAST_RING_BYTES, PACKETS_RING_BYTES, Refusal};
 use self::records::{NoRecord, Records};
 use self::writer::{CELL_BYTES, Kept, Target, VALUE_BYTES};
 use super::mapping::{Access, Mapping};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
-/// Two for each packet that waits somewhere in the kernel; what isn't used for long makes room.
+/// At most and at least. Two for each packet that waits somewhere in the kernel; what isn't used for long makes room.
 const TABLE_ENTRIES: u32 = 1 << 17;
+const LEAST_TABLE_ENTRIES: u32 = 1 << 13;
 
 /// What a [`PacketTrace`] listens to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,8 @@ impl PacketTrace {
     /// which namespace this is called makes no difference. Not reported: what was dropped before it reached the interface, as a frame above
     /// its MTU; and what a VLAN interface on top of it took, once it did.
     ///
+    /// `frames`: how many come in; where that is known, and they are few, less memory is taken, which takes less time.
+    ///
     /// Where packets can't be followed, drops may still be reported: see [`Self::not_followed`].
     ///
     /// A datagram whose wrong checksum only its reader finds has neither socket nor device (Linux 6.18). If packets are followed it is
@@ -122,18 +125,18 @@ impl PacketTrace {
     ///
     /// # Errors
     /// When the kernel fails where it should not; all that it may refuse is [`Opened::Unavailable`].
-    pub fn open(namespace: u64, interface: u32, mode: Mode) -> Result<Opened> {
-        match Self::listen(namespace, interface, mode) {
+    pub fn open(namespace: u64, interface: u32, mode: Mode, frames: Option<u64>) -> Result<Opened> {
+        match Self::listen(namespace, interface, mode, frames) {
             Ok(trace) => Ok(Opened::Listening(trace)),
             Err(Refusal::Unavailable(why)) => Ok(Opened::Unavailable(why)),
             Err(Refusal::Failed(failure)) => Err(failure),
         }
     }
 
-    fn listen(namespace: u64, interface: u32, mode: Mode) -> std::result::Result<Self, Refusal> {
+    fn listen(namespace: u64, interface: u32, mode: Mode, frames: Option<u64>) -> std::result::Result<Self, Refusal> {
         opening::permitted()?;
         let types = opening::types()?;
-        let btf = Btf::read(&types, &layout::WANTED)?;
+        let btf = Btf::read(types.bytes(), &layout::WANTED)?;
         if layout::arguments(&btf)? < 3 {
             return Err(Refusal::Unavailable(format!("they came with Linux 5.17, and this is {}", opening::release())));
         }
@@ -144,7 +147,7 @@ impl PacketTrace {
             Mode::Drops { most_records } => (DROPS_RING_BYTES, most_records),
             Mode::Packets => (PACKETS_RING_BYTES, None),
         };
-        let records = opening::ring(ring_bytes, page)?;
+        let records = opening::ring(opening::of_frames(frames, FRAME_BYTES, LEAST_RING_BYTES, ring_bytes), page)?;
         let bytes = 8 * Target::counters_of(reasons.len());
         let array = syscall::array(u32::try_from(bytes).map_err(|_| Fault::Malformed)?)
             .map_err(|error| opening::refused("count dropped packets", &error))?;
@@ -168,7 +171,7 @@ impl PacketTrace {
         let mut not_followed = None;
         let mut attached = Vec::new();
         if mode == Mode::Packets {
-            match follow(&btf, &layout, &target) {
+            match follow(&btf, &layout, &target, frames) {
                 Ok(following) => attached = following,
                 Err(Refusal::Unavailable(why)) => not_followed = Some(why),
                 Err(failed @ Refusal::Failed(_)) => return Err(failed),
@@ -271,12 +274,18 @@ impl AsFd for PacketTrace {
 }
 
 /// Attaches all programs.
-fn follow(btf: &Btf<'_>, layout: &Layout, target: &Target) -> std::result::Result<Attached, Refusal> {
+fn follow(
+    btf: &Btf<'_>,
+    layout: &Layout,
+    target: &Target,
+    frames: Option<u64>,
+) -> std::result::Result<Attached, Refusal> {
     let following = FollowingLayout::read(btf).map_err(|fault| Refusal::Unavailable(fault.to_string()))?;
     let value = u32::from(VALUE_BYTES.unsigned_abs());
     let refused = |error| opening::refused("remember packets", &error);
     // The programs keep both open.
-    let packets = syscall::table(value, TABLE_ENTRIES).map_err(refused)?;
+    let packets =
+        syscall::table(value, opening::of_frames(frames, 4, LEAST_TABLE_ENTRIES, TABLE_ENTRIES)).map_err(refused)?;
     let cells = syscall::per_cpu(CELL_BYTES).map_err(refused)?;
     let kept = Kept { packets: packets.as_raw_fd(), cells: cells.as_raw_fd() };
     let with = Target { kept: Some(kept), ..*target };

@@ -1,4 +1,5 @@
 //! Opening a trace: what the kernel may refuse, and what it has room for. Start at [`Refusal`].
+#![expect(unsafe_code, reason = "the kernel's types lie in mapped memory")]
 
 use std::fs;
 use std::io;
@@ -15,13 +16,16 @@ use super::records::Records;
 use super::syscall;
 use super::writer::Process;
 use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::wire::mapping::Mapping;
 
 /// Room for some 80,000 of the smallest packets, or 40,000 of those that are cut.
 pub(super) const DROPS_RING_BYTES: u32 = 8 << 20;
 /// The same for twice as many packets, with the records of each.
 pub(super) const PACKETS_RING_BYTES: u32 = 32 << 20;
-/// A ring is halved down to this where memory is short.
-const LEAST_RING_BYTES: u32 = 256 << 10;
+/// Of fewer frames than these hold a ring is smaller. A frame has a few records, and what the application sends itself has some, too.
+pub(super) const FRAME_BYTES: u32 = 2 << 10;
+/// The smallest ring, also where memory is short.
+pub(super) const LEAST_RING_BYTES: u32 = 1 << 20;
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// The last lines of a verifier's log that say what it refuses.
 const LOG_LINES: usize = 3;
@@ -116,8 +120,38 @@ fn unloaded(program: &[Instruction], error: &io::Error) -> Refusal {
     }
 }
 
-pub(super) fn types() -> std::result::Result<Vec<u8>, Refusal> {
-    fs::read(TYPES).map_err(|error| match error.kind() {
+/// What so many frames need, each so much: a power of two, `most` for frames that are not known.
+pub(super) fn of_frames(frames: Option<u64>, each: u32, least: u32, most: u32) -> u32 {
+    let wanted = frames.and_then(|frames| u32::try_from(frames).ok()?.checked_mul(each)?.checked_next_power_of_two());
+    wanted.map_or(most, |wanted| wanted.clamp(least, most))
+}
+
+/// The kernel's description of its own types.
+pub(super) enum Types {
+    /// Linux 6.16 and later: 6 MB that are not copied.
+    Mapped(Mapping),
+    Read(Vec<u8>),
+}
+
+impl Types {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            // SAFETY: the kernel never writes to its types, and lets no one else do so.
+            Self::Mapped(mapping) => unsafe { mapping.bytes() },
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+pub(super) fn types() -> std::result::Result<Types, Refusal> {
+    let mapped = fs::File::open(TYPES).and_then(|file| {
+        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        Mapping::private(file.as_fd(), length)
+    });
+    if let Ok(mapped) = mapped {
+        return Ok(Types::Mapped(mapped));
+    }
+    fs::read(TYPES).map(Types::Read).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::Unavailable(format!("{TYPES} is absent")),
         io::ErrorKind::PermissionDenied => Refusal::Unavailable(format!("{TYPES} can't be read: {error}")),
         _ => Refusal::Failed(Failure::system(format!("can't read `{TYPES}`"), &error)),

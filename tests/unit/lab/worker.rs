@@ -159,11 +159,14 @@ fn run(words: &[&str]) -> (Vec<(usize, News)>, Vec<WorkerEnd>) {
 
 fn workers_report_events_in_order_and_end() {
     let (notices, ends) = run(&["finish", "finish"]);
-    let one = |index| {
-        [News::Started, News::Event(planned(5.0)), News::Event(ended()), News::Ended(WorkerEnd::Finished)]
-            .map(|news| (index, news))
-    };
-    assert_eq!(notices, [one(10), one(11)].concat());
+    let of = |wanted: usize| notices.iter().filter(move |(index, _)| *index == wanted).map(|(_, news)| news);
+    let all = [News::Started, News::Event(planned(5.0)), News::Event(ended()), News::Ended(WorkerEnd::Finished)];
+    for index in [10, 11] {
+        assert!(of(index).eq(&all), "{index}: {notices:?}");
+    }
+    // The second one is started when the first one has an outcome.
+    let at = |wanted: &(usize, News)| notices.iter().position(|notice| notice == wanted);
+    assert!(at(&(10, News::Event(ended()))) < at(&(11, News::Started)), "{notices:?}");
     assert_eq!(ends, [WorkerEnd::Finished, WorkerEnd::Finished]);
 }
 
@@ -172,8 +175,9 @@ fn no_more_workers_run_at_once_than_allowed() {
     let ends = supervise(jobs(&["finish"; 7]), 3, &mut |notice| {
         match notice {
             Notice::Job(_, News::Started) => running += 1,
-            Notice::Job(_, News::Ended(_)) => running -= 1,
-            Notice::Job(_, News::Event(_)) | Notice::StatusAsked => {}
+            // What is left to a worker that has an outcome is to close what it has.
+            Notice::Job(_, News::Event(Event::Ended { .. })) => running -= 1,
+            Notice::Job(_, News::Event(_) | News::Ended(_)) | Notice::StatusAsked => {}
         }
         most = most.max(running);
         Next::GoOn
@@ -184,7 +188,7 @@ fn no_more_workers_run_at_once_than_allowed() {
 
 fn nothing_more_is_started_after_start_no_more() {
     let ends = supervise(jobs(&["finish", "crash", "finish"]), 1, &mut |notice| match notice {
-        Notice::Job(10, News::Ended(_)) => Next::StartNoMore,
+        Notice::Job(10, News::Event(Event::Ended { .. })) => Next::StartNoMore,
         _ => Next::GoOn,
     });
     assert_eq!(ends.unwrap(), [WorkerEnd::Finished, WorkerEnd::NotStarted, WorkerEnd::NotStarted]);

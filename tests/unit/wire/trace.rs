@@ -31,7 +31,7 @@ pub(crate) fn monitor_of(namespace: &Namespace, interface: &str, mode: Mode) -> 
         let inode = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         (inode, interface::facts(interface).unwrap().unwrap().index)
     });
-    match PacketTrace::open(inode, index, mode).unwrap() {
+    match PacketTrace::open(inode, index, mode, None).unwrap() {
         Opened::Listening(monitor) => Some(monitor),
         Opened::Unavailable(why) if is_rerun() => {
             assert_eq!(why, CAPABILITIES);
@@ -280,7 +280,7 @@ fn a_flood_is_counted_exactly() {
 
 /// As nobody, in whatever user namespace.
 pub(crate) fn missing_capabilities_are_named() {
-    match PacketTrace::open(1, 1, Mode::Packets).unwrap() {
+    match PacketTrace::open(1, 1, Mode::Packets, None).unwrap() {
         Opened::Unavailable(why) => assert_eq!(why, CAPABILITIES),
         Opened::Listening(_) => panic!("it listens without a capability"),
     }
