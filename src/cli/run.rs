@@ -14,6 +14,7 @@ mod watch;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ use super::profile;
 use super::reports::{self, ReportArguments, Reports};
 use super::status::Status;
 use super::terminal::Terminal;
-use crate::diagnostic::{Diagnostic, Result, Severity};
+use crate::diagnostic::{Diagnostic, Failure, Result, Severity};
 use crate::host::facts::{hostname, kernel_release};
 use crate::outcome::{EvidenceLevel, Outcome, Report, RunFacts, now};
 use crate::process::signals::await_status_requests;
@@ -118,6 +119,9 @@ pub(super) struct Arguments {
     /// Let scenarios with `[receiver] at` use the host's own network namespace: an interface, addresses and routes are added there for the run.
     #[arg(long)]
     allow_host: bool,
+    /// Write what identifies each frame that is sent, for `restage watch --sent` where the receiver is; for one scenario with `[target]`.
+    #[arg(long, value_name = "FILE")]
+    sent: Option<PathBuf>,
     #[command(flatten)]
     reports: ReportArguments,
     #[command(flatten)]
@@ -208,6 +212,7 @@ impl Arguments {
         options.allow_host = self.allow_host;
         options.update_snapshots = self.update_snapshots;
         options.push = self.push;
+        options.sent.clone_from(&self.sent);
         // A CI has no one to review them, and its checkout stays as it is.
         options.propose_snapshots = std::env::var_os("CI").is_none();
         options.evidence = self.evidence;
@@ -295,6 +300,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Status> 
 fn once(arguments: &Arguments, choice: Choice, reports: &Reports, terminal: &Terminal) -> Result<(Status, Ended)> {
     work::sweep()?;
     let scenarios: Vec<_> = choice.scenarios.into_iter().map(Chosen::into_candidate).collect();
+    if arguments.sent.is_some() && scenarios.len() != 1 {
+        let what = format!("`--sent` is for one scenario, and there are {}", scenarios.len());
+        return Err(Failure::invalid(Diagnostic::error(what).fix("name one, or run them one after the other")));
+    }
     let interfaces = countdown::interfaces(&scenarios, &arguments.allow_interface);
     let batch = Batch::new(scenarios, &arguments.options(reports), &reports.claims())?;
     let mut show = Show::new(&batch, reports, arguments.message_format, arguments.detail, terminal);

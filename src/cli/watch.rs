@@ -1,6 +1,7 @@
 //! `restage watch`: what becomes of the datagrams that others send to a receiver on this machine.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -46,6 +47,9 @@ pub(super) struct Arguments {
     /// End after this time, such as 10s or 5min.
     #[arg(long, value_name = "DURATION", value_parser = a_duration)]
     duration: Option<Duration>,
+    /// What another machine sent, as its `restage run --sent FILE` wrote it: the ledger begins there. The file is read at the end.
+    #[arg(long, value_name = "FILE")]
+    sent: Option<PathBuf>,
     /// End with status 1 if a datagram was lost.
     #[arg(long)]
     fail_on_loss: bool,
@@ -78,6 +82,7 @@ pub(super) fn watch(arguments: &Arguments, terminal: &Terminal) -> Result<Status
         listens: arguments.listen.clone(),
         from: arguments.from.clone(),
         evidence: None,
+        sent: arguments.sent.clone(),
     };
     let mut watching = Watching::start(wanted)?;
     if watching.listens().is_empty() {
@@ -113,7 +118,7 @@ pub(super) fn watch(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     }
     let (ledger, outcome) = watching.end()?;
     let lost = outcome.verdict == Verdict::Fail;
-    Output::stdout(terminal).write(&text::watched(&ledger, terminal.stdout()));
+    Output::stdout(terminal).write(&text::watched(&ledger, arguments.sent.is_some(), terminal.stdout()));
     let report = Report::of_run(began.facts(), vec![outcome]);
     [reports.save_files(&report), reports.save_streams(&report)].into_iter().collect::<Result<()>>()?;
     Ok(if lost && arguments.fail_on_loss { Status::Fail } else { Status::Pass })

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use twox_hash::XxHash3_128;
+use twox_hash::{XxHash3_128, XxHash64};
 
 /// The bytes of a hash's key: XXH3 takes 136 and more.
 const KEY_BYTES: usize = 192;
@@ -14,6 +14,18 @@ pub const HEAD_BYTES: usize = 128;
 /// What identifies equal frames: a keyed 128-bit hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest(u128);
+
+impl Digest {
+    /// As a file has it.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// From a file.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
 
 /// The keyed hash of a run (XXH3). Keyed at random, so that no capture can be made to collide.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +46,17 @@ impl Default for Key {
         let mut key = [0; KEY_BYTES];
         for (index, word) in key.chunks_exact_mut(8).enumerate() {
             word.copy_from_slice(&random.hash_one(index).to_ne_bytes());
+        }
+        Self(Arc::new(key))
+    }
+}
+
+impl Key {
+    /// The one key of digests that two runs compare later. It is no secret: a capture could be made whose frames have the same.
+    pub fn shared() -> Self {
+        let mut key = [0; KEY_BYTES];
+        for (index, word) in key.chunks_exact_mut(8).enumerate() {
+            word.copy_from_slice(&XxHash64::oneshot(index as u64, b"restage").to_le_bytes());
         }
         Self(Arc::new(key))
     }

@@ -15,6 +15,7 @@ pub mod matching;
 mod network;
 mod received;
 pub mod replies;
+pub mod sent;
 mod tracked;
 pub mod tracker;
 mod udp;

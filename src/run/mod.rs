@@ -26,6 +26,7 @@ pub mod remote;
 mod replay;
 mod replies;
 mod secrets;
+pub mod sent_file;
 mod setting;
 mod settle;
 mod setup;
@@ -57,6 +58,7 @@ use control::Control;
 use remote::{Agents, Senders};
 use replay::{Extent, Replay};
 use setup::Setup;
+use stack::lock;
 use steps::Steps;
 use timing::Arrivals;
 
@@ -124,6 +126,9 @@ impl<'a> Run<'a> {
         let (sending, times) = replay.run(extent, &mut setup.receiver, &mut setup.control, &mut steps)?;
         let (steps, notes) = steps.taken();
         sent();
+        if let (Some(path), Some(frames)) = (&setup.options.sent, &observer.shared.sent_frames) {
+            sent_file::write(path, scenario, plan, std::mem::take(&mut lock(frames)))?;
+        }
         plan.rounds *= times;
         setup.control.phase("settle");
         let settled = self.settle(sending, &mut observer)?;

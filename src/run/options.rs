@@ -26,6 +26,8 @@ pub struct Options {
     pub update_snapshots: bool,
     /// Where a snapshot is missing or different, write the new one beside it, as `NAME.new`, for `restage review`.
     pub propose_snapshots: bool,
+    /// Write what identifies each frame that is sent into this file, for `restage watch --sent` where the receiver is.
+    pub sent: Option<PathBuf>,
     /// Copy this program to the machine of a receiver that is elsewhere, where it has none.
     pub push: bool,
     /// How closely the receiver's stack is looked at; `None`: as closely as the rate allows.

@@ -7,7 +7,7 @@ use super::control::Control;
 use super::over_time::over_time;
 use super::remote::facts_and_agents;
 use super::secrets::Secrets;
-use super::{Options, Run};
+use super::{Options, Run, sent_file};
 use crate::capture;
 use crate::cause::Cause;
 use crate::diagnostic::{At, Diagnostic, Failure, Place, Result};
@@ -47,6 +47,7 @@ pub(super) fn failed(name: &str, file: &Path, failure: Failure) -> Outcome {
 fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let begun = Instant::now();
     let facts = Facts::read();
+    sent_file::check(scenario, options)?;
     Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
     let (there, agents) = facts_and_agents(scenario, options.push)?;
     let there = plan::Facts { allowed: options.allow_destinations.clone(), ..there };

@@ -12,6 +12,7 @@ use super::control::Control;
 use super::observe::Observer;
 use super::receiver::Receiver;
 use super::shared::Shared;
+use super::stack::lock;
 use super::steps::Steps;
 use super::timing::Timing;
 use crate::diagnostic::Result;
@@ -309,7 +310,11 @@ impl<'a> Replay<'a> {
                     }
                 }
                 self.batch.frames.push(Announced {
-                    digest: self.shared.digester.of_frame(if self.observed { frame.bytes } else { &[] }),
+                    digest: self.shared.digester.of_frame(if self.observed || self.shared.sent_frames.is_some() {
+                        frame.bytes
+                    } else {
+                        &[]
+                    }),
                     frame: frame.number,
                     length: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
                 });
@@ -441,6 +446,9 @@ impl<'a> Replay<'a> {
                 SendResult::Sent => {
                     self.sending.sent += 1;
                     last_sent = announced.frame;
+                    if let Some(frames) = &self.shared.sent_frames {
+                        lock(frames).push((announced.frame, announced.digest));
+                    }
                     self.sending.bytes += length as u64;
                     self.ring_bytes += self.shared.ring_bytes(length);
                     self.unread_room += truesize(length);

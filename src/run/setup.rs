@@ -80,7 +80,8 @@ impl<'a> Setup<'a> {
         if let Some(agent) = self.receiver.agent() {
             return Observer::elsewhere(agent.clone());
         }
-        self.observe_here(Shared::default(), brief, plan, arrivals)
+        let shared = if self.options.sent.is_some() { Shared::recording() } else { Shared::default() };
+        self.observe_here(shared, brief, plan, arrivals)
     }
 
     /// The same for frames that are sent and announced by another machine.

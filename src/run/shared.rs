@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::remote::{Agent, Horizon, Upstream};
 use super::stack::{self, lock};
-use crate::ledger::identity::{Digest, Digester, packet_of};
+use crate::ledger::identity::{Digest, Digester, Key, packet_of};
 use crate::ledger::matching::Announced;
 use crate::wire::ring::RingSpace;
 
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub(super) taken: Arc<[AtomicU64; 2]>,
     /// How far announcements are there, where they come from elsewhere.
     pub(super) horizon: Horizon,
+    /// What identifies each frame that was sent, in their order; `None` where no one asks.
+    pub(super) sent_frames: Option<SentFrames>,
     /// Where they go, if not to threads of this process.
     pub(super) far: Option<Far>,
 }
@@ -81,6 +83,9 @@ impl Far {
     }
 }
 
+/// Frames with what identifies each.
+pub(super) type SentFrames = Arc<Mutex<Vec<(u64, Digest)>>>;
+
 #[derive(Default)]
 pub(super) struct Board {
     /// What was announced and the ring's thread has not taken yet.
@@ -100,6 +105,16 @@ pub(super) struct Announcements {
 }
 
 impl Shared {
+    /// Remembers what identifies each frame that is sent, so that it is known on another machine.
+    pub(super) fn recording() -> Self {
+        Self { sent_frames: Some(Arc::default()), ..Self::routed() }
+    }
+
+    /// Frames are identified as another run identifies them, too.
+    pub(super) fn routed() -> Self {
+        Self { digester: Digester::routed(Key::shared()), ..Self::default() }
+    }
+
     /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
     pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
         let follows = self.followers.is_some() || self.far.as_ref().is_some_and(Far::follows);

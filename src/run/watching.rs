@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use super::evidence_plan::EvidencePlan;
 use super::observe::{Observer, Settled, Taking};
 use super::remote::Horizon;
+use super::sent_file;
 use super::shared::Shared;
 use super::stack::lock;
 use super::timing::Arrivals;
@@ -21,6 +22,7 @@ use crate::evidence::{Evidence, Sending};
 use crate::host::Host;
 use crate::host::facts::Facts;
 use crate::ledger;
+use crate::ledger::identity::Digest;
 use crate::ledger::matching::Announced;
 use crate::outcome::{EvidenceLevel, Ledger, Outcome, Verdict};
 use crate::packet::layers::{Datagram, Fragment, Layers, LinkType, protocol};
@@ -51,6 +53,8 @@ pub struct Wanted {
     /// Where datagrams come from; empty: from anywhere.
     pub from: Vec<IpNet>,
     pub evidence: Option<EvidenceLevel>,
+    /// The file that says what was sent; it is read at the end.
+    pub sent: Option<PathBuf>,
 }
 
 impl Wanted {
@@ -71,6 +75,8 @@ pub(super) struct Taker {
     survey: Arc<Mutex<Survey>>,
     /// How many were taken.
     number: u64,
+    /// What identifies each of them, where it is to be compared with what was sent.
+    digests: Option<Arc<Mutex<Vec<Digest>>>>,
     begun: Instant,
     /// Datagrams of which the first fragment was taken.
     fragmented: VecDeque<Datagram>,
@@ -86,6 +92,9 @@ impl Taker {
         self.number += 1;
         let (number, original_length) = (self.number, seen.original_length);
         let digest = shared.digester.of_frame(seen.bytes);
+        if let Some(digests) = &self.digests {
+            lock(digests).push(digest);
+        }
         let heads: Vec<_> = shared.head_of(seen.bytes).into_iter().collect();
         shared.announce(&[Announced { digest, frame: number, length: original_length }], &heads);
         let frame =
@@ -130,6 +139,7 @@ pub struct Watching {
     host: Host,
     observer: Observer,
     survey: Arc<Mutex<Survey>>,
+    digests: Option<Arc<Mutex<Vec<Digest>>>>,
     begun: Instant,
 }
 
@@ -155,20 +165,23 @@ impl Watching {
         let ports = wanted.listens.iter().flat_map(|listener| [(listener.port, false), (listener.port, true)]);
         let brief = Brief { udp_ports: ports.collect(), ..Brief::default() };
         let level = EvidencePlan::choose(&scenario, &brief, Rate::Captured, wanted.evidence, &facts).untouched();
-        let shared = Shared { horizon: Horizon::of_connection(), ..Shared::default() };
+        let shared = if wanted.sent.is_some() { Shared::routed() } else { Shared::default() };
+        let shared = Shared { horizon: Horizon::of_connection(), ..shared };
+        let digests = wanted.sent.is_some().then(Arc::default);
         let begun = Instant::now();
         let survey = Arc::new(Mutex::new(Survey::at(None, Reassembly::default())));
         let taker = Taker {
             wanted: wanted.clone(),
             survey: Arc::clone(&survey),
             number: 0,
+            digests: digests.clone(),
             begun,
             fragmented: VecDeque::new(),
         };
         let arrivals = Arrivals::new(WallClock::start(), false);
         let taking = Taking { arrivals, keeper: None, taker: Some(taker) };
         let observer = Observer::start(shared, &testbed, &brief, None, taking, level, &[])?;
-        Ok(Self { wanted, scenario, host, observer, survey, begun })
+        Ok(Self { wanted, scenario, host, observer, survey, digests, begun })
     }
 
     /// The sockets that are watched.
@@ -204,7 +217,10 @@ impl Watching {
         let evidence = Evidence { sending, ..evidence };
         let survey = std::mem::take(&mut *lock(&self.survey));
         let plan = plan::watched(survey, self.host, arrived)?;
-        let ledger = ledger::account(&self.scenario, &plan, &evidence);
+        let mut ledger = ledger::account(&self.scenario, &plan, &evidence);
+        if let (Some(path), Some(digests)) = (&self.wanted.sent, &self.digests) {
+            ledger = ledger::sent::join(&sent_file::read(path)?, &lock(digests), &ledger);
+        }
         let lost: u64 = ledger.losses.iter().map(|loss| loss.frames.low()).sum();
         let verdict = if lost > 0 { Verdict::Fail } else { Verdict::Pass };
         let path = Path::new(&self.wanted.interface);

@@ -297,17 +297,22 @@ fn what_others_send_to_a_receiver_is_watched_and_accounted_for() {
                 nft add rule inet t c udp dport 4739 ip saddr 198.18.1.12 drop";
     network.on("far", drop);
     let rules = network.on("far", "nft list ruleset");
-    let arguments =
-        ["watch", "--interface", "b0", "--listen", "udp:4739", "--fail-on-loss", "--report-json", "watched.json"];
-    let mut watching = on_far(env!("CARGO_BIN_EXE_restage"), &arguments);
+    // What the router takes is known from what was sent.
+    let filter = "nft add table inet t; nft \"add chain inet t c { type filter hook forward priority 0; }\"; \
+                  nft add rule inet t c udp dport 4739 ip saddr 198.18.1.13 drop";
+    network.on("router", filter);
+    let watch = "watch --interface b0 --listen udp:4739 --fail-on-loss --sent sent.json --report-json watched.json";
+    let mut watching = on_far(env!("CARGO_BIN_EXE_restage"), &watch.split(' ').collect::<Vec<_>>());
     let mut line = String::new();
     BufReader::with_capacity(1, watching.stderr.as_mut().expect("it is piped"))
         .read_line(&mut line)
         .expect("it is UTF-8");
     assert_eq!(line, "watching udp:4739 on b0; Ctrl-C ends it\n");
     assert_eq!(network.on("far", "nft list ruleset"), rules, "it changes nothing");
-    let (status, sent) = network.run();
-    assert_eq!(status, Some(0), "{sent:#}");
+    let sent = network.command().args(["--sent", "sent.json"]).output().expect("ip runs");
+    assert!(sent.status.success(), "{}", both(&sent));
+    // What no one sent from there is foreign.
+    network.on("router", "bash -c \"echo other > /dev/udp/198.18.2.2/4739\"");
     done(&format!("kill -INT {}", watching.id()));
     let ended = watching.wait_with_output().expect("it ends");
     let _ = collector.kill();
@@ -316,12 +321,14 @@ fn what_others_send_to_a_receiver_is_watched_and_accounted_for() {
     let report = fs::read_to_string(network.folder.join("watched.json")).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     let watched = &report["scenarios"][0];
-    assert_eq!(causes(watched), [("NETFILTER_DROP".to_owned(), 240)], "{watched:#}");
-    assert_eq!(
-        (&watched["ledger"]["arrived"], &watched["ledger"]["consumed"]),
-        (&720.into(), &480.into()),
-        "{watched:#}"
-    );
+    let lost = [("LOST_IN_NETWORK".to_owned(), 240), ("NETFILTER_DROP".to_owned(), 240)];
+    assert_eq!(causes(watched), lost, "{watched:#}");
+    let stages = ["sent", "arrived", "accepted", "consumed"].map(|stage| watched["ledger"][stage].as_u64());
+    assert_eq!(stages, [720, 480, 240, 240].map(Some), "{watched:#}");
+    // With what else came in by that interface, such as ARP.
+    assert!(watched["ledger"]["foreign"].as_u64() >= Some(1), "{watched:#}");
+    let text = String::from_utf8_lossy(&ended.stdout);
+    assert!(text.contains("720  read, selected, rewritten, sent"), "{text}");
 }
 
 #[test]
