@@ -21,7 +21,7 @@ use crate::packet::layers::{Layers, LinkType, Network};
 use crate::packet::listing;
 use crate::rewrite::{Framing, Left, Pass, Rewriter, Roles, Selected, rewrite_file};
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PayloadProtocol,
+    Checksums, Flows, HeaderFields, IpEntry, IpMap, Lengths, MacMap, MacTarget, NewTag, Oversize, PayloadProtocol,
     PayloadRule, PortEntry, Rewrite, Side, SideMaps, TagPosition, TimeTarget, Ttl, TunnelLayers, Vlan, VlanEntry,
 };
 
@@ -217,7 +217,9 @@ static PAYLOADS: LazyLock<Rewriter> = LazyLock::new(|| {
     };
     let prefixes = vec![entry("0.0.0.0/0", "198.51.100.0/24"), entry("::/0", "fd00:1::/32")];
     let both = SideMaps { side: Side::Both, ip: Some(IpMap::Prefixes(prefixes)), mac: None, port: Vec::new() };
-    let rewrite = Rewrite { payload: payload.collect(), sides: vec![both], ..Rewrite::default() };
+    let time = Some(At::default_value(TimeTarget::Now));
+    let flows = Some(Flows { time, addresses: Some(0..0), sequence: Some(0..0) });
+    let rewrite = Rewrite { payload: payload.collect(), flows, sides: vec![both], ..Rewrite::default() };
     Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
 });
 

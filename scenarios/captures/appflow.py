@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Write two captures in the shape of a NetScaler AppFlow export.
+"""Write three captures in the shape of a NetScaler AppFlow export.
 
     appflow.pcapng      three exporters, eight bursts in 27 hours, as a collector receives them
+    appflow-2017.pcap   one exporter in July of 2017, with times in milliseconds, and templates in its first and middle datagrams
     appflow-sent.pcap   six datagrams as the exporter itself sees them: the checksums are left to its network card
 
 NetScaler needs a licence, so no script can record it. What its export looks like is public: IPFIX (RFC 7011) over UDP with
@@ -26,6 +27,7 @@ ROUTER_MAC = bytes.fromhex("00005e000114")  # the collector's router, foreign to
 PORT = 4739
 
 START = 1_772_431_200  # 2026-03-02 06:00:00 UTC
+START_OF_2017 = 1_500_000_000  # 2017-07-14 02:40:00 UTC
 HOUR = 3600
 BURSTS = [0, 1.8 * HOUR, 5 * HOUR, 6.5 * HOUR, 13 * HOUR, 14.2 * HOUR, 21 * HOUR, 27 * HOUR]
 
@@ -116,9 +118,10 @@ def a_set(number, *records):
     return struct.pack("!HH", number, 4 + len(body)) + body
 
 
-def template_sets():
+def template_sets(in_milliseconds):
+    other = {154: 152, 155: 153} if in_milliseconds else {}  # flowStartMilliseconds, flowEndMilliseconds
     templates = [
-        struct.pack("!HH", number, len(fields)) + b"".join(element(*field) for field in fields)
+        struct.pack("!HH", number, len(fields)) + b"".join(element(other.get(field[0], field[0]), *field[1:]) for field in fields)
         for number, fields in TEMPLATES.items()
     ]
     fields = APPLICATION_SCOPE + APPLICATION_OPTIONS
@@ -138,12 +141,13 @@ def microseconds(ns):
 class Exporter:
     """One observation domain. It counts data records, options included, templates not (RFC 7011, 3.1)."""
 
-    def __init__(self, number, ttl):
+    def __init__(self, number, ttl, in_milliseconds=False):
         self.dice = Dice(0x5951 * number)
         self.address = IPv4Address(f"10.44.1.{number}")
         self.domain = 1000 + number
         self.port = 40_000 + 1_111 * (number - 10)
         self.ttl = ttl
+        self.in_milliseconds = in_milliseconds
         self.ip_id = self.dice.below(2**16)
         self.sequence = 0
         self.flow = self.dice.below(2**32) << 8
@@ -160,7 +164,7 @@ class Exporter:
         applications = [
             struct.pack("!II", number, 7) + variable(name) for number, name in enumerate(APPLICATION_NAMES, 1)
         ]
-        sets = template_sets() + [a_set(APPLICATIONS, *applications)]
+        sets = template_sets(self.in_milliseconds) + [a_set(APPLICATIONS, *applications)]
         return self.message(ns, sets, len(applications))
 
     def flows(self, ns, count):
@@ -208,7 +212,11 @@ class Exporter:
         record += client + server + struct.pack("!HH", *ports)
         record += struct.pack("!QQB", packets, packets * dice.between(52, 1400), 0x1B)
         record += struct.pack("!Q", 0x84000 | back)
-        record += microseconds(ns - duration_us * 1000 - 5_000_000) + microseconds(ns - 5_000_000)
+        begin, end = ns - duration_us * 1000 - 5_000_000, ns - 5_000_000
+        if self.in_milliseconds:
+            record += struct.pack("!QQ", begin // 10**6, end // 10**6)
+        else:
+            record += microseconds(begin) + microseconds(end)
         record += struct.pack("!IIII", 1 + back, 2 - back, server_number, dice.between(180, 90_000))
         if template == HTTP4:
             path = f"/{dice.pick(['cart', 'item', 'search', 'img'])}/{dice.below(10**5)}"
@@ -281,6 +289,18 @@ def seen_by_the_exporter():
     return frames
 
 
+def of_2017():
+    """40 datagrams, 2 of them with templates, 38 with one to four flows: 98 flows."""
+    exporter = Exporter(21, ttl=61, in_milliseconds=True)
+    ns = START_OF_2017 * 10**9
+    frames = []
+    for index in range(40):
+        payload = exporter.templates(ns) if index % 20 == 0 else exporter.flows(ns, 1 + index % 4)
+        frames.append((ns, exporter.frame(payload)))
+        ns += 250_000_000
+    return frames
+
+
 def pcapng(frames):
     """draft-ietf-opsawg-pcapng: section header, one interface with nanoseconds and a comment, enhanced packets."""
 
@@ -314,6 +334,7 @@ def pcap(frames):
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     (folder / "appflow.pcapng").write_bytes(b"".join(pcapng(export())))
+    (folder / "appflow-2017.pcap").write_bytes(b"".join(pcap(of_2017())))
     (folder / "appflow-sent.pcap").write_bytes(b"".join(pcap(seen_by_the_exporter())))
 
 

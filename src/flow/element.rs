@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
+use super::section;
+use crate::packet::layers::LinkType;
+
 /// The file of the names; its head has the sources.
 const REGISTRY: &str = include_str!("elements.csv");
 /// The enterprise number of reverse elements (RFC 5103 §6.1).
@@ -83,6 +86,11 @@ impl Element {
     /// What its bytes mean; [`Type::Octets`] where that is not known.
     pub fn kind(self) -> Type {
         self.row().map_or(Type::Octets, |row| row.kind)
+    }
+
+    /// How packets that its fields have begin; `None` where they have none.
+    pub fn packet_link(self) -> Option<LinkType> {
+        section::link(self)
     }
 
     /// The element with this name, as [`fmt::Display`] writes it.

@@ -79,7 +79,7 @@ pub(super) struct RawField {
 }
 
 /// The templates that are known, of all sessions. Bounded: what comes when it is full is refused.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Templates {
     sessions: HashMap<Session, u32>,
     known: HashMap<(u32, u16), Template>,

@@ -289,6 +289,7 @@ pub struct Stream<'a> {
     captures: Captures,
     selector: Selector<'a>,
     pass: Pass<'a>,
+    medium: Medium,
     /// The addresses that are there before rewriting; only where the survey asks for them.
     seen: Option<Seen>,
 }
@@ -301,7 +302,18 @@ impl<'a> Stream<'a> {
     pub fn open(scenario: &'a Scenario, rewriter: &'a Rewriter, medium: &Medium) -> Result<Self> {
         let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
         let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
-        Ok(Self { captures: open_capture(scenario)?, selector, pass, seen: None })
+        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, seen: None })
+    }
+
+    /// Begins with the first frame again, for the next round of a replay.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn begin_again(&mut self) -> Result<()> {
+        let next = Self::open(self.selector.scenario, self.pass.rewriter(), &self.medium)?;
+        let before = std::mem::replace(self, next);
+        self.pass.continues(before.pass);
+        Ok(())
     }
 
     /// Remembers from now on which addresses are there before rewriting.

@@ -18,7 +18,7 @@ use super::{Rewriter, Roles, SideTables, Tables};
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::packet::MacAddr;
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, PayloadRule, Rewrite, Side, SideMaps, TagPosition, Ttl,
+    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, TagPosition, Ttl,
     TunnelLayers, Vlan,
 };
 
@@ -29,6 +29,7 @@ pub enum Table {
     Vlan,
     Header,
     Payload,
+    Flows,
 }
 
 impl Table {
@@ -39,6 +40,7 @@ impl Table {
             Self::Vlan => "vlan",
             Self::Header => "header",
             Self::Payload => "payload",
+            Self::Flows => "flows",
         }
     }
 }
@@ -101,7 +103,7 @@ pub enum Mapping {
     TrafficClass(u8),
     Dscp(u8),
     FlowLabel(u32),
-    /// Rewrites the payloads of this protocol.
+    /// Rewrites the payloads of this protocol, or this of flow exports.
     Payload(&'static str),
 }
 
@@ -177,16 +179,17 @@ impl Rewriter {
         }
         let vlan = rewrite.vlan.as_ref().map(|vlan| compiling.vlan(vlan));
         let header = compiling.header(&rewrite.header);
-        let payload_entries = compiling.payloads(&rewrite.payload);
         if !compiling.problems.is_empty() {
             return Err(Failure { kind: Kind::Invalid, problems: compiling.problems });
         }
+        let maps = AddressMaps::new(&compiling.collected);
+        let payloads = Payloads::new(rewrite, maps, |table, word, span| {
+            compiling.entry(table, Mapping::Payload(word), Some(span))
+        });
         let tables = |source, destination| Tables {
             source: SideTables::new(&compiling.collected, &[source, Side::Source, Side::Both]),
             destination: SideTables::new(&compiling.collected, &[destination, Side::Destination, Side::Both]),
         };
-        let maps = AddressMaps::new(&compiling.collected);
-        let payloads = Payloads::new(&rewrite.payload, &payload_entries, maps).map(Box::new);
         let makes_groups = compiling
             .entries
             .iter()
@@ -210,7 +213,7 @@ impl Rewriter {
                 && header.is_none(),
             vlan,
             header,
-            payloads,
+            payloads: payloads.map(Box::new),
             entries: compiling.entries,
         })
     }
@@ -333,12 +336,6 @@ impl Compiling {
             flow_label: self.field(fields.flow_label.as_ref(), Mapping::FlowLabel),
         };
         (change != HeaderChange::default()).then_some(change)
-    }
-
-    fn payloads(&mut self, rules: &[PayloadRule]) -> Vec<usize> {
-        let entry =
-            |rule: &PayloadRule| self.entry(Table::Payload, Mapping::Payload(rule.protocol.word()), Some(&rule.span));
-        rules.iter().map(entry).collect()
     }
 
     fn field<T: Copy>(&mut self, field: Option<&At<T>>, mapping: fn(T) -> Mapping) -> Option<(T, usize)> {

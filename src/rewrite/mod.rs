@@ -1,7 +1,7 @@
 //! Compiled maps and their application to a frame; one file for each kind of header.
 //!
 //! The same [`Rewriter`] serves `rewrite`, `plan`, the replay and the snapshot, so they can't disagree. Nothing is touched unless an
-//! entry names it, and a result is never mapped again. May use `packet`, `capture`, `scenario` and `diagnostic`. Start at [`Pass`],
+//! entry names it, and a result is never mapped again. May use `packet`, `flow`, `capture`, `scenario` and `diagnostic`. Start at [`Pass`],
 //! which takes the frames of a capture one after the other.
 
 #![warn(clippy::indexing_slicing)]

@@ -235,6 +235,12 @@ impl<'a> Pass<'a> {
         Rewritten { link, bytes, original_length: original, resized: true }
     }
 
+    /// Goes on after a pass over the same capture: times and sequence numbers in payloads follow those of the round before.
+    pub fn continues(&mut self, before: Self) {
+        self.payloads = before.payloads;
+        self.payloads.next_round();
+    }
+
     /// What is rewritten.
     pub fn rewriter(&self) -> &'a Rewriter {
         self.rewriter

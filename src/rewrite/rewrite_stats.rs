@@ -67,11 +67,12 @@ pub enum Left {
     FragmentSum,
     Payload,
     CutPayload,
+    FlowRecords,
 }
 
 impl Left {
     /// Every reason, in the order of the variants, in words that end "left as it is:".
-    pub const ALL: [(Self, &str); 12] = [
+    pub const ALL: [(Self, &str); 13] = [
         (Self::NotIp, "neither IP nor ARP"),
         (Self::BrokenIp, "an IP header that is malformed or cut"),
         (Self::SctpChecksum, "an SCTP fragment, whose checksum can't follow"),
@@ -84,6 +85,7 @@ impl Left {
         (Self::FragmentSum, "a datagram whose fragments are not all there, so that its checksum can't be made right"),
         (Self::Payload, "a payload that is not what its port says, or is signed"),
         (Self::CutPayload, "a datagram that is cut or in fragments, whose payload stays"),
+        (Self::FlowRecords, "flow records without a template, or that are not whole"),
     ];
 
     pub(super) fn no_network_layer(layers: &Layers) -> Self {
@@ -314,7 +316,7 @@ impl Seen {
     fn describe(&self, entry: &Entry) -> Option<String> {
         let side = match entry.table {
             Table::Side(side) => side,
-            Table::Vlan | Table::Header | Table::Payload => Side::Both,
+            Table::Vlan | Table::Header | Table::Payload | Table::Flows => Side::Both,
         };
         match entry.mapping {
             Mapping::Ip { .. } | Mapping::IpReceiver { .. } => describe(&self.ip, side, "IP addresses"),
@@ -332,6 +334,9 @@ impl Seen {
             Mapping::Tos(_) => Some("no selected frame holds an IPv4 packet".to_owned()),
             Mapping::TrafficClass(_) | Mapping::FlowLabel(_) => {
                 Some("no selected frame holds an IPv6 packet".to_owned())
+            }
+            Mapping::Payload(_) if entry.table == Table::Flows => {
+                Some("no selected frame has a flow export with anything to change".to_owned())
             }
             Mapping::Payload(_) => {
                 Some("no selected frame has a whole datagram on its ports with anything to change".to_owned())

@@ -88,8 +88,10 @@ impl<'a> Frames<'a> {
         match self {
             Self::Ahead(ahead) => ahead.next(),
             Self::Direct { scenario, plan, stream, is_at_end } => {
-                if mem::take(is_at_end) {
-                    *stream = None;
+                if mem::take(is_at_end)
+                    && let Some(stream) = stream
+                {
+                    stream.begin_again()?;
                 }
                 let stream = match stream {
                     Some(stream) => stream,
@@ -111,8 +113,11 @@ fn open<'a>(scenario: &'a Scenario, plan: &'a Plan) -> Result<Stream<'a>> {
 
 /// Reads until no more is wanted.
 fn read(scenario: &Scenario, plan: &Plan, rounds: u64, filling: &Filling<'_>) -> Result<()> {
-    for _ in 0..rounds {
-        let mut stream = open(scenario, plan)?;
+    let mut stream = open(scenario, plan)?;
+    for round in 0..rounds {
+        if round > 0 {
+            stream.begin_again()?;
+        }
         while let Some(frame) = stream.next_frame()? {
             let frame = Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes };
             if filling.add(|chunk| chunk.add(frame)) == Wanted::No {

@@ -1,5 +1,6 @@
 //! `[rewrite]`: what changes in each frame.
 
+mod flows;
 mod header;
 mod ip;
 mod mac;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::flows::Flows;
 pub use self::header::HeaderFields;
 pub use self::payload::{PayloadProtocol, PayloadRule, TimeTarget};
 pub use self::vlan::NewTag;
@@ -313,6 +315,8 @@ pub struct Rewrite {
     pub header: HeaderFields,
     /// Payloads that are looked into.
     pub payload: Vec<PayloadRule>,
+    /// Flow exports.
+    pub flows: Option<Flows>,
 }
 
 /// Changes to the frames. Fields that no key names stay.
@@ -353,6 +357,7 @@ pub(super) struct Form {
     vlan: Option<At<vlan::Form>>,
     header: Option<At<HeaderFields>>,
     payload: Option<At<payload::Form>>,
+    flows: Option<At<flows::Form>>,
 }
 
 /// The maps of one side.
@@ -420,6 +425,7 @@ pub(super) fn check(form: Form, topology: Option<&Topology>, checker: &mut Check
         vlan,
         header,
         payload,
+        flows,
         ..
     } = form;
     Rewrite {
@@ -434,6 +440,7 @@ pub(super) fn check(form: Form, topology: Option<&Topology>, checker: &mut Check
         vlan: vlan.and_then(|vlan| vlan::check(vlan, checker)),
         header: header.map(|header| header::check(header, checker)).unwrap_or_default(),
         payload: payload.map_or(Vec::new(), |payload| payload::check(payload, checker)),
+        flows: flows.and_then(|flows| flows::check(flows, checker)),
     }
 }
 

@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("inspect", &["diagnostic", "packet", "flow", "capture"]),
     ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),
     ("draft", &["diagnostic", "packet", "inspect", "capture", "scenario"]),
-    ("rewrite", &["diagnostic", "file", "packet", "capture", "scenario"]),
+    ("rewrite", &["diagnostic", "file", "packet", "flow", "capture", "scenario"]),
     ("host", &["diagnostic", "file", "packet", "scenario"]),
     ("predict", &["diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host"]),
     ("plan", ALL_ABOVE),

@@ -106,7 +106,11 @@ fn payloads_are_read_in_the_order_of_their_names() {
 
 #[test]
 fn payloads_to_rewrite_are_read_with_their_ports() {
-    let rules = read("every_word.toml").rewrite.payload;
+    let rewrite = read("every_word.toml").rewrite;
+    let flows = rewrite.flows.unwrap();
+    assert_eq!(flows.time.unwrap().value, TimeTarget::Now);
+    assert!(flows.addresses.is_some() && flows.sequence.is_some());
+    let rules = rewrite.payload;
     let ports: Vec<_> = rules.iter().map(|rule| (rule.protocol.word(), rule.ports.as_slice())).collect();
     let expected: [(&str, &[u16]); 5] =
         [("dns", &[53]), ("snmp", &[1162]), ("sip", &[5060]), ("radius", &[1645, 1646]), ("syslog", &[514, 1514])];

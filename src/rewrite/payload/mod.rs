@@ -5,6 +5,7 @@
 
 mod dhcp;
 mod dns;
+mod flows;
 mod radius;
 mod sip;
 mod snmp;
@@ -14,6 +15,8 @@ mod time;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use self::flows::{Decoded, Flows};
+use super::Table;
 use super::prefix::PrefixMap;
 use super::rewrite_stats::{Left, RewriteStats};
 use crate::capture::Frame;
@@ -21,7 +24,7 @@ use crate::packet::bytes::{array, be16, put};
 use crate::packet::checksum::{Accumulator, Change, Field};
 use crate::packet::crc;
 use crate::packet::layers::{Fragment, Ip, Layers, Network, protocol, right_fcs};
-use crate::scenario::rewrite::{PayloadProtocol, PayloadRule};
+use crate::scenario::rewrite::{PayloadProtocol, PayloadRule, Rewrite};
 
 /// The protocols that a scenario asks for, and the maps of addresses in them.
 #[derive(Debug, Clone)]
@@ -29,7 +32,9 @@ pub(super) struct Payloads {
     rules: Vec<Rule>,
     /// Ports, and their rule's place.
     ports: Vec<(u16, usize)>,
-    pub(super) maps: AddressMaps,
+    maps: AddressMaps,
+    /// What changes in flow exports, whatever port they go to.
+    flows: Option<Flows>,
 }
 
 /// One protocol, and its entry.
@@ -72,12 +77,17 @@ impl AddressMaps {
 }
 
 impl Payloads {
-    /// The rules, whose `entries` are the places of their entries; `None` where there is none.
-    pub(super) fn new(rules: &[PayloadRule], entries: &[usize], maps: AddressMaps) -> Option<Self> {
+    /// What a scenario says, whose entries `entry` makes; `None` where it says nothing.
+    pub(super) fn new(
+        rewrite: &Rewrite,
+        maps: AddressMaps,
+        mut entry: impl FnMut(Table, &'static str, &Range<usize>) -> usize,
+    ) -> Option<Self> {
+        let rules = &rewrite.payload;
         let ports =
             rules.iter().enumerate().flat_map(|(index, rule)| rule.ports.iter().map(move |port| (*port, index)));
         let ports = ports.collect();
-        let compile = |(rule, entry): (&PayloadRule, &usize)| Rule {
+        let compile = |rule: &PayloadRule| Rule {
             protocol: match &rule.protocol {
                 PayloadProtocol::Dns => Protocol::Dns,
                 PayloadProtocol::Dhcp => Protocol::Dhcp,
@@ -86,17 +96,19 @@ impl Payloads {
                 PayloadProtocol::Sip => Protocol::Sip,
                 PayloadProtocol::Syslog { time, replace } => Protocol::Syslog(syslog::Syslog::new(*time, replace)),
             },
-            entry: *entry,
+            entry: entry(Table::Payload, rule.protocol.word(), &rule.span),
         };
-        let rules: Vec<Rule> = rules.iter().zip(entries).map(compile).collect();
-        (!rules.is_empty()).then_some(Self { rules, ports, maps })
+        let rules: Vec<Rule> = rules.iter().map(compile).collect();
+        let flows = rewrite.flows.as_ref();
+        let flows = flows.map(|words| Flows::new(words, |word, span| entry(Table::Flows, word, span)));
+        (!rules.is_empty() || flows.is_some()).then_some(Self { rules, ports, maps, flows })
     }
 
-    fn rule(&self, ports: [u16; 2]) -> Option<(usize, &Rule)> {
+    fn rule(&self, ports: [u16; 2]) -> Option<&Rule> {
         let [source, destination] = ports;
         let of = |wanted| self.ports.iter().find(|(port, _)| *port == wanted);
         let (_, index) = of(destination).or_else(|| of(source))?;
-        Some((*index, self.rules.get(*index)?))
+        self.rules.get(*index)
     }
 }
 
@@ -144,6 +156,7 @@ impl Datagram<'_> {
 pub(super) struct State {
     radius: radius::Requests,
     shift: time::Shift,
+    flows: flows::State,
     bytes: Vec<u8>,
     hits: Vec<usize>,
 }
@@ -158,13 +171,28 @@ pub(super) enum Payload {
 }
 
 impl State {
+    /// Goes on with the first frame of the capture, for its next round.
+    pub(super) fn next_round(&mut self) {
+        self.flows.next_round();
+    }
+
     /// Rewrites the payload of a frame's own UDP datagram, if a rule names one of its ports.
     pub(super) fn rewrite(&mut self, payloads: &Payloads, frame: &mut Frame<'_>, stats: &mut RewriteStats) -> Payload {
         let layers = Layers::find(frame.link, frame.bytes);
         let Some(ip) = layers.network.ip().filter(|ip| ip.protocol == protocol::UDP) else { return Payload::InPlace };
         let Some((source, destination)) = layers.ports(frame.bytes) else { return Payload::InPlace };
-        let Some((_, rule)) = payloads.rule([source, destination]) else { return Payload::InPlace };
-        let Some(range) = range(ip, frame) else {
+        let rule = payloads.rule([source, destination]);
+        if rule.is_none() && payloads.flows.is_none() {
+            return Payload::InPlace;
+        }
+        let range = range(ip, frame);
+        if rule.is_none() {
+            let payload = range.clone().and_then(|range| frame.bytes.get(range));
+            if !payload.is_some_and(|payload| Flows::take(payload, destination)) {
+                return Payload::InPlace;
+            }
+        }
+        let Some(range) = range else {
             stats.leave(Left::CutPayload);
             return Payload::InPlace;
         };
@@ -181,22 +209,30 @@ impl State {
             maps: &payloads.maps,
             hits: &mut self.hits,
         };
-        let decoded = match &rule.protocol {
-            Protocol::Dns => dns::rewrite(&mut datagram),
-            Protocol::Dhcp => dhcp::rewrite(&mut datagram),
-            Protocol::Snmp => snmp::rewrite(&mut datagram),
-            Protocol::Radius(secret) => radius::rewrite(secret, &mut self.radius, &mut datagram),
-            Protocol::Sip => sip::rewrite(&mut datagram),
-            Protocol::Syslog(syslog) => syslog.rewrite(&mut self.shift, &mut datagram),
+        let decoded = match (rule, &payloads.flows) {
+            (Some(rule), _) => match &rule.protocol {
+                Protocol::Dns => dns::rewrite(&mut datagram),
+                Protocol::Dhcp => dhcp::rewrite(&mut datagram),
+                Protocol::Snmp => snmp::rewrite(&mut datagram),
+                Protocol::Radius(secret) => radius::rewrite(secret, &mut self.radius, &mut datagram),
+                Protocol::Sip => sip::rewrite(&mut datagram),
+                Protocol::Syslog(syslog) => syslog.rewrite(&mut self.shift, &mut datagram),
+            },
+            (None, Some(flows)) => flows.rewrite(&mut self.flows, captured, &mut datagram).map(|decoded| {
+                if decoded == Decoded::InPart {
+                    stats.leave(Left::FlowRecords);
+                }
+            }),
+            (None, None) => None,
         };
         if decoded.is_none() {
             stats.leave(Left::Payload);
             return Payload::InPlace;
         }
-        if self.bytes != captured || !self.hits.is_empty() {
+        if let Some(rule) = rule.filter(|_| self.bytes != captured || !self.hits.is_empty()) {
             stats.count(rule.entry);
-            self.hits.iter().for_each(|entry| stats.count(*entry));
         }
+        self.hits.iter().for_each(|entry| stats.count(*entry));
         if self.bytes == captured {
             return Payload::InPlace;
         }

@@ -3,6 +3,7 @@
 mod cases;
 mod conversations;
 mod fields;
+mod flows;
 mod laws;
 mod neighbours;
 mod payloads;

@@ -1,0 +1,330 @@
+//! Flow exports: times, addresses and sequence numbers, in place, over what [`walk`] finds.
+//!
+//! For each template it is found out once which fields change, so that most records cost no more than these. Start at [`Flows::rewrite`].
+
+mod packet;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use jiff::Timestamp;
+
+use super::Datagram;
+use super::time;
+use crate::flow::{DataSet, Event, Field, Format, Header, Session, Template, Templates, Type, Within, recognise, walk};
+use crate::packet::bytes::{array, be32, put};
+use crate::scenario::rewrite::Flows as Words;
+
+/// Where collectors listen: what goes there and claims to be a flow export is counted if it can't be decoded.
+const PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
+
+/// What changes, each with its entry.
+#[derive(Debug, Clone)]
+pub(super) struct Flows {
+    time: Option<(Timestamp, usize)>,
+    addresses: Option<usize>,
+    sequence: Option<usize>,
+}
+
+/// What is remembered from one datagram to the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    templates: Templates,
+    plans: Plans,
+    /// Seconds from a captured time to the new one.
+    shift: Option<i64>,
+    /// The first and the last export time, as captured.
+    exported: Option<(i64, i64)>,
+    numbers: HashMap<(Session, u64), Numbers>,
+}
+
+/// What changes in a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edit {
+    V4,
+    V6,
+    Seconds,
+    Milliseconds,
+    /// Seconds of NTP, and a fraction.
+    Ntp,
+}
+
+/// What changes in the records of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Plan {
+    /// These fields, at their places in the record.
+    At(Vec<(usize, Edit)>),
+    /// Fields that have no fixed place, or are inside of others.
+    EachField,
+}
+
+/// What changes in the records of each template.
+#[derive(Debug, Clone, Default)]
+struct Plans {
+    /// By the serial of a template.
+    by_serial: Vec<Option<Plan>>,
+    /// Of NetFlow v1, v5 and v7, whose templates have none.
+    fixed: HashMap<Format, Plan>,
+}
+
+/// The sequence numbers of one exporter, or of one source of samples.
+#[derive(Debug, Clone, Copy, Default)]
+struct Numbers {
+    /// What the next message has; `None` where the records of the last one could not be counted.
+    next: Option<u32>,
+    /// From a captured number to the new one.
+    shift: u32,
+}
+
+impl Numbers {
+    /// The new number of a message that had this one, and that counts `counted` up to the next.
+    fn number(&mut self, captured: u32, counted: Option<u32>) -> u32 {
+        let new = self.next.unwrap_or_else(|| captured.wrapping_add(self.shift));
+        self.shift = new.wrapping_sub(captured);
+        self.next = counted.map(|counted| new.wrapping_add(counted));
+        new
+    }
+}
+
+/// How a datagram was decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decoded {
+    /// To its last byte.
+    Whole,
+    /// Not all: what was not, stays.
+    InPart,
+}
+
+/// A message while it is walked, and how many records it has so far; `None` where that can't be known.
+type Message = Option<(Header, Option<u32>)>;
+
+impl Flows {
+    /// The words of a scenario, whose entries `entry` makes; "now" is this moment.
+    pub(super) fn new(words: &Words, mut entry: impl FnMut(&'static str, &Range<usize>) -> usize) -> Self {
+        let time = words.time.as_ref().and_then(|written| {
+            let span = written.span.clone().unwrap_or_default();
+            Some((time::target(written.value)?, entry("time", &span)))
+        });
+        let addresses = words.addresses.as_ref().map(|span| entry("addresses", span));
+        let sequence = words.sequence.as_ref().map(|span| entry("sequence", span));
+        Self { time, addresses, sequence }
+    }
+
+    /// Whether a datagram is a flow export, or should be one.
+    pub(super) fn take(payload: &[u8], destination: u16) -> bool {
+        Format::claimed(payload, 0).is_some() && (PORTS.contains(&destination) || recognise(payload).is_some())
+    }
+
+    /// Rewrites a datagram; `captured` are its bytes before. `None` where it has no message.
+    pub(super) fn rewrite(&self, state: &mut State, captured: &[u8], datagram: &mut Datagram<'_>) -> Option<Decoded> {
+        let [source, destination] = datagram.endpoints.map(|(address, port)| SocketAddr::new(address, port));
+        let State { templates, plans, shift, exported, numbers } = state;
+        let mut decoded = Decoded::Whole;
+        let mut message: Message = None;
+        walk(captured, source, destination, 0, templates, |event| match event {
+            Event::Message(header) => {
+                self.renumber(numbers, message.take(), datagram);
+                self.header(header, shift, exported, datagram);
+                message = Some((header.clone(), Some(0)));
+            }
+            Event::Data(set) => {
+                let Some((header, records)) = &mut message else { return };
+                let plan = self.plan(plans, &set, header.format);
+                match self.records(&set, plan, captured, *shift, datagram) {
+                    Some(count) => *records = records.map(|records| records.wrapping_add(count)),
+                    None => decoded = Decoded::InPart,
+                }
+                if self.sequence.is_some()
+                    && let Some((source, number)) = set.sample_sequence()
+                {
+                    // Beside the numbers of the datagrams, which have 0 here.
+                    let numbers = numbers.entry((header.session, source + 1)).or_default();
+                    put(datagram.bytes, set.range.start, numbers.number(number, Some(1)).to_be_bytes());
+                }
+            }
+            Event::Undecodable { .. } => {
+                decoded = Decoded::InPart;
+                if let Some((_, records)) = &mut message {
+                    *records = None;
+                }
+            }
+            Event::Template { .. } | Event::Withdrawal { .. } => {}
+        });
+        message.as_ref()?;
+        self.renumber(numbers, message, datagram);
+        Some(decoded)
+    }
+
+    /// Numbers a message, when all of its records are counted.
+    fn renumber(&self, numbers: &mut HashMap<(Session, u64), Numbers>, message: Message, datagram: &mut Datagram<'_>) {
+        let (Some((header, records)), Some(entry)) = (message, self.sequence) else { return };
+        let (Some(at), Some(captured)) = (header.places.sequence, header.sequence) else { return };
+        let counted = match header.format {
+            Format::NetflowV9 | Format::Sflow5 => Some(1),
+            _ => records,
+        };
+        let new = numbers.entry((header.session, 0)).or_default().number(captured, counted);
+        put(datagram.bytes, at, new.to_be_bytes());
+        datagram.hits.push(entry);
+    }
+
+    /// The header of a message: its export time, and the agent of sFlow.
+    fn header(
+        &self,
+        header: &Header,
+        shift: &mut Option<i64>,
+        exported: &mut Option<(i64, i64)>,
+        datagram: &mut Datagram<'_>,
+    ) {
+        if let Some((target, entry)) = self.time
+            && let (Some((seconds, _)), Some(at)) = (header.exported, header.places.seconds)
+        {
+            let captured = i64::from(seconds);
+            let (first, last) = exported.get_or_insert((captured, captured));
+            (*first, *last) = ((*first).min(captured), (*last).max(captured));
+            let shift = *shift.get_or_insert(target.as_second() - captured);
+            if let Ok(new) = u32::try_from(captured + shift) {
+                put(datagram.bytes, at, new.to_be_bytes());
+                datagram.hits.push(entry);
+            }
+        }
+        if let (Some(entry), Some(agent), Some(at)) = (self.addresses, header.session.agent, header.places.agent) {
+            let before = datagram.hits.len();
+            let mapped = match agent {
+                IpAddr::V4(_) => datagram.v4_at(at),
+                IpAddr::V6(_) => datagram.v6_at(at),
+            };
+            debug_assert!(mapped.is_some(), "the header has its agent");
+            if datagram.hits.len() > before {
+                datagram.hits.push(entry);
+            }
+        }
+    }
+
+    /// What changes in the records of a set, found out once for each template.
+    fn plan<'p>(&self, plans: &'p mut Plans, set: &DataSet<'_>, format: Format) -> &'p Plan {
+        const EACH: &Plan = &Plan::EachField;
+        let Some(template) = set.template() else { return EACH };
+        if template.serial == 0 {
+            return plans.fixed.entry(format).or_insert_with(|| self.plan_of(template));
+        }
+        let Ok(index) = usize::try_from(template.serial) else { return EACH };
+        if plans.by_serial.len() <= index {
+            plans.by_serial.resize(index + 1, None);
+        }
+        plans.by_serial.get_mut(index).map_or(EACH, |plan| plan.get_or_insert_with(|| self.plan_of(template)))
+    }
+
+    /// Which fields of a template's records change.
+    fn plan_of(&self, template: &Template) -> Plan {
+        let mut places = Vec::new();
+        for spec in &template.fields {
+            let is_list = matches!(spec.kind, Type::BasicList | Type::SubTemplateList | Type::SubTemplateMultiList);
+            if is_list || spec.element.packet_link().is_some() {
+                return Plan::EachField;
+            }
+            let Some(edit) = self.edit(spec.kind, spec.length.map(usize::from)) else { continue };
+            match (spec.offset, spec.length) {
+                (Some(offset), Some(_)) => places.push((offset, edit)),
+                _ => return Plan::EachField,
+            }
+        }
+        Plan::At(places)
+    }
+
+    /// What changes in a field of this type and length; a length of `None` is not known before.
+    fn edit(&self, kind: Type, length: Option<usize>) -> Option<Edit> {
+        let (edit, wanted, is_asked) = match kind {
+            Type::Ipv4 => (Edit::V4, 4, self.addresses.is_some()),
+            Type::Ipv6 => (Edit::V6, 16, self.addresses.is_some()),
+            Type::Seconds => (Edit::Seconds, 4, self.time.is_some()),
+            Type::Milliseconds => (Edit::Milliseconds, 8, self.time.is_some()),
+            Type::Microseconds | Type::Nanoseconds => (Edit::Ntp, 8, self.time.is_some()),
+            _ => return None,
+        };
+        (is_asked && length.is_none_or(|length| length == wanted)).then_some(edit)
+    }
+
+    /// Rewrites the records of a set, and counts them; `None` where a list in one, or what is behind the last, can't be read.
+    fn records(
+        &self,
+        set: &DataSet<'_>,
+        plan: &Plan,
+        captured: &[u8],
+        shift: Option<i64>,
+        datagram: &mut Datagram<'_>,
+    ) -> Option<u32> {
+        let mut records = set.records();
+        let (mut count, mut unreadable) = (0, 0);
+        let before = datagram.hits.len();
+        for record in records.by_ref() {
+            count += 1;
+            match plan {
+                Plan::At(places) => {
+                    for (offset, edit) in places {
+                        edit.apply(record.range.start + offset, shift, datagram);
+                    }
+                }
+                Plan::EachField => {
+                    unreadable += record.each_field(|field| self.each_field(&field, captured, shift, datagram));
+                }
+            }
+        }
+        if let Some(entry) = self.addresses.filter(|_| datagram.hits.len() > before) {
+            datagram.hits.push(entry);
+        }
+        (unreadable == 0 && records.rest().is_none()).then_some(count)
+    }
+
+    fn each_field(&self, field: &Field<'_>, captured: &[u8], shift: Option<i64>, datagram: &mut Datagram<'_>) {
+        if let Some(link) = field.element.packet_link() {
+            if self.addresses.is_some() {
+                packet::map(link, field.range(), captured, datagram);
+            }
+        } else if field.within != Within::Section
+            && let Some(edit) = self.edit(field.kind, Some(field.bytes.len()))
+        {
+            edit.apply(field.at, shift, datagram);
+        }
+    }
+}
+
+impl Edit {
+    /// Changes the field at `at`. A time of zero means that there is none, and stays; so does one that the field couldn't hold.
+    #[inline]
+    fn apply(self, at: usize, shift: Option<i64>, datagram: &mut Datagram<'_>) {
+        let shift = shift.unwrap_or(0);
+        match self {
+            Self::V4 => _ = datagram.v4_at(at),
+            Self::V6 => _ = datagram.v6_at(at),
+            Self::Seconds => {
+                let old = be32(datagram.bytes, at).filter(|old| *old != 0);
+                if let Some(new) = old.and_then(|old| u32::try_from(i64::from(old) + shift).ok()) {
+                    put(datagram.bytes, at, new.to_be_bytes());
+                }
+            }
+            Self::Milliseconds => {
+                let old = array(datagram.bytes, at).map(u64::from_be_bytes).filter(|old| *old != 0);
+                if let Some(new) = old.and_then(|old| old.checked_add_signed(shift.checked_mul(1000)?)) {
+                    put(datagram.bytes, at, new.to_be_bytes());
+                }
+            }
+            // Its seconds begin anew every 136 years (RFC 5905 §6).
+            Self::Ntp => {
+                if let Some(old) = array(datagram.bytes, at).map(u64::from_be_bytes).filter(|old| *old != 0) {
+                    put(datagram.bytes, at, old.wrapping_add_signed(shift << 32).to_be_bytes());
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Goes on with the capture's first datagram: its times follow the last ones of the round before.
+    pub(super) fn next_round(&mut self) {
+        if let (Some(shift), Some((first, last))) = (&mut self.shift, self.exported) {
+            *shift += last - first + 1;
+        }
+    }
+}
