@@ -1,8 +1,7 @@
 //! A network namespace that is there already, before an interface is made in it: what it has, and which addresses it uses itself. Start at
 //! [`Existing::read`].
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -10,16 +9,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::filter::Filter;
-use super::firewall::Firewall;
-use super::interface::{self, InterfaceFacts, InterfaceKind};
+use super::interface::{InterfaceFacts, InterfaceKind};
 use super::routes::{Route, RouteKind, RouteTable};
-use super::rtnetlink::RouteSocket;
 use super::settings::{ByFamily, Settings};
-use super::sockets::SocketTable;
+use super::surroundings::Surroundings;
 use super::{Host, groups, sysctl};
-use crate::diagnostic::{Failure, Result};
+use crate::diagnostic::Result;
 use crate::packet::MacAddr;
-use crate::scenario::require::Transport;
 use crate::scenario::topology::EXISTING_RECEIVER;
 
 /// A network namespace, and what a new interface in it would be like.
@@ -49,37 +45,31 @@ impl Existing {
     /// # Errors
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) where the kernel can't list sockets.
     pub fn read(inode: u64, resolver: &Path) -> Result<Self> {
-        let unanswered = |what: &str| {
-            let what = format!("can't ask for {what}");
-            move |error: io::Error| Failure::system(what, &error)
-        };
-        let links = interface::all()?;
-        let names: HashMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
-        let mut socket = RouteSocket::open().map_err(unanswered("addresses and routes"))?;
-        let addresses = socket.addresses().map_err(unanswered("addresses"))?;
-        let routes = socket.routes(&names).map_err(unanswered("routes"))?;
-        let gateways = socket.gateways().map_err(unanswered("gateways"))?;
-        let further_rules = socket.further_rules().map_err(unanswered("policy rules"))?;
-        let sockets = SocketTable::open()?;
+        let mut there = Surroundings::read()?;
+        let gateways = there.gateways()?;
         let mut in_use: Vec<(IpAddr, String)> = gateways
             .iter()
             .filter_map(|(prefix, gateway)| Some((gateway.as_ref()?, prefix)))
             .map(|(gateway, prefix)| (*gateway, format!("it is the gateway of the route to {prefix}")))
             .collect();
         in_use.extend(name_servers(resolver));
-        in_use.extend(sockets.peers()?.into_iter().map(|peer| (peer, "a socket there is connected to it".to_owned())));
-        for link in links.iter().filter(|link| link.kind != InterfaceKind::Loopback) {
-            let neighbours = socket.neighbours(link.index).map_err(unanswered("neighbours"))?;
+        in_use.extend(
+            there.table.peers()?.into_iter().map(|peer| (peer, "a socket there is connected to it".to_owned())),
+        );
+        let carrying = there.links.iter().filter(|link| link.kind != InterfaceKind::Loopback);
+        let carrying: Vec<InterfaceFacts> = carrying.cloned().collect();
+        for link in carrying {
+            let neighbours = there.neighbours(link.index)?;
             let known = neighbours.into_iter().filter(|(address, _)| !address.is_multicast());
             in_use
                 .extend(known.map(|(address, _)| (address, format!("it is in the neighbour table of {}", link.name))));
         }
+        let Surroundings { links, addresses, routes, further_rules, sockets, firewall, .. } = there;
         let is_on_link = |route: &&Route| {
             let has_gateway = gateways.iter().any(|(prefix, gateway)| *prefix == route.prefix && gateway.is_some());
             route.kind == RouteKind::Unicast && route.prefix.prefix_len() > 0 && !route.is_link_local() && !has_gateway
         };
         let on_link = routes.iter().filter(is_on_link).map(|route| (route.prefix, route.device.clone())).collect();
-        let firewall = Firewall::read();
         let loopback = links.iter().find(|link| link.kind == InterfaceKind::Loopback).map(|link| link.index);
         let own = addresses.iter().filter(|(index, _)| Some(*index) != loopback).map(|(_, net)| net.addr());
         let own: Vec<IpAddr> = own.filter(|address| !is_link_local(*address) && !address.is_loopback()).collect();
@@ -90,7 +80,7 @@ impl Existing {
             routes: routes.into_iter().filter(|route| !route.is_link_local()).collect::<RouteTable>(),
             further_rules,
             settings: settings(),
-            sockets: [sockets.list(Transport::Udp)?, sockets.list(Transport::Tcp)?].concat(),
+            sockets,
             filter: Filter::behind(&firewall),
             firewall,
             ..Host::of_lab(EXISTING_RECEIVER, MacAddr::default())

@@ -23,6 +23,7 @@ pub(crate) mod rtnetlink;
 pub mod ruleset;
 pub(crate) mod settings;
 pub mod sockets;
+mod surroundings;
 pub mod sysctl;
 
 pub use existing::Existing;

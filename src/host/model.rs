@@ -1,7 +1,6 @@
 //! What is known of a receiver before anything is sent: its interface, addresses, routes, sysctls and sockets. Start at [`Host`].
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -12,9 +11,9 @@ use super::filter::Filter;
 use super::firewall::Firewall;
 use super::interface::{self, InterfaceFacts, InterfaceKind};
 use super::routes::RouteTable;
-use super::rtnetlink::RouteSocket;
 use super::settings::Settings;
-use super::sockets::{Arrival, Socket, SocketTable};
+use super::sockets::{Arrival, Socket};
+use super::surroundings::Surroundings;
 use super::{groups, sysctl};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::packet::MacAddr;
@@ -88,23 +87,13 @@ impl Host {
                     .fix("name one that `ip -br link` lists with a MAC address"),
             ));
         };
-        let unanswered = |what: &str| {
-            let what = format!("can't ask for {what}");
-            move |error: io::Error| Failure::system(what, &error)
-        };
-        let links = interface::all()?;
-        let names: HashMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
-        let mut socket = RouteSocket::open().map_err(unanswered("addresses and routes"))?;
-        let addresses = socket.addresses().map_err(unanswered("addresses"))?;
-        let routes = socket.routes(&names).map_err(unanswered("routes"))?;
-        let further_rules = socket.further_rules().map_err(unanswered("policy rules"))?;
-        let sockets = SocketTable::open()?;
-        let firewall = Firewall::read();
+        let Surroundings { links, addresses, routes, further_rules, sockets, firewall, .. } = Surroundings::read()?;
+        let name_of = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
         Ok(Self {
             mac,
             real: true,
             command_prefix: String::new(),
-            master: interface.master.and_then(|master| names.get(&master).cloned()),
+            master: interface.master.and_then(name_of),
             vlans: links
                 .into_iter()
                 .filter(|link| link.vlan_on == Some(interface.index))
@@ -115,7 +104,7 @@ impl Host {
             routes: routes.into_iter().filter(|route| !route.is_link_local() || route.device == name).collect(),
             further_rules,
             settings: Settings::of(name, sysctl::read),
-            sockets: [sockets.list(Transport::Udp)?, sockets.list(Transport::Tcp)?].concat(),
+            sockets,
             listens: Vec::new(),
             filter: Filter::behind(&firewall),
             firewall,
