@@ -352,9 +352,9 @@ fn together(all: &[Sending], planned: u64) -> Sending {
         seconds: all.iter().map(|sending| sending.seconds).fold(0.0, f64::max),
         ..Sending::default()
     };
-    let untold = planned.saturating_sub(sending.tried);
-    sending.not_sent.add_unlisted(untold);
-    sending.tried += untold;
+    let Sending { too_long, unsendable, interface_down, dropped, not_sent, .. } = &sending;
+    let refused: u64 = [too_long, unsendable, interface_down, dropped, not_sent].map(FrameRanges::count).iter().sum();
+    sending.not_sent.add_unlisted(planned.saturating_sub(sending.sent + refused));
     sending
 }
 
@@ -369,4 +369,23 @@ fn too_large(scenario: &Scenario, name: &str) -> Failure {
 /// All have ended.
 fn never() -> Failure {
     Failure::error(Diagnostic::error("the machines that send have ended"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_planned_frame_was_sent_or_was_not() {
+        let mut one = Sending { sent: 5, tried: 8, ..Sending::default() };
+        one.too_long.add(3);
+        one.not_sent.add(9);
+        one.not_sent.add(11);
+        // Frames that were not even read.
+        one.not_sent.add_unlisted(2);
+        let other = Sending { sent: 10, tried: 10, ..Sending::default() };
+        let all = together(&[one, other], 25);
+        assert_eq!((all.sent, all.too_long.count(), all.not_sent.count()), (15, 1, 9));
+        assert_eq!(all.not_sent.to_string(), "9,11,…");
+    }
 }
