@@ -1,8 +1,12 @@
 //! What programs printed and files held, as far as expectations ask for it. Start at [`Output`].
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::scenario::expect::Column;
 
 /// A text, as far as a rule asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,6 +25,36 @@ pub struct Text {
     pub json: Option<Result<Vec<Selected>, String>>,
     /// What its lines are, where the rule takes them for JSON texts.
     pub json_lines: Option<LinesFound>,
+    /// The records that it has, where the rule takes it for what a collector stored; or why they can't be read.
+    pub flows: Option<Result<StoredRows, String>>,
+}
+
+/// Records of flows that a collector stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoredRows {
+    /// Each with what it has of a column, in the order of [`Column::ALL`].
+    pub rows: Vec<[Option<Cell>; Column::ALL.len()]>,
+}
+
+/// What a record has in a column, in one form for all collectors.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cell {
+    /// A number.
+    Number(u64),
+    /// An address.
+    Address(IpAddr),
+    /// What is neither where one should be.
+    Text(String),
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Text(text) => write!(f, "`{text}`"),
+        }
+    }
 }
 
 /// What was looked for in a text, and found or not.

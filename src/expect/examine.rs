@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use super::comparison::Comparison;
 use super::json;
 use super::search::{Lossy, Scanner};
+use super::stored;
 use crate::evidence::{Found, Text};
 use crate::scenario::expect::TextRule;
 
@@ -63,6 +64,9 @@ pub fn examine<R: Read>(rule: &TextRule, open: impl Fn() -> io::Result<R>) -> io
     }
     if let Some(lines) = &rule.json_lines {
         text.json_lines = Some(json::lines(&lines.value, open()?)?);
+    }
+    if let Some(flows) = &rule.flows {
+        text.flows = Some(stored::read(&flows.value, open()?)?);
     }
     Ok(text)
 }

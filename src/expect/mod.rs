@@ -10,11 +10,14 @@ mod difference;
 mod examine;
 mod failure;
 mod fields;
+mod flows;
 mod json;
 mod replies;
 mod search;
 mod snapshot;
 mod steps;
+mod stored;
+mod stored_flows;
 mod text_rules;
 mod timing;
 
@@ -27,6 +30,7 @@ use crate::scenario::Scenario;
 pub use application::{wrong_end, wrote_too_much};
 pub(crate) use counts::judged;
 pub use examine::examine;
+pub use flows::Given;
 pub use replies::awaited;
 pub use snapshot::{PROPOSED, Snapshots, compared};
 pub use text_rules::{command_holds, output_holds};
@@ -57,11 +61,16 @@ pub fn judge(
     ledger: &mut Ledger,
     snapshots: Snapshots,
 ) -> Judgement {
+    let given = match Given::read(scenario, plan, Some(ledger)) {
+        Ok(given) => given,
+        Err(failure) => return Judgement { verdict: Verdict::Error, checks: Vec::new(), problems: failure.problems },
+    };
     let mut checks = counts::judge(scenario, plan, evidence, ledger);
     checks.extend(timing::judge(scenario, evidence));
     checks.extend(snapshot::judge(scenario, plan, snapshots));
     checks.extend(replies::judge(scenario, plan, evidence, snapshots));
-    checks.extend(text_rules::judge(scenario, evidence));
+    checks.extend(flows::judge(scenario, given.as_ref()));
+    checks.extend(text_rules::judge(scenario, evidence, given.as_ref()));
     let went_well = evidence.timed_out.is_none() && evidence.incidents.is_empty();
     let passed = |checks: &[Check]| went_well && checks.iter().all(|check| check.passed);
     let others_failed = !passed(&checks) || evidence.failed_step().is_some();

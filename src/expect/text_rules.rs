@@ -4,39 +4,44 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
+use super::flows::Given;
 use super::line;
+use super::stored_flows::{Compared, compare};
 use crate::diagnostic::{At, Diagnostic};
-use crate::evidence::{Difference, Evidence, Found, LinesFound, Output, Selected, Text, WaitEnd};
+use crate::evidence::{Difference, Evidence, Found, LinesFound, Output, Selected, StoredRows, Text, WaitEnd};
 use crate::figures::{agree, count, duration, plural, thousands};
 use crate::outcome::{Check, CheckId};
 use crate::scenario::Scenario;
-use crate::scenario::expect::{CommandCheck, HowMany, JsonLines, JsonRule, OutputCheck, OutputFrom, Search, TextRule};
+use crate::scenario::expect::{
+    CommandCheck, HowMany, JsonLines, JsonRule, OutputCheck, OutputFrom, Search, StoredFlows, TextRule,
+};
 
 /// How much of a text is shown in a message.
 const SHOWN_CHARACTERS: usize = 400;
 
-pub(super) fn judge(scenario: &Scenario, evidence: &Evidence) -> Vec<Check> {
+pub(super) fn judge(scenario: &Scenario, evidence: &Evidence, given: Option<&Given>) -> Vec<Check> {
     let nothing = Output::failed("the run ended before it");
     let commands = scenario.expect.command.iter().enumerate();
-    let commands = commands
-        .flat_map(|(index, check)| of_command(scenario, check, evidence.commands.get(&index).unwrap_or(&nothing)));
+    let commands = commands.flat_map(|(index, check)| {
+        of_command(scenario, check, evidence.commands.get(&index).unwrap_or(&nothing), given)
+    });
     let outputs = scenario.expect.output.iter().enumerate();
-    let outputs =
-        outputs.flat_map(|(index, check)| of_output(scenario, check, evidence.outputs.get(&index).unwrap_or(&nothing)));
+    let outputs = outputs
+        .flat_map(|(index, check)| of_output(scenario, check, evidence.outputs.get(&index).unwrap_or(&nothing), given));
     commands.chain(outputs).collect()
 }
 
 /// Whether a command came to what is expected of it.
-pub fn command_holds(scenario: &Scenario, check: &CommandCheck, output: &Output) -> bool {
-    of_command(scenario, check, output).iter().all(|check| check.passed)
+pub fn command_holds(scenario: &Scenario, check: &CommandCheck, output: &Output, given: Option<&Given>) -> bool {
+    of_command(scenario, check, output, given).iter().all(|check| check.passed)
 }
 
 /// Whether the application wrote what is expected of it.
-pub fn output_holds(scenario: &Scenario, check: &OutputCheck, output: &Output) -> bool {
-    of_output(scenario, check, output).iter().all(|check| check.passed)
+pub fn output_holds(scenario: &Scenario, check: &OutputCheck, output: &Output, given: Option<&Given>) -> bool {
+    of_output(scenario, check, output, given).iter().all(|check| check.passed)
 }
 
-fn of_command(scenario: &Scenario, check: &CommandCheck, output: &Output) -> Vec<Check> {
+fn of_command(scenario: &Scenario, check: &CommandCheck, output: &Output, given: Option<&Given>) -> Vec<Check> {
     let program = check.run.value.first().map(String::as_str).unwrap_or_default();
     let what = format!("command {program}");
     let run = check.run.span.as_ref();
@@ -46,13 +51,13 @@ fn of_command(scenario: &Scenario, check: &CommandCheck, output: &Output) -> Vec
     }
     let mut checks = vec![status(scenario, &what, program, &check.status, run, output)];
     let printed = format!("what `{program}` printed");
-    checks.extend(text(scenario, &format!("{what} stdout"), &printed, &check.stdout, &output.stdout));
+    checks.extend(text(scenario, &format!("{what} stdout"), &printed, &check.stdout, &output.stdout, given));
     let said = format!("what `{program}` wrote to standard error");
-    checks.extend(text(scenario, &format!("{what} stderr"), &said, &check.stderr, &output.stderr));
+    checks.extend(text(scenario, &format!("{what} stderr"), &said, &check.stderr, &output.stderr, given));
     with_wait(checks, output)
 }
 
-fn of_output(scenario: &Scenario, check: &OutputCheck, output: &Output) -> Vec<Check> {
+fn of_output(scenario: &Scenario, check: &OutputCheck, output: &Output, given: Option<&Given>) -> Vec<Check> {
     let of_stream = |stream: &str, name: &str| match &check.process {
         Some(At { value: process, .. }) => {
             (format!("output {process} {stream}"), format!("the {name} of the process `{process}`"))
@@ -68,7 +73,7 @@ fn of_output(scenario: &Scenario, check: &OutputCheck, output: &Output) -> Vec<C
         Some(failure) => {
             vec![failed(scenario, &what, check.from.span.as_ref(), format!("{who} can't be read"), failure)]
         }
-        None => text(scenario, &what, &who, &check.rule, &output.stdout),
+        None => text(scenario, &what, &who, &check.rule, &output.stdout, given),
     };
     with_wait(checks, output)
 }
@@ -141,7 +146,7 @@ struct Judged {
 }
 
 /// The checks of one text: one for each key.
-fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text) -> Vec<Check> {
+fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text, given: Option<&Given>) -> Vec<Check> {
     let mut judged = searches(who, rule, text);
     judged.extend(rule.lines.as_ref().map(|lines| {
         let failure = (!lines.value.holds(text.lines)).then(|| {
@@ -170,6 +175,9 @@ fn text(scenario: &Scenario, what: &str, who: &str, rule: &TextRule, text: &Text
     judged.extend(selections(who, rule, text));
     if let (Some(rule), Some(found)) = (&rule.json_lines, &text.json_lines) {
         judged.push(json_lines(who, rule, found, text));
+    }
+    if let (Some(rule), Some(found)) = (&rule.flows, &text.flows) {
+        judged.push(stored_flows(who, rule, found, given, text));
     }
     let check = |Judged { word, span, expected, actual, failure }| Check {
         what: CheckId::Other(format!("{what} {word}")),
@@ -284,6 +292,64 @@ fn json_lines(who: &str, rule: &At<JsonLines>, found: &LinesFound, text: &Text) 
     };
     let (word, expected) = ("json-lines".to_owned(), wanted.to_json());
     Judged { word, span, expected, actual: json!(found.counted), failure }
+}
+
+/// Whether the records of flows are there that were sent.
+fn stored_flows(
+    who: &str,
+    rule: &At<StoredFlows>,
+    found: &Result<StoredRows, String>,
+    given: Option<&Given>,
+    text: &Text,
+) -> Judged {
+    let judged = |expected, actual, failure| Judged {
+        word: "flows".to_owned(),
+        span: rule.span.clone(),
+        expected,
+        actual,
+        failure,
+    };
+    let unreadable = |why: String| Some((format!("the records of flows in {who} can't be compared"), why));
+    let (Some(given), Ok(rows)) = (given, found) else {
+        let why = found
+            .as_ref()
+            .err()
+            .map_or_else(|| "what was sent is not known here".to_owned(), |why| format!("{why}; {}", shown(text)));
+        return judged(json!(null), json!(null), unreadable(why));
+    };
+    let compared = match compare(&rule.value, given, rows) {
+        Ok(compared) => compared,
+        Err(why) => return judged(json!(null), json!(null), unreadable(why)),
+    };
+    let Compared { given: sent, stored, missing, altered, doubled, unknown, .. } = compared;
+    let actual = json!({
+        "stored": stored, "missing": missing, "altered": altered, "doubled": doubled, "unknown": unknown,
+    });
+    let failure = (!compared.is_equal()).then(|| {
+        let wrong =
+            [(missing, "missing"), (altered, "altered"), (doubled, "stored twice"), (unknown, "stored and not sent")];
+        let wrong: Vec<String> = wrong
+            .into_iter()
+            .filter(|(times, _)| *times > 0)
+            .map(|(times, what)| format!("{} {what}", thousands(times)))
+            .collect();
+        let absent: Vec<&str> = compared.absent.iter().map(|column| column.name()).collect();
+        let message = if absent.is_empty() {
+            format!("{who} is not the {} that were sent: {}", count(sent, "record"), wrong.join(", "))
+        } else {
+            format!("{who} has no {}", absent.join(" and no "))
+        };
+        let mut why = format!("it has {}, {}", count(stored, "record"), compared.columns);
+        let not_compared = given.not_compared();
+        if !not_compared.is_empty() {
+            why = format!("{why}; {not_compared}");
+        }
+        for line in &compared.shown {
+            why = format!("{why}\n{line}");
+        }
+        (message, why)
+    });
+    judged(json!({ "records": sent }), actual, failure)
 }
 
 /// What a text is, in words.

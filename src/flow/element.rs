@@ -108,9 +108,9 @@ impl Element {
         Some(Self { enterprise: enterprise.parse().ok()?, id: id.parse().ok()? })
     }
 
-    /// All names of the registry.
+    /// All names of the registry, in its order.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMES.keys().copied()
+        rows().map(|(_, row)| row.name)
     }
 
     fn row(self) -> Option<&'static Row> {

@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports, reason = "what judges and rewrites flow exports is built on it next")]
 
 mod element;
+mod exports;
 mod fixed;
 mod header;
 mod ipfix;
@@ -28,6 +29,7 @@ mod v9;
 mod value;
 
 pub use element::{Element, Type};
+pub use exports::Flows;
 pub use header::{Format, Header, Places, Session, recognise};
 pub use record::{DataSet, Field, Kind, Record, Records, Within};
 pub use sequence::{Sequence, Step};

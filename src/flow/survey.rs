@@ -151,6 +151,10 @@ pub struct FlowField {
 pub struct Undecodable {
     /// Why.
     pub why: String,
+    /// The same, for programs of this crate.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub reason: Reason,
     /// The template that is missing; null for other reasons.
     pub template: Option<u16>,
     /// Sets, or parts of a message.
@@ -270,6 +274,12 @@ impl Survey {
 }
 
 impl FlowExports {
+    /// Sets, and messages or parts of them, that can't be decoded; bytes behind the last record hold nothing that is missed.
+    pub fn undecodable(&self) -> u64 {
+        let is_missed = |part: &&Undecodable| part.reason != Reason::Trailing;
+        self.sum(|exporter| exporter.undecodable.iter().filter(is_missed).map(|part| part.sets).sum())
+    }
+
     /// The sum of one count over all exporters.
     pub fn sum(&self, count: impl Fn(&FlowExporter) -> u64) -> u64 {
         self.exporters.iter().map(count).sum()
@@ -420,7 +430,7 @@ impl Account {
         }
         let template = if let Reason::NoTemplate(id) = reason { Some(id) } else { None };
         let why = reason.to_string();
-        let new = Undecodable { why, template, sets: 0, bytes: 0, first: frame, template_comes: None };
+        let new = Undecodable { why, reason, template, sets: 0, bytes: 0, first: frame, template_comes: None };
         let missed = self.undecodable.entry(reason).or_insert(new);
         missed.sets += 1;
         missed.bytes += bytes as u64;

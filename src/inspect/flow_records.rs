@@ -5,11 +5,12 @@ use std::io::Write;
 
 use serde_json::{Map, Number, Value as Json, json};
 
+use super::TimeUnit;
 use super::calendar::rfc3339;
-use super::{Flows, TimeUnit};
 use crate::capture::{Reader, TimeUnit as Unit};
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::flow::{Element, Field, FlowRecord, Kind, Value, Within};
+use crate::flow::{Element, Field, FlowRecord, Flows, Kind, Value, Within};
+use crate::packet::layers::Layers;
 
 /// What says which record it is, before its fields.
 const COLUMNS: [&str; 6] = ["frame", "time", "exporter", "domain", "template", "kind"];
@@ -97,7 +98,8 @@ fn each_record(reader: &mut Reader, mut each: impl FnMut(u64, &str, &FlowRecord<
         let unit = if reader.time_unit() > Unit::Microsecond { TimeUnit::Nanosecond } else { TimeUnit::Microsecond };
         let Some(frame) = reader.next_frame()? else { return done };
         let time = rfc3339(frame.time_ns, unit);
-        flows.add(&frame, |exported| {
+        let layers = Layers::find(frame.link, frame.bytes);
+        flows.add(frame.number, &layers, frame.bytes, |exported| {
             if done.is_ok() {
                 done = each(frame.number, &time, exported);
             }

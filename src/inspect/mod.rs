@@ -9,7 +9,6 @@
 mod calendar;
 mod checksums;
 mod flow_records;
-mod flows;
 mod fragments;
 mod inspection;
 mod names;
@@ -19,9 +18,10 @@ mod tables;
 
 use crate::capture::{Frame, Reader};
 use crate::diagnostic::Failure;
+use crate::flow::Flows;
+use crate::packet::layers::Layers;
 
 pub use flow_records::{as_csv, as_json};
-pub use flows::Flows;
 pub use inspection::{
     Capture, Checksum, Conversation, Damage, Endpoint, Finding, Fragments, Inspection, Link, MacEndpoint, Note, Port,
     Protocol, Side, Tally, TimeUnit, Times, Unlisted, Vlan,
@@ -38,7 +38,8 @@ pub fn inspect(reader: &mut Reader) -> (Inspection, Option<Failure>) {
 /// As [`inspect`], with what flow exports hold.
 pub fn inspect_flows(reader: &mut Reader) -> (Inspection, Option<Failure>) {
     let mut flows = Flows::default();
-    let (mut inspection, failure) = pass(reader, |frame| flows.add(frame, |_| {}));
+    let (mut inspection, failure) =
+        pass(reader, |frame| flows.add(frame.number, &Layers::find(frame.link, frame.bytes), frame.bytes, |_| {}));
     inspection.flows = Some(flows.finish());
     (inspection, failure)
 }

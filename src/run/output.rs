@@ -11,7 +11,8 @@ use super::setting::Setting;
 use super::setup::Setup;
 use crate::diagnostic::Result;
 use crate::evidence::{Evidence, Output, WaitEnd, Waited};
-use crate::expect::{command_holds, output_holds};
+use crate::expect::{Given, command_holds, output_holds};
+use crate::plan::Plan;
 use crate::process::application::Around;
 use crate::scenario::Scenario;
 use crate::scenario::expect::{CommandCheck, OutputCheck};
@@ -53,10 +54,10 @@ impl<'a> Subject<'a> {
         within.map(|within| within.value)
     }
 
-    fn holds(self, scenario: &Scenario, output: &Output) -> bool {
+    fn holds(self, scenario: &Scenario, output: &Output, given: Option<&Given>) -> bool {
         match self {
-            Self::Command(_, check) => command_holds(scenario, check, output),
-            Self::Output(_, check) => output_holds(scenario, check, output),
+            Self::Command(_, check) => command_holds(scenario, check, output, given),
+            Self::Output(_, check) => output_holds(scenario, check, output, given),
         }
     }
 
@@ -70,13 +71,15 @@ impl<'a> Subject<'a> {
 
 impl Setup<'_> {
     /// Looks at what is to be looked at while the application runs, again and again where it may take its time.
-    pub(super) fn examine_running(&mut self, evidence: &mut Evidence) -> Result<()> {
+    /// Without a plan it is not known which flows were sent: what compares them has all its time.
+    pub(super) fn examine_running(&mut self, plan: Option<&Plan>, evidence: &mut Evidence) -> Result<()> {
         let scenario = self.scenario;
         let mut pending: Vec<_> = Subject::all(scenario).filter(|subject| subject.is_of_running()).collect();
         if pending.is_empty() {
             return Ok(());
         }
         self.control.phase("expect");
+        let given = plan.map(|plan| Given::read(scenario, plan, None)).transpose()?.flatten();
         let begun = Instant::now();
         let mut looks = 0;
         while !pending.is_empty() && !self.control.is_interrupted() {
@@ -90,7 +93,9 @@ impl Setup<'_> {
                 let mut output = self.look(subject, !ended)?;
                 let is_over = |within| waited >= within || ended || timed_out;
                 match subject.within() {
-                    Some(within) if !is_over(within) && !subject.holds(scenario, &output) => open.push(subject),
+                    Some(within) if !is_over(within) && !subject.holds(scenario, &output, given.as_ref()) => {
+                        open.push(subject)
+                    }
                     within => {
                         output.waited = within.map(|within| Waited {
                             time: waited,

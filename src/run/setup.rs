@@ -117,7 +117,7 @@ impl<'a> Setup<'a> {
             return agent.clone().close(evidence, &mut self.control);
         }
         evidence.incidents.extend(self.preconditions.drift(scenario, &self.testbed, self.facts));
-        self.examine_running(evidence)?;
+        self.examine_running(plan, evidence)?;
         self.control.phase("stop");
         self.receiver.stop_application(scenario, &self.testbed, &self.control, evidence)?;
         evidence.incidents.extend(self.preconditions.drift_of_firewall(scenario, plan, &self.testbed));

@@ -1,5 +1,6 @@
 //! `[expect]`: what the receiver must show.
 
+mod flows;
 mod how_many;
 mod json;
 mod output;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+pub use self::flows::{Column, FieldRule, FlowCounts, StoredFlows, StoredFormat};
 pub use self::how_many::HowMany;
 pub use self::json::{JsonLines, JsonPath, JsonRule};
 pub use self::output::{CommandCheck, OutputCheck, OutputFrom, Search, TextRule};
@@ -102,6 +104,8 @@ pub struct Expect {
     pub within: Option<At<Duration>>,
     /// What the application sends back.
     pub replies: Option<At<Replies>>,
+    /// What the flow exports hold that are sent.
+    pub flows: Option<At<FlowCounts>>,
     /// Checks by commands, run in order after the application has stopped, or before.
     pub command: Vec<CommandCheck>,
     /// Checks of what the application wrote.
@@ -163,6 +167,12 @@ impl Expect {
     /// Whether it judges when frames are sent, which other load on the machine changes.
     pub fn measures_time(&self) -> bool {
         !self.lateness.value.is_empty() || !self.gap_error.value.is_empty() || self.within.is_some()
+    }
+
+    /// Whether a rule compares what is stored with the records that are sent.
+    pub fn compares_flows(&self) -> bool {
+        let rules = self.command.iter().flat_map(|check| [&check.stdout, &check.stderr]);
+        rules.chain(self.output.iter().map(|check| &check.rule)).any(|rule| rule.flows.is_some())
     }
 
     /// The longest `within` of a command or an output.
@@ -252,6 +262,9 @@ impl Expect {
         }
         if let Some(replies) = &mut self.replies {
             replies::check(replies, lab, receiver.program.command.is_some() || runs_already, checker);
+        }
+        if let Some(flows) = &self.flows {
+            FlowCounts::check(flows, checker);
         }
         for check in &mut self.command {
             check.check(checker);

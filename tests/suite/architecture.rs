@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 macro_rules! accounting {
     ($($more:literal),*) => {
         &[
-            "diagnostic", "outcome", "cause", "packet", "capture", "scenario", "rewrite", "host", "predict", "plan",
+            "diagnostic", "outcome", "cause", "packet", "flow", "capture", "scenario", "rewrite", "host", "predict", "plan",
             "evidence", $($more),*
         ]
     };
@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("flow", &["packet"]),
     ("capture", &["diagnostic", "file", "packet"]),
     ("inspect", &["diagnostic", "packet", "flow", "capture"]),
-    ("scenario", &["diagnostic", "file", "cause", "packet", "capture"]),
+    ("scenario", &["diagnostic", "file", "cause", "packet", "flow", "capture"]),
     ("draft", &["diagnostic", "packet", "inspect", "capture", "scenario"]),
     ("rewrite", &["diagnostic", "file", "packet", "flow", "capture", "scenario"]),
     ("host", &["diagnostic", "file", "packet", "scenario"]),

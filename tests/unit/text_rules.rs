@@ -89,7 +89,7 @@ fn every_rule_on_texts_that_meet_it_and_texts_that_do_not() {
                 examine(&scenario.expect.command[0].stdout, || Ok(text.as_bytes())).expect("bytes can be read");
             let output = Output { stdout: examined, status: Some(0), ..Output::default() };
             let evidence = Evidence { commands: [(0, output)].into(), ..Evidence::default() };
-            let checks = judge(&scenario, &evidence);
+            let checks = judge(&scenario, &evidence, None);
             let shown = if *text == EVE { "(eve)".to_owned() } else { format!("{text:?}") };
             let _infallible = writeln!(table, "  {shown}");
             for check in checks.iter().skip(1) {

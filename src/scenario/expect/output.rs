@@ -14,6 +14,7 @@ use super::super::check::Checker;
 use super::super::form::{self, Argument, DurationText, Entries, numbers, refused, values};
 use super::super::receiver::{Receiver, check_name};
 use super::super::vocabulary;
+use super::flows::StoredFlows;
 use super::how_many::HowMany;
 use super::json::{self, JsonLines, JsonRule};
 use crate::diagnostic::{At, Diagnostic};
@@ -61,6 +62,10 @@ macro_rules! with_rule {
             #[serde(default)]
             #[schemars(example = example_lines())]
             pub json_lines: Option<At<JsonLines>>,
+            /// It has the records of the flow exports that were sent, as a collector stored them.
+            #[serde(default)]
+            #[schemars(example = example_flows())]
+            pub flows: Option<At<StoredFlows>>,
         }
     };
 }
@@ -72,8 +77,8 @@ with_rule! {
 }
 
 /// The keys that a rule has at least one of.
-const RULE_KEYS: [&str; 8] =
-    ["contains", "not-contains", "matches", "not-matches", "lines", "equals-file", "json", "json-lines"];
+const RULE_KEYS: [&str; 9] =
+    ["contains", "not-contains", "matches", "not-matches", "lines", "equals-file", "json", "json-lines", "flows"];
 
 /// What is looked for in a text.
 #[derive(Debug, Clone, Copy)]
@@ -198,9 +203,20 @@ pub(super) fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
             equals_file,
             json,
             json_lines,
+            flows,
         } = form.value;
-        let rule =
-            TextRule { contains, not_contains, matches, not_matches, count, lines, equals_file, json, json_lines };
+        let rule = TextRule {
+            contains,
+            not_contains,
+            matches,
+            not_matches,
+            count,
+            lines,
+            equals_file,
+            json,
+            json_lines,
+            flows,
+        };
         OutputCheck { from, process, rule, within, when, span }
     });
     Ok(checks.collect())
@@ -250,6 +266,10 @@ fn example_lines() -> serde_json::Value {
     serde_json::json!({ "match": json::example(), "count": 5 })
 }
 
+fn example_flows() -> serde_json::Value {
+    serde_json::json!({ "format": "nfdump-json" })
+}
+
 fn example_rule() -> serde_json::Value {
     serde_json::json!({ "contains": "sourceIPv4Address" })
 }
@@ -280,6 +300,9 @@ impl TextRule {
     pub(super) fn check(&mut self, checker: &mut Checker) {
         if let Some(file) = &mut self.equals_file {
             checker.join("equals-file", &mut file.value, file.span.as_ref());
+        }
+        if let Some(flows) = &self.flows {
+            StoredFlows::check(flows, checker);
         }
         let Some(count) = &self.count else { return };
         let counted = |search: &Search<'_>| !search.negated;

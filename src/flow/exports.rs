@@ -1,4 +1,4 @@
-//! Which datagrams of a capture are flow exports, whatever port they go to, and what they hold.
+//! Which frames hold flow exports, whatever port they go to.
 //!
 //! A datagram is one if version, counts and lengths fit to its last byte; one to a port of flow collectors also if only its version is one, and
 //! counts as damaged. Datagrams in IP fragments are put together first.
@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use crate::capture::Frame;
-use crate::flow::{FlowExports, FlowRecord, Format, Sum, Survey, recognise};
+use super::header::{Format, recognise};
+use super::survey::{FlowExports, FlowRecord, Sum, Survey};
 use crate::packet::bytes::be16;
 use crate::packet::layers::{Layers, protocol};
 use crate::packet::reassembly::Reassembly;
@@ -27,17 +27,16 @@ pub struct Flows {
 
 impl Flows {
     /// Adds a frame, and passes on the records in it. A datagram in fragments counts for the frame that makes it whole.
-    pub fn add(&mut self, frame: &Frame<'_>, each: impl FnMut(&FlowRecord<'_>)) {
-        let layers = Layers::find(frame.link, frame.bytes);
-        let (Some(ip), Some((source, destination))) = (layers.network.ip(), layers.addresses(frame.bytes)) else {
+    pub fn add(&mut self, number: u64, layers: &Layers, frame: &[u8], each: impl FnMut(&FlowRecord<'_>)) {
+        let (Some(ip), Some((source, destination))) = (layers.network.ip(), layers.addresses(frame)) else {
             return;
         };
         if ip.protocol != protocol::UDP {
             return;
         }
-        let whole = match layers.network.datagram(frame.bytes) {
-            None => frame.bytes.get(ip.payload..ip.end).map(Cow::Borrowed),
-            Some(datagram) => self.fragments.add(datagram, ip, frame.bytes).map(Cow::Owned),
+        let whole = match layers.network.datagram(frame) {
+            None => frame.get(ip.payload..ip.end).map(Cow::Borrowed),
+            Some(datagram) => self.fragments.add(datagram, ip, frame).map(Cow::Owned),
         };
         let Some(udp) = whole else { return };
         let (Some(from), Some(to), Some(datagram)) = (be16(&udp, 0), be16(&udp, 2), udp.get(UDP_HEADER..)) else {
@@ -48,10 +47,10 @@ impl Flows {
             if !PORTS.contains(&to) || Format::claimed(datagram, 0).is_none() {
                 return;
             }
-            self.damaged.add(frame.number);
+            self.damaged.add(number);
         }
         let (source, destination) = (SocketAddr::new(source, from), SocketAddr::new(destination, to));
-        self.survey.add(datagram, source, destination, frame.number, each);
+        self.survey.add(datagram, source, destination, number, each);
     }
 
     /// All that was counted.

@@ -1,0 +1,218 @@
+//! `[expect.flows]`, and `flows` of a rule: what the flow exports hold that the receiver was given, and whether the collector stored it.
+//!
+//! Counted are the rewritten frames that the run was to send, without those that the ledger names as lost: so a set is decodable if the receiver
+//! got its template before it. Start at [`Given::read`].
+
+use std::ops::Range;
+
+use serde_json::json;
+
+use super::line;
+use super::stored_flows::Records;
+use crate::capture::FrameSet;
+use crate::diagnostic::{At, Diagnostic, Result};
+use crate::figures::{count, plural, thousands};
+use crate::flow::{FlowExports, FlowRecord, Flows, Kind};
+use crate::outcome::{Check, CheckId, Ledger};
+use crate::plan::{Plan, Stream};
+use crate::scenario::Scenario;
+use crate::scenario::expect::{FieldRule, FlowCounts, HowMany};
+
+/// What the receiver was given.
+#[derive(Debug)]
+pub struct Given {
+    exports: FlowExports,
+    /// Records that each rule of `fields` matches.
+    matched: Vec<u64>,
+    /// Frames that were lost, and are in no count.
+    lost: u64,
+    /// The records of flows; nothing where no rule compares them.
+    pub(super) records: Records,
+}
+
+impl Given {
+    /// Reads the frames as they are sent, where an expectation asks what they hold. `ledger`: which of them were lost.
+    ///
+    /// # Errors
+    /// When the capture can't be read.
+    pub fn read(scenario: &Scenario, plan: &Plan, ledger: Option<&Ledger>) -> Result<Option<Self>> {
+        let compares = scenario.expect.compares_flows();
+        if scenario.expect.flows.is_none() && !compares {
+            return Ok(None);
+        }
+        let rules = scenario.expect.flows.as_ref().map(|flows| flows.value.fields.as_slice()).unwrap_or_default();
+        let mut given = Self {
+            exports: Flows::default().finish(),
+            matched: vec![0; rules.len()],
+            lost: 0,
+            records: Records::default(),
+        };
+        let repeat = scenario.pacing.repeat.value;
+        // Of a frame that is sent several times it is not known which of them was lost.
+        let lost = ledger.filter(|_| repeat == 1).map(lost).unwrap_or_default();
+        let (mut flows, mut left) = (Flows::default(), plan.frames());
+        for _ in 0..repeat {
+            let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
+            while left > 0
+                && let Some(frame) = stream.next_frame()?
+            {
+                left -= 1;
+                if lost.iter().any(|lost| lost.contains(frame.number)) {
+                    given.lost += 1;
+                    continue;
+                }
+                flows.add(frame.number, &frame.layers, frame.bytes, |record| {
+                    for (rule, matched) in rules.iter().zip(&mut given.matched) {
+                        *matched += u64::from(matches(&rule.value, record));
+                    }
+                    if compares && record.record.kind() == Kind::Flow {
+                        given.records.add(frame.number, record);
+                    }
+                });
+            }
+        }
+        given.exports = flows.finish();
+        Ok(Some(given))
+    }
+
+    /// What of it the records that can be compared are, in words.
+    pub(super) fn not_compared(&self) -> String {
+        let mut parts = Vec::new();
+        let sets = self.exports.undecodable();
+        if sets > 0 {
+            parts.push(format!(
+                "{} can't be decoded by any collector, and {} in no number",
+                count(sets, "set"),
+                crate::figures::agree(sets, "is", "are")
+            ));
+        }
+        if self.lost > 0 {
+            parts.push(format!("what is in {} is in no number, since they were lost", count(self.lost, "frame")));
+        }
+        parts.join("; ")
+    }
+}
+
+/// The frames that the ledger names as lost.
+fn lost(ledger: &Ledger) -> Vec<FrameSet> {
+    let numbers = ledger.losses.iter().filter_map(|loss| loss.numbers.as_ref());
+    numbers.filter_map(|numbers| numbers.trim_end_matches(",…").parse().ok()).collect()
+}
+
+fn matches(rule: &FieldRule, record: &FlowRecord<'_>) -> bool {
+    let mut met = vec![false; rule.matching.len()];
+    record.record.each_field(|field| {
+        for (wanted, met) in rule.matching.iter().zip(&mut met) {
+            *met |= wanted.element == field.element && field.value().to_string() == wanted.value;
+        }
+    });
+    met.iter().all(|met| *met)
+}
+
+/// What is expected of a number.
+struct Wanted<'a> {
+    key: String,
+    noun: &'static str,
+    expected: Expected<'a>,
+    actual: u64,
+}
+
+enum Expected<'a> {
+    Written(&'a At<HowMany>),
+    /// At least one, of what is written there.
+    Some(Range<usize>),
+}
+
+/// Judges `[expect.flows]`.
+pub(super) fn judge(scenario: &Scenario, given: Option<&Given>) -> Vec<Check> {
+    let (Some(At { value: flows, .. }), Some(given)) = (&scenario.expect.flows, given) else { return Vec::new() };
+    let exports = &given.exports;
+    let FlowCounts { records, options, templates, exporters, undecodable: sets, fields } = flows;
+    let counts = [
+        ("records", "record", records, exports.sum(|exporter| exporter.records)),
+        ("options", "record of options", options, exports.sum(|exporter| exporter.options_records)),
+        ("templates", "template", templates, exports.sum(|exporter| exporter.templates.len() as u64)),
+        ("exporters", "exporter", exporters, exports.exporters.len() as u64),
+        ("undecodable", "undecodable set", sets, exports.undecodable()),
+    ];
+    let counts = counts.into_iter().filter_map(|(key, noun, expected, actual)| {
+        let expected = Expected::Written(expected.as_ref()?);
+        Some(Wanted { key: key.to_owned(), noun, expected, actual })
+    });
+    let fields = fields.iter().zip(&given.matched).map(|(rule, matched)| {
+        let names: Vec<String> =
+            rule.value.matching.iter().map(|wanted| format!("{} = {}", wanted.element, wanted.value)).collect();
+        let expected = match &rule.value.count {
+            Some(count) => Expected::Written(count),
+            None => Expected::Some(rule.span.clone().unwrap_or_default()),
+        };
+        Wanted { key: names.join(", "), noun: "record", expected, actual: *matched }
+    });
+    counts.chain(fields).map(|wanted| wanted.judge(scenario, given)).collect()
+}
+
+impl Wanted<'_> {
+    fn judge(&self, scenario: &Scenario, given: &Given) -> Check {
+        let some = HowMany::at_least(1);
+        let (how_many, span) = match &self.expected {
+            Expected::Written(count) => (&count.value, count.span.clone()),
+            Expected::Some(span) => (&some, Some(span.clone())),
+        };
+        let passed = how_many.holds(self.actual);
+        let problem = (!passed).then(|| {
+            let expected = match how_many.to_json().as_u64() {
+                Some(number) => count(number, self.noun),
+                None => format!("{how_many} {}", plural(2, self.noun)),
+            };
+            let with = if self.key.contains('=') { format!(" with {}", self.key) } else { String::new() };
+            let sent = "in the flow exports that the receiver was given";
+            Diagnostic::error(format!("expected {expected}{with} {sent}, there are {}", thousands(self.actual)))
+                .why(self.why(given))
+                .fix(self.fix(given))
+                .at(&scenario.source, span.clone())
+        });
+        Check {
+            what: CheckId::Other(format!("flows {}", self.key)),
+            expected: how_many.to_json(),
+            actual: json!(self.actual),
+            passed,
+            undecided: false,
+            line: line(scenario, span.as_ref()),
+            problem,
+        }
+    }
+
+    fn why(&self, given: &Given) -> String {
+        let exports = &given.exports;
+        let mut parts = vec![format!(
+            "{} of {} hold {} of flows and {} of options",
+            count(exports.datagrams, "datagram"),
+            count(exports.exporters.len() as u64, "exporter"),
+            count(exports.sum(|exporter| exporter.records), "record"),
+            thousands(exports.sum(|exporter| exporter.options_records)),
+        )];
+        let undecodable = exports.exporters.iter().flat_map(|exporter| &exporter.undecodable);
+        for part in undecodable.take(3) {
+            parts.push(format!(
+                "{} can't be decoded: {} (first in frame {})",
+                count(part.sets, "set"),
+                part.why,
+                part.first
+            ));
+        }
+        if given.lost > 0 {
+            parts.push(format!("{} were lost, and are not counted", count(given.lost, "frame")));
+        }
+        parts.join("; ")
+    }
+
+    fn fix(&self, given: &Given) -> &'static str {
+        if self.key == "undecodable" && given.exports.undecodable() > 0 {
+            "take a part of the capture that has the templates first; `restage inspect --flows` shows where each is"
+        } else if given.exports.datagrams == 0 {
+            "choose frames that hold flow exports; `restage inspect --flows` shows which a capture has"
+        } else {
+            "`restage inspect --flows` shows what the capture holds; write what is right, or choose other frames"
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `[expect.flows]`: what the flow exports hold that are sent; and `flows` of a rule: the same records, as the collector stored them.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::super::check::Checker;
+use super::super::form::{Entries, Scalar, keys};
+use super::super::vocabulary;
+use super::how_many::HowMany;
+use crate::diagnostic::{At, Diagnostic};
+use crate::flow::Element;
+
+/// What flow exports (NetFlow, IPFIX, sFlow) hold, as they are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FlowCounts {
+    /// Records of flows, and of sampled packets: a number, or a comparison like ">= 3".
+    #[schemars(example = 1401)]
+    pub records: Option<At<HowMany>>,
+    /// Records of options.
+    #[schemars(example = 3)]
+    pub options: Option<At<HowMany>>,
+    /// Templates, those of each exporter counted by their ids.
+    #[schemars(example = 6)]
+    pub templates: Option<At<HowMany>>,
+    /// Exporters: addresses, ports and observation domains.
+    #[schemars(example = 3)]
+    pub exporters: Option<At<HowMany>>,
+    /// Sets that can't be decoded, since their template comes later or never, or since their lengths do not fit.
+    #[schemars(example = 0)]
+    pub undecodable: Option<At<HowMany>>,
+    /// Records with certain values.
+    pub fields: Vec<At<FieldRule>>,
+}
+
+/// Records with these values.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FieldRule {
+    /// They have these values: each key is an information element of IANA's registry, or like `e5951id128`.
+    #[serde(rename = "match", deserialize_with = "matching")]
+    #[schemars(with = "Entries<Scalar>", example = example_match())]
+    pub matching: Vec<FieldMatch>,
+    /// How many such records there are: a number, or a comparison like ">= 5". Default: ">= 1".
+    #[schemars(example = 10)]
+    pub count: Option<At<HowMany>>,
+}
+
+/// An element and its value, as it is written in JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldMatch {
+    pub element: Element,
+    pub value: String,
+}
+
+/// Records as a collector stored them, compared with those that were sent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StoredFlows {
+    /// Whose form it has.
+    #[schemars(example = &"nfdump-json")]
+    pub format: At<StoredFormat>,
+    /// What a record is found by. Default: `source`, `destination`, `source-port`, `destination-port` and `protocol`, as far as the collector
+    /// stores them.
+    #[serde(default)]
+    #[schemars(example = ["source", "destination-port"])]
+    pub key: Vec<At<Column>>,
+    /// What must be equal in records with the same key. Default: `packets` and `bytes`, as far as the collector stores them.
+    #[serde(default)]
+    #[schemars(example = ["bytes"])]
+    pub compare: Option<Vec<At<Column>>>,
+    /// The names of columns or keys that are not those of the format; for `csv` and `json` of all.
+    #[serde(default, deserialize_with = "columns")]
+    #[schemars(with = "Entries<String>", example = example_columns())]
+    pub columns: Vec<(Column, String)>,
+}
+
+/// The form of stored records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum StoredFormat {
+    /// `nfdump -o json`.
+    NfdumpJson,
+    /// `nfdump -o csv`, with or without its head.
+    NfdumpCsv,
+    /// pmacct's (nfacctd, sfacctd) JSON.
+    PmacctJson,
+    /// pmacct's CSV.
+    PmacctCsv,
+    /// goflow2's JSON.
+    Goflow2Json,
+    /// JSON of Logstash's netflow codec.
+    LogstashJson,
+    /// The same by its codec rubydebug.
+    LogstashRubydebug,
+    /// JSON of Telegraf's input netflow.
+    TelegrafJson,
+    /// JSON objects; `columns` names their keys.
+    Json,
+    /// CSV with a head; `columns` names its columns.
+    Csv,
+}
+
+/// What collectors store of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Column {
+    /// The source address.
+    Source,
+    /// The destination address.
+    Destination,
+    /// The source port.
+    SourcePort,
+    /// The destination port.
+    DestinationPort,
+    /// The protocol: its number, or a name like `tcp`.
+    Protocol,
+    /// Packets.
+    Packets,
+    /// Bytes.
+    Bytes,
+    /// The type of service.
+    Tos,
+    /// The interface by which it came in.
+    Input,
+    /// The interface by which it went out.
+    Output,
+    /// The source's autonomous system.
+    SourceAs,
+    /// The destination's autonomous system.
+    DestinationAs,
+    /// The next hop.
+    NextHop,
+    /// The exporter's address.
+    Exporter,
+}
+
+impl StoredFormat {
+    /// Whether records with equal keys are one there, with their sums.
+    pub fn has_sums(self) -> bool {
+        matches!(self, Self::PmacctJson | Self::PmacctCsv)
+    }
+}
+
+impl Column {
+    /// All of them, in the order of their values.
+    pub const ALL: [Self; 14] = [
+        Self::Source,
+        Self::Destination,
+        Self::SourcePort,
+        Self::DestinationPort,
+        Self::Protocol,
+        Self::Packets,
+        Self::Bytes,
+        Self::Tos,
+        Self::Input,
+        Self::Output,
+        Self::SourceAs,
+        Self::DestinationAs,
+        Self::NextHop,
+        Self::Exporter,
+    ];
+    /// What a record is found by where nothing else is said.
+    pub const KEY: [Self; 5] =
+        [Self::Source, Self::Destination, Self::SourcePort, Self::DestinationPort, Self::Protocol];
+    /// What is compared where nothing else is said.
+    pub const COMPARED: [Self; 2] = [Self::Packets, Self::Bytes];
+
+    /// As the language writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::SourcePort => "source-port",
+            Self::DestinationPort => "destination-port",
+            Self::Protocol => "protocol",
+            Self::Packets => "packets",
+            Self::Bytes => "bytes",
+            Self::Tos => "tos",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::SourceAs => "source-as",
+            Self::DestinationAs => "destination-as",
+            Self::NextHop => "next-hop",
+            Self::Exporter => "exporter",
+        }
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An element in the place of a key.
+struct ElementKey(Element);
+
+/// A column in the place of a key.
+struct ColumnKey(Column);
+
+keys! {
+    ElementKey, element;
+    ColumnKey, column;
+}
+
+fn element(name: &str) -> Result<ElementKey, Diagnostic> {
+    Element::named(name).map(ElementKey).ok_or_else(|| {
+        let problem = Diagnostic::error(format!("unknown information element `{name}`"))
+            .why("an element has a name of IANA's IPFIX registry or of a vendor's");
+        let other = "write it by its numbers: `e5951id128` is id 128 of enterprise 5951; `restage inspect --flows` shows the elements";
+        vocabulary::suggest(problem, name, Element::names(), '`', other)
+    })
+}
+
+fn column(name: &str) -> Result<ColumnKey, Diagnostic> {
+    Column::ALL.into_iter().find(|column| column.name() == name).map(ColumnKey).ok_or_else(|| {
+        let problem = Diagnostic::error(format!("unknown column `{name}`"));
+        let all = Column::ALL.map(Column::name);
+        vocabulary::suggest(problem, name, all, '`', format!("write one of {}", all.join(", ")))
+    })
+}
+
+fn matching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FieldMatch>, D::Error> {
+    let Entries(entries) = Entries::<Scalar, ElementKey>::deserialize(deserializer)?;
+    let matches = entries.into_iter().map(|entry| {
+        let text = entry.value.value.to_string();
+        // As addresses are written in the end.
+        let value = text.parse::<std::net::IpAddr>().map_or(text, |address| address.to_string());
+        FieldMatch { element: entry.key.value.0, value }
+    });
+    Ok(matches.collect())
+}
+
+fn columns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Column, String)>, D::Error> {
+    let Entries(entries) = Entries::<String, ColumnKey>::deserialize(deserializer)?;
+    Ok(entries.into_iter().map(|entry| (entry.key.value.0, entry.value.value)).collect())
+}
+
+fn example_match() -> serde_json::Value {
+    serde_json::json!({ "destinationTransportPort": 443 })
+}
+
+fn example_columns() -> serde_json::Value {
+    serde_json::json!({ "source": "src_ip", "bytes": "octets" })
+}
+
+impl FlowCounts {
+    pub(super) fn check(flows: &At<Self>, checker: &mut Checker) {
+        if flows.value == Self::default() {
+            let problem = Diagnostic::error("`[expect.flows]` checks nothing")
+                .fix("add `records`, `options`, `templates`, `exporters`, `undecodable` or `fields`");
+            let keys = ["records", "options", "templates", "exporters", "undecodable", "fields"];
+            checker.missing_all("expect.flows", &keys, flows.range(), problem);
+        }
+        for (index, rule) in flows.value.fields.iter().enumerate().filter(|(_, rule)| rule.value.matching.is_empty()) {
+            let problem = Diagnostic::error("`expect.flows.fields` has an entry that matches every record")
+                .why("it has no `match`")
+                .fix("add `match = { destinationTransportPort = 443 }`; `records` counts all");
+            checker.missing_all(&format!("expect.flows.fields.{index}"), &["match"], rule.range(), problem);
+        }
+    }
+}
+
+impl StoredFlows {
+    pub(super) fn check(flows: &At<Self>, checker: &mut Checker) {
+        let Self { format, key, columns, .. } = &flows.value;
+        if matches!(format.value, StoredFormat::Json | StoredFormat::Csv) && columns.is_empty() {
+            let problem = Diagnostic::error("`flows` does not say what the names of its columns mean")
+                .why("the formats `json` and `csv` have no names of their own")
+                .fix("add `columns = { source = \"src\", destination = \"dst\", bytes = \"octets\" }` with its names");
+            checker.missing("columns", flows.range(), problem);
+        }
+        if let Some(twice) =
+            key.iter().enumerate().find(|(at, column)| key.iter().take(*at).any(|other| other.value == column.value))
+        {
+            let problem = Diagnostic::error(format!("`{}` is in `key` twice", twice.1.value)).fix("remove one of them");
+            checker.refuse(twice.1.range(), problem);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Records compared with those that were given: what is missing, altered, doubled, unknown, and what is the same in another form.
+
+use super::*;
+use crate::diagnostic::At;
+use crate::scenario::expect::StoredFormat;
+
+/// A record: source, port, protocol, packets and bytes; a negative number is absent.
+fn row(source: u8, port: i64, protocol: u64, packets: i64, bytes: i64) -> Row {
+    let mut row = Row::default();
+    let mut set = |column: Column, cell: Option<Cell>| row[column as usize] = cell;
+    let number = |number: i64| u64::try_from(number).ok().map(Cell::Number);
+    set(Column::Source, Some(Cell::Address([192, 0, 2, source].into())));
+    set(Column::Destination, Some(Cell::Address([192, 0, 2, 200].into())));
+    set(Column::SourcePort, number(port));
+    set(Column::DestinationPort, number(53));
+    set(Column::Protocol, Some(Cell::Number(protocol)));
+    set(Column::Packets, number(packets));
+    set(Column::Bytes, number(bytes));
+    row
+}
+
+fn compared(format: StoredFormat, key: &[Column], given: &[Row], stored: &[Row]) -> String {
+    let key = key.iter().map(|column| At::default_value(*column)).collect();
+    let rule = StoredFlows { format: At::default_value(format), key, compare: None, columns: Vec::new() };
+    let records = (1..).zip(given.iter().cloned()).collect();
+    let records = Records { records, too_many: false };
+    let rows = StoredRows { rows: stored.to_vec() };
+    let found = compare_records(&rule, &records, &rows).expect("they can be compared");
+    let Compared { missing, altered, doubled, unknown, absent, columns, shown, .. } = &found;
+    assert_eq!(found.is_equal(), missing + altered + doubled + unknown == 0 && absent.is_empty());
+    let absent = absent.iter().map(|column| format!("; no {column}")).collect::<String>();
+    let numbers = format!("missing {missing}, altered {altered}, doubled {doubled}, unknown {unknown}{absent}");
+    [vec![numbers, columns.clone()], shown.clone()].concat().join("\n")
+}
+
+#[test]
+fn each_difference_is_named_with_its_frame() {
+    let given = [row(1, 1024, 17, 3, 200), row(1, 1024, 17, 4, 300), row(2, 1025, 6, 5, 400), row(3, 0, 1, 1, 64)];
+    let [first, second, third, icmp] = given.clone();
+    let altered = row(2, 1025, 6, 5, 401);
+    // What collectors store as the ports of ICMP differs.
+    let other_icmp = row(3, 2048, 1, 1, 64);
+    let summed = row(1, 1024, 17, 7, 500);
+    let parts = [row(2, 1025, 6, 2, 100), row(2, 1025, 6, 3, 300)];
+    let unknown = row(9, 1, 6, 1, 1);
+    let [part, rest] = parts;
+    let cases = [
+        ("all", vec![first.clone(), second.clone(), third.clone(), icmp.clone()]),
+        ("in another order, with other ports of ICMP", vec![other_icmp, third.clone(), second.clone(), first.clone()]),
+        ("two with one key as their sum", vec![summed, third.clone(), icmp.clone()]),
+        ("one in two parts", vec![first.clone(), second.clone(), part, rest, icmp.clone()]),
+        ("one is missing", vec![first.clone(), third.clone(), icmp.clone()]),
+        ("one is altered", vec![first.clone(), second.clone(), altered, icmp.clone()]),
+        ("one is there twice", vec![first.clone(), first.clone(), second.clone(), third.clone(), icmp.clone()]),
+        ("one was never given", vec![first, second, third, icmp, unknown]),
+        ("nothing is stored", Vec::new()),
+    ];
+    let shown =
+        cases.map(|(name, stored)| format!("{name}\n{}\n", compared(StoredFormat::NfdumpJson, &[], &given, &stored)));
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn columns_that_are_not_stored_are_no_part_of_the_key_unless_it_is_written() {
+    let given = [row(1, 1024, 17, 3, 200), row(1, 1025, 17, 4, 300)];
+    let without_ports = |mut row: Row| {
+        row[Column::SourcePort as usize] = None;
+        row[Column::DestinationPort as usize] = None;
+        row
+    };
+    let stored = [without_ports(row(1, 0, 17, 7, 500))];
+    let by = |key: &[Column]| compared(StoredFormat::PmacctJson, key, &given, &stored);
+    let shown = [by(&[]), by(&[Column::Source]), by(&[Column::Source, Column::SourcePort])];
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+#[test]
+fn what_records_lack_is_not_compared_for_their_key() {
+    // A firewall's event has no packets; one collector stores zeros, another puts equal keys together.
+    let given = [row(1, 1024, 6, -1, 200), row(1, 1024, 6, -1, 200), row(2, 1024, 6, 1, 100)];
+    let zeros = [row(1, 1024, 6, 0, 200), row(1, 1024, 6, 0, 200), row(2, 1024, 6, 1, 100)];
+    assert!(
+        compared(StoredFormat::NfdumpJson, &[], &given, &zeros)
+            .starts_with("missing 0, altered 0, doubled 0, unknown 0\n")
+    );
+    let nothing = given.clone().map(|mut row| {
+        row[Column::Bytes as usize] = None;
+        row[Column::Packets as usize] = None;
+        row
+    });
+    let once = [row(1, 1024, 6, 0, 0), row(2, 1024, 6, 0, 0)];
+    let by = |format| compared(format, &[], &nothing, &once).lines().next().map(str::to_owned).expect("a first line");
+    assert_eq!(by(StoredFormat::PmacctJson), "missing 0, altered 0, doubled 0, unknown 0");
+    assert_eq!(by(StoredFormat::NfdumpJson), "missing 1, altered 0, doubled 0, unknown 0");
+}
