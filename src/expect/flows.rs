@@ -75,6 +75,31 @@ impl Given {
         Ok(Some(given))
     }
 
+    /// What it is, in words.
+    fn described(&self) -> String {
+        let exports = &self.exports;
+        let mut parts = vec![format!(
+            "{} of {} hold {} of flows and {} of options",
+            count(exports.datagrams, "datagram"),
+            count(exports.exporters.len() as u64, "exporter"),
+            count(exports.sum(|exporter| exporter.records), "record"),
+            thousands(exports.sum(|exporter| exporter.options_records)),
+        )];
+        let undecodable = exports.exporters.iter().flat_map(|exporter| &exporter.undecodable);
+        for part in undecodable.take(3) {
+            parts.push(format!(
+                "{} can't be decoded: {} (first in frame {})",
+                count(part.sets, "set"),
+                part.why,
+                part.first
+            ));
+        }
+        if self.lost > 0 {
+            parts.push(format!("{} were lost, and are not counted", count(self.lost, "frame")));
+        }
+        parts.join("; ")
+    }
+
     /// What of it the records that can be compared are, in words.
     pub(super) fn not_compared(&self) -> String {
         let mut parts = Vec::new();
@@ -167,7 +192,7 @@ impl Wanted<'_> {
             let with = if self.key.contains('=') { format!(" with {}", self.key) } else { String::new() };
             let sent = "in the flow exports that the receiver was given";
             Diagnostic::error(format!("expected {expected}{with} {sent}, there are {}", thousands(self.actual)))
-                .why(self.why(given))
+                .why(given.described())
                 .fix(self.fix(given))
                 .at(&scenario.source, span.clone())
         });
@@ -180,30 +205,6 @@ impl Wanted<'_> {
             line: line(scenario, span.as_ref()),
             problem,
         }
-    }
-
-    fn why(&self, given: &Given) -> String {
-        let exports = &given.exports;
-        let mut parts = vec![format!(
-            "{} of {} hold {} of flows and {} of options",
-            count(exports.datagrams, "datagram"),
-            count(exports.exporters.len() as u64, "exporter"),
-            count(exports.sum(|exporter| exporter.records), "record"),
-            thousands(exports.sum(|exporter| exporter.options_records)),
-        )];
-        let undecodable = exports.exporters.iter().flat_map(|exporter| &exporter.undecodable);
-        for part in undecodable.take(3) {
-            parts.push(format!(
-                "{} can't be decoded: {} (first in frame {})",
-                count(part.sets, "set"),
-                part.why,
-                part.first
-            ));
-        }
-        if given.lost > 0 {
-            parts.push(format!("{} were lost, and are not counted", count(given.lost, "frame")));
-        }
-        parts.join("; ")
     }
 
     fn fix(&self, given: &Given) -> &'static str {

@@ -335,7 +335,7 @@ fn stored_flows(
             .collect();
         let absent: Vec<&str> = compared.absent.iter().map(|column| column.name()).collect();
         let message = if absent.is_empty() {
-            format!("{who} is not the {} that were sent: {}", count(sent, "record"), wrong.join(", "))
+            format!("{who} differs from the {} that were sent: {}", count(sent, "record"), wrong.join(", "))
         } else {
             format!("{who} has no {}", absent.join(" and no "))
         };

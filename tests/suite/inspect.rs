@@ -136,7 +136,7 @@ fn records_are_written_as_csv_and_as_json() {
     let folder = Folder::with("netflow.pcap", &exports("softflowd-netflow-v5.pcap"));
     let lines = |arguments: &[&str]| {
         let text = folder.told(arguments);
-        text.lines().take(4).collect::<Vec<_>>().join("\n") + &format!("{} lines", text.lines().count())
+        text.lines().take(4).collect::<Vec<_>>().join("\n") + &format!("\n{} lines", text.lines().count())
     };
     let (csv, json) =
         (lines(&["netflow.pcap", "--flows=records"]), lines(&["netflow.pcap", "--flows=records", "--json"]));

@@ -28,7 +28,8 @@ fn compared(format: StoredFormat, key: &[Column], given: &[Row], stored: &[Row])
     let found = compare_records(&rule, &records, &rows).expect("they can be compared");
     let Compared { missing, altered, doubled, unknown, absent, columns, shown, .. } = &found;
     assert_eq!(found.is_equal(), missing + altered + doubled + unknown == 0 && absent.is_empty());
-    let absent = absent.iter().map(|column| format!("; no {column}")).collect::<String>();
+    let absent: Vec<&str> = absent.iter().map(|column| column.name()).collect();
+    let absent = if absent.is_empty() { String::new() } else { format!("; no {}", absent.join(", ")) };
     let numbers = format!("missing {missing}, altered {altered}, doubled {doubled}, unknown {unknown}{absent}");
     [vec![numbers, columns.clone()], shown.clone()].concat().join("\n")
 }

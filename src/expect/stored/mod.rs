@@ -12,6 +12,7 @@ use std::io::{self, Read};
 
 use serde_json::Value;
 
+use super::examine::line_ends;
 use crate::evidence::{Cell, StoredRows};
 use crate::figures::{count, size};
 use crate::scenario::expect::{Column, StoredFlows, StoredFormat};
@@ -147,8 +148,7 @@ fn json(bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         match values.next() {
             Some(Ok(value)) => rows.add_json(&value)?,
             Some(Err(error)) => {
-                let line =
-                    bytes.get(..at).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() + error.line();
+                let line = line_ends(bytes.get(..at).unwrap_or_default()) + error.line() as u64;
                 return Err(format!("line {line} is no JSON: {error}"));
             }
             None => break,

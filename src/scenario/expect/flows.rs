@@ -283,3 +283,7 @@ impl StoredFlows {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../../tests/unit/flow_words.rs"]
+mod tests;
