@@ -217,3 +217,7 @@ impl Wanted<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/given_flows.rs"]
+mod tests;

@@ -354,3 +354,21 @@ fn samples_of_sflow_are_read_with_the_packets_in_them() {
     let datagram = bytes![5_u32, 1_u32, [192, 0, 2, 7], 3_u32, 99_u32, 60_000_u32, 4_u32, samples];
     insta::assert_snapshot!(walked(&[datagram]));
 }
+
+#[test]
+fn templates_that_are_too_many_are_refused_and_their_data_is_undecodable() {
+    // 63 templates of 16,376 fields are more than 1,048,576 fields.
+    let fields = bytes![8_u16, 0_u16].repeat(16_376);
+    let template = |id: u16| ipfix(0, &[set(2, bytes![id, 16_376_u16, fields.clone()])]);
+    let mut templates = Templates::default();
+    let mut refused = 0;
+    for id in 256..256 + 66 {
+        let mut text = String::new();
+        walk_datagram(&template(id), 1, &mut templates, &mut text);
+        refused += u32::from(text.contains("BadTemplate"));
+    }
+    assert_eq!(refused, 2);
+    let mut text = String::new();
+    walk_datagram(&ipfix(0, &[set(256 + 65, vec![0; 4])]), 2, &mut templates, &mut text);
+    assert!(text.contains("NoTemplate(321)"), "{text}");
+}
