@@ -16,7 +16,8 @@ use crate::flow::{FlowExports, FlowRecord, Flows, Kind};
 use crate::outcome::{Check, CheckId, Ledger};
 use crate::plan::{Plan, Stream};
 use crate::scenario::Scenario;
-use crate::scenario::expect::{FieldRule, FlowCounts, HowMany};
+use crate::scenario::expect::{FieldMatch, FieldRule, FieldValue, FlowCounts, HowMany};
+use crate::scenario::require::Wanted;
 
 /// What the receiver was given.
 #[derive(Debug)]
@@ -128,15 +129,25 @@ fn matches(rule: &FieldRule, record: &FlowRecord<'_>) -> bool {
     let mut met = vec![false; rule.matching.len()];
     record.record.each_field(|field| {
         for (wanted, met) in rule.matching.iter().zip(&mut met) {
-            *met |= wanted.element == field.element && field.value().to_string() == wanted.value;
+            *met |= wanted.element == field.element && wanted.value.holds(&field.value());
         }
     });
     met.iter().all(|met| *met)
 }
 
+/// `destinationTransportPort = 443`, `octetDeltaCount >= 1000`.
+fn named(wanted: &FieldMatch) -> String {
+    match &wanted.value {
+        FieldValue::Value(Wanted::Compared(comparison)) => format!("{} {comparison}", wanted.element),
+        other => format!("{} = {other}", wanted.element),
+    }
+}
+
 /// What is expected of a number.
-struct Wanted<'a> {
+struct WantedNumber<'a> {
     key: String,
+    /// Whether it is about fields.
+    is_field: bool,
     noun: &'static str,
     expected: Expected<'a>,
     actual: u64,
@@ -162,21 +173,20 @@ pub(super) fn judge(scenario: &Scenario, given: Option<&Given>) -> Vec<Check> {
     ];
     let counts = counts.into_iter().filter_map(|(key, noun, expected, actual)| {
         let expected = Expected::Written(expected.as_ref()?);
-        Some(Wanted { key: key.to_owned(), noun, expected, actual })
+        Some(WantedNumber { key: key.to_owned(), is_field: false, noun, expected, actual })
     });
     let fields = fields.iter().zip(&given.matched).map(|(rule, matched)| {
-        let names: Vec<String> =
-            rule.value.matching.iter().map(|wanted| format!("{} = {}", wanted.element, wanted.value)).collect();
+        let names: Vec<String> = rule.value.matching.iter().map(named).collect();
         let expected = match &rule.value.count {
             Some(count) => Expected::Written(count),
             None => Expected::Some(rule.span.clone().unwrap_or_default()),
         };
-        Wanted { key: names.join(", "), noun: "record", expected, actual: *matched }
+        WantedNumber { key: names.join(", "), is_field: true, noun: "record", expected, actual: *matched }
     });
     counts.chain(fields).map(|wanted| wanted.judge(scenario, given)).collect()
 }
 
-impl Wanted<'_> {
+impl WantedNumber<'_> {
     fn judge(&self, scenario: &Scenario, given: &Given) -> Check {
         let some = HowMany::at_least(1);
         let (how_many, span) = match &self.expected {
@@ -189,7 +199,7 @@ impl Wanted<'_> {
                 Some(number) => count(number, self.noun),
                 None => format!("{how_many} {}", plural(2, self.noun)),
             };
-            let with = if self.key.contains('=') { format!(" with {}", self.key) } else { String::new() };
+            let with = if self.is_field { format!(" with {}", self.key) } else { String::new() };
             let sent = "in the flow exports that the receiver was given";
             Diagnostic::error(format!("expected {expected}{with} {sent}, there are {}", thousands(self.actual)))
                 .why(given.described())

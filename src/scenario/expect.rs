@@ -14,7 +14,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-pub use self::flows::{Column, FieldRule, FlowCounts, StoredFlows, StoredFormat};
+pub use self::flows::{Column, FieldMatch, FieldRule, FieldValue, FlowCounts, StoredFlows, StoredFormat};
 pub use self::how_many::HowMany;
 pub use self::json::{JsonLines, JsonPath, JsonRule};
 pub use self::output::{CommandCheck, OutputCheck, OutputFrom, Search, TextRule};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::flow::Type;
 use crate::scenario::Scenario;
 
 #[test]
@@ -18,7 +19,7 @@ fn every_word_about_flows_is_read() {
         (matching.collect::<Vec<_>>().join(", "), rule.value.count.is_some())
     });
     let first = "destinationTransportPort 443, netscalerRoundTripTime x, sourceIPv6Address 2001:db8::1";
-    let second = "reverseOctetDeltaCount 1";
+    let second = "reverseOctetDeltaCount >= 1000, sourceIPv4Address 192.0.2.0/24";
     assert_eq!(rules.collect::<Vec<_>>(), [(first.to_owned(), true), (second.to_owned(), false)]);
     let stored = expect.output.iter().find_map(|check| check.rule.flows.as_ref());
     let StoredFlows { format, key, compare, columns } = &stored.expect("one compares them").value;
@@ -27,4 +28,21 @@ fn every_word_about_flows_is_read() {
     assert_eq!(compare.iter().flatten().map(|column| column.value).collect::<Vec<_>>(), [Column::Bytes]);
     let names = [(Column::Source, "src"), (Column::NextHop, "nh"), (Column::Bytes, "octets")];
     assert_eq!(columns.as_slice(), names.map(|(column, name)| (column, name.to_owned())));
+}
+
+#[test]
+fn values_are_compared_as_they_are_written_or_by_what_they_say() {
+    let holds = |text: &str, kind: Type, bytes: &[u8]| {
+        let value = field_value(&Scalar::Text(text.to_owned())).expect("a value");
+        value.holds(&Value::read(kind, bytes))
+    };
+    assert!(holds("192.0.2.0/24", Type::Ipv4, &[192, 0, 2, 9]));
+    assert!(!holds("192.0.2.0/24", Type::Ipv4, &[192, 0, 3, 9]));
+    assert!(!holds("192.0.2.0/24", Type::Text, b"192.0.2.9"));
+    assert!(holds("2001:db8:0::1", Type::Ipv6, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]));
+    assert!(holds(">= 1000", Type::Unsigned, &[4, 0]));
+    assert!(!holds("> 1024", Type::Unsigned, &[4, 0]));
+    assert!(holds("eth0", Type::Text, b"eth0\0"));
+    assert!(!holds("eth", Type::Text, b"eth0"));
+    assert!(holds("443", Type::Unsigned, &[1, 187]));
 }

@@ -1,16 +1,19 @@
 //! `[expect.flows]`: what the flow exports hold that are sent; and `flows` of a rule: the same records, as the collector stored them.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::check::Checker;
-use super::super::form::{Entries, Scalar, keys};
+use super::super::form::{Entries, Scalar, keys, values};
+use super::super::require::Wanted;
 use super::super::vocabulary;
 use super::how_many::HowMany;
 use crate::diagnostic::{At, Diagnostic};
-use crate::flow::Element;
+use crate::flow::{Element, Value};
 
 /// What flow exports (NetFlow, IPFIX, sFlow) hold, as they are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -39,20 +42,65 @@ pub struct FlowCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FieldRule {
-    /// They have these values: each key is an information element of IANA's registry, or like `e5951id128`.
+    /// They have these values: each key is an information element of IANA's registry, or like `e5951id128`. A value is a number, a text, an
+    /// address, a network like "192.0.2.0/24", or a comparison like ">= 1000".
     #[serde(rename = "match", deserialize_with = "matching")]
-    #[schemars(with = "Entries<Scalar>", example = example_match())]
+    #[schemars(with = "Entries<FieldValue>", example = example_match())]
     pub matching: Vec<FieldMatch>,
     /// How many such records there are: a number, or a comparison like ">= 5". Default: ">= 1".
     #[schemars(example = 10)]
     pub count: Option<At<HowMany>>,
 }
 
-/// An element and its value, as it is written in JSON.
+/// An element and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldMatch {
     pub element: Element,
-    pub value: String,
+    pub value: FieldValue,
+}
+
+/// What a field must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldValue {
+    /// This, as it is written in JSON; or what a comparison says of a number.
+    Value(Wanted),
+    /// An address in this network.
+    Network(IpNet),
+}
+
+impl FieldValue {
+    /// Whether a field is such.
+    pub fn holds(&self, value: &Value<'_>) -> bool {
+        match self {
+            Self::Value(wanted) => wanted.holds(&value.to_string()),
+            Self::Network(network) => matches!(value, Value::Ip(address) if network.contains(address)),
+        }
+    }
+}
+
+impl fmt::Display for FieldValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(wanted) => wanted.fmt(f),
+            Self::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+values! {
+    FieldValue: Scalar, field_value, { "type": ["integer", "string"] };
+}
+
+fn field_value(written: &Scalar) -> Result<FieldValue, Diagnostic> {
+    let text = written.to_string();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        // As addresses are written in the end.
+        return Ok(FieldValue::Value(Wanted::Value(address.to_string())));
+    }
+    match text.parse::<IpNet>() {
+        Ok(network) => Ok(FieldValue::Network(network)),
+        Err(_) => Ok(FieldValue::Value(Wanted::read(written)?)),
+    }
 }
 
 /// Records as a collector stored them, compared with those that were sent.
@@ -226,13 +274,8 @@ fn column(name: &str) -> Result<ColumnKey, Diagnostic> {
 }
 
 fn matching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FieldMatch>, D::Error> {
-    let Entries(entries) = Entries::<Scalar, ElementKey>::deserialize(deserializer)?;
-    let matches = entries.into_iter().map(|entry| {
-        let text = entry.value.value.to_string();
-        // As addresses are written in the end.
-        let value = text.parse::<std::net::IpAddr>().map_or(text, |address| address.to_string());
-        FieldMatch { element: entry.key.value.0, value }
-    });
+    let Entries(entries) = Entries::<FieldValue, ElementKey>::deserialize(deserializer)?;
+    let matches = entries.into_iter().map(|entry| FieldMatch { element: entry.key.value.0, value: entry.value.value });
     Ok(matches.collect())
 }
 
