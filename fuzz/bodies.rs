@@ -218,7 +218,7 @@ static PAYLOADS: LazyLock<Rewriter> = LazyLock::new(|| {
     let prefixes = vec![entry("0.0.0.0/0", "198.51.100.0/24"), entry("::/0", "fd00:1::/32")];
     let both = SideMaps { side: Side::Both, ip: Some(IpMap::Prefixes(prefixes)), mac: None, port: Vec::new() };
     let time = Some(At::default_value(TimeTarget::Now));
-    let flows = Some(Flows { time, addresses: Some(0..0), sequence: Some(0..0) });
+    let flows = Some(Flows { time, addresses: Some(0..0), sequence: Some(0..0), ..Flows::default() });
     let rewrite = Rewrite { payload: payload.collect(), flows, sides: vec![both], ..Rewrite::default() };
     Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
 });

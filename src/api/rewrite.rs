@@ -11,8 +11,8 @@ use crate::figures::{agree, count};
 use crate::file::{Claim, Claims};
 use crate::outcome::RewriteReport;
 use crate::plan::{
-    Counts, Facts, LinkFacts, Selector, behind_tags, group_mac, nothing_selected, pass, rewrite_report,
-    rewriter_and_framing, roles,
+    Counts, Facts, LinkFacts, Selector, behind_tags, group_mac, learn_templates, nothing_selected, pass,
+    rewrite_report, rewriter_and_framing, roles,
 };
 use crate::rewrite::{Rewriter, Selected, rewrite_file};
 use crate::run::remote;
@@ -32,6 +32,8 @@ pub struct RewriteSummary {
     pub read: u64,
     /// Frames in the output.
     pub written: u64,
+    /// Those of them that the input has, not made by `[rewrite.flows]`.
+    pub captured: u64,
     /// Frames that were left out because the snaplen cut them.
     pub skipped_truncated: u64,
     /// Frames that were left out because they are longer than the MTU.
@@ -72,6 +74,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
             rewriter_and_framing(scenario, &facts).map(|(rewriter, framing)| (rewriter, Some(framing)))?
         }
     };
+    learn_templates(scenario, &rewriter)?;
     // A file has no MTU, unless the scenario says so.
     let mtu = scenario.topology.pair().filter(|lab| lab.mtu.span.is_some()).map(|lab| lab.mtu.value);
     let mut selector = Selector::new(scenario, mtu)?.refusing_at_once();
@@ -103,6 +106,7 @@ pub(crate) fn rewrite_capture(scenario: &Scenario, output: &Path) -> Result<Rewr
         name: scenario.name.clone(),
         read: written.read,
         written: written.written,
+        captured: written.captured,
         skipped_truncated: counts.skipped_truncated,
         skipped_oversize: counts.skipped_oversize,
         skipped_other: counts.skipped_other,

@@ -59,7 +59,16 @@ pub(super) fn rewrite(arguments: &Arguments, terminal: &Terminal) -> Result<Stat
     for line in summary.rewrite.lines() {
         let _infallible = writeln!(text, "{line}");
     }
-    let _infallible = write!(text, "{} of {} written", thousands(summary.written), count(summary.read, "frame"));
+    let _infallible = match summary.written.checked_sub(summary.captured).filter(|made| *made > 0) {
+        None => write!(text, "{} of {} written", thousands(summary.written), count(summary.read, "frame")),
+        Some(_) => write!(
+            text,
+            "{} written, {} of {} of them captured",
+            count(summary.written, "frame"),
+            thousands(summary.captured),
+            thousands(summary.read)
+        ),
+    };
     for (frames, why) in counts.skipped() {
         let _infallible = write!(text, ", {} skipped: {why}", thousands(frames));
     }

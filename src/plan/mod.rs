@@ -18,6 +18,7 @@ mod rewrite_report;
 mod schedule;
 mod stream;
 pub mod survey;
+mod templates;
 mod timeout;
 mod watched;
 
@@ -41,6 +42,7 @@ pub use refuse::{nothing_selected, reply_filter};
 pub use rewrite_report::rewrite_report;
 pub use schedule::{Limiter, Schedule};
 pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
+pub use templates::learn_templates;
 pub use watched::watched;
 
 use crate::cause::Cause;

@@ -5,6 +5,7 @@
 use std::ops::ControlFlow;
 
 use super::refuse;
+use super::templates::learn_templates;
 use crate::capture::FrameRanges;
 use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Diagnostic, Failure, Result};
@@ -300,6 +301,7 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// It can't be read, or is no capture; a filter that libpcap does not take.
     pub fn open(scenario: &'a Scenario, rewriter: &'a Rewriter, medium: &Medium) -> Result<Self> {
+        learn_templates(scenario, rewriter)?;
         let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
         let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
         Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, seen: None })
@@ -341,7 +343,7 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// Damage in the capture (with record and offset), a refused frame.
     pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
-        if self.selector.is_past_frames(self.captures.frames_read()) {
+        if !self.pass.has_made() && self.selector.is_past_frames(self.captures.frames_read()) {
             return Ok(None);
         }
         self.next_frame_after(&mut |_, _| ControlFlow::Continue(()))
@@ -356,27 +358,43 @@ impl<'a> Stream<'a> {
         &mut self,
         see: &mut dyn FnMut(&Frame<'_>, bool) -> ControlFlow<()>,
     ) -> Result<Option<Prepared<'_>>> {
+        let framing = self.selector.framing;
+        let prepare = |number, time_ns, rewritten| {
+            let Rewritten { bytes, original_length, link, .. } = rewritten;
+            let layers = Layers::find(link, bytes);
+            let unframed = framing.and_then(|framing| framing.check(link, bytes).err());
+            Prepared { number, time_ns, original_length, layers, bytes, unframed }
+        };
         loop {
+            if self.pass.has_made() {
+                // Those that are no captured frame count as if they were.
+                let Some((made, rewritten)) = self.pass.next_made() else { return Ok(None) };
+                if !made.is_captured {
+                    self.selector.counts.read += 1;
+                    self.selector.counts.selected += 1;
+                }
+                return Ok(Some(prepare(made.number, made.time_ns, rewritten)));
+            }
             let Some(frame) = self.captures.next_frame()? else { return Ok(None) };
             let is_selected = self.selector.takes(&frame)?;
             if see(&frame, is_selected).is_break() {
                 return Ok(None);
             }
-            if is_selected {
+            if !is_selected {
+                self.pass.passed_by(&frame);
+                continue;
+            }
+            if let Some(seen) = &mut self.seen {
+                seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
+            }
+            if !self.pass.makes_frames() {
                 break;
             }
-            self.pass.passed_by(&frame);
+            self.pass.take(&frame);
         }
         let frame = self.captures.current();
-        if let Some(seen) = &mut self.seen {
-            seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
-        }
         let Frame { number, time_ns, .. } = frame;
-        let framing = self.selector.framing;
-        let Rewritten { bytes, original_length, link, .. } = self.pass.rewrite(frame);
-        let layers = Layers::find(link, bytes);
-        let unframed = framing.and_then(|framing| framing.check(link, bytes).err());
-        Ok(Some(Prepared { number, time_ns, original_length, layers, bytes, unframed }))
+        Ok(Some(prepare(number, time_ns, self.pass.rewrite(frame))))
     }
 }
 

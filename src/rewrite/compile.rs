@@ -204,6 +204,7 @@ impl Rewriter {
             from_client: tables(Side::Client, Side::Server),
             from_server: has_roles.then(|| Box::new(tables(Side::Server, Side::Client))),
             fragment_sums: std::sync::OnceLock::new(),
+            templates: std::sync::OnceLock::new(),
             makes_groups,
             only_maps: !makes_groups
                 && rewrite.checksums == Checksums::Preserve

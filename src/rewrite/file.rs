@@ -31,6 +31,8 @@ pub struct Summary {
     pub read: u64,
     /// Frames in the output.
     pub written: u64,
+    /// Those of them that the input has.
+    pub captured: u64,
     /// Blocks of pcapng files that hold no packet, and are not in an output that was written anew.
     pub lost_blocks: u64,
     /// What each map entry hit, and what was left.
@@ -183,6 +185,7 @@ impl Job<'_> {
         let is_pcapng = format == Format::Pcapng;
         if captures.format_of_copy().is_some_and(|format| (format == Format::Pcapng) == is_pcapng)
             && !self.changes_a_link()?
+            && !self.pass.makes_frames()
         {
             return Ok(Written::Copy);
         }
@@ -213,7 +216,7 @@ impl Job<'_> {
     /// One pass over the input, and what the sections of its copy can announce.
     fn run(&mut self, mut captures: Captures, sink: Sink) -> Result<(Summary, SectionLengths)> {
         let mut pass = self.pass.clone();
-        let (mut read, mut written) = (0, 0);
+        let (mut read, mut written, mut made) = (0, 0, 0);
         let mut writer = None;
         let mut lengths = SectionLengths::Kept;
         match sink {
@@ -251,6 +254,18 @@ impl Job<'_> {
                     return Err(too_fine(number));
                 }
             }
+            if pass.makes_frames() {
+                pass.take(&captures.current());
+                while let Some((frame, Rewritten { link, bytes, original_length, .. })) = pass.next_made() {
+                    made += u64::from(!frame.is_captured);
+                    if let Some(writer) = &mut writer {
+                        let frame = Frame { number, time_ns, original_length, link, bytes };
+                        let written = writer.write_with(&frame, &options);
+                        written.map_err(|error| unconvertible(captures.path(), number, &error))?;
+                    }
+                }
+                continue;
+            }
             let Rewritten { link, bytes, original_length, resized } = pass.rewrite(captures.current());
             if let Some(writer) = &mut writer {
                 let frame = Frame { number, time_ns, original_length, link, bytes };
@@ -269,7 +284,9 @@ impl Job<'_> {
             None if captures.contradicts_a_section() => lengths = SectionLengths::Unknown,
             None => {}
         }
-        Ok((Summary { read, written, lost_blocks, stats: pass.into_stats() }, lengths))
+        let captured = written;
+        written += made;
+        Ok((Summary { read, written, captured, lost_blocks, stats: pass.into_stats() }, lengths))
     }
 
     /// What a pcap file for the selected frames must announce: their one link type, and nanoseconds if one of them has any.

@@ -20,6 +20,7 @@ mod icmp;
 mod ip;
 mod lengths;
 mod mac;
+mod making;
 mod output;
 mod pass;
 mod payload;
@@ -54,6 +55,7 @@ pub use file::{Selected, rewrite_file};
 pub use fragments::{FragmentSums, Learner};
 pub use framing::{Framing, Unframed};
 pub use pass::{Pass, Rewritten};
+pub use payload::{TemplateLearner, Templates};
 pub use rewrite_stats::{FrameCount, Left, Reshaped, RewriteStats, Seen, unused_problems};
 
 /// The addresses that the words `sender` and `receiver` stand for, where the site knows them.
@@ -90,6 +92,8 @@ pub struct Rewriter {
     fragment_sums: std::sync::OnceLock<FragmentSums>,
     /// What changes in payloads.
     payloads: Option<Box<payload::Payloads>>,
+    /// The templates of flow exports that are sent first, once they were learnt.
+    templates: std::sync::OnceLock<Templates>,
     /// Whether only maps of outer headers change anything, so that common packets need no detours.
     only_maps: bool,
 }
@@ -169,6 +173,16 @@ impl Rewriter {
     /// What was written in the scenario, entry by entry.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether the templates that are sent first were learnt.
+    pub fn knows_templates(&self) -> bool {
+        self.templates.get().is_some()
+    }
+
+    /// Keeps the templates that are sent first; only the first ones count.
+    pub fn learn_templates(&self, templates: Templates) {
+        let _already_known = self.templates.set(templates);
     }
 
     /// Whether checksums are made right.

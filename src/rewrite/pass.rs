@@ -3,6 +3,7 @@
 //! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
 
 use super::conversation::{Conversations, Sender};
+use super::making::{Made, Making};
 use super::payload::{Payload, State};
 use super::rewrite_stats::{Left, Reshaped, RewriteStats};
 use super::vlan::VlanChange;
@@ -26,8 +27,21 @@ pub struct Pass<'a> {
     takes_every_whole_frame: bool,
     /// What is remembered of payloads, where they are rewritten.
     payloads: State,
+    /// What is made of the last captured frame.
+    making: Making,
     /// The last frame whose length changed.
     resized: Vec<u8>,
+}
+
+/// What a frame that [`Pass::next_made`] gives is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MadeFrame {
+    /// The number of the captured frame.
+    pub number: u64,
+    /// Its time, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Whether it is the captured frame itself.
+    pub is_captured: bool,
 }
 
 /// A frame after it was rewritten.
@@ -55,6 +69,7 @@ impl<'a> Pass<'a> {
             pads: false,
             takes_every_whole_frame: false,
             payloads: State::default(),
+            making: Making::default(),
             resized: Vec::new(),
         }
     }
@@ -233,6 +248,40 @@ impl<'a> Pass<'a> {
             original = longer(original, longer_by);
         }
         Rewritten { link, bytes, original_length: original, resized: true }
+    }
+
+    /// Whether frames are made that the capture doesn't have: then [`Pass::take`] takes each frame, and [`Pass::next_made`] gives what is made of it.
+    pub fn makes_frames(&self) -> bool {
+        self.rewriter.payloads.as_ref().is_some_and(|payloads| payloads.makes_frames())
+    }
+
+    /// Takes in a captured frame, of which several may be made.
+    pub fn take(&mut self, frame: &Frame<'_>) {
+        let Some(payloads) = &self.rewriter.payloads else { return };
+        self.stats.is_at(frame.number);
+        let templates = self.rewriter.templates.get();
+        let before = self.payloads.templates_before(payloads, templates, frame, &mut self.stats);
+        self.making.of(frame, before, payloads.copies());
+    }
+
+    /// Whether [`Pass::next_made`] has another frame.
+    pub fn has_made(&self) -> bool {
+        self.making.has_next()
+    }
+
+    /// The next frame that is made of the last one taken in, rewritten, with its number, its time, and whether it is the captured one; `None`
+    /// behind the last.
+    pub fn next_made(&mut self) -> Option<(MadeFrame, Rewritten<'_>)> {
+        let Made { number, time_ns, original_length, link, mut bytes, copy, is_captured } = self.making.next()?;
+        self.payloads.is_at(copy, !is_captured);
+        let frame = Frame { number, time_ns, original_length, link, bytes: &mut bytes };
+        let Rewritten { link, original_length, resized, .. } = self.rewrite(frame);
+        if !resized {
+            self.resized = bytes;
+        }
+        self.making.readdress(copy, link, &mut self.resized);
+        let made = MadeFrame { number, time_ns, is_captured: is_captured && copy == 0 };
+        Some((made, Rewritten { link, bytes: &mut self.resized, original_length, resized: true }))
     }
 
     /// Goes on after a pass over the same capture: times and sequence numbers in payloads follow those of the round before.

@@ -8,6 +8,7 @@ use super::placeholders::replace;
 use super::receiver::FileContent;
 use super::step::Action;
 use super::topology::Ruleset;
+use crate::capture::Files;
 use crate::diagnostic::{At, Place};
 use crate::file::Claim;
 
@@ -16,6 +17,8 @@ impl Scenario {
     pub fn inputs(&self) -> Vec<Claim> {
         let mut inputs = vec![Claim::new(&self.source.path, "the scenario")];
         inputs.extend(self.capture.files.paths().map(|path| Claim::new(path, "the capture")));
+        let templates = self.rewrite.flows.iter().filter_map(|flows| flows.templates.as_ref()?.from.as_ref());
+        inputs.extend(templates.flat_map(Files::paths).map(|path| Claim::new(path, "the capture with templates")));
         if let Some(ruleset) = self.topology.lab().and_then(|lab| lab.ruleset.as_ref()) {
             inputs.extend(self.rules(&ruleset.value));
         }

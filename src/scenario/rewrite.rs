@@ -17,6 +17,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use self::flows::Flows;
+#[cfg_attr(not(test), expect(unused_imports, reason = "only tests make one"))]
+pub use self::flows::SentTemplates;
 pub use self::header::HeaderFields;
 pub use self::payload::{PayloadProtocol, PayloadRule, TimeTarget};
 pub use self::vlan::NewTag;

@@ -108,8 +108,11 @@ fn payloads_are_read_in_the_order_of_their_names() {
 fn payloads_to_rewrite_are_read_with_their_ports() {
     let rewrite = read("every_word.toml").rewrite;
     let flows = rewrite.flows.unwrap();
-    assert_eq!(flows.time.unwrap().value, TimeTarget::Now);
+    assert_eq!((flows.time.unwrap().value, flows.copies.unwrap().value.get()), (TimeTarget::Now, 1000));
     assert!(flows.addresses.is_some() && flows.sequence.is_some());
+    let templates = flows.templates.unwrap();
+    assert_eq!(templates.repeat_every, Some(Duration::from_secs(30)));
+    assert_eq!(templates.from.unwrap().paths().collect::<Vec<_>>(), [folder().join("captures/templates.pcap")]);
     let rules = rewrite.payload;
     let ports: Vec<_> = rules.iter().map(|rule| (rule.protocol.word(), rule.ports.as_slice())).collect();
     let expected: [(&str, &[u16]); 5] =

@@ -25,6 +25,10 @@ pub(super) struct Flows {
     time: Option<(Timestamp, usize)>,
     addresses: Option<usize>,
     sequence: Option<usize>,
+    /// Templates are sent first, and again after so many nanoseconds.
+    templates: Option<(usize, Option<u64>)>,
+    /// How many exporters there are for each captured one, with the entry.
+    copies: Option<(u32, usize)>,
 }
 
 /// What is remembered from one datagram to the next.
@@ -36,7 +40,13 @@ pub(super) struct State {
     shift: Option<i64>,
     /// The first and the last export time, as captured.
     exported: Option<(i64, i64)>,
-    numbers: HashMap<(Session, u64), Numbers>,
+    numbers: HashMap<(Session, u64, u32), Numbers>,
+    /// When templates of a session were sent last, in nanoseconds since 1970.
+    templates_sent: HashMap<Session, u64>,
+    /// Which copy the next datagram is of, from 0.
+    copy: u32,
+    /// Whether it is made, and none that was captured.
+    is_made: bool,
 }
 
 /// What changes in a field.
@@ -78,6 +88,13 @@ struct Numbers {
 }
 
 impl Numbers {
+    /// The new number of a message that had this one, where made messages are put between and nothing else changes.
+    fn push(&mut self, captured: u32, is_made: bool) -> u32 {
+        let new = captured.wrapping_add(self.shift);
+        self.shift = self.shift.wrapping_add(u32::from(is_made));
+        new
+    }
+
     /// The new number of a message that had this one, and that counts `counted` up to the next.
     fn number(&mut self, captured: u32, counted: Option<u32>) -> u32 {
         let new = self.next.unwrap_or_else(|| captured.wrapping_add(self.shift));
@@ -96,6 +113,13 @@ pub(super) enum Decoded {
     InPart,
 }
 
+/// What a datagram is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    copy: u32,
+    is_made: bool,
+}
+
 /// A message while it is walked, and how many records it has so far; `None` where that can't be known.
 type Message = Option<(Header, Option<u32>)>;
 
@@ -108,7 +132,36 @@ impl Flows {
         });
         let addresses = words.addresses.as_ref().map(|span| entry("addresses", span));
         let sequence = words.sequence.as_ref().map(|span| entry("sequence", span));
-        Self { time, addresses, sequence }
+        let templates = words.templates.as_ref().map(|templates| {
+            let every = templates.repeat_every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
+            (entry("templates", &templates.span), every)
+        });
+        let copies = words
+            .copies
+            .as_ref()
+            .map(|copies| (copies.value.get(), entry("copies", copies.span.as_ref().unwrap_or(&(0..0)))));
+        Self { time, addresses, sequence, templates, copies }
+    }
+
+    /// How many exporters there are for each captured one.
+    pub(super) fn copies(&self) -> u32 {
+        self.copies.map_or(1, |(copies, _)| copies)
+    }
+
+    /// The entry that has templates sent first.
+    pub(super) fn templates_entry(&self) -> Option<usize> {
+        self.templates.map(|(entry, _)| entry)
+    }
+
+    /// Whether templates are sent before the message with this header, which was captured at this time; remembers that they are.
+    pub(super) fn sends_templates(&self, state: &mut State, header: &Header, time_ns: u64) -> bool {
+        let Some((_, every)) = self.templates else { return false };
+        let sent = state.templates_sent.get(&header.session);
+        let is_due = sent.is_none_or(|sent| every.is_some_and(|every| time_ns >= sent.saturating_add(every)));
+        if is_due {
+            state.templates_sent.insert(header.session, time_ns);
+        }
+        is_due
     }
 
     /// Whether a datagram is a flow export, or should be one.
@@ -119,13 +172,14 @@ impl Flows {
     /// Rewrites a datagram; `captured` are its bytes before. `None` where it has no message.
     pub(super) fn rewrite(&self, state: &mut State, captured: &[u8], datagram: &mut Datagram<'_>) -> Option<Decoded> {
         let [source, destination] = datagram.endpoints.map(|(address, port)| SocketAddr::new(address, port));
-        let State { templates, plans, shift, exported, numbers } = state;
+        let State { templates, plans, shift, exported, numbers, copy, is_made, .. } = state;
+        let at = Place { copy: *copy, is_made: *is_made };
         let mut decoded = Decoded::Whole;
         let mut message: Message = None;
         walk(captured, source, destination, 0, templates, |event| match event {
             Event::Message(header) => {
-                self.renumber(numbers, message.take(), datagram);
-                self.header(header, shift, exported, datagram);
+                self.renumber(numbers, message.take(), at, datagram);
+                self.header(header, at.copy, shift, exported, datagram);
                 message = Some((header.clone(), Some(0)));
             }
             Event::Data(set) => {
@@ -139,7 +193,7 @@ impl Flows {
                     && let Some((source, number)) = set.sample_sequence()
                 {
                     // Beside the numbers of the datagrams, which have 0 here.
-                    let numbers = numbers.entry((header.session, source + 1)).or_default();
+                    let numbers = numbers.entry((header.session, source + 1, at.copy)).or_default();
                     put(datagram.bytes, set.range.start, numbers.number(number, Some(1)).to_be_bytes());
                 }
             }
@@ -152,31 +206,57 @@ impl Flows {
             Event::Template { .. } | Event::Withdrawal { .. } => {}
         });
         message.as_ref()?;
-        self.renumber(numbers, message, datagram);
+        self.renumber(numbers, message, at, datagram);
         Some(decoded)
     }
 
     /// Numbers a message, when all of its records are counted.
-    fn renumber(&self, numbers: &mut HashMap<(Session, u64), Numbers>, message: Message, datagram: &mut Datagram<'_>) {
-        let (Some((header, records)), Some(entry)) = (message, self.sequence) else { return };
+    fn renumber(
+        &self,
+        numbers: &mut HashMap<(Session, u64, u32), Numbers>,
+        message: Message,
+        place: Place,
+        datagram: &mut Datagram<'_>,
+    ) {
+        let Some((header, records)) = message else { return };
+        // Messages of templates are numbered by NetFlow v9 alone.
+        let is_pushed = self.templates.is_some() && header.format == Format::NetflowV9;
+        if self.sequence.is_none() && !is_pushed {
+            return;
+        }
         let (Some(at), Some(captured)) = (header.places.sequence, header.sequence) else { return };
         let counted = match header.format {
             Format::NetflowV9 | Format::Sflow5 => Some(1),
             _ => records,
         };
-        let new = numbers.entry((header.session, 0)).or_default().number(captured, counted);
+        let numbers = numbers.entry((header.session, 0, place.copy)).or_default();
+        let new = match self.sequence {
+            Some(_) => numbers.number(captured, counted),
+            None => numbers.push(captured, place.is_made),
+        };
         put(datagram.bytes, at, new.to_be_bytes());
-        datagram.hits.push(entry);
+        datagram.hits.extend(self.sequence);
     }
 
     /// The header of a message: its export time, and the agent of sFlow.
     fn header(
         &self,
         header: &Header,
+        copy: u32,
         shift: &mut Option<i64>,
         exported: &mut Option<(i64, i64)>,
         datagram: &mut Datagram<'_>,
     ) {
+        if let (Some((_, entry)), Some(at)) = (self.copies, header.places.domain) {
+            let domain = header.session.domain.wrapping_add(copy);
+            match header.format {
+                Format::NetflowV5 => {
+                    put(datagram.bytes, at, domain.to_be_bytes()[2..].first_chunk().copied().unwrap_or([0; 2]))
+                }
+                _ => put(datagram.bytes, at, domain.to_be_bytes()),
+            }
+            datagram.hits.push(entry);
+        }
         if let Some((target, entry)) = self.time
             && let (Some((seconds, _)), Some(at)) = (header.exported, header.places.seconds)
         {
@@ -321,6 +401,11 @@ impl Edit {
 }
 
 impl State {
+    /// Which copy of the captured exporters the next datagram is of, and whether it is made.
+    pub(super) fn is_at(&mut self, copy: u32, is_made: bool) {
+        (self.copy, self.is_made) = (copy, is_made);
+    }
+
     /// Goes on with the capture's first datagram: its times follow the last ones of the round before.
     pub(super) fn next_round(&mut self) {
         if let (Some(shift), Some((first, last))) = (&mut self.shift, self.exported) {

@@ -10,7 +10,10 @@ mod radius;
 mod sip;
 mod snmp;
 mod syslog;
+mod templates;
 mod time;
+
+pub use templates::{TemplateLearner, Templates};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -77,6 +80,16 @@ impl AddressMaps {
 }
 
 impl Payloads {
+    /// How many exporters there are for each captured one.
+    pub(super) fn copies(&self) -> u32 {
+        self.flows.as_ref().map_or(1, Flows::copies)
+    }
+
+    /// Whether frames are made that the capture doesn't have.
+    pub(super) fn makes_frames(&self) -> bool {
+        self.flows.as_ref().is_some_and(|flows| flows.copies() > 1 || flows.templates_entry().is_some())
+    }
+
     /// What a scenario says, whose entries `entry` makes; `None` where it says nothing.
     pub(super) fn new(
         rewrite: &Rewrite,
@@ -171,6 +184,41 @@ pub(super) enum Payload {
 }
 
 impl State {
+    /// Frames with templates that are to be sent before a captured one, each with its length on the wire.
+    pub(super) fn templates_before(
+        &mut self,
+        payloads: &Payloads,
+        templates: Option<&Templates>,
+        frame: &Frame<'_>,
+        stats: &mut RewriteStats,
+    ) -> Vec<(Vec<u8>, u32)> {
+        let (Some(flows), Some(templates)) = (&payloads.flows, templates) else { return Vec::new() };
+        let Some((range, headers)) = templates::headers(frame) else { return Vec::new() };
+        let network = Layers::find(frame.link, frame.bytes).network;
+        let mut made = Vec::new();
+        for header in headers.iter().filter(|header| flows.sends_templates(&mut self.flows, header, frame.time_ns)) {
+            for message in templates.messages(header) {
+                let mut bytes = frame.bytes.to_vec();
+                let mut envelope = Frame { bytes: &mut bytes, ..*frame };
+                let original_length = envelope.original_length;
+                match replaced(&network, range.clone(), &message, &mut envelope) {
+                    Some(Payload::Resized(bytes, original)) => made.push((bytes, original)),
+                    Some(Payload::InPlace) => made.push((bytes, original_length)),
+                    None => {}
+                }
+            }
+        }
+        if let Some(entry) = flows.templates_entry().filter(|_| !made.is_empty()) {
+            stats.count(entry);
+        }
+        made
+    }
+
+    /// Which copy of the captured exporters the next frames are of, and whether they are made.
+    pub(super) fn is_at(&mut self, copy: u32, is_made: bool) {
+        self.flows.is_at(copy, is_made);
+    }
+
     /// Goes on with the first frame of the capture, for its next round.
     pub(super) fn next_round(&mut self) {
         self.flows.next_round();

@@ -10,8 +10,8 @@ use crate::capture::Frame;
 use crate::diagnostic::At;
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use crate::packet::layers::{Layers, LinkType};
-use crate::rewrite::Left;
-use crate::scenario::rewrite::{Flows, Rewrite, Side, TimeTarget};
+use crate::rewrite::{Left, TemplateLearner};
+use crate::scenario::rewrite::{Flows, Rewrite, SentTemplates, Side, TimeTarget};
 
 /// 2017-07-14T02:40:00Z, in seconds.
 const THEN: u32 = 1_500_000_000;
@@ -27,7 +27,7 @@ fn rewriter(flows: Flows) -> Rewriter {
 
 fn everything() -> Flows {
     let time = TimeTarget::At("2026-01-01T00:00:00Z".parse().expect("a time"));
-    Flows { time: Some(At::default_value(time)), addresses: Some(0..0), sequence: Some(0..0) }
+    Flows { time: Some(At::default_value(time)), addresses: Some(0..0), sequence: Some(0..0), ..Flows::default() }
 }
 
 fn only_sequence() -> Flows {
@@ -287,4 +287,111 @@ proptest! {
         let (new, _) = once(everything(), &captured);
         prop_assert_eq!(new, ipfix(NEW, 9, &[set(400, &content)]));
     }
+}
+
+/// The frame with this place in the capture.
+fn captured(bytes: &mut [u8], place: usize) -> Frame<'_> {
+    let (number, time_ns) = (place as u64 + 1, place as u64 * 1_000_000_000);
+    Frame { number, time_ns, original_length: length(bytes), link: LinkType::ETHERNET, bytes }
+}
+
+/// All frames that are made of these datagrams, from 10.1.2.3, captured a second apart.
+fn made(flows: Flows, datagrams: &[Vec<u8>]) -> (Vec<Vec<u8>>, RewriteStats) {
+    let rewriter = rewriter(flows);
+    let mut learner = TemplateLearner::default();
+    let mut frames: Vec<Vec<u8>> = datagrams.iter().map(|datagram| udp4(datagram)).collect();
+    for (number, bytes) in frames.iter_mut().enumerate() {
+        learner.add(&captured(bytes, number));
+    }
+    rewriter.learn_templates(learner.finish(false));
+    let mut pass = Pass::new(&rewriter);
+    let mut all = Vec::new();
+    for (number, bytes) in frames.iter_mut().enumerate() {
+        pass.take(&captured(bytes, number));
+        while let Some((made, rewritten)) = pass.next_made() {
+            assert_eq!(made.number, number as u64 + 1);
+            assert_eq!(rewritten.original_length, length(rewritten.bytes));
+            assert_eq!(sums(rewritten.bytes), (Sum::Good, Sum::Good));
+            all.push(rewritten.bytes.to_vec());
+        }
+    }
+    (all, pass.into_stats())
+}
+
+fn first_templates(repeat_every: Option<u64>) -> Flows {
+    let repeat_every = repeat_every.map(std::time::Duration::from_secs);
+    Flows { templates: Some(SentTemplates { span: 0..0, repeat_every, from: None }), ..Flows::default() }
+}
+
+#[test]
+fn templates_come_before_the_first_message_and_again_after_their_time() {
+    let options = set(3, &words(&[257, 1, 1, 130, 4]));
+    let data = |number| ipfix(THEN + number, 100 + number, &[set(256, &[10, 7, 0, 1])]);
+    let late = ipfix(THEN + 2, 102, &[set(2, &words(&[256, 1, 8, 4])), options.clone()]);
+    let (frames, stats) = made(first_templates(Some(2)), &[data(0), data(1), late.clone(), data(3)]);
+    // The set of options templates is padded to four bytes.
+    let template = |number| {
+        let padded = set(3, &[words(&[257, 1, 1, 130, 4]), vec![0, 0]].concat());
+        ipfix(THEN + number, 100 + number, &[set(2, &words(&[256, 1, 8, 4])), padded])
+    };
+    let payloads: Vec<_> = frames.iter().map(|frame| frame[42..].to_vec()).collect();
+    assert_eq!(payloads, [template(0), data(0), data(1), template(2), late, data(3)]);
+    assert_eq!(stats.entries()[2].frames, 2);
+}
+
+#[test]
+fn messages_of_version_9_are_numbered_with_the_templates_between_and_keep_their_gaps() {
+    let v9 =
+        |sequence: u32, count: u16, set: Vec<u8>| [words(&[9, count]), doubles(&[1, THEN, sequence, 7]), set].concat();
+    let template = || set(0, &words(&[256, 1, 8, 4]));
+    let data = || set(256, &[10, 9, 0, 1]);
+    let captured = [v9(5, 1, data()), v9(8, 1, data()), v9(9, 1, template())];
+    let (frames, _) = made(first_templates(None), &captured);
+    let payloads: Vec<_> = frames.iter().map(|frame| frame[42..].to_vec()).collect();
+    assert_eq!(payloads, [v9(5, 1, template()), v9(6, 1, data()), v9(9, 1, data()), v9(10, 1, template())]);
+}
+
+#[test]
+fn many_templates_are_several_datagrams_that_fit_every_mtu() {
+    let templates: Vec<Vec<u8>> = (0..3_u16)
+        .map(|part| {
+            let definitions = (0..20).flat_map(|index| {
+                let mut definition = vec![256 + part * 20 + index, 10];
+                definition.extend([8, 4].repeat(10));
+                definition
+            });
+            ipfix(THEN, 1, &[set(2, &words(&definitions.collect::<Vec<_>>()))])
+        })
+        .collect();
+    let (frames, _) = made(first_templates(None), &templates);
+    assert_eq!(frames.len(), 3 + 3);
+    assert!(
+        frames[..3].iter().all(|frame| frame.len() < 1_280),
+        "{:?}",
+        frames.iter().map(Vec::len).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn copies_have_addresses_and_domains_of_their_own() {
+    let copies = Some(At::default_value(std::num::NonZeroU32::new(3).expect("it is above 0")));
+    let captured = [ipfix(THEN, 1, &[]), ipfix(THEN, 1, &[])];
+    let (frames, stats) = made(Flows { copies, ..Flows::default() }, &captured);
+    let whose = |frame: &Vec<u8>| (frame[26..30].to_vec(), frame[42 + 12..42 + 16].to_vec());
+    let expected = [
+        (vec![10, 1, 2, 3], vec![0, 0, 0, 7]),
+        (vec![198, 18, 0, 1], vec![0, 0, 0, 8]),
+        (vec![198, 18, 0, 2], vec![0, 0, 0, 9]),
+    ];
+    assert_eq!(frames.iter().map(whose).collect::<Vec<_>>(), [expected.clone(), expected].concat());
+    assert_eq!(stats.entries()[2].frames, 2);
+}
+
+#[test]
+fn each_copy_is_numbered_by_itself() {
+    let copies = Some(At::default_value(std::num::NonZeroU32::new(2).expect("it is above 0")));
+    let captured = [v5(THEN, 1, &[[1; 4]]), v5(THEN, 9, &[[1; 4]])];
+    let (frames, _) = made(Flows { copies, ..only_sequence() }, &captured);
+    let number = |frame: &Vec<u8>| (frame[42 + 19], u16::from_be_bytes([frame[42 + 20], frame[42 + 21]]));
+    assert_eq!(frames.iter().map(number).collect::<Vec<_>>(), [(1, 0x0102), (1, 0x0103), (2, 0x0102), (2, 0x0103)]);
 }
