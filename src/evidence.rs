@@ -226,6 +226,20 @@ pub struct SocketRecord {
 }
 
 impl SocketRecord {
+    /// A socket that was there all the time.
+    #[cfg(test)]
+    pub fn of(socket: Socket) -> Self {
+        Self {
+            socket,
+            from_start: true,
+            until_end: true,
+            encapsulates: false,
+            unread_before: 0,
+            unread_of_others: 0,
+            lives: (0, 0),
+        }
+    }
+
     /// Whether the kernel takes what comes in, or may take some of it.
     pub fn takes_for_the_kernel(&self) -> bool {
         self.encapsulates || self.socket.inode == 0

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cause_evidence::{CauseEvidence, CauseEvidences, Predicted, predicted};
-use super::description::{add_details, named, why_unread};
+use super::description::{add_details, is_closed, named, why_unread};
 use super::drops::{Meaning, is_told_by_the_frame, meaning};
 use super::received::Received;
 use crate::capture::FrameRanges;
@@ -104,6 +104,7 @@ fn key(plan: &Plan, evidence: &Evidence, ending: &Ending, sockets: bool) -> Opti
     let forwards = || plan.predictions.iter().any(|found| found.disposition == Disposition::Lost(Cause::Forwarded));
     Some(match ending {
         Ending::Read => return None,
+        Ending::Unread if is_closed(evidence) => lost(Cause::SocketClosed),
         Ending::Unread => lost(Cause::NotRead),
         Ending::Closed => lost(Cause::SocketClosed),
         Ending::Dropped(kind) => match meaning(plan, kind, sockets) {

@@ -157,7 +157,7 @@ fn long_frames_with_deadlines_do_not_overflow_the_receive_ring() {
         // Faster than this machine sends, so that frames go as soon as there is room.
         let lines = "[lab]\nmtu = 65535\n[pacing]\nrate = \"10 Mpps\"\nrepeat = 500\n[expect]\narrived = \"all\"\n";
         let scenario = folder.join("long.toml");
-        let text = format!("format = 1\n[capture]\nfile = \"long.pcap\"\n{lines}");
+        let text = format!("format = 1\ntimeout = \"5min\"\n[capture]\nfile = \"long.pcap\"\n{lines}");
         fs::write(&scenario, text).expect("it can be written");
         let run = crate::common::run(*user, [&scenario]);
         let outcome = &run.report["scenarios"][0];

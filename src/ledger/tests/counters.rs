@@ -118,30 +118,12 @@ fn a_counter_that_did_not_move_says_something_only_where_the_kernel_does() {
 }
 
 fn socket(port: u16) -> SocketRecord {
-    let listener = Listener { transport: Transport::Udp, address: None, port };
-    let socket = Socket { inode: 1, buffer_bytes: 212_992, ..listener.into() };
-    SocketRecord {
-        socket,
-        from_start: true,
-        until_end: true,
-        encapsulates: false,
-        unread_before: 0,
-        unread_of_others: 0,
-        lives: (0, 0),
-    }
+    unread_socket(port, 0)
 }
 
 fn unread_socket(port: u16, unread_bytes: u32) -> SocketRecord {
-    let SocketRecord { socket, .. } = socket(port);
-    SocketRecord {
-        unread_before: 0,
-        unread_of_others: 0,
-        socket: Socket { unread_bytes, ..socket },
-        from_start: true,
-        until_end: true,
-        encapsulates: false,
-        lives: (0, 0),
-    }
+    let listener = Listener { transport: Transport::Udp, address: None, port };
+    SocketRecord::of(Socket { inode: 1, buffer_bytes: 212_992, unread_bytes, ..listener.into() })
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::{account, delivered, evidence, filtered, frames, losses};
 use crate::capture::FrameRanges;
 use crate::diagnostic::At;
-use crate::evidence::{DropKind, Ending, Evidence};
+use crate::evidence::{DropKind, Ending, Evidence, SocketRecord};
+use crate::host::Socket;
 use crate::outcome::{Amount, Ledger, Stage};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::receiver::Listens;
+use crate::scenario::require::{Listener, Transport};
 
 fn dropped(reason: &str, function: &str) -> Ending {
     Ending::Dropped(DropKind {
@@ -64,6 +66,24 @@ fn each_ending_is_a_stage_and_a_cause() {
         let after = |at: Stage| Some(if at >= stage { 6 } else { 8 });
         assert_eq!(reached(&ledger), [Stage::Accepted, Stage::Delivered, Stage::Consumed].map(after), "{ending:?}");
     }
+}
+
+#[test]
+fn what_was_in_the_queue_of_a_socket_that_is_closed_is_not_waiting_there() {
+    let (scenario, plan) = delivered();
+    let cause = |sockets: &[SocketRecord]| {
+        let ends = vec![(Ending::Read, frames(1..=6)), (Ending::Unread, frames(7..=8))];
+        let evidence = Evidence { sockets: sockets.to_vec(), ..followed(&plan, &[], ends) };
+        rows(&account(&scenario, &plan, &evidence))[0].1.to_owned()
+    };
+    let record = |until_end: bool, unread_bytes: u32| {
+        let listener = Listener { transport: Transport::Udp, address: None, port: 4739 };
+        SocketRecord { until_end, ..SocketRecord::of(Socket { unread_bytes, ..listener.into() }) }
+    };
+    assert_eq!(cause(&[record(false, 900)]), "SOCKET_CLOSED");
+    assert_eq!(cause(&[record(false, 900), record(true, 0)]), "SOCKET_CLOSED");
+    assert_eq!(cause(&[record(false, 900), record(true, 900)]), "NOT_READ");
+    assert_eq!(cause(&[record(true, 900)]), "NOT_READ");
 }
 
 #[test]

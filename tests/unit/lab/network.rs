@@ -15,7 +15,6 @@ use ipnet::IpNet;
 use super::{Case, cases, lab};
 
 cases![
-    a_lab_comes_up_in_milliseconds,
     a_datagram_sent_on_tx0_reaches_a_socket_of_the_receiver,
     a_reply_needs_no_arp_and_the_sender_stays_silent,
     three_hundred_addresses_are_all_the_receivers,
@@ -81,17 +80,6 @@ fn received(socket: &UdpSocket) -> SocketAddr {
     source
 }
 
-fn a_lab_comes_up_in_milliseconds() {
-    let (first, _) = lab(&plan(&["10.9.0.2/32", "2001:db8::2/128"]));
-    let mut times: Vec<Duration> = (0..10)
-        .map(|_| LabNetwork::up(&plan(&["10.9.0.2/32", "2001:db8::2/128"])).unwrap().took)
-        .chain([first.took])
-        .collect();
-    times.sort_unstable();
-    println!("median {:?}, all {times:?}", times[5]);
-    assert!(times[5] < Duration::from_secs(1));
-}
-
 fn a_datagram_sent_on_tx0_reaches_a_socket_of_the_receiver() {
     let (lab, _) = lab(&plan(&["10.9.0.2/32", "2001:db8::2/128"]));
     let v4 = socket(&lab, "10.9.0.2:4739");
@@ -142,7 +130,6 @@ fn three_hundred_addresses_are_all_the_receivers() {
     let v6: Vec<IpAddr> = (0..300).map(|i| Ipv6Addr::from_bits((0x2001_0db8 << 96) + 1 + i * 7).into()).collect();
     let addresses = v4.iter().chain(&v6).map(|address| IpNet::from(*address)).collect();
     let (lab, _) = lab(&LabPlan { addresses, ..LabPlan::default() });
-    println!("took {:?}", lab.took);
     for (family, sources, wildcard) in [(&v4, "198.51.100.7", "0.0.0.0"), (&v6, "2001:db8:ffff::7", "::")] {
         let any = socket(&lab, &SocketAddr::new(ip(wildcard), 4739).to_string());
         // In portions that a socket's default buffer holds.
@@ -165,8 +152,6 @@ fn three_hundred_addresses_are_all_the_receivers() {
 fn a_prefix_of_65536_addresses_is_the_receivers() {
     let hosts: Vec<IpNet> = (0..65536).map(|i| IpAddr::from(Ipv4Addr::from_bits(0x0a09_0000 + i)).into()).collect();
     let (lab, _) = lab(&LabPlan { addresses: hosts, ..LabPlan::default() });
-    println!("took {:?}", lab.took);
-    assert!(lab.took < Duration::from_secs(2));
     let any = socket(&lab, "0.0.0.0:4739");
     for address in ["10.9.0.1", "10.9.255.255", "10.9.77.77"] {
         send(&lab, &[frame(ip("198.51.100.7"), ip(address), RECEIVER_MAC)]);
