@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
 use super::flows::Given;
 use crate::evidence::{Cell, StoredRows};
 use crate::figures::{count, thousands};
-use crate::flow::{FlowRecord, Value, Within};
+use crate::flow::{Field, FlowRecord, Value, Within};
 use crate::scenario::expect::{Column, StoredFlows};
 
 /// The most records that are compared.
@@ -18,6 +20,9 @@ const MOST: usize = 1_000_000;
 const MOST_SHOWN: usize = 4;
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP and UDP-Lite. What collectors store as the ports of others differs.
 const WITH_PORTS: [u64; 5] = [6, 17, 33, 132, 136];
+
+/// `octetDeltaCount` and `packetDeltaCount`.
+const DELTAS: [u16; 2] = [1, 2];
 
 type Row = [Option<Cell>; Column::ALL.len()];
 
@@ -38,6 +43,11 @@ impl Records {
         let mut row = Row::default();
         let is_sample = record.record.template().is_none();
         record.record.each_field(|field| {
+            if let Some((column, seconds)) = time(&field, record)
+                && let Some(place @ None) = row.get_mut(column as usize)
+            {
+                *place = Some(Cell::Number(seconds));
+            }
             let Some(column) = column(field.element.enterprise, field.element.id) else { return };
             // How collectors count a sampled packet differs.
             if field.within == Within::List || is_sample && Column::COMPARED.contains(&column) {
@@ -49,8 +59,8 @@ impl Records {
                 _ => return,
             };
             let Some(place) = row.get_mut(column as usize) else { return };
-            // Templates with fields for both families have zeros in one of them.
-            if place.as_ref().is_none_or(is_unspecified) {
+            // Templates with fields for both families have zeros in one of them. Where a record has totals too, collectors store what is new.
+            if place.as_ref().is_none_or(is_unspecified) || DELTAS.contains(&field.element.id) {
                 *place = Some(cell);
             }
         });
@@ -88,6 +98,35 @@ fn column(enterprise: u32, id: u16) -> Option<Column> {
         15 | 62 => Column::NextHop,
         _ => return None,
     })
+}
+
+/// When a flow began or ended, in seconds since 1970: of an element of IANA's registry that says one of these.
+fn time(field: &Field<'_>, record: &FlowRecord<'_>) -> Option<(Column, u64)> {
+    if field.element.enterprise != 0 {
+        return None;
+    }
+    let column = match field.element.id {
+        22 | 150 | 152 | 154 | 156 | 158 => Column::Start,
+        21 | 151 | 153 | 155 | 157 | 159 => Column::End,
+        _ => return None,
+    };
+    let seconds = match (field.element.id, field.value()) {
+        // By the exporter's clock, which said at the time of the export that it runs for so long.
+        (21 | 22, Value::Unsigned(uptime_ms)) => {
+            let (seconds, nanoseconds) = record.exported?;
+            let exported_ms = i64::from(seconds) * 1_000 + i64::from(nanoseconds / 1_000_000);
+            let before_ms = record.uptime_ms?.wrapping_sub(u32::try_from(uptime_ms).ok()?).cast_signed();
+            (exported_ms - i64::from(before_ms)).div_euclid(1_000)
+        }
+        // Microseconds before the export.
+        (158 | 159, Value::Unsigned(before_us)) => {
+            let exported_us = i64::from(record.exported?.0) * 1_000_000;
+            (exported_us - i64::try_from(before_us).ok()?).div_euclid(1_000_000)
+        }
+        (_, Value::Time(time)) => time.as_second(),
+        _ => return None,
+    };
+    Some((column, u64::try_from(seconds).ok()?))
 }
 
 /// What the comparison found.
@@ -306,9 +345,13 @@ fn with(compared: &[Column], values: &[Option<u64>]) -> String {
 }
 
 fn shown(compared: &[Column], values: &[Option<u64>]) -> String {
-    let parts = compared.iter().zip(values).map(|(column, value)| match value {
-        Some(value) => format!("{column} {}", thousands(*value)),
-        None => format!("no {column}"),
+    let parts = compared.iter().zip(values).map(|(column, value)| match (column, value) {
+        (_, None) => format!("no {column}"),
+        (Column::Start | Column::End, Some(seconds)) => {
+            let time = i64::try_from(*seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+            time.map_or_else(|| format!("{column} {seconds}"), |time| format!("{column} {time}"))
+        }
+        (_, Some(value)) => format!("{column} {}", thousands(*value)),
     });
     parts.collect::<Vec<_>>().join(", ")
 }

@@ -94,3 +94,20 @@ fn what_records_lack_is_not_compared_for_their_key() {
     assert_eq!(by(StoredFormat::PmacctJson), "missing 0, altered 0, doubled 0, unknown 0");
     assert_eq!(by(StoredFormat::NfdumpJson), "missing 1, altered 0, doubled 0, unknown 0");
 }
+
+#[test]
+fn times_by_the_exporters_clock_are_counted_from_the_export_also_where_it_wrapped() {
+    // NetFlow v5 of an exporter that runs for 60 s; the flow began before that, and ended 1.25 s before the export.
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let header = words(&[0x0005_0001, 60_000, 1_500_000_000, 250_000_000, 0, 0]);
+    let (began, ended) = (0_u32.wrapping_sub(2_000), 58_750);
+    let record = words(&[0xc000_0201, 0xc000_0202, 0, 0, 3, 200, began, ended, 0x0035_0400, 0x0000_1100, 0, 0]);
+    let mut records = Records::default();
+    let side = std::net::SocketAddr::from(([192, 0, 2, 1], 2055));
+    crate::flow::Survey::default().add(&[header, record].concat(), side, side, 7, |record| records.add(7, record));
+    let [(7, row)] = records.records.as_slice() else { panic!("one record in frame 7: {records:?}") };
+    let of = |column: Column| row[column as usize].clone();
+    assert_eq!(of(Column::Start), Some(Cell::Number(1_500_000_000 - 62)));
+    assert_eq!(of(Column::End), Some(Cell::Number(1_500_000_000 - 1)));
+    assert_eq!((of(Column::Packets), of(Column::Bytes)), (Some(Cell::Number(3)), Some(Cell::Number(200))));
+}

@@ -20,5 +20,7 @@ pub(super) const JSON: Form = Form {
         (Column::DestinationAs, &["dst_as", "DstAS"]),
         (Column::NextHop, &["next_hop", "NextHop"]),
         (Column::Exporter, &["sampler_address", "SamplerAddress"]),
+        (Column::Start, &["time_flow_start_ns", "time_flow_start", "TimeFlowStart"]),
+        (Column::End, &["time_flow_end_ns", "time_flow_end", "TimeFlowEnd"]),
     ],
 };

@@ -32,6 +32,8 @@ const NAMES: Names = &[
     (Column::DestinationAs, &["netflow.dst_as", "netflow.bgpDestinationAsNumber"]),
     (Column::NextHop, &["netflow.ipv4_next_hop", "netflow.ipNextHopIPv4Address"]),
     (Column::Exporter, &["host.ip", "host"]),
+    (Column::Start, &["netflow.first_switched", "netflow.flowStartMilliseconds", "netflow.flowStartSeconds"]),
+    (Column::End, &["netflow.last_switched", "netflow.flowEndMilliseconds", "netflow.flowEndSeconds"]),
 ];
 
 pub(super) const JSON: Form = Form { shape: Shape::Json, names: NAMES };

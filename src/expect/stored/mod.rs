@@ -10,6 +10,9 @@ mod telegraf;
 
 use std::io::{self, Read};
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::examine::line_ends;
@@ -199,8 +202,29 @@ fn cell(column: Column, text: &str) -> Cell {
             text.parse().map_or_else(|_| Cell::Text(text.to_owned()), Cell::Address)
         }
         Column::Protocol => protocol(text),
+        Column::Start | Column::End => time(text).map_or_else(|| Cell::Text(text.to_owned()), Cell::Number),
         _ => number(text),
     }
+}
+
+/// Seconds since 1970: of RFC 3339, of a date and time of day without a zone, which is taken as UTC, or of a number, whose unit its size shows.
+fn time(text: &str) -> Option<u64> {
+    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+    if let Ok(number) = whole.parse::<u64>() {
+        // The first 3,000 years in seconds, then milliseconds, microseconds and nanoseconds from 1973 on.
+        let per_second = match number {
+            0..100_000_000_000 => 1,
+            100_000_000_000..100_000_000_000_000 => 1_000,
+            100_000_000_000_000..100_000_000_000_000_000 => 1_000_000,
+            _ => 1_000_000_000,
+        };
+        return Some(number / per_second);
+    }
+    let time = text.parse::<Timestamp>().ok().or_else(|| {
+        let of_day: DateTime = text.parse().ok()?;
+        TimeZone::UTC.to_timestamp(of_day).ok()
+    })?;
+    u64::try_from(time.as_second()).ok()
 }
 
 fn number(text: &str) -> Cell {

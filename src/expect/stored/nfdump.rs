@@ -20,6 +20,8 @@ pub(super) const JSON: Form = Form {
         (Column::DestinationAs, &["dst_as"]),
         (Column::NextHop, &["ip4_next_hop", "ip6_next_hop"]),
         (Column::Exporter, &["ip4_router", "ip6_router"]),
+        (Column::Start, &["first"]),
+        (Column::End, &["last"]),
     ],
 };
 
@@ -47,5 +49,7 @@ pub(super) const CSV: Form = Form {
         (Column::DestinationAs, &["das", "dstAS"]),
         (Column::NextHop, &["nh", "nextHop"]),
         (Column::Exporter, &["ra", "router"]),
+        (Column::Start, &["ts", "firstSeen"]),
+        (Column::End, &["te", "lastSeen"]),
     ],
 };

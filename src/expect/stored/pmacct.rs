@@ -19,6 +19,8 @@ pub(super) const JSON: Form = Form {
         (Column::SourceAs, &["as_src"]),
         (Column::DestinationAs, &["as_dst"]),
         (Column::Exporter, &["peer_ip_src"]),
+        (Column::Start, &["timestamp_start"]),
+        (Column::End, &["timestamp_end"]),
     ],
 };
 
@@ -38,5 +40,7 @@ pub(super) const CSV: Form = Form {
         (Column::SourceAs, &["SRC_AS"]),
         (Column::DestinationAs, &["DST_AS"]),
         (Column::Exporter, &["PEER_SRC_IP"]),
+        (Column::Start, &["TIMESTAMP_START"]),
+        (Column::End, &["TIMESTAMP_END"]),
     ],
 };

@@ -57,3 +57,22 @@ fn each_collector_is_read_into_the_same_form() {
     ];
     insta::assert_snapshot!(texts.map(|(name, rows)| format!("{name}\n{rows}\n")).join("\n"));
 }
+
+#[test]
+fn times_are_read_in_every_form_to_the_second() {
+    let of = |text: &str| cell(Column::Start, text).to_string();
+    for text in [
+        "2017-07-14T02:40:00.250",
+        "2017-07-14 02:40:00",
+        "2017-07-14T02:40:00Z",
+        "2017-07-14T04:40:00.999+02:00",
+        "1500000000",
+        "1500000000.250000",
+        "1500000000250",
+        "1500000000250000",
+        "1500000000250000000",
+    ] {
+        assert_eq!(of(text), "1500000000", "{text}");
+    }
+    assert_eq!(of("yesterday"), "`yesterday`");
+}

@@ -185,6 +185,10 @@ pub enum Column {
     NextHop,
     /// The exporter's address.
     Exporter,
+    /// When it began, to the second.
+    Start,
+    /// When it ended, to the second.
+    End,
 }
 
 impl StoredFormat {
@@ -196,7 +200,7 @@ impl StoredFormat {
 
 impl Column {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Source,
         Self::Destination,
         Self::SourcePort,
@@ -211,6 +215,8 @@ impl Column {
         Self::DestinationAs,
         Self::NextHop,
         Self::Exporter,
+        Self::Start,
+        Self::End,
     ];
     /// What a record is found by where nothing else is said.
     pub const KEY: [Self; 5] =
@@ -235,6 +241,8 @@ impl Column {
             Self::DestinationAs => "destination-as",
             Self::NextHop => "next-hop",
             Self::Exporter => "exporter",
+            Self::Start => "start",
+            Self::End => "end",
         }
     }
 }
