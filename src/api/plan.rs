@@ -119,6 +119,7 @@ impl Plan {
     pub(super) fn of(scenario: &Scenario) -> Result<Self> {
         let mut plan = plan::plan(scenario, remote::facts(scenario)?)?;
         plan.notes.extend(Testbed::warnings(scenario, &plan)?);
+        plan.notes.extend(plan::flow_notes(scenario, &plan)?);
         Ok(Self::new(scenario, &plan, None))
     }
 

@@ -73,6 +73,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
         let filter = facts.filter.clone();
         let mut plan = crate::plan::plan(&scenario, facts)?;
         plan.notes.extend(Testbed::warnings(&scenario, &plan)?);
+        plan.notes.extend(crate::plan::flow_notes(&scenario, &plan)?);
         // What a run has to be allowed.
         let limits = Testbed::limit(&scenario, &plan, None).err().into_iter().flat_map(|failure| failure.problems);
         plan.notes.extend(limits.map(|problem| Diagnostic { severity: Severity::Warning, ..problem }));
@@ -90,6 +91,7 @@ fn planned(arguments: &Arguments) -> Result<Planned> {
     let (what, look) = host.firewall.description();
     let mut plan = crate::plan::plan(&scenario, Facts { receiver: Some(host), ..facts })?;
     plan.notes.extend(caveats);
+    plan.notes.extend(crate::plan::flow_notes(&scenario, &plan)?);
     if plan.survey.longest > mtu {
         plan.notes.push(
             Diagnostic::warning(format!(

@@ -6,6 +6,7 @@
 mod brief;
 mod existing;
 mod facts;
+mod flow_notes;
 mod lab_host;
 mod link;
 mod listing;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 
 pub use brief::Brief;
 pub use facts::{Facts, LinkFacts};
+pub use flow_notes::flow_notes;
 pub use lab_host::sender_mac as lab_sender_mac;
 pub use link::roles;
 pub use note::{behind_tags, group_mac};

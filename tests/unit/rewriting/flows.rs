@@ -395,3 +395,23 @@ fn each_copy_is_numbered_by_itself() {
     let number = |frame: &Vec<u8>| (frame[42 + 19], u16::from_be_bytes([frame[42 + 20], frame[42 + 21]]));
     assert_eq!(frames.iter().map(number).collect::<Vec<_>>(), [(1, 0x0102), (1, 0x0103), (2, 0x0102), (2, 0x0103)]);
 }
+
+#[test]
+fn templates_of_another_capture_are_given_to_the_exporter_with_the_same_domain() {
+    let rewriter = rewriter(first_templates(None));
+    let mut learner = TemplateLearner::default();
+    let template = set(2, &words(&[256, 1, 8, 4]));
+    let mut elsewhere = udp4(&ipfix(THEN, 1, std::slice::from_ref(&template)));
+    // The exporter was 10.1.2.99 there; checksums don't matter to what is learnt.
+    elsewhere[29] = 99;
+    learner.add(&captured(&mut elsewhere, 0));
+    rewriter.learn_templates(learner.finish(true));
+    let mut pass = Pass::new(&rewriter);
+    let data = ipfix(THEN + 9, 70, &[set(256, &[10, 7, 0, 1])]);
+    pass.take(&captured(&mut udp4(&data), 0));
+    let mut payloads = Vec::new();
+    while let Some((_, rewritten)) = pass.next_made() {
+        payloads.push(rewritten.bytes[42..].to_vec());
+    }
+    assert_eq!(payloads, [ipfix(THEN + 9, 70, &[template]), data]);
+}

@@ -1,0 +1,152 @@
+//! What no collector can decode: records of flow exports whose template comes later or never, or whose template's id is used twice.
+//!
+//! Start at [`flow_notes`].
+
+use super::Plan;
+use super::stream::Stream;
+use crate::diagnostic::{Diagnostic, Result};
+use crate::figures::{agree, count};
+use crate::flow::{FlowExporter, FlowExports, Flows};
+use crate::scenario::Scenario;
+
+/// How many exporters each note names.
+const NAMED: usize = 4;
+
+/// Notes about the flow exports of a scenario as they are sent: one more pass over its capture.
+///
+/// # Errors
+/// A capture that can't be read.
+pub fn flow_notes(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
+    let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
+    let mut flows = Flows::default();
+    while let Some(frame) = stream.next_frame()? {
+        flows.add(frame.number, &frame.layers, frame.bytes, |_| {});
+    }
+    let span = scenario.capture.files.span();
+    Ok(notes(&flows.finish()).into_iter().map(|note| note.at(&scenario.source, span.clone())).collect())
+}
+
+fn notes(exports: &FlowExports) -> Vec<Diagnostic> {
+    [late(exports), absent(exports), reused(exports)].into_iter().flatten().collect()
+}
+
+/// Records before their template.
+fn late(exports: &FlowExports) -> Option<Diagnostic> {
+    let Missing { sets, who } = Missing::of(exports, true);
+    (sets > 0).then(|| {
+        Diagnostic::warning(format!(
+            "{} of flow records {} before {} template, and no collector can decode {}",
+            count(sets, "set"),
+            agree(sets, "comes", "come"),
+            agree(sets, "its", "their"),
+            agree(sets, "it", "them"),
+        ))
+        .why(format!("over UDP, a collector knows a template when it has read it (RFC 7011 §8.4): {who}"))
+        .fix("`[rewrite.flows] templates = \"first\"` sends the templates before the first message of each exporter")
+    })
+}
+
+/// Records without a template.
+fn absent(exports: &FlowExports) -> Option<Diagnostic> {
+    let Missing { sets, who } = Missing::of(exports, false);
+    (sets > 0).then(|| {
+        Diagnostic::warning(format!(
+            "{} of flow records {} no template, and no collector can decode {}",
+            count(sets, "set"),
+            agree(sets, "has", "have"),
+            agree(sets, "it", "them"),
+        ))
+        .why(format!("none of the frames that are sent defines {who}"))
+        .fix("`[rewrite.flows] templates = \"first\"` sends those of frames that are not selected, and with `from` those of another capture")
+    })
+}
+
+/// Ids that are defined again with other fields.
+fn reused(exports: &FlowExports) -> Option<Diagnostic> {
+    let of = |exporter: &FlowExporter| -> Vec<String> {
+        let reused = exporter.templates.iter().filter(|template| template.changes > 0);
+        reused.map(|template| format!("template {} of {}", template.id, name(exporter))).collect()
+    };
+    let found: Vec<String> = exports.exporters.iter().flat_map(of).collect();
+    (!found.is_empty()).then(|| {
+        Diagnostic::note(format!(
+            "{} defined again with other fields",
+            if found.len() == 1 { "a template is".to_owned() } else { format!("{} are", count(found.len() as u64, "template")) }
+        ))
+        .why(format!(
+            "a collector that doesn't get the new definition, or that takes two exporters for one, decodes the records behind it with the wrong \
+             fields: {}",
+            some(found)
+        ))
+    })
+}
+
+/// Sets whose template is missing.
+struct Missing {
+    sets: u64,
+    /// Which, of whom, and where the first one is.
+    who: String,
+}
+
+impl Missing {
+    /// Those whose template comes later, or those whose template never comes.
+    fn of(exports: &FlowExports, comes: bool) -> Self {
+        let (mut sets, mut who) = (0, Vec::new());
+        for exporter in &exports.exporters {
+            for missing in exporter.undecodable.iter().filter(|missing| missing.template_comes.is_some() == comes) {
+                let Some(template) = missing.template else { continue };
+                sets += missing.sets;
+                let place = match missing.template_comes {
+                    Some(defined) => format!("needed in frame {}, defined in frame {defined}", missing.first),
+                    None => format!("needed in frame {}", missing.first),
+                };
+                who.push(format!("template {template} of {}, {place}", name(exporter)));
+            }
+        }
+        Self { sets, who: some(who) }
+    }
+}
+
+fn name(exporter: &FlowExporter) -> String {
+    format!("{} (domain {})", exporter.address, exporter.domain)
+}
+
+/// The first of them, and how many more there are.
+fn some(mut all: Vec<String>) -> String {
+    let more = all.len().saturating_sub(NAMED);
+    all.truncate(NAMED);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{rest}", all.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::diagnostic::{Style, render};
+    use crate::plan::{Facts, plan};
+
+    fn told(scenario: &str, change: impl Fn(&mut Scenario)) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(scenario);
+        let mut scenario = crate::Scenario::from_file(&path).expect("it is valid");
+        change(&mut scenario);
+        let plan = plan(&scenario, Facts::default()).expect("it can be planned");
+        let notes = flow_notes(&scenario, &plan).expect("it can be read");
+        render(&notes, Style::Plain).replace(&format!("{}/", path.parent().expect("a folder").display()), "")
+    }
+
+    #[test]
+    fn records_before_their_template_are_named_until_it_is_sent_first() {
+        insta::assert_snapshot!(told("flows-before-their-template-are-not-stored.toml", |_| {}));
+        assert_eq!(told("templates-that-are-sent-first-save-their-flows.toml", |_| {}), "");
+    }
+
+    #[test]
+    fn records_whose_template_never_comes_are_named() {
+        let told = told("flows-before-their-template-are-not-stored.toml", |scenario| {
+            scenario.capture.frames.as_mut().expect("it has some").value = "2-10".parse().expect("frame numbers");
+        });
+        insta::assert_snapshot!(told);
+    }
+}
