@@ -32,7 +32,7 @@ const HOOK_NUMBER: u16 = 1;
 pub enum Firewall {
     /// None drops packets that come in.
     None,
-    /// These chains may drop some: `table chain (hook input, 3 rules, policy drop)`.
+    /// These chains may drop some: `inet table chain (hook input, 3 rules, policy drop)`.
     Chains(Vec<String>),
     Unseen(String),
 }
@@ -54,6 +54,13 @@ impl Firewall {
             chains if chains.is_empty() => Self::None,
             chains => Self::Chains(chains),
         }
+    }
+
+    /// The one chain of the input hook, as nft(8) names it; `None` where there are several or none.
+    pub fn input_chain(&self) -> Option<&str> {
+        let Self::Chains(chains) = self else { return None };
+        let mut input = chains.iter().filter_map(|chain| chain.split_once(" (hook input,")).map(|(name, _)| name);
+        input.next().filter(|_| input.next().is_none())
     }
 
     /// What to say of it in a line, and how to look at it.
@@ -97,13 +104,26 @@ fn chains() -> io::Result<Vec<String>> {
         }
         let count = rules.iter().filter(|rule| **rule == place).count();
         if count > 0 || drops {
-            let (_, table, name) = place;
+            let (family, table, name) = place;
+            let family = family_name(family);
             let rules = crate::figures::count(u64::try_from(count).unwrap_or_default(), "rule");
             let policy = if drops { "drop" } else { "accept" };
-            found.push(format!("{table} {name} (hook {hook}, {rules}, policy {policy})"));
+            found.push(format!("{family} {table} {name} (hook {hook}, {rules}, policy {policy})"));
         }
     }
     Ok(found)
+}
+
+/// A family as nft(8) writes it (`NFPROTO_…` of linux/netfilter.h).
+fn family_name(family: u8) -> &'static str {
+    match family {
+        1 => "inet",
+        3 => "arp",
+        5 => "netdev",
+        7 => "bridge",
+        10 => "ip6",
+        _ => "ip",
+    }
 }
 
 fn is_own(table: &str) -> bool {

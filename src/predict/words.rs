@@ -481,6 +481,11 @@ fn filled(command: &str, address: Option<IpAddr>, host: &Host) -> String {
     // sysctl(8): a dot inside a name is written as a slash.
     let text = command.replace("conf.IFACE.", &format!("conf.{}.", sysctl::name(interface)));
     let text = text.replace("IFACE", interface);
+    let text = match host.firewall.input_chain() {
+        // The chain that is there, in place of the usual one.
+        Some(chain) => text.replace("inet filter input", chain),
+        None => text,
+    };
     match address {
         Some(address) => {
             text.replace("ADDRESS", &IpNet::from(address).to_string()).replace("PREFIX", &around(address).to_string())

@@ -228,6 +228,8 @@ fn losses() {
     assert_eq!((status, causes(&scenario)), (Some(1), vec![("NETFILTER_DROP".to_owned(), ALL / 4)]), "{text}");
     let numbers = scenario["ledger"]["losses"][0]["frame-numbers"].as_str().unwrap_or_default();
     assert!(numbers.starts_with("1-2,9-10,17-18,"), "{numbers}: {text}");
+    let fix = scenario["ledger"]["losses"][0]["fix"].as_str().unwrap_or_default();
+    assert!(fix.contains("nft insert rule inet t c udp dport 4739 accept"), "{fix}");
     // What a switch takes is lost in the network between.
     let rule = "{ type filter hook ingress device p2 priority 0; }; add rule netdev t c ip saddr 203.0.113.5 drop";
     filter("switch", "netdev", rule);

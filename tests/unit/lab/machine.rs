@@ -399,5 +399,6 @@ fn a_packet_filter_is_seen_by_root() {
         println!("skipped: no `nft` here, or not for this user");
         return;
     }
-    assert_eq!(look(), Firewall::Chains(vec!["t c (hook input, 2 rules, policy accept)".to_owned()]));
+    assert_eq!(look(), Firewall::Chains(vec!["inet t c (hook input, 2 rules, policy accept)".to_owned()]));
+    assert_eq!(look().input_chain(), Some("inet t c"));
 }
