@@ -6,7 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 program := target/release/restage
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 build: ## the optimised program, in target/release
 	@.ci/install build
@@ -54,4 +54,9 @@ bench: build ## the figures, beside tcprewrite, tcpreplay, dd and editcap in one
 	@.ci/install bench
 	@cargo run --quiet --release --locked --example bench -- --bench
 
-.PHONY: help build demo test install deb lint soak bench
+# Instruction counts, which a busy machine doesn't change; `make bench-quick update=--update` commits to new ones.
+bench-quick: build ## instruction counts of a few jobs, beside those in benches/instructions
+	@.ci/install bench-quick
+	@.ci/instructions $(program) $(update)
+
+.PHONY: help build demo test install deb lint soak bench bench-quick

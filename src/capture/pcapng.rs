@@ -236,7 +236,9 @@ impl Pcapng {
             block.extend(old.get(..20).unwrap_or_default());
             block.extend([captured, original_length].map(number).as_flattened());
         }
-        block.extend(parts.iter().copied().flatten());
+        for part in parts {
+            block.extend_from_slice(part);
+        }
         block.resize(start + (block.len() - start).next_multiple_of(4), 0);
         if kind != block::SIMPLE_PACKET {
             let options = 28 + old_captured.next_multiple_of(4);

@@ -136,7 +136,9 @@ impl Savefile {
         record.extend(old.get(..8).unwrap_or_default());
         record.extend([first, second].map(|length| bytes32(length, self.big_endian)).as_flattened());
         record.extend(old.get(16..self.record_header).unwrap_or_default());
-        record.extend(parts.iter().copied().flatten());
+        for part in parts {
+            record.extend_from_slice(part);
+        }
     }
 
     /// Gives `visit` the frames that lie whole in the buffer, each with its original length, as long as it says that it is done with

@@ -55,7 +55,7 @@ pub(super) fn shell(arguments: &Arguments, terminal: &Terminal) -> Result<Status
     }
     let plan = plan::plan(&scenario, Testbed::facts(&scenario)?)?;
     Testbed::enter(&scenario)?;
-    let testbed = Testbed::prepare(&scenario, &plan)?;
+    let testbed = Testbed::prepare(&scenario, &plan, None)?;
     let receiver = testbed.receiver();
     receiver.enter_thread()?;
     let mut words = arguments.command.iter().cloned();

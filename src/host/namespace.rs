@@ -101,6 +101,11 @@ impl Namespace {
         let file = File::open(path).map_err(|error| Failure::system(format!("can't open `{path}`"), &error))?;
         Ok(Self { descriptor: file.into() })
     }
+    /// Another descriptor of it.
+    pub fn try_clone(&self) -> Result<Self> {
+        let descriptor = self.descriptor.try_clone();
+        descriptor.map(Self::from).map_err(|error| Failure::system("can't keep a network namespace", &error))
+    }
 
     /// That of a process, which still runs when this returns; `None` where there is no such process.
     ///

@@ -1,8 +1,9 @@
 //! What is remembered of the frames while they pass.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::HashMap;
 use super::checksums::Checksums;
 use super::fragments::Followed;
 use super::tables::{Addresses, Conversations, Ports, protocols};

@@ -1,7 +1,7 @@
 //! What is counted by key: addresses, conversations, ports; each table holds at most so many entries.
 
+use super::HashMap;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub(super) struct Addresses<A> {
 
 impl<A> Default for Addresses<A> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), unlisted: 0 }
+        Self { entries: HashMap::default(), unlisted: 0 }
     }
 }
 

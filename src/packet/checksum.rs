@@ -17,10 +17,12 @@ impl Accumulator {
         // The sum doesn't depend on the byte order (RFC 1071 §2 B), so it is taken in the machine's, and swapped once.
         let (words, rest) = bytes.as_chunks::<4>();
         let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-        let mut last = [0; 4];
-        for (place, byte) in last.iter_mut().zip(rest) {
-            *place = *byte;
-        }
+        let last = match *rest {
+            [] => [0; 4],
+            [a] => [a, 0, 0, 0],
+            [a, b] => [a, b, 0, 0],
+            [a, b, c, ..] => [a, b, c, 0],
+        };
         sum += u64::from(u32::from_ne_bytes(last));
         self.add_word(u16::from_be_bytes(fold(sum).to_ne_bytes()))
     }

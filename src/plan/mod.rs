@@ -47,10 +47,12 @@ pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
 pub use templates::learn_templates;
 pub use watched::watched;
 
+use crate::capture::Frame;
 use crate::cause::Cause;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::host::{Firewall, Host};
 use crate::packet::MacAddr;
+use crate::packet::layers::Layers;
 use crate::predict::Class;
 use crate::predict::{self, Disposition, Prediction};
 use crate::rewrite::{Framing, Learner, Prepared, Reshaped, RewriteStats, Rewriter, Roles, Seen, unused_problems};
@@ -138,26 +140,15 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     let (host, reassembly) = (receiver.clone(), Reassembly::default());
     let mut passes = Passes { rounds: at_once, most: u64::MAX, host, reassembly, allowed };
     let (rewriter, medium, surveyed) = survey(scenario, sender.as_ref(), roles, &passes)?;
-    let Surveyed {
-        mut survey,
-        mut schedule,
-        mut counts,
-        left_out,
-        stats,
-        seen,
-        listing,
-        cut,
-        first_ns,
-        steps,
-        mut reach,
-    } = surveyed;
+    let Surveyed { mut survey, mut schedule, mut counts, left_out, stats, listing, cut, first_ns, steps, mut reach } =
+        surveyed;
     if counts.selected == 0 {
         return Err(match cut {
             Some(length) => refuse::limit_below_the_first_frame(scenario, length),
             None => nothing_selected(scenario, counts, &left_out),
         });
     }
-    let mut problems = unused_problems(&rewriter, &stats, &scenario.source, &seen);
+    let mut problems = unused(scenario, &rewriter, &medium, &stats, counts.selected)?;
     problems.extend(survey.unframed.map(|(frame, link, why)| refuse::unframed(scenario, frame, link, why)));
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::steps_without_frames(scenario, &steps));
@@ -278,18 +269,40 @@ fn survey_with_fragments(
     survey_frames(scenario, rewriter, medium, passes)
 }
 
-/// The checksum of a datagram in fragments is in the first and known with the last: one more pass computes it.
-fn learn_fragments(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium) -> Result<()> {
+/// The problems of entries that matched nothing. Only then the capture is read again, for the addresses in its first `frames` selected frames.
+fn unused(
+    scenario: &Scenario,
+    rewriter: &Rewriter,
+    medium: &Medium,
+    stats: &RewriteStats,
+    frames: u64,
+) -> Result<Vec<Diagnostic>> {
+    let mut seen = Seen::new(rewriter);
+    if !rewriter.allows_unused() && stats.unused(rewriter).next().is_some() {
+        each_selected(scenario, medium, frames, |frame| seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes))?;
+    }
+    Ok(unused_problems(rewriter, stats, &scenario.source, &seen))
+}
+
+/// Calls `each` with every selected frame, `most` of them at most, as it was captured.
+fn each_selected(scenario: &Scenario, medium: &Medium, most: u64, mut each: impl FnMut(&Frame<'_>)) -> Result<()> {
     let mut captures = stream::open_capture(scenario)?;
-    let mut selector = stream::Selector::new(scenario, Some(medium.mtu))?;
-    let mut learner = Learner::default();
-    while !selector.is_past_frames(captures.frames_read())
+    let mut selector = stream::Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
+    while selector.counts.selected < most
+        && !selector.is_past_frames(captures.frames_read())
         && let Some(frame) = captures.next_frame()?
     {
         if selector.takes(&frame)? {
-            learner.add(&frame);
+            each(&frame);
         }
     }
+    Ok(())
+}
+
+/// The checksum of a datagram in fragments is in the first and known with the last: one more pass computes it.
+fn learn_fragments(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium) -> Result<()> {
+    let mut learner = Learner::default();
+    each_selected(scenario, medium, u64::MAX, |frame| learner.add(frame))?;
     rewriter.learn(learner.finish());
     Ok(())
 }
@@ -301,7 +314,6 @@ struct Surveyed {
     counts: Counts,
     left_out: LeftOut,
     stats: RewriteStats,
-    seen: Seen,
     listing: Option<Listing>,
     /// The length in bytes of the frame before which `[pacing] limit` ended it.
     cut: Option<usize>,
@@ -338,7 +350,6 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         counts: Counts::default(),
         left_out: LeftOut::default(),
         stats: RewriteStats::new(rewriter),
-        seen: Seen::default(),
         listing: scenario.expect.rewritten.as_ref().map(|_| Listing::default()),
         cut: None,
         first_ns: None,
@@ -349,9 +360,6 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
     let mut limiter = Limiter::new(&scenario.pacing);
     for round in 0..passes.rounds {
         let mut stream = Stream::open(scenario, rewriter, medium)?;
-        if round == 0 {
-            stream.look_at_addresses();
-        }
         while let Some(frame) = stream.next_frame()? {
             let step = scenario.step_of(frame.number);
             if step != part {
@@ -385,7 +393,7 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
         surveyed.schedule.again();
         if round == 0 {
             surveyed.left_out = stream.left_out().clone();
-            (surveyed.stats, surveyed.seen) = stream.into_stats();
+            surveyed.stats = stream.into_stats();
         }
         if surveyed.cut.is_some() {
             break;

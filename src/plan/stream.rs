@@ -11,7 +11,7 @@ use crate::capture::{Captures, Filter, Frame, LARGEST_SNAPLEN};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::{count, thousands};
 use crate::packet::layers::{Layers, LinkType};
-use crate::rewrite::{Framing, Pass, Prepared, RewriteStats, Rewriter, Rewritten, Seen, Unframed};
+use crate::rewrite::{Framing, Pass, Prepared, RewriteStats, Rewriter, Rewritten, Unframed};
 use crate::scenario::Scenario;
 use crate::scenario::capture::Truncated;
 use crate::scenario::rewrite::{OtherFrames, Oversize};
@@ -291,8 +291,6 @@ pub struct Stream<'a> {
     selector: Selector<'a>,
     pass: Pass<'a>,
     medium: Medium,
-    /// The addresses that are there before rewriting; only where the survey asks for them.
-    seen: Option<Seen>,
 }
 
 impl<'a> Stream<'a> {
@@ -304,7 +302,7 @@ impl<'a> Stream<'a> {
         learn_templates(scenario, rewriter)?;
         let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
         let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
-        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, seen: None })
+        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium })
     }
 
     /// Begins with the first frame again, for the next round of a replay.
@@ -318,14 +316,9 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// Remembers from now on which addresses are there before rewriting.
-    pub fn look_at_addresses(&mut self) {
-        self.seen = Some(Seen::new(self.pass.rewriter()));
-    }
-
-    /// What each map entry did, and the addresses that are there.
-    pub fn into_stats(self) -> (RewriteStats, Seen) {
-        (self.pass.into_stats(), self.seen.unwrap_or_default())
+    /// What each map entry did.
+    pub fn into_stats(self) -> RewriteStats {
+        self.pass.into_stats()
     }
 
     /// Why frames were not selected so far.
@@ -383,9 +376,6 @@ impl<'a> Stream<'a> {
             if !is_selected {
                 self.pass.passed_by(&frame);
                 continue;
-            }
-            if let Some(seen) = &mut self.seen {
-                seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes);
             }
             if !self.pass.makes_frames() {
                 break;

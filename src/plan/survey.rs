@@ -56,6 +56,9 @@ pub struct Survey {
     pub groups: BTreeSet<IpAddr>,
     /// UDP destination ports, by whether the address is IPv6.
     pub udp_ports: BTreeSet<(u16, bool)>,
+    /// Those of the last frame that has some: most frames repeat them.
+    last_destination: Option<IpAddr>,
+    last_udp_port: Option<(u16, bool)>,
     /// Unicast destination MACs, with their counts.
     pub macs: BTreeMap<MacAddr, u64>,
     /// Frames whose layer 3 packet is longer than the MTU.
@@ -111,6 +114,8 @@ impl Default for Survey {
             destinations_cut: false,
             groups: BTreeSet::new(),
             udp_ports: BTreeSet::new(),
+            last_destination: None,
+            last_udp_port: None,
             macs: BTreeMap::new(),
             oversize: FrameRanges::default(),
             longest: 0,
@@ -184,7 +189,9 @@ impl Survey {
 
     fn add_ip(&mut self, frame: &Prepared<'_>, ip: Ip, mac: MacAddr, seen: Received, after: Duration) {
         let Some((source, destination)) = frame.layers.addresses(frame.bytes) else { return };
-        if destination.is_multicast() {
+        if self.last_destination == Some(destination) {
+            // It is there already.
+        } else if destination.is_multicast() {
             if self.groups.len() < MOST_ENDPOINTS {
                 self.groups.insert(destination);
             }
@@ -195,12 +202,15 @@ impl Survey {
                 self.destinations_cut |= !self.destinations.contains(&destination);
             }
         }
+        self.last_destination = Some(destination);
         let port = frame.layers.ports(frame.bytes).map(|(_, port)| port);
         let udp = ip.protocol == ip_protocol::UDP;
         if udp {
             self.udp_frames.add(frame.number);
-            if let Some(port) = port {
-                self.udp_ports.insert((port, destination.is_ipv6()));
+            let port = port.map(|port| (port, destination.is_ipv6()));
+            if let Some(port) = port.filter(|_| port != self.last_udp_port) {
+                self.udp_ports.insert(port);
+                self.last_udp_port = Some(port);
             }
         } else {
             self.other_frames.add(frame.number);

@@ -18,8 +18,7 @@ use super::{Rewriter, Roles, SideTables, Tables};
 use crate::diagnostic::{At, Diagnostic, Failure, Kind, Result};
 use crate::packet::MacAddr;
 use crate::scenario::rewrite::{
-    Checksums, HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, TagPosition, Ttl,
-    TunnelLayers, Vlan,
+    HeaderFields, IpMap, Lengths, MacMap, MacTarget, Rewrite, Side, SideMaps, TagPosition, Ttl, TunnelLayers, Vlan,
 };
 
 /// The table below `[rewrite]` that an entry is in.
@@ -207,7 +206,6 @@ impl Rewriter {
             templates: std::sync::OnceLock::new(),
             makes_groups,
             only_maps: !makes_groups
-                && rewrite.checksums == Checksums::Preserve
                 && rewrite.lengths == Lengths::Preserve
                 && rewrite.layers == TunnelLayers::Outer
                 && vlan.is_none()

@@ -167,7 +167,7 @@ impl Rewriter {
     /// Rewrites a frame that a client sends, if it is a common one; else nothing.
     #[inline]
     fn apply_plainly(&self, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
-        self.only_maps && plain::apply(&self.from_client, frame, stats)
+        self.only_maps && plain::apply(&self.from_client, self.checksums, frame, stats)
     }
 
     /// What was written in the scenario, entry by entry.

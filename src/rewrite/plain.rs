@@ -1,34 +1,36 @@
 //! The commonest packets, without the detours of all others: TCP, UDP and pings over IPv4 without options, whole or in fragments, or
 //! over IPv6 without extension headers, in an Ethernet frame for one station, with or without a VLAN tag.
 //!
-//! Nothing is decided here: the result is that of the slow path, `Rewriter::apply_from`; a property test compares
+//! Where checksums are to be right, only packets whose checksums are: those stay so. Nothing is decided here: the result is that of the slow path, `Rewriter::apply_from`; a property test compares
 //! them. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
 
 use super::field::{Value, map_in};
 use super::rewrite_stats::RewriteStats;
 use super::{SideTables, Tables};
 use crate::packet::MacAddr;
-use crate::packet::checksum::Change;
+use crate::packet::bytes::be16;
+use crate::packet::checksum::{Accumulator, Change};
 use crate::packet::layers::protocol;
+use crate::scenario::rewrite::Checksums;
 
 const ETHERNET: usize = 14;
 
 /// Rewrites a frame in place if it is of the common kind; else nothing.
 #[inline]
-pub(super) fn apply(tables: &Tables, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
+pub(super) fn apply(tables: &Tables, checksums: Checksums, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
     let Some((link, rest)) = frame.split_first_chunk_mut::<ETHERNET>() else { return false };
     // A group's MAC may have to follow the group's address.
     if link[0] & 1 == 1 {
         return false;
     }
     match [link[12], link[13]] {
-        [0x08, 0x00] => v4(tables, link, rest, stats),
-        [0x86, 0xdd] => v6(tables, link, rest, stats),
+        [0x08, 0x00] => v4(tables, checksums, link, rest, stats),
+        [0x86, 0xdd] => v6(tables, checksums, link, rest, stats),
         [0x81, 0x00] => {
             let Some((tag, rest)) = rest.split_first_chunk_mut::<4>() else { return false };
             match [tag[2], tag[3]] {
-                [0x08, 0x00] => v4(tables, link, rest, stats),
-                [0x86, 0xdd] => v6(tables, link, rest, stats),
+                [0x08, 0x00] => v4(tables, checksums, link, rest, stats),
+                [0x86, 0xdd] => v6(tables, checksums, link, rest, stats),
                 _ => false,
             }
         }
@@ -37,7 +39,13 @@ pub(super) fn apply(tables: &Tables, frame: &mut [u8], stats: &mut RewriteStats)
 }
 
 #[inline]
-fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut RewriteStats) -> bool {
+fn v4(
+    tables: &Tables,
+    checksums: Checksums,
+    link: &mut [u8; ETHERNET],
+    packet: &mut [u8],
+    stats: &mut RewriteStats,
+) -> bool {
     let captured = packet.len();
     let Some((ip, transport)) = packet.split_first_chunk_mut::<20>() else { return false };
     let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
@@ -46,6 +54,13 @@ fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut
     }
     let is_later_fragment = (ip[6] & 0x1f) | ip[7] != 0;
     let Some(sum) = Sum::of_v4(ip[9], is_later_fragment, length.min(captured) - 20, transport) else { return false };
+    if checksums == Checksums::Fix {
+        let is_whole = (ip[6] & 0x3f) | ip[7] == 0;
+        let header = Accumulator::default().add(ip);
+        if !is_whole || header.fold() != 0xffff || !is_right(ip[9], &ip[12..], transport.get(..length - 20)) {
+            return false;
+        }
+    }
     macs(tables, link, stats);
     let source = map::<u32, 4>(&tables.source, ip, 12, stats);
     let addresses = source.and(map::<u32, 4>(&tables.destination, ip, 16, stats));
@@ -58,7 +73,13 @@ fn v4(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut
 }
 
 #[inline]
-fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut RewriteStats) -> bool {
+fn v6(
+    tables: &Tables,
+    checksums: Checksums,
+    link: &mut [u8; ETHERNET],
+    packet: &mut [u8],
+    stats: &mut RewriteStats,
+) -> bool {
     let captured = packet.len();
     let Some((ip, transport)) = packet.split_first_chunk_mut::<40>() else { return false };
     let length = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
@@ -66,11 +87,40 @@ fn v6(tables: &Tables, link: &mut [u8; ETHERNET], packet: &mut [u8], stats: &mut
         return false;
     }
     let Some(sum) = Sum::of_v6(ip[6], length.min(captured - 40), transport) else { return false };
+    if checksums == Checksums::Fix && !is_right(ip[6], &ip[8..], transport.get(..length)) {
+        return false;
+    }
     macs(tables, link, stats);
     let source = map::<u128, 16>(&tables.source, ip, 8, stats);
     let addresses = source.and(map::<u128, 16>(&tables.destination, ip, 24, stats));
     behind(tables, addresses, sum, transport, stats);
     true
+}
+
+/// Whether the checksum behind the IP header is there and right, or one of UDP over IPv4 that there is none: then there is nothing to fix, and what
+/// follows the changes stays right. `transport`: all that is behind the header, where that was captured.
+#[inline]
+fn is_right(protocol: u8, addresses: &[u8], transport: Option<&[u8]>) -> bool {
+    let Some(transport) = transport else { return false };
+    let is_v4 = addresses.len() == 8;
+    let covered = match protocol {
+        protocol::UDP => {
+            let [length, sum] = [4, 6].map(|at| be16(transport, at).unwrap_or_default());
+            if is_v4 && sum == 0 {
+                return true;
+            }
+            transport.get(..usize::from(length)).filter(|covered| covered.len() >= 8 && sum != 0)
+        }
+        protocol::ICMP | protocol::ICMPV6 => Some(transport).filter(|covered| covered.len() >= 4),
+        _ => Some(transport),
+    };
+    let Some(covered) = covered else { return false };
+    let sum = Accumulator::default().add(covered);
+    if is_v4 && protocol == protocol::ICMP {
+        return sum.fold() == 0xffff;
+    }
+    let length = u16::try_from(covered.len()).unwrap_or_default();
+    sum.add(addresses).add_word(length).add_word(u16::from(protocol)).fold() == 0xffff
 }
 
 /// The checksum behind the IP header, by its offset there.

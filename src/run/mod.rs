@@ -51,7 +51,7 @@ use crate::host::facts::Facts;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
-use crate::testbed::Testbed;
+use crate::testbed::{RingBytes, Testbed};
 use crate::wire::clock::WallClock;
 use crate::wire::sender::Sender;
 use control::Control;
@@ -89,7 +89,8 @@ impl<'a> Run<'a> {
             plan.notes.extend(senders.hand_over(scenario, plan, &mut control)?);
         }
         control.phase("lab");
-        let testbed = Testbed::prepare(scenario, plan)?;
+        let rings = RingBytes { sender: replies::ring_bytes(plan), receiver: observe::ring_bytes(&plan.brief()) };
+        let testbed = Testbed::prepare(scenario, plan, Some(rings))?;
         let setup = match receiver {
             Some(agent) => Setup::elsewhere(scenario, options, plan, testbed, agent, control, facts)?,
             None => Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, control, facts)?,

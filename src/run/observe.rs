@@ -367,7 +367,7 @@ pub(super) struct Settled {
 }
 
 /// How large the receive ring is to be: it holds many of the longest frames, and what is sent while its thread waits for a processor.
-fn ring_bytes(brief: &Brief) -> usize {
+pub(super) fn ring_bytes(brief: &Brief) -> usize {
     // Of Ethernet and two VLAN tags.
     let longest = u64::from(brief.longest) + 22;
     let seconds = brief.duration.map_or(f64::INFINITY, |duration| duration.as_secs_f64().max(1e-3));

@@ -28,6 +28,11 @@ const RING_BLOCKS: usize = 128;
 /// How long the thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
 
+/// How large the ring is.
+pub(super) fn ring_bytes(plan: &Plan) -> usize {
+    Ring::block_bytes(plan.medium.mtu) * RING_BLOCKS
+}
+
 /// Looks for replies until it is asked to end.
 pub(super) struct ReplyWatch {
     finished: Arc<AtomicBool>,
@@ -44,7 +49,7 @@ impl ReplyWatch {
         let filter = expected.and_then(|expected| expected.filter.as_ref());
         let finished = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(AtomicU64::new(0));
-        let ring = sender.ring(Ring::block_bytes(plan.medium.mtu) * RING_BLOCKS)?;
+        let ring = sender.ring(ring_bytes(plan))?;
         let waker = ring.waker();
         let watch = Watch {
             ring,

@@ -161,8 +161,8 @@ impl Existing {
         };
         // Where that fails, what is there of the pair goes with the sender's namespace.
         let sender = put_into(&found.namespace, &lab_plan)?;
-        let sender = Side { namespace: sender, interface: LAB_SENDER.to_owned(), is_shared: false };
-        let receiver = Side { namespace: found.namespace, interface: EXISTING_RECEIVER.to_owned(), is_shared: true };
+        let sender = Side::own(sender, LAB_SENDER);
+        let receiver = Side::shared(found.namespace, EXISTING_RECEIVER);
         // Dropped, it removes the interface, also where a group can't be joined.
         let mut existing = Self { sender, receiver, prefix: found.prefix, _lock: lock, members: Vec::new() };
         let groups: Vec<IpAddr> = host.joined.iter().flatten().copied().collect();

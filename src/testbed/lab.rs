@@ -1,12 +1,16 @@
 //! `[lab]`: two namespaces of restage's own, as a scenario describes them.
 
 use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
 
 use super::network::{LabNetwork, LabPlan};
-use super::{Side, polling};
+use super::side::RingThread;
+use super::{RingBytes, Side, polling};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::read_source;
 use crate::host::Filter;
+use crate::host::namespace::Namespace;
 use crate::host::ruleset;
 use crate::packet::layers::protocol;
 use crate::plan::{Plan, lab_sender_mac};
@@ -15,6 +19,10 @@ use crate::scenario::Scenario;
 use crate::scenario::placeholders::fill_receiver;
 use crate::scenario::require::Offload;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, LabTopology, Routes, Ruleset};
+use crate::wire::ring::Ring;
+
+/// To switch polling on takes as long as it gains with so many frames.
+const WORTH_POLLING: u64 = 10_000;
 
 /// A lab that is up. It ends with the last descriptor, socket and process in its namespaces.
 #[derive(Debug)]
@@ -24,7 +32,12 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub(super) fn prepare(words: &LabTopology, scenario: &Scenario, plan: &Plan) -> Result<Self> {
+    pub(super) fn prepare(
+        words: &LabTopology,
+        scenario: &Scenario,
+        plan: &Plan,
+        rings: Option<RingBytes>,
+    ) -> Result<Self> {
         let Some(receiver) = &plan.host else {
             return Err(Failure::error(Diagnostic::error("the plan of a lab has no receiver")));
         };
@@ -41,15 +54,27 @@ impl Lab {
             reassembly: plan.lab_reassembly,
             existing: None,
         };
-        let up = LabNetwork::up(&lab_plan).map_err(|mut not_up| {
+        let (sender, receiver) = (Namespace::create()?, Namespace::create()?);
+        // The kernel takes longer for a ring than for all that follows.
+        let ring = |namespace: &Namespace, interface: &'static str, bytes: Option<usize>| -> Option<RingThread> {
+            let (namespace, mtu, bytes) = (namespace.try_clone().ok()?, lab_plan.mtu, bytes?);
+            let make = move || namespace.enter_thread().and_then(|()| Ring::unbound(interface, mtu, bytes));
+            thread::Builder::new().name("ring".to_owned()).spawn(make).ok()
+        };
+        let sender_ring = ring(&sender, LAB_SENDER, rings.map(|rings| rings.sender));
+        let receiver_ring = ring(&receiver, LAB_RECEIVER, rings.map(|rings| rings.receiver));
+        let up = LabNetwork::up_in(sender, receiver, &lab_plan).map_err(|mut not_up| {
             for (problem, index) in not_up.failure.problems.iter_mut().zip(not_up.sysctl) {
                 let span = words.sysctl.get(index).map(|setting| setting.span.clone());
                 *problem = problem.clone().at(&scenario.source, span);
             }
             not_up.failure
         })?;
-        let side = |namespace, interface: &str| Side { namespace, interface: interface.to_owned(), is_shared: false };
-        let lab = Self { sender: side(up.sender, LAB_SENDER), receiver: side(up.receiver, LAB_RECEIVER) };
+        let side = |namespace, interface, ring| Side { ring: Mutex::new(ring), ..Side::own(namespace, interface) };
+        let lab = Self {
+            sender: side(up.sender, LAB_SENDER, sender_ring),
+            receiver: side(up.receiver, LAB_RECEIVER, receiver_ring),
+        };
         if let Some(ruleset) = &words.ruleset {
             text(&ruleset.value)
                 .and_then(|(text, name)| {
@@ -75,7 +100,7 @@ impl Lab {
             (rule.name == self.receiver.interface && refuses(Offload::GenericReceive, false))
                 || (rule.name == self.sender.interface && refuses(Offload::TcpSegmentation, true))
         });
-        if may_not || may_merge || !plan.survey.unclassed.is_empty() {
+        if plan.frames() < WORTH_POLLING || may_not || may_merge || !plan.survey.unclassed.is_empty() {
             return Ok("");
         }
         let done = polling::poll_in_a_thread(&self.sender.namespace, &self.receiver.namespace)?;

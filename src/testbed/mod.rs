@@ -42,6 +42,13 @@ pub enum Testbed {
     Receiving(Receiving),
 }
 
+/// The bytes of the receive rings of both sides.
+#[derive(Debug, Clone, Copy)]
+pub struct RingBytes {
+    pub sender: usize,
+    pub receiver: usize,
+}
+
 #[derive(Debug)]
 pub struct OpenedSender {
     pub sender: Sender,
@@ -120,14 +127,14 @@ impl Testbed {
         }
     }
 
-    /// Brings up the place that a scenario names.
+    /// Brings up the place that a scenario names. `rings`: the receive rings that will be asked for.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] when the kernel refuses it, [`crate::diagnostic::Kind::Invalid`] for a sysctl or a ruleset that
     /// it does not take.
-    pub fn prepare(scenario: &Scenario, plan: &Plan) -> Result<Self> {
+    pub fn prepare(scenario: &Scenario, plan: &Plan, rings: Option<RingBytes>) -> Result<Self> {
         match &scenario.topology {
-            Topology::Lab(lab) => Lab::prepare(lab, scenario, plan).map(Self::Lab),
+            Topology::Lab(lab) => Lab::prepare(lab, scenario, plan, rings).map(Self::Lab),
             Topology::Target { interface, .. } => Target::open(&interface.value).map(Self::Target),
             Topology::Existing(words) => Existing::prepare(words, scenario, plan).map(Self::Existing),
         }

@@ -131,8 +131,15 @@ impl LabNetwork {
     /// [`Kind::Blocked`] when the kernel refuses a namespace, [`Kind::Invalid`] for a sysctl that can't be set, with its place
     /// in the plan.
     pub fn up(plan: &LabPlan) -> std::result::Result<Self, NotUp> {
+        Self::up_in(Namespace::create()?, Namespace::create()?, plan)
+    }
+
+    /// The same in new namespaces.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_in(sender: Namespace, receiver: Namespace, plan: &LabPlan) -> std::result::Result<Self, NotUp> {
         let start = Instant::now();
-        let (sender, receiver) = (Namespace::create()?, Namespace::create()?);
         let mut sending = sender.run(|| -> Result<RouteSocket> {
             silence()?;
             RouteSocket::open().map_err(|error| system("open a netlink socket", &error))

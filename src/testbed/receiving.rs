@@ -17,7 +17,7 @@ pub struct Receiving {
 impl Receiving {
     pub(super) fn open(interface: &str) -> Result<Self> {
         interface::existing(interface)?;
-        Ok(Self { side: Side { namespace: Namespace::current()?, interface: interface.to_owned(), is_shared: true } })
+        Ok(Self { side: Side::shared(Namespace::current()?, interface) })
     }
 }
 

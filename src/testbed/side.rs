@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::diagnostic::Result;
 use crate::host::ethtool;
@@ -22,7 +24,7 @@ use crate::process::surroundings::Surroundings;
 use crate::scenario::require::Offload;
 use crate::wire::built_in::{BuiltIn, Family};
 use crate::wire::counters::CountersReader;
-use crate::wire::ring::Ring;
+use crate::wire::ring::{Ring, UnboundRing};
 use crate::wire::sender::{PacketSender, XdpSender};
 use crate::wire::taps::{Among, Installed, Taps};
 use crate::wire::trace::{self, PacketTrace};
@@ -34,9 +36,24 @@ pub struct Side {
     pub(super) interface: String,
     /// Whether others use the namespace, too.
     pub(super) is_shared: bool,
+    /// A receive ring that is being made, where that was begun before the interface was there.
+    pub(super) ring: Mutex<Option<RingThread>>,
 }
 
+/// A thread that makes a ring.
+pub(super) type RingThread = JoinHandle<Result<UnboundRing>>;
+
 impl Side {
+    /// In a namespace of restage's own.
+    pub(super) fn own(namespace: Namespace, interface: &str) -> Self {
+        Self { namespace, interface: interface.to_owned(), is_shared: false, ring: Mutex::default() }
+    }
+
+    /// In a namespace that others use, too.
+    pub(super) fn shared(namespace: Namespace, interface: &str) -> Self {
+        Self { is_shared: true, ..Self::own(namespace, interface) }
+    }
+
     pub fn interface(&self) -> &str {
         &self.interface
     }
@@ -62,7 +79,12 @@ impl Side {
 
     /// Opens the receive ring, of at least this many bytes.
     pub fn ring(&self, bytes: usize) -> Result<Ring> {
-        self.namespace.run(|| Ring::open(&self.interface, bytes))?
+        let begun = self.ring.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Where it could not be made, the second try says why.
+        match begun.map(JoinHandle::join) {
+            Some(Ok(Ok(ring))) if ring.bytes() == bytes => self.namespace.run(|| ring.bind())?,
+            _ => self.namespace.run(|| Ring::open(&self.interface, bytes))?,
+        }
     }
 
     pub fn counters(&self) -> Result<CountersReader> {

@@ -34,7 +34,7 @@ pub struct Target {
 
 impl Target {
     pub(super) fn open(interface: &str) -> Result<Self> {
-        Ok(Self { side: Side { namespace: Namespace::current()?, interface: interface.to_owned(), is_shared: true } })
+        Ok(Self { side: Side::shared(Namespace::current()?, interface) })
     }
 }
 

@@ -135,6 +135,34 @@ pub struct Ring {
     tagged: Vec<u8>,
 }
 
+/// A receive ring that is on no interface yet.
+pub struct UnboundRing {
+    ring: Ring,
+    interface: String,
+    bytes: usize,
+}
+
+impl UnboundRing {
+    /// The bytes that were asked for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Puts it on its interface, in the calling thread's network namespace, which must be that in which it was made; every frame that comes from
+    /// now on is seen.
+    ///
+    /// # Errors
+    /// As [`Ring::open`].
+    pub fn bind(self) -> Result<Ring> {
+        let Self { ring, interface, .. } = self;
+        let index = interface::existing(&interface)?.index;
+        ring.socket
+            .bind(index, EVERY_PROTOCOL)
+            .map_err(|error| Failure::system(format!("can't make a receive ring on `{interface}`"), &error))?;
+        Ok(ring)
+    }
+}
+
 impl Ring {
     /// Opens a ring of about `bytes`, or as much of it as the kernel grants, in the calling thread's network namespace; every frame that comes from now on is seen.
     ///
@@ -143,13 +171,22 @@ impl Ring {
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, or when the kernel grants no memory.
     pub fn open(interface: &str, bytes: usize) -> Result<Self> {
         let facts = interface::existing(interface)?;
+        Self::unbound(interface, facts.mtu_bytes, bytes)?.bind()
+    }
+
+    /// The same for an interface that may not be there yet, and will have this MTU: the kernel takes 10 ms or so to make a ring. Nothing is seen
+    /// before it is bound.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn unbound(interface: &str, mtu_bytes: u32, bytes: usize) -> Result<UnboundRing> {
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
         socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
         // Linux 4.20. Without it what the interface sends arrives too, and is recognized by its packet type.
         let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
 
-        let block_bytes = Self::block_bytes(facts.mtu_bytes);
+        let block_bytes = Self::block_bytes(mtu_bytes);
         let number = |value: usize| u32::try_from(value).expect("the ring is at most 1 GiB");
         let mut block_count = (bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
         // Ring memory counts neither as locked (RLIMIT_MEMLOCK) nor as socket memory: only where the machine has none left it is refused.
@@ -176,8 +213,7 @@ impl Ring {
         let memory =
             Mapping::of(socket.as_fd(), length, 0).map_err(|error| refused(interface, length, &error)).map(Arc::new)?;
         let waker = Waker::new().map_err(|error| failed(&error))?;
-        socket.bind(facts.index, EVERY_PROTOCOL).map_err(|error| failed(&error))?;
-        Ok(Self {
+        let ring = Self {
             socket,
             memory,
             block_bytes,
@@ -187,7 +223,8 @@ impl Ring {
             waker,
             counted: RingStatistics::default(),
             tagged: Vec::new(),
-        })
+        };
+        Ok(UnboundRing { ring, interface: interface.to_owned(), bytes })
     }
 
     /// The bytes of a block of a ring on an interface of this MTU: the longest frame fits into it.

@@ -118,7 +118,7 @@ fn replay(
     let scenario = scenario::check(&ScenarioText::of(Arc::new(source))?)?;
     Testbed::allow(&scenario, &arm.options.allow_interfaces, false)?;
     let plan = plan::plan(&scenario, Testbed::facts(&scenario)?)?;
-    let testbed = Testbed::prepare(&scenario, &plan)?;
+    let testbed = Testbed::prepare(&scenario, &plan, None)?;
     let mut report = |event| upstream.say(&Answer::Event(event));
     let control = Control { report: &mut report, parent: &agent.watch, limit };
     let facts = Facts::read();

@@ -84,6 +84,15 @@ fn swapping_with_macs() -> &'static Rewriter {
     &SWAPPING
 }
 
+/// The same with checksums that are made right.
+fn swapping_and_fixing() -> &'static Rewriter {
+    static SWAPPING: LazyLock<Rewriter> = LazyLock::new(|| {
+        let macs = Maps::of(Side::Destination).every_mac(MacTarget::Receiver);
+        rewriter(Checksums::Fix, [halves(), macs])
+    });
+    &SWAPPING
+}
+
 fn compile_swapping() -> Rewriter {
     preserving([halves()])
 }
@@ -213,6 +222,7 @@ proptest! {
         protocol in prop::option::of(prop::sample::select(vec![1_u8, 58, 132])),
         kind in prop::sample::select(vec![0_u8, 3, 5, 8, 128, 129, 135]),
         fragment in prop::option::of(prop::sample::select(vec![[0x20_u8, 0], [0x20, 9], [0, 9], [0x40, 0]])),
+        fixes in any::<bool>(),
     ) {
         let mut frame = build(&built);
         let ip = Layers::find(LinkType::ETHERNET, &frame).network.ip().copied().expect("it is IP");
@@ -230,7 +240,7 @@ proptest! {
         if let Some(kept) = kept {
             frame.truncate(kept.index(frame.len()));
         }
-        let rewriter = swapping_with_macs();
+        let rewriter = if fixes { swapping_and_fixing() } else { swapping_with_macs() };
         let (mut fast, mut slow) = (Pass::new(rewriter), Pass::new(rewriter));
         let (by_fast_path, _) = through(&mut fast, 1, LinkType::ETHERNET, &frame, length(&frame));
         prop_assert_eq!(by_fast_path, by_slow_path(&mut slow, &mut frame));
