@@ -106,7 +106,8 @@ pub fn flows(datagrams: &[&[u8]]) {
                 after(&range);
                 assert!(template.place <= place && !template.fields.is_empty());
             }
-            Event::Withdrawal { range, .. } | Event::Undecodable { range, .. } => after(&range),
+            Event::Withdrawal { .. } => {}
+            Event::Undecodable { range, .. } => after(&range),
             Event::Data(set) => {
                 let mut records = set.records();
                 for record in records.by_ref() {

@@ -219,7 +219,7 @@ impl WantedNumber<'_> {
 
     fn fix(&self, given: &Given) -> &'static str {
         if self.key == "undecodable" && given.exports.undecodable() > 0 {
-            "take a part of the capture that has the templates first; `restage inspect --flows` shows where each is"
+            "send the templates first with `[rewrite.flows] templates = \"first\"`, or take a part of the capture that has them; `restage inspect --flows` shows where each is"
         } else if given.exports.datagrams == 0 {
             "choose frames that hold flow exports; `restage inspect --flows` shows which a capture has"
         } else {

@@ -51,7 +51,7 @@ fn basic<'a>(context: Context<'a>, list: &Field<'a>, depth: usize, each: &mut im
             return None;
         }
         let bytes = context.datagram.get(start..next)?;
-        let field = Field { element, kind: element.kind(), scope: false, within: Within::List, at: start, bytes };
+        let field = Field { element, kind: element.kind(), within: Within::List, at: start, bytes };
         each(field);
         unreadable += fields(context, &field, depth + 1, each);
         at = next;

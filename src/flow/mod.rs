@@ -8,7 +8,6 @@
 //! values, `lists` what is nested in a field, `section` the headers of sampled packets, `sequence` what the sequence numbers say. May use `packet`.
 
 #![warn(clippy::indexing_slicing)]
-#![allow(dead_code, unused_imports, reason = "what judges and rewrites flow exports is built on it next")]
 
 mod element;
 mod exports;
@@ -30,11 +29,12 @@ mod value;
 
 pub use element::{Element, Type};
 pub use exports::Flows;
-pub use header::{Format, Header, Places, Session, recognise};
-pub use record::{DataSet, Field, Kind, Record, Records, Within};
-pub use sequence::{Sequence, Step};
-pub use survey::{FlowExporter, FlowExports, FlowRecord, FlowTemplate, Numbers, Sum, Survey, Undecodable};
-pub use template::{Change, FieldSpec, Template, Templates};
+pub use header::{Format, Header, Session, recognise};
+pub use record::{DataSet, Field, Kind, Within};
+#[cfg(test)]
+pub use survey::Survey;
+pub use survey::{FlowExporter, FlowExports, FlowRecord, FlowTemplate, Numbers, Undecodable};
+pub use template::{Change, Template, Templates};
 pub use value::Value;
 
 use std::net::SocketAddr;
@@ -58,8 +58,6 @@ pub enum Event<'a> {
     Withdrawal {
         /// The id.
         id: u16,
-        /// The withdrawal in the datagram.
-        range: Range<usize>,
     },
     /// Records, with the template that is known for them.
     Data(DataSet<'a>),

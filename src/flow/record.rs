@@ -90,8 +90,6 @@ pub struct Field<'a> {
     pub element: Element,
     /// What its bytes mean.
     pub kind: Type,
-    /// Whether it is the scope of an options record.
-    pub scope: bool,
     /// What it is inside of.
     pub within: Within,
     /// Its first byte in the datagram.
@@ -257,6 +255,6 @@ pub(super) fn template_fields<'a>(
         let Some((start, length)) = field_place(context.datagram, at, spec.length) else { return };
         at = start + length;
         let Some(bytes) = context.datagram.get(start..at).filter(|_| at <= range.end) else { return };
-        each(Field { element: spec.element, kind: spec.kind, scope: spec.scope, within, at: start, bytes });
+        each(Field { element: spec.element, kind: spec.kind, within, at: start, bytes });
     }
 }

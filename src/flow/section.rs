@@ -28,7 +28,7 @@ pub(super) fn fields<'a>(section: &Field<'a>, each: &mut impl FnMut(Field<'a>)) 
     let mut pass = |id: u16, kind: Type, at: usize, length: usize| {
         if let Some(bytes) = section.bytes.get(at..at + length) {
             let (element, within) = (Element::iana(id), Within::Section);
-            each(Field { element, kind, scope: false, within, at: section.at + at, bytes });
+            each(Field { element, kind, within, at: section.at + at, bytes });
         }
     };
     let ip = match &layers.network {

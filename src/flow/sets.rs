@@ -98,7 +98,7 @@ fn learn(
         let range = at..definition.end;
         at = definition.end;
         if definition.count == 0 {
-            each(Event::Withdrawal { id: definition.id, range });
+            each(Event::Withdrawal { id: definition.id });
         } else if definition.id < FIRST_TEMPLATE {
             each(Event::Undecodable { reason: Reason::BadTemplate, range });
         } else {

@@ -255,7 +255,7 @@ impl<'a, E: FnMut(Field<'a>)> Cursor<'a, '_, E> {
     fn pass(&mut self, element: Element, length: usize) -> Option<()> {
         let end = self.at.checked_add(length).filter(|end| *end <= self.end)?;
         let bytes = self.bytes.get(self.at..end)?;
-        (self.each)(Field { element, kind: element.kind(), scope: false, within: Within::Record, at: self.at, bytes });
+        (self.each)(Field { element, kind: element.kind(), within: Within::Record, at: self.at, bytes });
         self.at = end;
         Some(())
     }

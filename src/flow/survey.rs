@@ -254,11 +254,6 @@ impl Survey {
         }
     }
 
-    /// The templates that are known now.
-    pub fn templates(&self) -> &Templates {
-        &self.templates
-    }
-
     /// All that was counted.
     pub fn finish(self) -> FlowExports {
         let mut accounts: Vec<(Session, Account)> = self.exporters.into_iter().collect();
@@ -350,7 +345,7 @@ impl Account {
                     missing.template_comes.get_or_insert(frame);
                 }
             }
-            Event::Withdrawal { id, .. } => {
+            Event::Withdrawal { id } => {
                 if let Some(template) = self.templates.get_mut(&id) {
                     template.withdrawals += 1;
                 }

@@ -173,11 +173,6 @@ impl Templates {
         self.known.get(&(session, id))
     }
 
-    /// The template with this id that a session knows now.
-    pub fn find(&self, session: &Session, id: u16) -> Option<&Template> {
-        self.get(*self.sessions.get(session)?, id)
-    }
-
     /// Keeps a definition.
     pub(super) fn learn(
         &mut self,

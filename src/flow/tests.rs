@@ -88,7 +88,7 @@ fn walk_datagram(datagram: &[u8], place: u64, templates: &mut Templates, text: &
                 let fields = fields.collect::<Vec<_>>().join(", ");
                 format!("  {kind} {} {change:?} {range:?} of place {}: {fields}", template.id, template.place)
             }
-            Event::Withdrawal { id, range } => format!("  withdrawal {id} {range:?}"),
+            Event::Withdrawal { id } => format!("  withdrawal {id}"),
             Event::Undecodable { reason, range } => format!("  undecodable {range:?}: {reason:?}"),
             Event::Data(set) => {
                 let mut lines = Vec::new();

@@ -104,7 +104,8 @@ fn times_by_the_exporters_clock_are_counted_from_the_export_also_where_it_wrappe
     let record = words(&[0xc000_0201, 0xc000_0202, 0, 0, 3, 200, began, ended, 0x0035_0400, 0x0000_1100, 0, 0]);
     let mut records = Records::default();
     let side = std::net::SocketAddr::from(([192, 0, 2, 1], 2055));
-    crate::flow::Survey::default().add(&[header, record].concat(), side, side, 7, |record| records.add(7, record));
+    let datagram = [header, record].concat();
+    crate::flow::Survey::default().add(&datagram, side, side, 7, |record| records.add(7, record));
     let [(7, row)] = records.records.as_slice() else { panic!("one record in frame 7: {records:?}") };
     let of = |column: Column| row[column as usize].clone();
     assert_eq!(of(Column::Start), Some(Cell::Number(1_500_000_000 - 62)));
