@@ -6,7 +6,9 @@ use std::io::Cursor;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use data_encoding::{BASE64, BASE64_NOPAD, DecodeKind};
+use base64::DecodeError;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -139,14 +141,18 @@ fn hex(text: &[u8]) -> std::result::Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Base64 whose padding may be left out.
+const PADDED_OR_NOT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// The bytes that base64 stands for, padded or not, or why it stands for none.
 fn base64(text: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let digits: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let form = if digits.len().is_multiple_of(4) { BASE64 } else { BASE64_NOPAD };
-    form.decode(&digits).map_err(|error| match error.kind {
-        DecodeKind::Symbol => {
-            let odd = digits.get(error.position).copied().unwrap_or_default().escape_ascii();
-            format!("character {}, `{odd}`, is not one of base64", error.position + 1)
+    PADDED_OR_NOT.decode(&digits).map_err(|error| match error {
+        DecodeError::InvalidByte(at, odd) => {
+            format!("character {}, `{}`, is not one of base64", at + 1, odd.escape_ascii())
         }
         _ => format!("its {} characters of base64 don't end as base64 does", digits.len()),
     })

@@ -52,8 +52,11 @@ impl Given {
         // Of a frame that is sent several times it is not known which of them was lost.
         let lost = ledger.filter(|_| repeat == 1).map(lost).unwrap_or_default();
         let (mut flows, mut left) = (Flows::default(), plan.frames());
-        for _ in 0..repeat {
-            let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
+        let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
+        for round in 0..repeat {
+            if round > 0 {
+                stream.begin_again()?;
+            }
             while left > 0
                 && let Some(frame) = stream.next_frame()?
             {

@@ -150,8 +150,11 @@ impl Senders {
         let mut dealer = Dealer::new(self.share, self.all.len());
         let connection = &self.all[index].connection;
         let (mut pieces, mut frames, mut bytes) = (Vec::with_capacity(PIECES), 0, 0);
-        'all: for _ in 0..scenario.pacing.repeat.value {
-            let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
+        let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
+        'all: for round in 0..scenario.pacing.repeat.value {
+            if round > 0 {
+                stream.begin_again()?;
+            }
             while let Some(frame) = stream.next_frame()? {
                 if connection.is_lost() || control.is_over() {
                     return Err(connection.is_over());
