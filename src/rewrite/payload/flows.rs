@@ -164,9 +164,15 @@ impl Flows {
         is_due
     }
 
+    /// Whether what goes to this port is taken for a flow export, though it can't be read.
+    pub(super) fn goes_to_a_collector(destination: u16) -> bool {
+        PORTS.contains(&destination)
+    }
+
     /// Whether a datagram is a flow export, or should be one.
     pub(super) fn take(payload: &[u8], destination: u16) -> bool {
-        Format::claimed(payload, 0).is_some() && (PORTS.contains(&destination) || recognise(payload).is_some())
+        Format::claimed(payload, 0).is_some()
+            && (Self::goes_to_a_collector(destination) || recognise(payload).is_some())
     }
 
     /// Rewrites a datagram; `captured` are its bytes before. `None` where it has no message.

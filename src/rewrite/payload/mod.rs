@@ -236,7 +236,9 @@ impl State {
         let range = range(ip, frame);
         if rule.is_none() {
             let payload = range.clone().and_then(|range| frame.bytes.get(range));
-            if !payload.is_some_and(|payload| Flows::take(payload, destination)) {
+            let is_export = payload
+                .map_or_else(|| Flows::goes_to_a_collector(destination), |payload| Flows::take(payload, destination));
+            if !is_export {
                 return Payload::InPlace;
             }
         }

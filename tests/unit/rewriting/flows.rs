@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
-use super::{Maps, Pass, RewriteStats, Rewriter, compile, length, of, sums, udp4};
+use super::{Maps, Pass, RewriteStats, Rewriter, compile, length, of, sums, through, udp4};
 use crate::capture::Frame;
 use crate::diagnostic::At;
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
@@ -414,4 +414,15 @@ fn templates_of_another_capture_are_given_to_the_exporter_with_the_same_domain()
         payloads.push(rewritten.bytes[42..].to_vec());
     }
     assert_eq!(payloads, [ipfix(THEN + 9, 70, &[template]), data]);
+}
+
+#[test]
+fn a_cut_datagram_to_a_collector_stays_and_is_counted() {
+    let rewriter = rewriter(everything());
+    let mut pass = Pass::new(&rewriter);
+    let whole = udp4(&v5(THEN, 1, &[[10, 7, 0, 1]]));
+    let cut = whole[..whole.len() - 1].to_vec();
+    let (new, _) = through(&mut pass, 1, LinkType::ETHERNET, &cut, length(&whole));
+    assert_eq!(new, cut);
+    assert_eq!(pass.into_stats().left(Left::CutPayload).frames, 1);
 }
