@@ -19,6 +19,7 @@ use std::path::Path;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::count;
 use crate::host::Host;
+use crate::host::interface::InterfaceKind;
 use crate::plan::{Facts, Plan};
 use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
@@ -242,8 +243,11 @@ impl Testbed {
 
     /// Why `AF_XDP` is not tried where the scenario leaves the choice.
     fn why_not_xdp(&self, rate: Rate, longest: usize) -> Option<&'static str> {
-        if matches!(self, Self::Target(_)) {
-            Some("AF_XDP was measured in the lab only")
+        let is_veth = |side: &Side| {
+            side.facts(side.interface()).ok().flatten().is_some_and(|facts| facts.kind == InterfaceKind::Veth)
+        };
+        if matches!(self, Self::Target(target) if !is_veth(&target.side)) {
+            Some("AF_XDP was measured on veth pairs only")
         } else if !matches!(rate, Rate::TopSpeed) {
             Some("frames go one by one at their deadlines, where AF_XDP gains nothing")
         } else if longest > xdp::LONGEST {

@@ -38,9 +38,8 @@ const RING: u32 = 256;
 /// is 1,000.
 const UNDER_WAY: usize = 192;
 
-/// `XDP_MAX_TX_SKB_BUDGET`, since Linux 6.17: how many frames one system call sends; 32 without it.
+/// `XDP_MAX_TX_SKB_BUDGET`, since Linux 6.17: how many frames one system call sends, at most those of the ring; 32 without it.
 const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
-const BUDGET: c_int = 512;
 
 /// One frame of the batch.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +119,7 @@ impl XdpSender {
             set(&socket, option, &RING).map_err(|error| blocked("a ring is refused", &error))?;
         }
         // Older kernels send 32 frames a call, and are asked again.
-        let _ = set(&socket, XDP_MAX_TX_SKB_BUDGET, &BUDGET);
+        let _ = set(&socket, XDP_MAX_TX_SKB_BUDGET, &RING);
         let rings = || -> io::Result<(Ring, Ring)> {
             let offsets = offsets(&socket)?;
             let transmit = Ring::new(&socket, &offsets.tx, size_of::<libc::xdp_desc>(), libc::XDP_PGOFF_TX_RING)?;
