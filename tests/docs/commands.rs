@@ -67,7 +67,8 @@ pub(crate) fn normal(output: &str) -> String {
         (r"\((?:xdp|packet), ", "(SENDER, "),
         (r"evidence: (?:kernel|stage)", "evidence: LAYER"),
         (r"\s\[[a-z_0-9.]+\]", ""),
-        (r"/tmp/restage-\d+/(\S+?)-\d+-\d+/", "/tmp/restage/$1/"),
+        // A long command is cut, where the number of digits before decides it.
+        (r"/tmp/restage-\d+/(\S+?)-\d+(?:-\d*)?(?:/?\w*…|/(?:work\b)?)", "/tmp/restage/$1/"),
         (r"\s+", " "),
     ];
     let text = rules.iter().fold(output.to_owned(), |text, (pattern, with)| {
