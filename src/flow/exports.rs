@@ -12,8 +12,9 @@ use crate::packet::bytes::be16;
 use crate::packet::layers::{Layers, protocol};
 use crate::packet::reassembly::Reassembly;
 
-/// The ports that collectors listen on: NetFlow, IPFIX (RFC 7011 §10.3.4), sFlow.
-const PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
+/// The ports that collectors listen on: NetFlow, IPFIX (RFC 7011 §10.3.4), sFlow. What goes there and claims to be a flow export is counted if it
+/// can't be decoded.
+pub const COLLECTOR_PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
 /// Bytes of a UDP header.
 const UDP_HEADER: usize = 8;
 
@@ -44,7 +45,7 @@ impl Flows {
         };
         let is_whole = recognise(datagram).is_some();
         if !is_whole {
-            if !PORTS.contains(&to) || Format::claimed(datagram, 0).is_none() {
+            if !COLLECTOR_PORTS.contains(&to) || Format::claimed(datagram, 0).is_none() {
                 return;
             }
             self.damaged.add(number);

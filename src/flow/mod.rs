@@ -28,7 +28,7 @@ mod v9;
 mod value;
 
 pub use element::{Element, Type};
-pub use exports::Flows;
+pub use exports::{COLLECTOR_PORTS, Flows};
 pub use header::{Format, Header, Session, recognise};
 pub use record::{DataSet, Field, Kind, Within};
 #[cfg(test)]

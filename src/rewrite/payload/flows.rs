@@ -12,12 +12,11 @@ use jiff::Timestamp;
 
 use super::Datagram;
 use super::time;
-use crate::flow::{DataSet, Event, Field, Format, Header, Session, Template, Templates, Type, Within, recognise, walk};
+use crate::flow::{
+    COLLECTOR_PORTS, DataSet, Event, Field, Format, Header, Session, Template, Templates, Type, Within, recognise, walk,
+};
 use crate::packet::bytes::{array, be32, put};
 use crate::scenario::rewrite::Flows as Words;
-
-/// Where collectors listen: what goes there and claims to be a flow export is counted if it can't be decoded.
-const PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
 
 /// What changes, each with its entry.
 #[derive(Debug, Clone)]
@@ -166,7 +165,7 @@ impl Flows {
 
     /// Whether what goes to this port is taken for a flow export, though it can't be read.
     pub(super) fn goes_to_a_collector(destination: u16) -> bool {
-        PORTS.contains(&destination)
+        COLLECTOR_PORTS.contains(&destination)
     }
 
     /// Whether a datagram is a flow export, or should be one.
