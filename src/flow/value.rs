@@ -87,7 +87,9 @@ fn ntp(bytes: &[u8], kept: u32) -> Option<Timestamp> {
     let fraction = u32::from_be_bytes(array(bytes, 4)?) & kept;
     let nanoseconds = (u64::from(fraction) * 1_000_000_000) >> 32;
     let nanoseconds = i32::try_from(nanoseconds).expect("a fraction of a second is below 1,000,000,000 ns");
-    (bytes.len() == 8).then(|| Timestamp::new(i64::from(seconds) - NTP_EPOCH, nanoseconds).ok())?
+    // Seconds below 2^31 are of the era that begins in 2036 (RFC 4330, section 3).
+    let era = if (1..1 << 31).contains(&seconds) { 1 << 32 } else { 0 };
+    (bytes.len() == 8).then(|| Timestamp::new(i64::from(seconds) + era - NTP_EPOCH, nanoseconds).ok())?
 }
 
 /// As it is written in JSON and CSV: times as RFC 3339, bytes in hexadecimal.
@@ -138,6 +140,8 @@ mod tests {
         assert_eq!(shown(Type::Milliseconds, &1_500_000_000_250_u64.to_be_bytes()), "2017-07-14T02:40:00.25Z");
         let ntp = ((1_500_000_000 + 2_208_988_800_u64) << 32) | 0x8000_0000;
         assert_eq!(shown(Type::Nanoseconds, &ntp.to_be_bytes()), "2017-07-14T02:40:00.5Z");
+        let later = ((4_102_444_800 + 2_208_988_800_u64) << 32) | 0x4000_0000;
+        assert_eq!(shown(Type::Nanoseconds, &later.to_be_bytes()), "2100-01-01T00:00:00.25Z");
         assert_eq!(shown(Type::Microseconds, &(ntp | 0x7ff).to_be_bytes()), "2017-07-14T02:40:00.5Z");
         assert_eq!(shown(Type::Milliseconds, &[0xff; 8]), "ffffffffffffffff");
     }

@@ -14,8 +14,10 @@ use crate::packet::layers::{Layers, LinkType, Network};
 /// The addresses of copies, each with room for as many as there are: what benchmarks use (RFC 2544 §C.2.2, RFC 5180 §8).
 const V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0);
-/// Of 198.18.0.0/15.
-const MOST_ADDRESSES: u32 = 1 << 17;
+/// Of 198.18.0.0/15, without its first and its last one.
+const MOST_V4: u32 = (1 << 17) - 2;
+/// Those beyond: the space that networks of carriers share (RFC 6598), 4,194,304 addresses.
+const MORE_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 
 /// A frame as it is to be rewritten.
 #[derive(Debug, Clone)]
@@ -118,11 +120,10 @@ impl Making {
     fn address(&mut self, source: IpAddr, copy: u32) -> IpAddr {
         let next = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
         let index = *self.addresses.entry((source, copy)).or_insert(next);
-        // Neither the network's own address, nor the last one.
-        let host = 1 + index % (MOST_ADDRESSES - 2);
         match source {
-            IpAddr::V4(_) => Ipv4Addr::from_bits(V4.to_bits() | host).into(),
-            IpAddr::V6(_) => Ipv6Addr::from_bits(V6.to_bits() | u128::from(host)).into(),
+            IpAddr::V4(_) if index < MOST_V4 => Ipv4Addr::from_bits(V4.to_bits() | (1 + index)).into(),
+            IpAddr::V4(_) => Ipv4Addr::from_bits(MORE_V4.to_bits() | (1 + index - MOST_V4)).into(),
+            IpAddr::V6(_) => Ipv6Addr::from_bits(V6.to_bits() | (1 + u128::from(index))).into(),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Left {
         (Self::Conversation, "more conversations than can be distinguished: the sender counts as the client"),
         (Self::GroupMac, "the destination MAC of a group whose address became one host's"),
         (Self::FragmentSum, "a datagram whose fragments are not all there, so that its checksum can't be made right"),
-        (Self::Payload, "a payload that is not what its port says, or is signed"),
+        (Self::Payload, "a payload that is not what its port says, is signed, or has another RADIUS secret"),
         (Self::CutPayload, "a datagram that is cut or in fragments, whose payload stays"),
         (Self::FlowRecords, "flow records without a template, or that are not whole"),
     ];

@@ -411,8 +411,9 @@ impl State {
         (self.copy, self.is_made) = (copy, is_made);
     }
 
-    /// Goes on with the capture's first datagram: its times follow the last ones of the round before.
+    /// Goes on with the capture's first datagram: its times follow the last ones of the round before, and templates are sent first again.
     pub(super) fn next_round(&mut self) {
+        self.templates_sent.clear();
         if let (Some(shift), Some((first, last))) = (&mut self.shift, self.exported) {
             *shift += last - first + 1;
         }

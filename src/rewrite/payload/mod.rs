@@ -197,7 +197,7 @@ impl State {
         let network = Layers::find(frame.link, frame.bytes).network;
         let mut made = Vec::new();
         for header in headers.iter().filter(|header| flows.sends_templates(&mut self.flows, header, frame.time_ns)) {
-            for message in templates.messages(header) {
+            for message in templates.messages(header, frame.number) {
                 let mut bytes = frame.bytes.to_vec();
                 let mut envelope = Frame { bytes: &mut bytes, ..*frame };
                 let original_length = envelope.original_length;
@@ -279,18 +279,21 @@ impl State {
             stats.leave(Left::Payload);
             return Payload::InPlace;
         }
-        if let Some(rule) = rule.filter(|_| self.bytes != captured || !self.hits.is_empty()) {
+        let is_changed = self.bytes != captured;
+        let payload = if is_changed {
+            let Some(replaced) = replaced(&layers.network, range, &self.bytes, frame) else {
+                stats.leave(Left::Length);
+                return Payload::InPlace;
+            };
+            replaced
+        } else {
+            Payload::InPlace
+        };
+        if let Some(rule) = rule.filter(|_| is_changed || !self.hits.is_empty()) {
             stats.count(rule.entry);
         }
         self.hits.iter().for_each(|entry| stats.count(*entry));
-        if self.bytes == captured {
-            return Payload::InPlace;
-        }
-        let replaced = replaced(&layers.network, range, &self.bytes, frame);
-        if replaced.is_none() {
-            stats.leave(Left::Length);
-        }
-        replaced.unwrap_or(Payload::InPlace)
+        payload
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Start at [`TemplateLearner::add`] and [`Templates::messages`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -15,17 +15,23 @@ use crate::packet::layers::{Layers, protocol};
 /// The longest message of templates, in bytes: it fits every MTU that IPv6 allows.
 const MOST_BYTES: usize = 1_200;
 
+/// So many definitions of an exporter are kept.
+const MOST_DEFINITIONS: usize = 4_096;
+
 /// Whose templates they are: format, exporter and domain.
 type Whose = (Format, IpAddr, u32);
 
 /// A definition as it was captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Definition {
+    id: u16,
+    /// The frame that it is in.
+    frame: u64,
     is_options: bool,
     bytes: Vec<u8>,
 }
 
-/// The first definition of every template of a capture.
+/// The definitions of every template of a capture, in its order, without those that say the same again.
 #[derive(Debug, Clone, Default)]
 pub struct Templates {
     definitions: HashMap<Whose, Vec<Definition>>,
@@ -37,7 +43,6 @@ pub struct Templates {
 #[derive(Debug, Default)]
 pub struct TemplateLearner {
     known: Known,
-    seen: BTreeSet<(Whose, u16)>,
     found: Templates,
 }
 
@@ -47,15 +52,18 @@ impl TemplateLearner {
         let Some((payload, [source, destination])) = export(frame) else { return };
         let Some(datagram) = frame.bytes.get(payload) else { return };
         let mut of = None;
-        let Self { known, seen, found } = self;
+        let Self { known, found } = self;
         walk(datagram, source, destination, frame.number, known, |event| match event {
             Event::Message(header) => of = Some(whose(&header.session)),
             Event::Template { template, range, .. } => {
-                if let (Some(of), Some(bytes)) = (of, datagram.get(range))
-                    && seen.insert((of, template.id))
-                {
-                    let definition = Definition { is_options: template.is_options, bytes: bytes.to_vec() };
-                    found.definitions.entry(of).or_default().push(definition);
+                let (Some(of), Some(bytes)) = (of, datagram.get(range)) else { return };
+                let definitions = found.definitions.entry(of).or_default();
+                let (id, is_options) = (template.id, template.is_options);
+                let last = definitions.iter().rev().find(|last| last.id == id);
+                let is_new = last.is_none_or(|last| last.bytes != bytes || last.is_options != is_options);
+                if is_new && definitions.len() < MOST_DEFINITIONS {
+                    let bytes = bytes.to_vec();
+                    definitions.push(Definition { id, frame: frame.number, is_options, bytes });
                 }
             }
             _ => {}
@@ -69,12 +77,23 @@ impl TemplateLearner {
 }
 
 impl Templates {
-    /// The messages that define the templates of a session, each as if it was exported right before the message with this header. None where
-    /// the format has no templates, or nothing is known.
-    pub(super) fn messages(&self, header: &Header) -> Vec<Vec<u8>> {
-        let Some(definitions) = self.of(&header.session) else { return Vec::new() };
+    /// The messages that define the templates of a session, each as if it was exported right before the message with this header, in this frame of
+    /// the capture. Of each template it is the definition that is in force there or, where none is yet, the next one. None where the format has no
+    /// templates, or nothing is known.
+    pub(super) fn messages(&self, header: &Header, frame: u64) -> Vec<Vec<u8>> {
+        let Some(all) = self.of(&header.session) else { return Vec::new() };
+        let mut in_force: Vec<Definition> = Vec::new();
+        for definition in all {
+            // Frames of another capture are in no order with these.
+            let is_before = definition.frame < frame && !self.are_from_elsewhere;
+            match in_force.iter_mut().find(|known| known.id == definition.id) {
+                Some(known) if is_before => *known = definition.clone(),
+                Some(_) => {}
+                None => in_force.push(definition.clone()),
+            }
+        }
         let mut messages = Vec::new();
-        let mut rest = definitions;
+        let mut rest = in_force.as_slice();
         while !rest.is_empty() {
             // At least one, however long it is.
             let mut bytes = 0;

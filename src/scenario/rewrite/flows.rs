@@ -130,6 +130,15 @@ pub(super) fn check(written: At<Form>, checker: &mut Checker) -> Option<Flows> {
         let keys = ["time", "addresses", "sequence", "templates", "repeat-every", "from", "copies"];
         checker.missing_all("rewrite.flows", &keys, table, problem);
     }
+    if let Some(At { value: TimeTarget::At(target), .. }) = &time
+        && u32::try_from(target.as_second()).is_err()
+    {
+        let span = time.as_ref().map(At::range).unwrap_or_default();
+        let problem = Diagnostic::error(format!("`rewrite.flows.time` can't be {target}"))
+            .why("flow exports have the seconds since 1970 in 32 bits, up to 2106-02-07T06:28:15Z")
+            .fix("write a time from 1970 to 2106");
+        checker.refuse(span, problem);
+    }
     let templates = check_templates(&templates, repeat_every, from, checker);
     let flows = Flows {
         time: time.filter(|time| time.value != TimeTarget::Captured),

@@ -340,6 +340,20 @@ fn templates_come_before_the_first_message_and_again_after_their_time() {
 }
 
 #[test]
+fn the_definition_that_is_in_force_is_sent_again() {
+    let data = |number| ipfix(THEN + number, number, &[set(256, &[10, 7, 0, 1])]);
+    // A source address, and later a destination address, under the same identifier.
+    let definition = |element| set(2, &words(&[256, 1, element, 4]));
+    let defined = |number, element| ipfix(THEN + number, number, &[definition(element)]);
+    let captured = [data(0), defined(1, 8), data(2), defined(3, 12), data(4), data(5)];
+    let (frames, _) = made(first_templates(Some(2)), &captured);
+    let payloads: Vec<_> = frames.iter().map(|frame| frame[42..].to_vec()).collect();
+    let again = |number, element| ipfix(THEN + number, number, &[definition(element)]);
+    let [first, second, third, fourth, fifth, sixth] = captured;
+    assert_eq!(payloads, [again(0, 8), first, second, again(2, 8), third, fourth, again(4, 12), fifth, sixth]);
+}
+
+#[test]
 fn messages_of_version_9_are_numbered_with_the_templates_between_and_keep_their_gaps() {
     let v9 =
         |sequence: u32, count: u16, set: Vec<u8>| [words(&[9, count]), doubles(&[1, THEN, sequence, 7]), set].concat();
