@@ -30,7 +30,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 use check::{Difference, Reasons, differences, drop_reasons_are_read, predicted_otherwise};
-use common::{User, both, fresh_folder, is_root, restage, run, users};
+use common::{User, both, copy_program, fresh_folder, is_root, restage, run, users};
 use rows::{Case, Expected, How, Row};
 
 /// So many rows at least are provoked.
@@ -237,7 +237,7 @@ impl Suite {
     /// Writes captures, scenarios and the program that receives.
     fn write(&self, folder: &Path) {
         let program = folder.join("receiver");
-        fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+        copy_program(&std::env::current_exe().expect("this program has a file"), &program);
         let program = program.to_str().expect("the temporary folder's name is text");
         let names_it = |row: &&Row| self.filter.as_ref().is_none_or(|filter| row.name.contains(filter));
         for row in self.rows.iter().filter(names_it) {

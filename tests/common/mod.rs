@@ -40,6 +40,13 @@ pub(crate) fn is_root() -> bool {
     })
 }
 
+/// Copies a program that is to be run. Another process does it: one that is started by another thread meanwhile would hold the file open for
+/// writing, so that it could not be run (`ETXTBSY`).
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().expect("cp runs");
+    assert!(status.success(), "{} can't be copied", from.display());
+}
+
 /// A copy of program, scenarios, recipes and failing scenarios that everybody may read: a clone may lie in a folder of mode 0700.
 pub(crate) fn stage() -> &'static Path {
     static STAGE: OnceLock<PathBuf> = OnceLock::new();
@@ -55,7 +62,7 @@ pub(crate) fn stage() -> &'static Path {
         copy("scenarios", "scenarios");
         copy("docs/receivers", "docs/receivers");
         copy("tests/failing", "tests/failing");
-        std::fs::copy(env!("CARGO_BIN_EXE_restage"), stage.join("restage")).expect("the program can be copied");
+        copy_program(Path::new(env!("CARGO_BIN_EXE_restage")), &stage.join("restage"));
         let status = Command::new("chmod").args(["-R", "a+rX"]).arg(&stage).status().expect("chmod runs");
         assert!(status.success());
         stage

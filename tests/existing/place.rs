@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::application;
-use crate::common::{User, fresh_folder, is_root};
+use crate::common::{User, copy_program, fresh_folder, is_root};
 
 /// The first argument of the sender of other traffic; then come datagrams a second, and addresses with ports.
 pub(crate) const OTHERS: &str = "--others";
@@ -34,7 +34,7 @@ impl Place {
     pub(crate) fn new(user: User) -> Self {
         let folder = fresh_folder("place");
         let program = folder.join("program");
-        fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+        copy_program(&std::env::current_exe().expect("this program has a file"), &program);
         let how = if is_plain_root(user) { "-n" } else { "-Urn" };
         let inside = as_user(user, "unshare").args([how, "sleep", "infinity"]).spawn().expect("unshare runs");
         let mut place = Self { user, inside, outside: None, programs: Vec::new(), folder };

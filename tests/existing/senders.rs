@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 
 use crate::application;
 use crate::common::small::{capture, datagram_from};
-use crate::common::{both, fresh_folder, is_root, stage};
+use crate::common::{both, copy_program, fresh_folder, is_root, stage};
 use crate::frames::MARK;
 use crate::place::await_that;
 use crate::trial;
@@ -58,7 +58,7 @@ impl Network {
         let folder = fresh_folder(test);
         // Not below the scenario's folder: what is there is given to the agent.
         let program = fresh_folder("receiver").join("program");
-        fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+        copy_program(&std::env::current_exe().expect("this program has a file"), &program);
         let network = Self { folder, program, machines };
         let switch = network.name("switch");
         let mut script = format!(

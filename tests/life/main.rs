@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use cases::{CASES, Case};
-use common::{User, fresh_folder, is_root, run, stage, users};
+use common::{User, copy_program, fresh_folder, is_root, run, stage, users};
 
 /// The first argument of the application; what it does, word by word, comes next: see [`application::act`].
 const VERB: &str = "--application";
@@ -59,7 +59,7 @@ fn application() -> &'static Path {
     static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let program = stage().join("application");
-        fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+        copy_program(&std::env::current_exe().expect("this program has a file"), &program);
         program
     })
 }

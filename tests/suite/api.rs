@@ -97,7 +97,7 @@ fn an_ordinary_user_runs_scenarios_too() {
     }
     let folder = fresh_folder("api");
     let (program, home) = (folder.join("api"), folder.join("home"));
-    fs::copy(std::env::current_exe().expect("its path"), &program).expect("it can be copied");
+    crate::common::copy_program(&std::env::current_exe().expect("its path"), &program);
     fs::create_dir(&home).expect("a folder");
     let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
     open(&folder, 0o755);

@@ -119,7 +119,7 @@ fn slow_receiver() {
 fn a_receiver_that_only_queues_does_not_keep_up() {
     let folder = fresh_folder("find-slow");
     let program = stage().join("slow-receiver");
-    fs::copy(std::env::current_exe().expect("this program"), &program).expect("it can be copied");
+    crate::common::copy_program(&std::env::current_exe().expect("this program"), &program);
     for user in users() {
         let lines = format!(
             "frames = \"1-100\"\n[pacing]\nrate = \"max-lossless\"\n[receiver]\nlistens = [\"udp:0.0.0.0:4739\"]\n\

@@ -149,7 +149,7 @@ fn a_target_needs_cap_net_raw_and_nothing_else() {
     }
     let check = "[[expect.command]]\nrun = [\"echo\", \"hi\"]\nstdout = { contains = \"hi\" }\n";
     let folder = scenario(&capture(&datagrams(20), 10), &format!("[target]\ninterface = \"rst0\"\n{TOP}{check}"));
-    fs::copy(stage().join("restage"), folder.join("restage")).expect("the program can be copied");
+    crate::common::copy_program(&stage().join("restage"), &folder.join("restage"));
     let run = |capability: &str| {
         let grant = Command::new("setcap").arg(capability).arg(folder.join("restage")).status();
         if !grant.is_ok_and(|status| status.success()) {

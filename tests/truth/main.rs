@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
-use common::{User, fresh_folder, is_root, run, users};
+use common::{User, copy_program, fresh_folder, is_root, run, users};
 use kinds::{DATAGRAMS, Kind, kinds};
 
 /// How a run looks at the stack: for whom, and `--evidence`.
@@ -104,7 +104,7 @@ impl Suite {
         self.runs.get_or_init(|| {
             let folder = fresh_folder("truth");
             let program = folder.join("application");
-            fs::copy(std::env::current_exe().expect("this program has a file"), &program).expect("it can be copied");
+            copy_program(&std::env::current_exe().expect("this program has a file"), &program);
             let mut all: Vec<Mode> = Vec::new();
             for kind in &self.kinds {
                 all.extend(modes(users(), kind));
