@@ -447,7 +447,10 @@ impl PublicCopy {
             std::env::temp_dir().join(format!("restage-wire-{}-{:?}", std::process::id(), thread::current().id()));
         std::fs::create_dir(&folder).unwrap();
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy(std::env::current_exe().unwrap(), folder.join("restage-tests")).unwrap();
+        // By another process: one that is started meanwhile would hold the file open for writing, so that it could not be run.
+        let copied =
+            Command::new("cp").arg(std::env::current_exe().unwrap()).arg(folder.join("restage-tests")).status();
+        assert!(copied.unwrap().success());
         Self(folder)
     }
 
