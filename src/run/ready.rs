@@ -226,7 +226,9 @@ impl<'a> Conditions<'a> {
         control: &Control<'_>,
     ) -> Result<Option<String>> {
         let attempts = &mut looks.attempts;
-        if attempts.last.is_some_and(|last| last.elapsed() < RETRY) {
+        // One that the end of the time would cut says nothing of why it isn't ready.
+        let left = looks.end.saturating_duration_since(Instant::now());
+        if attempts.last.is_some_and(|last| last.elapsed() < RETRY || left < attempts.longest) {
             return Ok(Some(attempts.how.clone()));
         }
         let around = process.running.inside().map_or(self.site.around(), Around::Beside);
@@ -241,7 +243,10 @@ impl<'a> Conditions<'a> {
         let how = loop {
             match running.wait_for_program(LOOK_LATER)? {
                 Some(Ended::Exited(0)) => return Ok(None),
-                Some(ended) => break format!("ended with {ended}"),
+                Some(ended) => {
+                    attempts.longest = attempts.longest.max(begun.elapsed());
+                    break format!("ended with {ended}");
+                }
                 None => {}
             }
             let is_over = begun.elapsed() >= ATTEMPT || Instant::now() >= looks.end;
@@ -343,6 +348,8 @@ struct Attempts {
     /// When the last one ended, and how.
     last: Option<Instant>,
     how: String,
+    /// How long the longest took that ended by itself.
+    longest: Duration,
 }
 
 /// What it has bound, in words.

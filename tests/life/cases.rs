@@ -235,7 +235,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "a command never finds it ready",
         "bind read-on",
-        "ready = { command = [\"sh\", \"-c\", \"echo zone not loaded >&2; exit 3\"], within = \"300ms\" }\n",
+        "ready = { command = [\"sh\", \"-c\", \"echo zone not loaded >&2; exit 3\"], within = \"2s\" }\n",
         "blocked",
         "the application was never ready by `sh`",
         &["ended with exit status 3; it said: zone not loaded", "`[receiver.ready] command`"],

@@ -331,7 +331,8 @@ fn counters_give_the_cause_of_a_loss() {
 fn sock_diag_shows_queue_and_drops_of_an_unread_socket() {
     let Some(pair) = Pair::new() else { return };
     let mut sender = pair.tx.enter(|| PacketSender::open("tx0")).unwrap();
-    let mut ring = pair.rx.enter(|| Ring::open("rx0", DEFAULT_BYTES)).unwrap();
+    // Room for all of them, however they lie in its blocks.
+    let mut ring = pair.rx.enter(|| Ring::open("rx0", 8 * DEFAULT_BYTES)).unwrap();
     let (silent, connected, dual, tcp) = pair.rx.enter(|| {
         let connected = UdpSocket::bind("127.0.0.1:5001").unwrap();
         connected.connect("127.0.0.1:5002").unwrap();
