@@ -3,7 +3,10 @@
 //! A network namespace lives as long as something refers to it: a process in it, a bind mount, or an open descriptor. Only
 //! descriptors are used here, so that nothing is left when the process ends, however it ends. See namespaces(7),
 //! `user_namespaces(7)`, setns(2). Start reading at [`enter`].
-#![expect(unsafe_code, reason = "pidfd_open(2) and the ioctls of namespaces, which no crate of ours wraps")]
+#![expect(
+    unsafe_code,
+    reason = "clone(2), pidfd_open(2) and the ioctls of namespaces, which no crate of ours wraps safely"
+)]
 
 use std::fs::{self, File};
 use std::io;
@@ -15,10 +18,15 @@ use std::thread;
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, clone, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
 
 use super::facts::{Facts, Step, refusal};
 use crate::diagnostic::{Failure, Result};
+
+/// The stack of a process that makes one namespace, in bytes.
+const CLONE_STACK: usize = 128 << 10;
 
 /// What gives this process the right to make a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +101,36 @@ impl Namespace {
                 .map_err(|errno| refusal(Step::NetworkNamespace, errno, &Facts::read()))?;
             Self::current()
         })?
+    }
+
+    /// The same, owned by a user namespace in which the user of this process is root: files in sysfs that belong to root are that user's. The
+    /// user namespace is below that of this process, which so has every capability over it.
+    ///
+    /// # Errors
+    /// [`crate::diagnostic::Kind::Blocked`] when the kernel refuses it.
+    pub fn create_as_root() -> Result<Self> {
+        let user = nix::unistd::geteuid();
+        if user.is_root() {
+            return Self::create();
+        }
+        let refused = |step, errno| refusal(step, errno, &Facts::read());
+        let mut made = Err(refused(Step::UserMap, Errno::EACCES));
+        let mut stack = vec![0; CLONE_STACK];
+        // It shares memory and descriptors with this process, and is in the new namespaces.
+        let in_new = Box::new(|| {
+            made = fs::write("/proc/self/uid_map", format!("0 {user} 1"))
+                .map_err(|error| refused(Step::UserMap, errno_of(&error)))
+                .and_then(|()| Self::current());
+            0
+        });
+        let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
+        let shared = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK | CloneFlags::CLONE_FILES;
+        // SAFETY: this thread waits until the child has ended, so that its stack, its thread-local values and what it writes to are not used
+        // by both at once; it ends in no destructor of this process.
+        let child = unsafe { clone(in_new, &mut stack, flags | shared, Some(Signal::SIGCHLD as i32)) };
+        let child = child.map_err(|errno| refused(Step::UserNamespace, errno))?;
+        let _ = waitpid(child, None);
+        made
     }
 
     /// The namespace of the calling thread.

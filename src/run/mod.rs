@@ -53,7 +53,6 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
 use crate::testbed::{RingBytes, Testbed};
 use crate::wire::clock::WallClock;
-use crate::wire::sender::Sender;
 use control::Control;
 use remote::{Agents, Senders};
 use replay::{Extent, Replay};
@@ -115,8 +114,8 @@ impl<'a> Run<'a> {
         let scenario = setup.scenario;
         // A sender that doesn't work here is found before anything is sent.
         let mut opened = setup.testbed.open_sender(scenario, plan, rate)?;
-        if matches!(opened.sender, Sender::Xdp(_)) && rate == Rate::TopSpeed && setup.receiver.is_built_in() {
-            opened.why.push_str(setup.testbed.receive_elsewhere(scenario, plan)?);
+        if rate == Rate::TopSpeed && setup.receiver.is_built_in() {
+            opened.why.push_str(setup.testbed.receive_elsewhere()?);
         }
         let clock = WallClock::start();
         let arrivals = Arrivals::new(clock, rate != Rate::TopSpeed);

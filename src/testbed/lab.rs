@@ -16,6 +16,7 @@ use crate::packet::layers::protocol;
 use crate::plan::{Plan, lab_sender_mac};
 use crate::predict::Carried;
 use crate::scenario::Scenario;
+use crate::scenario::pacing::Rate;
 use crate::scenario::placeholders::fill_receiver;
 use crate::scenario::require::Offload;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, LabTopology, Routes, Ruleset};
@@ -29,6 +30,8 @@ const WORTH_POLLING: u64 = 10_000;
 pub struct Lab {
     pub(super) sender: Side,
     pub(super) receiver: Side,
+    /// Whether another processor can poll the receiver's interface.
+    can_be_polled: bool,
 }
 
 impl Lab {
@@ -52,6 +55,7 @@ impl Lab {
             },
             sysctl: words.sysctl.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect(),
             reassembly: plan.lab_reassembly,
+            polled: is_worth_polling(scenario, plan),
             existing: None,
         };
         let (sender, receiver) = (Namespace::create()?, Namespace::create()?);
@@ -74,6 +78,7 @@ impl Lab {
         let lab = Self {
             sender: side(up.sender, LAB_SENDER, sender_ring),
             receiver: side(up.receiver, LAB_RECEIVER, receiver_ring),
+            can_be_polled: up.can_be_polled,
         };
         if let Some(ruleset) = &words.ruleset {
             text(&ruleset.value)
@@ -86,26 +91,34 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Has the receiver's interface polled by another processor, where that changes nothing but the speed: not for TCP and tunnels, whose
-    /// segments the kernel would merge, and not where the scenario requires offloads that it changes.
-    pub(super) fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
-        let merges = |protocol| matches!(protocol, protocol::TCP | protocol::GRE | protocol::IPV4 | protocol::IPV6);
-        let may_merge = plan
-            .predictions
-            .iter()
-            .any(|prediction| matches!(prediction.class.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
-        // What a polled interface needs: receive offload here, and segmentation left alone there.
-        let may_not = scenario.require.interface.iter().any(|rule| {
-            let refuses = |offload, on| rule.offloads.iter().any(|wanted| wanted.offload == offload && wanted.on == on);
-            (rule.name == self.receiver.interface && refuses(Offload::GenericReceive, false))
-                || (rule.name == self.sender.interface && refuses(Offload::TcpSegmentation, true))
-        });
-        if plan.frames() < WORTH_POLLING || may_not || may_merge || !plan.survey.unclassed.is_empty() {
-            return Ok("");
-        }
-        let done = polling::poll_in_a_thread(&self.sender.namespace, &self.receiver.namespace)?;
+    /// Has the receiver's interface polled by another processor, where that was prepared.
+    pub(super) fn receive_elsewhere(&self) -> Result<&'static str> {
+        let done = self.can_be_polled && polling::poll(&self.sender.namespace, &self.receiver.namespace)?;
         Ok(if done { "; the receiver's interface is polled by another processor" } else { "" })
     }
+}
+
+/// Whether another processor is to poll the receiver's interface at top speed: not where that takes longer than it gains, and only where it changes
+/// nothing but the speed. That is not so for an application, nor for TCP and tunnels, whose segments the kernel would merge, nor where the scenario
+/// requires offloads that it changes.
+fn is_worth_polling(scenario: &Scenario, plan: &Plan) -> bool {
+    let merges = |protocol| matches!(protocol, protocol::TCP | protocol::GRE | protocol::IPV4 | protocol::IPV6);
+    let may_merge = plan
+        .predictions
+        .iter()
+        .any(|prediction| matches!(prediction.class.key.carried, Carried::Ip { protocol, .. } if merges(protocol)));
+    // What a polled interface needs: receive offload here, and segmentation left alone there.
+    let may_not = scenario.require.interface.iter().any(|rule| {
+        let refuses = |offload, on| rule.offloads.iter().any(|wanted| wanted.offload == offload && wanted.on == on);
+        (rule.name == LAB_RECEIVER && refuses(Offload::GenericReceive, false))
+            || (rule.name == LAB_SENDER && refuses(Offload::TcpSegmentation, true))
+    });
+    plan.frames() >= WORTH_POLLING
+        && matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless)
+        && scenario.receiver.program.command.is_none()
+        && std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+        && !(may_not || may_merge)
+        && plan.survey.unclassed.is_empty()
 }
 
 /// The text of a ruleset, and what errors call it.

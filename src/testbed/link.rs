@@ -71,6 +71,14 @@ impl RouteSocket {
         self.change(&RouteNetlinkMessage::SetLink(link), 0)
     }
 
+    /// Moves an interface into another namespace, where it is down. Its addresses and routes are lost.
+    pub(super) fn move_link(&mut self, index: u32, to: BorrowedFd<'_>) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes = vec![LinkAttribute::NetNsFd(to.as_raw_fd())];
+        self.change(&RouteNetlinkMessage::SetLink(link), 0)
+    }
+
     /// Removes an interface; of a veth pair, both ends.
     pub(super) fn remove_link(&mut self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();

@@ -7,7 +7,7 @@ mod existing;
 mod lab;
 mod link;
 pub mod network;
-pub mod polling;
+pub(crate) mod polling;
 pub mod receiving;
 mod side;
 pub mod target;
@@ -261,9 +261,9 @@ impl Testbed {
     ///
     /// # Errors
     /// When a thread can't enter a namespace.
-    pub fn receive_elsewhere(&self, scenario: &Scenario, plan: &Plan) -> Result<&'static str> {
+    pub fn receive_elsewhere(&self) -> Result<&'static str> {
         match self {
-            Self::Lab(lab) => lab.receive_elsewhere(scenario, plan),
+            Self::Lab(lab) => lab.receive_elsewhere(),
             Self::Target(_) | Self::Existing(_) | Self::Receiving(_) => Ok(""),
         }
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::link::End;
+use super::polling;
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::host::ethtool;
 use crate::host::namespace::Namespace;
@@ -67,6 +68,8 @@ pub struct LabPlan {
     pub sysctl: Vec<(String, String)>,
     /// How long the receiver waits for the fragments of a datagram, in whole seconds.
     pub reassembly: Duration,
+    /// Whether a kernel thread is to poll the receiver's interface, later.
+    pub polled: bool,
     /// Where the receiver's namespace is there already, the addresses that it has beside these; `None`: it is new.
     pub existing: Option<HashSet<IpAddr>>,
 }
@@ -82,6 +85,7 @@ impl Default for LabPlan {
             routes: vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
             sysctl: Vec::new(),
             reassembly: Duration::from_secs(1),
+            polled: false,
             existing: None,
         }
     }
@@ -121,6 +125,8 @@ impl From<NotUp> for Failure {
 pub struct LabNetwork {
     pub sender: Namespace,
     pub receiver: Namespace,
+    /// Whether a kernel thread can poll the receiver's interface: [`super::polling::poll`].
+    pub can_be_polled: bool,
     pub took: Duration,
 }
 
@@ -144,17 +150,17 @@ impl LabNetwork {
             silence()?;
             RouteSocket::open().map_err(|error| system("open a netlink socket", &error))
         })??;
-        receiver.run(|| -> std::result::Result<(), NotUp> {
+        let can_be_polled = receiver.run(|| -> std::result::Result<bool, NotUp> {
             let mut receiving = Receiver::new(plan)?;
             receiving.settings_known()?;
-            receiving.make_veth(&sender)?;
+            let can_be_polled = receiving.make_veth(&sender)?;
             receiving.settings_wanted()?;
             receiving.bring_up(&mut sending)?;
             receiving.add_addresses()?;
             receiving.add_ways_back()?;
-            Ok(())
+            Ok(can_be_polled)
         })??;
-        Ok(Self { sender, receiver, took: start.elapsed() })
+        Ok(Self { sender, receiver, can_be_polled, took: start.elapsed() })
     }
 }
 
@@ -304,11 +310,18 @@ impl<'a> Receiver<'a> {
         if problems.is_empty() { Ok(()) } else { Err(NotUp { failure: Failure { kind, problems }, sysctl: entries }) }
     }
 
-    fn make_veth(&mut self, sender: &Namespace) -> Result<()> {
+    /// Says whether a kernel thread can poll it.
+    fn make_veth(&mut self, sender: &Namespace) -> Result<bool> {
         let interface = self.plan.interface();
         let here = End { name: interface, mac: self.plan.receiver_mac };
         let there = End { name: LAB_SENDER, mac: self.plan.sender_mac };
-        self.netlink.make_veth(here, there, sender.as_fd(), self.plan.mtu).map_err(|error| {
+        let can_be_polled =
+            self.plan.polled && polling::make_veth(here, there, [&Namespace::current()?, sender], self.plan.mtu)?;
+        let made = |netlink: &mut RouteSocket| match can_be_polled {
+            true => Ok(()),
+            false => netlink.make_veth(here, there, sender.as_fd(), self.plan.mtu),
+        };
+        made(&mut self.netlink).map_err(|error| {
             let what = format!(
                 "can't make a veth pair with MTU {} and the MAC addresses `{}` and `{}`",
                 self.plan.mtu, self.plan.sender_mac, self.plan.receiver_mac
@@ -324,7 +337,8 @@ impl<'a> Receiver<'a> {
         })?;
         self.index = self.netlink.index(interface).map_err(|error| system("find the veth interface", &error))?;
         ethtool::switch(interface, ethtool::Feature::GenericReceive, ethtool::Switch::Off)
-            .map_err(|error| system("switch receive offload off", &error))
+            .map_err(|error| system("switch receive offload off", &error))?;
+        Ok(can_be_polled)
     }
 
     fn bring_up(&mut self, sending: &mut RouteSocket) -> Result<()> {

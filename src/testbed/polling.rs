@@ -2,43 +2,63 @@
 //!
 //! A veth hands a frame to the peer's stack on the processor that sends it. With NAPI in a thread (`Documentation/networking/napi.rst`
 //! of Linux, "Threaded NAPI") it is queued, 256 frames at most, and another processor goes on with it: half as long again for each
-//! frame to be sent in, at top speed. It takes `CAP_NET_ADMIN` in the first user namespace, since only sysfs switches it and an ordinary
-//! user's files there have no owner there. Start at [`poll_in_a_thread`].
+//! frame to be sent in, at top speed.
+//!
+//! Only a file in sysfs switches the thread on. It belongs to root in the user namespace that owns the interface's network namespace, and an ordinary
+//! user is root in none that a program could run in as itself. So the pair is made in a namespace where this user is root, and moved: the switch
+//! stays as it is. Start at [`make_veth`].
 
 use std::fs;
+use std::io;
+use std::os::fd::AsFd;
 
+use super::link::End;
 use crate::diagnostic::Result;
 use crate::host::ethtool::{self, Feature, Switch};
 use crate::host::namespace::{Namespace, mount_own};
+use crate::host::rtnetlink::RouteSocket;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER};
 
-/// Lets a kernel thread poll the receiver's interface. Says whether it does; where it can't be had, all is as before.
+/// Makes the pair of a lab, both ends down, so that a kernel thread polls the receiver's end once [`poll`] is called. Says whether it is made; where
+/// that can't be had, nothing is.
+///
+/// # Errors
+/// When a thread can't be made.
+pub(super) fn make_veth(
+    receiver: End<'_>,
+    sender: End<'_>,
+    [to_receiver, to_sender]: [&Namespace; 2],
+    mtu: u32,
+) -> Result<bool> {
+    let Ok(namespace) = Namespace::create_as_root() else { return Ok(false) };
+    // A /sys that shows the namespace is for one thread.
+    namespace
+        .run_apart(|| {
+            let mut netlink = RouteSocket::open()?;
+            netlink.make_veth(receiver, sender, to_sender.as_fd(), mtu)?;
+            let index = netlink.index(receiver.name)?;
+            // The switch is there while something polls.
+            let moved = ethtool::switch(receiver.name, Feature::GenericReceive, Switch::On)
+                .and_then(|()| netlink.bring_up(index))
+                .and_then(|()| Ok(mount_own("sysfs", "/sys")?))
+                .and_then(|()| fs::write(format!("/sys/class/net/{}/threaded", receiver.name), "1"))
+                .and_then(|()| netlink.move_link(index, to_receiver.as_fd()));
+            if moved.is_err() {
+                netlink.remove_link(index)?;
+            }
+            moved
+        })
+        .map(|made: io::Result<()>| made.is_ok())
+}
+
+/// Lets the kernel thread poll the receiver's interface, which [`make_veth`] has made. Says whether it does; where it can't be had, all is as before.
 ///
 /// A veth queues only what could be merged (generic receive offload), and only where the sender's side leaves TCP segments alone: frames
 /// of TCP, and datagrams for sockets that ask for it, may be merged from now on, so it is for neither.
 ///
 /// # Errors
 /// When a namespace can't be entered.
-pub fn poll_in_a_thread(sender: &Namespace, receiver: &Namespace) -> Result<bool> {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return Ok(false);
-    }
+pub(crate) fn poll(sender: &Namespace, receiver: &Namespace) -> Result<bool> {
     let switched = sender.run(|| ethtool::switch(LAB_SENDER, Feature::TcpSegmentation, Switch::Off).is_ok())?;
-    if !switched {
-        return Ok(false);
-    }
-    // A /sys that shows the namespace is for one thread.
-    receiver.run_apart(|| {
-        let merging = |to| ethtool::switch(LAB_RECEIVER, Feature::GenericReceive, to).is_ok();
-        if !merging(Switch::On) {
-            return false;
-        }
-        let threaded = mount_own("sysfs", "/sys").is_ok()
-            && fs::write(format!("/sys/class/net/{LAB_RECEIVER}/threaded"), "1").is_ok();
-        if !threaded {
-            // Polled on the sender's processor it would only be slower.
-            merging(Switch::Off);
-        }
-        threaded
-    })
+    Ok(switched && receiver.run(|| ethtool::switch(LAB_RECEIVER, Feature::GenericReceive, Switch::On).is_ok())?)
 }

@@ -18,6 +18,10 @@ const OFFERS: u32 = 4;
 /// From this length in bytes on, the kernel may keep a frame in several pieces: less than the smallest page.
 const LONG: usize = 2048;
 
+/// The bytes that frames on their way to the peer of a veth may take in the kernel, which counts 768 of them or more for each. A peer that polls has
+/// a queue of 256 frames that drops what is too much.
+const UNDER_WAY_BYTES: usize = 192 * 768;
+
 /// Sends frames on one interface.
 #[derive(Debug)]
 pub struct PacketSender {
@@ -43,6 +47,10 @@ impl PacketSender {
         // Without it frames pass the queueing discipline: slower, and an interface without a link swallows them silently.
         let _ = socket.set(libc::PACKET_QDISC_BYPASS, 1);
         socket.bind(facts.index, 0).map_err(|error| failed(&error))?;
+        if facts.kind == InterfaceKind::Veth {
+            // The kernel doubles it (socket(7)), and lets sendmmsg wait.
+            setsockopt(&socket, sockopt::SndBuf, &(UNDER_WAY_BYTES / 2)).map_err(|errno| failed(&errno.into()))?;
+        }
         // A driver that never frees what it took would block sendmmsg for ever: EAGAIN then, and `PATIENCE` ends it.
         setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(200))
             .map_err(|errno| failed(&errno.into()))?;

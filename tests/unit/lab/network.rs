@@ -1,14 +1,17 @@
 //! Namespaces, interfaces, addresses, routes, sysctls.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::host::namespace::{self, Privilege};
+use crate::host::interface;
+use crate::host::namespace::{self, Namespace, Privilege, mount_own};
 use crate::host::sysctl;
 use crate::packet::MacAddr;
-use crate::scenario::topology::LAB_SENDER;
+use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER};
 use crate::testbed::network::{LabNetwork, LabPlan, RECEIVER_MAC, SENDER_MAC};
+use crate::testbed::polling;
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 
@@ -17,6 +20,7 @@ use super::{Case, cases, lab};
 cases![
     a_datagram_sent_on_tx0_reaches_a_socket_of_the_receiver,
     a_reply_needs_no_arp_and_the_sender_stays_silent,
+    an_interface_that_a_kernel_thread_polls_is_like_any_other,
     three_hundred_addresses_are_all_the_receivers,
     a_prefix_of_65536_addresses_is_the_receivers,
     settings_are_the_kernels_defaults_whatever_the_host_has,
@@ -122,6 +126,37 @@ fn a_reply_needs_no_arp_and_the_sender_stays_silent() {
     }
     for reply in replies {
         assert_eq!(reply[..12], [SENDER_MAC.0, RECEIVER_MAC.0].concat());
+    }
+}
+
+/// An application in its namespace has no right over it that it has not elsewhere: the namespace belongs to the user namespace of every lab.
+fn an_interface_that_a_kernel_thread_polls_is_like_any_other() {
+    let addresses = plan(&["10.9.0.2/32", "2001:db8::2/128"]);
+    let (lab, _) = lab(&LabPlan { polled: true, ..addresses.clone() });
+    if !lab.can_be_polled {
+        // Threads that poll came with Linux 5.12, and this user may have no further user namespace.
+        return println!("no polling");
+    }
+    let of_lab = |lab: &LabNetwork| {
+        let facts = |namespace: &Namespace, name| namespace.run(|| interface::facts(name)).unwrap().unwrap().unwrap();
+        let owner = lab.receiver.owner().unwrap().unwrap();
+        assert!(owner.is_current().unwrap());
+        let (sender, receiver) = (facts(&lab.sender, LAB_SENDER), facts(&lab.receiver, LAB_RECEIVER));
+        [sender, receiver].map(|facts| (facts.mac, facts.mtu_bytes, facts.kind, facts.running))
+    };
+    assert_eq!(of_lab(&lab), of_lab(&LabNetwork::up(&addresses).unwrap()));
+    assert!(polling::poll(&lab.sender, &lab.receiver).unwrap());
+    let threaded = lab.receiver.run_apart(|| {
+        mount_own("sysfs", "/sys").unwrap();
+        fs::read_to_string(format!("/sys/class/net/{LAB_RECEIVER}/threaded")).unwrap()
+    });
+    assert_eq!(threaded.unwrap(), "1\n");
+    let sockets = [socket(&lab, "10.9.0.2:4739"), socket(&lab, "[2001:db8::2]:4739")];
+    let frames = [("198.51.100.7", "10.9.0.2"), ("2001:db8:ffff::7", "2001:db8::2")];
+    let frames = frames.map(|(source, destination)| frame(ip(source), ip(destination), RECEIVER_MAC));
+    send(&lab, &std::iter::repeat_n(frames, 100).flatten().collect::<Vec<_>>());
+    for socket in sockets {
+        (0..100).for_each(|_| _ = received(&socket));
     }
 }
 
