@@ -291,6 +291,36 @@ pub struct Stream<'a> {
     selector: Selector<'a>,
     pass: Pass<'a>,
     medium: Medium,
+    /// Whether every whole frame is selected.
+    sweeps: bool,
+}
+
+/// A frame as it is sent, borrowed until the next one is read.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Its number in the capture.
+    pub number: u64,
+    /// Its time in the capture, in nanoseconds since 1970.
+    pub time_ns: u64,
+    original_length: u32,
+    link: LinkType,
+    /// What is sent.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(number: u64, time_ns: u64, rewritten: Rewritten<'a>) -> Self {
+        let Rewritten { bytes, original_length, link, .. } = rewritten;
+        Self { number, time_ns, original_length, link, bytes }
+    }
+
+    /// The same with its headers.
+    fn prepared(self, framing: Option<Framing>) -> Prepared<'a> {
+        let Self { number, time_ns, original_length, link, bytes } = self;
+        let layers = Layers::find(link, bytes);
+        let unframed = framing.and_then(|framing| framing.check(link, bytes).err());
+        Prepared { number, time_ns, original_length, layers, bytes, unframed }
+    }
 }
 
 impl<'a> Stream<'a> {
@@ -302,7 +332,10 @@ impl<'a> Stream<'a> {
         learn_templates(scenario, rewriter)?;
         let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
         let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
-        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium })
+        let capture = &scenario.capture;
+        let takes_all = capture.filter.is_none() && capture.frames.is_none() && scenario.steps.is_empty();
+        let sweeps = takes_all && scenario.rewrite.oversize.value != Oversize::Skip;
+        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, sweeps })
     }
 
     /// Begins with the first frame again, for the next round of a replay.
@@ -336,13 +369,41 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// Damage in the capture (with record and offset), a refused frame.
     pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
+        let framing = self.selector.framing;
+        Ok(self.next_outgoing()?.map(|frame| frame.prepared(framing)))
+    }
+
+    /// The same without a look at its headers.
+    ///
+    /// # Errors
+    /// As [`Self::next_frame`].
+    pub fn next_outgoing(&mut self) -> Result<Option<Outgoing<'_>>> {
         if !self.pass.has_made() && self.selector.is_past_frames(self.captures.frames_read()) {
             return Ok(None);
         }
-        self.next_frame_after(&mut |_, _| ControlFlow::Continue(()))
+        self.next_after(&mut |_, _| ControlFlow::Continue(()))
     }
 
-    /// The same, to the end of the capture, or until `see` breaks; it gets each frame on the way as it was captured, and whether it is
+    /// Gives `each` the number and the bytes of the next frames, `most` of them at most, as far as they are common ones that are there already: that
+    /// takes little more than to look at them. What follows is the next frame of [`Self::next_outgoing`].
+    pub fn sweep(&mut self, most: u64, mut each: impl FnMut(u64, &[u8])) {
+        if !self.sweeps {
+            return;
+        }
+        let (pass, mut left) = (&mut self.pass, most);
+        let swept = self.captures.sweep(|number, bytes, original_length| {
+            let is_done = left > 0 && pass.rewrite_common(number, bytes, original_length);
+            if is_done {
+                left -= 1;
+                each(number, bytes);
+            }
+            is_done
+        });
+        self.selector.counts.read += swept;
+        self.selector.counts.selected += swept;
+    }
+
+    /// As [`Self::next_frame`], to the end of the capture, or until `see` breaks; it gets each frame on the way as it was captured, and whether it is
     /// selected.
     ///
     /// # Errors
@@ -352,12 +413,10 @@ impl<'a> Stream<'a> {
         see: &mut dyn FnMut(&Frame<'_>, bool) -> ControlFlow<()>,
     ) -> Result<Option<Prepared<'_>>> {
         let framing = self.selector.framing;
-        let prepare = |number, time_ns, rewritten| {
-            let Rewritten { bytes, original_length, link, .. } = rewritten;
-            let layers = Layers::find(link, bytes);
-            let unframed = framing.and_then(|framing| framing.check(link, bytes).err());
-            Prepared { number, time_ns, original_length, layers, bytes, unframed }
-        };
+        Ok(self.next_after(see)?.map(|frame| frame.prepared(framing)))
+    }
+
+    fn next_after(&mut self, see: &mut dyn FnMut(&Frame<'_>, bool) -> ControlFlow<()>) -> Result<Option<Outgoing<'_>>> {
         loop {
             if self.pass.has_made() {
                 // Those that are no captured frame count as if they were.
@@ -366,7 +425,7 @@ impl<'a> Stream<'a> {
                     self.selector.counts.read += 1;
                     self.selector.counts.selected += 1;
                 }
-                return Ok(Some(prepare(made.number, made.time_ns, rewritten)));
+                return Ok(Some(Outgoing::new(made.number, made.time_ns, rewritten)));
             }
             let Some(frame) = self.captures.next_frame()? else { return Ok(None) };
             let is_selected = self.selector.takes(&frame)?;
@@ -384,7 +443,7 @@ impl<'a> Stream<'a> {
         }
         let frame = self.captures.current();
         let Frame { number, time_ns, .. } = frame;
-        Ok(Some(prepare(number, time_ns, self.pass.rewrite(frame))))
+        Ok(Some(Outgoing::new(number, time_ns, self.pass.rewrite(frame))))
     }
 }
 

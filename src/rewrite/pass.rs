@@ -138,7 +138,7 @@ impl<'a> Pass<'a> {
 
     /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
     #[inline]
-    pub(super) fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
+    pub fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
         if self.rewriter.payloads.is_some() {
             return false;
         }

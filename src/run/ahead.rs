@@ -17,6 +17,8 @@ use crate::scenario::Scenario;
 const CHUNK_BYTES: usize = 4 << 20;
 /// The frames in a full chunk, which limits the memory for short frames.
 const CHUNK_FRAMES: usize = 1 << 16;
+/// So many frames at once are read by the thread that sends: those of a batch.
+const SWEEP: u64 = 64;
 /// The first frame is there when a chunk is full, when all is read, or after this time: to read a capture of which little is selected may
 /// take minutes.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -49,15 +51,16 @@ pub(super) enum Frames<'a> {
         scenario: &'a Scenario,
         plan: &'a Plan,
         stream: Option<Box<Stream<'a>>>,
+        swept: Taken,
         is_at_end: bool,
     },
     Ahead(Ahead<'a>),
 }
 
 impl<'a> Frames<'a> {
-    /// Reads a frame when it is asked for.
+    /// Reads a few frames when one is asked for. They have no times.
     pub(super) fn direct(scenario: &'a Scenario, plan: &'a Plan) -> Self {
-        Self::Direct { scenario, plan, stream: None, is_at_end: false }
+        Self::Direct { scenario, plan, stream: None, swept: Taken::default(), is_at_end: false }
     }
 
     /// Reads ahead, as often as `rounds` says.
@@ -87,7 +90,7 @@ impl<'a> Frames<'a> {
     pub(super) fn next(&mut self) -> Result<Next<'_>> {
         match self {
             Self::Ahead(ahead) => ahead.next(),
-            Self::Direct { scenario, plan, stream, is_at_end } => {
+            Self::Direct { scenario, plan, stream, swept, is_at_end } => {
                 if mem::take(is_at_end)
                     && let Some(stream) = stream
                 {
@@ -97,11 +100,18 @@ impl<'a> Frames<'a> {
                     Some(stream) => stream,
                     closed => closed.insert(Box::new(open(scenario, plan)?)),
                 };
-                let Some(frame) = stream.next_frame()? else {
+                if swept.is_empty() {
+                    swept.clear();
+                    stream.sweep(SWEEP, |number, bytes| swept.chunk.add(Ready { number, time_ns: 0, bytes }));
+                }
+                if let Some(next) = swept.next() {
+                    return Ok(next);
+                }
+                let Some(frame) = stream.next_outgoing()? else {
                     *is_at_end = true;
                     return Ok(Next::End);
                 };
-                Ok(Next::Frame(Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes }))
+                Ok(Next::Frame(Ready { number: frame.number, time_ns: 0, bytes: frame.bytes }))
             }
         }
     }
@@ -118,7 +128,7 @@ fn read(scenario: &Scenario, plan: &Plan, rounds: u64, filling: &Filling<'_>) ->
         if round > 0 {
             stream.begin_again()?;
         }
-        while let Some(frame) = stream.next_frame()? {
+        while let Some(frame) = stream.next_outgoing()? {
             let frame = Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes };
             if filling.add(|chunk| chunk.add(frame)) == Wanted::No {
                 return Ok(());
@@ -241,13 +251,39 @@ impl Drop for Filling<'_> {
     }
 }
 
+/// A chunk of which some was given.
+#[derive(Default)]
+pub(super) struct Taken {
+    chunk: Chunk,
+    /// How much of it was given.
+    entries: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.entries == self.chunk.entries.len()
+    }
+
+    fn clear(&mut self) {
+        self.chunk.clear();
+        (self.entries, self.bytes) = (0, 0);
+    }
+
+    fn next(&mut self) -> Option<Next<'_>> {
+        let entry = *self.chunk.entries.get(self.entries)?;
+        self.entries += 1;
+        let Entry::Frame { number, time_ns, end } = entry else { return Some(Next::End) };
+        let bytes = self.chunk.bytes.get(self.bytes..end).unwrap_or_default();
+        self.bytes = end;
+        Some(Next::Frame(Ready { number, time_ns, bytes }))
+    }
+}
+
 /// The end at which frames are taken.
 pub(super) struct Ahead<'a> {
     queue: &'a Queue,
-    /// What was taken, and how much of it was given.
-    chunk: Chunk,
-    entries: usize,
-    bytes: usize,
+    taken: Taken,
     /// How long the first chunk is waited for; zero when it was.
     head_start: Duration,
     /// Asked again, it waits.
@@ -256,29 +292,23 @@ pub(super) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     fn of(queue: &'a Queue, head_start: Duration) -> Self {
-        Self { queue, chunk: Chunk::default(), entries: 0, bytes: 0, head_start, waits: false }
+        Self { queue, taken: Taken::default(), head_start, waits: false }
     }
 
     fn next(&mut self) -> Result<Next<'_>> {
-        if self.entries == self.chunk.entries.len() && self.chunk.failure.is_none() {
+        if self.taken.is_empty() && self.taken.chunk.failure.is_none() {
             self.take();
         }
-        let Some(entry) = self.chunk.entries.get(self.entries) else {
-            self.waits = true;
-            return self.chunk.failure.take().map_or(Ok(Next::NotYet), Err);
-        };
-        self.waits = false;
-        self.entries += 1;
-        let Entry::Frame { number, time_ns, end } = *entry else { return Ok(Next::End) };
-        let bytes = self.chunk.bytes.get(self.bytes..end).unwrap_or_default();
-        self.bytes = end;
-        Ok(Next::Frame(Ready { number, time_ns, bytes }))
+        self.waits = self.taken.is_empty();
+        if self.waits {
+            return self.taken.chunk.failure.take().map_or(Ok(Next::NotYet), Err);
+        }
+        Ok(self.taken.next().unwrap_or(Next::NotYet))
     }
 
     /// Takes what was read, in exchange for the chunk that was sent.
     fn take(&mut self) {
-        self.chunk.clear();
-        (self.entries, self.bytes) = (0, 0);
+        self.taken.clear();
         let (awaited, at_most) = match (mem::take(&mut self.head_start), self.waits) {
             (Duration::ZERO, true) => (Awaited::AFrame, SLICE),
             (Duration::ZERO, false) => (Awaited::AFrame, Duration::ZERO),
@@ -291,10 +321,10 @@ impl<'a> Ahead<'a> {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.awaited = Awaited::Nothing;
-        mem::swap(&mut state.chunk, &mut self.chunk);
-        if self.chunk.is_empty() && state.is_read {
+        mem::swap(&mut state.chunk, &mut self.taken.chunk);
+        if self.taken.chunk.is_empty() && state.is_read {
             // Only a panic of the thread that reads ends it before what is asked for.
-            self.chunk.failure = Some(Failure::error(Diagnostic::error("reading the capture has ended early")));
+            self.taken.chunk.failure = Some(Failure::error(Diagnostic::error("reading the capture has ended early")));
         }
         if state.is_blocked {
             self.queue.changed.notify_one();
