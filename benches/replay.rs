@@ -223,7 +223,7 @@ fn senders(capture: &Path, wires: &Wires, remarks: &mut Vec<String>) -> io::Resu
 fn write_scenario(sender: &str, capture: &Path) -> io::Result<std::path::PathBuf> {
     let text = format!(
         "format = 1\n\n[capture]\nfile = \"{}\"\n\n[lab]\nmac = \"{RECEIVER_MAC}\"\naddresses = [\"192.0.2.1/32\"]\n\n[pacing]\nrate = \"topspeed\"\n\
-         sender = \"{sender}\"\n\n[receiver]\nlistens = []\n\n[expect]\narrived = \"all\"\ndrops = {{ OTHERHOST = \"all\" }}\n",
+         sender = \"{sender}\"\n\n[receiver]\nlistens = []\n\n[expect]\narrived = \"all\"\nlosses = {{ OTHERHOST = \"all\" }}\n",
         capture.display()
     );
     let path = capture.with_extension(format!("{sender}.toml"));
