@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::capture::FrameRanges;
 use crate::evidence::{DropKind, Ending};
+use crate::figures::{agree, count};
 use crate::packet::layers::protocol;
 
 /// So many packets may be on their way at once; with more, what became of all of them is not known.
@@ -81,6 +82,8 @@ pub struct PacketTracker {
     unknown: u64,
     /// Those of them that were read.
     unknown_read: u64,
+    /// Whether a packet came into the queues of several sockets.
+    shared: bool,
 }
 
 /// An ending, with indices instead of names.
@@ -93,6 +96,18 @@ enum RawEnding {
     Used(usize, bool, bool),
     Incomplete,
     Unseen(bool, bool),
+}
+
+impl RawEnding {
+    /// Whether it is that of a datagram which may have been queued without a position.
+    fn is_unseen_datagram(&self) -> bool {
+        matches!(self, Self::Unseen(_, true) | Self::Used(_, _, true))
+    }
+}
+
+/// `1 datagram was`, `5 datagrams were`.
+fn counted(datagrams: u64) -> String {
+    format!("{} {}", count(datagrams, "datagram"), agree(datagrams, "was", "were"))
 }
 
 impl PacketTracker {
@@ -139,9 +154,10 @@ impl PacketTracker {
             return;
         };
         if let Some(packet) = self.packet(position) {
-            packet.socket = Some(socket);
+            let is_shared = packet.socket.replace(socket).is_some();
             packet.read |= is_read;
             packet.queued += u32::from(!is_read);
+            self.shared |= is_shared;
         }
         self.conclude(position);
     }
@@ -218,21 +234,27 @@ impl PacketTracker {
         self.kinds.iter().map(|(_, location)| *location).chain(self.places.iter().copied())
     }
 
-    /// Whether an event that was missed would show: a datagram would have no end, or a queue another length.
-    pub fn is_conclusive(&self) -> bool {
+    /// Whether an event that was missed would show: a datagram would have no end, or a queue another length. `talks` as in [`Self::finish`].
+    pub fn is_conclusive(&self, talks: bool) -> bool {
+        let is_queued_elsewhere = self.unknown > 0 && !self.shared && self.unknown_explained(talks).is_ok();
         let still_open = |packet: &Option<Packet>| {
-            packet.as_ref().is_none_or(|packet| {
-                let ending = self.ending(packet);
-                let is_unseen = matches!(ending, RawEnding::Unseen(ip, udp) if udp || !ip);
-                is_unseen || matches!(ending, RawEnding::Unread | RawEnding::Incomplete)
+            packet.as_ref().is_none_or(|packet| match self.ending(packet) {
+                RawEnding::Unseen(_, true) => !is_queued_elsewhere,
+                RawEnding::Unseen(ip, false) => !ip,
+                ending => matches!(ending, RawEnding::Unread | RawEnding::Incomplete),
             })
         };
         self.queues.values().all(|queue| queue.early_reads == 0) && !self.packets.iter().any(still_open)
     }
 
-    /// Frames by what became of them; `None` where that isn't known of all. `functions`: the names of the locations; `talks`: whether the
-    /// receiver sent datagrams to itself.
-    pub fn finish(mut self, functions: &BTreeMap<u64, String>, talks: bool) -> Option<BTreeMap<Ending, FrameRanges>> {
+    /// Frames by what became of them, or why that isn't known of all. `functions`: the names of the locations; `talks`: whether the receiver sent
+    /// datagrams to itself.
+    pub fn finish(
+        mut self,
+        functions: &BTreeMap<u64, String>,
+        talks: bool,
+    ) -> Result<BTreeMap<Ending, FrameRanges>, String> {
+        let explained = self.unknown_explained(talks);
         for index in 0..self.packets.len() {
             let Some(packet) = &self.packets[index] else {
                 self.overflowed = true;
@@ -242,9 +264,11 @@ impl PacketTracker {
             let ending = self.ending(packet);
             self.ends.entry(ending).or_default().add(frame);
         }
-        if self.overflowed || !self.place_unknown(talks) {
-            return None;
+        if self.overflowed {
+            return Err("of a packet that came in there is no record, or more than 262,144 were on their way at once"
+                .to_owned());
         }
+        self.place_unknown(explained)?;
         let mut ends: BTreeMap<Ending, FrameRanges> = BTreeMap::new();
         for (raw, frames) in self.ends {
             let ending = match raw {
@@ -263,25 +287,37 @@ impl PacketTracker {
             };
             ends.entry(ending).or_default().merge(&frames);
         }
-        Some(ends)
+        Ok(ends)
     }
 
-    /// Datagrams that were queued without a position are those of which nothing else was said, if they are as many, and the receiver
-    /// sent none to itself. `false` where it can't be known.
-    fn place_unknown(&mut self, talks: bool) -> bool {
-        let is_datagram =
-            |ending: &RawEnding| matches!(ending, RawEnding::Unseen(_, true) | RawEnding::Used(_, _, true));
-        let unseen: Vec<RawEnding> = self.ends.keys().copied().filter(is_datagram).collect();
+    /// Datagrams that were queued without a position are those of which nothing else was said, if they are as many, all of them were read, and the
+    /// receiver sent none to itself; else why that can't be known.
+    fn unknown_explained(&self, talks: bool) -> Result<(), String> {
+        let endings = self.packets.iter().flatten().map(|packet| self.ending(packet));
+        let unseen = endings.filter(RawEnding::is_unseen_datagram).count() as u64;
+        let queued = || format!("{} queued without saying which", counted(self.unknown));
+        if talks {
+            Err(format!("{}, and the receiver sent some to itself", queued()))
+        } else if unseen != self.unknown {
+            Err(format!("{}, and nothing is known of {unseen} that came in", queued()))
+        } else if self.unknown_read != self.unknown {
+            Err(format!("{}, of which {} read", queued(), counted(self.unknown_read)))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Those that were queued without a position were read, where that is the explanation.
+    fn place_unknown(&mut self, explained: Result<(), String>) -> Result<(), String> {
+        let unseen: Vec<RawEnding> = self.ends.keys().copied().filter(RawEnding::is_unseen_datagram).collect();
+        if self.unknown == 0 || unseen.is_empty() {
+            return Ok(());
+        }
+        explained?;
         let frames = FrameRanges::union(unseen.iter().filter_map(|ending| self.ends.get(ending)));
-        if self.unknown == 0 || frames.is_empty() {
-            return true;
-        }
-        if talks || frames.count() != self.unknown || self.unknown_read != self.unknown {
-            return false;
-        }
-        self.ends.retain(|ending, _| !is_datagram(ending));
+        self.ends.retain(|ending, _| !ending.is_unseen_datagram());
         self.ends.entry(RawEnding::Read).or_default().merge(&frames);
-        true
+        Ok(())
     }
 
     fn slot(&mut self, position: u64) -> Option<&mut Option<Packet>> {

@@ -439,14 +439,14 @@ impl Watch {
         let functions = trace::functions(&locations);
         let mut followed = self.following.finish(complete, &functions);
         if self.layers.followed {
-            let gone = untraced(self.monitor.as_ref(), &self.layers, self.tracker.is_conclusive());
-            match (gone, self.tracker.finish(&functions, talks)) {
-                (None, Some(ends)) => followed.ends = Some(ends),
-                (gone, _) => {
+            let gone = untraced(self.monitor.as_ref(), &self.layers, self.tracker.is_conclusive(talks));
+            let ends = self.tracker.finish(&functions, talks);
+            match gone.map_or(ends, Err) {
+                Ok(ends) => followed.ends = Some(ends),
+                Err(why) => {
                     self.layers.followed = false;
                     self.layers.closer = Some(MORE_SLOWLY.to_owned());
-                    self.layers.followed_why =
-                        gone.unwrap_or_else(|| "the records of some packets are missing or incomplete".to_owned());
+                    self.layers.followed_why = why;
                 }
             }
         }

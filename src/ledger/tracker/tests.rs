@@ -32,7 +32,7 @@ fn drop_as(tracker: &mut PacketTracker, position: u64, reason: &str, clone: bool
 
 /// The endings with their frames, in words.
 fn endings(tracker: PacketTracker, talks: bool) -> Option<Vec<String>> {
-    let ends = tracker.finish(&BTreeMap::new(), talks)?;
+    let ends = tracker.finish(&BTreeMap::new(), talks).ok()?;
     let word = |ending: &Ending| match ending {
         Ending::Dropped(kind) => kind.reason.clone(),
         Ending::Used { .. } => "used".to_owned(),
@@ -129,6 +129,13 @@ fn a_datagram_without_a_position_is_placed_only_where_that_is_certain() {
     };
     assert_eq!(unknown(false), Some(vec!["read 1-2".into()]));
     assert_eq!(unknown(true), None);
+    // Another one that nothing is known of, of whoever sent it: which of the two was queued is not certain.
+    let mut tracker = arrived(&[packet(1, 0)]);
+    tracker.arrive(1, None, &packet(2, 0));
+    tracker.queue(None, 7);
+    tracker.read(7);
+    let why = tracker.finish(&BTreeMap::new(), false).unwrap_err();
+    assert_eq!(why, "1 datagram was queued without saying which, and nothing is known of 2 that came in");
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn a_missed_event_shows() {
         for step in steps {
             step(&mut tracker);
         }
-        tracker.is_conclusive()
+        tracker.is_conclusive(false)
     };
     let one: Step = |tracker| tracker.queue(Some(0), 7);
     let other: Step = |tracker| tracker.queue(Some(1), 7);
@@ -155,4 +162,11 @@ fn a_missed_event_shows() {
     assert!(!is_conclusive(&[one, read, other]), "a read is missed");
     assert!(!is_conclusive(&[one, read, read]), "a datagram in a queue is missed");
     assert!(!is_conclusive(&[one, read]), "a drop is missed");
+    let unknown: Step = |tracker| tracker.queue(None, 7);
+    assert!(is_conclusive(&[one, unknown, read, read]), "another processor queued it");
+    assert!(!is_conclusive(&[one, unknown, read]), "a read of what another processor queued is missed");
+    let again: Step = |tracker| tracker.queue(Some(0), 8);
+    let read_again: Step = |tracker| tracker.read(8);
+    let copied = [one, again, unknown, read, read, read_again];
+    assert!(!is_conclusive(&copied), "of two sockets' copies one may be what was queued without a position");
 }
