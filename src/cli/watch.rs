@@ -116,10 +116,16 @@ pub(super) fn watch(arguments: &Arguments, terminal: &Terminal) -> Result<Status
             said = (Instant::now(), now);
         }
     }
-    let (ledger, outcome) = watching.end()?;
-    let lost = outcome.verdict == Verdict::Fail;
-    Output::stdout(terminal).write(&text::watched(&ledger, arguments.sent.is_some(), terminal.stdout()));
+    let (outcome, begins) = watching.end()?;
+    let status = match outcome.verdict {
+        Verdict::Fail if !arguments.fail_on_loss => Status::Pass,
+        verdict => verdict.into(),
+    };
+    if let Some(ledger) = &outcome.ledger {
+        Output::stdout(terminal).write(&text::watched(ledger, begins, terminal.stdout()));
+    }
+    stderr.problems(&outcome.problems);
     let report = Report::of_run(began.facts(), vec![outcome]);
     [reports.save_files(&report), reports.save_streams(&report)].into_iter().collect::<Result<()>>()?;
-    Ok(if lost && arguments.fail_on_loss { Status::Fail } else { Status::Pass })
+    Ok(status)
 }

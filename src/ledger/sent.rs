@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::identity::Digest;
 use crate::capture::{FrameRanges, FrameSet};
 use crate::cause::{Cause, Stage};
-use crate::outcome::{Amount, Layer, Ledger, Loss};
+use crate::figures;
+use crate::outcome::{Absorbed, Amount, Layer, Ledger, Loss};
 
 /// The version of the file.
 const FORMAT: u32 = 1;
@@ -65,76 +66,140 @@ impl TryFrom<Form> for SentFrames {
     }
 }
 
-/// The ledger of what was sent elsewhere and watched here. `seen`: what identifies each frame that was watched, in the order of its numbers;
-/// `watched`: their ledger.
+/// What identifies the frames that came in while it was watched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Those that were watched, in the order of their numbers.
+    pub watched: Vec<Digest>,
+    /// All others: of other protocols, for other sockets, from elsewhere.
+    pub others: Vec<Digest>,
+    /// Whether there were more than are kept.
+    pub overflowed: bool,
+}
+
+impl Seen {
+    /// So many digests are kept, of 16 bytes each.
+    pub const MOST: usize = 1 << 25;
+
+    /// Adds one.
+    pub fn add(&mut self, digest: Digest, is_watched: bool) {
+        if self.watched.len() + self.others.len() == Self::MOST {
+            self.overflowed = true;
+        } else if is_watched {
+            self.watched.push(digest);
+        } else {
+            self.others.push(digest);
+        }
+    }
+}
+
+/// The ledger of what was sent elsewhere and watched here. `watched`: the ledger of the frames that were watched.
 ///
-/// Frames that were watched and are none of those that were sent are foreign. Where some are, and it is not known which frames a loss is about, the
-/// stages from there on are not known.
-pub fn join(sent: &SentFrames, seen: &[Digest], watched: &Ledger) -> Ledger {
+/// Frames that were watched and are none of those that were sent are foreign; where it is not known which frames a loss is about, it is a range then.
+/// Of frames that were sent and came in without being watched, it is known that they arrived, and no more.
+pub fn join(sent: &SentFrames, seen: &Seen, watched: &Ledger) -> Ledger {
     let mut waiting: HashMap<Digest, VecDeque<u64>> = HashMap::new();
     for (frame, digest) in &sent.frames {
         waiting.entry(*digest).or_default().push_back(*frame);
     }
-    let number: Vec<Option<u64>> =
-        seen.iter().map(|digest| waiting.get_mut(digest).and_then(VecDeque::pop_front)).collect();
-    let arrived = number.iter().flatten().count() as u64;
-    let foreign = seen.len() as u64 - arrived;
-    let mut missing: Vec<u64> = waiting.into_values().flatten().collect();
-    missing.sort_unstable();
+    let mut find = |digest: &Digest| waiting.get_mut(digest).and_then(VecDeque::pop_front);
+    let own = Own { number: seen.watched.iter().map(&mut find).collect() };
+    let unwatched = seen.others.iter().filter_map(find).count() as u64;
+    let (all, foreign) = (sent.frames.len() as u64, own.foreign());
+    let arrived = own.count() + unwatched;
+    let all_seen = watched.arrived.as_ref().and_then(Amount::known).is_some();
     let mut joined = Ledger {
         read: sent.read,
         selected: sent.selected,
         rewritten: sent.selected,
-        sent: sent.frames.len() as u64,
-        arrived: Some(Amount::exact(arrived)),
-        foreign: watched.foreign + foreign,
+        sent: all,
+        arrived: Some(if all_seen {
+            Amount::exact(arrived)
+        } else {
+            Amount::between(arrived, all, "some that came in were not seen: the receive ring lost frames")
+        }),
+        foreign: watched.foreign.saturating_sub(unwatched) + foreign,
         reordered: None,
         losses: Vec::new(),
+        absorbed: Vec::new(),
         ..watched.clone()
     };
     let not_sent = sent.selected.saturating_sub(joined.sent);
     if not_sent > 0 {
         joined.losses.push(loss(Stage::Sent, Cause::NotSent, not_sent, None));
     }
-    if !missing.is_empty() {
+    let mut missing: Vec<u64> = waiting.into_values().flatten().collect();
+    missing.sort_unstable();
+    if all_seen && !missing.is_empty() {
         let (count, numbers) = (missing.len() as u64, ranges(missing).to_string());
         joined.losses.push(loss(Stage::Arrived, Cause::LostInNetwork, count, Some(numbers)));
     }
-    let mut left = Some(arrived);
+    let why = format!("{} came in without being watched", figures::count(unwatched, "frame"));
+    let mut left = Amount::between(own.count(), arrived, why);
     for (stage, amount) in [
         (Stage::Accepted, &mut joined.accepted),
         (Stage::Delivered, &mut joined.delivered),
         (Stage::Consumed, &mut joined.consumed),
     ] {
         for of_all in watched.losses.iter().filter(|loss| loss.stage == stage) {
-            let of_own = numbered(of_all, &number).or_else(|| {
-                // Its frames are all among those that were sent, whichever they are.
-                (foreign == 0).then(|| Loss { numbers: None, ..of_all.clone() })
-            });
-            left = left
-                .zip(of_own.as_ref().and_then(|own| own.frames.known()))
-                .map(|(left, own)| left.saturating_sub(own));
-            joined.losses.extend(of_own.filter(|own| own.frames.high() > 0));
+            let (frames, numbers) = own.part(&of_all.frames, of_all.numbers.as_deref(), of_all.numbers_assumed);
+            left = left.minus(&frames);
+            joined.losses.push(Loss { frames, numbers, ..of_all.clone() });
         }
-        if foreign > 0 {
-            *amount = amount.as_ref().and(left).map(Amount::exact);
+        for of_all in watched.absorbed.iter().filter(|absorbed| absorbed.stage == stage) {
+            let (frames, numbers) = own.part(&of_all.frames, of_all.numbers.as_deref(), false);
+            left = left.minus(&frames);
+            joined.absorbed.push(Absorbed { frames, numbers, ..of_all.clone() });
+        }
+        if foreign + unwatched > 0 {
+            *amount = amount.as_ref().map(|_| left.clone());
         }
     }
+    joined.losses.retain(|loss| loss.frames.high() > 0);
+    joined.absorbed.retain(|absorbed| absorbed.frames.high() > 0);
     joined
+}
+
+/// Which of the frames that were watched were sent.
+struct Own {
+    /// The number in the capture of each; `None` for a foreign one.
+    number: Vec<Option<u64>>,
+}
+
+impl Own {
+    fn count(&self) -> u64 {
+        self.number.iter().flatten().count() as u64
+    }
+
+    fn foreign(&self) -> u64 {
+        self.number.len() as u64 - self.count()
+    }
+
+    /// How many of these frames were sent, and which; `numbers`: theirs among the frames that were watched.
+    fn part(&self, frames: &Amount, numbers: Option<&str>, assumed: bool) -> (Amount, Option<String>) {
+        let whole = numbers.filter(|numbers| !numbers.ends_with('…') && !assumed);
+        if let Some(set) = whole.and_then(|numbers| numbers.parse::<FrameSet>().ok()) {
+            let watched = (1..).zip(&self.number).filter(|(number, _)| set.contains(*number));
+            let sent = ranges(watched.filter_map(|(_, frame)| *frame));
+            return (Amount::exact(sent.count()), Some(sent.to_string()));
+        }
+        let foreign = self.foreign();
+        if foreign == 0 {
+            return (frames.clone(), None);
+        }
+        let (low, high) = (frames.low().saturating_sub(foreign), frames.high().min(self.count()));
+        let why = format!(
+            "{} came in as well, and it is not known which were lost",
+            figures::count(foreign, "foreign frame")
+        );
+        (Amount::between(low, high, why), None)
+    }
 }
 
 fn ranges(frames: impl IntoIterator<Item = u64>) -> FrameRanges {
     let mut ranges = FrameRanges::default();
     frames.into_iter().for_each(|frame| ranges.add(frame));
     ranges
-}
-
-/// A loss of frames that were sent, where it is known which frames it is about.
-fn numbered(of_all: &Loss, number: &[Option<u64>]) -> Option<Loss> {
-    let numbers = of_all.numbers.as_ref().filter(|numbers| !numbers.ends_with('…') && !of_all.numbers_assumed)?;
-    let set: FrameSet = numbers.parse().ok()?;
-    let frames = ranges((1..).zip(number).filter(|(own, _)| set.contains(*own)).filter_map(|(_, frame)| *frame));
-    Some(Loss { frames: Amount::exact(frames.count()), numbers: Some(frames.to_string()), ..of_all.clone() })
 }
 
 fn loss(stage: Stage, cause: Cause, frames: u64, numbers: Option<String>) -> Loss {
@@ -164,6 +229,11 @@ mod tests {
 
     fn digest(number: u8) -> Digest {
         Digest::from_bytes([number; 16])
+    }
+
+    fn seen(watched: &[u8], others: &[u8]) -> Seen {
+        let digests = |numbers: &[u8]| numbers.iter().copied().map(digest).collect();
+        Seen { watched: digests(watched), others: digests(others), overflowed: false }
     }
 
     fn sent(numbers: &[u8]) -> SentFrames {
@@ -212,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_was_watched_has_the_numbers_of_what_was_sent() {
-        let seen = [3, 4, 6].map(digest);
+        let seen = seen(&[3, 4, 6], &[]);
         let (stages, losses, foreign) = shown(&join(&sent(&[3, 4, 5, 6]), &seen, &watched(3, &[(2, Some("2-3"))])));
         assert_eq!((stages, foreign), (vec![Some(3), Some(1), Some(1)], 0));
         let of = |stage, frames, numbers: &str| (stage, frames, Some(numbers.to_owned()));
@@ -223,21 +293,57 @@ mod tests {
     #[test]
     fn what_others_sent_is_foreign_and_no_loss() {
         // The second and the last are none that were sent.
-        let seen = [3, 77, 4, 78].map(digest);
+        let four = seen(&[3, 77, 4, 78], &[]);
         let all = sent(&[3, 4]);
-        let (stages, losses, foreign) = shown(&join(&all, &seen, &watched(4, &[(3, Some("1-2,4"))])));
+        let (stages, losses, foreign) = shown(&join(&all, &four, &watched(4, &[(3, Some("1-2,4"))])));
         assert_eq!((stages, foreign), (vec![Some(2), Some(1), Some(1)], 2));
         assert_eq!(losses[1..], [(Stage::Accepted, 1, Some("3".to_owned()))]);
-        // Whose they are is not known.
-        let (stages, losses, foreign) = shown(&join(&all, &seen, &watched(4, &[(3, None)])));
-        assert_eq!((stages, losses.len(), foreign), (vec![Some(2), None, None], 1, 2));
-        let (stages, losses, _) = shown(&join(&all, &seen[..1], &watched(1, &[(1, None)])));
+        // Whose they are is not known, but two of others can't be three that were lost.
+        let joined = join(&all, &four, &watched(4, &[(3, None)]));
+        let (stages, losses, foreign) = shown(&joined);
+        assert_eq!((stages, foreign), (vec![Some(2), None, None], 2));
+        assert_eq!(losses[1..], [(Stage::Accepted, 1, None)]);
+        assert_eq!((joined.losses[1].frames.high(), joined.consumed.as_ref().map(Amount::high)), (2, Some(1)));
+        let (stages, losses, _) = shown(&join(&all, &seen(&[3], &[]), &watched(1, &[(1, None)])));
         assert_eq!((stages, losses.len()), (vec![Some(1), Some(0), Some(0)], 3));
     }
 
     #[test]
+    fn what_came_in_without_being_watched_arrived() {
+        let joined = join(&sent(&[3, 4, 5]), &seen(&[3], &[5, 90]), &Ledger { foreign: 2, ..watched(1, &[]) });
+        let (stages, losses, foreign) = shown(&joined);
+        assert_eq!((stages, foreign), (vec![Some(2), None, None], 1));
+        assert_eq!(losses[1..], [(Stage::Arrived, 1, Some("4".to_owned()))]);
+        assert_eq!(joined.consumed, Some(Amount::between(1, 2, "1 frame came in without being watched")));
+    }
+
+    #[test]
+    fn what_the_receive_ring_lost_is_not_lost_in_the_network() {
+        let joined =
+            join(&sent(&[3, 4, 5]), &seen(&[3], &[]), &Ledger { arrived: None, consumed: None, ..watched(1, &[]) });
+        assert_eq!(joined.arrived.as_ref().map(|arrived| (arrived.low(), arrived.high())), Some((1, 3)));
+        assert_eq!((joined.losses.len(), joined.consumed), (1, None));
+    }
+
+    #[test]
+    fn what_the_kernel_absorbed_did_not_go_on() {
+        let absorbed = |numbers: Option<&str>| Absorbed {
+            stage: Stage::Delivered,
+            frames: Amount::exact(1),
+            evidence: Layer::Kernel,
+            numbers: numbers.map(str::to_owned),
+        };
+        let of = |numbers| Ledger { absorbed: vec![absorbed(numbers)], ..watched(3, &[]) };
+        let three = seen(&[3, 77, 4], &[]);
+        let joined = join(&sent(&[3, 4]), &three, &of(Some("3")));
+        assert_eq!((joined.consumed, joined.absorbed[0].numbers.as_deref()), (Some(Amount::exact(1)), Some("4")));
+        let consumed = join(&sent(&[3, 4]), &three, &of(None)).consumed.expect("it is known as a range");
+        assert_eq!((consumed.low(), consumed.high()), (1, 2));
+    }
+
+    #[test]
     fn identical_frames_arrive_as_often_as_they_were_sent() {
-        let seen = [3, 3, 3].map(digest);
+        let seen = seen(&[3, 3, 3], &[]);
         let (stages, _, foreign) = shown(&join(&sent(&[3, 3]), &seen, &watched(3, &[])));
         assert_eq!((stages, foreign), (vec![Some(2), Some(2), Some(2)], 1));
     }

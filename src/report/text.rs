@@ -84,8 +84,8 @@ pub fn long_replay(name: &str, takes: f64) -> String {
 }
 
 /// What became of frames that others sent: from their arrival on or, where it is known what was sent, all of it.
-pub fn watched(ledger: &Ledger, sent: bool, look: Look) -> String {
-    ledger::table_from(if sent { Stage::Read } else { Stage::Arrived }, ledger, look, MARGIN)
+pub fn watched(ledger: &Ledger, begins: Stage, look: Look) -> String {
+    ledger::table_from(begins, ledger, look, MARGIN)
 }
 
 /// The whole story of a scenario that did not pass.

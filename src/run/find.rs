@@ -24,6 +24,7 @@ use crate::outcome::{Loss, RateSearch, Trial};
 use crate::plan::Plan;
 use crate::predict::{Disposition, Prediction};
 use crate::scenario::pacing::Rate;
+use crate::wire::closing;
 use backlog::{Backlog, Drained};
 use decision::{Ask, Search, Tried};
 use disturbance::Load;
@@ -161,6 +162,8 @@ impl Run<'_> {
                 backlog.sending_ended();
             }
         };
+        // The kernel lets no second AF_XDP socket have a queue before the first is closed.
+        closing::finish();
         let evidence = self.replay(rate, &extent, &sent)?;
         let load = Load::now(&pids(&self.setup.receiver)).disturbance_since(&before);
         let drained = backlog.map(Backlog::finish).transpose()?.unwrap_or_default();

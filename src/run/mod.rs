@@ -84,9 +84,6 @@ impl<'a> Run<'a> {
         facts: &'a Facts,
     ) -> Result<Self> {
         let Agents { receiver, senders } = agents;
-        if let Some(senders) = &senders {
-            plan.notes.extend(senders.hand_over(scenario, plan, &mut control)?);
-        }
         control.phase("lab");
         let rings = RingBytes { sender: replies::ring_bytes(plan), receiver: observe::ring_bytes(&plan.brief()) };
         let testbed = Testbed::prepare(scenario, plan, Some(rings))?;
@@ -127,7 +124,7 @@ impl<'a> Run<'a> {
         let (steps, notes) = steps.taken();
         sent();
         if let (Some(path), Some(frames)) = (&setup.options.sent, &observer.shared.sent_frames) {
-            sent_file::write(path, scenario, plan, std::mem::take(&mut lock(frames)))?;
+            sent_file::write(path, scenario, plan, &sending, std::mem::take(&mut lock(frames)))?;
         }
         plan.rounds *= times;
         setup.control.phase("settle");

@@ -54,15 +54,23 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let mut plan = plan::plan(scenario, there)?;
     Testbed::limit(scenario, &plan, options.allow_rate)?;
     plan.notes.extend(Testbed::warnings(scenario, &plan)?);
+    // Before there are threads: a process with several can't enter a user namespace.
+    Testbed::enter(scenario)?;
+    let parent = watch_parent()?;
+    let mut limit = begun + plan.timeout;
+    if let Some(senders) = &agents.senders {
+        // It takes as long as the network does, and is none of the run's time.
+        let handing_over = Instant::now();
+        report(Event::Phase { name: "shares".to_owned() });
+        plan.notes.extend(senders.hand_over(scenario, &plan, &parent)?);
+        limit += handing_over.elapsed();
+    }
     report(Event::Planned {
         frames: plan.frames(),
         seconds: plan.duration.map(|duration| duration.as_secs_f64()),
         timeout: plan.timeout.as_secs_f64(),
     });
-    // Before there are threads: a process with several can't enter a user namespace.
-    Testbed::enter(scenario)?;
-    let parent = watch_parent()?;
-    let control = Control { report, parent: &parent, limit: begun + plan.timeout };
+    let control = Control { report, parent: &parent, limit };
     let executed = Run::prepare(scenario, options, &mut plan, agents, control, &facts).and_then(Run::carry_out);
     let interrupted = parent.parent_is_gone();
     let mut evidence = match executed {

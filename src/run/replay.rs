@@ -217,6 +217,9 @@ impl<'a> Replay<'a> {
             self.sending.not_sent.add_unlisted(unread);
         }
         let time = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
+        let start = self.start.map(|(start, _)| start);
+        self.sending.begun_after =
+            self.first_send.zip(start).map_or(Duration::ZERO, |(first, start)| first.saturating_sub(start));
         self.sending.seconds = time.saturating_sub(self.sending.paused).as_secs_f64();
         self.sending.scheduled_seconds = self.last_after.map(|after| after.as_secs_f64());
         self.timing.apply(&mut self.sending);
@@ -368,8 +371,9 @@ impl<'a> Replay<'a> {
             self.leave_out();
             return Ok(Next::Stop);
         }
-        if self.observed {
-            self.await_ring();
+        if self.observed && !self.await_ring(control) {
+            self.leave_out();
+            return Ok(Next::Stop);
         }
         self.batch.results.clear();
         let now = self.clock.now();
@@ -402,29 +406,32 @@ impl<'a> Replay<'a> {
         self.clock.wait_until(due, &|| control.is_over())
     }
 
-    /// Waits while the receive ring has no room for the batch: frames that it drops could not be accounted for.
-    fn await_ring(&mut self) {
+    /// Waits while the receive ring has no room for the batch: frames that it drops could not be accounted for. False when the run is over.
+    fn await_ring(&mut self, control: &Control<'_>) -> bool {
         if self.shared.has_room(self.ring_bytes + self.batch.ring_bytes) {
-            return;
+            return true;
         }
         let begun = Instant::now();
         let (mut seen_bytes, mut moved) = (self.shared.seen_bytes(), begun);
         while !self.shared.has_room(self.ring_bytes + self.batch.ring_bytes) {
             if begun.elapsed() < RING_MOMENT {
                 std::thread::yield_now();
+            } else if self.shared.is_lost() || control.is_over() {
+                return false;
             } else {
                 std::thread::sleep(RING_PAUSE);
             }
             let now = self.shared.seen_bytes();
             if now != seen_bytes {
                 (seen_bytes, moved) = (now, Instant::now());
+            } else if moved.elapsed() > RING_GIVEN_UP {
+                break;
             } else if moved.elapsed() > RING_PATIENCE && self.shared.is_read() {
                 // It does not come any more, and takes no room.
                 self.ring_bytes = now;
-            } else if moved.elapsed() > RING_GIVEN_UP {
-                return;
             }
         }
+        true
     }
 
     /// Says what became of the batch that was sent at `now`.

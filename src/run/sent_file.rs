@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Options;
 use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::evidence::Sending;
 use crate::file::{Replacement, unwritable};
 use crate::ledger::identity::Digest;
 use crate::ledger::sent::SentFrames;
@@ -24,9 +25,22 @@ pub(super) fn check(scenario: &Scenario, options: &Options) -> Result<()> {
 }
 
 /// Writes the frames that were sent.
-pub(super) fn write(path: &Path, scenario: &Scenario, plan: &Plan, frames: Vec<(u64, Digest)>) -> Result<()> {
-    let (name, counts) = (scenario.name.clone(), plan.counts);
-    let sent = SentFrames { scenario: name, read: counts.read * plan.rounds, selected: plan.frames(), frames };
+pub(super) fn write(
+    path: &Path,
+    scenario: &Scenario,
+    plan: &Plan,
+    sending: &Sending,
+    frames: Vec<(u64, Digest)>,
+) -> Result<()> {
+    let (mut read, mut selected) = (plan.counts.read * plan.rounds, plan.frames());
+    if sending.limited {
+        // What the limit left out was never selected, and what follows it was never read.
+        selected = sending.tried;
+        let whole_rounds = sending.tried / (plan.frames() / plan.rounds).max(1);
+        let last = frames.last().map_or(0, |(number, _)| *number);
+        read = read.min(plan.counts.read * whole_rounds + last);
+    }
+    let sent = SentFrames { scenario: scenario.name.clone(), read, selected, frames };
     let (replacement, file) = Replacement::begin(path)?;
     let mut writer = BufWriter::new(file);
     serde_json::to_writer(&mut writer, &sent)

@@ -17,13 +17,15 @@ use super::sent_file;
 use super::shared::Shared;
 use super::stack::lock;
 use super::timing::Arrivals;
-use crate::diagnostic::{Result, Source};
+use crate::cause::Stage;
+use crate::diagnostic::{Diagnostic, Failure, Result, Source};
 use crate::evidence::{Evidence, Sending};
+use crate::figures::count;
 use crate::host::Host;
 use crate::host::facts::Facts;
 use crate::ledger;
-use crate::ledger::identity::Digest;
 use crate::ledger::matching::Announced;
+use crate::ledger::sent;
 use crate::outcome::{EvidenceLevel, Ledger, Outcome, Verdict};
 use crate::packet::layers::{Datagram, Fragment, Layers, LinkType, protocol};
 use crate::plan::survey::{Reassembly, Survey};
@@ -75,8 +77,8 @@ pub(super) struct Taker {
     survey: Arc<Mutex<Survey>>,
     /// How many were taken.
     number: u64,
-    /// What identifies each of them, where it is to be compared with what was sent.
-    digests: Option<Arc<Mutex<Vec<Digest>>>>,
+    /// What identifies each frame, where it is to be compared with what was sent.
+    seen: Option<Arc<Mutex<sent::Seen>>>,
     begun: Instant,
     /// Datagrams of which the first fragment was taken.
     fragmented: VecDeque<Datagram>,
@@ -86,15 +88,19 @@ impl Taker {
     /// Looks at a frame of the interface.
     pub(super) fn see(&mut self, seen: &Seen<'_>, shared: &Shared) {
         let layers = Layers::find(LinkType::ETHERNET, seen.bytes);
-        if !self.takes(&layers, seen.bytes) {
+        let taken = self.takes(&layers, seen.bytes);
+        if !taken && self.seen.is_none() {
+            return;
+        }
+        let digest = shared.digester.of_frame(seen.bytes);
+        if let Some(all) = &self.seen {
+            lock(all).add(digest, taken);
+        }
+        if !taken {
             return;
         }
         self.number += 1;
         let (number, original_length) = (self.number, seen.original_length);
-        let digest = shared.digester.of_frame(seen.bytes);
-        if let Some(digests) = &self.digests {
-            lock(digests).push(digest);
-        }
         let heads: Vec<_> = shared.head_of(seen.bytes).into_iter().collect();
         shared.announce(&[Announced { digest, frame: number, length: original_length }], &heads);
         let frame =
@@ -139,7 +145,7 @@ pub struct Watching {
     host: Host,
     observer: Observer,
     survey: Arc<Mutex<Survey>>,
-    digests: Option<Arc<Mutex<Vec<Digest>>>>,
+    seen: Option<Arc<Mutex<sent::Seen>>>,
     begun: Instant,
 }
 
@@ -167,21 +173,21 @@ impl Watching {
         let level = EvidencePlan::choose(&scenario, &brief, Rate::Captured, wanted.evidence, &facts).untouched();
         let shared = if wanted.sent.is_some() { Shared::routed() } else { Shared::default() };
         let shared = Shared { horizon: Horizon::of_connection(), ..shared };
-        let digests = wanted.sent.is_some().then(Arc::default);
+        let seen = wanted.sent.is_some().then(Arc::default);
         let begun = Instant::now();
         let survey = Arc::new(Mutex::new(Survey::at(None, Reassembly::default())));
         let taker = Taker {
             wanted: wanted.clone(),
             survey: Arc::clone(&survey),
             number: 0,
-            digests: digests.clone(),
+            seen: seen.clone(),
             begun,
             fragmented: VecDeque::new(),
         };
         let arrivals = Arrivals::new(WallClock::start(), false);
         let taking = Taking { arrivals, keeper: None, taker: Some(taker) };
         let observer = Observer::start(shared, &testbed, &brief, None, taking, level, &[])?;
-        Ok(Self { wanted, scenario, host, observer, survey, digests, begun })
+        Ok(Self { wanted, scenario, host, observer, survey, seen, begun })
     }
 
     /// The sockets that are watched.
@@ -202,8 +208,9 @@ impl Watching {
         Ok(SoFar { arrived: glance.arrived, dropped, unread_bytes })
     }
 
-    /// Ends, and accounts for everything that arrived.
-    pub fn end(mut self) -> Result<(Ledger, Outcome)> {
+    /// Ends, and accounts for everything that arrived; the stage that the ledger begins with. Where what was sent can't be read, the ledger is that of
+    /// what arrived, and the outcome has the problem.
+    pub fn end(mut self) -> Result<(Outcome, Stage)> {
         let last = Instant::now();
         while last.elapsed() < LAST_READ && (last.elapsed() < IN_RING || self.so_far()?.unread_bytes > 0) {
             sleep(LOOK);
@@ -218,15 +225,41 @@ impl Watching {
         let survey = std::mem::take(&mut *lock(&self.survey));
         let plan = plan::watched(survey, self.host, arrived)?;
         let mut ledger = ledger::account(&self.scenario, &plan, &evidence);
-        if let (Some(path), Some(digests)) = (&self.wanted.sent, &self.digests) {
-            ledger = ledger::sent::join(&sent_file::read(path)?, &lock(digests), &ledger);
-        }
+        let mut problems = Vec::new();
+        let joined = match (&self.wanted.sent, &self.seen) {
+            (Some(path), Some(seen)) => match joined(path, &lock(seen), &ledger) {
+                Ok(joined) => Some(joined),
+                Err(failure) => {
+                    problems.extend(failure.problems);
+                    None
+                }
+            },
+            _ => None,
+        };
+        let begins = if joined.is_some() { Stage::Read } else { Stage::Arrived };
+        ledger = joined.unwrap_or(ledger);
         let lost: u64 = ledger.losses.iter().map(|loss| loss.frames.low()).sum();
-        let verdict = if lost > 0 { Verdict::Fail } else { Verdict::Pass };
+        let verdict = match lost {
+            _ if !problems.is_empty() => Verdict::Invalid,
+            0 => Verdict::Pass,
+            _ => Verdict::Fail,
+        };
         let path = Path::new(&self.wanted.interface);
-        let outcome = Outcome { ledger: Some(ledger.clone()), seconds, ..Outcome::blank("watch", path, verdict) };
-        Ok((ledger, outcome))
+        let outcome = Outcome { ledger: Some(ledger), seconds, problems, ..Outcome::blank("watch", path, verdict) };
+        Ok((outcome, begins))
     }
+}
+
+/// The ledger with what the file says was sent.
+fn joined(path: &Path, seen: &sent::Seen, watched: &Ledger) -> Result<Ledger> {
+    let frames = sent_file::read(path)?;
+    if seen.overflowed {
+        let problem = Diagnostic::error("too many frames came in to compare them with what was sent")
+            .why(format!("at most {} are remembered", count(sent::Seen::MOST as u64, "frame")))
+            .fix("watch a shorter time, or an interface with less traffic");
+        return Err(Failure::invalid(problem));
+    }
+    Ok(sent::join(&frames, seen, watched))
 }
 
 /// The receiver in the words of the scenario language.

@@ -232,6 +232,7 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let steps = step::check(form.step, &receiver, &pacing, is_blind, runs_already, checker);
     if topology.as_ref().is_some_and(|topology| !topology.senders().is_empty()) {
         sender::refuse_steps(&steps, checker);
+        sender::refuse_limit(&pacing, checker);
         if let Some(order) = form.expect.as_ref().and_then(|expect| expect.order.as_ref()) {
             sender::refuse_order(order, checker);
         }

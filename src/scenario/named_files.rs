@@ -1,7 +1,7 @@
 //! The files that a scenario reads and writes, so that nothing that is read is overwritten.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::Scenario;
 use super::placeholders::replace;
@@ -40,6 +40,13 @@ impl Scenario {
         let expected = self.expected_files().map(|path| path.value.clone());
         let made_from = self.receiver_files().map(|(file, _)| file.to_owned());
         expected.chain(made_from).filter(|path| path.is_file()).collect()
+    }
+
+    /// A named file relative to the scenario's folder; `None` where it is not below it.
+    pub fn below_folder(&self, file: &Path) -> Option<PathBuf> {
+        let below = [&self.prefix, &self.folder].into_iter().filter_map(|folder| file.strip_prefix(folder).ok());
+        let is_below = |relative: &&Path| relative.components().all(|part| matches!(part, Component::Normal(_)));
+        below.into_iter().find(is_below).map(Path::to_owned)
     }
 
     /// The files that outputs are compared with.

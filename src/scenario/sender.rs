@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Checker;
 use super::expect::Order;
 use super::form;
+use super::pacing::{Limit, Pacing, Rate};
 use super::receiver::{AgentPlace, Place};
 use super::step::Step;
 use super::topology::{AgentTopology, Topology, why_no_interface};
@@ -121,6 +122,16 @@ pub(super) fn refuse_order(order: &At<Order>, checker: &mut Checker) {
         .why("the clocks of several machines are not compared: which frame was sent first is not known")
         .fix("remove it; or send from this machine, with `[target] interface`");
     checker.refuse(order.range(), problem);
+}
+
+/// Where only sending shows when a limit is reached, each machine would reach it by itself.
+pub(super) fn refuse_limit(pacing: &Pacing, checker: &mut Checker) {
+    let limit = pacing.limit.as_ref().filter(|limit| matches!(limit.value, Limit::Duration(_)));
+    let Some(limit) = limit.filter(|_| pacing.rate.value == Rate::TopSpeed) else { return };
+    let problem = Diagnostic::error("a `pacing.limit` in time at top speed and `[[sender]]` exclude each other")
+        .why("how many frames are sent in that time is another number on each machine")
+        .fix("limit packets or bytes, or set a rate");
+    checker.refuse(limit.range(), problem);
 }
 
 /// Machines that send are given their frames before, and stop for nothing between.

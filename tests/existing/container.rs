@@ -50,9 +50,9 @@ impl Engine {
                 "-mn",
                 "dockerd",
                 "--iptables=false",
-                "--ip-forward=false",
                 "--ip6tables=false",
                 // It would switch forwarding on for the whole machine, and for namespaces that are made from then on.
+                "--ip-forward=false",
                 "--bridge=none",
                 "--storage-driver=vfs",
                 "--data-root",

@@ -202,11 +202,11 @@ fn shares() {
     let (_, scenario, text) = network.run();
     assert_stages(&network, &scenario, ALL, &text);
     assert_eq!(sent(&scenario), [ALL / 8; 8], "{text}");
-    network.scenario("flows", &format!("{expect}[pacing]\nrepeat = 2\nrate = \"2000 pps\"\n"));
+    network.scenario("flows", &format!("{expect}[pacing]\nrepeat = 2\nrate = \"400 pps\"\n"));
     let (_, scenario, text) = network.run();
     assert_stages(&network, &scenario, 2 * ALL, &text);
     assert_eq!(sent(&scenario), [ALL / 4; 8], "{text}");
-    network.scenario("copies", &format!("{expect}[pacing]\nrate = \"1000 pps\"\n"));
+    network.scenario("copies", &format!("{expect}[pacing]\nrate = \"200 pps\"\n"));
     let (_, scenario, text) = network.run();
     assert_stages(&network, &scenario, 8 * ALL, &text);
     assert_eq!(sent(&scenario), [ALL; 8], "{text}");
@@ -250,9 +250,9 @@ fn causes(scenario: &Value) -> Vec<(String, u64)> {
 
 fn lost() {
     let Some(network) = Network::up("senders-lost", 2) else { return };
-    network.scenario("flows", "[pacing]\nrate = \"200 pps\"\n");
+    network.scenario("flows", "[pacing]\nrate = \"20 pps\"\n");
     let mut run = network.command().spawn().expect("restage runs");
-    // It sends for 2 s.
+    // It sends for 20 s.
     await_that("a datagram", || network.read() > 0);
     done(&format!("for pid in $(ip netns pids {}); do kill -9 $pid; done", network.name("s1")));
     assert!(run.try_wait().expect("it can be waited for").is_none(), "it ended too early");

@@ -1,7 +1,7 @@
 //! The run's end of the connection to the agent on the receiver's machine. Start at [`Agent::start`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::super::Options;
 use super::super::control::Control;
@@ -44,7 +44,7 @@ struct State {
     arrived: AtomicU64,
     taken: AtomicU64,
     /// Where announcements come from, where others send.
-    relay: OnceLock<Arc<Relay>>,
+    relay: OnceLock<Weak<Relay>>,
 }
 
 impl Agent {
@@ -59,8 +59,8 @@ impl Agent {
             Answer::Ping { arrived, taken } => {
                 heard.arrived.store(arrived, Ordering::Release);
                 heard.taken.store(taken, Ordering::Release);
-                match heard.relay.get() {
-                    Some(relay) => relay.asked(taken),
+                match heard.relay.get().map(Weak::upgrade) {
+                    Some(relay) => relay.iter().for_each(|relay| relay.asked(taken)),
                     None => connection.tell(&Request::Pong),
                 }
                 None
@@ -79,9 +79,9 @@ impl Agent {
     }
 
     /// From now on announcements come from others: they are asked before a ping is answered.
-    pub(super) fn relay(&self, relay: Arc<Relay>) {
+    pub(super) fn relay(&self, relay: &Arc<Relay>) {
         // It is set once, when sending begins.
-        let _ = self.0.state.relay.set(relay);
+        let _ = self.0.state.relay.set(Arc::downgrade(relay));
     }
 
     /// Everything that was announced before is there.
@@ -253,7 +253,9 @@ impl Agent {
                 Err(_) => {}
             }
         }
-        evidence.lost_connection = self.0.connection.lost();
+        let arrived = count(self.arrived(), "frame");
+        let known = format!("the ledger is what was known until then; {arrived} had arrived when that was said last");
+        evidence.lost_connection = self.0.connection.lost().map(|problem| problem.why(known));
         self.0.connection.hang_up();
         Ok(())
     }
@@ -263,8 +265,6 @@ impl Agent {
     }
 
     fn lose(&self) {
-        let arrived = count(self.arrived(), "frame");
-        let known = format!("the ledger is what was known until then; {arrived} had arrived when that was said last");
-        self.0.connection.lose(Some(known));
+        self.0.connection.lose();
     }
 }

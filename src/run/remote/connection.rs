@@ -26,7 +26,9 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// So long it has to clean up when the connection is closed.
 const CLEAN_GRACE: Duration = Duration::from_secs(8);
 /// So much of what the connection's program says is kept.
-const MOST_SAID: u64 = 4096;
+const MOST_SAID: usize = 4096;
+/// No message of an agent is longer, in bytes; the longest has the output of a command, or all that was seen.
+const MOST_LINE: u64 = 1 << 30;
 
 /// Takes what an agent says by itself; returns what answers a request.
 pub(super) type Take = Box<dyn FnMut(&Connection, Answer) -> Option<Answer> + Send>;
@@ -105,8 +107,8 @@ impl Connection {
         if let Some(stdout) = stdout {
             let weak = Arc::downgrade(&connection);
             spawn("agent", move || {
-                for line in BufReader::new(stdout).lines() {
-                    let Some((line, connection)) = line.ok().zip(weak.upgrade()) else { break };
+                let mut stdout = BufReader::new(stdout);
+                while let Some((line, connection)) = next_line(&mut stdout).zip(weak.upgrade()) {
                     match serde_json::from_str(&line) {
                         Ok(Answer::Event(event)) => lock(&connection.events).push_back(event),
                         Ok(answer) => {
@@ -117,11 +119,7 @@ impl Connection {
                             }
                         }
                         // A shell that greets, or a program that is no agent.
-                        Err(_) => {
-                            let mut said = lock(&connection.said);
-                            said.push_str(&line);
-                            said.push('\n');
-                        }
+                        Err(_) => keep(&connection.said, &format!("{line}\n")),
                     }
                 }
             })?;
@@ -164,7 +162,7 @@ impl Connection {
     /// Says something that has no answer.
     pub(super) fn tell(&self, request: &Request) {
         if !self.is_lost() && self.write(request).is_err() {
-            self.lose(None);
+            self.lose();
         }
     }
 
@@ -218,22 +216,15 @@ impl Connection {
         lock(&self.lost).clone()
     }
 
-    /// It is over before it should be; what is known all the same.
-    pub(super) fn lose(&self, known: Option<String>) {
-        let mut lost = lock(&self.lost);
-        if lost.is_none() {
-            let problem = self.unreachable(Diagnostic::error(format!("the connection to `{}` was lost", self.name)));
-            *lost = Some(match known {
-                Some(known) => problem.why(known),
-                None => problem,
-            });
-        }
+    /// It is over before it should be.
+    pub(super) fn lose(&self) -> Diagnostic {
+        let problem = || self.unreachable(Diagnostic::error(format!("the connection to `{}` was lost", self.name)));
+        lock(&self.lost).get_or_insert_with(problem).clone()
     }
 
-    /// The connection is over, and nothing is known.
+    /// The failure of a run that can't go on without it.
     pub(super) fn is_over(&self) -> Failure {
-        self.lose(None);
-        Failure::error(self.unreachable(Diagnostic::error(format!("the connection to `{}` was lost", self.name))))
+        Failure::error(self.lose())
     }
 
     /// What went wrong on its machine.
@@ -297,11 +288,22 @@ impl Drop for Connection {
 fn gather(mut stream: impl Read, said: &Mutex<String>) {
     let mut buffer = [0; 1024];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        let mut said = lock(said);
-        if (said.len() as u64) < MOST_SAID {
-            said.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
-        }
+        keep(said, &String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
     }
+}
+
+/// Keeps what the connection's program said, until that is enough.
+fn keep(said: &Mutex<String>, text: &str) {
+    let mut said = lock(said);
+    let left = MOST_SAID.saturating_sub(said.len());
+    said.extend(text.chars().take(left));
+}
+
+/// The next line of an agent; `None` at the end, and of a line that is longer than any of its messages.
+fn next_line(stream: &mut impl BufRead) -> Option<String> {
+    let mut line = String::new();
+    let length = stream.take(MOST_LINE).read_line(&mut line).ok()?;
+    (length > 0 && (line.ends_with('\n') || (length as u64) < MOST_LINE)).then_some(line)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {

@@ -44,14 +44,14 @@ pub(super) fn of(scenario: &Scenario) -> Result<Vec<GivenFile>> {
     }
     for named in scenario.files_of_the_receiver() {
         let cant = |error: &std::io::Error| Failure::system(format!("can't read `{}`", named.display()), error);
-        let path = fs::canonicalize(&named).map_err(|error| cant(&error))?;
-        let relative = path.strip_prefix(&scenario.folder).map_err(|_| {
+        // By the name that the scenario has, whatever a link leads to.
+        let relative = scenario.below_folder(&named).ok_or_else(|| {
             let problem = Diagnostic::error(format!("`{}` is not below the scenario's folder", named.display()));
             let why = "the receiver is on another machine, which gets the files that the scenario names";
             Failure::invalid(problem.why(why).fix("copy it beside the scenario"))
         })?;
         let mut content = Vec::new();
-        let file = fs::File::open(&path).map_err(|error| cant(&error))?;
+        let file = fs::File::open(&named).map_err(|error| cant(&error))?;
         file.take(MOST_FILE_BYTES + 1).read_to_end(&mut content).map_err(|error| cant(&error))?;
         bytes += content.len() as u64;
         if bytes > MOST_FILE_BYTES {
@@ -61,7 +61,7 @@ pub(super) fn of(scenario: &Scenario) -> Result<Vec<GivenFile>> {
                 problem.why(why).fix("put large files there, and name them by absolute paths"),
             ));
         }
-        files.push(GivenFile { path: relative.to_owned(), content });
+        files.push(GivenFile { path: relative, content });
     }
     Ok(files)
 }

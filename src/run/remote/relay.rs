@@ -28,8 +28,9 @@ struct State {
     /// How many the receiver has taken in, of all and of each.
     taken: u64,
     taken_of: Vec<u64>,
-    /// Where the announcements of each are among all: the first of its own, the first of all, how many.
-    spans: Vec<Vec<Span>>,
+    /// Where the announcements of each are among all: the first of its own, the first of all, how many. From the first that the receiver has not
+    /// taken in.
+    spans: Vec<VecDeque<Span>>,
     /// Those that were asked and have not answered.
     asked: BTreeSet<usize>,
     /// Those that announce nothing more.
@@ -47,7 +48,7 @@ impl Relay {
         let count = senders.len();
         let state = State {
             taken_of: vec![0; count],
-            spans: std::iter::repeat_with(Vec::new).take(count).collect(),
+            spans: std::iter::repeat_with(VecDeque::new).take(count).collect(),
             ..State::default()
         };
         Self { receiver, shared, senders, state: Mutex::new(state) }
@@ -61,10 +62,10 @@ impl Relay {
         state.announced += count;
         state.batches.push_back((sender, count));
         let Some(spans) = state.spans.get_mut(sender) else { return };
-        let own = spans.last().map_or(0, |span| span.own + span.count);
-        match spans.last_mut() {
+        let own = spans.back().map_or(0, |span| span.own + span.count);
+        match spans.back_mut() {
             Some(last) if last.all + last.count == all => last.count += count,
-            _ => spans.push(Span { own, all, count }),
+            _ => spans.push_back(Span { own, all, count }),
         }
         // In this order, whoever announces.
         self.shared.announce(frames, heads);
@@ -120,8 +121,12 @@ impl State {
             let some = (*count).min(taken - self.taken);
             *count -= some;
             self.taken += some;
-            if let Some(own) = self.taken_of.get_mut(*sender) {
+            if let (Some(own), Some(spans)) = (self.taken_of.get_mut(*sender), self.spans.get_mut(*sender)) {
                 *own += some;
+                // The last one says where the next one begins.
+                while spans.len() > 1 && spans.front().is_some_and(|span| span.own + span.count <= *own) {
+                    spans.pop_front();
+                }
             }
             if *count == 0 {
                 self.batches.pop_front();
@@ -132,13 +137,18 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::State;
+    use super::{Span, State};
 
     #[test]
     fn what_is_taken_in_is_counted_for_each() {
-        let mut state = State { batches: [(0, 3), (1, 2), (0, 4)].into(), taken_of: vec![0; 2], ..State::default() };
+        let span = |own, all, count| Span { own, all, count };
+        let spans = vec![[span(0, 0, 3), span(3, 5, 4)].into(), [span(0, 3, 2)].into()];
+        let mut state =
+            State { batches: [(0, 3), (1, 2), (0, 4)].into(), taken_of: vec![0; 2], spans, ..State::default() };
         let mut of = |taken| {
             state.take_in(taken);
+            let first = state.spans[0].front().map(|span| span.own);
+            assert_eq!(first, Some(if taken < 3 { 0 } else { 3 }), "{taken}");
             (state.taken_of.clone(), state.batches.len())
         };
         assert_eq!(of(0), (vec![0, 0], 3));

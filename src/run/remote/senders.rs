@@ -22,9 +22,10 @@ use crate::capture::FrameRanges;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Sending;
 use crate::host::Host;
-use crate::outcome::{Event, SenderReport};
+use crate::outcome::{Event, Lateness, SenderReport};
 use crate::packet::layers::Layers;
 use crate::plan::{self, Facts, Limiter, LinkFacts, Plan, Schedule, Stream};
+use crate::process::parent::ParentWatch;
 use crate::rewrite::Conversations;
 use crate::scenario::pacing::Rate;
 use crate::scenario::sender::Share;
@@ -117,9 +118,8 @@ impl Senders {
         &self,
         scenario: &Scenario,
         planned: &Plan,
-        control: &mut Control<'_>,
+        parent: &ParentWatch,
     ) -> Result<Vec<Diagnostic>> {
-        control.phase("shares");
         let first = self.facts();
         let mut notes = Vec::new();
         for (index, machine) in self.all.iter().enumerate() {
@@ -132,7 +132,7 @@ impl Senders {
             } else {
                 Some(plan::plan(scenario, facts)?)
             };
-            if self.give(index, scenario, own.as_ref().unwrap_or(planned), control)? == 0 {
+            if self.give(index, scenario, own.as_ref().unwrap_or(planned), parent)? == 0 {
                 let words = &scenario.topology.senders()[index];
                 let what = format!("`{}` has no frames to send", machine.connection.name());
                 let note = Diagnostic::note(what).at(&scenario.source, words.interface.span.clone());
@@ -144,7 +144,7 @@ impl Senders {
     }
 
     /// Gives one its share.
-    fn give(&self, index: usize, scenario: &Scenario, plan: &Plan, control: &Control<'_>) -> Result<u64> {
+    fn give(&self, index: usize, scenario: &Scenario, plan: &Plan, parent: &ParentWatch) -> Result<u64> {
         let mut schedule = Schedule::new(&scenario.pacing);
         let mut limiter = Limiter::new(&scenario.pacing);
         let mut dealer = Dealer::new(self.share, self.all.len());
@@ -156,7 +156,7 @@ impl Senders {
                 stream.begin_again()?;
             }
             while let Some(frame) = stream.next_frame()? {
-                if connection.is_lost() || control.is_over() {
+                if connection.is_lost() || parent.parent_is_gone() {
                     return Err(connection.is_over());
                 }
                 let after = schedule.next(frame.time_ns, frame.bytes.len());
@@ -187,11 +187,27 @@ impl Senders {
         Ok(frames)
     }
 
-    /// Has all of them send, beginning at the same time; what was sent, and what each says of it.
+    /// Has all of them send, beginning at the same time; what was sent, and what each says of it. Then, and also where that fails, their agents
+    /// have ended.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Error`] where the connection to one is lost: what it sent is not known.
     pub(in crate::run) fn send(
+        &self,
+        scenario: &Scenario,
+        options: &Options,
+        planned: u64,
+        receiver: &Agent,
+        observer: &Observer,
+        control: &mut Control<'_>,
+    ) -> Result<(Sending, Vec<SenderReport>)> {
+        let sent = self.send_all(scenario, options, planned, receiver, observer, control);
+        self.all.iter().for_each(|machine| machine.connection.close());
+        self.all.iter().for_each(|machine| machine.connection.hang_up());
+        sent
+    }
+
+    fn send_all(
         &self,
         scenario: &Scenario,
         options: &Options,
@@ -220,13 +236,13 @@ impl Senders {
         for machine in &self.all {
             let _ = machine.relay.set(Arc::clone(&relay));
         }
-        receiver.relay(Arc::clone(&relay));
+        receiver.relay(&relay);
         control.phase("replay");
         let farthest = ways.iter().max().copied().unwrap_or_default();
         for (machine, way) in self.all.iter().zip(&ways) {
             machine.connection.tell(&Request::Start { after: LEAD + farthest.saturating_sub(*way) });
         }
-        let all = self.collect(observer, control)?;
+        let all = self.collect(receiver, observer, control)?;
         let sending = together(&all, planned);
         let reports = self.all.iter().zip(&all).map(|(machine, sending)| SenderReport {
             at: machine.connection.name().to_owned(),
@@ -239,7 +255,7 @@ impl Senders {
     }
 
     /// Waits until all have sent.
-    fn collect(&self, observer: &Observer, control: &mut Control<'_>) -> Result<Vec<Sending>> {
+    fn collect(&self, receiver: &Agent, observer: &Observer, control: &mut Control<'_>) -> Result<Vec<Sending>> {
         let mut ended: Vec<Option<Sending>> = vec![None; self.all.len()];
         let mut sent = vec![0; self.all.len()];
         let mut over = None;
@@ -264,12 +280,15 @@ impl Senders {
                 }
             }
             (control.report)(Event::Progress { sent: sent.iter().sum(), arrived: Some(observer.shared.arrived()) });
-            if control.is_interrupted() {
+            if control.is_interrupted() || receiver.is_lost() {
                 self.all.iter().for_each(|machine| machine.connection.close());
             }
-            if control.is_over() && over.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                let late = self.all.iter().zip(&ended).find(|(_, ended)| ended.is_none());
-                return Err(late.map_or_else(never, |(machine, _)| machine.connection.is_over()));
+            let late = self.all.iter().zip(&ended).find(|(_, ended)| ended.is_none());
+            if let Some((machine, _)) = late
+                && (control.is_over() || receiver.is_lost())
+                && over.get_or_insert_with(Instant::now).elapsed() > PATIENCE
+            {
+                return Err(machine.connection.is_over());
             }
             sleep(LOOK);
         }
@@ -352,7 +371,11 @@ fn together(all: &[Sending], planned: u64) -> Sending {
         tried: sum(|sending| sending.tried),
         sender: first.map_or_else(String::new, |sending| sending.sender.clone()),
         sender_why: "each machine sends its share".to_owned(),
-        seconds: all.iter().map(|sending| sending.seconds).fold(0.0, f64::max),
+        seconds: ends(all).max(0.0),
+        scheduled_seconds: all.iter().filter_map(|sending| sending.scheduled_seconds).reduce(f64::max),
+        lateness: worst(all.iter().filter_map(|sending| sending.lateness)),
+        lateness_from_first: worst(all.iter().filter_map(|sending| sending.lateness_from_first)),
+        gap_error: worst(all.iter().filter_map(|sending| sending.gap_error)),
         ..Sending::default()
     };
     let Sending { too_long, unsendable, interface_down, dropped, not_sent, .. } = &sending;
@@ -361,17 +384,31 @@ fn together(all: &[Sending], planned: u64) -> Sending {
     sending
 }
 
+/// From the first send of all to the last, in seconds.
+fn ends(all: &[Sending]) -> f64 {
+    let sent = || all.iter().filter(|sending| sending.tried > 0);
+    let first = sent().map(|sending| sending.begun_after.as_secs_f64()).reduce(f64::min);
+    let last = sent().map(|sending| sending.begun_after.as_secs_f64() + sending.seconds).reduce(f64::max);
+    last.zip(first).map_or(0.0, |(last, first)| last - first)
+}
+
+/// The deviations of the machine that deviates most, for each percentile.
+fn worst(all: impl Iterator<Item = Lateness>) -> Option<Lateness> {
+    all.reduce(|one, other| Lateness {
+        p50: one.p50.max(other.p50),
+        p90: one.p90.max(other.p90),
+        p99: one.p99.max(other.p99),
+        p999: one.p999.max(other.p999),
+        max: one.max.max(other.max),
+    })
+}
+
 fn too_large(scenario: &Scenario, name: &str) -> Failure {
     let problem = Diagnostic::error(format!("the share of `{name}` has more than 4 GiB"))
         .at(&scenario.source, scenario.capture.files.span())
         .why("a machine that sends is given its frames before, every repetition of them")
         .fix("send less: `[capture] frames`, a lower `[pacing] repeat`, or more machines");
     Failure::invalid(problem)
-}
-
-/// All have ended.
-fn never() -> Failure {
-    Failure::error(Diagnostic::error("the machines that send have ended"))
 }
 
 #[cfg(test)]
