@@ -46,7 +46,7 @@ extern "C" fn before_main() {
         Some(doctor::VERB) => |_| doctor::probe_main(),
         _ => return,
     };
-    signals::ignore_broken_pipes();
+    signals::let_writes_fail();
     #[expect(clippy::exit, reason = "`main` is another program's")]
     std::process::exit(std::panic::catch_unwind(|| main(&arguments)).unwrap_or(101));
 }

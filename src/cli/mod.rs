@@ -41,6 +41,8 @@ use output::Output;
 use status::Status;
 use terminal::{Colour, Terminal};
 
+use crate::process::signals::let_writes_fail;
+
 const EXAMPLES: &str = "\
 Examples:
   restage run scenarios                        run every scenario below a folder
@@ -103,6 +105,7 @@ enum Verb {
 
 /// Does what the command line says. `arguments`: the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let_writes_fail();
     let arguments: Vec<_> = arguments.into_iter().collect();
     let arguments = match profile::apply(&arguments) {
         Ok(arguments) => arguments,

@@ -63,10 +63,13 @@ pub fn has_come(interruption: BorrowedFd<'_>) -> bool {
     poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Lets writes to a pipe without a reader fail, instead of ending this process: as Rust's runtime does before `main`.
-pub(crate) fn ignore_broken_pipes() {
-    // SAFETY: no handler of ours is installed.
-    let _cannot_fail = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
+/// Lets writes fail, instead of ending this process, where a pipe has no reader or a file would be larger than this process may make one
+/// (`ulimit -f`).
+pub(crate) fn let_writes_fail() {
+    for ending in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        // SAFETY: no handler of ours is installed.
+        let _cannot_fail = unsafe { signal(ending, SigHandler::SigIgn) };
+    }
 }
 
 /// Keeps SIGUSR1, which would end this process, waiting until [`super::worker::Supervisor`] takes it, or for ever.

@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::output::{Ending, buffered};
+use super::output::{Ending, writer};
 use super::{Learner, Pass, RewriteStats, Rewritten, Seen, unused_problems};
 use crate::capture::{Captures, CopiedFcs, Files, Format, Frame, SectionLengths, TimeUnit, Writer};
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result, Source};
-use crate::file::{Replacement, is_stream, unwritable};
+use crate::file::{Replacement, WriteError, is_stream, unwritable};
 use crate::packet::layers::{Layers, LinkType};
 use crate::scenario::rewrite::Checksums;
 
@@ -72,24 +72,15 @@ struct Job<'a> {
     source: &'a Arc<Source>,
 }
 
+/// How the output is written.
 #[derive(Debug, Clone, Copy)]
 enum Written {
     /// As a copy of the input.
     Copy,
-    /// Anew.
-    Pcap { link: LinkType, nanoseconds: bool },
+    /// Anew, with the link type of the first frame, and with times in nanoseconds if that frame's is, or if this says so.
+    Pcap { nanoseconds: bool },
     /// Anew.
     Pcapng { nanoseconds: bool },
-}
-
-impl Written {
-    fn sink(self, file: Box<dyn Write + Send>, lengths: SectionLengths) -> io::Result<Sink> {
-        Ok(match self {
-            Self::Copy => Sink::Copy(file, lengths),
-            Self::Pcap { link, nanoseconds } => Sink::Convert(Writer::pcap(file, link, nanoseconds, None)?),
-            Self::Pcapng { nanoseconds } => Sink::Convert(Writer::pcapng(file, nanoseconds)?),
-        })
-    }
 }
 
 /// Of captures that can't be copied into one: pcap, if all are of that format and have one link type.
@@ -103,21 +94,21 @@ fn narrowest(captures: &Captures) -> Format {
     }
 }
 
-/// Where the frames of one pass go.
-enum Sink {
-    /// They are only rewritten.
-    Nowhere,
-    /// To a copy of the input, whose sections announce this.
-    Copy(Box<dyn Write + Send>, SectionLengths),
-    /// To a file that is written anew.
-    Convert(Writer<Box<dyn Write + Send>>),
+/// What one pass over the input came to.
+enum Passed {
+    /// Everything is written; and what the sections of a copy can announce.
+    Whole(Box<Summary>, SectionLengths),
+    /// A frame can't be written in this way, but in that one.
+    Otherwise(Written),
+    /// The checksum of a datagram in fragments is in the first of them, and known with the last.
+    NeedsFragments,
 }
 
 impl Job<'_> {
     fn rewrite(mut self, output: &Path) -> Result<Summary> {
         let is_stream = is_stream(output);
         let ending = Ending::of(output);
-        let mut captures = self.open()?;
+        let captures = self.open()?;
         let Ending { format, compression } = match ending {
             Err(_) if is_stream => {
                 let format = captures.format_of_copy().unwrap_or_else(|| narrowest(&captures));
@@ -125,43 +116,46 @@ impl Job<'_> {
             }
             ending => ending?,
         };
-        let written = self.written(&captures, format)?;
+        let mut written = self.written(&captures, format);
+        let mut opened = Some(captures);
         let mut announced = SectionLengths::Kept;
-        if is_stream {
-            // What a stream was given can't be taken back, so what can be refused is looked for first.
-            let (summary, lengths) = self.run(captures, Sink::Nowhere)?;
-            if summary.written == 0 {
-                return Ok(summary);
-            }
-            if self.pass.rewriter().asks_for_fragments(&summary.stats) {
-                self.learn_fragments()?;
-            }
-            self.refuse_unused(&summary.stats)?;
-            announced = lengths;
-            captures = self.open()?;
-        }
+        // What a stream was given can't be taken back, so what can be refused is looked for first.
+        let mut tries = is_stream;
         loop {
-            let (replacement, file) = Replacement::begin(output)?;
-            let unwritable = |error| unwritable(output, &error);
-            let file = buffered(file, compression).map_err(unwritable)?;
-            let sink = written.sink(file, announced).map_err(unwritable)?;
-            let (summary, lengths) = self.run(captures, sink)?;
+            let captures = opened.take().map_or_else(|| self.open(), Ok)?;
+            let (replacement, file, failed) = if tries {
+                (None, Box::new(io::sink()) as Box<dyn Write + Send>, WriteError::default())
+            } else {
+                let (replacement, file) = Replacement::begin(output)?;
+                let (file, failed) = writer(file, compression).map_err(|error| unwritable(output, &error))?;
+                (Some(replacement), file, failed)
+            };
+            let passed = self.run(captures, file, written, announced);
+            let passed = passed.map_err(|failure| failed.get().map_or(failure, |error| unwritable(output, error)))?;
+            let (summary, lengths) = match passed {
+                Passed::Whole(summary, lengths) => (*summary, lengths),
+                Passed::Otherwise(otherwise) => {
+                    written = otherwise;
+                    continue;
+                }
+                Passed::NeedsFragments => {
+                    self.learn_fragments()?;
+                    continue;
+                }
+            };
             if summary.written == 0 {
                 return Ok(summary);
             }
-            if self.pass.rewriter().asks_for_fragments(&summary.stats) {
-                self.learn_fragments()?;
-                captures = self.open()?;
-                continue;
-            }
             self.refuse_unused(&summary.stats)?;
-            if lengths == announced || is_stream {
+            if let Some(replacement) = replacement
+                && (is_stream || lengths == announced)
+            {
                 replacement.publish()?;
                 return Ok(summary);
             }
             // Only a file with section lengths, which are rare, is read once more.
             announced = lengths;
-            captures = self.open()?;
+            tries = false;
         }
     }
 
@@ -180,60 +174,54 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// How the captures are written to a file of this format.
-    fn written(&mut self, captures: &Captures, format: Format) -> Result<Written> {
+    /// How the captures are written to a file of this format, as far as that can be known before they are read.
+    fn written(&self, captures: &Captures, format: Format) -> Written {
         let is_pcapng = format == Format::Pcapng;
-        if captures.format_of_copy().is_some_and(|format| (format == Format::Pcapng) == is_pcapng)
-            && !self.changes_a_link()?
-            && !self.pass.makes_frames()
-        {
-            return Ok(Written::Copy);
-        }
-        if is_pcapng {
-            let microseconds = Format::Pcap { nanoseconds: false };
-            let nanoseconds = captures.heads().iter().any(|head| head.format != microseconds);
-            return Ok(Written::Pcapng { nanoseconds });
-        }
-        let (link, nanoseconds) = self.pcap_header()?;
-        Ok(Written::Pcap { link, nanoseconds })
-    }
-
-    /// Whether a frame gets another link type, which a copy can't say.
-    fn changes_a_link(&mut self) -> Result<bool> {
+        let is_copied = captures.format_of_copy().is_some_and(|format| (format == Format::Pcapng) == is_pcapng);
         let changes = |link| self.pass.link_of(link) != link;
-        let mut captures = self.open()?;
-        if captures.heads().iter().all(|head| !changes(head.link.unwrap_or(LinkType::NULL))) {
-            return Ok(false);
+        if is_copied && !captures.heads().iter().any(|head| head.link.is_some_and(changes)) && !self.pass.makes_frames()
+        {
+            return Written::Copy;
         }
-        while let Some(frame) = captures.next_frame()? {
-            if changes(frame.link) && (self.select)(&frame)? == Selected::Yes {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        anew(captures, format)
     }
 
-    /// One pass over the input, and what the sections of its copy can announce.
-    fn run(&mut self, mut captures: Captures, sink: Sink) -> Result<(Summary, SectionLengths)> {
+    /// One pass over the input.
+    fn run(
+        &mut self,
+        mut captures: Captures,
+        file: Box<dyn Write + Send>,
+        written_as: Written,
+        announced: SectionLengths,
+    ) -> Result<Passed> {
         let mut pass = self.pass.clone();
         let (mut read, mut written, mut made) = (0, 0, 0);
-        let mut writer = None;
         let mut lengths = SectionLengths::Kept;
-        match sink {
-            Sink::Nowhere => {}
-            Sink::Copy(copy, announced) => {
+        let (mut pcap, mut first_link) = (None, LinkType::ETHERNET);
+        let mut writer = None;
+        match written_as {
+            Written::Copy => {
                 lengths = announced;
                 let fixes = pass.rewriter().checksums == Checksums::Fix;
-                captures.copy_to(copy, announced, if fixes { CopiedFcs::IsFixed } else { CopiedFcs::Follows });
+                captures.copy_to(file, announced, if fixes { CopiedFcs::IsFixed } else { CopiedFcs::Follows });
                 if pass.lengthens() {
                     captures.raise_snaplen();
                 }
             }
-            Sink::Convert(converting) => writer = Some(converting),
+            Written::Pcap { nanoseconds } => pcap = Some((file, nanoseconds)),
+            Written::Pcapng { nanoseconds } => {
+                writer = Some(
+                    Writer::pcapng(file, nanoseconds)
+                        .map_err(|error| Failure::system("writing the capture failed", &error))?,
+                )
+            }
         }
         let mut options = Vec::new();
         loop {
-            if writer.is_none() && pass.takes_every_whole_frame() {
+            if pass.rewriter().asks_for_fragments(&pass.stats) {
+                return Ok(Passed::NeedsFragments);
+            }
+            if matches!(written_as, Written::Copy) && pass.takes_every_whole_frame() {
                 let swept = captures.sweep(|number, frame, original| pass.rewrite_common(number, frame, original));
                 read += swept;
                 written += swept;
@@ -246,13 +234,30 @@ impl Job<'_> {
                 continue;
             }
             written += 1;
-            let (number, time_ns) = (frame.number, frame.time_ns);
-            if let Some(writer) = &writer {
+            let (number, time_ns, captured_link) = (frame.number, frame.time_ns, frame.link);
+            let (link, unit) = (pass.link_of(captured_link), captures.time_unit());
+            if let Some((file, nanoseconds)) = pcap.take() {
+                let nanoseconds = nanoseconds || unit == TimeUnit::Nanosecond;
+                writer = Some(
+                    Writer::pcap(file, link, nanoseconds, None)
+                        .map_err(|error| Failure::system("writing the capture failed", &error))?,
+                );
+                first_link = link;
+            }
+            match writer.as_ref().map(Writer::format) {
+                None if link != captured_link => return Ok(Passed::Otherwise(anew(&captures, Format::Pcapng))),
+                Some(Format::Pcap { nanoseconds }) => {
+                    fits_pcap(number, [first_link, link], unit)?;
+                    if unit == TimeUnit::Nanosecond && !nanoseconds {
+                        return Ok(Passed::Otherwise(Written::Pcap { nanoseconds: true }));
+                    }
+                }
+                Some(Format::Pcapng) if unit == TimeUnit::Finer => return Err(too_fine(number)),
+                None | Some(Format::Pcapng) => {}
+            }
+            if writer.is_some() {
                 options.clear();
                 captures.packet_options(&mut options);
-                if writer.format() == Format::Pcapng && captures.time_unit() == TimeUnit::Finer {
-                    return Err(too_fine(number));
-                }
             }
             if pass.makes_frames() {
                 pass.take(&captures.current());
@@ -286,40 +291,8 @@ impl Job<'_> {
         }
         let captured = written;
         written += made;
-        Ok((Summary { read, written, captured, lost_blocks, stats: pass.into_stats() }, lengths))
-    }
-
-    /// What a pcap file for the selected frames must announce: their one link type, and nanoseconds if one of them has any.
-    fn pcap_header(&mut self) -> Result<(LinkType, bool)> {
-        let mut captures = self.open()?;
-        let mut only = None;
-        let mut unit = TimeUnit::Microsecond;
-        while let Some(frame) = captures.next_frame()? {
-            if (self.select)(&frame)? == Selected::No {
-                continue;
-            }
-            let (number, link) = (frame.number, self.pass.link_of(frame.link));
-            if *only.get_or_insert(link) != link {
-                let first = only.map_or(0, |link| link.0);
-                return Err(Failure::invalid(
-                    Diagnostic::error("frames of several link types don't fit a .pcap file")
-                        .why(format!(
-                            "the first has link type {first}, frame {number} has {}; pcap has one for all",
-                            link.0
-                        ))
-                        .fix("name the output .pcapng, or choose frames of one link type with `filter` or `frames`"),
-                ));
-            }
-            unit = unit.max(captures.time_unit());
-            if unit == TimeUnit::Finer {
-                return Err(Failure::invalid(
-                    Diagnostic::error(format!("the time of frame {number} doesn't fit a .pcap file"))
-                        .why("it is counted finer than in nanoseconds, which pcap can't say")
-                        .fix("name the output .pcapng"),
-                ));
-            }
-        }
-        Ok((only.unwrap_or(LinkType::ETHERNET), unit == TimeUnit::Nanosecond))
+        let summary = Summary { read, written, captured, lost_blocks, stats: pass.into_stats() };
+        Ok(Passed::Whole(Box::new(summary), lengths))
     }
 
     /// The checksum of a datagram in fragments is in the first of them and known with the last: a pass of its own learns it.
@@ -340,6 +313,37 @@ impl Job<'_> {
         self.each_selected(|frame| seen.add(&Layers::find(frame.link, frame.bytes), frame.bytes))?;
         Err(Failure { kind: Kind::Invalid, problems: unused_problems(rewriter, stats, self.source, &seen) })
     }
+}
+
+/// How captures are written where they can't be copied.
+fn anew(captures: &Captures, format: Format) -> Written {
+    let microseconds = Format::Pcap { nanoseconds: false };
+    match format {
+        Format::Pcap { nanoseconds } => Written::Pcap { nanoseconds },
+        Format::Pcapng => {
+            Written::Pcapng { nanoseconds: captures.heads().iter().any(|head| head.format != microseconds) }
+        }
+    }
+}
+
+/// Whether a pcap file can hold a frame, beside the first one with its link type.
+fn fits_pcap(number: u64, [first, link]: [LinkType; 2], unit: TimeUnit) -> Result<()> {
+    if first != link {
+        let why = format!("the first has link type {}, frame {number} has {}; pcap has one for all", first.0, link.0);
+        return Err(Failure::invalid(
+            Diagnostic::error("frames of several link types don't fit a .pcap file")
+                .why(why)
+                .fix("name the output .pcapng, or choose frames of one link type with `filter` or `frames`"),
+        ));
+    }
+    if unit == TimeUnit::Finer {
+        return Err(Failure::invalid(
+            Diagnostic::error(format!("the time of frame {number} doesn't fit a .pcap file"))
+                .why("it is counted finer than in nanoseconds, which pcap can't say")
+                .fix("name the output .pcapng"),
+        ));
+    }
+    Ok(())
 }
 
 fn too_fine(number: u64) -> Failure {

@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::capture::{Compression, Format, Packed};
 use crate::diagnostic::{Diagnostic, Failure, Result};
+use crate::file::{WriteBehind, WriteError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
@@ -44,7 +45,8 @@ impl Ending {
     }
 }
 
-/// The runs of kept bytes are as long as the reader's buffer, and pass this one by; where frames are left out it gathers them.
-pub(super) fn buffered(file: File, compression: Option<Compression>) -> io::Result<Box<dyn Write + Send>> {
-    Ok(Box::new(BufWriter::with_capacity(64 << 10, Packed::new(compression, file)?)))
+/// A writer of the file, and what goes wrong with it.
+pub(super) fn writer(file: File, compression: Option<Compression>) -> io::Result<(Box<dyn Write + Send>, WriteError)> {
+    let (writer, error) = WriteBehind::new(Packed::new(compression, file)?);
+    Ok((Box::new(writer), error))
 }

@@ -60,6 +60,35 @@ fn standard_input_is_read_as_often_as_needed_and_leaves_nothing() {
 }
 
 #[test]
+fn an_output_that_can_not_be_written_is_named_and_leaves_nothing() {
+    let folder = Folder::new();
+    // The long one is written by a thread of its own.
+    for count in [3, 400_000] {
+        folder.file("in.pcap", &raw(0xa1b2_c3d4, count));
+        scenario(&folder, "file = \"in.pcap\"");
+        for (output, limit, why) in [
+            ("/dev/full", "unlimited", "No space left on device"),
+            ("out.pcap", "0", "File too large"),
+            ("out.pcap.gz", "0", "File too large"),
+        ] {
+            let words = ["-c", "ulimit -f $1; shift; exec \"$@\"", "sh", limit, env!("CARGO_BIN_EXE_restage")];
+            let mut limited = Command::new("sh");
+            limited.args(words).args(["rewrite", "scenario.toml", "-o", output]).current_dir(&folder.0);
+            let done = limited.env("NO_COLOR", "1").output().expect("sh runs");
+            let text = told(&done);
+            assert_eq!(done.status.code(), Some(4), "{output}: {text}");
+            assert!(text.contains(&format!("error: can't write `{output}`")) && text.contains(why), "{output}: {text}");
+            assert!(!text.contains("in.pcap"), "the capture is not at fault: {text}");
+        }
+    }
+    assert_eq!(folder.names(), ["in.pcap", "scenario.toml"]);
+    scenario(&folder, "file = \"in.pcap\"\nfilter = \"not tcp\"");
+    let done = restage(&folder, &["rewrite", "scenario.toml", "-o", "out.pcap"], &[]);
+    assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+    assert!(fs::read(folder.0.join("out.pcap")).expect("the output") == raw(0xa1b2_c3d4, 400_000));
+}
+
+#[test]
 fn a_file_as_standard_input_is_read_from_its_offset() {
     let folder = Folder::new();
     let capture = raw(0xa1b2_c3d4, 3);

@@ -63,11 +63,29 @@ values! {
     TimeTarget: String, |text: &String| match text.as_str() {
         "captured" => Ok(Self::Captured),
         "now" => Ok(Self::Now),
-        other => other.parse().map(Self::At).map_err(|_| refused(
-            format!("`{other}` is not a time in the form of RFC 3339"),
+        other => other.parse().map(Self::At).map_err(|error: jiff::Error| refused(
+            if is_too_late(other, &error) {
+                format!("`{other}` is after 9999-12-30T22:00:00Z, the last time that can be read")
+            } else {
+                format!("`{other}` is not a time in the form of RFC 3339")
+            },
             "write \"now\", \"captured\" or a time like \"2026-01-01T00:00:00Z\"",
         )),
     };
+    Port: i64, |port: &i64| u16::try_from(*port).map(Self).map_err(|_| refused(
+        format!("{port} is not a port from 0 to 65535"),
+        "write a port like 5353",
+    )), { "type": "integer", "format": "uint16", "minimum": 0, "maximum": 65535 };
+}
+
+/// A UDP port.
+#[derive(Debug, Clone, Copy)]
+struct Port(u16);
+
+/// Whether it is the year that is wrong: RFC 3339 has four digits for it, and the last hours of 9999 are another year elsewhere.
+fn is_too_late(text: &str, error: &jiff::Error) -> bool {
+    let digits = text.trim_start_matches('+').bytes().take_while(u8::is_ascii_digit).count();
+    digits > 4 || (text.starts_with("9999-12-3") && error.is_range())
 }
 
 /// What changes in the payloads of UDP datagrams. Addresses in them follow the `ip` maps of all tables.
@@ -97,7 +115,7 @@ pub(super) struct Form {
 struct PortsForm {
     /// The UDP ports that mark its datagrams, source or destination, as captured.
     #[schemars(length(min = 1), example = [5353])]
-    ports: Option<At<Vec<u16>>>,
+    ports: Option<At<Vec<Port>>>,
 }
 
 /// Addresses in RADIUS attributes; the authenticators follow. Default ports: 1812, 1813 and 3799.
@@ -110,7 +128,7 @@ struct RadiusForm {
     secret: Option<At<String>>,
     /// The UDP ports that mark its datagrams, source or destination, as captured.
     #[schemars(length(min = 1), example = [1645, 1646])]
-    ports: Option<At<Vec<u16>>>,
+    ports: Option<At<Vec<Port>>>,
 }
 
 /// Text and times of syslog messages. Default ports: 514.
@@ -125,7 +143,7 @@ struct SyslogForm {
     replace: Option<Entries<String>>,
     /// The UDP ports that mark its datagrams, source or destination, as captured.
     #[schemars(length(min = 1), example = [1514])]
-    ports: Option<At<Vec<u16>>>,
+    ports: Option<At<Vec<Port>>>,
 }
 
 /// An example, for editors and messages.
@@ -141,7 +159,7 @@ pub(super) fn check(written: At<Form>, checker: &mut Checker) -> Vec<PayloadRule
     let switches = [&dns, &dhcp, &snmp, &sip];
     let is_empty = radius.is_none() && syslog.is_none() && switches.iter().all(|switch| switch.is_none());
     let mut rules = Vec::new();
-    let mut add = |protocol, ports: Option<At<Vec<u16>>>, standard: &[u16], span, checker: &mut Checker| {
+    let mut add = |protocol, ports: Option<At<Vec<Port>>>, standard: &[u16], span, checker: &mut Checker| {
         let ports = match ports {
             None => standard.to_vec(),
             Some(ports) if ports.value.is_empty() => {
@@ -149,7 +167,7 @@ pub(super) fn check(written: At<Form>, checker: &mut Checker) -> Vec<PayloadRule
                 checker.refuse(ports.range(), problem.fix(format!("write some, or leave it out for {standard:?}")));
                 return;
             }
-            Some(ports) => ports.value,
+            Some(ports) => ports.value.into_iter().map(|port| port.0).collect(),
         };
         rules.push(PayloadRule { protocol, ports, span });
     };
