@@ -100,8 +100,10 @@ impl Element {
         }
         if let Some(rest) = name.strip_prefix("reverse") {
             let mut letters = rest.chars();
+            // A few names begin with an upper-case letter.
             let forward: String = letters.next()?.to_lowercase().chain(letters).collect();
-            let element = NAMES.get(forward.as_str()).filter(|element| element.enterprise == 0)?;
+            let named = [rest, forward.as_str()].into_iter().filter_map(|name| NAMES.get(name));
+            let element = named.copied().find(|element| element.enterprise == 0)?;
             return Some(Self { enterprise: REVERSE, id: element.id });
         }
         let (enterprise, id) = name.strip_prefix('e')?.split_once("id")?;
@@ -201,6 +203,15 @@ mod tests {
         }
         assert_eq!(Element::named("sourceIpv4Address"), None);
         assert_eq!(Element::named("reverseNothing"), None);
+    }
+
+    #[test]
+    fn every_element_of_iana_and_its_reverse_are_found_by_the_names_that_they_have() {
+        for id in rows().filter(|(element, _)| element.enterprise == 0).map(|(element, _)| element.id) {
+            for element in [Element::iana(id), Element { enterprise: REVERSE, id }] {
+                assert_eq!(Element::named(&element.to_string()), Some(element), "{element}");
+            }
+        }
     }
 
     #[test]

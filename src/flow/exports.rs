@@ -14,9 +14,19 @@ use crate::packet::reassembly::Reassembly;
 
 /// The ports that collectors listen on: NetFlow, IPFIX (RFC 7011 §10.3.4), sFlow. What goes there and claims to be a flow export is counted if it
 /// can't be decoded.
-pub const COLLECTOR_PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
+const COLLECTOR_PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
 /// Bytes of a UDP header.
 const UDP_HEADER: usize = 8;
+
+/// Whether flow collectors listen on this port: what goes there is taken for a flow export also where it can't be read.
+pub fn goes_to_a_collector(port: u16) -> bool {
+    COLLECTOR_PORTS.contains(&port)
+}
+
+/// Whether a datagram to this port is a flow export, or should be one.
+pub fn is_export(datagram: &[u8], port: u16) -> bool {
+    Format::claimed(datagram, 0).is_some() && (goes_to_a_collector(port) || recognise(datagram).is_some())
+}
 
 /// The flow exports up to a frame.
 #[derive(Debug, Default)]
@@ -40,14 +50,14 @@ impl Flows {
             Some(datagram) => self.fragments.add(datagram, ip, frame).map(Cow::Owned),
         };
         let Some(udp) = whole else { return };
-        let (Some(from), Some(to), Some(datagram)) = (be16(&udp, 0), be16(&udp, 2), udp.get(UDP_HEADER..)) else {
+        let (Some(from), Some(to), Some(length)) = (be16(&udp, 0), be16(&udp, 2), be16(&udp, 4).map(usize::from))
+        else {
             return;
         };
-        let is_whole = recognise(datagram).is_some();
-        if !is_whole {
-            if !COLLECTOR_PORTS.contains(&to) || Format::claimed(datagram, 0).is_none() {
-                return;
-            }
+        // What is behind the datagram belongs to nothing.
+        let whole = udp.get(UDP_HEADER..length).or_else(|| udp.get(UDP_HEADER..));
+        let Some(datagram) = whole.filter(|datagram| is_export(datagram, to)) else { return };
+        if recognise(datagram).is_none() {
             self.damaged.add(number);
         }
         let (source, destination) = (SocketAddr::new(source, from), SocketAddr::new(destination, to));

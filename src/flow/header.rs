@@ -27,7 +27,7 @@ pub enum Format {
 /// Whose templates and sequence numbers a message uses.
 ///
 /// IPFIX over UDP has them for each transport session and observation domain (RFC 7011 §8): addresses and ports. NetFlow v9 has them for each source
-/// address and source id (RFC 3954 §5.1), so that the exporter's port is left out.
+/// address and source id (RFC 3954 §5.1), so that the exporter's port is left out. What goes to another collector has them for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Session {
     /// The format.
@@ -57,7 +57,7 @@ pub struct Header {
     pub body: usize,
     /// How many records (v9: also template records; sFlow: samples) the header says follow; `None` with IPFIX.
     pub count: Option<u32>,
-    /// The sequence number; `None` with NetFlow v1. See [`super::Sequence`] for what it counts.
+    /// The sequence number; `None` with NetFlow v1. See [`Format::counts`].
     pub sequence: Option<u32>,
     /// Milliseconds since the exporter started; `None` with IPFIX.
     pub uptime_ms: Option<u32>,

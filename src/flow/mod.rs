@@ -28,13 +28,15 @@ mod v9;
 mod value;
 
 pub use element::{Element, Type};
-pub use exports::{COLLECTOR_PORTS, Flows};
-pub use header::{Format, Header, Session, recognise};
+pub use exports::{Flows, goes_to_a_collector, is_export};
+#[cfg(any(fuzzing, test))]
+pub use header::recognise;
+pub use header::{Format, Header, Session};
 pub use record::{DataSet, Field, Kind, Within};
 #[cfg(test)]
 pub use survey::Survey;
 pub use survey::{FlowExporter, FlowExports, FlowRecord, FlowTemplate, Numbers, Undecodable};
-pub use template::{Change, Template, Templates};
+pub use template::{Template, Templates};
 pub use value::Value;
 
 use std::net::SocketAddr;
@@ -49,8 +51,8 @@ pub enum Event<'a> {
     Template {
         /// What it is from now on.
         template: &'a Template,
-        /// What that changes.
-        change: Change,
+        /// Whether the id was known with other fields.
+        is_other: bool,
         /// Its definition in the datagram.
         range: Range<usize>,
     },
@@ -79,12 +81,21 @@ pub enum Reason {
     ReservedSet(u16),
     /// A template definition that is not whole or has no sense.
     BadTemplate,
+    /// A template that is not kept, since as many as may be are kept already.
+    TooManyTemplates,
     /// The template has records of no bytes, so that their number is not known.
     EmptyTemplate(u16),
     /// A length that goes beyond what there is, or is too short for its own header.
     BadLength,
     /// Bytes behind the last message, record or sample.
     Trailing,
+}
+
+impl Reason {
+    /// Whether there may be records in the bytes: padding between messages holds none, nor does the definition of a template.
+    pub const fn hides_records(self) -> bool {
+        !matches!(self, Self::Trailing | Self::BadTemplate | Self::TooManyTemplates)
+    }
 }
 
 /// Goes through a datagram that was sent from `source` to `destination`; `place` is kept with the templates that are learnt (a frame number).

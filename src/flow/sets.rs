@@ -103,10 +103,13 @@ fn learn(
             each(Event::Undecodable { reason: Reason::BadTemplate, range });
         } else {
             let fields = definition.fields(datagram, header.format);
-            let change = templates.learn(session, &definition, fields, place);
-            match templates.get(session, definition.id) {
-                Some(template) => each(Event::Template { template, change, range }),
-                None => each(Event::Undecodable { reason: Reason::BadTemplate, range }),
+            match templates.learn(session, &definition, fields, place) {
+                Ok(is_other) => {
+                    if let Some(template) = templates.get(session, definition.id) {
+                        each(Event::Template { template, is_other, range });
+                    }
+                }
+                Err(reason) => each(Event::Undecodable { reason, range }),
             }
         }
     }

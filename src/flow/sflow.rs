@@ -16,7 +16,8 @@ const FLOW: u32 = 1;
 const COUNTERS: u32 = 2;
 const FLOW_EXPANDED: u32 = 3;
 const COUNTERS_EXPANDED: u32 = 4;
-/// Types of addresses.
+/// Types of addresses; what is not known has no bytes.
+const UNKNOWN: u32 = 0;
 const IPV4: u32 = 1;
 const IPV6: u32 = 2;
 
@@ -260,9 +261,12 @@ impl<'a, E: FnMut(Field<'a>)> Cursor<'a, '_, E> {
         Some(())
     }
 
-    /// An address, with its type before it: one of two elements. Whether it is IPv6; `None` also where the type is not known.
+    /// An address, with its type before it: one of two elements, or none. Whether it is IPv6; `None` also for a type that there isn't.
     fn address(&mut self, ipv4: u16, ipv6: u16) -> Option<bool> {
         let kind = self.word()?;
+        if kind == UNKNOWN {
+            return Some(false);
+        }
         let length = address_length(kind)?;
         self.pass(Element::iana(if kind == IPV6 { ipv6 } else { ipv4 }), length)?;
         Some(kind == IPV6)

@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::element::Element;
-use super::header::{Header, Session};
+use super::header::{Format, Header, Session};
 use super::record::{Kind, Record, Within};
-use super::sequence::{Sequence, Step};
+use super::sequence::{Counted, Sequence, Step};
 use super::template::{Template, Templates};
 use super::value::Value;
 use super::{Event, Reason, walk};
@@ -46,8 +46,8 @@ pub struct FlowExports {
     pub damaged: Sum,
     /// UDP datagrams in IP fragments that the capture does not hold whole, of whatever kind: they are not read.
     pub incomplete: u64,
-    /// Exporters, those with most messages first. NetFlow v9: one for each source address and source id (RFC 3954 §5.1). Others: one for each
-    /// source address, port and observation domain, or engine, or sub-agent.
+    /// Exporters, those with most messages first. NetFlow v9: one for each source address, source id (RFC 3954 §5.1) and collector. Others: one for
+    /// each source address, port and observation domain, or engine, or sub-agent, and collector.
     pub exporters: Vec<FlowExporter>,
     /// Messages of exporters beyond the first 65,536, which are in no other number.
     pub unlisted: u64,
@@ -59,6 +59,10 @@ pub struct FlowExports {
 pub struct FlowExporter {
     /// `NetFlow v5`, `IPFIX` and so on.
     pub version: &'static str,
+    /// The same, for programs of this crate.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub format: Format,
     /// The address that it sent from.
     pub address: IpAddr,
     /// The port that it sent from; null with NetFlow v9, where it does not distinguish.
@@ -300,10 +304,7 @@ impl Message {
         {
             account.sample(interval.into());
         }
-        let counted = match self.header.format.counts() {
-            Some("message" | "datagram") => Some(1),
-            _ => self.counted,
-        };
+        let counted = self.header.format.counted(self.counted);
         if let Some(number) = self.header.sequence {
             account.gaps.add(account.sequence.add(number, counted), frame);
         }
@@ -313,13 +314,13 @@ impl Message {
 impl Numbers {
     fn add(&mut self, step: Step, frame: u64) {
         match step {
-            Step::First | Step::Expected => {}
+            Step::Expected => {}
             Step::Gap(missing) => {
                 self.gaps += 1;
                 self.missing += u64::from(missing);
                 self.first_gap.get_or_insert(frame);
             }
-            Step::Back(_) => {
+            Step::Back => {
                 self.back += 1;
                 self.first_back.get_or_insert(frame);
             }
@@ -331,11 +332,11 @@ impl Account {
     fn add(&mut self, event: Event<'_>, message: &mut Message, frame: u64, each: &mut impl FnMut(&FlowRecord<'_>)) {
         match event {
             Event::Message(_) => {}
-            Event::Template { template, change, .. } => {
+            Event::Template { template, is_other, .. } => {
                 if self.templates.len() < MOST_TEMPLATES || self.templates.contains_key(&template.id) {
                     let known = self.templates.entry(template.id).or_insert_with(|| FlowTemplate::new(template, frame));
                     known.definitions += 1;
-                    if change == super::Change::Other {
+                    if is_other {
                         known.changes += 1;
                         known.fields = fields(template);
                         known.options = template.is_options;
@@ -351,8 +352,7 @@ impl Account {
                 }
             }
             Event::Undecodable { reason, range } => {
-                // Padding between messages and a template that has no sense hold no records.
-                if !matches!(reason, Reason::Trailing | Reason::BadTemplate) {
+                if reason.hides_records() {
                     message.counted = None;
                 }
                 self.miss(reason, range.len(), frame);
@@ -437,6 +437,7 @@ impl Account {
         let exported = self.exported.map(|(first, last)| (time(first), time(last)));
         FlowExporter {
             version: session.format.name(),
+            format: session.format,
             address: session.exporter,
             port: session.port,
             collector: session.collector,
@@ -448,8 +449,8 @@ impl Account {
             options_records: self.options_records,
             counter_samples: self.counter_samples,
             unreadable_lists: self.unreadable_lists,
-            sequence: of.map(|of| Numbers { of, ..self.gaps }),
-            samples: samples.then_some(Numbers { of: "sample", ..self.sample_gaps }),
+            sequence: of.map(|of| Numbers { of: of.name(), ..self.gaps }),
+            samples: samples.then_some(Numbers { of: Counted::Sample.name(), ..self.sample_gaps }),
             sampling: self.sampling.into_iter().collect(),
             templates: self.templates.into_values().collect(),
             undecodable: self.undecodable.into_values().collect(),
@@ -485,7 +486,10 @@ impl std::fmt::Display for Reason {
         match self {
             Self::NoTemplate(id) => write!(f, "no template {id} was defined before"),
             Self::ReservedSet(id) => write!(f, "the set id {id} is reserved"),
-            Self::BadTemplate => f.write_str("a template definition is not whole, or has an id below 256"),
+            Self::BadTemplate => f.write_str(
+                "a template definition is not whole, has an id below 256, or more than 64 fields without bytes",
+            ),
+            Self::TooManyTemplates => f.write_str("a template is not kept, since there are too many"),
             Self::EmptyTemplate(id) => write!(f, "records of template {id} have no bytes"),
             Self::BadLength => f.write_str("a length does not fit"),
             Self::Trailing => f.write_str("bytes behind the end"),

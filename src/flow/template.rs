@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::element::{Element, Type};
 use super::header::{Format, Session};
-use super::{ipfix, v9};
+use super::{Reason, ipfix, v9};
 
 /// The length that says: each record has its own (RFC 7011 §7).
 const VARIABLE: u16 = u16::MAX;
@@ -12,6 +12,8 @@ const VARIABLE: u16 = u16::MAX;
 const MOST_TEMPLATES: usize = 65_536;
 const MOST_FIELDS: usize = 1 << 20;
 const MOST_SESSIONS: usize = 65_536;
+/// How many fields without bytes a template may have: each is looked at in each record, however short that is.
+const MOST_EMPTY_FIELDS: usize = 64;
 
 /// One field of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,19 +46,6 @@ pub struct Template {
     shortest: usize,
     has_fixed_length: bool,
     has_lists: bool,
-}
-
-/// What a definition changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// The id was not known.
-    New,
-    /// The id was known with the same fields.
-    Same,
-    /// The id was known with other fields.
-    Other,
-    /// The store is full: the template is not known.
-    Refused,
 }
 
 /// A definition as it is in a datagram.
@@ -173,14 +162,17 @@ impl Templates {
         self.known.get(&(session, id))
     }
 
-    /// Keeps a definition.
+    /// Keeps a definition, and says whether its id was known with other fields. If it can't be kept, no template is known with that id.
+    ///
+    /// # Errors
+    /// Why it is not kept.
     pub(super) fn learn(
         &mut self,
         session: u32,
         definition: &Definition,
         fields: impl Iterator<Item = (Element, u16, bool)> + Clone,
         place: u64,
-    ) -> Change {
+    ) -> Result<bool, Reason> {
         let key = (session, definition.id);
         let known = self.known.get(&key);
         if known.is_some_and(|template| {
@@ -190,16 +182,23 @@ impl Templates {
                     (known.element, known.length.unwrap_or(VARIABLE), known.scope) == (element, length, scope)
                 })
         }) {
-            return Change::Same;
+            return Ok(false);
         }
-        let change = if known.is_some() { Change::Other } else { Change::New };
+        let is_other = known.is_some();
         let before = known.map_or(0, |template| template.fields.len());
         let is_full = known.is_none() && self.known.len() >= MOST_TEMPLATES;
-        if is_full || session == u32::MAX || self.fields - before + definition.count > MOST_FIELDS {
+        let refused = if fields.clone().filter(|(_, length, _)| *length == 0).count() > MOST_EMPTY_FIELDS {
+            Some(Reason::BadTemplate)
+        } else if is_full || session == u32::MAX || self.fields - before + definition.count > MOST_FIELDS {
+            Some(Reason::TooManyTemplates)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
             // Records would be read wrongly with the one before.
             self.known.remove(&key);
             self.fields -= before;
-            return Change::Refused;
+            return Err(reason);
         }
         self.fields = self.fields - before + definition.count;
         self.serial += 1;
@@ -214,6 +213,6 @@ impl Templates {
         let template =
             fields.fold(empty, |template, (element, length, scope)| template.with_spec(element, length, scope));
         self.known.insert(key, template);
-        change
+        Ok(is_other)
     }
 }

@@ -78,7 +78,7 @@ fn walk_datagram(datagram: &[u8], place: u64, templates: &mut Templates, text: &
                 header.uptime_ms,
                 header.exported
             ),
-            Event::Template { template, change, range } => {
+            Event::Template { template, is_other, range } => {
                 let fields = template.fields.iter().map(|field| {
                     let scope = if field.scope { "scope " } else { "" };
                     let length = field.length.map_or("*".to_owned(), |length| length.to_string());
@@ -86,7 +86,8 @@ fn walk_datagram(datagram: &[u8], place: u64, templates: &mut Templates, text: &
                 });
                 let kind = if template.is_options { "options template" } else { "template" };
                 let fields = fields.collect::<Vec<_>>().join(", ");
-                format!("  {kind} {} {change:?} {range:?} of place {}: {fields}", template.id, template.place)
+                let anew = if is_other { " with other fields" } else { "" };
+                format!("  {kind} {}{anew} {range:?} of place {}: {fields}", template.id, template.place)
             }
             Event::Withdrawal { id } => format!("  withdrawal {id}"),
             Event::Undecodable { reason, range } => format!("  undecodable {range:?}: {reason:?}"),
@@ -357,18 +358,67 @@ fn samples_of_sflow_are_read_with_the_packets_in_them() {
 
 #[test]
 fn templates_that_are_too_many_are_refused_and_their_data_is_undecodable() {
-    // 63 templates of 16,376 fields are more than 1,048,576 fields.
-    let fields = bytes![8_u16, 0_u16].repeat(16_376);
+    // 65 templates of 16,376 fields are more than 1,048,576 fields.
+    let fields = bytes![8_u16, 4_u16].repeat(16_376);
     let template = |id: u16| ipfix(0, &[set(2, bytes![id, 16_376_u16, fields.clone()])]);
     let mut templates = Templates::default();
     let mut refused = 0;
     for id in 256..256 + 66 {
         let mut text = String::new();
         walk_datagram(&template(id), 1, &mut templates, &mut text);
-        refused += u32::from(text.contains("BadTemplate"));
+        refused += u32::from(text.contains("TooManyTemplates"));
     }
     assert_eq!(refused, 2);
     let mut text = String::new();
     walk_datagram(&ipfix(0, &[set(256 + 65, vec![0; 4])]), 2, &mut templates, &mut text);
     assert!(text.contains("NoTemplate(321)"), "{text}");
+}
+
+#[test]
+fn a_template_of_fields_without_bytes_is_refused_and_the_one_before_is_forgotten() {
+    let template = |empty: usize| {
+        let fields = bytes![bytes![8_u16, 0_u16].repeat(empty), 4_u16, 1_u16];
+        ipfix(0, &[set(2, bytes![256_u16, u16::try_from(empty + 1).expect("few"), fields])])
+    };
+    let data = || ipfix(0, &[set(256, vec![6; 3])]);
+    let text = walked(&[template(64), data(), template(65), data()]);
+    assert_eq!(text.matches("protocolIdentifier 6").count(), 3, "{text}");
+    assert!(text.contains("BadTemplate") && text.contains("NoTemplate(256)"), "{text}");
+}
+
+#[test]
+fn an_unknown_next_hop_of_sflow_has_no_address_and_what_follows_is_read() {
+    let record =
+        |format: u32, content: Vec<u8>| bytes![format, u32::try_from(content.len()).expect("it is short"), content];
+    let router = record(1002, bytes![0_u32, 24_u32, 16_u32]);
+    let gateway = record(1003, bytes![0_u32, 1_u32, 64_500_u32, 64_501_u32, 0_u32, 0_u32, 100_u32]);
+    let flow = bytes![11_u32, 3_u32, 512_u32, 1024_u32, 0_u32, 1_u32, 2_u32, 2_u32, router, gateway];
+    let datagram = bytes![5_u32, 1_u32, [192, 0, 2, 7], 3_u32, 99_u32, 60_000_u32, 1_u32, record(1, flow)];
+    let text = walked(&[datagram]);
+    for field in ["sourceIPv4PrefixLength 24", "destinationIPv4PrefixLength 16", "bgpSourceAsNumber 64500"] {
+        assert!(text.contains(field), "no {field} in {text}");
+    }
+    assert!(!text.contains("NextHop"), "{text}");
+}
+
+#[test]
+fn a_datagram_ends_where_udp_says_so() {
+    let layers = |frame: &[u8]| crate::packet::layers::Layers::find(crate::packet::layers::LinkType::ETHERNET, frame);
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64)
+        .udp(2000, 2000)
+        .write(&mut frame, &[rfc_7011(), vec![0xee; 9]].concat())
+        .expect("it fits");
+    let survey = |frame: &[u8]| {
+        let mut flows = Flows::default();
+        flows.add(1, &layers(frame), frame, |_| {});
+        let found = flows.finish();
+        (found.datagrams, found.damaged.datagrams)
+    };
+    assert_eq!(survey(&frame), (0, 0), "bytes behind the message");
+    // The length of the datagram.
+    let length = crate::packet::bytes::be16(&frame, 38).expect("a UDP header") - 9;
+    crate::packet::bytes::put(&mut frame, 38, length.to_be_bytes());
+    assert_eq!(survey(&frame), (1, 0));
 }

@@ -46,8 +46,9 @@ impl<'a> Value<'a> {
         Some(match kind {
             Type::Unsigned => Self::Unsigned(unsigned(bytes)?),
             Type::Signed => {
+                let number = unsigned(bytes)?;
                 let unused = 64 - 8 * u32::try_from(length).ok()?;
-                Self::Signed((unsigned(bytes)? << unused).cast_signed() >> unused)
+                Self::Signed((number << unused).cast_signed() >> unused)
             }
             Type::Float => match length {
                 4 => Self::Float(f32::from_be_bytes(array(bytes, 0)?).into()),
@@ -122,6 +123,9 @@ mod tests {
         assert_eq!(shown(Type::Unsigned, &[]), "");
         assert_eq!(shown(Type::Signed, &[0xff, 0xfe]), "-2");
         assert_eq!(shown(Type::Signed, &[0x7f]), "127");
+        assert_eq!(shown(Type::Signed, &[0xff; 8]), "-1");
+        assert_eq!(shown(Type::Signed, &[0xff; 9]), "ffffffffffffffffff");
+        assert_eq!(shown(Type::Signed, &[]), "");
         assert_eq!(shown(Type::Float, &1.5_f32.to_be_bytes()), "1.5");
         assert_eq!(shown(Type::Float, &1.5_f64.to_be_bytes()), "1.5");
         assert_eq!(shown(Type::Boolean, &[2]), "false");

@@ -8,7 +8,7 @@ use super::bytes::{array, be16};
 use super::{MacAddr, carrier, ip, link};
 
 pub(crate) use carrier::{Carrier, right_fcs};
-pub(crate) use link::{framed, is_known, is_vlan_tag};
+pub(crate) use link::{framed, is_known, is_vlan_tag, lengths_before_ip};
 
 /// The link type of a capture's interface (<https://www.tcpdump.org/linktypes.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

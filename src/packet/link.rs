@@ -162,6 +162,27 @@ pub(super) fn ethertype_place(link: LinkType) -> Option<(usize, usize)> {
     }
 }
 
+/// Where lengths are in front of IP that count it, too, and the most that each can say: of 802.3, where larger numbers are an `EtherType`, and of
+/// `PPPoE` (RFC 2516).
+pub(crate) fn lengths_before_ip(link: LinkType, frame: &[u8]) -> [Option<(usize, u16)>; 2] {
+    const LONGEST_802_3: u16 = 1500;
+    let behind_ethertype = match ethertype_place(link) {
+        Some((field, offset)) => be16(frame, field).map(|ethertype| {
+            let (_, ethertype, offset) = behind_tags(frame, ethertype, offset);
+            (ethertype, offset)
+        }),
+        None if link.0 == 51 => Some((ethertype::PPPOE_SESSION, 0)),
+        None => carrier::find(link, frame).ok().map(|carrier| (carrier.ethertype, carrier.payload)),
+    };
+    let Some((ethertype, offset)) = behind_ethertype else { return [None, None] };
+    let pppoe = |ethertype, offset| (ethertype == ethertype::PPPOE_SESSION).then_some((offset + 4, u16::MAX));
+    if link == LinkType::ETHERNET && ethertype < ethertype::FIRST {
+        let inside = be16(frame, offset + 6).and_then(|ethertype| pppoe(ethertype, offset + 8));
+        return [Some((offset - 2, LONGEST_802_3)), inside];
+    }
+    [pppoe(ethertype, offset), None]
+}
+
 /// Whether frames of this link type are looked into.
 pub(crate) fn is_known(link: LinkType) -> bool {
     matches!(link.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 276) || carrier::is_known(link)

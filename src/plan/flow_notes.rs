@@ -19,7 +19,11 @@ const NAMED: usize = 4;
 pub fn flow_notes(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
     let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
     let mut flows = Flows::default();
-    while let Some(frame) = stream.next_frame()? {
+    let mut left = plan.frames();
+    while left > 0
+        && let Some(frame) = stream.next_frame()?
+    {
+        left -= 1;
         flows.add(frame.number, &frame.layers, frame.bytes, |_| {});
     }
     let span = scenario.capture.files.span();
@@ -126,6 +130,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::{Style, render};
     use crate::plan::{Facts, plan};
+    use crate::scenario::pacing::Limit;
 
     fn told(scenario: &str, change: impl Fn(&mut Scenario)) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(scenario);
@@ -140,6 +145,19 @@ mod tests {
     fn records_before_their_template_are_named_until_it_is_sent_first() {
         insta::assert_snapshot!(told("flows-before-their-template-are-not-stored.toml", |_| {}));
         assert_eq!(told("templates-that-are-sent-first-save-their-flows.toml", |_| {}), "");
+    }
+
+    #[test]
+    fn what_a_limit_keeps_from_being_sent_is_no_template_that_comes() {
+        let most = |frames| {
+            told("flows-before-their-template-are-not-stored.toml", |scenario| {
+                scenario.pacing.limit = Some(crate::diagnostic::At::default_value(Limit::Packets(frames)));
+            })
+        };
+        assert!(most(20).contains("come before their template"), "frame 21 has the templates");
+        let told = most(9);
+        assert!(told.contains("12 sets of flow records have no template"), "{told}");
+        assert!(!told.contains("come before"), "{told}");
     }
 
     #[test]

@@ -389,6 +389,9 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
                 listing.add(&frame, first_ns);
             }
         }
+        if stream.lacks_addresses() {
+            return Err(refuse::too_many_copies(scenario));
+        }
         surveyed.counts.add(stream.counts(), surveyed.cut.is_some());
         surveyed.schedule.again();
         if round == 0 {

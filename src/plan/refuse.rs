@@ -180,6 +180,16 @@ pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) ->
     )
 }
 
+/// More copies of exporters than there are addresses for them.
+pub(super) fn too_many_copies(scenario: &Scenario) -> Failure {
+    let copies = scenario.rewrite.flows.as_ref().and_then(|flows| flows.copies.as_ref());
+    let problem = Diagnostic::error("there are more copies of exporters than addresses for them")
+        .at(&scenario.source, copies.and_then(|copies| copies.span.clone()))
+        .why("each copy of each source of the selected frames has an address of its own, of 4,325,373 in 198.18.0.0/15 and 100.64.0.0/10")
+        .fix("write fewer `copies`, or select the frames of fewer sources with `[capture] filter`");
+    Failure::invalid(problem)
+}
+
 /// Steps whose frames are not in the capture, or not selected.
 pub(super) fn steps_without_frames(scenario: &Scenario, planned: &[PlannedStep]) -> Vec<Diagnostic> {
     let steps = scenario.steps.iter().zip(planned).enumerate();

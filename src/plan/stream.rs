@@ -354,6 +354,11 @@ impl<'a> Stream<'a> {
         self.pass.into_stats()
     }
 
+    /// Whether `[rewrite.flows] copies` made more exporters than there are addresses for them.
+    pub(super) fn lacks_addresses(&self) -> bool {
+        self.pass.lacks_addresses()
+    }
+
     /// Why frames were not selected so far.
     pub fn left_out(&self) -> &LeftOut {
         &self.selector.left_out

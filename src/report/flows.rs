@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::layout::{padded, visible_name};
 use super::{Look, Role, paint};
 use crate::figures::{count, thousands};
-use crate::flow::{FlowExporter, FlowExports, FlowTemplate, Numbers, Undecodable};
+use crate::flow::{FlowExporter, FlowExports, FlowTemplate, Format, Numbers, Undecodable};
 use crate::inspect::Inspection;
 
 /// Columns of a label and the space after it.
@@ -86,12 +86,14 @@ fn title(exporter: &FlowExporter) -> String {
     };
     let agent = exporter.agent.filter(|agent| *agent != exporter.address);
     let agent = agent.map_or_else(String::new, |agent| format!(", agent {agent}"));
-    let word = match exporter.version {
-        "IPFIX" => "domain",
-        "NetFlow v9" => "source id",
-        "NetFlow v5" => "engine",
-        "sFlow v5" => "sub-agent",
-        _ => return format!("{} {source} > {}", exporter.version, exporter.collector),
+    let word = match exporter.format {
+        Format::Ipfix => "domain",
+        Format::NetflowV9 => "source id",
+        Format::NetflowV5 => "engine",
+        Format::Sflow5 => "sub-agent",
+        Format::NetflowV1 | Format::NetflowV7 => {
+            return format!("{} {source} > {}", exporter.version, exporter.collector);
+        }
     };
     format!("{} {source} > {}{agent}, {word} {}", exporter.version, exporter.collector, exporter.domain)
 }

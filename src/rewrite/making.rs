@@ -18,15 +18,17 @@ const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0);
 const MOST_V4: u32 = (1 << 17) - 2;
 /// Those beyond: the space that networks of carriers share (RFC 6598), 4,194,304 addresses.
 const MORE_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+/// Both together, without the first one of the second.
+const MOST_ADDRESSES: u32 = MOST_V4 + (1 << 22) - 1;
 
 /// A frame as it is to be rewritten.
 #[derive(Debug, Clone)]
-struct Part {
-    number: u64,
-    time_ns: u64,
-    original_length: u32,
-    link: LinkType,
-    bytes: Vec<u8>,
+pub(super) struct Part {
+    pub(super) number: u64,
+    pub(super) time_ns: u64,
+    pub(super) original_length: u32,
+    pub(super) link: LinkType,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// What is made of one captured frame: frames before it, it, and the copies of them all.
@@ -36,20 +38,18 @@ pub(super) struct Making {
     next: usize,
     copy: u32,
     copies: u32,
-    addresses: HashMap<(IpAddr, u32), u32>,
+    addresses: HashMap<(IpAddr, u32), IpAddr>,
+    /// How many addresses were asked for.
+    asked: u32,
 }
 
-/// A made frame: its bytes, and which copy it is, from 0.
+/// A frame to be rewritten, and which copy it is, from 0.
 #[derive(Debug)]
 pub(super) struct Made {
-    pub(super) number: u64,
-    pub(super) time_ns: u64,
-    pub(super) original_length: u32,
-    pub(super) link: LinkType,
-    pub(super) bytes: Vec<u8>,
+    pub(super) part: Part,
     pub(super) copy: u32,
-    /// Whether it is a captured frame, or a copy of one.
-    pub(super) is_captured: bool,
+    /// Whether it has templates that were put before a captured frame, or is a copy of such a frame.
+    pub(super) has_templates: bool,
 }
 
 impl Making {
@@ -81,11 +81,9 @@ impl Making {
         if self.copy >= self.copies {
             return None;
         }
-        let part = self.parts.get(self.next)?;
+        let part = self.parts.get(self.next)?.clone();
         self.next += 1;
-        let is_captured = self.next == self.parts.len();
-        let Part { number, time_ns, original_length, link, bytes } = part.clone();
-        Some(Made { number, time_ns, original_length, link, bytes, copy: self.copy, is_captured })
+        Some(Made { part, copy: self.copy, has_templates: self.next < self.parts.len() })
     }
 
     /// Gives the frame of a copy the address of its exporter, with the checksums that cover it. The first copy keeps its address.
@@ -95,7 +93,7 @@ impl Making {
         }
         let network = Layers::find(link, frame).network;
         let Some((source, _)) = network.addresses(frame) else { return };
-        let new = self.address(source, copy);
+        let Some(new) = self.address(source, copy) else { return };
         let change = match (&network, new) {
             (Network::Ipv4(ip), IpAddr::V4(new)) => {
                 let at = ip.offset + 12;
@@ -116,14 +114,47 @@ impl Making {
         checksums::update_transport(&network, change, Change::NONE, frame);
     }
 
-    /// The address of a copy's exporter, in the order in which they are asked for: the same in each pass over a capture.
-    fn address(&mut self, source: IpAddr, copy: u32) -> IpAddr {
-        let next = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
-        let index = *self.addresses.entry((source, copy)).or_insert(next);
-        match source {
+    /// Whether there were more copies than addresses: those beyond have the address of the first one.
+    pub(super) fn lacks_addresses(&self) -> bool {
+        self.asked > MOST_ADDRESSES
+    }
+
+    /// The address of a copy's exporter, in the order in which they are asked for: the same in each pass over a capture. `None` where all are taken.
+    fn address(&mut self, source: IpAddr, copy: u32) -> Option<IpAddr> {
+        if let Some(known) = self.addresses.get(&(source, copy)) {
+            return Some(*known);
+        }
+        let index = self.asked;
+        self.asked = self.asked.saturating_add(1);
+        if index >= MOST_ADDRESSES {
+            return None;
+        }
+        let new = match source {
             IpAddr::V4(_) if index < MOST_V4 => Ipv4Addr::from_bits(V4.to_bits() | (1 + index)).into(),
             IpAddr::V4(_) => Ipv4Addr::from_bits(MORE_V4.to_bits() | (1 + index - MOST_V4)).into(),
             IpAddr::V6(_) => Ipv6Addr::from_bits(V6.to_bits() | (1 + u128::from(index))).into(),
-        }
+        };
+        self.addresses.insert((source, copy), new);
+        Some(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_addresses_of_copies_are_as_different_as_the_first() {
+        let source = IpAddr::from([10, 0, 0, 1]);
+        let address = |asked| {
+            let mut making = Making { asked, ..Making::default() };
+            let given = [1, 2].map(|copy| making.address(source, copy).map(|address| address.to_string()));
+            (given, making.address(source, 1).is_some(), making.lacks_addresses())
+        };
+        let some = |first: &str, second: &str| ([first, second].map(|text| Some(text.to_owned())), true, false);
+        assert_eq!(address(0), some("198.18.0.1", "198.18.0.2"));
+        assert_eq!(address(MOST_V4 - 1), some("198.19.255.254", "100.64.0.1"));
+        assert_eq!(address(MOST_ADDRESSES - 2), some("100.127.255.254", "100.127.255.255"));
+        assert_eq!(address(MOST_ADDRESSES - 1), ([Some("100.127.255.255".to_owned()), None], true, true));
     }
 }

@@ -190,6 +190,11 @@ impl Rewriter {
         self.checksums == Checksums::Fix
     }
 
+    /// Whether frames are made that the capture doesn't have, each with the number of the captured one that it belongs to.
+    pub fn makes_frames(&self) -> bool {
+        self.payloads.as_ref().is_some_and(|payloads| payloads.makes_frames())
+    }
+
     /// Whether entries that match nothing are allowed.
     pub fn allows_unused(&self) -> bool {
         self.allow_unused

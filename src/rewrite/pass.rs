@@ -3,7 +3,7 @@
 //! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
 
 use super::conversation::{Conversations, Sender};
-use super::making::{Made, Making};
+use super::making::{Made, Making, Part};
 use super::payload::{Payload, State};
 use super::rewrite_stats::{Left, Reshaped, RewriteStats};
 use super::vlan::VlanChange;
@@ -252,7 +252,12 @@ impl<'a> Pass<'a> {
 
     /// Whether frames are made that the capture doesn't have: then [`Pass::take`] takes each frame, and [`Pass::next_made`] gives what is made of it.
     pub fn makes_frames(&self) -> bool {
-        self.rewriter.payloads.as_ref().is_some_and(|payloads| payloads.makes_frames())
+        self.rewriter.makes_frames()
+    }
+
+    /// Whether there were more copies than addresses for them.
+    pub fn lacks_addresses(&self) -> bool {
+        self.making.lacks_addresses()
     }
 
     /// Takes in a captured frame, of which several may be made.
@@ -272,15 +277,16 @@ impl<'a> Pass<'a> {
     /// The next frame that is made of the last one taken in, rewritten, with its number, its time, and whether it is the captured one; `None`
     /// behind the last.
     pub fn next_made(&mut self) -> Option<(MadeFrame, Rewritten<'_>)> {
-        let Made { number, time_ns, original_length, link, mut bytes, copy, is_captured } = self.making.next()?;
-        self.payloads.is_at(copy, !is_captured);
+        let Made { part, copy, has_templates } = self.making.next()?;
+        let Part { number, time_ns, original_length, link, mut bytes } = part;
+        self.payloads.is_at(copy, has_templates);
         let frame = Frame { number, time_ns, original_length, link, bytes: &mut bytes };
         let Rewritten { link, original_length, resized, .. } = self.rewrite(frame);
         if !resized {
             self.resized = bytes;
         }
         self.making.readdress(copy, link, &mut self.resized);
-        let made = MadeFrame { number, time_ns, is_captured: is_captured && copy == 0 };
+        let made = MadeFrame { number, time_ns, is_captured: !has_templates && copy == 0 };
         Some((made, Rewritten { link, bytes: &mut self.resized, original_length, resized: true }))
     }
 

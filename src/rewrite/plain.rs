@@ -1,8 +1,9 @@
 //! The commonest packets, without the detours of all others: TCP, UDP and pings over IPv4 without options, whole or in fragments, or
 //! over IPv6 without extension headers, in an Ethernet frame for one station, with or without a VLAN tag.
 //!
-//! Where checksums are to be right, only packets whose checksums are: those stay so. Nothing is decided here: the result is that of the slow path, `Rewriter::apply_from`; a property test compares
-//! them. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed nothing.
+//! Where checksums are to be right, only packets whose checksums are: those stay so. Nothing is decided here: the result is that of the slow path,
+//! `Rewriter::apply_from`; a property test compares them. Where a frame, or the rewriter, is anything else, [`apply`] says no and has changed
+//! nothing.
 
 use super::field::{Value, map_in};
 use super::rewrite_stats::RewriteStats;

@@ -79,7 +79,7 @@ impl Left {
         (Self::LinkType, "a link type that is not looked into"),
         (Self::NoTunnel, "no tunnel, whose inside `layers` means"),
         (Self::DeepTunnel, "more than 8 tunnels inside each other"),
-        (Self::Length, "a length above 65,535, which its header can't say"),
+        (Self::Length, "a length that its header can't say"),
         (Self::Conversation, "more conversations than can be distinguished: the sender counts as the client"),
         (Self::GroupMac, "the destination MAC of a group whose address became one host's"),
         (Self::FragmentSum, "a datagram whose fragments are not all there, so that its checksum can't be made right"),

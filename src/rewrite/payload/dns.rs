@@ -5,8 +5,9 @@ use crate::packet::bytes::be16;
 
 /// Of a message's header, in bytes.
 const HEADER: usize = 12;
-/// The class of the Internet.
+/// The class of the Internet, and a bit of mDNS before it: caches forget what they had of the name (RFC 6762 §10.2).
 const IN: u16 = 1;
+const CACHE_FLUSH: u16 = 0x8000;
 const A: u16 = 1;
 const AAAA: u16 = 28;
 /// Records that sign the whole message (RFC 2931, RFC 8945).
@@ -28,7 +29,7 @@ pub(super) fn rewrite(datagram: &mut Datagram<'_>) -> Option<()> {
         let length = usize::from(be16(datagram.bytes, fields + 8)?);
         let content = fields + 10;
         at = content + length;
-        match (kind, class, length) {
+        match (kind, class & !CACHE_FLUSH, length) {
             (SIG | TSIG, ..) => return None,
             (A, IN, 4) => datagram.v4_at(content)?,
             (AAAA, IN, 16) => datagram.v6_at(content)?,

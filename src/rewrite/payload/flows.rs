@@ -5,6 +5,7 @@
 mod packet;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -13,10 +14,17 @@ use jiff::Timestamp;
 use super::Datagram;
 use super::time;
 use crate::flow::{
-    COLLECTOR_PORTS, DataSet, Event, Field, Format, Header, Session, Template, Templates, Type, Within, recognise, walk,
+    DataSet, Event, Field, Format, Header, Kind, Session, Template, Templates, Type, Within, goes_to_a_collector,
+    is_export, walk,
 };
 use crate::packet::bytes::{array, be32, put};
 use crate::scenario::rewrite::Flows as Words;
+
+/// How many exporters and sources of samples are numbered, and how many exporters are sent their templates. Exports are untrusted.
+const MOST_NUMBERED: usize = 1 << 20;
+const MOST_EXPORTERS: usize = 65_536;
+/// How many fields the plans of all templates have, before those of templates that were defined anew are forgotten.
+const MOST_PLANNED: usize = 1 << 21;
 
 /// What changes, each with its entry.
 #[derive(Debug, Clone)]
@@ -39,7 +47,7 @@ pub(super) struct State {
     shift: Option<i64>,
     /// The first and the last export time, as captured.
     exported: Option<(i64, i64)>,
-    numbers: HashMap<(Session, u64, u32), Numbers>,
+    numbers: HashMap<Numbered, Numbers>,
     /// When templates of a session were sent last, in nanoseconds since 1970.
     templates_sent: HashMap<Session, u64>,
     /// Which copy the next datagram is of, from 0.
@@ -72,10 +80,15 @@ enum Plan {
 #[derive(Debug, Clone, Default)]
 struct Plans {
     /// By the serial of a template.
-    by_serial: Vec<Option<Plan>>,
+    by_serial: HashMap<u64, Plan>,
+    /// How many fields these have, and a few more.
+    size: usize,
     /// Of NetFlow v1, v5 and v7, whose templates have none.
     fixed: HashMap<Format, Plan>,
 }
+
+/// What is numbered: the messages of an exporter, or the samples of one kind of one of its sources; and of which copy.
+type Numbered = (Session, Option<(Kind, u64)>, u32);
 
 /// The sequence numbers of one exporter, or of one source of samples.
 #[derive(Debug, Clone, Copy, Default)]
@@ -156,22 +169,19 @@ impl Flows {
     pub(super) fn sends_templates(&self, state: &mut State, header: &Header, time_ns: u64) -> bool {
         let Some((_, every)) = self.templates else { return false };
         let sent = state.templates_sent.get(&header.session);
-        let is_due = sent.is_none_or(|sent| every.is_some_and(|every| time_ns >= sent.saturating_add(every)));
+        let is_due = match sent {
+            None => state.templates_sent.len() < MOST_EXPORTERS,
+            Some(sent) => every.is_some_and(|every| time_ns >= sent.saturating_add(every)),
+        };
         if is_due {
             state.templates_sent.insert(header.session, time_ns);
         }
         is_due
     }
 
-    /// Whether what goes to this port is taken for a flow export, though it can't be read.
-    pub(super) fn goes_to_a_collector(destination: u16) -> bool {
-        COLLECTOR_PORTS.contains(&destination)
-    }
-
-    /// Whether a datagram is a flow export, or should be one.
-    pub(super) fn take(payload: &[u8], destination: u16) -> bool {
-        Format::claimed(payload, 0).is_some()
-            && (Self::goes_to_a_collector(destination) || recognise(payload).is_some())
+    /// Whether a datagram is a flow export; `None` as payload where it is cut or in fragments.
+    pub(super) fn take(payload: Option<&[u8]>, destination: u16) -> bool {
+        payload.map_or_else(|| goes_to_a_collector(destination), |payload| is_export(payload, destination))
     }
 
     /// Rewrites a datagram; `captured` are its bytes before. `None` where it has no message.
@@ -190,21 +200,23 @@ impl Flows {
             Event::Data(set) => {
                 let Some((header, records)) = &mut message else { return };
                 let plan = self.plan(plans, &set, header.format);
-                match self.records(&set, plan, captured, *shift, datagram) {
-                    Some(count) => *records = records.map(|records| records.wrapping_add(count)),
-                    None => decoded = Decoded::InPart,
+                let (count, of_set) = self.records(&set, plan, captured, *shift, datagram);
+                *records = records.zip(count).map(|(records, count)| records.wrapping_add(count));
+                if of_set == Decoded::InPart {
+                    decoded = Decoded::InPart;
                 }
                 if self.sequence.is_some()
                     && let Some((source, number)) = set.sample_sequence()
+                    && let Some(numbers) = numbered(numbers, (header.session, Some((set.kind(), source)), at.copy))
                 {
-                    // Beside the numbers of the datagrams, which have 0 here.
-                    let numbers = numbers.entry((header.session, source + 1, at.copy)).or_default();
                     put(datagram.bytes, set.range.start, numbers.number(number, Some(1)).to_be_bytes());
                 }
             }
-            Event::Undecodable { .. } => {
+            Event::Undecodable { reason, .. } => {
                 decoded = Decoded::InPart;
-                if let Some((_, records)) = &mut message {
+                if let Some((_, records)) = &mut message
+                    && reason.hides_records()
+                {
                     *records = None;
                 }
             }
@@ -218,7 +230,7 @@ impl Flows {
     /// Numbers a message, when all of its records are counted.
     fn renumber(
         &self,
-        numbers: &mut HashMap<(Session, u64, u32), Numbers>,
+        numbers: &mut HashMap<Numbered, Numbers>,
         message: Message,
         place: Place,
         datagram: &mut Datagram<'_>,
@@ -230,11 +242,8 @@ impl Flows {
             return;
         }
         let (Some(at), Some(captured)) = (header.places.sequence, header.sequence) else { return };
-        let counted = match header.format {
-            Format::NetflowV9 | Format::Sflow5 => Some(1),
-            _ => records,
-        };
-        let numbers = numbers.entry((header.session, 0, place.copy)).or_default();
+        let counted = header.format.counted(records);
+        let Some(numbers) = numbered(numbers, (header.session, None, place.copy)) else { return };
         let new = match self.sequence {
             Some(_) => numbers.number(captured, counted),
             None => numbers.push(captured, place.is_made),
@@ -289,24 +298,27 @@ impl Flows {
 
     /// What changes in the records of a set, found out once for each template.
     fn plan<'p>(&self, plans: &'p mut Plans, set: &DataSet<'_>, format: Format) -> &'p Plan {
-        const EACH: &Plan = &Plan::EachField;
-        let Some(template) = set.template() else { return EACH };
+        let Some(template) = set.template() else { return &Plan::EachField };
         if template.serial == 0 {
             return plans.fixed.entry(format).or_insert_with(|| self.plan_of(template));
         }
-        let Ok(index) = usize::try_from(template.serial) else { return EACH };
-        if plans.by_serial.len() <= index {
-            plans.by_serial.resize(index + 1, None);
+        let Plans { by_serial, size, .. } = plans;
+        if *size > MOST_PLANNED {
+            by_serial.clear();
+            *size = 0;
         }
-        plans.by_serial.get_mut(index).map_or(EACH, |plan| plan.get_or_insert_with(|| self.plan_of(template)))
+        by_serial.entry(template.serial).or_insert_with(|| {
+            let plan = self.plan_of(template);
+            *size += 1 + if let Plan::At(places) = &plan { places.len() } else { 0 };
+            plan
+        })
     }
 
     /// Which fields of a template's records change.
     fn plan_of(&self, template: &Template) -> Plan {
         let mut places = Vec::new();
         for spec in &template.fields {
-            let is_list = matches!(spec.kind, Type::BasicList | Type::SubTemplateList | Type::SubTemplateMultiList);
-            if is_list || spec.element.packet_link().is_some() {
+            if spec.kind.is_list() || spec.element.packet_link().is_some() {
                 return Plan::EachField;
             }
             let Some(edit) = self.edit(spec.kind, spec.length.map(usize::from)) else { continue };
@@ -331,7 +343,8 @@ impl Flows {
         (is_asked && length.is_none_or(|length| length == wanted)).then_some(edit)
     }
 
-    /// Rewrites the records of a set, and counts them; `None` where a list in one, or what is behind the last, can't be read.
+    /// Rewrites the records of a set, and counts them; `None` where what is behind the last can't be read. A list that can't be read hides no
+    /// record.
     fn records(
         &self,
         set: &DataSet<'_>,
@@ -339,7 +352,7 @@ impl Flows {
         captured: &[u8],
         shift: Option<i64>,
         datagram: &mut Datagram<'_>,
-    ) -> Option<u32> {
+    ) -> (Option<u32>, Decoded) {
         let mut records = set.records();
         let (mut count, mut unreadable) = (0, 0);
         let before = datagram.hits.len();
@@ -359,7 +372,8 @@ impl Flows {
         if let Some(entry) = self.addresses.filter(|_| datagram.hits.len() > before) {
             datagram.hits.push(entry);
         }
-        (unreadable == 0 && records.rest().is_none()).then_some(count)
+        let count = records.rest().is_none().then_some(count);
+        (count, if unreadable == 0 && count.is_some() { Decoded::Whole } else { Decoded::InPart })
     }
 
     fn each_field(&self, field: &Field<'_>, captured: &[u8], shift: Option<i64>, datagram: &mut Datagram<'_>) {
@@ -372,6 +386,16 @@ impl Flows {
         {
             edit.apply(field.at, shift, datagram);
         }
+    }
+}
+
+/// The numbers of what this is; `None` where there are too many already, so that captured numbers stay.
+fn numbered(numbers: &mut HashMap<Numbered, Numbers>, of: Numbered) -> Option<&mut Numbers> {
+    let is_full = numbers.len() >= MOST_NUMBERED;
+    match numbers.entry(of) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(_) if is_full => None,
+        Entry::Vacant(new) => Some(new.insert(Numbers::default())),
     }
 }
 
@@ -417,5 +441,33 @@ impl State {
         if let (Some(shift), Some((first, last))) = (&mut self.shift, self.exported) {
             *shift += last - first + 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_in_templates_that_were_defined_anew_is_forgotten() {
+        let flows = Flows { time: None, addresses: Some(0), sequence: None, templates: None, copies: None };
+        let (mut plans, mut templates) = (Plans::default(), Templates::default());
+        let side = SocketAddr::from(([192, 0, 2, 1], 4739));
+        // IPFIX: template 256 has one address, and there is one record of it.
+        let mut plan = |element: u8, is_full: bool| {
+            let template = [0, 2, 0, 12, 1, 0, 0, 1, 0, element, 0, 4];
+            let datagram = [&[0, 10, 0, 36][..], &[0; 12], &template, &[1, 0, 0, 8, 10, 0, 0, 1]].concat();
+            if is_full {
+                plans.size = MOST_PLANNED + 1;
+            }
+            walk(&datagram, side, side, 0, &mut templates, |event| {
+                if let Event::Data(set) = event {
+                    assert_eq!(flows.plan(&mut plans, &set, Format::Ipfix), &Plan::At(vec![(0, Edit::V4)]));
+                }
+            });
+            (plans.by_serial.len(), plans.size)
+        };
+        let plans = [plan(8, false), plan(12, false), plan(12, false), plan(8, true), plan(12, false)];
+        assert_eq!(plans, [(1, 2), (2, 4), (2, 4), (1, 2), (2, 4)]);
     }
 }

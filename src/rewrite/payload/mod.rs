@@ -26,7 +26,7 @@ use crate::capture::Frame;
 use crate::packet::bytes::{array, be16, put};
 use crate::packet::checksum::{Accumulator, Change, Field};
 use crate::packet::crc;
-use crate::packet::layers::{Fragment, Ip, Layers, Network, protocol, right_fcs};
+use crate::packet::layers::{Fragment, Ip, Layers, Network, lengths_before_ip, protocol, right_fcs};
 use crate::scenario::rewrite::{PayloadProtocol, PayloadRule, Rewrite};
 
 /// The protocols that a scenario asks for, and the maps of addresses in them.
@@ -221,6 +221,7 @@ impl State {
 
     /// Goes on with the first frame of the capture, for its next round.
     pub(super) fn next_round(&mut self) {
+        self.shift.next_round();
         self.flows.next_round();
     }
 
@@ -236,9 +237,7 @@ impl State {
         let range = range(ip, frame);
         if rule.is_none() {
             let payload = range.clone().and_then(|range| frame.bytes.get(range));
-            let is_export = payload
-                .map_or_else(|| Flows::goes_to_a_collector(destination), |payload| Flows::take(payload, destination));
-            if !is_export {
+            if !Flows::take(payload, destination) {
                 return Payload::InPlace;
             }
         }
@@ -304,8 +303,8 @@ fn range(ip: &Ip, frame: &Frame<'_>) -> Option<Range<usize>> {
     (ip.fragment == Fragment::Whole && ip.length > 0 && length >= 8 && end <= ip.end).then_some(ip.payload + 8..end)
 }
 
-/// Puts `new` in the place of the payload at `range`, with the lengths and checksums of UDP and IP: a checksum that was wrong stays wrong.
-/// `None` where the packet would be too long for its length fields.
+/// Puts `new` in the place of the payload at `range`, with the lengths and checksums of UDP and IP, and the lengths before IP: a checksum that was
+/// wrong stays wrong. `None` where the packet would be too long for its length fields.
 fn replaced(network: &Network, range: Range<usize>, new: &[u8], frame: &mut Frame<'_>) -> Option<Payload> {
     let (ip, is_v4) = match network {
         Network::Ipv4(ip) => (ip, true),
@@ -324,10 +323,16 @@ fn replaced(network: &Network, range: Range<usize>, new: &[u8], frame: &mut Fram
         let old_length = be16(frame.bytes, ip_field)?;
         let ip_length = u16::try_from((usize::from(old_length) + new.len()).checked_sub(range.len())?).ok()?;
         let original = u32::try_from((frame.original_length as usize + new.len()).checked_sub(range.len())?).ok()?;
+        let before = lengths_before_ip(frame.link, frame.bytes);
         let mut bytes = [frame.bytes.get(..range.start)?, new, frame.bytes.get(range.end..)?].concat();
         let old_udp_length = be16(&bytes, ip.payload + 4)?;
         put(&mut bytes, ip.payload + 4, udp_length.to_be_bytes());
         put(&mut bytes, ip_field, ip_length.to_be_bytes());
+        for (at, most) in before.into_iter().flatten() {
+            let length = (usize::from(be16(&bytes, at)?) + new.len()).checked_sub(range.len())?;
+            let length = u16::try_from(length).ok().filter(|length| *length <= most)?;
+            put(&mut bytes, at, length.to_be_bytes());
+        }
         if is_v4 {
             let header = be16(&bytes, ip.offset + 10)?;
             let new_header = Change::word(old_length, ip_length).update(header);

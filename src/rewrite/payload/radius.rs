@@ -1,6 +1,7 @@
 //! RADIUS (RFC 2865, RFC 2866, RFC 5176): addresses in attributes, and the authenticators over them.
 //!
-//! A packet whose authenticators are not right for the secret is not decoded, so that a wrong secret shows.
+//! A packet whose authenticators are not right for the secret is not decoded, so that a wrong secret shows. A request for access without
+//! Message-Authenticator has none that could be wrong.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -2,6 +2,7 @@
 //! follows. `Call-ID` is an identifier, and stays.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::bytes::{Captures, Regex};
@@ -26,10 +27,12 @@ const HEADERS: [&[u8]; 14] = [
     b"refer-to",
 ];
 
-/// An IPv4 address, an IPv6 address in brackets, or one behind SDP's `IP6`.
+/// An IPv4 address, an IPv6 address in brackets, or one behind SDP's `IP6`, behind `received=` (RFC 3261 §25.1), or between blanks, as in `a=candidate`.
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?-u)(?<v4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})|\[(?<v6>[0-9A-Fa-f:.]+)\]|IP6 (?<sdp>[0-9A-Fa-f:.]+)")
-        .expect("it is a regular expression")
+    Regex::new(
+        r"(?-u)(?<v4>[0-9]{1,3}(?:\.[0-9]{1,3}){3})|\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<before>[Rr]eceived=| )(?<bare>[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*)",
+    )
+    .expect("it is a regular expression")
 });
 
 /// Maps the addresses of a message; `None` where it is none. What keeps a connection open (RFC 5626 §3.5.1) has none.
@@ -55,7 +58,8 @@ pub(super) fn rewrite(datagram: &mut Datagram<'_>) -> Option<()> {
             let name = line.get(..colon)?.trim_ascii().to_ascii_lowercase();
             let value = line.get(colon + 1..)?.trim_ascii();
             has_addresses = HEADERS.contains(&name.as_slice());
-            is_sdp |= matches!(name.as_slice(), b"content-type" | b"c") && value.starts_with(b"application/sdp");
+            is_sdp |= matches!(name.as_slice(), b"content-type" | b"c")
+                && value.to_ascii_lowercase().starts_with(b"application/sdp");
             if matches!(name.as_slice(), b"content-length" | b"l") {
                 length = Some((index, colon, std::str::from_utf8(value).ok()?.parse::<usize>().ok()?));
             }
@@ -95,34 +99,28 @@ fn description(body: &[u8], datagram: &mut Datagram<'_>) -> Vec<u8> {
 
 /// The text with its addresses mapped. One that no map names keeps its spelling.
 fn mapped(text: &[u8], datagram: &mut Datagram<'_>) -> Vec<u8> {
+    let is_alphanumeric = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let is_point = |at: usize| text.get(at) == Some(&b'.');
+    // A longer number, a version such as 1.2.3.4.5, or the beginning of a name, is no address.
+    let is_part = |range: &Range<usize>| {
+        let follows = range.start.checked_sub(1).is_some_and(|at| is_alphanumeric(at) || is_point(at));
+        follows || is_alphanumeric(range.end) || (is_point(range.end) && is_alphanumeric(range.end + 1))
+    };
     let replace = |found: &Captures<'_>| -> Vec<u8> {
-        let whole = found.get(0).map_or(0..0, |whole| whole.range());
-        let as_it_was = text.get(whole.clone()).unwrap_or_default().to_vec();
+        let whole = found.get_match();
         let word = |name| found.name(name).and_then(|word| std::str::from_utf8(word.as_bytes()).ok());
-        // A longer number, or a version such as 1.2.3.4.5, is no address.
-        let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'.');
-        let before = whole.start.checked_sub(1).and_then(|at| text.get(at));
         let mut new = |address: Option<IpAddr>| address.and_then(|address| datagram.map(address));
         let v6 = |word: &str| word.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
         let becomes = if let Some(word) = word("v4") {
-            let is_address = !is_part(before) && !text.get(whole.end).is_some_and(u8::is_ascii_digit);
-            new(word.parse::<Ipv4Addr>().ok().map(IpAddr::V4).filter(|_| is_address)).map(|new| new.to_string())
+            let address = word.parse::<Ipv4Addr>().ok().filter(|_| !is_part(&whole.range()));
+            new(address.map(IpAddr::V4)).map(|new| new.to_string())
         } else if let Some(word) = word("v6") {
             new(v6(word)).map(|new| format!("[{new}]"))
         } else {
-            word("sdp").and_then(|word| new(v6(word))).map(|new| format!("IP6 {new}"))
+            let address = word("bare").and_then(v6).filter(|_| !is_alphanumeric(whole.end()));
+            new(address).map(|new| format!("{}{new}", word("before").unwrap_or_default()))
         };
-        becomes.map_or(as_it_was, String::into_bytes)
+        becomes.map_or_else(|| whole.as_bytes().to_vec(), String::into_bytes)
     };
-    let mut replace = replace;
-    let mut new = Vec::with_capacity(text.len());
-    let mut at = 0;
-    for found in ADDRESS.captures_iter(text) {
-        let range = found.get(0).map_or(0..0, |whole| whole.range());
-        new.extend_from_slice(text.get(at..range.start).unwrap_or_default());
-        new.extend(replace(&found));
-        at = range.end;
-    }
-    new.extend_from_slice(text.get(at..).unwrap_or_default());
-    new
+    ADDRESS.replace_all(text, replace).into_owned()
 }

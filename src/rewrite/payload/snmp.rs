@@ -2,7 +2,7 @@
 //! Version 3 is authenticated or encrypted, and stays.
 
 use super::Datagram;
-use crate::packet::bytes::{array, byte};
+use crate::packet::bytes::{be16, be32, byte};
 
 const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
@@ -74,7 +74,9 @@ fn value(bytes: &[u8], at: usize, end: usize) -> Option<Value> {
     let (begins, length) = match byte(bytes, at + 1)? {
         short @ ..=0x7f => (at + 2, usize::from(short)),
         0x81 => (at + 3, usize::from(byte(bytes, at + 2)?)),
-        0x82 => (at + 4, usize::from(u16::from_be_bytes(array(bytes, at + 2)?))),
+        0x82 => (at + 4, be16(bytes, at + 2)?.into()),
+        0x83 => (at + 5, (be32(bytes, at + 1)? & 0xff_ffff) as usize),
+        0x84 => (at + 6, be32(bytes, at + 2)? as usize),
         _ => return None,
     };
     let ends = begins.checked_add(length)?;

@@ -1,6 +1,7 @@
 //! Syslog messages (RFC 3164 §4.1, RFC 5424 §6): their times, and text by regular expressions.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -71,25 +72,28 @@ fn shifted(
     Some((begins, begins + 15, rfc3164(written, captured_ns, &mut shift)?))
 }
 
-/// A time of RFC 3339, with as many digits and the offset that it had.
+/// A time of RFC 5424 §6.2.3, with as many digits and the offset that it had. What else the parser takes would be written in a mixture of forms.
 fn rfc5424(written: &str, shift: &mut impl FnMut(Timestamp) -> Option<Timestamp>) -> Option<String> {
+    static FORM: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^(?-u)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$")
+            .expect("it is a regular expression")
+    });
     static PARSER: DateTimeParser = DateTimeParser::new();
-    let pieces = PARSER.parse_pieces(written).ok()?;
-    let offset = pieces.offset()?;
-    let is_utc = written.ends_with(['Z', 'z']);
-    let offset = match offset {
+    let form = FORM.captures(written.as_bytes())?;
+    let digits = form.get(1).map_or(0, |digits| digits.len());
+    let zone = written.get(form.get(2)?.range())?;
+    let offset = match PARSER.parse_pieces(written).ok()?.offset()? {
         jiff::fmt::temporal::PiecesOffset::Numeric(numeric) => numeric.offset(),
         _ => Offset::UTC,
     };
-    let digits = written.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
     let new = shift(written.parse().ok()?)?;
     let civil = TimeZone::fixed(offset).to_datetime(new);
     let mut text = civil.strftime("%Y-%m-%dT%H:%M:%S").to_string();
     if digits > 0 {
         let nanoseconds = format!("{:09}", civil.subsec_nanosecond());
-        let _infallible = write!(text, ".{}", nanoseconds.get(..digits.min(9))?);
+        let _infallible = write!(text, ".{}", nanoseconds.get(..digits)?);
     }
-    text.push_str(if is_utc { "Z" } else { written.get(written.len() - 6..)? });
+    text.push_str(zone);
     Some(text)
 }
 

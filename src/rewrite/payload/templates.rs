@@ -133,7 +133,7 @@ fn export(frame: &Frame<'_>) -> Option<(Range<usize>, [SocketAddr; 2])> {
     let (from, to) = layers.ports(frame.bytes)?;
     let (source, destination) = layers.addresses(frame.bytes)?;
     let payload = range(ip, frame)?;
-    let is_export = Flows::take(frame.bytes.get(payload.clone())?, to);
+    let is_export = Flows::take(frame.bytes.get(payload.clone()), to);
     is_export.then(|| (payload, [SocketAddr::new(source, from), SocketAddr::new(destination, to)]))
 }
 

@@ -195,6 +195,38 @@ fn ipfix_numbers_count_records_and_go_on_where_they_can_not_be_counted() {
 }
 
 #[test]
+fn ipfix_numbers_count_records_with_lists_that_can_not_be_read_and_beside_templates_that_have_no_sense() {
+    let rewriter = rewriter(only_sequence());
+    let mut pass = Pass::new(&rewriter);
+    // A subTemplateList; the second of three records names a template that is not known.
+    let templates = set(2, &words(&[256, 1, 8, 4, 257, 1, 292, 0xffff]));
+    let lists =
+        set(257, &[[7, 3, 1, 0, 10, 7, 0, 1], [7, 3, 3, 0xe7, 10, 7, 0, 1], [7, 3, 1, 0, 10, 7, 0, 2]].concat());
+    let number = |bytes: Vec<u8>| u32::from_be_bytes(bytes[8..12].try_into().expect("4 bytes"));
+    let mut next = |sequence, sets: &[Vec<u8>]| number(payload(&mut pass, &ipfix(THEN, sequence, sets)));
+    assert_eq!(next(10, &[templates, lists]), 10);
+    let data = set(256, &[1; 4]);
+    let bad = set(2, &words(&[255, 1, 8, 4]));
+    assert_eq!(next(500, &[data.clone(), bad]), 13);
+    assert_eq!(next(900, std::slice::from_ref(&data)), 14);
+    assert_eq!(next(901, &[data]), 15);
+    assert_eq!(pass.into_stats().left(Left::FlowRecords).frames, 2);
+}
+
+#[test]
+fn a_template_that_is_defined_anew_changes_what_changes() {
+    let rewriter = rewriter(everything());
+    let mut pass = Pass::new(&rewriter);
+    let of = |element| set(2, &words(&[256, 2, 7, 4, element, 4]));
+    let data = |port: [u8; 4], address: [u8; 4]| set(256, &[port, address].concat());
+    for (element, new) in [(8, [192, 0, 2, 7]), (7, [10, 7, 0, 1]), (8, [192, 0, 2, 7])] {
+        let captured = ipfix(THEN, 0, &[of(element), data([10, 7, 0, 1], [10, 7, 0, 1])]);
+        let new = &data([10, 7, 0, 1], new);
+        assert!(payload(&mut pass, &captured).ends_with(new), "element {element}");
+    }
+}
+
+#[test]
 fn version_9_numbers_count_messages_of_each_source() {
     let rewriter = rewriter(only_sequence());
     let mut pass = Pass::new(&rewriter);
@@ -250,6 +282,29 @@ fn datagrams_and_samples_of_sflow_are_numbered_without_gaps() {
     }
 }
 
+/// sFlow version 5 with a sample of this kind and number: 1 of flows, 2 of counters, expanded 3 and 4; the highest source that there is.
+fn sample(datagram: u32, kind: u32, number: u32) -> Vec<u8> {
+    let content = match kind {
+        1 => doubles(&[number, u32::MAX, 512, 1024, 0, 1, 2, 0]),
+        2 => doubles(&[number, u32::MAX, 0]),
+        3 => doubles(&[number, u32::MAX, u32::MAX, 512, 1024, 0, 0, 1, 0, 2, 0]),
+        _ => doubles(&[number, u32::MAX, u32::MAX, 0]),
+    };
+    let head = [doubles(&[5, 1]), vec![10, 9, 0, 9], doubles(&[0, datagram, 60_000, 1])].concat();
+    [head, doubles(&[kind, u32::try_from(content.len()).expect("short")]), content].concat()
+}
+
+#[test]
+fn samples_of_flows_and_of_counters_have_numbers_of_their_own() {
+    let rewriter = rewriter(only_sequence());
+    let mut pass = Pass::new(&rewriter);
+    let captured = [(1, 1000), (2, 50), (3, 7), (4, 70), (1, 1005), (2, 51), (3, 8), (4, 79)];
+    let expected = [(1, 1000), (2, 50), (3, 7), (4, 70), (1, 1001), (2, 51), (3, 8), (4, 71)];
+    for ((at, (kind, number)), (_, new)) in (1..).zip(captured).zip(expected) {
+        assert_eq!(payload(&mut pass, &sample(at, kind, number)), sample(at, kind, new), "kind {kind}");
+    }
+}
+
 #[test]
 fn the_next_round_goes_on_in_time_and_number() {
     let rewriter = rewriter(everything());
@@ -272,9 +327,57 @@ fn what_goes_to_a_collector_and_is_no_export_stays_and_is_counted() {
     assert_eq!((new.as_slice(), stats.left(Left::Payload).frames), (&b"hello"[..], 0));
 }
 
+/// Messages of each format with something that changes in it, and where.
+fn messages() -> [(Vec<u8>, Vec<std::ops::Range<usize>>); 4] {
+    let v9 = {
+        let template = set(0, &words(&[256, 3, 7, 2, 8, 4, 11, 2]));
+        let data = set(256, &[0, 1, 10, 7, 0, 1, 0, 2]);
+        [words(&[9, 2]), doubles(&[1, THEN, 4, 7]), template, data].concat()
+    };
+    let ipfix = ipfix(THEN, 5, &[template(), set(256, &record("abc", [10, 7, 0, 1], "2001:db8:1::9", THEN))]);
+    let of_ipfix = 16 + template().len() + 4 + 4 + 4;
+    let sampled = sflow([10, 7, 0, 9], 5, &udp4(b"sampled"));
+    let ip = sampled.windows(4).position(|window| window == [10, 1, 2, 3]).expect("a sampled packet") - 12;
+    [
+        (v5(THEN, 100, &[[10, 7, 0, 1], [10, 7, 0, 2]]), vec![8..12, 16..20, 24..36, 72..84]),
+        (v9, vec![8..16, 20 + 20 + 4 + 2..20 + 20 + 4 + 6]),
+        // Source, destination, four times; seconds since start are behind them.
+        (ipfix.clone(), vec![4..12, of_ipfix..ipfix.len() - 4]),
+        // Agent, both numbers, the addresses of the packet, and both checksums.
+        (sampled, vec![8..12, 16..20, 36..40, ip + 10..ip + 20, ip + 26..ip + 28]),
+    ]
+}
+
+#[test]
+fn each_message_changes_where_it_may() {
+    for (bytes, places) in messages() {
+        let (new, _) = once(everything(), &bytes);
+        let changed = (0..bytes.len()).filter(|at| new[*at] != bytes[*at]);
+        let unexpected: Vec<usize> = changed.filter(|at| !places.iter().any(|place| place.contains(at))).collect();
+        assert!(new != bytes && unexpected.is_empty(), "{unexpected:?} of {bytes:?}");
+    }
+}
+
 proptest! {
     #[test]
-    fn no_bytes_of_a_message_change_but_those_that_are_decoded(version in prop::sample::select(vec![1_u16, 5, 7, 9, 10, 0]), rest in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn no_bytes_of_a_message_change_but_those_that_are_decoded(which in 0_usize..4, at in 0_usize..400, value in any::<u8>(), cut in 0_usize..40) {
+        let (mut bytes, places) = messages()[which].clone();
+        // What defines the fields stays, and so do lengths and counts: everything else may be anything.
+        let at = at % bytes.len();
+        if places.iter().any(|place| place.contains(&at)) {
+            bytes[at] = value;
+        }
+        bytes.truncate(bytes.len() - cut.min(bytes.len() - 4));
+        let (new, stats) = once(everything(), &bytes);
+        prop_assert_eq!(new.len(), bytes.len());
+        for at in (0..bytes.len()).filter(|at| new[*at] != bytes[*at]) {
+            prop_assert!(places.iter().any(|place| place.contains(&at)), "byte {}", at);
+        }
+        prop_assert!(stats.left(Left::Payload).frames == 0 || new == bytes);
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd_for_a_message(version in prop::sample::select(vec![1_u16, 5, 7, 9, 10, 0]), rest in prop::collection::vec(any::<u8>(), 0..400)) {
         let bytes = [&version.to_be_bytes()[..], &rest].concat();
         let (new, stats) = once(everything(), &bytes);
         prop_assert_eq!(new.len(), bytes.len());

@@ -85,6 +85,22 @@ fn addresses_in_dns_answers_follow_and_texts_stay() {
 }
 
 #[test]
+fn addresses_in_multicast_dns_follow_also_where_caches_are_to_be_flushed() {
+    let rewriter = rewriter(PayloadProtocol::Dns, &[5353]);
+    let captured = dns_answer();
+    let mut message = captured.clone();
+    let mut expected = once(&rewriter, 5353, &captured).0;
+    // RFC 6762 §10.2: the highest bit of the class, of both records.
+    let classes = captured.windows(2).enumerate().filter(|(_, window)| *window == [0xc0, 12]).map(|(at, _)| at + 4);
+    for at in classes.take(2) {
+        message[at] = 0x80;
+        expected[at] = 0x80;
+    }
+    assert_ne!(message, expected);
+    assert_eq!(once(&rewriter, 5353, &message).0, expected);
+}
+
+#[test]
 fn a_dns_message_that_is_cut_or_signed_stays() {
     let rewriter = rewriter(PayloadProtocol::Dns, &[53]);
     let message = dns_answer();
@@ -119,6 +135,16 @@ fn addresses_in_dhcp_follow_and_the_mask_stays() {
     assert_eq!(once(&rewriter, 68, &message).0, expected);
     is_left(&rewriter, 68, &message[..250]);
     is_left(&rewriter, 68, &message[..200]);
+    // Static routes, directory servers, PANA agents, CAPWAP controllers.
+    let whole = |address: [u8; 4]| {
+        let options = [33, 85, 112, 136, 138].map(|code| [&[code, 8][..], &address, &address].concat());
+        [&message[..240], &options.concat(), &[255]].concat()
+    };
+    let (new, _) = once(&rewriter, 68, &whole([10, 0, 0, 1]));
+    assert_eq!(new[240..], whole([192, 0, 2, 7])[240..]);
+    // RFC 3118: a digest over the message.
+    let signed = [&message[..240], &[90, 11, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255]].concat();
+    is_left(&rewriter, 68, &signed);
 }
 
 #[test]
@@ -144,9 +170,36 @@ fn the_agent_of_a_version_1_trap_and_bound_addresses_follow() {
     for length in 1..message.len() {
         is_left(&rewriter, 162, &message[..length]);
     }
+    // X.690 §8.1.3.5: the same length in more bytes.
+    for long in [&[0x81][..], &[0x82, 0], &[0x83, 0, 0], &[0x84, 0, 0, 0]] {
+        let longer = [&[0x30][..], long, &message[1..]].concat();
+        let (new, _) = once(&rewriter, 162, &longer);
+        assert_eq!([address(&new, 0), address(&new, 1)], [[192, 0, 2, 7], [192, 0, 2, 7]], "{long:?}");
+    }
     // Version 3 (RFC 3412).
     message[4] = 3;
     is_left(&rewriter, 162, &message);
+}
+
+/// RFC 3416 §3: version 2c, "public", a response with an address bound to 1.3.6.1, and with the same bytes in a string.
+fn snmp_response() -> Vec<u8> {
+    let bindings = [
+        &[0x30, 11, 0x06, 3, 0x2b, 6, 1, 0x40, 4, 10, 0, 0, 2][..],
+        &[0x30, 11, 0x06, 3, 0x2b, 6, 1, 0x04, 4, 10, 0, 0, 2],
+    ];
+    let pdu = [&[0x02, 1, 9, 0x02, 1, 0, 0x02, 1, 0, 0x30, 26][..], &bindings.concat()].concat();
+    let pdu = [&[0xa2, 37][..], &pdu].concat();
+    [&[0x30, 50, 0x02, 1, 1, 0x04, 6][..], b"public", &pdu].concat()
+}
+
+#[test]
+fn an_address_bound_in_a_response_follows_and_a_string_stays() {
+    let captured = snmp_response();
+    let mut expected = captured.clone();
+    let at = captured.windows(2).position(|window| window == [0x40, 4]).expect("an address") + 2;
+    expected[at..at + 4].copy_from_slice(&[192, 0, 2, 7]);
+    let rewriter = rewriter(PayloadProtocol::Snmp, &[161]);
+    assert_eq!(once(&rewriter, 161, &captured).0, expected);
 }
 
 /// A packet with a zero authenticator (RFC 2865 §3).
@@ -220,6 +273,13 @@ fn the_message_authenticator_of_an_access_request_follows() {
 }
 
 #[test]
+fn a_request_for_access_without_a_message_authenticator_has_nothing_that_a_secret_could_be_wrong_for() {
+    let rewriter = rewriter(PayloadProtocol::Radius { secret: "other".to_owned() }, &[1812]);
+    let request = |address| radius(1, &[&[4, 6][..], address].concat());
+    assert_eq!(once(&rewriter, 1812, &request(&[10, 0, 0, 1])).0, request(&[192, 0, 2, 7]));
+}
+
+#[test]
 fn radius_with_another_secret_or_an_unknown_request_stays() {
     let wrong = rewriter(PayloadProtocol::Radius { secret: "other".to_owned() }, &[1813]);
     let mut request = radius(4, &[4, 6, 10, 0, 0, 1]);
@@ -255,6 +315,42 @@ fn addresses_of_sip_and_sdp_follow_with_the_length_of_the_body() {
     assert_eq!(once(&rewriter, 5060, b"\r\n\r\n").1.left(Left::Payload).frames, 0);
     is_left(&rewriter, 5060, b"HELLO 10.0.0.1\r\n\r\n");
     is_left(&rewriter, 5060, &message.as_bytes()[..message.len() - body.len() - 2]);
+}
+
+#[test]
+fn only_whole_addresses_of_sip_follow_in_each_form_that_they_have() {
+    let rewriter = rewriter(PayloadProtocol::Sip, &[5060]);
+    let message = |lines: [&str; 8]| {
+        let [via, to, from, contact, candidate, origin, kind, other] = lines;
+        let body = format!("a={candidate}\r\no={origin}\r\n");
+        format!(
+            "OPTIONS sip:a@b SIP/2.0\r\nVia: {via}\r\nTo: {to}\r\nFrom: {from}\r\nContact: {contact}\r\n\
+             Route: {other}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let captured = message([
+        "SIP/2.0/UDP h:5060;received=2001:db8:1::1;rport",
+        "1.2.3.4.5 <sip:10.0.0.1.example.com>",
+        "10.0.0.1. 10.0.0.1",
+        "<sip:10.0.0.1:5060>, 10.0.0.12345, v10.0.0.1",
+        "candidate:1 1 UDP 2 2001:db8:1::2 5000 typ srflx raddr 10.0.0.1 rport 9",
+        "- 1 1 IN IP6 2001:db8:1::3",
+        "Application/SDP",
+        "<sip:[2001:db8:1::4]:5060> 10:20",
+    ]);
+    let expected = message([
+        "SIP/2.0/UDP h:5060;received=2001:db8:2::1;rport",
+        "1.2.3.4.5 <sip:10.0.0.1.example.com>",
+        "192.0.2.7. 192.0.2.7",
+        "<sip:192.0.2.7:5060>, 10.0.0.12345, v10.0.0.1",
+        "candidate:1 1 UDP 2 2001:db8:2::2 5000 typ srflx raddr 192.0.2.7 rport 9",
+        "- 1 1 IN IP6 2001:db8:2::3",
+        "Application/SDP",
+        "<sip:[2001:db8:2::4]:5060> 10:20",
+    ]);
+    let (new, _) = once(&rewriter, 5060, captured.as_bytes());
+    assert_eq!(String::from_utf8(new).expect("it is text"), expected);
 }
 
 fn syslog(time: TimeTarget, replace: &[(&str, &str)]) -> Rewriter {
@@ -293,6 +389,38 @@ fn times_of_syslog_are_shifted_by_what_the_first_one_is() {
 }
 
 #[test]
+fn the_next_round_of_syslog_follows_in_time() {
+    let rewriter = syslog(TimeTarget::At("2027-01-01T00:00:00Z".parse().expect("a time")), &[]);
+    let messages = ["<13>1 2026-11-23T00:44:14Z m", "<13>1 2026-11-23T00:45:14Z m", "<13>Nov 23 00:44:44 m"];
+    let round = |pass: &mut Pass<'_>| messages.map(|text| payload(pass, (514, 514), text.as_bytes()));
+    let texts = |texts: [&str; 3]| texts.map(|text| text.as_bytes().to_vec());
+    let mut pass = Pass::new(&rewriter);
+    let first = ["<13>1 2027-01-01T00:00:00Z m", "<13>1 2027-01-01T00:01:00Z m", "<13>Jan  1 00:00:30 m"];
+    assert_eq!(round(&mut pass), texts(first));
+    let mut next = Pass::new(&rewriter);
+    next.continues(pass);
+    let second = ["<13>1 2027-01-01T00:01:01Z m", "<13>1 2027-01-01T00:02:01Z m", "<13>Jan  1 00:01:31 m"];
+    assert_eq!(round(&mut next), texts(second));
+}
+
+#[test]
+fn times_that_syslog_does_not_have_stay() {
+    let rewriter = syslog(TimeTarget::Now, &[]);
+    for time in [
+        "2026-11-23T01:44:14+0100",
+        "2026-11-23T01:44:14+01",
+        "2026-11-23T01:44:14,250Z",
+        "2026-11-23T01:44:14+01:00[Europe/Paris]",
+        "2026-11-23t01:44:14Z",
+        "20261123T014414Z",
+        "2026-11-23T01:44Z",
+        "2026-11-23T01:44:14",
+    ] {
+        is_left(&rewriter, 514, format!("<13>1 {time} h a - - - m").as_bytes());
+    }
+}
+
+#[test]
 fn syslog_without_a_time_stays_where_times_are_shifted() {
     let rewriter = syslog(TimeTarget::Now, &[("m", "n")]);
     for message in ["m", "<13>m", "<13>Nov 23 00:44 m", "<13>1 yesterday h m", "<13>Nov 31 00:44:17 m"] {
@@ -323,6 +451,52 @@ fn what_follows_a_datagram_in_its_frame_follows_the_new_one() {
     assert_eq!(original, length(&frame) + 102);
 }
 
+/// The datagram without its Ethernet header, behind this.
+fn behind(header: &[u8], datagram: &[u8]) -> Vec<u8> {
+    [header, &datagram[14..]].concat()
+}
+
+#[test]
+fn lengths_in_front_of_ip_follow() {
+    let rewriter = syslog(TimeTarget::Captured, &[("a", "bcdefgh")]);
+    let (old, new) = (datagram((514, 514), b"<13>a"), datagram((514, 514), b"<13>bcdefgh"));
+    // RFC 2516: version and type, code, session, the length with that of the protocol, PPP's protocol; RFC 1042: length, LLC, SNAP.
+    let pppoe = |length: usize| [0x11, 0, 0, 7, 0, u8::try_from(length + 2 - 14).expect("short"), 0, 0x21];
+    let snap = |length: usize| [0, u8::try_from(length + 8 - 14).expect("short"), 0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+    let in_snap = |length: usize| {
+        let whole = u8::try_from(length + 16 - 14).expect("short");
+        [&[0, whole, 0xaa, 0xaa, 3, 0, 0, 0, 0x88, 0x64][..], &pppoe(length)].concat()
+    };
+    let macs = &old[..12];
+    let frames = |whole: &[u8]| {
+        let length = whole.len();
+        [
+            (LinkType::ETHERNET, behind(&[macs, &[0x88, 0x64], &pppoe(length)].concat(), whole)),
+            (LinkType::ETHERNET, behind(&[macs, &[0x81, 0, 0, 5, 0x88, 0x64], &pppoe(length)].concat(), whole)),
+            (LinkType::ETHERNET, behind(&[macs, &snap(length)].concat(), whole)),
+            (LinkType::ETHERNET, behind(&[macs, &in_snap(length)].concat(), whole)),
+            (LinkType(51), behind(&pppoe(length), whole)),
+            (LinkType::LINUX_SLL, behind(&[&[0; 14][..], &[0x88, 0x64], &pppoe(length)].concat(), whole)),
+        ]
+    };
+    for ((link, captured), (_, expected)) in frames(&old).into_iter().zip(frames(&new)) {
+        let (bytes, original) = through(&mut Pass::new(&rewriter), 1, link, &captured, length(&captured));
+        assert_eq!(bytes, expected, "{link:?}");
+        assert_eq!(original, length(&expected));
+    }
+}
+
+#[test]
+fn a_length_that_would_be_an_ethertype_keeps_the_payload() {
+    let rewriter = syslog(TimeTarget::Captured, &[("a", "bc")]);
+    let whole = datagram((514, 514), &[&b"<13>a"[..], &[b' '; 1500 - 8 - 28 - 5]].concat());
+    let header = [&whole[..12], &1500_u16.to_be_bytes(), &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]].concat();
+    let captured = behind(&header, &whole);
+    let mut pass = Pass::new(&rewriter);
+    assert_eq!(through(&mut pass, 1, LinkType::ETHERNET, &captured, length(&captured)).0, captured);
+    assert_eq!(pass.into_stats().left(Left::Length).frames, 1);
+}
+
 #[test]
 fn a_cut_datagram_or_one_in_fragments_stays_and_is_counted() {
     let rewriter = syslog(TimeTarget::Captured, &[("a", "bcd")]);
@@ -351,6 +525,33 @@ fn every_protocol() -> Vec<Rewriter> {
 }
 
 proptest! {
+    #[test]
+    fn only_addresses_change_in_what_is_decoded(at in 0_usize..400, value in any::<u8>(), which in 0_usize..2) {
+        let (protocol, mut bytes) = match which {
+            0 => (PayloadProtocol::Dns, dns_answer()),
+            _ => (PayloadProtocol::Snmp, snmp_response()),
+        };
+        let at = at % bytes.len();
+        bytes[at] = value;
+        let (new, stats) = once(&rewriter(protocol, &[9]), 9, &bytes);
+        prop_assert_eq!(new.len(), bytes.len());
+        prop_assert!(stats.left(Left::Payload).frames == 0 || new == bytes);
+        // 10.0.0.0/8 becomes 192.0.2.7, and 2001:db8:1::/48 becomes 2001:db8:2::/48.
+        let mut place = 0;
+        while place < bytes.len() {
+            if new[place] == bytes[place] {
+                place += 1;
+            } else if bytes[place] == 10 {
+                prop_assert_eq!(&new[place..place + 4], &[192, 0, 2, 7]);
+                place += 4;
+            } else {
+                prop_assert_eq!(&bytes[place - 5..=place], &[0x20, 1, 0xd, 0xb8, 0, 1]);
+                prop_assert_eq!(new[place], 2);
+                place += 1;
+            }
+        }
+    }
+
     #[test]
     fn what_can_not_be_decoded_is_not_altered(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         for rewriter in every_protocol() {
