@@ -109,9 +109,16 @@ impl FrameRanges {
 
     /// The same frames under other numbers.
     pub fn renumbered(&self, number: impl Fn(u64) -> u64) -> Self {
-        let numbers = self.ranges.iter().flat_map(|(first, last)| *first..=*last).map(number);
-        let ranges = numbers.map(|number| (number, number)).collect();
-        let mut renumbered = Self { ranges, ..self.clone() };
+        let mut renumbered = Self { ranges: Vec::new(), ..*self };
+        for number in self.ranges.iter().flat_map(|(first, last)| *first..=*last).map(number) {
+            match renumbered.ranges.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => renumbered.ranges.push((number, number)),
+            }
+            if renumbered.ranges.len() > MOST_UNSORTED {
+                renumbered.join_ranges();
+            }
+        }
         renumbered.join_ranges();
         renumbered
     }
@@ -204,6 +211,17 @@ mod tests {
         some.add_unlisted(3);
         let other = some.renumbered(|number| 100 - number);
         assert_eq!((other.to_string().as_str(), other.count()), ("96,98-99,…", 6));
+        // As a share of a capture that is repeated has them.
+        let again = of(1..=6).renumbered(|number| 2 * ((number - 1) % 3));
+        assert_eq!((again.to_string().as_str(), again.count()), ("0,2,4", 6));
+        // A long range is never a list of its frames.
+        let long = FrameRanges { ranges: vec![(1, 3_000_000)], count: 3_000_000, cut: false };
+        let other = long.renumbered(|number| number + 7);
+        assert_eq!((other.to_string().as_str(), other.count()), ("8-3000007", 3_000_000));
+        assert!(other.ranges.capacity() <= 4, "{}", other.ranges.capacity());
+        let even = of(1..=200_000).renumbered(|number| 2 * number);
+        assert!(even.to_string().ends_with(",8190,8192,…") && even.count() == 200_000, "{even}");
+        assert!(even.ranges.capacity() <= 2 * super::MOST_UNSORTED, "{}", even.ranges.capacity());
     }
 
     #[test]
