@@ -1,6 +1,7 @@
 //! Real captures of 185 protocols, many broken on purpose: all are read, rewritten and filtered as they must be.
 //!
-//! They lie beside the clone, in `../shared/captures`, and are no part of the project: without them these tests say so and pass.
+//! They are no part of the project, so that these tests are left out unless they are asked for:
+//! `RESTAGE_CAPTURES=FOLDER cargo test --lib -- --ignored real_captures`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,14 +21,9 @@ use serde_json::Value;
 
 use super::tests::rewrite_in_place;
 
-/// The folder of the captures, where it is.
-fn corpus() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
-    if folder.join("INDEX.jsonl").exists() {
-        return Some(folder);
-    }
-    println!("skipped: there are no captures at {}", folder.display());
-    None
+/// The folder of the captures.
+fn corpus() -> PathBuf {
+    std::env::var_os("RESTAGE_CAPTURES").expect("RESTAGE_CAPTURES names the folder of the captures").into()
 }
 
 /// A capture of the index.
@@ -82,8 +78,9 @@ fn read(path: &Path) -> (u64, Option<String>) {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn every_whole_capture_is_read_to_its_end() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let mut wrong = Vec::new();
     for capture in index(&corpus).iter().filter(|capture| capture.damage.is_none()) {
         let (frames, message) = read(&capture.path);
@@ -95,8 +92,9 @@ fn every_whole_capture_is_read_to_its_end() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn every_broken_capture_ends_with_its_frame_and_byte() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let mut wrong = Vec::new();
     for capture in index(&corpus).iter().filter(|capture| capture.is_broken()) {
         let (frames, message) = read(&capture.path);
@@ -128,8 +126,9 @@ fn frames(corpus: &Path, mut each: impl FnMut(&Path, u64, &Layers, &mut [u8], u3
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn the_layers_are_those_that_etherparse_finds() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let mut compared = 0;
     frames(&corpus, |path, number, layers, frame, _| {
         if layers.link != LinkType::ETHERNET {
@@ -158,8 +157,9 @@ fn the_layers_are_those_that_etherparse_finds() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn every_frame_can_be_listed_in_one_line() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     frames(&corpus, |path, number, layers, frame, original_length| {
         let line = listing::line(number, std::time::Duration::ZERO, layers, frame, original_length);
         assert!(!line.contains('\n') && line.is_ascii(), "{}: {line}", path.display());
@@ -187,8 +187,9 @@ fn swapping() -> Rewriter {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn good_sums_stay_good_and_bad_ones_bad() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let rewriter = swapping();
     let mut pass = Pass::new(&rewriter);
     let mut compared: BTreeMap<String, u64> = BTreeMap::new();
@@ -208,8 +209,9 @@ fn good_sums_stay_good_and_bad_ones_bad() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn swapping_twice_gives_the_frame_back() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let rewriter = swapping();
     let mut pass = Pass::new(&rewriter);
     let mut changed = 0;
@@ -230,8 +232,9 @@ fn swapping_twice_gives_the_frame_back() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn a_rewrite_that_names_nothing_changes_no_byte() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let rewriter = Rewriter::compile(&Rewrite::default(), &Roles::default()).expect("it needs no role");
     let source = Arc::new(Source { path: "identity.toml".into(), text: String::new() });
     let folder = std::env::temp_dir().join(format!("restage-identity-{}", std::process::id()));
@@ -267,8 +270,9 @@ fn a_rewrite_that_names_nothing_changes_no_byte() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn filters_take_what_libpcaps_own_tests_want() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let text = fs::read_to_string(corpus.join("filters/bpf_goldens.json")).expect("the goldens can be read");
     let goldens: Vec<Value> = serde_json::from_str(&text).expect("the goldens are JSON");
     let mut wrong = Vec::new();
@@ -296,8 +300,9 @@ fn filters_take_what_libpcaps_own_tests_want() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn later_fragments_keep_every_byte_of_their_payload() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let rewriter = swapping();
     let mut pass = Pass::new(&rewriter);
     let mut fragments = 0;
@@ -315,8 +320,9 @@ fn later_fragments_keep_every_byte_of_their_payload() {
 }
 
 #[test]
+#[ignore = "needs captures that are no part of the project: RESTAGE_CAPTURES names their folder"]
 fn inspections_have_as_many_frames_as_the_index() {
-    let Some(corpus) = corpus() else { return };
+    let corpus = corpus();
     let mut wrong = Vec::new();
     let mut seen = 0;
     for capture in index(&corpus) {
