@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use programs::{ApplicationEnd, ProgramEnd, StepTaken};
 pub use series::Series;
-pub use texts::{Cell, Difference, Found, LinesFound, Output, Selected, StoredRows, Text, WaitEnd, Waited};
+pub use texts::{Cell, Difference, Found, LinesFound, Output, Selected, StoredRow, StoredRows, Text, WaitEnd, Waited};
 
 use serde::{Deserialize, Serialize};
 

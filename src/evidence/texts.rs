@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::count;
 use crate::scenario::expect::Column;
 
 /// A text, as far as a rule asks for it.
@@ -32,8 +33,21 @@ pub struct Text {
 /// Records of flows that a collector stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StoredRows {
-    /// Each with what it has of a column, in the order of [`Column::ALL`].
-    pub rows: Vec<[Option<Cell>; Column::ALL.len()]>,
+    /// All of them.
+    pub rows: Vec<StoredRow>,
+}
+
+/// What a record has of each column, in the order of [`Column::ALL`].
+pub type StoredRow = [Option<Cell>; Column::ALL.len()];
+
+impl StoredRows {
+    /// The most records that are read or compared.
+    pub const MOST: usize = 1_000_000;
+
+    /// Why more are not.
+    pub fn too_many() -> String {
+        format!("more than {} are not compared", count(Self::MOST as u64, "record"))
+    }
 }
 
 /// What a record has in a column, in one form for all collectors.

@@ -11,7 +11,7 @@ use super::line;
 use super::stored_flows::Records;
 use crate::capture::FrameSet;
 use crate::diagnostic::{At, Diagnostic, Result};
-use crate::figures::{count, plural, thousands};
+use crate::figures::{agree, count, plural, thousands};
 use crate::flow::{FlowExports, FlowRecord, Flows, Kind};
 use crate::outcome::{Check, CheckId, Ledger};
 use crate::plan::{Plan, Stream};
@@ -27,6 +27,8 @@ pub struct Given {
     matched: Vec<u64>,
     /// Frames that were lost, and are in no count.
     lost: u64,
+    /// At most so many more were lost, and it is not known which: all of them are counted.
+    unknown: u64,
     /// The records of flows; nothing where no rule compares them.
     pub(super) records: Records,
 }
@@ -42,15 +44,17 @@ impl Given {
             return Ok(None);
         }
         let rules = scenario.expect.flows.as_ref().map(|flows| flows.value.fields.as_slice()).unwrap_or_default();
+        let repeat = scenario.pacing.repeat.value;
+        // Else several frames that are sent have one number, and it is not known which of them was lost.
+        let is_numbered = repeat == 1 && !plan.rewriter.makes_frames();
+        let (lost, unknown) = ledger.map(|ledger| lost(ledger, is_numbered)).unwrap_or_default();
         let mut given = Self {
             exports: Flows::default().finish(),
             matched: vec![0; rules.len()],
             lost: 0,
+            unknown,
             records: Records::default(),
         };
-        let repeat = scenario.pacing.repeat.value;
-        // Of a frame that is sent several times it is not known which of them was lost.
-        let lost = ledger.filter(|_| repeat == 1).map(lost).unwrap_or_default();
         let (mut flows, mut left) = (Flows::default(), plan.frames());
         let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
         for round in 0..repeat {
@@ -99,8 +103,14 @@ impl Given {
             ));
         }
         if self.lost > 0 {
-            parts.push(format!("{} were lost, and are not counted", count(self.lost, "frame")));
+            parts.push(format!(
+                "{} {} lost, and {} not counted",
+                count(self.lost, "frame"),
+                agree(self.lost, "was", "were"),
+                agree(self.lost, "is", "are")
+            ));
         }
+        parts.extend(self.of_unknown_losses());
         parts.join("; ")
     }
 
@@ -112,20 +122,37 @@ impl Given {
             parts.push(format!(
                 "{} can't be decoded by any collector, and {} in no number",
                 count(sets, "set"),
-                crate::figures::agree(sets, "is", "are")
+                agree(sets, "is", "are")
             ));
         }
         if self.lost > 0 {
-            parts.push(format!("what is in {} is in no number, since they were lost", count(self.lost, "frame")));
+            let lost = count(self.lost, "frame");
+            parts.push(format!("what is in {lost} that {} lost is in no number", agree(self.lost, "was", "were")));
         }
+        parts.extend(self.of_unknown_losses());
         parts.join("; ")
+    }
+
+    fn of_unknown_losses(&self) -> Option<String> {
+        let frames = count(self.unknown, "frame");
+        let lost = agree(self.unknown, "was", "were");
+        (self.unknown > 0)
+            .then(|| format!("{frames} {lost} lost of which it is not known which: what is in them is counted"))
     }
 }
 
-/// The frames that the ledger names as lost.
-fn lost(ledger: &Ledger) -> Vec<FrameSet> {
-    let numbers = ledger.losses.iter().filter_map(|loss| loss.numbers.as_ref());
-    numbers.filter_map(|numbers| numbers.trim_end_matches(",…").parse().ok()).collect()
+/// The frames that the ledger names as lost, and how many others were lost at most. `is_numbered`: whether a number is that of one frame.
+fn lost(ledger: &Ledger, is_numbered: bool) -> (Vec<FrameSet>, u64) {
+    let (mut named, mut unknown) = (Vec::new(), 0);
+    for loss in &ledger.losses {
+        let numbers =
+            loss.numbers.as_ref().filter(|numbers| is_numbered && !numbers.ends_with('…') && !loss.numbers_assumed);
+        match numbers.and_then(|numbers| numbers.parse().ok()) {
+            Some(numbers) => named.push(numbers),
+            None => unknown += loss.frames.high(),
+        }
+    }
+    (named, unknown)
 }
 
 fn matches(rule: &FieldRule, record: &FlowRecord<'_>) -> bool {
@@ -169,7 +196,7 @@ pub(super) fn judge(scenario: &Scenario, given: Option<&Given>) -> Vec<Check> {
     let FlowCounts { records, options, templates, exporters, undecodable: sets, fields } = flows;
     let counts = [
         ("records", "record", records, exports.sum(|exporter| exporter.records)),
-        ("options", "record of options", options, exports.sum(|exporter| exporter.options_records)),
+        ("options", "options record", options, exports.sum(|exporter| exporter.options_records)),
         ("templates", "template", templates, exports.sum(|exporter| exporter.templates.len() as u64)),
         ("exporters", "exporter", exporters, exports.exporters.len() as u64),
         ("undecodable", "undecodable set", sets, exports.undecodable()),

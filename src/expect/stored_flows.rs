@@ -3,19 +3,17 @@
 //! Records are found by their key, and must be equal in what is compared. A collector may store equal keys as one record with the sums. Start at
 //! [`compare`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 
 use super::flows::Given;
-use crate::evidence::{Cell, StoredRows};
-use crate::figures::{count, thousands};
+use crate::evidence::{Cell, StoredRow, StoredRows};
+use crate::figures::thousands;
 use crate::flow::{Field, FlowRecord, Value, Within};
 use crate::scenario::expect::{Column, StoredFlows};
 
-/// The most records that are compared.
-const MOST: usize = 1_000_000;
 /// So many of each kind are shown.
 const MOST_SHOWN: usize = 4;
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP and UDP-Lite. What collectors store as the ports of others differs.
@@ -24,25 +22,26 @@ const WITH_PORTS: [u64; 5] = [6, 17, 33, 132, 136];
 /// `octetDeltaCount` and `packetDeltaCount`.
 const DELTAS: [u16; 2] = [1, 2];
 
-type Row = [Option<Cell>; Column::ALL.len()];
-
 /// The records that were given to the collector.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    records: Vec<(u64, Row)>,
+    records: Vec<(u64, StoredRow)>,
     too_many: bool,
 }
 
 impl Records {
     /// Adds a record in this frame.
     pub(super) fn add(&mut self, frame: u64, record: &FlowRecord<'_>) {
-        if self.records.len() >= MOST {
+        if self.records.len() >= StoredRows::MOST {
             self.too_many = true;
             return;
         }
-        let mut row = Row::default();
+        let mut row = StoredRow::default();
         let is_sample = record.record.template().is_none();
         record.record.each_field(|field| {
+            if field.within == Within::List {
+                return;
+            }
             if let Some((column, seconds)) = time(&field, record)
                 && let Some(place @ None) = row.get_mut(column as usize)
             {
@@ -50,7 +49,7 @@ impl Records {
             }
             let Some(column) = column(field.element.enterprise, field.element.id) else { return };
             // How collectors count a sampled packet differs.
-            if field.within == Within::List || is_sample && Column::COMPARED.contains(&column) {
+            if is_sample && Column::COMPARED.contains(&column) {
                 return;
             }
             let cell = match field.value() {
@@ -158,11 +157,14 @@ impl Compared {
     }
 }
 
+/// What a record has in the columns that are compared.
+type Values = Vec<Option<u64>>;
+
 /// The records with one key.
 #[derive(Default)]
 struct Group {
-    given: Vec<(Vec<Option<u64>>, u64)>,
-    stored: Vec<Vec<Option<u64>>>,
+    given: Vec<(Values, u64)>,
+    stored: Vec<Values>,
 }
 
 impl Group {
@@ -172,7 +174,7 @@ impl Group {
         let is_there: Vec<bool> = (0..columns.len())
             .map(|at| given.iter().all(|(values, _)| values.get(at).is_some_and(Option::is_some)))
             .collect();
-        let keep = |values: &mut Vec<Option<u64>>| {
+        let keep = |values: &mut Values| {
             let mut is_there = is_there.iter();
             values.retain(|_| is_there.next().copied().unwrap_or(false));
         };
@@ -189,7 +191,7 @@ pub(super) fn compare(rule: &StoredFlows, given: &Given, stored: &StoredRows) ->
 
 fn compare_records(rule: &StoredFlows, records: &Records, stored: &StoredRows) -> Result<Compared, String> {
     if records.too_many {
-        return Err(format!("more than {} are not compared", count(MOST as u64, "record")));
+        return Err(StoredRows::too_many());
     }
     let is_stored =
         |column: &Column| stored.rows.iter().any(|row| row.get(*column as usize).is_some_and(Option::is_some));
@@ -242,7 +244,7 @@ fn compare_records(rule: &StoredFlows, records: &Records, stored: &StoredRows) -
 }
 
 impl Compared {
-    /// Adds the records of one key. What is equal is taken out first; then the sums of what is left decide.
+    /// Adds the records of one key. What is equal is taken out first; then what has the same sums; the rest differs.
     /// `sums`: whether the collector stores equal keys as one record.
     fn add(
         &mut self,
@@ -256,8 +258,9 @@ impl Compared {
         if sums && compared.is_empty() && was_given && !group.stored.is_empty() {
             return;
         }
-        let mut equal: HashMap<Vec<Option<u64>>, u64> = HashMap::new();
-        let mut left: HashMap<Vec<Option<u64>>, usize> = HashMap::new();
+        let mut equal: HashMap<Values, u64> = HashMap::new();
+        // In the order of their values, so that the same is found each time.
+        let mut left: BTreeMap<Values, usize> = BTreeMap::new();
         for row in &group.stored {
             *left.entry(row.clone()).or_default() += 1;
         }
@@ -269,18 +272,15 @@ impl Compared {
             }
             _ => true,
         });
-        let stored: Vec<Vec<Option<u64>>> =
+        let mut stored: Vec<Values> =
             left.into_iter().flat_map(|(values, times)| std::iter::repeat_n(values, times)).collect();
-        let sum = |rows: &mut dyn Iterator<Item = &Vec<Option<u64>>>| {
-            rows.fold(vec![0_u64; compared.len()], |sums, row| {
-                sums.iter().zip(row).map(|(sum, value)| sum.wrapping_add(value.unwrap_or(0))).collect()
-            })
-        };
-        let given_sum = sum(&mut group.given.iter().map(|(values, _)| values));
-        // Stored together with their sums, or in parts of it.
-        if !compared.is_empty() && !group.given.is_empty() && !stored.is_empty() && given_sum == sum(&mut stored.iter())
-        {
-            return;
+        take_out_sums(&mut group.given, &mut stored, compared);
+        // What is there once more is no other record that was altered.
+        let (again, stored): (Vec<_>, Vec<_>) = stored.into_iter().partition(|values| equal.contains_key(values));
+        for (values, frame) in again.iter().filter_map(|values| Some((values, equal.get(values)?))) {
+            self.doubled += 1;
+            let line = format!("stored once more: frame {}: {name}{}", thousands(*frame), with(compared, values));
+            differing.push((*frame, line));
         }
         let pairs = group.given.len().min(stored.len());
         for (at, (values, frame)) in group.given.iter().enumerate() {
@@ -298,23 +298,46 @@ impl Compared {
             differing.push((*frame, line));
         }
         for values in stored.get(pairs..).unwrap_or_default() {
-            match equal.get(values) {
-                Some(frame) => {
-                    self.doubled += 1;
-                    let line =
-                        format!("stored once more: frame {}: {name}{}", thousands(*frame), with(compared, values));
-                    differing.push((*frame, line));
-                }
-                None => {
-                    self.unknown += 1;
-                    differing.push((u64::MAX, format!("stored, and not sent: {name}{}", with(compared, values))));
-                }
-            }
+            self.unknown += 1;
+            differing.push((u64::MAX, format!("stored, and not sent: {name}{}", with(compared, values))));
         }
     }
 }
 
-fn key_of(key: &[Column], row: &Row) -> Vec<Option<Cell>> {
+/// Takes out records that are stored together, or in parts: another number of records has the same sums of packets and bytes, and is the same in
+/// all other columns.
+fn take_out_sums(given: &mut Vec<(Values, u64)>, stored: &mut Vec<Values>, compared: &[Column]) {
+    if !compared.iter().any(|column| Column::COMPARED.contains(column)) {
+        return;
+    }
+    let of = |values: &Values, are_summed: bool| -> Values {
+        let columns = compared.iter().zip(values);
+        columns.filter(|(column, _)| Column::COMPARED.contains(column) == are_summed).map(|(_, value)| *value).collect()
+    };
+    let sums = |rows: &mut dyn Iterator<Item = &Values>| -> HashMap<Values, (usize, [u128; 2])> {
+        let mut sums: HashMap<Values, (usize, [u128; 2])> = HashMap::new();
+        for row in rows {
+            let (rows, sums) = sums.entry(of(row, false)).or_default();
+            *rows += 1;
+            for (sum, value) in sums.iter_mut().zip(of(row, true)) {
+                *sum += u128::from(value.unwrap_or(0));
+            }
+        }
+        sums
+    };
+    let (of_given, of_stored) = (sums(&mut given.iter().map(|(values, _)| values)), sums(&mut stored.iter()));
+    let differs = |values: &Values| {
+        let same = of(values, false);
+        match (of_given.get(&same), of_stored.get(&same)) {
+            (Some((given, sums)), Some((stored, others))) => given == stored || sums != others,
+            _ => true,
+        }
+    };
+    given.retain(|(values, _)| differs(values));
+    stored.retain(differs);
+}
+
+fn key_of(key: &[Column], row: &StoredRow) -> Vec<Option<Cell>> {
     let of = |column: Column| row.get(column as usize).cloned().flatten();
     let has_ports = match of(Column::Protocol) {
         Some(Cell::Number(number)) => WITH_PORTS.contains(&number),
@@ -324,7 +347,7 @@ fn key_of(key: &[Column], row: &Row) -> Vec<Option<Cell>> {
     key.iter().map(|column| of(*column).filter(|_| has_ports || !is_port(*column))).collect()
 }
 
-fn numbers(compared: &[Column], row: &Row) -> Vec<Option<u64>> {
+fn numbers(compared: &[Column], row: &StoredRow) -> Values {
     let number = |column: &Column| match row.get(*column as usize)?.as_ref()? {
         Cell::Number(number) => Some(*number),
         Cell::Address(IpAddr::V4(address)) => Some(u64::from(u32::from(*address))),

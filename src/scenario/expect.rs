@@ -171,8 +171,13 @@ impl Expect {
 
     /// Whether a rule compares what is stored with the records that are sent.
     pub fn compares_flows(&self) -> bool {
+        self.rules().any(|rule| rule.flows.is_some())
+    }
+
+    /// Every rule for a text.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &TextRule> {
         let rules = self.command.iter().flat_map(|check| [&check.stdout, &check.stderr]);
-        rules.chain(self.output.iter().map(|check| &check.rule)).any(|rule| rule.flows.is_some())
+        rules.chain(self.output.iter().map(|check| &check.rule))
     }
 
     /// The longest `within` of a command or an output.

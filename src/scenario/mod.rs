@@ -236,6 +236,9 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
         if let Some(order) = form.expect.as_ref().and_then(|expect| expect.order.as_ref()) {
             sender::refuse_order(order, checker);
         }
+        if let Some(expect) = &form.expect {
+            sender::refuse_flows(topology.as_ref().map_or(&[], topology::Topology::senders), expect, checker);
+        }
     }
     let written = form.expect.is_some();
     let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };

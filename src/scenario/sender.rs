@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checker;
-use super::expect::Order;
+use super::expect::{Expect, Order};
 use super::form;
 use super::pacing::{Limit, Pacing, Rate};
 use super::receiver::{AgentPlace, Place};
@@ -132,6 +132,21 @@ pub(super) fn refuse_limit(pacing: &Pacing, checker: &mut Checker) {
         .why("how many frames are sent in that time is another number on each machine")
         .fix("limit packets or bytes, or set a rate");
     checker.refuse(limit.range(), problem);
+}
+
+/// Whether a record of a copy comes behind its template is not known: an exporter's frames come from several machines.
+pub(super) fn refuse_flows(senders: &[Sender], expect: &Expect, checker: &mut Checker) {
+    if !senders.iter().any(|sender| sender.share == Share::Copies) {
+        return;
+    }
+    let counted = expect.flows.as_ref().map(|flows| ("expect.flows", flows.range()));
+    let compared = expect.rules().filter_map(|rule| rule.flows.as_ref()).map(|flows| ("flows", flows.range()));
+    for (key, span) in counted.into_iter().chain(compared) {
+        let problem = Diagnostic::error(format!("`{key}` and `share = \"copies\"` exclude each other"))
+            .why("the clocks of several machines are not compared: which template comes before which records is not known")
+            .fix("remove it; or write `share = \"exporters\"`, and make copies by `[rewrite.flows] copies`");
+        checker.refuse(span, problem);
+    }
 }
 
 /// Machines that send are given their frames before, and stop for nothing between.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::flow::Type;
 use crate::scenario::Scenario;
 
 #[test]
@@ -33,7 +32,7 @@ fn every_word_about_flows_is_read() {
 #[test]
 fn values_are_compared_as_they_are_written_or_by_what_they_say() {
     let holds = |text: &str, kind: Type, bytes: &[u8]| {
-        let value = field_value(&Scalar::Text(text.to_owned())).expect("a value");
+        let value = field_value(&Scalar::Text(text.to_owned())).expect("a value").of(kind);
         value.holds(&Value::read(kind, bytes))
     };
     assert!(holds("192.0.2.0/24", Type::Ipv4, &[192, 0, 2, 9]));
@@ -45,4 +44,8 @@ fn values_are_compared_as_they_are_written_or_by_what_they_say() {
     assert!(holds("eth0", Type::Text, b"eth0\0"));
     assert!(!holds("eth", Type::Text, b"eth0"));
     assert!(holds("443", Type::Unsigned, &[1, 187]));
+    assert!(holds("AA:BB:0C:0D:0E:0F", Type::Mac, &[0xaa, 0xbb, 0xc, 0xd, 0xe, 0xf]));
+    assert!(holds("DEAD", Type::Octets, &[0xde, 0xad]));
+    assert!(!holds("ETH0", Type::Text, b"eth0"));
+    assert!(holds("2017-07-14T04:40:00.0+02:00", Type::Seconds, &1_500_000_000_u32.to_be_bytes()));
 }

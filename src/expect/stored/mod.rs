@@ -16,13 +16,12 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::examine::line_ends;
-use crate::evidence::{Cell, StoredRows};
-use crate::figures::{count, size};
+use crate::evidence::{Cell, StoredRow, StoredRows};
+use crate::figures::size;
 use crate::scenario::expect::{Column, StoredFlows, StoredFormat};
 
-/// The longest text that is read, and the most records.
+/// The longest text that is read.
 const MOST_BYTES: u64 = 512 << 20;
-const MOST_ROWS: usize = 1_000_000;
 
 /// How a collector writes records.
 struct Form {
@@ -54,8 +53,6 @@ fn form(format: StoredFormat) -> &'static Form {
         StoredFormat::Csv => &plain::CSV,
     }
 }
-
-type Row = [Option<Cell>; Column::ALL.len()];
 
 /// The records of a text; or why they can't be read.
 ///
@@ -90,13 +87,13 @@ pub(super) fn read(rule: &StoredFlows, text: impl Read) -> io::Result<Result<Sto
 /// The records up to now.
 struct Rows<'a> {
     names: Vec<(Column, Vec<&'a str>)>,
-    rows: Vec<Row>,
+    rows: Vec<StoredRow>,
 }
 
 impl Rows<'_> {
     /// Adds a row; one without any of the columns is none.
     fn add(&mut self, find: impl Fn(&str) -> Option<String>) -> Result<(), String> {
-        let mut row = Row::default();
+        let mut row = StoredRow::default();
         for (column, names) in &self.names {
             let text = names.iter().find_map(|name| find(name));
             if let (Some(text), Some(place)) = (text, row.get_mut(*column as usize)) {
@@ -106,8 +103,8 @@ impl Rows<'_> {
         if row.iter().all(Option::is_none) {
             return Ok(());
         }
-        if self.rows.len() >= MOST_ROWS {
-            return Err(format!("more than {} are not compared", count(MOST_ROWS as u64, "record")));
+        if self.rows.len() >= StoredRows::MOST {
+            return Err(StoredRows::too_many());
         }
         self.rows.push(row);
         Ok(())
@@ -152,7 +149,9 @@ fn json(bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
             Some(Ok(value)) => rows.add_json(&value)?,
             Some(Err(error)) => {
                 let line = line_ends(bytes.get(..at).unwrap_or_default()) + error.line() as u64;
-                return Err(format!("line {line} is no JSON: {error}"));
+                // Its own place counts from where this value begins.
+                let place = format!(" at line {} column {}", error.line(), error.column());
+                return Err(format!("line {line} is no JSON: {}", error.to_string().trim_end_matches(&place)));
             }
             None => break,
         }
@@ -182,7 +181,8 @@ fn csv(bytes: &[u8], known: Option<&str>, rows: &mut Rows<'_>) -> Result<(), Str
         if head.is_none() {
             let Some(known) = known else {
                 let names: Vec<&str> = rows.names.iter().filter_map(|(_, names)| names.first().copied()).collect();
-                return Err(format!("its first line is no head with at least two of {}", names.join(", ")));
+                let several = if names.len() > 1 { "at least two of " } else { "" };
+                return Err(format!("its first line is no head with {several}{}", names.join(", ")));
             };
             head = Some(known.split(',').map(str::to_owned).collect());
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -13,7 +14,8 @@ use super::super::require::Wanted;
 use super::super::vocabulary;
 use super::how_many::HowMany;
 use crate::diagnostic::{At, Diagnostic};
-use crate::flow::{Element, Value};
+use crate::flow::{Element, Type, Value};
+use crate::packet::MacAddr;
 
 /// What flow exports (NetFlow, IPFIX, sFlow) hold, as they are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -69,6 +71,20 @@ pub enum FieldValue {
 }
 
 impl FieldValue {
+    /// The same, as values of this type are written in the end.
+    fn of(self, kind: Type) -> Self {
+        let Self::Value(Wanted::Value(text)) = self else { return self };
+        let written = match kind {
+            Type::Mac => text.parse().ok().map(|mac: MacAddr| mac.to_string()),
+            Type::Seconds | Type::Milliseconds | Type::Microseconds | Type::Nanoseconds => {
+                text.parse().ok().map(|time: Timestamp| time.to_string())
+            }
+            Type::Octets => Some(text.to_ascii_lowercase()),
+            _ => None,
+        };
+        Self::Value(Wanted::Value(written.unwrap_or(text)))
+    }
+
     /// Whether a field is such.
     pub fn holds(&self, value: &Value<'_>) -> bool {
         match self {
@@ -283,7 +299,10 @@ fn column(name: &str) -> Result<ColumnKey, Diagnostic> {
 
 fn matching<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FieldMatch>, D::Error> {
     let Entries(entries) = Entries::<FieldValue, ElementKey>::deserialize(deserializer)?;
-    let matches = entries.into_iter().map(|entry| FieldMatch { element: entry.key.value.0, value: entry.value.value });
+    let matches = entries.into_iter().map(|entry| {
+        let element = entry.key.value.0;
+        FieldMatch { element, value: entry.value.value.of(element.kind()) }
+    });
     Ok(matches.collect())
 }
 
