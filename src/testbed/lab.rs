@@ -91,9 +91,11 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Has the receiver's interface polled by another processor, where that was prepared.
+    /// Has the receiver's interface polled by another processor, where that was prepared and one is free.
     pub(super) fn receive_elsewhere(&self) -> Result<&'static str> {
-        let done = self.can_be_polled && polling::poll(&self.sender.namespace, &self.receiver.namespace)?;
+        let done = self.can_be_polled
+            && polling::has_free_processor()
+            && polling::poll(&self.sender.namespace, &self.receiver.namespace)?;
         Ok(if done { "; the receiver's interface is polled by another processor" } else { "" })
     }
 }
