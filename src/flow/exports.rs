@@ -6,8 +6,11 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::header::{Format, recognise};
-use super::survey::{FlowExports, FlowRecord, Sum, Survey};
+use super::survey::{FlowExports, FlowRecord, Survey};
 use crate::packet::bytes::be16;
 use crate::packet::layers::{Layers, protocol};
 use crate::packet::reassembly::Reassembly;
@@ -36,7 +39,30 @@ pub struct Flows {
     damaged: Sum,
 }
 
+/// A number of datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sum {
+    /// How many.
+    pub datagrams: u64,
+    /// The frame of the first; null if there is none.
+    pub first: Option<u64>,
+}
+
+impl Sum {
+    /// Adds one, in this frame.
+    pub fn add(&mut self, frame: u64) {
+        self.datagrams += 1;
+        self.first.get_or_insert(frame);
+    }
+}
+
 impl Flows {
+    /// Reads definitions of templates, and finds the sets that lack one: no records are counted or passed on, which costs less.
+    pub fn of_definitions() -> Self {
+        Self { survey: Survey::of_definitions(), ..Self::default() }
+    }
+
     /// Adds a frame, and passes on the records in it. A datagram in fragments counts for the frame that makes it whole.
     pub fn add(&mut self, number: u64, layers: &Layers, frame: &[u8], each: impl FnMut(&FlowRecord<'_>)) {
         let (Some(ip), Some((source, destination))) = (layers.network.ip(), layers.addresses(frame)) else {

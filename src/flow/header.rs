@@ -1,5 +1,6 @@
 //! The header of a message: which format it has, who exported it, when, and how many were before it.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
@@ -88,6 +89,59 @@ pub struct Places {
     pub domain: Option<usize>,
     /// sFlow: the agent's address, 4 or 16 bytes.
     pub agent: Option<usize>,
+}
+
+/// The numbers of sessions, in the order in which they came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions {
+    list: Vec<Session>,
+    numbers: HashMap<Session, usize>,
+    /// Of those that came lately, by a few bits: most messages find theirs without hashing.
+    recent: Vec<usize>,
+}
+
+/// How many are found without hashing.
+const RECENT: usize = 256;
+
+impl Sessions {
+    /// The number of this one; `None` for a new one where there are as many as there may be.
+    pub(super) fn number(&mut self, session: &Session, most: usize) -> Option<usize> {
+        let slot = session.few_bits() % RECENT;
+        if let Some(recent) = self.recent.get(slot).filter(|recent| self.list.get(**recent) == Some(session)) {
+            return Some(*recent);
+        }
+        let number = match self.numbers.get(session) {
+            Some(number) => *number,
+            None if self.list.len() >= most => return None,
+            None => {
+                let number = self.list.len();
+                self.list.push(*session);
+                self.numbers.insert(*session, number);
+                number
+            }
+        };
+        self.recent.resize(RECENT, usize::MAX);
+        if let Some(recent) = self.recent.get_mut(slot) {
+            *recent = number;
+        }
+        Some(number)
+    }
+
+    /// All of them; the place of each is its number.
+    pub(super) fn into_list(self) -> Vec<Session> {
+        self.list
+    }
+}
+
+impl Session {
+    /// A few bits that differ between most sessions.
+    fn few_bits(&self) -> usize {
+        let address = match self.exporter {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        usize::from(address) ^ usize::from(self.port.unwrap_or(0)) ^ self.domain as usize
+    }
 }
 
 impl Format {

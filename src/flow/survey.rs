@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::element::Element;
-use super::header::{Format, Header, Session};
+use super::exports::Sum;
+use super::header::{Format, Header, Session, Sessions};
 use super::record::{Kind, Record, Within};
 use super::sequence::{Counted, Sequence, Step};
 use super::template::{Template, Templates};
@@ -31,9 +32,13 @@ const PACKET_SPACE: Element = Element::iana(306);
 #[derive(Debug, Default)]
 pub struct Survey {
     templates: Templates,
-    exporters: HashMap<Session, Account>,
+    sessions: Sessions,
+    /// By the number of their session.
+    exporters: Vec<Account>,
     datagrams: u64,
     unlisted: u64,
+    /// Whether only definitions are read, and what lacks one.
+    skims: bool,
 }
 
 /// What flow exports hold.
@@ -171,28 +176,9 @@ pub struct Undecodable {
     pub template_comes: Option<u64>,
 }
 
-/// A number of datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct Sum {
-    /// How many.
-    pub datagrams: u64,
-    /// The frame of the first; null if there is none.
-    pub first: Option<u64>,
-}
-
-impl Sum {
-    /// Adds one, in this frame.
-    pub fn add(&mut self, frame: u64) {
-        self.datagrams += 1;
-        self.first.get_or_insert(frame);
-    }
-}
-
 /// The counts of one exporter.
 #[derive(Debug, Default)]
 struct Account {
-    order: usize,
     messages: u64,
     exported: Option<((u32, u32), (u32, u32))>,
     records: u64,
@@ -222,6 +208,11 @@ pub struct FlowRecord<'a> {
 }
 
 impl Survey {
+    /// One that reads definitions of templates, and finds the sets that lack one: it counts no records, and passes none on.
+    pub(super) fn of_definitions() -> Self {
+        Self { skims: true, ..Self::default() }
+    }
+
     /// Adds a datagram that is a flow export, and passes on its records. `frame` is the number of its frame.
     pub fn add(
         &mut self,
@@ -232,24 +223,28 @@ impl Survey {
         mut each: impl FnMut(&FlowRecord<'_>),
     ) {
         self.datagrams += 1;
-        let Self { templates, exporters, unlisted, .. } = self;
+        let Self { templates, sessions, exporters, unlisted, skims, .. } = self;
         let mut message = None::<Message>;
         walk(datagram, source, destination, frame, templates, |event| {
             if let Event::Message(header) = &event {
                 if let Some(message) = message.take() {
                     message.end(exporters, frame);
                 }
-                let known = exporters.len();
-                if known >= MOST_EXPORTERS && !exporters.contains_key(&header.session) {
+                let Some(number) = sessions.number(&header.session, MOST_EXPORTERS) else {
                     *unlisted += 1;
                     return;
+                };
+                if number == exporters.len() {
+                    exporters.push(Account::default());
                 }
-                exporters.entry(header.session).or_insert_with(|| Account { order: known, ..Account::default() });
-                message = Some(Message { header: (*header).clone(), counted: Some(0) });
+                message = Some(Message { header: (*header).clone(), number, counted: Some(0) });
+                return;
+            }
+            if *skims && matches!(event, Event::Data(_)) {
                 return;
             }
             let Some(message) = &mut message else { return };
-            if let Some(account) = exporters.get_mut(&message.header.session) {
+            if let Some(account) = exporters.get_mut(message.number) {
                 account.add(event, message, frame, &mut each);
             }
         });
@@ -260,8 +255,8 @@ impl Survey {
 
     /// All that was counted.
     pub fn finish(self) -> FlowExports {
-        let mut accounts: Vec<(Session, Account)> = self.exporters.into_iter().collect();
-        accounts.sort_by_key(|(_, account)| (std::cmp::Reverse(account.messages), account.order));
+        let mut accounts: Vec<(Session, Account)> = self.sessions.into_list().into_iter().zip(self.exporters).collect();
+        accounts.sort_by_key(|(_, account)| std::cmp::Reverse(account.messages));
         FlowExports {
             datagrams: self.datagrams,
             damaged: Sum::default(),
@@ -288,13 +283,15 @@ impl FlowExports {
 /// The message that is read.
 struct Message {
     header: Header,
+    /// Of its session.
+    number: usize,
     /// What the sequence number counts in it; `None` where something can't be read.
     counted: Option<u32>,
 }
 
 impl Message {
-    fn end(self, exporters: &mut HashMap<Session, Account>, frame: u64) {
-        let Some(account) = exporters.get_mut(&self.header.session) else { return };
+    fn end(self, exporters: &mut [Account], frame: u64) {
+        let Some(account) = exporters.get_mut(self.number) else { return };
         account.messages += 1;
         if let Some(now) = self.header.exported {
             let (first, _) = account.exported.unwrap_or((now, now));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::element::{Element, Type};
-use super::header::{Format, Session};
+use super::header::{Format, Session, Sessions};
 use super::{Reason, ipfix, v9};
 
 /// The length that says: each record has its own (RFC 7011 §7).
@@ -70,7 +70,7 @@ pub(super) struct RawField {
 /// The templates that are known, of all sessions. Bounded: what comes when it is full is refused.
 #[derive(Debug, Clone, Default)]
 pub struct Templates {
-    sessions: HashMap<Session, u32>,
+    sessions: Sessions,
     known: HashMap<(u32, u16), Template>,
     fields: usize,
     serial: u64,
@@ -149,12 +149,8 @@ impl Definition {
 impl Templates {
     /// The number of a session; the last one shares its number with all that come when there are too many.
     pub(super) fn session(&mut self, session: &Session) -> u32 {
-        let next = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        match self.sessions.get(session) {
-            Some(number) => *number,
-            None if self.sessions.len() >= MOST_SESSIONS => u32::MAX,
-            None => *self.sessions.entry(*session).or_insert(next),
-        }
+        let number = self.sessions.number(session, MOST_SESSIONS);
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX)
     }
 
     /// The template with this id in a session.

@@ -12,13 +12,16 @@ use crate::scenario::Scenario;
 /// How many exporters each note names.
 const NAMED: usize = 4;
 
-/// Notes about the flow exports of a scenario as they are sent: one more pass over its capture.
+/// Notes about the flow exports of a scenario as they are sent: one more pass over its capture, where there are any.
 ///
 /// # Errors
 /// A capture that can't be read.
 pub fn flow_notes(scenario: &Scenario, plan: &Plan) -> Result<Vec<Diagnostic>> {
+    if !plan.survey.may_have_flows {
+        return Ok(Vec::new());
+    }
     let mut stream = Stream::open(scenario, &plan.rewriter, &plan.medium)?;
-    let mut flows = Flows::default();
+    let mut flows = Flows::of_definitions();
     let mut left = plan.frames();
     while left > 0
         && let Some(frame) = stream.next_frame()?

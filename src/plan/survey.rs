@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::capture::FrameRanges;
+use crate::flow::Format;
 use crate::host::Host;
 use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
@@ -35,6 +36,8 @@ pub const MOST_CLASSES: usize = 16_384;
 const RECENT: usize = 256;
 /// How many addresses or MACs are remembered.
 pub const MOST_ENDPOINTS: usize = 65_536;
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
 /// How many unfinished fragmented datagrams are followed at once.
 const MOST_OPEN_DATAGRAMS: usize = 4_096;
 
@@ -76,6 +79,8 @@ pub struct Survey {
     pub other_frames: FrameRanges,
     /// TCP segments.
     pub tcp_frames: u64,
+    /// Whether a UDP datagram may be a flow export: its first bytes say so, or it is in fragments.
+    pub may_have_flows: bool,
     /// Frames whose TCP or UDP checksum was left to an offloading interface.
     pub offload: FrameRanges,
     /// Bytes of all frames.
@@ -126,6 +131,7 @@ impl Default for Survey {
             hidden_udp_frames: FrameRanges::default(),
             other_frames: FrameRanges::default(),
             tcp_frames: 0,
+            may_have_flows: false,
             offload: FrameRanges::default(),
             bytes: 0,
             unframed: None,
@@ -210,6 +216,7 @@ impl Survey {
         let udp = ip.protocol == ip_protocol::UDP;
         if udp {
             self.udp_frames.add(frame.number);
+            self.may_have_flows = self.may_have_flows || may_be_flows(frame.bytes, ip);
             let port = port.map(|port| (port, destination.is_ipv6()));
             if let Some(port) = port.filter(|_| port != self.last_udp_port) {
                 self.udp_ports.insert(port);
@@ -446,6 +453,10 @@ impl Survey {
         classes.sort_by_key(|class| (class.frames.first(), class.key));
         classes
     }
+}
+
+fn may_be_flows(frame: &[u8], ip: Ip) -> bool {
+    ip.fragment != Fragment::Whole || Format::claimed(frame, ip.payload + UDP_HEADER).is_some()
 }
 
 /// 255.255.255.255 (RFC 919 §7).
