@@ -23,7 +23,8 @@ pub(super) enum Register {
     R2,
     R3,
     R4,
-    R6 = 6,
+    R5,
+    R6,
     R7,
     R8,
     R9,
@@ -78,6 +79,8 @@ pub(super) enum Helper {
     GetNsCurrentPidTgid = 120,
     /// R0: what R2 asks about the ring R1; 0 for how many bytes of it are written and not yet read.
     RingbufQuery = 134,
+    /// Writes to R1, of R2 bytes, the text R3, in which the R5 bytes at R4 are put in their places, u64 each (Linux 5.13).
+    Snprintf = 165,
 }
 
 /// A place to jump to.

@@ -4,17 +4,22 @@
 use std::ffi::{CStr, c_int};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
 
 use super::assembler::Instruction;
 
 const BPF_MAP_CREATE: c_int = 0;
+const BPF_MAP_UPDATE_ELEM: c_int = 2;
 const BPF_PROG_LOAD: c_int = 5;
+const BPF_PROG_TEST_RUN: c_int = 10;
 const BPF_OBJ_GET_INFO_BY_FD: c_int = 15;
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
+const BPF_MAP_FREEZE: c_int = 22;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
+const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 /// The verifier gives up with EAGAIN while a signal waits.
@@ -75,6 +80,38 @@ pub(super) fn per_cpu(bytes: u32) -> io::Result<OwnedFd> {
 pub(super) fn table(bytes: u32, entries: u32) -> io::Result<OwnedFd> {
     let map_type = BPF_MAP_TYPE_LRU_HASH;
     map(&MapCreate { map_type, key_size: 8, value_size: bytes, max_entries: entries, map_flags: 0 })
+}
+
+/// The same for an entry of a map.
+#[repr(C)]
+struct MapUpdate {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// An array of one value that nothing changes any more: a text, as helpers want it.
+pub(super) fn text(text: [u8; 8]) -> io::Result<OwnedFd> {
+    let (map_type, map_flags) = (BPF_MAP_TYPE_ARRAY, BPF_F_RDONLY_PROG);
+    let array = map(&MapCreate { map_type, key_size: 4, value_size: 8, max_entries: 1, map_flags })?;
+    let (descriptor, key) = (array.as_raw_fd().cast_unsigned(), 0_u32);
+    let (key, value) = (std::ptr::from_ref(&key) as u64, text.as_ptr() as u64);
+    let attributes = MapUpdate { map: descriptor, padding: 0, key, value, flags: 0 };
+    // SAFETY: the kernel reads a key of 4 bytes and a value of 8, which are there until the call returns.
+    unsafe { command(BPF_MAP_UPDATE_ELEM, &attributes) }?;
+    // SAFETY: the descriptor is all that this command reads.
+    unsafe { command(BPF_MAP_FREEZE, &descriptor) }?;
+    Ok(array)
+}
+
+/// Runs a program for a raw tracepoint that looks at no arguments, once (Linux 5.10).
+pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<()> {
+    // The descriptor, and what the program returns.
+    let attributes = [program.as_raw_fd().cast_unsigned(), 0].map(AtomicU32::new);
+    // SAFETY: the kernel reads the first number and writes the second one, which it may: they are atomic.
+    unsafe { command(BPF_PROG_TEST_RUN, &attributes) }.map(drop)
 }
 
 fn map(attributes: &MapCreate) -> io::Result<OwnedFd> {
