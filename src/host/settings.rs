@@ -105,9 +105,11 @@ pub(crate) const LAB_DEFAULTS: &[(&str, &str, &str, &str)] = &[
 /// Writes the defaults of a lab's receiver, in its namespace and before it has an interface. A new namespace inherits the host's IPv4 values
 /// (`net.core.devconf_inherit_init_net`).
 pub(crate) fn write_lab_defaults() -> crate::diagnostic::Result<()> {
-    for (family, name, all, default) in LAB_DEFAULTS {
-        sysctl::write_if_there(&format!("net.{family}.conf.all.{name}"), all)?;
-        sysctl::write_if_there(&format!("net.{family}.conf.default.{name}"), default)?;
+    for family in ["ipv4", "ipv6"] {
+        let own = || LAB_DEFAULTS.iter().filter(|(of, ..)| *of == family);
+        sysctl::write_all_there(&format!("net.{family}.conf.all"), own().map(|(_, name, all, _)| (*name, *all)))?;
+        let default = own().map(|(_, name, _, default)| (*name, *default));
+        sysctl::write_all_there(&format!("net.{family}.conf.default"), default)?;
     }
     Ok(())
 }

@@ -2,10 +2,13 @@
 //!
 //! `/proc/sys/net` always shows the namespace of the thread that opens it. May use `diagnostic`. Start at [`effective`].
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
@@ -65,6 +68,21 @@ pub fn write(key: &str, value: &str) -> Result<()> {
 pub(crate) fn write_if_there(key: &str, value: &str) -> Result<()> {
     let path = path_of(key)?;
     if path.exists() { write(key, value) } else { Ok(()) }
+}
+
+/// Writes those of these names that are there, all of one group of sysctls: the kernel looks up the group but once.
+pub(crate) fn write_all_there<'a>(group: &str, values: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    let Ok(folder) = File::open(path_of(group)?) else { return Ok(()) };
+    for (name, value) in values {
+        let opened = openat(&folder, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from);
+        match opened.map_err(io::Error::from).and_then(|mut file| file.write_all(value.as_bytes())) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // The second try says why.
+            Err(_) => write(&format!("{group}.{name}"), value)?,
+        }
+    }
+    Ok(())
 }
 
 /// An interface's name in a key: a dot inside a name is written as a slash (sysctl(8)).
