@@ -51,7 +51,7 @@ use crate::host::facts::Facts;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::pacing::Rate;
-use crate::testbed::{RingBytes, Testbed};
+use crate::testbed::{RingSizes, Testbed};
 use crate::wire::clock::WallClock;
 use control::Control;
 use remote::{Agents, Senders};
@@ -85,7 +85,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let Agents { receiver, senders } = agents;
         control.phase("lab");
-        let rings = RingBytes { sender: replies::ring_bytes(plan), receiver: observe::ring_bytes(&plan.brief()) };
+        let rings = RingSizes { sender: replies::ring_size(plan), receiver: observe::ring_size(&plan.brief()) };
         let testbed = Testbed::prepare(scenario, plan, Some(rings))?;
         let setup = match receiver {
             Some(agent) => Setup::elsewhere(scenario, options, plan, testbed, agent, control, facts)?,
@@ -109,6 +109,7 @@ impl<'a> Run<'a> {
     fn replay(&mut self, rate: Rate, extent: &Extent, sent: &dyn Fn()) -> Result<Evidence> {
         let Self { plan, setup, .. } = self;
         let scenario = setup.scenario;
+        setup.control.phase("observe");
         // A sender that doesn't work here is found before anything is sent.
         let mut opened = setup.testbed.open_sender(scenario, plan, rate)?;
         if rate == Rate::TopSpeed && setup.receiver.is_built_in() {
@@ -138,6 +139,7 @@ impl<'a> Run<'a> {
     /// Has the machines that send do so, and waits until nothing moves any more.
     fn replay_elsewhere(&mut self) -> Result<Evidence> {
         let Self { plan, setup, senders } = self;
+        setup.control.phase("observe");
         let mut observer = setup.observe(&plan.brief(), Some(plan), Arrivals::new(WallClock::start(), false))?;
         let all = senders.as_ref().zip(setup.receiver.agent().cloned());
         let (senders, receiver) = all.expect("a scenario has machines that send only where its receiver has an agent");

@@ -30,18 +30,18 @@ use crate::testbed::Testbed;
 use crate::wire::closing;
 use crate::wire::counters::{Counters, CountersReader, UNKNOWN};
 use crate::wire::poll::Waker;
-use crate::wire::ring::{Ring, Seen};
+use crate::wire::ring::{Ring, RingSize, Seen};
 
 /// The receive ring at least: what stays in the processor's cache; larger ones are slower.
-const RING_BYTES: u64 = 4 << 20;
+const RING_BYTES: usize = 4 << 20;
 /// The receive ring at most: several runs at once, and ordinary users, have no more to spare.
-const MOST_RING_BYTES: u64 = 32 << 20;
+const MOST_RING_BYTES: usize = 32 << 20;
 /// So many of the longest frames fit into the ring.
-const RING_FRAMES: u64 = 512;
+const RING_FRAMES: usize = 512;
 /// What is sent in this time fits into the ring: on a busy machine its thread may wait that long for a processor.
 const RING_TIME: Duration = Duration::from_millis(200);
 /// The fewest blocks of the ring: while frames arrive slowly, each takes one.
-const RING_BLOCKS: u64 = 64;
+const RING_BLOCKS: usize = 64;
 /// How long the ring's thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
 
@@ -127,11 +127,10 @@ impl Observer {
         let sniffers = Sniffers::start(side, pids)?;
         // Who sends from elsewhere can't wait for room in it.
         let is_elsewhere = !shared.horizon.is_everywhere();
-        let ring_bytes =
-            if is_elsewhere { usize::try_from(MOST_RING_BYTES).unwrap_or(usize::MAX) } else { ring_bytes(brief) };
+        let size = if is_elsewhere { MOST_RING_BYTES.into() } else { ring_size(brief) };
         // The kernel takes its time for each ring: 10 ms or so, which it takes but once for what waits at the same time.
         let (ring, replies, stack) = thread::scope(|scope| {
-            let ring = scope.spawn(|| side.ring(ring_bytes));
+            let ring = scope.spawn(|| side.ring(size));
             let (sender, looking) = (testbed.sender(), sniffers.clone());
             let replies =
                 replies.map(|(scenario, plan)| scope.spawn(move || ReplyWatch::start(sender, scenario, plan, looking)));
@@ -367,17 +366,20 @@ pub(super) struct Settled {
 }
 
 /// How large the receive ring is to be: it holds many of the longest frames, and what is sent while its thread waits for a processor.
-pub(super) fn ring_bytes(brief: &Brief) -> usize {
+pub(super) fn ring_size(brief: &Brief) -> RingSize {
+    let of_blocks = RingSize::of_blocks(RING_BLOCKS, brief.mtu, brief.frames);
+    if of_blocks.is_small() {
+        return of_blocks;
+    }
     // Of Ethernet and two VLAN tags.
-    let longest = u64::from(brief.longest) + 22;
+    let longest = brief.longest as usize + 22;
     let seconds = brief.duration.map_or(f64::INFINITY, |duration| duration.as_secs_f64().max(1e-3));
     #[expect(clippy::cast_precision_loss, reason = "bytes of a run are far below 2^53")]
     let bytes_per_second = brief.bytes as f64 / seconds;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive here, and `as` saturates")]
-    let of_time = (bytes_per_second * RING_TIME.as_secs_f64()) as u64;
-    let of_blocks = Ring::block_bytes(brief.mtu) as u64 * RING_BLOCKS;
-    let bytes = (longest * RING_FRAMES).max(of_time).clamp(RING_BYTES, MOST_RING_BYTES).max(of_blocks);
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    let of_time = (bytes_per_second * RING_TIME.as_secs_f64()) as usize;
+    let bytes = (longest * RING_FRAMES).max(of_time).clamp(RING_BYTES, MOST_RING_BYTES).max(of_blocks.bytes);
+    bytes.into()
 }
 
 /// What the ring's thread saw.

@@ -21,7 +21,7 @@ use crate::scenario::Scenario;
 use crate::testbed::Side;
 use crate::wire::closing;
 use crate::wire::poll::Waker;
-use crate::wire::ring::{Ring, Seen};
+use crate::wire::ring::{Ring, RingSize, Seen};
 
 /// The blocks of the ring: while replies come slowly each takes one for 2 ms, and the thread may wait for a processor meanwhile.
 const RING_BLOCKS: usize = 128;
@@ -29,8 +29,8 @@ const RING_BLOCKS: usize = 128;
 const BLOCK: Duration = Duration::from_millis(100);
 
 /// How large the ring is.
-pub(super) fn ring_bytes(plan: &Plan) -> usize {
-    Ring::block_bytes(plan.medium.mtu) * RING_BLOCKS
+pub(super) fn ring_size(plan: &Plan) -> RingSize {
+    RingSize::of_blocks(RING_BLOCKS, plan.medium.mtu, plan.frames())
 }
 
 /// Looks for replies until it is asked to end.
@@ -49,7 +49,7 @@ impl ReplyWatch {
         let filter = expected.and_then(|expected| expected.filter.as_ref());
         let finished = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(AtomicU64::new(0));
-        let ring = sender.ring(ring_bytes(plan))?;
+        let ring = sender.ring(ring_size(plan))?;
         let waker = ring.waker();
         let watch = Watch {
             ring,

@@ -101,7 +101,7 @@ impl StackWatch {
         let mut taps = None;
         let installed = match tapping {
             EvidenceLevel::Off => taps::Installed::Absent(layers.taps_why.clone()),
-            _ => receiver.taps(tapping, ports.as_deref().unwrap_or_default())?,
+            _ => receiver.taps(tapping, ports.as_deref().unwrap_or_default(), level.frames)?,
         };
         match installed {
             taps::Installed::Taps(installed) => {

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::network::{LabNetwork, LabPlan};
 use super::side::RingThread;
-use super::{RingBytes, Side, polling};
+use super::{RingSizes, Side, polling};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::file::read_source;
 use crate::host::Filter;
@@ -20,7 +20,7 @@ use crate::scenario::pacing::Rate;
 use crate::scenario::placeholders::fill_receiver;
 use crate::scenario::require::Offload;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, LabTopology, Routes, Ruleset};
-use crate::wire::ring::Ring;
+use crate::wire::ring::{Ring, RingSize};
 
 /// To switch polling on takes as long as it gains with so many frames.
 const WORTH_POLLING: u64 = 10_000;
@@ -39,7 +39,7 @@ impl Lab {
         words: &LabTopology,
         scenario: &Scenario,
         plan: &Plan,
-        rings: Option<RingBytes>,
+        rings: Option<RingSizes>,
     ) -> Result<Self> {
         let Some(receiver) = &plan.host else {
             return Err(Failure::error(Diagnostic::error("the plan of a lab has no receiver")));
@@ -60,9 +60,9 @@ impl Lab {
         };
         let (sender, receiver) = (Namespace::create()?, Namespace::create()?);
         // The kernel takes longer for a ring than for all that follows.
-        let ring = |namespace: &Namespace, interface: &'static str, bytes: Option<usize>| -> Option<RingThread> {
-            let (namespace, mtu, bytes) = (namespace.try_clone().ok()?, lab_plan.mtu, bytes?);
-            let make = move || namespace.enter_thread().and_then(|()| Ring::unbound(interface, mtu, bytes));
+        let ring = |namespace: &Namespace, interface: &'static str, size: Option<RingSize>| -> Option<RingThread> {
+            let (namespace, mtu, size) = (namespace.try_clone().ok()?, lab_plan.mtu, size?);
+            let make = move || namespace.enter_thread().and_then(|()| Ring::unbound(interface, mtu, size));
             thread::Builder::new().name("ring".to_owned()).spawn(make).ok()
         };
         let sender_ring = ring(&sender, LAB_SENDER, rings.map(|rings| rings.sender));

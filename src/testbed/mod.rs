@@ -25,6 +25,7 @@ use crate::scenario::Scenario;
 use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::{Places, fill};
 use crate::scenario::topology::Topology;
+use crate::wire::ring::RingSize;
 use crate::wire::sender::{Sender, xdp};
 use existing::Existing;
 use lab::Lab;
@@ -43,11 +44,11 @@ pub enum Testbed {
     Receiving(Receiving),
 }
 
-/// The bytes of the receive rings of both sides.
+/// The sizes of the receive rings of both sides.
 #[derive(Debug, Clone, Copy)]
-pub struct RingBytes {
-    pub sender: usize,
-    pub receiver: usize,
+pub struct RingSizes {
+    pub sender: RingSize,
+    pub receiver: RingSize,
 }
 
 #[derive(Debug)]
@@ -133,7 +134,7 @@ impl Testbed {
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] when the kernel refuses it, [`crate::diagnostic::Kind::Invalid`] for a sysctl or a ruleset that
     /// it does not take.
-    pub fn prepare(scenario: &Scenario, plan: &Plan, rings: Option<RingBytes>) -> Result<Self> {
+    pub fn prepare(scenario: &Scenario, plan: &Plan, rings: Option<RingSizes>) -> Result<Self> {
         match &scenario.topology {
             Topology::Lab(lab) => Lab::prepare(lab, scenario, plan, rings).map(Self::Lab),
             Topology::Target { interface, .. } => Target::open(&interface.value).map(Self::Target),

@@ -24,7 +24,7 @@ use crate::process::surroundings::Surroundings;
 use crate::scenario::require::Offload;
 use crate::wire::built_in::{BuiltIn, Family};
 use crate::wire::counters::CountersReader;
-use crate::wire::ring::{Ring, UnboundRing};
+use crate::wire::ring::{Ring, RingSize, UnboundRing};
 use crate::wire::sender::{PacketSender, XdpSender};
 use crate::wire::taps::{Among, Installed, Taps};
 use crate::wire::trace::{self, PacketTrace};
@@ -77,13 +77,13 @@ impl Side {
         self.namespace.run(|| XdpSender::open(&self.interface))?
     }
 
-    /// Opens the receive ring, of at least this many bytes.
-    pub fn ring(&self, bytes: usize) -> Result<Ring> {
+    /// Opens the receive ring, of at least this size.
+    pub fn ring(&self, size: RingSize) -> Result<Ring> {
         let begun = self.ring.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Where it could not be made, the second try says why.
         match begun.map(JoinHandle::join) {
-            Some(Ok(Ok(ring))) if ring.bytes() == bytes => self.namespace.run(|| ring.bind())?,
-            _ => self.namespace.run(|| Ring::open(&self.interface, bytes))?,
+            Some(Ok(Ok(ring))) if ring.size() == size => self.namespace.run(|| ring.bind())?,
+            _ => self.namespace.run(|| Ring::open(&self.interface, size))?,
         }
     }
 
@@ -91,9 +91,10 @@ impl Side {
         self.namespace.run(|| CountersReader::open(&self.interface))?
     }
 
-    pub fn taps(&self, level: EvidenceLevel, ports: &[u16]) -> Result<Installed> {
+    /// `frames`: how many come in, where that is known.
+    pub fn taps(&self, level: EvidenceLevel, ports: &[u16], frames: Option<u64>) -> Result<Installed> {
         let among = if self.is_shared { Among::Others } else { Among::Own };
-        self.namespace.run(|| Taps::install(&self.interface, level, ports, among))?
+        self.namespace.run(|| Taps::install(&self.interface, level, ports, among, frames))?
     }
 
     /// Binds the built-in receiver.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::mapping::Mapping;
 use super::packet_socket::{EVERY_PROTOCOL, PacketSocket};
@@ -30,8 +31,12 @@ const TPACKET_V3: c_int = 2;
 /// long the reader may sleep.
 const RETIRE_MILLISECONDS: u32 = 2;
 
-/// The smallest block. It must hold the largest frame.
+/// The smallest block; of a ring for few frames, since the kernel clears every block. It must hold the largest frame.
 const BLOCK_BYTES: usize = 64 << 10;
+const SMALL_BLOCK_BYTES: usize = 8 << 10;
+
+/// So many frames of Ethernet's usual length fill less than half of 64 small blocks.
+const FEW_FRAMES: u64 = 128;
 
 /// Room in a block beside the frame: the block's header (48), the frame's (48), its address (20) and alignment.
 const OVERHEAD_BYTES: usize = 256;
@@ -135,17 +140,53 @@ pub struct Ring {
     tagged: Vec<u8>,
 }
 
+/// How large a ring is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingSize {
+    /// Of the whole ring.
+    pub bytes: usize,
+    /// Of each block, at least; it may be larger so that the longest frame fits.
+    block_bytes: usize,
+}
+
+impl From<usize> for RingSize {
+    fn from(bytes: usize) -> Self {
+        Self { bytes, block_bytes: BLOCK_BYTES }
+    }
+}
+
+impl RingSize {
+    /// So many blocks on an interface of this MTU, for so many frames.
+    pub fn of_blocks(blocks: usize, mtu_bytes: u32, frames: u64) -> Self {
+        let block_bytes = if frames <= FEW_FRAMES { SMALL_BLOCK_BYTES } else { BLOCK_BYTES };
+        let size = Self { bytes: 0, block_bytes };
+        Self { bytes: size.block_bytes(mtu_bytes) * blocks, ..size }
+    }
+
+    /// Whether it is one for few frames.
+    pub fn is_small(self) -> bool {
+        self.block_bytes < BLOCK_BYTES
+    }
+
+    /// The bytes of a block on an interface of this MTU: the longest frame fits into it.
+    fn block_bytes(self, mtu_bytes: u32) -> usize {
+        let frame_bytes = usize::try_from(mtu_bytes).unwrap_or(usize::MAX).min(1 << 20) + OVERHEAD_BYTES;
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| usize::try_from(bytes).ok());
+        frame_bytes.next_power_of_two().max(self.block_bytes).max(page.unwrap_or(BLOCK_BYTES))
+    }
+}
+
 /// A receive ring that is on no interface yet.
 pub struct UnboundRing {
     ring: Ring,
     interface: String,
-    bytes: usize,
+    size: RingSize,
 }
 
 impl UnboundRing {
-    /// The bytes that were asked for.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// What was asked for.
+    pub fn size(&self) -> RingSize {
+        self.size
     }
 
     /// Puts it on its interface, in the calling thread's network namespace, which must be that in which it was made; every frame that comes from
@@ -164,14 +205,14 @@ impl UnboundRing {
 }
 
 impl Ring {
-    /// Opens a ring of about `bytes`, or as much of it as the kernel grants, in the calling thread's network namespace; every frame that comes from now on is seen.
+    /// Opens a ring of about this size, or as much of it as the kernel grants, in the calling thread's network namespace; every frame that comes from now on is seen.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, or when the kernel grants no memory.
-    pub fn open(interface: &str, bytes: usize) -> Result<Self> {
+    pub fn open(interface: &str, size: impl Into<RingSize>) -> Result<Self> {
         let facts = interface::existing(interface)?;
-        Self::unbound(interface, facts.mtu_bytes, bytes)?.bind()
+        Self::unbound(interface, facts.mtu_bytes, size.into())?.bind()
     }
 
     /// The same for an interface that may not be there yet, and will have this MTU: the kernel takes 10 ms or so to make a ring. Nothing is seen
@@ -179,16 +220,16 @@ impl Ring {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn unbound(interface: &str, mtu_bytes: u32, bytes: usize) -> Result<UnboundRing> {
+    pub fn unbound(interface: &str, mtu_bytes: u32, size: RingSize) -> Result<UnboundRing> {
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
         socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
         // Linux 4.20. Without it what the interface sends arrives too, and is recognized by its packet type.
         let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
 
-        let block_bytes = Self::block_bytes(mtu_bytes);
+        let block_bytes = size.block_bytes(mtu_bytes);
         let number = |value: usize| u32::try_from(value).expect("the ring is at most 1 GiB");
-        let mut block_count = (bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
+        let mut block_count = (size.bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
         // Ring memory counts neither as locked (RLIMIT_MEMLOCK) nor as socket memory: only where the machine has none left it is refused.
         loop {
             let request = libc::tpacket_req3 {
@@ -224,13 +265,7 @@ impl Ring {
             counted: RingStatistics::default(),
             tagged: Vec::new(),
         };
-        Ok(UnboundRing { ring, interface: interface.to_owned(), bytes })
-    }
-
-    /// The bytes of a block of a ring on an interface of this MTU: the longest frame fits into it.
-    pub fn block_bytes(mtu_bytes: u32) -> usize {
-        let frame_bytes = usize::try_from(mtu_bytes).unwrap_or(usize::MAX).min(1 << 20) + OVERHEAD_BYTES;
-        frame_bytes.next_power_of_two().max(BLOCK_BYTES)
+        Ok(UnboundRing { ring, interface: interface.to_owned(), size })
     }
 
     /// The space in it, for the thread that sends.

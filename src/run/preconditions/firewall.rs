@@ -86,7 +86,7 @@ fn refused(
         tcp: listener.transport == Transport::Tcp,
     };
     let Some(frame) = probe.frame() else { return Ok(None) };
-    let mut taps = match testbed.receiver().taps(EvidenceLevel::Counters, &[])? {
+    let mut taps = match testbed.receiver().taps(EvidenceLevel::Counters, &[], None)? {
         Installed::Taps(taps) => taps,
         Installed::Absent(why) => {
             return Ok(Some(

@@ -37,6 +37,11 @@ const GATHERED: u32 = 64;
 /// Bytes that it gathers at most. With the kernel's own overhead that fills 16 KiB, and a socket is charged for what it fills: twice as
 /// much would hold 64 records, and half of it stay empty.
 const BUFFER_BYTES: u32 = 15 << 10;
+/// The same for few frames: no record waits for others, and each takes no more of its socket's room than it needs.
+const FEW_GATHERED: u32 = 1;
+const FEW_BUFFER_BYTES: u32 = 512;
+/// How many frames are few: their records fit into an ordinary user's socket.
+const FEW_FRAMES: u64 = 64;
 /// Hundredths of a second after which it sends them anyway.
 const FLUSH: u32 = 1;
 /// What a socket asks for; an ordinary user gets `net.core.rmem_max`, usually 208 KiB.
@@ -70,13 +75,15 @@ impl Log {
         Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, groups: Vec::new() })
     }
 
-    /// A group for each hook.
-    pub(super) fn bind_all(&mut self) -> io::Result<()> {
+    /// A group for each hook, for so many frames; `None`: an unknown number.
+    pub(super) fn bind_all(&mut self, frames: Option<u64>) -> io::Result<()> {
+        let few = frames.is_some_and(|frames| frames <= FEW_FRAMES);
+        let gathered = if few { (FEW_GATHERED, FEW_BUFFER_BYTES) } else { (GATHERED, BUFFER_BYTES) };
         let mut numbers = FIRST_GROUP..FIRST_GROUP + GROUPS;
         for hook in Hook::ALL {
             let mut channel = Channel::open(NETLINK_NETFILTER)?;
             channel.set_receive_buffer(RECEIVE_BYTES)?;
-            let number = first_free(&mut channel, &mut numbers)?;
+            let number = first_free(&mut channel, &mut numbers, gathered)?;
             self.epoll.add(&channel, EpollEvent::new(EpollFlags::EPOLLIN, number.into()))?;
             let group = Group { hook, number, channel, next_sequence: 0, received: 0, missed: 0, overrun: false };
             self.groups.push(group);
@@ -153,10 +160,10 @@ impl Group {
 }
 
 /// Binds the socket to the first of the groups that is free.
-fn first_free(channel: &mut Channel, numbers: &mut dyn Iterator<Item = u16>) -> io::Result<u16> {
+fn first_free(channel: &mut Channel, numbers: &mut dyn Iterator<Item = u16>, gathered: (u32, u32)) -> io::Result<u16> {
     let mut refused = None;
     for number in numbers {
-        match channel.acknowledged(NFULNL_MSG_CONFIG, 0, &configuration(number)) {
+        match channel.acknowledged(NFULNL_MSG_CONFIG, 0, &configuration(number, gathered)) {
             Ok(()) => return Ok(number),
             // Another socket's group says so too (nfulnl_recv_config).
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBUSY)) => refused = Some(error),
@@ -166,14 +173,15 @@ fn first_free(channel: &mut Channel, numbers: &mut dyn Iterator<Item = u16>) -> 
     Err(refused.unwrap_or_else(|| io::Error::other("no group is free")))
 }
 
-fn configuration(group: u16) -> Vec<u8> {
+/// `gathered`: records, and bytes.
+fn configuration(group: u16, gathered: (u32, u32)) -> Vec<u8> {
     let mut body = netfilter_header(0, group);
     let [a, b, c, d] = u32::from(RECORD_BYTES).to_be_bytes();
     push_attribute(&mut body, NFULA_CFG_CMD, &[NFULNL_CFG_CMD_BIND]);
     push_attribute(&mut body, NFULA_CFG_MODE, &[a, b, c, d, NFULNL_COPY_PACKET, 0]);
-    push_attribute(&mut body, NFULA_CFG_NLBUFSIZ, &BUFFER_BYTES.to_be_bytes());
+    push_attribute(&mut body, NFULA_CFG_NLBUFSIZ, &gathered.1.to_be_bytes());
     push_attribute(&mut body, NFULA_CFG_TIMEOUT, &FLUSH.to_be_bytes());
-    push_attribute(&mut body, NFULA_CFG_QTHRESH, &GATHERED.to_be_bytes());
+    push_attribute(&mut body, NFULA_CFG_QTHRESH, &gathered.0.to_be_bytes());
     push_attribute(&mut body, NFULA_CFG_FLAGS, &NFULNL_CFG_F_SEQ.to_be_bytes());
     body
 }

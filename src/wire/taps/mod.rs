@@ -153,7 +153,8 @@ pub struct Taps {
 impl Taps {
     /// Puts the chains into the calling thread's network namespace. What came in from outside is counted apart from what the receiver
     /// sent to itself; only the ingress hook is that of `interface` alone. Below [`EvidenceLevel::Counters`] there is a chain at
-    /// [`Hook::InputLast`] only, which costs a fast sender little. `ports` are for [`Tally::OwnUdpToPorts`].
+    /// [`Hook::InputLast`] only, which costs a fast sender little. `ports` are for [`Tally::OwnUdpToPorts`]. `frames`: how many
+    /// come, where that is known: copies of few packets don't wait for others.
     ///
     /// Each installation has tables of its own, named `restage-` and a number. From Linux 5.12 on they belong to our socket
     /// (`NFT_TABLE_F_OWNER`): `nft flush ruleset` leaves them alone, and they go when this process ends, however it ends. Before,
@@ -162,7 +163,13 @@ impl Taps {
     /// # Errors
     /// [`Kind::Invalid`](crate::diagnostic::Kind::Invalid) when there is no such interface;
     /// [`Kind::Error`](crate::diagnostic::Kind::Error) when the kernel refuses chains that it knows.
-    pub fn install(interface: &str, level: EvidenceLevel, ports: &[u16], among: Among) -> Result<Installed> {
+    pub fn install(
+        interface: &str,
+        level: EvidenceLevel,
+        ports: &[u16],
+        among: Among,
+        frames: Option<u64>,
+    ) -> Result<Installed> {
         let device = interface::existing(interface)?;
         let hooks = if level < EvidenceLevel::Counters { vec![Hook::InputLast] } else { Hook::ALL.to_vec() };
         let mut channel = match Channel::open(NETLINK_NETFILTER) {
@@ -176,7 +183,7 @@ impl Taps {
         let mut log = Log::none().map_err(failed)?;
         let mut no_records = None;
         if level == EvidenceLevel::Packets {
-            match log.bind_all() {
+            match log.bind_all(frames) {
                 Ok(()) => {}
                 Err(error) => {
                     no_records = Some(format!("this kernel sends no copies of packets (nfnetlink_log): {error}"));

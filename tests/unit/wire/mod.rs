@@ -507,7 +507,7 @@ fn without_privilege_the_missing_capability_is_named() {
         assert_eq!(failure.kind, Kind::Blocked);
         assert_eq!(Ring::open("lo", DEFAULT_BYTES).map(|_| ()).unwrap_err(), failure);
         trace::missing_capabilities_are_named();
-        let Ok(Installed::Absent(reason)) = Taps::install("lo", EvidenceLevel::Packets, &[], Among::Own) else {
+        let Ok(Installed::Absent(reason)) = Taps::install("lo", EvidenceLevel::Packets, &[], Among::Own, None) else {
             panic!("taps without privilege")
         };
         println!("<<{failure:#?}\n{reason}>>");
