@@ -3,6 +3,7 @@
 mod amount;
 mod check;
 mod packet_socket;
+mod phase;
 mod replay;
 mod replies;
 mod report;
@@ -18,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use amount::Amount;
 pub use check::{Check, CheckId};
 pub use packet_socket::PacketSocket;
+pub use phase::Phase;
+pub(crate) use phase::Phases;
 pub use replay::{Lateness, LatenessBucket, OverTime, RateSearch, Replay, SenderReport, TimedBy, Trial};
 pub use replies::{IcmpErrors, Replies};
 pub use report::{Counts, Message, Report, RunFacts, now};
@@ -324,6 +327,9 @@ pub struct Outcome {
     pub started: Option<Timestamp>,
     /// From the start of its worker to its end, in seconds.
     pub seconds: f64,
+    /// Where that time went, in the order in which the phases began; absent where nothing was planned.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub phases: Vec<Phase>,
     /// Why it was skipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub skipped: Option<String>,
@@ -373,6 +379,7 @@ impl Outcome {
             run: 0,
             started: None,
             seconds: 0.0,
+            phases: Vec::new(),
             skipped: None,
             problems: Vec::new(),
             ledger: None,

@@ -1,6 +1,8 @@
 //! Scenarios that run side by side, each in a process of its own. Start at [`Batch::new`].
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use crate::outcome::{Event, Outcome, now};
 use crate::process::worker::{Job, News, Next, Notice, Supervisor, WorkerEnd};
 use crate::scenario::Scenario;
 use crate::scenario::receiver::{Clock, Program};
+use crate::scenario::step::Step;
+use crate::wire::trace::KernelTypes;
 
 /// Scenarios that are checked and wait for their turn; those that can't be run have their outcome already.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Batch {
 struct Prepared {
     job: worker::Job,
     runs_alone: bool,
+    /// At least so long it waits, by its own words.
+    waits: Duration,
 }
 
 /// How a batch ended.
@@ -139,11 +145,20 @@ impl Batch {
         let Self { mut board, jobs } = self;
         let begun = Instant::now();
         let failed = board.outcomes().iter().filter(|outcome| outcome.verdict.is_failure()).count();
-        let scenarios = jobs.iter().map(|(index, prepared)| (*index, prepared.runs_alone));
+        let mut scenarios: Vec<_> = jobs.iter().collect();
+        if rules.at_once > NonZeroUsize::MIN {
+            // Those that are known to wait long begin first, so that none of them is left for the end.
+            scenarios.sort_by_key(|(_, prepared)| Reverse(prepared.waits));
+        }
+        let scenarios = scenarios.into_iter().map(|(index, prepared)| (*index, prepared.runs_alone));
         let mut turns = Turns::new(rules, scenarios, failed);
+        // What takes a worker a millisecond or two is the same for all.
+        let kernel = if jobs.len() > 1 { KernelTypes::read_if_permitted() } else { None };
         while let Some(group) = turns.next() {
-            let jobs =
-                group.scenarios.iter().filter_map(|index| Some(jobs.get(index)?.job(*index, turns.delay(*index))));
+            let jobs = group
+                .scenarios
+                .iter()
+                .filter_map(|index| Some(jobs.get(index)?.job(*index, turns.delay(*index), kernel.as_ref())));
             let supervised = supervisor.run(jobs.collect(), group.at_once.get(), &mut |notice| {
                 match notice {
                     Notice::StatusAsked => on_update(Update::StatusAsked),
@@ -251,17 +266,21 @@ pub(super) fn not_installed(scenario: &Scenario, absent: &[&str]) -> Failure {
 
 impl Prepared {
     fn new(scenario: &Scenario, options: &Options) -> Result<Self> {
-        let job = worker::Job { scenario: scenario.text(), options: options.clone(), delay: Duration::ZERO };
+        let (options, delay) = (options.clone(), Duration::ZERO);
+        let job = worker::Job { scenario: scenario.text(), options, delay, kernel: None };
         if let Err(error) = job.line() {
             let what = format!("can't hand `{}` to a worker", scenario.source.path.display());
             let problem = Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8");
             return Err(Failure::invalid(problem));
         }
-        Ok(Self { job, runs_alone: scenario.exclusive })
+        let steps: Duration = scenario.steps.iter().map(Step::waits).sum();
+        let waits = scenario.receiver.settle.value.saturating_add(steps);
+        Ok(Self { job, runs_alone: scenario.exclusive, waits })
     }
 
-    fn job(&self, index: usize, delay: Duration) -> Job {
-        let input = worker::Job { delay, ..self.job.clone() }.line().expect("it was written before");
+    fn job(&self, index: usize, delay: Duration, kernel: Option<&KernelTypes>) -> Job {
+        let job = worker::Job { delay, kernel: kernel.cloned(), ..self.job.clone() };
+        let input = job.line().expect("it was written before");
         // Planning a large capture takes its time: only the plan says how long the run may take.
         Job { index, arguments: Vec::new(), input, limit: None }
     }

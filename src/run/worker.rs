@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::Options;
 use super::outcome::{failed, run_scenario};
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::outcome::Event;
+use crate::outcome::{Event, Phases};
 use crate::process::parent::job;
 use crate::scenario::{self, ScenarioText};
 use crate::wire::closing;
+use crate::wire::trace::KernelTypes;
 
 /// How often a worker that waits looks whether its parent is gone.
 const ORPHAN_WAIT: Duration = Duration::from_millis(100);
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) options: Options,
     /// How long to wait before.
     pub(super) delay: Duration,
+    /// What its parent knows of this kernel already.
+    pub(super) kernel: Option<KernelTypes>,
 }
 
 impl Job {
@@ -40,32 +43,43 @@ impl Job {
 
 /// The whole process.
 pub(crate) fn main() -> i32 {
-    let mut report = |event: Event| {
-        let mut stdout = stdout().lock();
-        // A parent that is gone is noticed by the watch; there is no reader then.
-        let _ = serde_json::to_writer(&mut stdout, &event)
-            .map_err(std::io::Error::from)
-            .and_then(|()| stdout.write_all(b"\n"));
-        let _ = stdout.flush();
-    };
-    let job = read();
+    let mut job = read();
+    if let Some(kernel) = job.as_mut().ok().and_then(|job| job.kernel.take()) {
+        kernel.keep();
+    }
     if let Ok(Job { delay, .. }) = &job
         && !delay.is_zero()
     {
-        report(Event::Phase { name: "delay".to_owned() });
+        report(&Event::Phase { name: "delay".to_owned() });
         wait(*delay);
     }
-    let begun = Instant::now();
+    let (begun, mut phases) = (Instant::now(), Phases::begin("plan"));
+    let mut report_and_note = |event: Event| {
+        if let Event::Phase { name } = &event {
+            phases.next(name);
+        }
+        report(&event);
+    };
     let checked = job.and_then(|job| Ok((scenario::check(&job.scenario)?, job.options)));
     let mut outcome = match checked {
-        Ok((scenario, options)) => run_scenario(&scenario, &options, &mut report),
+        Ok((scenario, options)) => run_scenario(&scenario, &options, &mut report_and_note),
         // The parent has checked it, and knows its name.
         Err(failure) => failed("", Path::new(""), failure),
     };
-    outcome.seconds = begun.elapsed().as_secs_f64();
-    report(Event::Ended { outcome: Box::new(outcome) });
+    let end = Instant::now();
+    outcome.seconds = end.saturating_duration_since(begun).as_secs_f64();
+    outcome.phases = phases.until(end);
+    report(&Event::Ended { outcome: Box::new(outcome) });
     closing::finish();
     0
+}
+
+fn report(event: &Event) {
+    let mut stdout = stdout().lock();
+    // A parent that is gone is noticed by the watch; there is no reader then.
+    let _ =
+        serde_json::to_writer(&mut stdout, event).map_err(std::io::Error::from).and_then(|()| stdout.write_all(b"\n"));
+    let _ = stdout.flush();
 }
 
 /// Waits, or for as long as the parent lives. No thread may watch it yet: a process with threads can't enter a user namespace.

@@ -1,6 +1,8 @@
 //! What the programs must know of the running kernel: where members of its structures stand, which tracepoints it has, and what it calls
 //! its drop reasons. All of it comes from BTF. Start at [`Layout::read`].
 
+use serde::{Deserialize, Serialize};
+
 use super::btf::{Btf, Fault, Named};
 
 /// Reasons above belong to subsystems, which number their own.
@@ -48,7 +50,7 @@ pub(super) fn reasons(btf: &Btf<'_>) -> Result<Vec<String>, Fault> {
 }
 
 /// Where members stand in the kernel's structures, in bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Layout {
     pub(super) skb: Skb,
     pub(super) device_net: i32,
@@ -62,7 +64,7 @@ pub(super) struct Layout {
 }
 
 /// Where members stand in `struct sk_buff`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Skb {
     pub(super) device: i32,
     pub(super) length: i32,
@@ -118,7 +120,7 @@ fn span(members: &[(i32, i32)]) -> (i32, i32) {
 }
 
 /// Where the members stand that only following a packet needs, in bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct FollowingLayout {
     /// `sk_buff._skb_refdst`: not 0 where the packet already has a route, as this host's own looped-back multicasts have.
     pub(super) route: i32,

@@ -36,6 +36,7 @@ mod assembler;
 mod btf;
 mod event;
 mod functions;
+mod kernel;
 mod layout;
 mod opening;
 mod program;
@@ -48,6 +49,7 @@ mod writer;
 pub use event::Dropped;
 pub use event::Event;
 pub use functions::functions;
+pub use kernel::KernelTypes;
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -55,7 +57,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use self::assembler::Instruction;
-use self::btf::{Btf, Fault};
+use self::btf::Fault;
 use self::event::{BEYOND, event};
 use self::layout::{FollowingLayout, Layout};
 use self::opening::{DROPS_RING_BYTES, FRAME_BYTES, LEAST_RING_BYTES, PACKETS_RING_BYTES, Refusal};
@@ -135,13 +137,7 @@ impl PacketTrace {
 
     fn listen(namespace: u64, interface: u32, mode: Mode, frames: Option<u64>) -> std::result::Result<Self, Refusal> {
         opening::permitted()?;
-        let types = opening::types()?;
-        let btf = Btf::read(types.bytes(), &layout::WANTED)?;
-        if layout::arguments(&btf)? < 3 {
-            return Err(Refusal::Unavailable(format!("they came with Linux 5.17, and this is {}", opening::release())));
-        }
-        let layout = Layout::read(&btf)?;
-        let reasons = layout::reasons(&btf)?;
+        let KernelTypes { layout, following, reasons } = KernelTypes::read()?;
         let page = opening::page_bytes()?;
         let (ring_bytes, most_records) = match mode {
             Mode::Drops { most_records } => (DROPS_RING_BYTES, most_records),
@@ -171,7 +167,7 @@ impl PacketTrace {
         let mut not_followed = None;
         let mut attached = Vec::new();
         if mode == Mode::Packets {
-            match follow(&btf, &layout, &target, frames) {
+            match follow(following, &layout, &target, frames) {
                 Ok(following) => attached = following,
                 Err(Refusal::Unavailable(why)) => not_followed = Some(why),
                 Err(failed @ Refusal::Failed(_)) => return Err(failed),
@@ -275,12 +271,12 @@ impl AsFd for PacketTrace {
 
 /// Attaches all programs.
 fn follow(
-    btf: &Btf<'_>,
+    following: std::result::Result<FollowingLayout, String>,
     layout: &Layout,
     target: &Target,
     frames: Option<u64>,
 ) -> std::result::Result<Attached, Refusal> {
-    let following = FollowingLayout::read(btf).map_err(|fault| Refusal::Unavailable(fault.to_string()))?;
+    let following = following.map_err(Refusal::Unavailable)?;
     let value = u32::from(VALUE_BYTES.unsigned_abs());
     let refused = |error| opening::refused("remember packets", &error);
     // The programs keep both open.
