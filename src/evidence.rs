@@ -248,15 +248,17 @@ impl SocketRecord {
     }
 }
 
-/// What the receiver sent back, as it was on the sender's end of the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What the receiver sent back, as it was on the sender's end of the wire or, on another machine, where it left that.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Replies {
     /// UDP datagrams from addresses of the receiver: the application's.
     pub datagrams: u64,
     /// ICMP errors: whether ICMPv6, type, code.
+    #[serde(with = "crate::packet::pairs")]
     pub errors: BTreeMap<(bool, u8, u8), u64>,
-    /// Everything else, by its protocol: what the receiver's kernel sends by itself.
-    pub others: BTreeMap<&'static str, u64>,
+    /// Everything else, by its protocol: what the receiver's kernel sends by itself. `None` where others send there, too.
+    #[serde(skip)]
+    pub others: Option<BTreeMap<&'static str, u64>>,
     /// The datagrams that `[expect.replies] filter` takes; all without one.
     pub taken: u64,
     /// The ICMP errors that it takes.
@@ -294,6 +296,10 @@ pub struct PacketSocketRecord {
     pub outgoing: u64,
     /// Frames that were put into its ring; `None` where that can't be counted.
     pub in_ring: Option<u64>,
+    /// Whether its ring had room for a frame at each moment, as far as is known.
+    pub had_room: bool,
+    /// Whether it was offered frames that are counted nowhere here: of other interfaces, or sent by others.
+    pub is_among_others: bool,
     /// Frames that it dropped, where it has no ring.
     pub drops: u64,
     /// Whether it was still there at the end, or when its program was stopped to be started again.
@@ -313,6 +319,8 @@ impl PacketSocketRecord {
             others,
             outgoing,
             in_ring: None,
+            had_room: false,
+            is_among_others: false,
             drops,
             until_end: true,
         }
@@ -347,8 +355,7 @@ pub struct Evidence {
     pub counters: Option<BTreeMap<String, u64>>,
     /// The receiver's stack; `None` with a target.
     pub stack: Option<Stack>,
-    /// What the receiver sent back; `None` with a target. It is seen where frames are sent.
-    #[serde(skip)]
+    /// What the receiver sent back; `None` with a target, and of another machine where nothing is expected of it.
     pub replies: Option<Replies>,
     /// What packet sockets of the application took; nothing without any.
     pub sniffing: Sniffing,

@@ -160,7 +160,7 @@ impl Judge<'_> {
         if let Some(check) = self.undecided("replies.like", span) {
             return check;
         }
-        if let Some(why) = self.questions.captured.incomplete {
+        if let Some(why) = &self.questions.captured.incomplete {
             return self.open("replies.like", span, json!("captured"), format!("in the capture, {why}"));
         }
         let (mut compared, mut differing, mut cut) = (0, FrameRanges::default(), FrameRanges::default());

@@ -34,14 +34,14 @@ pub(super) fn sockets(evidence: &Evidence) -> Vec<PacketSocket> {
     let of = |record: &PacketSocketRecord| PacketSocket {
         frames: captured(record, arrived),
         others: record.others,
-        dropped: (record.filter != FilterKind::Unknown).then(|| dropped(record)),
+        dropped: dropped(record).filter(|_| record.filter != FilterKind::Unknown),
         ring: record.socket.ring.is_some(),
     };
     evidence.sniffing.sockets.iter().map(of).collect()
 }
 
 fn dropped_nothing(sniffing: &Sniffing) -> bool {
-    sniffing.sockets.iter().all(|record| dropped(record).is_zero())
+    sniffing.sockets.iter().all(|record| dropped(record).is_some_and(|dropped| dropped.is_zero()))
 }
 
 /// With packet sockets that were opened later.
@@ -62,18 +62,27 @@ fn captured(record: &PacketSocketRecord, arrived: u64) -> Amount {
     if !record.until_end {
         return Amount::between(0, taken, "the application closed its packet socket before the end");
     }
-    let dropped = dropped(record);
+    let Some(dropped) = dropped(record) else {
+        return Amount::between(0, taken, "its receive ring may have been full, and frames of others were in it, too");
+    };
     // Those that were dropped may all be others.
-    let fewest = dropped.low().saturating_sub(record.others + record.outgoing);
+    let others = if record.is_among_others { u64::MAX } else { record.others + record.outgoing };
+    let fewest = dropped.low().saturating_sub(others);
     let why = if dropped.why().is_empty() { "which frames it dropped is not known" } else { dropped.why() };
     Amount::between(taken.saturating_sub(dropped.high()), taken.saturating_sub(fewest), why)
 }
 
-/// How many frames a socket dropped.
-fn dropped(record: &PacketSocketRecord) -> Amount {
+/// How many frames a socket dropped; `None` where nothing is known of that.
+fn dropped(record: &PacketSocketRecord) -> Option<Amount> {
+    if record.had_room {
+        return Some(Amount::exact(0));
+    }
+    if record.is_among_others && record.socket.ring.is_some() {
+        return None;
+    }
     let incoming = record.taken + record.others;
     let all = incoming + record.outgoing;
-    match (record.socket.ring, record.in_ring) {
+    Some(match (record.socket.ring, record.in_ring) {
         (None, _) => Amount::exact(record.drops),
         (Some(_), Some(held)) => {
             let fewest = if record.takes_outgoing == Some(true) { all } else { incoming };
@@ -86,7 +95,7 @@ fn dropped(record: &PacketSocketRecord) -> Amount {
             let why = "only the application can ask the kernel what its ring dropped, and asking resets it (PACKET_STATISTICS)";
             Amount::between(0, all.saturating_sub(holds.into()), why)
         }
-    }
+    })
 }
 
 #[cfg(test)]
@@ -130,6 +139,12 @@ mod tests {
             (record(Some(ring(1))), 32, 40),
             (PacketSocketRecord { taken: 30, ..record(Some(ring(1))) }, 30, 30),
             (record(Some(ring(2))), 7, 40),
+            // One that always had room has all, whatever else was put into it.
+            (PacketSocketRecord { had_room: true, ..mapped(90) }, 40, 40),
+            (PacketSocketRecord { had_room: true, is_among_others: true, ..mapped(90) }, 40, 40),
+            (PacketSocketRecord { is_among_others: true, ..mapped(90) }, 0, 40),
+            (PacketSocketRecord { is_among_others: true, ..plain.clone() }, 40, 40),
+            (PacketSocketRecord { drops: 3, is_among_others: true, ..plain.clone() }, 37, 40),
             (PacketSocketRecord { until_end: false, ..mapped(40) }, 0, 40),
             (PacketSocketRecord { filter: FilterKind::Unknown, ..mapped(40) }, 0, 50),
         ] {

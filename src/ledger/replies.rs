@@ -1,5 +1,7 @@
 //! What came back, set against what was asked. Start at [`account`].
 
+use std::collections::BTreeMap;
+
 use crate::evidence::{Evidence, Replies};
 use crate::figures::count;
 use crate::outcome::{self, IcmpErrors};
@@ -24,13 +26,15 @@ pub fn account(plan: &Plan, evidence: &Evidence) -> Option<outcome::Replies> {
         let name = error_name(ipv6, kind, code).to_owned();
         IcmpErrors { ipv6, r#type: kind, code, name, frames }
     });
-    let others = replies.others.iter().map(|(name, frames)| ((*name).to_owned(), *frames));
+    let others = |others: &BTreeMap<&'static str, u64>| {
+        others.iter().map(|(name, frames)| ((*name).to_owned(), *frames)).collect()
+    };
     Some(outcome::Replies {
         datagrams: unseen.is_none().then_some(replies.datagrams),
         questions: questions.map(Questions::due),
         answered: questions.map(answers),
         icmp_errors: unseen.is_none().then(|| errors.collect()),
-        kernel: unseen.is_none().then(|| others.collect()),
+        kernel: replies.others.as_ref().filter(|_| unseen.is_none()).map(others),
         why,
     })
 }
@@ -51,7 +55,7 @@ pub fn unmatched(questions: &Questions, replies: &Replies) -> Option<String> {
     if questions.incomplete {
         return Some("the frames ask more than 262,144 questions".to_owned());
     }
-    replies.answers.incomplete.map(str::to_owned)
+    replies.answers.incomplete.as_deref().map(str::to_owned)
 }
 
 /// What answers a question, of what the filter of `[expect.replies]` takes.

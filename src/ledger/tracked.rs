@@ -175,7 +175,9 @@ fn compare(received: &mut Received, plan: &Plan, evidence: &Evidence, causes: &C
         let key = (known.stage, Some(known.cause));
         let frames = rows.iter().find(|row| row.key == key).map_or(0, |row| row.frames.count());
         if let Some(counted) = &known.counted {
-            received.disagree(known.cause, frames, counted);
+            // Those of others are in the counters, too.
+            let least = counted.low().saturating_sub(evidence.others());
+            received.disagree(known.cause, frames, &Amount::between(least, counted.high(), counted.why()));
         }
     }
 }

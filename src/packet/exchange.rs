@@ -3,8 +3,11 @@
 //! A protocol is known by its port; DNS on another port by its messages. Of all others nothing but addresses and ports is known. Start at
 //! [`Udp::find`] and [`role`].
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
 
 use super::bytes::{array, be16, byte};
 use super::dns;
@@ -38,7 +41,7 @@ impl<'a> Udp<'a> {
 }
 
 /// A question: who asks whom, by which identifier. Its answers have the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Exchange {
     /// Who asks.
     pub asker: (IpAddr, u16),
@@ -208,7 +211,7 @@ fn sip(payload: &[u8]) -> Option<Role> {
 }
 
 /// What answers one question.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Came {
     /// Datagrams that answer it.
     pub answers: u64,
@@ -227,13 +230,14 @@ impl Came {
 }
 
 /// Answers by what they answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Answers {
+    #[serde(with = "super::pairs")]
     by_exchange: HashMap<Exchange, Came>,
     /// Bytes of payloads that are held.
     held: usize,
     /// Why not all of them are here.
-    pub incomplete: Option<&'static str>,
+    pub incomplete: Option<Cow<'static, str>>,
 }
 
 /// So many exchanges are told apart; 100 bytes or so each.
@@ -245,7 +249,7 @@ impl Answers {
     /// What answers an exchange so far; `None` where no more exchanges are told apart.
     fn at(&mut self, exchange: Exchange) -> Option<&mut Came> {
         if self.by_exchange.len() >= MOST_EXCHANGES && !self.by_exchange.contains_key(&exchange) {
-            self.incomplete = Some("there were answers to more than 262,144 questions");
+            self.incomplete = Some("there were answers to more than 262,144 questions".into());
             return None;
         }
         Some(self.by_exchange.entry(exchange).or_default())
@@ -262,7 +266,7 @@ impl Answers {
                 came.payloads.push((bytes.to_vec(), is_whole));
                 self.held += length;
             }
-            Some(_) => self.incomplete = Some("the answers have more than 32 MiB"),
+            Some(_) => self.incomplete = Some("the answers have more than 32 MiB".into()),
             None => {}
         }
     }

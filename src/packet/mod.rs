@@ -20,6 +20,7 @@ mod link;
 pub mod listing;
 mod mac;
 pub(crate) mod made;
+pub(crate) mod pairs;
 pub mod probe;
 pub(crate) mod reassembly;
 pub(crate) mod sctp;

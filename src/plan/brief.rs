@@ -1,12 +1,15 @@
 //! What the receiver's side has to know of a plan, wherever it is. Start at [`Brief`].
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Plan;
+use super::{Plan, Question};
+use crate::host::Host;
+use crate::predict::{Carried, Prediction};
 use crate::scenario::require::Listener;
 
 /// What the receiver's side has to know of a plan.
@@ -33,8 +36,43 @@ pub struct Brief {
     /// The sockets that make the receiver ready.
     #[serde(serialize_with = "as_texts", deserialize_with = "from_texts")]
     pub listens: Vec<Listener>,
+    /// What the frames ask.
+    pub asked: Asked,
     /// Whether the network namespace that the receiver is in has a packet filter already.
     pub has_firewall: bool,
+}
+
+/// What identifies answers to the frames.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Asked {
+    /// The ports of those that ask.
+    pub ports: BTreeSet<u16>,
+    /// The addresses that answers go to, where replies are expected.
+    pub sources: BTreeSet<IpAddr>,
+    /// The addresses of a receiver that forwards: what comes from others is not its own. Empty where it does not forward.
+    pub own: BTreeSet<IpAddr>,
+}
+
+impl Asked {
+    fn of(plan: &Plan) -> Self {
+        let questions = plan.questions.iter().flat_map(|questions| &questions.list);
+        let asker = |question: &Question| question.sent.asker;
+        let source = |prediction: &Prediction| match prediction.class.key.carried {
+            Carried::Ip { source, .. } => Some(source),
+            Carried::Other { .. } => None,
+        };
+        let mut sources = BTreeSet::new();
+        if plan.questions.is_some() {
+            sources.extend(questions.clone().map(asker).map(|(address, _)| address));
+            sources.extend(plan.predictions.iter().filter_map(source));
+        }
+        let forwards = |host: &&Host| host.settings.forwarding.v4 || host.settings.forwarding.v6;
+        let own = plan.host.iter().filter(forwards).flat_map(|host| {
+            let link_local = IpAddr::V6(host.mac.link_local());
+            host.addresses.iter().map(IpNet::addr).chain([link_local, Ipv4Addr::UNSPECIFIED.into()])
+        });
+        Self { ports: questions.map(asker).map(|(_, port)| port).collect(), sources, own: own.collect() }
+    }
 }
 
 fn as_texts<S: Serializer>(listeners: &[Listener], serializer: S) -> Result<S::Ok, S::Error> {
@@ -60,6 +98,7 @@ impl Plan {
             udp_ports: self.survey.udp_ports.clone(),
             groups: self.survey.groups.clone(),
             listens: self.listens().to_vec(),
+            asked: Asked::of(self),
             has_firewall: self.has_firewall(),
         }
     }

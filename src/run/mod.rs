@@ -25,6 +25,7 @@ mod receiver;
 pub mod remote;
 mod replay;
 mod replies;
+mod ring_watch;
 mod secrets;
 pub mod sent_file;
 mod setting;
@@ -54,6 +55,7 @@ use crate::scenario::pacing::Rate;
 use crate::testbed::{RingSizes, Testbed};
 use crate::wire::clock::WallClock;
 use control::Control;
+use preconditions::Probing;
 use remote::{Agents, Senders};
 use replay::{Extent, Replay};
 use setup::Setup;
@@ -85,11 +87,15 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let Agents { receiver, senders } = agents;
         control.phase("lab");
-        let rings = RingSizes { sender: replies::ring_size(plan), receiver: observe::ring_size(&plan.brief()) };
+        let brief = plan.brief();
+        let rings = RingSizes { sender: replies::ring_size(&brief), receiver: observe::ring_size(&brief) };
         let testbed = Testbed::prepare(scenario, plan, Some(rings))?;
         let setup = match receiver {
             Some(agent) => Setup::elsewhere(scenario, options, plan, testbed, agent, control, facts)?,
-            None => Setup::make(scenario, options, &plan.brief(), Some(plan), testbed, control, facts)?,
+            None => {
+                let probing = Probing::of(scenario, plan, &testbed)?;
+                Setup::make(scenario, options, &plan.brief(), probing, testbed, control, facts)?
+            }
         };
         Ok(Self { plan, setup, senders })
     }
@@ -117,7 +123,7 @@ impl<'a> Run<'a> {
         }
         let clock = WallClock::start();
         let arrivals = Arrivals::new(clock, rate != Rate::TopSpeed);
-        let mut observer = setup.observe(&plan.brief(), Some(plan), arrivals)?;
+        let mut observer = setup.observe(&plan.brief(), arrivals)?;
         setup.control.phase("replay");
         let replay = Replay::new(scenario, plan, rate, opened, &observer);
         let mut steps = Steps::new(scenario, plan, &setup.testbed, &mut observer);
@@ -140,7 +146,7 @@ impl<'a> Run<'a> {
     fn replay_elsewhere(&mut self) -> Result<Evidence> {
         let Self { plan, setup, senders } = self;
         setup.control.phase("observe");
-        let mut observer = setup.observe(&plan.brief(), Some(plan), Arrivals::new(WallClock::start(), false))?;
+        let mut observer = setup.observe(&plan.brief(), Arrivals::new(WallClock::start(), false))?;
         let all = senders.as_ref().zip(setup.receiver.agent().cloned());
         let (senders, receiver) = all.expect("a scenario has machines that send only where its receiver has an agent");
         let (sending, reports) =

@@ -1,36 +1,37 @@
 //! The receiver's side while frames are sent: what is on its wire, how its counters move, what waits in its queues.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::arrival_writer::ArrivalWriter;
 use super::evidence_plan::EvidencePlan;
 use super::remote::{Agent, Upstream};
-use super::replies::ReplyWatch;
+use super::replies::{ReplyPlace, ReplyWatch};
+use super::ring_watch::{Watch, Watched};
 use super::shared::{Announcements, Far, Shared};
 use super::sniffers::Sniffers;
 use super::sockets::SocketWatch;
 use super::stack::{StackWatch, lock};
 use super::timing::Arrivals;
-use super::watching::{IN_RING, Taker};
+use super::watching::Taker;
 use crate::diagnostic::{Diagnostic, Failure, Result};
-use crate::evidence::{Arriving, Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
+use crate::evidence::{Evidence, OTHERS, Sending, SocketRecord, Stack, UdpInput};
 use crate::figures::{count, thousands};
-use crate::ledger::identity::{Digest, Digester};
-use crate::ledger::matching::{Matching, Sighting};
+use crate::ledger::identity::Digester;
+use crate::ledger::matching::Matching;
 use crate::outcome::Hook;
-use crate::plan::{Brief, Plan};
+use crate::plan::Brief;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
 use crate::wire::closing;
 use crate::wire::counters::{Counters, CountersReader, UNKNOWN};
 use crate::wire::poll::Waker;
-use crate::wire::ring::{Ring, RingSize, Seen};
+use crate::wire::ring::RingSize;
 
 /// The receive ring at least: what stays in the processor's cache; larger ones are slower.
 const RING_BYTES: usize = 4 << 20;
@@ -42,8 +43,6 @@ const RING_FRAMES: usize = 512;
 const RING_TIME: Duration = Duration::from_millis(200);
 /// The fewest blocks of the ring: while frames arrive slowly, each takes one.
 const RING_BLOCKS: usize = 64;
-/// How long the ring's thread blocks at most.
-const BLOCK: Duration = Duration::from_millis(100);
 
 /// The receiver's side; with a target there is nothing to see.
 pub(super) struct Observer {
@@ -67,7 +66,7 @@ struct LabSide {
     sender_before: Counters,
     sockets: Arc<Mutex<SocketWatch>>,
     stack: StackWatch,
-    /// `None` where frames are sent from elsewhere.
+    /// `None` where they are not looked for.
     replies: Option<ReplyWatch>,
     sniffers: Sniffers,
     /// The inode of the ring's socket.
@@ -85,6 +84,8 @@ pub(super) struct Glance {
     pub(super) arrived: u64,
     /// Frames that the receiver sent.
     pub(super) replied: u64,
+    /// Whether the application may read past its UDP sockets.
+    pub(super) reads_past_sockets: bool,
     pub(super) sockets: Vec<SocketRecord>,
 }
 
@@ -110,13 +111,13 @@ pub(super) struct Taking {
 }
 
 impl Observer {
-    /// Begins to observe; everything that comes after this is seen. `replies`: what is sent, where answers to it are looked for; `taking`: what
+    /// Begins to observe; everything that comes after this is seen. `replies`: where answers are looked for, if they are; `taking`: what
     /// becomes of what arrives; `level`: how the receiver's stack is looked at; `pids`: the processes of the application.
     pub(super) fn start(
         mut shared: Shared,
         testbed: &Testbed,
         brief: &Brief,
-        replies: Option<(&Scenario, &Plan)>,
+        replies: Option<(ReplyPlace, &Scenario)>,
         taking: Taking,
         level: EvidencePlan<'_>,
         pids: &[u32],
@@ -131,9 +132,10 @@ impl Observer {
         // The kernel takes its time for each ring: 10 ms or so, which it takes but once for what waits at the same time.
         let (ring, replies, stack) = thread::scope(|scope| {
             let ring = scope.spawn(|| side.ring(size));
-            let (sender, looking) = (testbed.sender(), sniffers.clone());
-            let replies =
-                replies.map(|(scenario, plan)| scope.spawn(move || ReplyWatch::start(sender, scenario, plan, looking)));
+            let looking = sniffers.clone();
+            let replies = replies.map(|(place, scenario)| {
+                scope.spawn(move || ReplyWatch::start(testbed, place, scenario, brief, looking))
+            });
             let stack = StackWatch::start(side, &shared, level, Arc::clone(&sockets));
             (joined(ring), replies.map(joined), stack)
         });
@@ -216,7 +218,11 @@ impl Observer {
 
     /// Whether the application may read past its UDP sockets, so that a queue that isn't empty says nothing.
     pub(super) fn reads_past_the_sockets(&self) -> bool {
-        matches!(&self.place, Place::Here(lab) if lab.sniffers.took_datagrams())
+        match &self.place {
+            Place::Nowhere | Place::Upstream => false,
+            Place::Here(lab) => lab.sniffers.took_datagrams(),
+            Place::There(agent) => agent.reads_past_sockets(),
+        }
     }
 
     /// How far the capture's frames have come.
@@ -230,6 +236,7 @@ impl Observer {
         Ok(Glance {
             arrived,
             replied: lab.replies.as_ref().map_or(0, ReplyWatch::seen),
+            reads_past_sockets: lab.sniffers.took_datagrams(),
             sockets: lock(&lab.sockets).look()?,
         })
     }
@@ -380,116 +387,4 @@ pub(super) fn ring_size(brief: &Brief) -> RingSize {
     let of_time = (bytes_per_second * RING_TIME.as_secs_f64()) as usize;
     let bytes = (longest * RING_FRAMES).max(of_time).clamp(RING_BYTES, MOST_RING_BYTES).max(of_blocks.bytes);
     bytes.into()
-}
-
-/// What the ring's thread saw.
-struct Watched {
-    /// What arrived, if the ring lost no frame.
-    arriving: Option<Arriving>,
-    arrivals: Arrivals,
-}
-
-/// The ring's thread: every frame is matched with what was sent.
-struct Watch {
-    ring: Ring,
-    shared: Shared,
-    sniffers: Sniffers,
-    matching: Matching,
-    arrivals: Arrivals,
-    keeper: Option<ArrivalWriter>,
-    taker: Option<Taker>,
-    finished: Arc<AtomicBool>,
-    /// Swapped with the board's, so that neither side waits for the other's work.
-    announced: Announcements,
-}
-
-impl Watch {
-    /// Reads until it is asked to end.
-    fn run(mut self) -> Result<Watched> {
-        let digester = self.shared.digester.clone();
-        let mut seen: VecDeque<(Digest, u32, u64, Instant)> = VecDeque::with_capacity(1024);
-        let (horizon, begun) = (self.shared.horizon.clone(), Instant::now());
-        loop {
-            // Asked before the last look at the ring, so that nothing that came until then is left in it.
-            let last = self.finished.load(Ordering::Acquire);
-            let timeout = if last { Duration::ZERO } else { BLOCK };
-            let read = if horizon.is_everywhere() && (self.keeper.is_some() || self.sniffers.any()) {
-                let keeper = &mut self.keeper;
-                let (shared, matching, announced) = (&self.shared, &mut self.matching, &mut self.announced);
-                let (arrivals, sniffers) = (&mut self.arrivals, &self.sniffers);
-                self.ring.read(timeout, &mut |frame: Seen<'_>| {
-                    // A frame that is seen was announced before it was sent.
-                    take_announcements(shared, announced, matching, arrivals);
-                    let (digest, length) = (digester.of_frame(frame.bytes), frame.original_length);
-                    let sighting = see(matching, arrivals, digest, length, frame.time_ns);
-                    if let Some(keeper) = keeper {
-                        keeper.keep(&frame, sighting);
-                    }
-                    sniffers.see(frame.bytes, matches!(sighting, Sighting::Sent(_)), false);
-                    note(shared, matching, shared.ring_bytes(frame.bytes.len()));
-                })?
-            } else {
-                let mut bytes = 0;
-                let (shared, taker) = (&self.shared, &mut self.taker);
-                let reading = Instant::now();
-                let read = self.ring.read(timeout, &mut |frame: Seen<'_>| {
-                    if let Some(taker) = taker {
-                        taker.see(&frame, shared);
-                    }
-                    let now = if horizon.is_everywhere() { begun } else { Instant::now() };
-                    seen.push_back((digester.of_frame(frame.bytes), frame.original_length, frame.time_ns, now));
-                    bytes += shared.ring_bytes(frame.bytes.len());
-                })?;
-                if self.taker.is_some()
-                    && let Some(before) = reading.checked_sub(IN_RING)
-                {
-                    horizon.extend_to(before);
-                }
-                let reach = horizon.reach();
-                take_announcements(shared, &mut self.announced, &mut self.matching, &mut self.arrivals);
-                while let Some((digest, length, time_ns, _)) = seen.pop_front_if(|(_, _, _, at)| reach.covers(*at)) {
-                    see(&mut self.matching, &mut self.arrivals, digest, length, time_ns);
-                }
-                shared.taken[0].store(self.matching.announced(), Ordering::Release);
-                note(shared, &self.matching, bytes);
-                read
-            };
-            self.sniffers.look();
-            if read == 0 && last {
-                take_announcements(&self.shared, &mut self.announced, &mut self.matching, &mut self.arrivals);
-                if let Some(keeper) = self.keeper {
-                    keeper.finish()?;
-                }
-                let complete = self.ring.statistics()?.drops == 0;
-                let arriving = complete.then(|| self.matching.finish());
-                closing::close((self.ring, self.shared.ring.take()));
-                return Ok(Watched { arriving, arrivals: self.arrivals });
-            }
-        }
-    }
-}
-
-fn take_announcements(shared: &Shared, taken: &mut Announcements, matching: &mut Matching, arrivals: &mut Arrivals) {
-    std::mem::swap(&mut *lock(&shared.board.announcements), taken);
-    for announced in taken.frames.drain(..) {
-        matching.announce(announced);
-    }
-    for position in taken.withdrawn.drain(..) {
-        matching.withdraw(position);
-    }
-    arrivals.sent(taken.due_ns.drain(..));
-}
-
-/// Matches a frame with what was sent.
-fn see(matching: &mut Matching, arrivals: &mut Arrivals, digest: Digest, length: u32, time_ns: u64) -> Sighting {
-    let sighting = matching.see(digest, length);
-    if let Sighting::Sent(frame) = sighting {
-        arrivals.seen(time_ns, frame);
-    }
-    sighting
-}
-
-fn note(shared: &Shared, matching: &Matching, bytes: u64) {
-    shared.board.arrived.store(matching.arrived(), Ordering::Release);
-    shared.board.seen_bytes.fetch_add(bytes, Ordering::AcqRel);
 }

@@ -11,6 +11,7 @@ use super::application::{HASTY_GRACE, Launch, Prepared, Process, Site, has_done,
 use super::control::Control;
 use super::remote::Agent;
 use super::show_output::show_output;
+use super::sniffers;
 use super::work_watch::WorkWatch;
 use crate::diagnostic::{At, Diagnostic, Failure, Kind as FailureKind, Result};
 use crate::evidence::{Evidence, ProgramEnd};
@@ -82,8 +83,9 @@ impl Receiver {
         if runs_already {
             serves(scenario, testbed)?;
         }
-        let without =
-            || if runs_already { running(brief, testbed).map(Kind::Running) } else { built_in(brief, testbed) };
+        let without = || {
+            if runs_already { running(scenario, brief, testbed).map(Kind::Running) } else { built_in(brief, testbed) }
+        };
         let Some(site) = receiver.site(scenario, testbed) else {
             receiver.kind = without()?;
             return Ok(receiver);
@@ -396,15 +398,18 @@ fn runs(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
-/// The processes that have sockets for the capture's datagrams.
-fn running(brief: &Brief, testbed: &Testbed) -> Result<Vec<u32>> {
+/// The processes that have sockets for the capture's datagrams, or packet sockets, where the scenario names those.
+fn running(scenario: &Scenario, brief: &Brief, testbed: &Testbed) -> Result<Vec<u32>> {
     let ports: BTreeSet<u16> = brief.udp_ports.iter().map(|(port, _)| *port).collect();
     let sockets = testbed.receiver().sockets()?.list(Transport::Udp)?;
-    let inodes: Vec<u32> = sockets
+    let mut inodes: Vec<u32> = sockets
         .iter()
         .filter(|socket| ports.contains(&socket.port) && socket.inode != 0)
         .map(|socket| socket.inode)
         .collect();
+    if scenario.receiver.listens_on_packets() {
+        inodes.extend(sniffers::on_interface(testbed.receiver())?.iter().map(|socket| socket.inode));
+    }
     Ok(if inodes.is_empty() { Vec::new() } else { owners(&inodes) })
 }
 
@@ -414,7 +419,22 @@ fn running(brief: &Brief, testbed: &Testbed) -> Result<Vec<u32>> {
 /// [`FailureKind::Blocked`] where one is missing.
 fn serves(scenario: &Scenario, testbed: &Testbed) -> Result<()> {
     let Some(listens) = &scenario.receiver.program.listens else { return Ok(()) };
-    let table = testbed.receiver().sockets()?;
+    let receiver = testbed.receiver();
+    if listens.value.packet && sniffers::on_interface(receiver)?.is_empty() {
+        let interface = receiver.interface();
+        let fix = if scenario.topology.existing().is_some() {
+            format!("start it, on all interfaces (`tcpdump -i any`): restage makes `{interface}` for each run")
+        } else {
+            format!("start it, on `{interface}` or on all interfaces")
+        };
+        return Err(Failure::blocked(
+            Diagnostic::error(format!("no packet socket takes frames of `{interface}` where the receiver is"))
+                .at(&scenario.source, listens.span.clone())
+                .why("`packet:{receiver}` says that the receiver has one")
+                .fix(fix),
+        ));
+    }
+    let table = receiver.sockets()?;
     let Some(missing) = table.first_unserved(&listens.value.sockets)? else { return Ok(()) };
     let there: Vec<String> = table.list(missing.transport)?.iter().map(ToString::to_string).collect();
     let why = if there.is_empty() {

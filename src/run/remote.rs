@@ -12,11 +12,12 @@ mod messages;
 mod outgoing;
 mod push;
 mod relay;
+mod saved;
 mod senders;
 mod share;
 mod upstream;
 
-pub(super) use client::Agent;
+pub(super) use client::{Agent, Near};
 pub(super) use horizon::Horizon;
 pub(super) use senders::Senders;
 pub(super) use upstream::Upstream;

@@ -1,24 +1,21 @@
-//! What the receiver sends back, on the sender's end of the wire, on a thread of its own. Start at [`ReplyWatch::start`].
+//! What the receiver sends back, on the sender's end of the wire or where it leaves another machine, on a thread of its own. Start at [`ReplyWatch::start`].
 
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::sniffers::Sniffers;
 use crate::capture::{Filter, Frame};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::Replies;
-use crate::host::Host;
 use crate::packet::exchange::{Exchange, Role, Udp, icmp_error, role};
 use crate::packet::layers::{Layers, LinkType, Network, protocol};
-use crate::plan::Plan;
+use crate::plan::Brief;
 use crate::scenario::Scenario;
-use crate::testbed::Side;
+use crate::testbed::Testbed;
 use crate::wire::closing;
 use crate::wire::poll::Waker;
 use crate::wire::ring::{Ring, RingSize, Seen};
@@ -28,9 +25,18 @@ const RING_BLOCKS: usize = 128;
 /// How long the thread blocks at most.
 const BLOCK: Duration = Duration::from_millis(100);
 
-/// How large the ring is.
-pub(super) fn ring_size(plan: &Plan) -> RingSize {
-    RingSize::of_blocks(RING_BLOCKS, plan.medium.mtu, plan.frames())
+/// How large the ring is where nothing but replies comes.
+pub(super) fn ring_size(brief: &Brief) -> RingSize {
+    RingSize::of_blocks(RING_BLOCKS, brief.mtu, brief.frames)
+}
+
+/// Where replies are seen.
+#[derive(Clone, Copy)]
+pub(super) enum ReplyPlace {
+    /// Where frames are sent: nothing else reaches that.
+    Sender,
+    /// Where they leave the receiver, beside what others send there.
+    Receiver,
 }
 
 /// Looks for replies until it is asked to end.
@@ -43,30 +49,33 @@ pub(super) struct ReplyWatch {
 }
 
 impl ReplyWatch {
-    /// Begins to look at what reaches the sender's side; everything that comes after this is seen.
-    pub(super) fn start(sender: &Side, scenario: &Scenario, plan: &Plan, sniffers: Sniffers) -> Result<Self> {
+    /// Begins to look at what is sent back; everything that comes after this is seen.
+    pub(super) fn start(
+        testbed: &Testbed,
+        place: ReplyPlace,
+        scenario: &Scenario,
+        brief: &Brief,
+        sniffers: Sniffers,
+    ) -> Result<Self> {
         let expected = scenario.expect.replies.as_ref().map(|replies| &replies.value);
         let filter = expected.and_then(|expected| expected.filter.as_ref());
         let finished = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(AtomicU64::new(0));
-        let ring = sender.ring(ring_size(plan))?;
+        let (ring, askers) = match place {
+            ReplyPlace::Sender => (testbed.sender().ring(ring_size(brief))?, None),
+            ReplyPlace::Receiver => {
+                let size = RingSize::of_blocks(RING_BLOCKS, brief.mtu, u64::MAX);
+                (testbed.receiver().ring_of_sent(size)?, Some(brief.asked.sources.clone()))
+            }
+        };
         let waker = ring.waker();
         let watch = Watch {
             ring,
             sniffers,
-            own: plan
-                .host
-                .iter()
-                .filter(|host| host.settings.forwarding.v4 || host.settings.forwarding.v6)
-                .flat_map(addresses)
-                .collect(),
+            askers,
+            own: brief.asked.own.iter().copied().collect(),
             filter: filter.map(|filter| Filter::compile(&filter.value)).transpose()?,
-            ports: plan
-                .questions
-                .iter()
-                .flat_map(|questions| &questions.list)
-                .map(|question| question.sent.asker.1)
-                .collect(),
+            ports: brief.asked.ports.iter().copied().collect(),
             keeps: expected.is_some_and(|expected| expected.like.is_some() || expected.snapshot.is_some()),
             finished: Arc::clone(&finished),
             seen: Arc::clone(&seen),
@@ -97,6 +106,8 @@ struct Watch {
     ring: Ring,
     /// They see what the receiver sends, too.
     sniffers: Sniffers,
+    /// Whom replies go to; `None` where nothing else is seen.
+    askers: Option<BTreeSet<IpAddr>>,
     /// The addresses of a receiver that forwards: what comes from others is not its own. Empty where it does not forward.
     own: HashSet<IpAddr>,
     filter: Option<Filter>,
@@ -111,13 +122,20 @@ struct Watch {
 
 impl Watch {
     fn run(mut self) -> Result<Replies> {
+        let is_alone = self.askers.is_none();
+        self.replies.others = is_alone.then(BTreeMap::new);
         loop {
             // Asked before the last look at the ring, so that nothing that came until then is left in it.
             let last = self.finished.load(Ordering::Acquire);
-            let Self { ring, sniffers, own, filter, ports, keeps, replies, .. } = &mut self;
+            let Self { ring, sniffers, askers, own, filter, ports, keeps, replies, .. } = &mut self;
             let (mut problem, mut answering) = (None, 0);
             let read = ring.read(if last { Duration::ZERO } else { BLOCK }, &mut |seen| {
-                sniffers.see(seen.bytes, false, true);
+                if is_alone {
+                    sniffers.see(seen.bytes, true);
+                }
+                if askers.as_ref().is_some_and(|askers| !goes_to(askers, seen.bytes)) {
+                    return;
+                }
                 match take(&seen, own, filter.as_mut(), *keeps, replies) {
                     Ok(port) => answering += u64::from(port.is_some_and(|port| ports.contains(&port))),
                     Err(failure) => problem = Some(failure),
@@ -150,7 +168,9 @@ fn take(
     let is_own = |address: IpAddr| own.is_empty() || own.contains(&address);
     let udp = udp.filter(|udp| is_own(udp.from.0));
     if error.is_none() && udp.is_none() {
-        *replies.others.entry(kind(&layers.network)).or_default() += 1;
+        if let Some(others) = &mut replies.others {
+            *others.entry(kind(&layers.network)).or_default() += 1;
+        }
         return Ok(None);
     }
     let mut bytes = seen.bytes.to_vec();
@@ -188,9 +208,10 @@ fn take(
     Ok(port)
 }
 
-fn addresses(host: &Host) -> impl Iterator<Item = IpAddr> {
-    let link_local = IpAddr::V6(host.mac.link_local());
-    host.addresses.iter().map(IpNet::addr).chain([link_local, Ipv4Addr::UNSPECIFIED.into()])
+/// Whether a frame goes to one of these addresses.
+fn goes_to(addresses: &BTreeSet<IpAddr>, frame: &[u8]) -> bool {
+    let layers = Layers::find(LinkType::ETHERNET, frame);
+    layers.addresses(frame).is_some_and(|(_, to)| addresses.contains(&to))
 }
 
 /// What it is that the kernel sends by itself.

@@ -1,13 +1,16 @@
 //! What a run is made of before anything is sent, and what is left to do after it. Start at [`Setup`].
 
+use std::path::PathBuf;
+
 use super::Options;
 use super::arrival_writer::ArrivalWriter;
 use super::control::Control;
 use super::evidence_plan::EvidencePlan;
 use super::observe::{Observer, Taking};
-use super::preconditions::Preconditions;
+use super::preconditions::{Preconditions, Probing};
 use super::receiver::Receiver;
-use super::remote::{Agent, Horizon};
+use super::remote::{Agent, Horizon, Near};
+use super::replies::ReplyPlace;
 use super::shared::Shared;
 use super::timing::Arrivals;
 use crate::diagnostic::Result;
@@ -25,6 +28,7 @@ pub(super) struct Setup<'a> {
     pub(super) options: &'a Options,
     pub(super) testbed: Testbed,
     preconditions: Preconditions,
+    probing: Probing<'a>,
     pub(super) receiver: Receiver,
     pub(super) control: Control<'a>,
     /// As they were when restage was started.
@@ -32,7 +36,7 @@ pub(super) struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    /// Checks the preconditions and starts the receiver. Without a plan frames are sent from elsewhere.
+    /// Checks the preconditions and starts the receiver.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] when a precondition does not hold or the application is not ready: nothing was sent then.
@@ -40,7 +44,7 @@ impl<'a> Setup<'a> {
         scenario: &'a Scenario,
         options: &'a Options,
         brief: &Brief,
-        plan: Option<&Plan>,
+        probing: Probing<'a>,
         testbed: Testbed,
         mut control: Control<'a>,
         facts: &'a Facts,
@@ -49,11 +53,11 @@ impl<'a> Setup<'a> {
             side.enter_thread()?;
         }
         control.phase("preconditions");
-        let mut preconditions = Preconditions::before_application(scenario, plan, &testbed, facts)?;
+        let mut preconditions = Preconditions::before_application(scenario, &probing, &testbed, facts)?;
         control.phase("application");
         let receiver = Receiver::start(scenario, options, brief, &testbed, &mut control)?;
         preconditions.before_frames(scenario, &testbed)?;
-        Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts })
+        Ok(Self { scenario, options, testbed, preconditions, probing, receiver, control, facts })
     }
 
     /// Has an agent do both on another machine.
@@ -70,35 +74,47 @@ impl<'a> Setup<'a> {
         facts: &'a Facts,
     ) -> Result<Self> {
         let interface = plan.host.as_ref().map_or("", |host| &host.interface.name);
-        agent.prepare(scenario, options, &plan.brief(), interface, &mut control)?;
+        let probing = Probing::of(scenario, plan, &testbed)?;
+        let near = Near { probing: &probing, testbed: &testbed };
+        agent.prepare(scenario, options, &plan.brief(), interface, near, &mut control)?;
         let (preconditions, receiver) = (Preconditions::default(), Receiver::elsewhere(agent));
-        Ok(Self { scenario, options, testbed, preconditions, receiver, control, facts })
+        Ok(Self { scenario, options, testbed, preconditions, probing, receiver, control, facts })
     }
 
-    /// Begins to observe the receiver's side; everything that is sent after this is seen. Without a plan frames are sent from elsewhere.
-    pub(super) fn observe(&self, brief: &Brief, plan: Option<&Plan>, arrivals: Arrivals) -> Result<Observer> {
+    /// Begins to observe the receiver's side; everything that is sent after this is seen.
+    pub(super) fn observe(&self, brief: &Brief, arrivals: Arrivals) -> Result<Observer> {
         if let Some(agent) = self.receiver.agent() {
             return Observer::elsewhere(agent.clone());
         }
         let shared = if self.options.sent.is_some() { Shared::recording() } else { Shared::default() };
-        self.observe_here(shared, brief, plan, arrivals)
+        self.observe_here(shared, brief, Some(ReplyPlace::Sender), arrivals)
     }
 
     /// The same for frames that are sent and announced by another machine.
     pub(super) fn observe_for(&self, brief: &Brief, digester: Digester, horizon: Horizon) -> Result<Observer> {
         let shared = Shared { digester, horizon, ..Shared::default() };
         // Deadlines are of the other machine's clock.
-        self.observe_here(shared, brief, None, Arrivals::new(WallClock::start(), false))
+        let replies = self.scenario.expect.replies.as_ref().map(|_| ReplyPlace::Receiver);
+        self.observe_here(shared, brief, replies, Arrivals::new(WallClock::start(), false))
     }
 
-    fn observe_here(&self, shared: Shared, brief: &Brief, plan: Option<&Plan>, arrivals: Arrivals) -> Result<Observer> {
+    /// Where what arrived is kept, if it is.
+    fn saved(&self) -> Option<PathBuf> {
+        let path = self.scenario.receiver.save_capture.as_ref()?;
+        Some(self.options.report_folder.join(&path.value))
+    }
+
+    fn observe_here(
+        &self,
+        shared: Shared,
+        brief: &Brief,
+        replies: Option<ReplyPlace>,
+        arrivals: Arrivals,
+    ) -> Result<Observer> {
         let Self { scenario, options, testbed, .. } = self;
-        let keeper = match &scenario.receiver.save_capture {
-            Some(path) => Some(ArrivalWriter::create(&options.report_folder.join(&path.value))?),
-            None => None,
-        };
+        let keeper = self.saved().map(|path| ArrivalWriter::create(&path)).transpose()?;
         let level = EvidencePlan::choose(scenario, brief, scenario.pacing.rate.value, options.evidence, self.facts);
-        let replies = plan.map(|plan| (*scenario, plan));
+        let replies = replies.map(|place| (place, *scenario));
         Observer::start(
             shared,
             testbed,
@@ -114,13 +130,15 @@ impl<'a> Setup<'a> {
     pub(super) fn close(&mut self, plan: Option<&Plan>, evidence: &mut Evidence) -> Result<()> {
         let scenario = self.scenario;
         if let Some(agent) = self.receiver.agent() {
-            return agent.clone().close(evidence, &mut self.control);
+            let near = Near { probing: &self.probing, testbed: &self.testbed };
+            let saved = self.saved();
+            return agent.clone().close(evidence, near, saved.as_deref(), &mut self.control);
         }
         evidence.incidents.extend(self.preconditions.drift(scenario, &self.testbed, self.facts));
         self.examine_running(plan, evidence)?;
         self.control.phase("stop");
         self.receiver.stop_application(scenario, &self.testbed, &self.control, evidence)?;
-        evidence.incidents.extend(self.preconditions.drift_of_firewall(scenario, plan, &self.testbed));
+        evidence.incidents.extend(self.preconditions.drift_of_firewall(scenario, &self.probing, &self.testbed));
         self.control.phase("judge");
         self.run_commands(evidence)?;
         self.control.phase("stop");

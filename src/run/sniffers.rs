@@ -56,6 +56,17 @@ impl Arising {
     }
 }
 
+/// The packet sockets that take frames of a side's interface.
+///
+/// # Errors
+/// [`crate::diagnostic::Kind::Blocked`] where the kernel can't list them.
+pub(super) fn on_interface(side: &Side) -> Result<Vec<PacketSocket>> {
+    let mut sockets = side.packet_sockets()?.list()?;
+    let interface = side.facts(side.interface())?.map_or(0, |facts| facts.index);
+    sockets.retain(|socket| is_on(socket, interface));
+    Ok(sockets)
+}
+
 /// Those that were there when observing began, shared by the threads that see frames.
 #[derive(Clone)]
 pub(super) struct Sniffers {
@@ -66,6 +77,14 @@ pub(super) struct Sniffers {
     interface: u32,
     /// Where others have packet sockets, too, the processes of the application.
     among_others: Option<Vec<u32>>,
+}
+
+/// The packet sockets that take a frame.
+#[derive(Default)]
+pub(super) struct Offer {
+    /// Their inodes.
+    taken_by: Vec<u32>,
+    is_udp: bool,
 }
 
 struct Watched {
@@ -93,7 +112,7 @@ impl Sniffers {
         let sniffers: Vec<Sniffer> = sockets
             .into_iter()
             .filter(|socket| is_on(socket, interface) && among_others.as_ref().is_none_or(|pids| is_of(pids, socket)))
-            .map(|socket| Sniffer::new(socket, pids))
+            .map(|socket| Sniffer::new(socket, pids, receiver.is_shared()))
             .collect();
         let any = !sniffers.is_empty();
         let watched = Arc::new(Mutex::new(Watched { table, sniffers, seen: Sniffing::default() }));
@@ -110,15 +129,14 @@ impl Sniffers {
         self.any && lock(&self.watched).seen.udp > 0
     }
 
-    /// A frame of the receiver's interface; `is_sent`: it is of the capture; `outgoing`: the receiver sends it.
-    pub(super) fn see(&self, frame: &[u8], is_sent: bool, outgoing: bool) {
+    /// A frame of the receiver's interface that is none of the capture, as far as is known yet; `outgoing`: the receiver sends it.
+    pub(super) fn see(&self, frame: &[u8], outgoing: bool) -> Offer {
+        let mut offer = Offer::default();
         if !self.any {
-            return;
+            return offer;
         }
         let offered = Offered::new(frame, self.mac, outgoing);
-        let mut watched = lock(&self.watched);
-        let mut taken = false;
-        for sniffer in &mut watched.sniffers {
+        for sniffer in &mut lock(&self.watched).sniffers {
             let record = &mut sniffer.record;
             let is_protocol = record.socket.protocol.is_none_or(|wanted| wanted == offered.protocol() && !outgoing);
             let cooked = record.socket.cooked;
@@ -129,18 +147,29 @@ impl Sniffers {
             {
                 continue;
             }
-            taken = true;
-            let count = match (is_sent, outgoing) {
-                (true, _) => &mut record.taken,
-                (false, false) => &mut record.others,
-                (false, true) => &mut record.outgoing,
-            };
-            *count += 1;
+            *if outgoing { &mut record.outgoing } else { &mut record.others } += 1;
+            offer.taken_by.push(record.socket.inode);
         }
-        if taken && is_sent {
-            watched.seen.captured += 1;
+        if !offer.taken_by.is_empty() {
             let layers = Layers::find(LinkType::ETHERNET, frame);
-            watched.seen.udp += u64::from(layers.network.ip().is_some_and(|ip| ip.protocol == protocol::UDP));
+            offer.is_udp = layers.network.ip().is_some_and(|ip| ip.protocol == protocol::UDP);
+        }
+        offer
+    }
+
+    /// The frame is of the capture.
+    pub(super) fn is_sent(&self, offer: &Offer) {
+        if offer.taken_by.is_empty() {
+            return;
+        }
+        let Watched { sniffers, seen, .. } = &mut *lock(&self.watched);
+        seen.captured += 1;
+        seen.udp += u64::from(offer.is_udp);
+        // A program may have been stopped meanwhile.
+        let records = sniffers.iter_mut().map(|sniffer| &mut sniffer.record).chain(&mut seen.sockets);
+        for record in records.filter(|record| offer.taken_by.contains(&record.socket.inode)) {
+            record.others = record.others.saturating_sub(1);
+            record.taken += 1;
         }
     }
 
@@ -180,7 +209,7 @@ impl Sniffers {
                 && (self.among_others.is_none() || is_of(pids, socket))
         };
         let new = table.list().unwrap_or_default().into_iter().filter(is_new);
-        sniffers.extend(new.map(|socket| Sniffer::new(socket, pids)));
+        sniffers.extend(new.map(|socket| Sniffer::new(socket, pids, self.among_others.is_some())));
     }
 
     /// What was seen, with the sockets as they are now; `own`: the inode of restage's own.
@@ -211,7 +240,7 @@ fn is_on(socket: &PacketSocket, interface: u32) -> bool {
 }
 
 impl Sniffer {
-    fn new(socket: PacketSocket, pids: &[u32]) -> Self {
+    fn new(socket: PacketSocket, pids: &[u32], is_among_others: bool) -> Self {
         let descriptor = borrow(pids, socket.inode);
         let filter = socket.filter.as_deref().map(SocketFilter::new);
         let is_extended = || descriptor.as_ref().is_none_or(has_extended_filter);
@@ -228,7 +257,8 @@ impl Sniffer {
         });
         let drops_before = socket.drops;
         let takes_outgoing = descriptor.as_ref().map(takes_outgoing);
-        let record = PacketSocketRecord { filter: kind, takes_outgoing, ..PacketSocketRecord::of(socket) };
+        let record =
+            PacketSocketRecord { filter: kind, takes_outgoing, is_among_others, ..PacketSocketRecord::of(socket) };
         Self { record, filter: filter.flatten(), drops_before, ring }
     }
 
@@ -237,6 +267,7 @@ impl Sniffer {
         if let Some(ring) = &mut self.ring {
             ring.look();
             self.record.in_ring = ring.frames();
+            self.record.had_room = ring.had_room();
         }
         let last = now.iter().find(|socket| socket.inode == self.record.socket.inode);
         self.record.until_end = last.is_some();

@@ -186,23 +186,6 @@ impl Expect {
         commands.chain(self.output.iter().filter_map(|check| check.within.as_ref())).max_by_key(|within| within.value)
     }
 
-    /// What is not looked at where an agent does the receiver's part of a run.
-    pub(super) fn refuse_what_no_agent_sees(&self, receiver: &Receiver, checker: &mut Checker) {
-        if let Some(replies) = &self.replies {
-            let problem = Diagnostic::error("`[expect.replies]` needs a receiver on this machine")
-                .why("where its answers to the captured addresses go is up to the network between")
-                .fix("remove it; or run the scenario there, with `[receiver] at = \"host\"`");
-            checker.refuse(replies.range(), problem);
-        }
-        let listens = receiver.program.listens.as_ref().filter(|listens| listens.value.packet);
-        if let Some(listens) = listens {
-            let problem = Diagnostic::error("`packet:{receiver}` needs a receiver on this machine")
-                .why("what a packet socket takes is not looked at on another one")
-                .fix("remove it; or run the scenario there, with `[receiver] at = \"host\"`");
-            checker.refuse(listens.range(), problem);
-        }
-    }
-
     /// The topology and the receiver decide which stages can be observed; the rate decides whether there is a schedule.
     pub(super) fn check(
         &mut self,
@@ -244,14 +227,18 @@ impl Expect {
             }
         }
         if let (Some(captured), None, true) = (&self.captured, &receiver.program.command, lab) {
-            let problem = Diagnostic::error("`expect.captured` needs an application")
-                .why(if runs_already {
-                    "which packet sockets belong to a receiver that runs already is not known"
-                } else {
-                    "restage's own receiver has no packet socket"
-                })
-                .fix("add `[receiver] command`, or expect `arrived`");
-            checker.missing("receiver.command", captured.range(), problem);
+            if !runs_already {
+                let problem = Diagnostic::error("`expect.captured` needs an application")
+                    .why("restage's own receiver has no packet socket")
+                    .fix("add `[receiver] command`, or expect `arrived`");
+                checker.missing("receiver.command", captured.range(), problem);
+            } else if !receiver.listens_on_packets() {
+                let problem =
+                    Diagnostic::error("`expect.captured` needs a packet socket, and `[receiver] listens` names none")
+                        .why("of a receiver that runs already, packet sockets are looked at where `listens` names them")
+                        .fix("add `listens = [\"packet:{receiver}\"]` to `[receiver]`, or expect `arrived`");
+                checker.missing("receiver.listens", captured.range(), problem);
+            }
         }
         if let Some(word) = rate.value.without_deadlines() {
             for (name, bounds) in [("lateness", &self.lateness), ("gap-error", &self.gap_error)] {

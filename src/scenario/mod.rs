@@ -243,9 +243,6 @@ fn check_form(form: Form, text: &ScenarioText, checker: &mut Checker) -> Option<
     let written = form.expect.is_some();
     let mut expect = expect::Expect { written, ..form.expect.unwrap_or_default() };
     let observed = topology.as_ref().is_some_and(topology::Topology::is_observed);
-    if has_agent {
-        expect.refuse_what_no_agent_sees(&receiver, checker);
-    }
     expect.check(observed, runs_already, &receiver, &pacing.rate, checker);
     let mut require = form.require;
     require.check(topology.as_ref(), receiver.interface.as_ref(), is_blind, checker);

@@ -161,11 +161,11 @@ numbers! {
 }
 
 impl Pacing {
-    /// A target's receiver is not observed; a burst needs deadlines.
+    /// A real interface is not flooded; a burst needs deadlines.
     pub(super) fn check(&self, is_target: bool, runs_already: bool, checker: &mut Checker) {
         if self.rate.value == Rate::MaxLossless && is_target {
             let problem = Diagnostic::error("`pacing.rate = \"max-lossless\"` needs the lab")
-                .why("it searches for the highest rate without loss, and with `[target]` the receiver is not observed")
+                .why("it searches for the highest rate by trials that begin at top speed, and a real interface gets no more frames than `--allow-rate` says")
                 .fix("name a rate such as \"10000 pps\", or replace `[target]` by `[lab]`");
             checker.refuse(self.rate.range(), problem);
         }

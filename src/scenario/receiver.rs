@@ -76,9 +76,14 @@ impl Receiver {
             && !self.processes.iter().flat_map(Program::named_sockets).any(Listener::is_udp)
     }
 
+    /// Whether the scenario says that it takes frames from packet sockets.
+    pub fn listens_on_packets(&self) -> bool {
+        self.program.listens.as_ref().is_some_and(|listens| listens.value.packet)
+    }
+
     /// Whether it takes frames from packet sockets, and listens on no other for them.
     pub fn only_sniffs(&self) -> bool {
-        self.has_no_sockets() && self.program.listens.as_ref().is_some_and(|listens| listens.value.packet)
+        self.has_no_sockets() && self.listens_on_packets()
     }
 
     /// How long all of them may take to be ready, one after the other.

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use crate::diagnostic::Result;
 use crate::host::ethtool;
 use crate::host::facts::{Facts, capability};
+use crate::host::firewall::Firewall;
 use crate::host::groups;
 use crate::host::interface::{self, InterfaceFacts};
 use crate::host::namespace::Namespace;
@@ -87,6 +88,11 @@ impl Side {
         }
     }
 
+    /// Opens a ring of the frames that the interface sends, of at least this size.
+    pub fn ring_of_sent(&self, size: RingSize) -> Result<Ring> {
+        self.namespace.run(|| Ring::of_sent(&self.interface, size))?
+    }
+
     pub fn counters(&self) -> Result<CountersReader> {
         self.namespace.run(|| CountersReader::open(&self.interface))?
     }
@@ -137,6 +143,11 @@ impl Side {
 
     pub fn start(&self, start: &Start<'_>) -> Result<Application> {
         Application::start(start, &self.namespace)
+    }
+
+    /// The packet filter of the namespace.
+    pub fn firewall(&self) -> Result<Firewall> {
+        self.namespace.run(Firewall::read)
     }
 
     /// The multicast groups that are joined on the interface.

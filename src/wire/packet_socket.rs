@@ -88,6 +88,21 @@ impl PacketSocket {
         self.keeps_heads_whole = self.keeps_heads_whole || self.set(libc::PACKET_VNET_HDR, 1).is_ok();
     }
 
+    /// From now on it receives nothing but what the interface sends: `ld #type; jeq #PACKET_OUTGOING` of classic BPF.
+    pub(super) fn receive_outgoing_only(&self) -> io::Result<()> {
+        let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let packet_type = u32::from_ne_bytes((libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).to_ne_bytes());
+        let mut program = [
+            instruction(0x20, 0, 0, packet_type),
+            instruction(0x15, 0, 1, libc::PACKET_OUTGOING.into()),
+            instruction(0x06, 0, 0, u32::MAX),
+            instruction(0x06, 0, 0, 0),
+        ];
+        // The kernel copies the program; it is there until the call returns.
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        set_option(&self.descriptor, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
+    }
+
     /// Asks for a receive ring in the form of `PACKET_VERSION`, which must be set before.
     pub(super) fn request_ring(&self, request: &libc::tpacket_req3) -> io::Result<()> {
         set_option(&self.descriptor, libc::SOL_PACKET, libc::PACKET_RX_RING, request)

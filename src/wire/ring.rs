@@ -127,7 +127,14 @@ pub struct RingStatistics {
     pub drops: u64,
 }
 
-/// A receive ring on one interface. Frames that the interface sends are not seen.
+/// What a ring gets of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+/// A receive ring on one interface: of the frames that come in there, or of those that it sends.
 pub struct Ring {
     socket: PacketSocket,
     memory: Arc<Mapping>,
@@ -221,11 +228,30 @@ impl Ring {
     /// # Errors
     /// As [`Self::open`].
     pub fn unbound(interface: &str, mtu_bytes: u32, size: RingSize) -> Result<UnboundRing> {
+        Self::make(interface, mtu_bytes, size, Way::In)
+    }
+
+    /// Opens a ring of the frames that an interface sends.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of_sent(interface: &str, size: RingSize) -> Result<Self> {
+        let facts = interface::existing(interface)?;
+        Self::make(interface, facts.mtu_bytes, size, Way::Out)?.bind()
+    }
+
+    fn make(interface: &str, mtu_bytes: u32, size: RingSize, way: Way) -> Result<UnboundRing> {
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
         socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
-        // Linux 4.20. Without it what the interface sends arrives too, and is recognized by its packet type.
-        let filters_outgoing = socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err();
+        let filters_outgoing = match way {
+            // Linux 4.20. Without it what the interface sends arrives too, and is recognized by its packet type.
+            Way::In => socket.set(libc::PACKET_IGNORE_OUTGOING, 1).is_err(),
+            Way::Out => {
+                socket.receive_outgoing_only().map_err(|error| failed(&error))?;
+                false
+            }
+        };
 
         let block_bytes = size.block_bytes(mtu_bytes);
         let number = |value: usize| u32::try_from(value).expect("the ring is at most 1 GiB");
@@ -459,65 +485,5 @@ fn frame_at(header: &[u8]) -> Option<Frame<'_>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A block of two frames, the second with a tag.
-    fn block() -> Vec<u8> {
-        let mut block = vec![0; 512];
-        let mut put = |offset: usize, bytes: &[u8]| block[offset..offset + bytes.len()].copy_from_slice(bytes);
-        put(BLOCK_FRAMES, &2u32.to_ne_bytes());
-        put(BLOCK_FIRST, &48u32.to_ne_bytes());
-        for (start, next, frame, vlan) in
-            [(48, 176u32, &b"receiversendertype"[..], None), (224, 0, b"toother_from_us_IP", Some(0x6064u32))]
-        {
-            put(start, &next.to_ne_bytes());
-            put(start + offset_of!(libc::tpacket3_hdr, tp_sec), &3u32.to_ne_bytes());
-            put(start + offset_of!(libc::tpacket3_hdr, tp_nsec), &5u32.to_ne_bytes());
-            put(start + offset_of!(libc::tpacket3_hdr, tp_snaplen), &18u32.to_ne_bytes());
-            put(start + offset_of!(libc::tpacket3_hdr, tp_len), &20u32.to_ne_bytes());
-            put(start + offset_of!(libc::tpacket3_hdr, tp_mac), &82u16.to_ne_bytes());
-            put(start + 82, frame);
-            if let Some(vlan) = vlan {
-                put(start + offset_of!(libc::tpacket3_hdr, tp_status), &libc::TP_STATUS_VLAN_VALID.to_ne_bytes());
-                put(start + offset_of!(libc::tpacket3_hdr, hv1) + 4, &vlan.to_ne_bytes());
-            }
-        }
-        block
-    }
-
-    #[test]
-    fn a_truncated_frame_has_its_original_length() {
-        let block = block();
-        let mut room = Vec::new();
-        let mut seen = Vec::new();
-        let mut keep = |frame: Frame<'_>| {
-            let frame = frame.seen(&mut room);
-            seen.push((frame.bytes.to_vec(), frame.original_length, frame.time_ns));
-        };
-        assert_eq!(frames_of(&block, &mut keep), Some(()));
-        assert_eq!(seen[0], (b"receiversendertype".to_vec(), 20, 3_000_000_005));
-        // Without TP_STATUS_VLAN_TPID_VALID the tag was of the only kind that old kernels knew.
-        assert_eq!(seen[1], (b"toother_from\x81\x00\x60\x64_us_IP".to_vec(), 24, 3_000_000_005));
-    }
-
-    proptest! {
-        #[test]
-        fn no_block_makes_the_reader_panic_or_hang(changes in proptest::collection::vec((0..512usize, any::<u8>()), 0..12)) {
-            let mut block = block();
-            for (offset, byte) in changes {
-                block[offset] = byte;
-            }
-            let mut count = 0;
-            let mut room = Vec::new();
-            let whole = frames_of(&block, &mut |frame| {
-                frame.seen(&mut room);
-                count += 1;
-            });
-            prop_assert!(count <= 512);
-            prop_assert!(whole.is_none() || count == u32_at(&block, BLOCK_FRAMES).unwrap());
-        }
-    }
-}
+#[path = "../../tests/unit/ring_blocks.rs"]
+mod tests;

@@ -11,6 +11,7 @@ mod application;
 #[path = "../common/mod.rs"]
 mod common;
 mod container;
+mod far;
 #[path = "../truth/frames.rs"]
 mod frames;
 mod kills;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     trials.extend(refusals::trials());
     trials.extend(container::trials());
     trials.extend(senders::trials());
+    trials.extend(far::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -2,37 +2,90 @@
 //!
 //! Only while no application runs: it would get the probe. Start at [`find`].
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Finding;
 use crate::cause::Cause;
-use crate::diagnostic::{Diagnostic, Result};
+use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::outcome::{EvidenceLevel, Hook};
-use crate::packet::layers::protocol;
+use crate::packet::MacAddr;
+use crate::packet::layers::{Layers, LinkType, protocol};
 use crate::packet::probe::Probe;
-use crate::plan::{LAB_RECEIVER_MAC, Plan, lab_sender_mac};
+use crate::plan::{LAB_RECEIVER_MAC, Plan};
 use crate::predict::Carried;
 use crate::predict::Disposition;
 use crate::scenario::Scenario;
 use crate::scenario::require::{Listener, Transport};
 use crate::testbed::Testbed;
-use crate::wire::taps::{Counts, Installed};
+use crate::wire::taps::Installed;
 
 /// A probe is through in microseconds; on a busy machine it may take longer.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// One that another machine sends takes the network's time beside.
+const FAR_PATIENCE: Duration = Duration::from_secs(1);
+/// So often it is sent where the network may lose it.
+const FAR_TRIES: u32 = 3;
 /// The probe's source port: discard (RFC 863), which no capture sends from.
 const SOURCE_PORT: u16 = 9;
 
+/// The probes of a scenario, and who sends them.
+#[derive(Default)]
+pub(in crate::run) struct Probing<'a> {
+    /// Of each rule, one for each family.
+    probes: Vec<Vec<Probe>>,
+    /// Has another machine send one, which has the same probes; `None` where this machine sends.
+    far: Option<&'a dyn Fn(ProbePlace) -> Result<()>>,
+}
+
+/// Which of the probes: the index of its rule, and that among the rule's probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::run) struct ProbePlace(usize, usize);
+
+impl<'a> Probing<'a> {
+    /// The probes that this machine sends.
+    pub(in crate::run) fn of(scenario: &Scenario, plan: &Plan, testbed: &Testbed) -> Result<Self> {
+        let rules = &scenario.require.firewall;
+        if rules.is_empty() {
+            return Ok(Self::default());
+        }
+        let sender = testbed.sender();
+        let own = sender.facts(sender.interface())?.and_then(|facts| facts.mac).unwrap_or_default();
+        let macs = (own, plan.host.as_ref().map_or(LAB_RECEIVER_MAC, |host| host.mac));
+        Ok(Self { probes: rules.iter().map(|rule| probes(plan, &rule.value, macs)).collect(), far: None })
+    }
+
+    /// The probes that another machine sends.
+    pub(in crate::run) fn far(probes: Vec<Vec<Probe>>, send: &'a dyn Fn(ProbePlace) -> Result<()>) -> Self {
+        Self { probes, far: Some(send) }
+    }
+
+    pub(in crate::run) fn probes(&self) -> &[Vec<Probe>] {
+        &self.probes
+    }
+
+    /// Sends one of them, or has it sent.
+    pub(in crate::run) fn send(&self, place: ProbePlace, testbed: &Testbed) -> Result<()> {
+        if let Some(far) = self.far {
+            return far(place);
+        }
+        let ProbePlace(rule, index) = place;
+        let frame = self.probes.get(rule).and_then(|probes| probes.get(index)).and_then(Probe::frame);
+        let frame = frame.ok_or_else(|| Failure::error(Diagnostic::error("there is no such probe")))?;
+        testbed.sender().packet_sender()?.send(&[&frame], &mut Vec::new()).map(drop)
+    }
+}
+
 /// Whether packets to each port are let through.
-pub(super) fn find(scenario: &Scenario, plan: Option<&Plan>, testbed: &Testbed) -> Result<Vec<Finding>> {
+pub(super) fn find(scenario: &Scenario, probing: &Probing<'_>, testbed: &Testbed) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    // Where frames come from elsewhere no probe can be sent.
-    let Some(plan) = plan else { return Ok(findings) };
-    for rule in &scenario.require.firewall {
+    for (number, (rule, probes)) in scenario.require.firewall.iter().zip(&probing.probes).enumerate() {
         let mut unmet = None;
-        for (source, destination) in ways(plan, &rule.value) {
-            unmet = refused(plan, testbed, rule.value, source, destination)?;
+        for (index, probe) in probes.iter().enumerate() {
+            unmet = refused(probing, testbed, &rule.value, ProbePlace(number, index), probe)?;
             if unmet.is_some() {
                 break;
             }
@@ -47,8 +100,8 @@ pub(super) fn find(scenario: &Scenario, plan: Option<&Plan>, testbed: &Testbed) 
     Ok(findings)
 }
 
-/// One way of each family that packets to this port come: from the capture where they are in it, else any.
-fn ways(plan: &Plan, rule: &Listener) -> Vec<(IpAddr, IpAddr)> {
+/// A probe of each family that packets to this port come by: from the capture where they are in it, else any.
+fn probes(plan: &Plan, rule: &Listener, macs: (MacAddr, MacAddr)) -> Vec<Probe> {
     let number = if rule.transport == Transport::Tcp { protocol::TCP } else { protocol::UDP };
     let mut ways: Vec<(IpAddr, IpAddr)> = Vec::new();
     for exact in [true, false] {
@@ -67,55 +120,84 @@ fn ways(plan: &Plan, rule: &Listener) -> Vec<(IpAddr, IpAddr)> {
             break;
         }
     }
-    ways
+    let probe = |(source, destination)| Probe {
+        macs,
+        source: SocketAddr::new(source, SOURCE_PORT),
+        destination: SocketAddr::new(destination, rule.port),
+        tcp: rule.transport == Transport::Tcp,
+    };
+    ways.into_iter().map(probe).collect()
 }
 
 fn refused(
-    plan: &Plan,
+    probing: &Probing<'_>,
     testbed: &Testbed,
-    listener: Listener,
-    source: IpAddr,
-    destination: IpAddr,
+    listener: &Listener,
+    place: ProbePlace,
+    probe: &Probe,
 ) -> Result<Option<Diagnostic>> {
-    let (from, to) = (SocketAddr::new(source, SOURCE_PORT), SocketAddr::new(destination, listener.port));
-    let receiver = plan.host.as_ref().map_or(LAB_RECEIVER_MAC, |host| host.mac);
-    let probe = Probe {
-        macs: (lab_sender_mac(receiver), receiver),
-        source: from,
-        destination: to,
-        tcp: listener.transport == Transport::Tcp,
+    let unknown = |why: String| {
+        Ok(Some(
+            Diagnostic::error(format!("whether packets to `{listener}` are let through can't be found out"))
+                .why(why)
+                .fix("use a kernel with nf_tables, or leave `firewall` out"),
+        ))
     };
-    let Some(frame) = probe.frame() else { return Ok(None) };
-    let mut taps = match testbed.receiver().taps(EvidenceLevel::Counters, &[], None)? {
+    // Where others send, too, counters count theirs.
+    let is_shared = testbed.receiver().is_shared();
+    let level = if is_shared { EvidenceLevel::Packets } else { EvidenceLevel::Counters };
+    let mut taps = match testbed.receiver().taps(level, &[], None)? {
         Installed::Taps(taps) => taps,
-        Installed::Absent(why) => {
-            return Ok(Some(
-                Diagnostic::error(format!("whether packets to `{listener}` are let through can't be found out"))
-                    .why(why)
-                    .fix("use a kernel with nf_tables, or leave `firewall` out"),
-            ));
-        }
+        Installed::Absent(why) => return unknown(why),
     };
-    let mut sender = testbed.sender().packet_sender()?;
-    sender.send(&[&frame], &mut Vec::new())?;
-    let begun = Instant::now();
-    let counts = loop {
-        let counts = taps.counts()?;
-        if counts.get(Hook::InputLast) > 0 || begun.elapsed() > PATIENCE {
-            break counts;
+    if let Some(why) = taps.no_records.clone() {
+        return unknown(why);
+    }
+    let (tries, patience) = if probing.far.is_some() { (FAR_TRIES, FAR_PATIENCE) } else { (1, PATIENCE) };
+    let mut reached = BTreeSet::new();
+    for _ in 0..tries {
+        probing.send(place, testbed)?;
+        let begun = Instant::now();
+        while !reached.contains(&Hook::InputLast) && begun.elapsed() <= patience {
+            if is_shared {
+                taps.read(&mut |hook, packet| {
+                    if is_from(packet, probe.source) {
+                        reached.insert(hook);
+                    }
+                })?;
+            } else {
+                let counts = taps.counts()?;
+                reached.extend(Hook::ALL.into_iter().filter(|hook| counts.get(*hook) > 0));
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let Some(place) = stopped(&counts) else { return Ok(None) };
-    Ok(Some(
-        Diagnostic::error(format!("the packet filter does not let packets to `{listener}` through"))
-            .why(format!("a probe from {from} to {to} came {place}"))
-            .fix(format!(
-                "accept it in `[lab] ruleset`: `{} dport {} accept`",
-                if probe.tcp { "tcp" } else { "udp" },
-                listener.port
-            )),
-    ))
+        if !reached.is_empty() {
+            break;
+        }
+    }
+    let Some(stopped) = stopped(&reached) else { return Ok(None) };
+    let Probe { source, destination, tcp, .. } = probe;
+    let accept = format!("{} dport {} accept", if *tcp { "tcp" } else { "udp" }, listener.port);
+    let problem = Diagnostic::error(format!("the packet filter does not let packets to `{listener}` through"))
+        .why(format!("a probe from {source} to {destination} came {stopped}"));
+    Ok(Some(if testbed.is_set_up_by_scenario() {
+        problem.fix(format!("accept it in `[lab] ruleset`: `{accept}`"))
+    } else if reached.is_empty() && probing.far.is_some() {
+        Diagnostic { what: format!("a probe to `{listener}` did not arrive"), ..problem }
+            .fix("look for what takes it between the two machines, beginning with the switches and routers there")
+    } else {
+        let firewall = testbed.receiver().firewall()?;
+        let chain = firewall.input_chain().unwrap_or("inet filter input").to_owned();
+        let prefix = testbed.command_prefix();
+        problem.fix(format!("`{prefix}nft insert rule {chain} {accept}`; `{prefix}nft list ruleset` shows the rules"))
+    }))
+}
+
+/// Whether a packet, of which this is the beginning, is from this address and port. Where it goes to a rule may have changed.
+fn is_from(packet: &[u8], source: SocketAddr) -> bool {
+    let layers = Layers::find(LinkType::RAW, packet);
+    layers.addresses(packet).map(|(from, _)| from) == Some(source.ip())
+        && layers.ports(packet).map(|(from, _)| from) == Some(source.port())
 }
 
 /// Where a probe ends that reached this hook and no later one, the last hook first.
@@ -129,9 +211,9 @@ const STOPPED: [(Hook, &str); 4] = [
     (Hook::Ingress, "to the interface, and not to the prerouting hook: a rule of the netdev family drops it"),
 ];
 
-/// Where a probe was stopped; `None`: it was let through.
-fn stopped(counts: &Counts) -> Option<&'static str> {
-    let last = STOPPED.iter().find(|(hook, _)| counts.get(*hook) > 0);
+/// Where a probe was stopped that reached these hooks; `None`: it was let through.
+fn stopped(reached: &BTreeSet<Hook>) -> Option<&'static str> {
+    let last = STOPPED.iter().find(|(hook, _)| reached.contains(hook));
     let place = last.map_or("not even to the interface's ingress hook", |(_, place)| place);
-    (counts.get(Hook::InputLast) == 0).then_some(place)
+    (!reached.contains(&Hook::InputLast)).then_some(place)
 }

@@ -11,9 +11,9 @@ mod sysctls;
 
 use crate::diagnostic::{Diagnostic, Failure, Kind, Result};
 use crate::host::facts::Facts;
-use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::testbed::Testbed;
+pub(super) use firewall::{ProbePlace, Probing};
 
 /// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +41,12 @@ impl Preconditions {
     /// [`Kind::Blocked`] with everything that does not hold.
     pub(super) fn before_application(
         scenario: &Scenario,
-        plan: Option<&Plan>,
+        probing: &Probing<'_>,
         testbed: &Testbed,
         facts: &Facts,
     ) -> Result<Self> {
         let settings = settings(scenario, testbed, facts)?;
-        let firewall = firewall::find(scenario, plan, testbed)?;
+        let firewall = firewall::find(scenario, probing, testbed)?;
         blocked(settings.iter().chain(&firewall))?;
         Ok(Self { settings, firewall, listeners: Vec::new() })
     }
@@ -68,10 +68,10 @@ impl Preconditions {
     pub(super) fn drift_of_firewall(
         &self,
         scenario: &Scenario,
-        plan: Option<&Plan>,
+        probing: &Probing<'_>,
         testbed: &Testbed,
     ) -> Vec<Diagnostic> {
-        changes(&self.firewall, firewall::find(scenario, plan, testbed))
+        changes(&self.firewall, firewall::find(scenario, probing, testbed))
     }
 }
 

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use super::super::batch;
 use super::super::control::Control;
 use super::super::observe::{Observer, Settled};
+use super::super::preconditions::{ProbePlace, Probing};
 use super::super::setup::Setup;
 use super::super::step_action::Scene;
 use super::Horizon;
 use super::messages::{Answer, PROTOCOL, Prepare, Request};
+use super::saved::Saved;
 use super::share;
 use super::upstream::Upstream;
 use crate::diagnostic::{Diagnostic, Failure, Result};
@@ -87,6 +89,20 @@ impl Agent {
         }
     }
 
+    /// Has the run send a probe.
+    fn probe(&self, place: ProbePlace) -> Result<()> {
+        say(&Answer::Probe(place));
+        loop {
+            match self.next()? {
+                Some(Request::Probed) => return Ok(()),
+                // The answer to the last ping.
+                Some(Request::Pong) => {}
+                Some(_) => return Err(out_of_turn()),
+                None => return Err(Failure::error(Diagnostic::error("the connection to the run is closed"))),
+            }
+        }
+    }
+
     fn serve(self) -> Result<()> {
         while let Some(request) = self.next()? {
             match request {
@@ -112,7 +128,7 @@ impl Agent {
 
     /// The receiver's side of a run.
     fn run(self, prepare: Prepare) -> Result<()> {
-        let Prepare { scenario: text, files, options, brief, interface } = prepare;
+        let Prepare { scenario: text, files, mut options, brief, interface, probes } = prepare;
         let files_folder = WorkFolder::create("agent")?;
         files.iter().try_for_each(|file| file.write(files_folder.work()))?;
         let scenario = scenario::check(&text.moved(files_folder.work()))?;
@@ -123,11 +139,17 @@ impl Agent {
             failure.problems.iter_mut().for_each(|problem| problem.why = Some(here.to_owned()));
             return Err(failure);
         }
+        let mut saved = scenario.receiver.save_capture.as_ref().map(|path| Saved::new(&path.value)).transpose()?;
+        if let Some(saved) = &saved {
+            saved.folder().clone_into(&mut options.report_folder);
+        }
         let facts = Facts::read();
         let testbed = Testbed::receiving(&interface)?;
         let mut report = |event| say(&Answer::Event(event));
         let control = Control { report: &mut report, parent: &self.watch, limit: Instant::now() + brief.timeout };
-        let mut setup = Setup::make(&scenario, &options, &brief, None, testbed, control, &facts)?;
+        let probe = |place| self.probe(place);
+        let probing = Probing::far(probes, &probe);
+        let mut setup = Setup::make(&scenario, &options, &brief, probing, testbed, control, &facts)?;
         say(&Answer::Ready);
         let mut observer: Option<Observer> = None;
         let mut evidence = Evidence::default();
@@ -167,6 +189,10 @@ impl Agent {
                     // By a clock of this machine.
                     evidence.arrived_over_time = None;
                     say(&Answer::Evidence(Box::new(std::mem::take(&mut evidence))));
+                }
+                (Request::Saved, None) => {
+                    let part = saved.as_mut().map(Saved::part).transpose()?;
+                    say(&Answer::Saved(part.flatten()));
                 }
                 (Request::Close, _) => {
                     setup.close(None, &mut evidence)?;

@@ -1,16 +1,18 @@
 //! The run's end of the connection to the agent on the receiver's machine. Start at [`Agent::start`].
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::super::Options;
 use super::super::control::Control;
 use super::super::observe::{Glance, Moment, Settled};
+use super::super::preconditions::Probing;
 use super::super::stack::lock;
 use super::connection::{Connection, PATIENCE};
-use super::given_files;
 use super::messages::{Answer, Prepare, Request};
 use super::relay::Relay;
+use super::{given_files, saved};
 use crate::diagnostic::{At, Diagnostic, Result};
 use crate::evidence::{Evidence, StepTaken};
 use crate::figures::count;
@@ -20,6 +22,7 @@ use crate::ledger::matching::Announced;
 use crate::plan::Brief;
 use crate::scenario::Scenario;
 use crate::scenario::receiver::AgentPlace;
+use crate::testbed::Testbed;
 
 /// So many frames may be announced that it may still wait for: half of those that it can tell apart.
 pub(super) const MOST_OUTSTANDING: u64 = 1 << 15;
@@ -36,6 +39,15 @@ struct Inner {
     /// Whether more was announced than the agent can tell apart, so that what arrived is not known.
     overrun: AtomicBool,
     last: Mutex<Glance>,
+}
+
+/// What the agent needs of this machine.
+#[derive(Clone, Copy)]
+pub(in crate::run) struct Near<'a> {
+    /// The probes that it may want to be sent.
+    pub(in crate::run) probing: &'a Probing<'a>,
+    /// Where they are sent.
+    pub(in crate::run) testbed: &'a Testbed,
 }
 
 /// What the agent says again and again.
@@ -98,6 +110,17 @@ impl Agent {
         }
     }
 
+    /// Asks for what may take as long as the run; meanwhile the probes are sent that the agent wants.
+    fn asked_with_probes(&self, mut request: Request, near: Near<'_>, control: &mut Control<'_>) -> Result<Answer> {
+        loop {
+            match self.0.connection.asked_within_run(&request, control)? {
+                Answer::Probe(place) => near.probing.send(place, near.testbed)?,
+                answer => return Ok(answer),
+            }
+            request = Request::Probed;
+        }
+    }
+
     /// Has the preconditions checked and the application started there.
     pub(in crate::run) fn prepare(
         &self,
@@ -105,6 +128,7 @@ impl Agent {
         options: &Options,
         brief: &Brief,
         interface: &str,
+        near: Near<'_>,
         control: &mut Control<'_>,
     ) -> Result<()> {
         let prepare = Prepare {
@@ -113,8 +137,9 @@ impl Agent {
             options: options.clone(),
             brief: brief.clone(),
             interface: interface.to_owned(),
+            probes: near.probing.probes().to_vec(),
         };
-        match self.0.connection.asked_within_run(&Request::Prepare(Box::new(prepare)), control)? {
+        match self.asked_with_probes(Request::Prepare(Box::new(prepare)), near, control)? {
             Answer::Ready => Ok(()),
             _ => Err(self.0.connection.nonsense()),
         }
@@ -177,6 +202,11 @@ impl Agent {
         Ok(lock(&self.0.last).clone())
     }
 
+    /// Whether the application may read past its UDP sockets, as far as that was known at the last glance.
+    pub(in crate::run) fn reads_past_sockets(&self) -> bool {
+        lock(&self.0.last).reads_past_sockets
+    }
+
     pub(in crate::run) fn look(&self) -> Result<Moment> {
         if !self.is_lost() {
             match self.0.connection.ask(&Request::Look, PATIENCE) {
@@ -236,10 +266,23 @@ impl Agent {
         }
     }
 
-    /// Has everything stopped and examined there, and ends the connection.
-    pub(in crate::run) fn close(&self, evidence: &mut Evidence, control: &mut Control<'_>) -> Result<()> {
+    /// Has everything stopped and examined there, and ends the connection. `saved`: where the file of what arrived goes.
+    pub(in crate::run) fn close(
+        &self,
+        evidence: &mut Evidence,
+        near: Near<'_>,
+        saved: Option<&Path>,
+        control: &mut Control<'_>,
+    ) -> Result<()> {
+        if let Some(path) = saved.filter(|_| !self.is_lost()) {
+            match saved::fetch(&self.0.connection, path, control) {
+                Err(failure) if !self.is_lost() => return Err(failure),
+                // What is said of a lost connection is said once.
+                Ok(()) | Err(_) => {}
+            }
+        }
         if !self.is_lost() {
-            match self.0.connection.asked_within_run(&Request::Close, control) {
+            match self.asked_with_probes(Request::Close, near, control) {
                 Ok(Answer::Evidence(closed)) => {
                     let Evidence { incidents, notes, ends, commands, outputs, .. } = *closed;
                     evidence.incidents.extend(incidents);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Options;
 use super::super::observe::{Glance, Moment};
+use super::super::preconditions::ProbePlace;
 use super::given_files::GivenFile;
 use crate::diagnostic::{Diagnostic, Failure};
 use crate::evidence::{Evidence, Sending};
@@ -13,11 +14,12 @@ use crate::host::Host;
 use crate::ledger::identity::{Digest, Key};
 use crate::ledger::matching::Announced;
 use crate::outcome::Event;
+use crate::packet::probe::Probe;
 use crate::plan::{Brief, LinkFacts};
 use crate::scenario::ScenarioText;
 
 /// The version of these messages. Both ends have the same one.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 /// What the run asks for. [`Self::Announce`], [`Self::Withdraw`] and [`Self::Pong`] have no answer, each other one has one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub(super) enum Request {
     Facts { interface: Option<String> },
     /// Check the preconditions, and start the application.
     Prepare(Box<Prepare>),
+    /// The probe that [`Answer::Probe`] asks for was sent.
+    Probed,
     /// Begin to observe.
     Observe { key: Key },
     /// These frames are about to be sent.
@@ -45,6 +49,8 @@ pub(super) enum Request {
     Step(usize),
     /// Nothing more is sent, and nothing has moved for so long: what was seen.
     End { still: Duration, timed_out: Option<Duration> },
+    /// The next part of the file of what arrived.
+    Saved,
     /// Look at what the application made of the frames, and stop it.
     Close,
     /// The answer to a ping, behind everything that was announced before it came.
@@ -93,6 +99,8 @@ pub(super) struct Prepare {
     pub(super) options: Options,
     pub(super) brief: Brief,
     pub(super) interface: String,
+    /// What the agent may ask for by [`Answer::Probe`].
+    pub(super) probes: Vec<Vec<Probe>>,
 }
 
 /// What the agent says.
@@ -106,6 +114,8 @@ pub(super) enum Answer {
     },
     Facts(Box<Host>),
     Ready,
+    /// Before the answer to [`Request::Prepare`] or [`Request::Close`]: asks for [`Request::Probed`], when this probe was sent.
+    Probe(ProbePlace),
     /// Whether it wants to know the heads of packets.
     Observing {
         follows: bool,
@@ -119,6 +129,8 @@ pub(super) enum Answer {
         failure: Option<Diagnostic>,
     },
     Evidence(Box<Evidence>),
+    /// A part of the file of what arrived, in base64; `None` behind the last one.
+    Saved(Option<String>),
     /// Asks for [`Request::Pong`], and says how many frames have arrived; at any time while it observes.
     Ping {
         arrived: u64,

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::control::Control;
 use super::super::observe::Observer;
+use super::super::preconditions::Probing;
 use super::super::replay::{Extent, Replay};
 use super::super::setup::Setup;
 use super::super::steps::Steps;
@@ -122,7 +123,8 @@ fn replay(
     let mut report = |event| upstream.say(&Answer::Event(event));
     let control = Control { report: &mut report, parent: &agent.watch, limit };
     let facts = Facts::read();
-    let mut setup = Setup::make(&scenario, &arm.options, &plan.brief(), Some(&plan), testbed, control, &facts)?;
+    let probing = Probing::default();
+    let mut setup = Setup::make(&scenario, &arm.options, &plan.brief(), probing, testbed, control, &facts)?;
     let rate = scenario.pacing.rate.value;
     let opened = setup.testbed.open_sender(&scenario, &plan, rate)?;
     let mut observer = Observer::announcing(Digester::routed(arm.key.clone()), Arc::clone(upstream));

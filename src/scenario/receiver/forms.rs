@@ -196,12 +196,6 @@ impl Form {
                 .fix("remove it, or add `at = \"ssh:HOST\"`");
             checker.refuse(interface.range(), problem);
         }
-        if let Some(saved) = self.save_capture.as_ref().filter(|_| is_far) {
-            let problem = Diagnostic::error("`receiver.save-capture` is for a receiver on this machine")
-                .why("what arrives is seen on the other machine, and is not sent back")
-                .fix("remove it; `restage capture` records there what arrives");
-            checker.refuse(saved.range(), problem);
-        }
     }
 
     /// What is wrong with a process as it is written.

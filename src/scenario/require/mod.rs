@@ -93,9 +93,10 @@ impl Require {
                 .fix("remove it: `restage plan` says what the ruleset there does with the frames");
             checker.refuse(first.range().start..last.range().end, problem);
         }
-        if let (Some(_), Some(first), Some(last)) = (agent, self.firewall.first(), self.firewall.last()) {
-            let problem = Diagnostic::error("`require.firewall` needs a receiver on this machine")
-                .why("a probe is sent into the interface of the receiver, which is on another machine")
+        let others_send = topology.is_some_and(|topology| !topology.senders().is_empty());
+        if let (true, Some(first), Some(last)) = (others_send, self.firewall.first(), self.firewall.last()) {
+            let problem = Diagnostic::error("`require.firewall` and `[[sender]]` exclude each other")
+                .why("a probe is sent before and after the frames, and machines that send get ready for their frames alone")
                 .fix("remove it: `restage plan` says what the ruleset there does with the frames");
             checker.refuse(first.range().start..last.range().end, problem);
         }
