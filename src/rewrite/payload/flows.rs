@@ -80,7 +80,7 @@ enum Plan {
 #[derive(Debug, Clone, Default)]
 struct Plans {
     /// By the serial of a template.
-    by_serial: HashMap<u64, Plan>,
+    by_serial: HashMap<u64, Plan, foldhash::fast::RandomState>,
     /// How many fields these have, and a few more.
     size: usize,
     /// Of NetFlow v1, v5 and v7, whose templates have none.
