@@ -74,7 +74,7 @@ pub(super) struct Steady<T> {
 }
 
 /// So often counters are read again until nothing of the receiver's own moved meanwhile.
-const STEADY_TRIES: usize = 20;
+const STEADY_TRIES: usize = 100;
 
 impl StackWatch {
     /// Begins to look; everything that is sent after this is seen.
