@@ -115,6 +115,12 @@ pub fn sender_mac(receiver: MacAddr) -> MacAddr {
     if receiver == LAB_SENDER_MAC { LAB_RECEIVER_MAC } else { LAB_SENDER_MAC }
 }
 
+/// How long a lab's receiver waits for fragments: a step may stand between those of one datagram.
+pub(super) fn needed_reassembly(scenario: &Scenario, survey: &Survey) -> Duration {
+    let paused = scenario.steps.iter().map(|step| step.waits().saturating_add(step.may_take(&scenario.receiver))).sum();
+    survey.reassembly().needed(paused)
+}
+
 /// The timeouts of the lab's reassembly: `needed`, where `[lab] sysctl` doesn't set them.
 pub(super) fn reassembly(lab: &LabTopology, needed: Duration) -> Reassembly {
     let of = |key| {

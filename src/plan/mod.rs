@@ -17,6 +17,7 @@ mod receiver;
 mod refuse;
 mod rewrite_report;
 mod schedule;
+mod selector;
 mod stream;
 pub mod survey;
 mod templates;
@@ -43,7 +44,8 @@ pub use questions::{Question, Questions};
 pub use refuse::{nothing_selected, reply_filter};
 pub use rewrite_report::rewrite_report;
 pub use schedule::{Limiter, Schedule};
-pub use stream::{Counts, LeftOut, Medium, Selector, Stream, open_capture, pass};
+pub use selector::{Counts, LeftOut, Selector};
+pub use stream::{Medium, Stream, open_capture, pass};
 pub use templates::learn_templates;
 pub use watched::watched;
 
@@ -161,7 +163,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
         return Err(Failure { kind: crate::diagnostic::Kind::Invalid, problems });
     }
     let mut notes = Vec::new();
-    let lab_reassembly = survey.reassembly().needed();
+    let lab_reassembly = lab_host::needed_reassembly(scenario, &survey);
     let host = match receiver {
         Some(receiver) if !has_agent => Some(receiver),
         far => {
@@ -287,7 +289,7 @@ fn unused(
 /// Calls `each` with every selected frame, `most` of them at most, as it was captured.
 fn each_selected(scenario: &Scenario, medium: &Medium, most: u64, mut each: impl FnMut(&Frame<'_>)) -> Result<()> {
     let mut captures = stream::open_capture(scenario)?;
-    let mut selector = stream::Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
+    let mut selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
     while selector.counts.selected < most
         && !selector.is_past_frames(captures.frames_read())
         && let Some(frame) = captures.next_frame()?

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::stream::{LeftOut, Medium};
+use super::selector::LeftOut;
+use super::stream::Medium;
 use super::survey::Survey;
 use crate::capture;
 use crate::diagnostic::Diagnostic;

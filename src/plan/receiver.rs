@@ -29,7 +29,7 @@ pub(super) fn receiver(
 ) -> Result<Option<Host>> {
     match &scenario.topology {
         Topology::Lab(lab) => {
-            *reassembly = lab_host::reassembly(lab, survey.reassembly().needed());
+            *reassembly = lab_host::reassembly(lab, lab_host::needed_reassembly(scenario, survey));
             Ok(Some(Host { filter, ..lab_host::host(scenario, lab, survey, notes) }))
         }
         Topology::Existing(words) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::note::{self, NO_CONNECTION};
 use super::questions::{Question, Questions};
-use super::stream::{Counts, LeftOut};
+use super::selector::{Counts, LeftOut};
 use super::survey::Survey;
 use super::{MOST_LISTED, PlannedStep};
 use crate::capture;

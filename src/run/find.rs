@@ -13,8 +13,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::Run;
+use super::extent::Extent;
 use super::receiver::Receiver;
-use super::replay::Extent;
 use crate::diagnostic::{Diagnostic, Result};
 use crate::evidence::{Evidence, Sending};
 use crate::expect;

@@ -3,12 +3,11 @@
 //! A frame is read, rewritten, hashed and placed before its deadline is waited for, so that after the wait nothing is left to do but
 //! the system call. While the next frame is not read yet, what is placed is sent. Start at [`Replay::run`].
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::ahead::{self, Frames};
 use super::control::Control;
+use super::extent::Extent;
 use super::observe::Observer;
 use super::receiver::Receiver;
 use super::shared::Shared;
@@ -108,25 +107,6 @@ impl Batch {
         self.due.clear();
         self.room = 0;
         self.ring_bytes = 0;
-    }
-}
-
-/// How often a plan's frames are sent.
-#[derive(Debug, Default)]
-pub(super) struct Extent {
-    /// Repeat until sending has taken this long; zero: once.
-    pub(super) least: Duration,
-    /// Once this is true, not again.
-    pub(super) stop: Option<Arc<AtomicBool>>,
-}
-
-impl Extent {
-    fn is_once(&self) -> bool {
-        self.least.is_zero() && self.stop.is_none()
-    }
-
-    fn is_over(&self, sending: Duration) -> bool {
-        sending >= self.least || self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire))
     }
 }
 

@@ -40,11 +40,11 @@ impl Reassembly {
         self.v4.max(self.v6)
     }
 
-    /// The timeout that puts every datagram together which the longest timeout does, in whole seconds.
-    pub fn needed(&self) -> Duration {
+    /// The timeout that puts every datagram together which the longest timeout does, in whole seconds. `paused`: how long sending may stop between.
+    pub fn needed(&self, paused: Duration) -> Duration {
         match self.longest_whole {
             Duration::ZERO => SHORTEST,
-            span => Duration::from_secs((span + LATE).as_secs() + 1).max(SHORTEST),
+            span => Duration::from_secs((span + paused + LATE).as_secs() + 1).max(SHORTEST),
         }
     }
 
@@ -80,7 +80,7 @@ mod tests {
         let needed = |millis: u64| {
             let mut reassembly = Reassembly::default();
             reassembly.whole(Duration::from_millis(millis));
-            reassembly.needed().as_secs()
+            reassembly.needed(Duration::ZERO).as_secs()
         };
         assert_eq!([0, 1, 400, 500, 1_000, 1_499, 1_500, 29_000].map(needed), [1, 1, 1, 2, 2, 2, 3, 30]);
     }

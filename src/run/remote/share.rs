@@ -11,9 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::control::Control;
+use super::super::extent::Extent;
 use super::super::observe::Observer;
 use super::super::preconditions::Probing;
-use super::super::replay::{Extent, Replay};
+use super::super::replay::Replay;
 use super::super::setup::Setup;
 use super::super::steps::Steps;
 use super::agent::{Agent, out_of_turn};

@@ -5,32 +5,32 @@ use std::net::Ipv6Addr;
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
-use super::{Maps, Pass, RewriteStats, Rewriter, compile, length, of, sums, through, udp4};
+use super::{Maps, Pass, RewriteStats, Rewriter, compile, length, of, sums, udp4};
 use crate::capture::Frame;
 use crate::diagnostic::At;
 use crate::packet::checksum::{Sum, ip_header_sum, transport_sum};
 use crate::packet::layers::{Layers, LinkType};
-use crate::rewrite::{Left, TemplateLearner};
-use crate::scenario::rewrite::{Flows, Rewrite, SentTemplates, Side, TimeTarget};
+use crate::rewrite::Left;
+use crate::scenario::rewrite::{Flows, Rewrite, Side, TimeTarget};
 
 /// 2017-07-14T02:40:00Z, in seconds.
-const THEN: u32 = 1_500_000_000;
+pub(super) const THEN: u32 = 1_500_000_000;
 /// 2026-01-01T00:00:00Z, in seconds.
 const NEW: u32 = 1_767_225_600;
 /// From 1900 to 1970, in seconds (RFC 5905).
 const NTP: u32 = 2_208_988_800;
 
-fn rewriter(flows: Flows) -> Rewriter {
+pub(super) fn rewriter(flows: Flows) -> Rewriter {
     let maps = Maps::of(Side::Both).ip(&[("10.7.0.0/16", "192.0.2.7"), ("2001:db8:1::/48", "2001:db8:2::/48")]);
     compile(&Rewrite { flows: Some(flows), allow_unused: true, ..of([maps]) })
 }
 
-fn everything() -> Flows {
+pub(super) fn everything() -> Flows {
     let time = TimeTarget::At("2026-01-01T00:00:00Z".parse().expect("a time"));
     Flows { time: Some(At::default_value(time)), addresses: Some(0..0), sequence: Some(0..0), ..Flows::default() }
 }
 
-fn only_sequence() -> Flows {
+pub(super) fn only_sequence() -> Flows {
     Flows { sequence: Some(0..0), ..Flows::default() }
 }
 
@@ -53,16 +53,16 @@ fn once(flows: Flows, bytes: &[u8]) -> (Vec<u8>, RewriteStats) {
     (new, pass.into_stats())
 }
 
-fn words(words: &[u16]) -> Vec<u8> {
+pub(super) fn words(words: &[u16]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-fn doubles(words: &[u32]) -> Vec<u8> {
+pub(super) fn doubles(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
 /// NetFlow v5: a header of 24 bytes, and records of 48.
-fn v5(seconds: u32, sequence: u32, records: &[[u8; 4]]) -> Vec<u8> {
+pub(super) fn v5(seconds: u32, sequence: u32, records: &[[u8; 4]]) -> Vec<u8> {
     let count = u16::try_from(records.len()).expect("few");
     let mut bytes = [words(&[5, count]), doubles(&[60_000, seconds, 5, sequence]), words(&[0x0102, 0x4064])].concat();
     for source in records {
@@ -89,25 +89,25 @@ fn a_version_5_message_has_new_time_addresses_and_number_and_keeps_what_counts_f
 }
 
 /// IPFIX (RFC 7011 §3.1): these sets behind a header.
-fn ipfix(seconds: u32, sequence: u32, sets: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn ipfix(seconds: u32, sequence: u32, sets: &[Vec<u8>]) -> Vec<u8> {
     let sets = sets.concat();
     let length = u16::try_from(16 + sets.len()).expect("short");
     [words(&[10, length]), doubles(&[seconds, sequence, 7]), sets].concat()
 }
 
 /// A set with this id.
-fn set(id: u16, content: &[u8]) -> Vec<u8> {
+pub(super) fn set(id: u16, content: &[u8]) -> Vec<u8> {
     [words(&[id, u16::try_from(4 + content.len()).expect("short")]), content.to_vec()].concat()
 }
 
 /// Template 256: a text of variable length, an enterprise's field, addresses of both families, times of all four units, and seconds since start.
-fn template() -> Vec<u8> {
+pub(super) fn template() -> Vec<u8> {
     let fields =
         [&[256, 9, 371, 0xffff, 0x8001, 4, 0, 5951][..], &[8, 4, 28, 16, 150, 4, 152, 8, 154, 8, 156, 8, 21, 4]];
     set(2, &words(&fields.concat()))
 }
 
-fn record(name: &str, v4: [u8; 4], v6: &str, seconds: u32) -> Vec<u8> {
+pub(super) fn record(name: &str, v4: [u8; 4], v6: &str, seconds: u32) -> Vec<u8> {
     let milliseconds = u64::from(seconds) * 1000 + 250;
     let ntp = u64::from(seconds.wrapping_add(NTP)) << 32 | 0x8000_0000;
     [
@@ -390,156 +390,4 @@ proptest! {
         let (new, _) = once(everything(), &captured);
         prop_assert_eq!(new, ipfix(NEW, 9, &[set(400, &content)]));
     }
-}
-
-/// The frame with this place in the capture.
-fn captured(bytes: &mut [u8], place: usize) -> Frame<'_> {
-    let (number, time_ns) = (place as u64 + 1, place as u64 * 1_000_000_000);
-    Frame { number, time_ns, original_length: length(bytes), link: LinkType::ETHERNET, bytes }
-}
-
-/// All frames that are made of these datagrams, from 10.1.2.3, captured a second apart.
-fn made(flows: Flows, datagrams: &[Vec<u8>]) -> (Vec<Vec<u8>>, RewriteStats) {
-    let rewriter = rewriter(flows);
-    let mut learner = TemplateLearner::default();
-    let mut frames: Vec<Vec<u8>> = datagrams.iter().map(|datagram| udp4(datagram)).collect();
-    for (number, bytes) in frames.iter_mut().enumerate() {
-        learner.add(&captured(bytes, number));
-    }
-    rewriter.learn_templates(learner.finish(false));
-    let mut pass = Pass::new(&rewriter);
-    let mut all = Vec::new();
-    for (number, bytes) in frames.iter_mut().enumerate() {
-        pass.take(&captured(bytes, number));
-        while let Some((made, rewritten)) = pass.next_made() {
-            assert_eq!(made.number, number as u64 + 1);
-            assert_eq!(rewritten.original_length, length(rewritten.bytes));
-            assert_eq!(sums(rewritten.bytes), (Sum::Good, Sum::Good));
-            all.push(rewritten.bytes.to_vec());
-        }
-    }
-    (all, pass.into_stats())
-}
-
-fn first_templates(repeat_every: Option<u64>) -> Flows {
-    let repeat_every = repeat_every.map(std::time::Duration::from_secs);
-    Flows { templates: Some(SentTemplates { span: 0..0, repeat_every, from: None }), ..Flows::default() }
-}
-
-#[test]
-fn templates_come_before_the_first_message_and_again_after_their_time() {
-    let options = set(3, &words(&[257, 1, 1, 130, 4]));
-    let data = |number| ipfix(THEN + number, 100 + number, &[set(256, &[10, 7, 0, 1])]);
-    let late = ipfix(THEN + 2, 102, &[set(2, &words(&[256, 1, 8, 4])), options.clone()]);
-    let (frames, stats) = made(first_templates(Some(2)), &[data(0), data(1), late.clone(), data(3)]);
-    // The set of options templates is padded to four bytes.
-    let template = |number| {
-        let padded = set(3, &[words(&[257, 1, 1, 130, 4]), vec![0, 0]].concat());
-        ipfix(THEN + number, 100 + number, &[set(2, &words(&[256, 1, 8, 4])), padded])
-    };
-    let payloads: Vec<_> = frames.iter().map(|frame| frame[42..].to_vec()).collect();
-    assert_eq!(payloads, [template(0), data(0), data(1), template(2), late, data(3)]);
-    assert_eq!(stats.entries()[2].frames, 2);
-}
-
-#[test]
-fn the_definition_that_is_in_force_is_sent_again() {
-    let data = |number| ipfix(THEN + number, number, &[set(256, &[10, 7, 0, 1])]);
-    // A source address, and later a destination address, under the same identifier.
-    let definition = |element| set(2, &words(&[256, 1, element, 4]));
-    let defined = |number, element| ipfix(THEN + number, number, &[definition(element)]);
-    let captured = [data(0), defined(1, 8), data(2), defined(3, 12), data(4), data(5)];
-    let (frames, _) = made(first_templates(Some(2)), &captured);
-    let payloads: Vec<_> = frames.iter().map(|frame| frame[42..].to_vec()).collect();
-    let again = |number, element| ipfix(THEN + number, number, &[definition(element)]);
-    let [first, second, third, fourth, fifth, sixth] = captured;
-    assert_eq!(payloads, [again(0, 8), first, second, again(2, 8), third, fourth, again(4, 12), fifth, sixth]);
-}
-
-#[test]
-fn messages_of_version_9_are_numbered_with_the_templates_between_and_keep_their_gaps() {
-    let v9 =
-        |sequence: u32, count: u16, set: Vec<u8>| [words(&[9, count]), doubles(&[1, THEN, sequence, 7]), set].concat();
-    let template = || set(0, &words(&[256, 1, 8, 4]));
-    let data = || set(256, &[10, 9, 0, 1]);
-    let captured = [v9(5, 1, data()), v9(8, 1, data()), v9(9, 1, template())];
-    let (frames, _) = made(first_templates(None), &captured);
-    let payloads: Vec<_> = frames.iter().map(|frame| frame[42..].to_vec()).collect();
-    assert_eq!(payloads, [v9(5, 1, template()), v9(6, 1, data()), v9(9, 1, data()), v9(10, 1, template())]);
-}
-
-#[test]
-fn many_templates_are_several_datagrams_that_fit_every_mtu() {
-    let templates: Vec<Vec<u8>> = (0..3_u16)
-        .map(|part| {
-            let definitions = (0..20).flat_map(|index| {
-                let mut definition = vec![256 + part * 20 + index, 10];
-                definition.extend([8, 4].repeat(10));
-                definition
-            });
-            ipfix(THEN, 1, &[set(2, &words(&definitions.collect::<Vec<_>>()))])
-        })
-        .collect();
-    let (frames, _) = made(first_templates(None), &templates);
-    assert_eq!(frames.len(), 3 + 3);
-    assert!(
-        frames[..3].iter().all(|frame| frame.len() < 1_280),
-        "{:?}",
-        frames.iter().map(Vec::len).collect::<Vec<_>>()
-    );
-}
-
-#[test]
-fn copies_have_addresses_and_domains_of_their_own() {
-    let copies = Some(At::default_value(std::num::NonZeroU32::new(3).expect("it is above 0")));
-    let captured = [ipfix(THEN, 1, &[]), ipfix(THEN, 1, &[])];
-    let (frames, stats) = made(Flows { copies, ..Flows::default() }, &captured);
-    let whose = |frame: &Vec<u8>| (frame[26..30].to_vec(), frame[42 + 12..42 + 16].to_vec());
-    let expected = [
-        (vec![10, 1, 2, 3], vec![0, 0, 0, 7]),
-        (vec![198, 18, 0, 1], vec![0, 0, 0, 8]),
-        (vec![198, 18, 0, 2], vec![0, 0, 0, 9]),
-    ];
-    assert_eq!(frames.iter().map(whose).collect::<Vec<_>>(), [expected.clone(), expected].concat());
-    assert_eq!(stats.entries()[2].frames, 2);
-}
-
-#[test]
-fn each_copy_is_numbered_by_itself() {
-    let copies = Some(At::default_value(std::num::NonZeroU32::new(2).expect("it is above 0")));
-    let captured = [v5(THEN, 1, &[[1; 4]]), v5(THEN, 9, &[[1; 4]])];
-    let (frames, _) = made(Flows { copies, ..only_sequence() }, &captured);
-    let number = |frame: &Vec<u8>| (frame[42 + 19], u16::from_be_bytes([frame[42 + 20], frame[42 + 21]]));
-    assert_eq!(frames.iter().map(number).collect::<Vec<_>>(), [(1, 0x0102), (1, 0x0103), (2, 0x0102), (2, 0x0103)]);
-}
-
-#[test]
-fn templates_of_another_capture_are_given_to_the_exporter_with_the_same_domain() {
-    let rewriter = rewriter(first_templates(None));
-    let mut learner = TemplateLearner::default();
-    let template = set(2, &words(&[256, 1, 8, 4]));
-    let mut elsewhere = udp4(&ipfix(THEN, 1, std::slice::from_ref(&template)));
-    // The exporter was 10.1.2.99 there; checksums don't matter to what is learnt.
-    elsewhere[29] = 99;
-    learner.add(&captured(&mut elsewhere, 0));
-    rewriter.learn_templates(learner.finish(true));
-    let mut pass = Pass::new(&rewriter);
-    let data = ipfix(THEN + 9, 70, &[set(256, &[10, 7, 0, 1])]);
-    pass.take(&captured(&mut udp4(&data), 0));
-    let mut payloads = Vec::new();
-    while let Some((_, rewritten)) = pass.next_made() {
-        payloads.push(rewritten.bytes[42..].to_vec());
-    }
-    assert_eq!(payloads, [ipfix(THEN + 9, 70, &[template]), data]);
-}
-
-#[test]
-fn a_cut_datagram_to_a_collector_stays_and_is_counted() {
-    let rewriter = rewriter(everything());
-    let mut pass = Pass::new(&rewriter);
-    let whole = udp4(&v5(THEN, 1, &[[10, 7, 0, 1]]));
-    let cut = whole[..whole.len() - 1].to_vec();
-    let (new, _) = through(&mut pass, 1, LinkType::ETHERNET, &cut, length(&whole));
-    assert_eq!(new, cut);
-    assert_eq!(pass.into_stats().left(Left::CutPayload).frames, 1);
 }

@@ -5,8 +5,10 @@ mod conversations;
 mod fields;
 mod flows;
 mod laws;
+mod made_exports;
 mod neighbours;
 mod payloads;
+mod text_payloads;
 mod tunnels;
 
 use crate::capture::Frame;
