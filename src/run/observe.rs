@@ -225,6 +225,11 @@ impl Observer {
         }
     }
 
+    /// Whether the application has frames in rings of packet sockets that it has not read. Where others send as well, that says nothing.
+    pub(super) fn sniffers_are_behind(&self) -> bool {
+        matches!(&self.place, Place::Here(lab) if !lab.is_shared && lab.sniffers.are_behind())
+    }
+
     /// How far the capture's frames have come.
     pub(super) fn glance(&mut self) -> Result<Glance> {
         let arrived = self.shared.arrived();

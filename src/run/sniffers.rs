@@ -129,6 +129,12 @@ impl Sniffers {
         self.any && lock(&self.watched).seen.udp > 0
     }
 
+    /// Whether frames are in their rings that they have not read: libpcap gets those of a block when it is full, or after a time that the program says.
+    pub(super) fn are_behind(&self) -> bool {
+        let is_behind = |sniffer: &Sniffer| sniffer.ring.as_ref().is_some_and(|ring| !ring.is_read());
+        self.any && lock(&self.watched).sniffers.iter().any(is_behind)
+    }
+
     /// A frame of the receiver's interface that is none of the capture, as far as is known yet; `outgoing`: the receiver sends it.
     pub(super) fn see(&self, frame: &[u8], outgoing: bool) -> Offer {
         let mut offer = Offer::default();

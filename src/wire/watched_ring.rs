@@ -91,6 +91,16 @@ impl WatchedRing {
         (!self.missed).then(|| (self.before + self.in_open).saturating_sub(self.at_first))
     }
 
+    /// Whether the other program has read every frame that is in it, or was.
+    pub fn is_read(&self) -> bool {
+        let (blocks, _) = self.state();
+        let is_given_back = |index: usize| {
+            let status = self.memory.word(index * self.block_bytes + STATUS).load(Ordering::Acquire);
+            status & libc::TP_STATUS_USER == 0
+        };
+        blocks.last_key_value().is_none_or(|(_, frames)| *frames == 0) && (0..self.blocks).all(is_given_back)
+    }
+
     /// Whether at each moment until the last look there was room for a frame, so that none was dropped.
     pub fn had_room(&self) -> bool {
         !self.may_have_been_full
@@ -180,11 +190,12 @@ mod tests {
         blocks.set(1, 2, 3, true);
         blocks.set(2, 3, 1, false);
         ring.look();
-        assert_eq!((ring.frames(), ring.had_room()), (Some(6), true));
+        assert_eq!((ring.frames(), ring.had_room(), ring.is_read()), (Some(6), true, false));
         // The program reads both.
         blocks.set(0, 1, 7, false);
         blocks.set(1, 2, 3, false);
         ring.look();
+        assert!(!ring.is_read(), "one frame is in the block that is being filled");
         blocks.set(2, 3, 4, true);
         blocks.set(3, 4, 1, false);
         ring.look();
