@@ -8,6 +8,7 @@ use crate::packet::checksum::Sum;
 use crate::packet::layers::LinkType;
 use crate::rewrite::{Left, TemplateLearner};
 use crate::scenario::rewrite::{Flows, SentTemplates};
+
 /// The frame with this place in the capture.
 fn captured(bytes: &mut [u8], place: usize) -> Frame<'_> {
     let (number, time_ns) = (place as u64 + 1, place as u64 * 1_000_000_000);

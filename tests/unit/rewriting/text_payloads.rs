@@ -4,6 +4,7 @@ use super::Pass;
 use super::payloads::{is_left, once, payload, rewriter, syslog};
 use crate::rewrite::Left;
 use crate::scenario::rewrite::{PayloadProtocol, TimeTarget};
+
 #[test]
 fn addresses_of_sip_and_sdp_follow_with_the_length_of_the_body() {
     let body = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=10.0.0.1\r\nc=IN IP6 2001:db8:1::9\r\n";
