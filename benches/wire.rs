@@ -6,7 +6,7 @@ use std::env;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::geteuid;
 use pcap::{Active, Capture, Packet, Precision};
@@ -27,8 +28,11 @@ pub(crate) const RECEIVER_MAC: &str = "02:00:00:00:00:99";
 const SENDER: &str = "tx0";
 const RECEIVER: &str = "rx0";
 
-/// When a silent wire is looked at once more, in milliseconds: much longer than libpcap's ring keeps a frame back.
-const SILENCE_MS: i32 = 50;
+/// How long libpcap's ring keeps a frame back, in milliseconds.
+const HELD_BACK_MS: i32 = 10;
+
+/// How long a wire is silent before nothing more is awaited, in milliseconds: longer than the ring keeps a frame back.
+const SILENCE_MS: u8 = 50;
 
 /// The ring of the receiver, in bytes: as that of restage.
 const RING_BYTES: i32 = 4 << 20;
@@ -180,8 +184,9 @@ impl Wire {
     pub(crate) fn observe<T: Send>(&self, keep: Keep, work: impl FnOnce() -> T + Send) -> io::Result<(T, Arrivals)> {
         let capture = self.receiver.run(|| {
             let capture = Capture::from_device(RECEIVER).map_err(told)?;
-            let capture = capture.buffer_size(RING_BYTES).timeout(SILENCE_MS).precision(Precision::Nano);
-            capture.open().map_err(told)
+            let capture = capture.buffer_size(RING_BYTES).timeout(HELD_BACK_MS).precision(Precision::Nano);
+            // A blocking one would wait for the next frame without end, for libpcap leaves its timeout to the kernel's ring.
+            capture.open().and_then(Capture::setnonblock).map_err(told)
         })?;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -227,8 +232,12 @@ fn receive(mut capture: Capture<Active>, keep: Keep, is_over: &AtomicBool) -> io
         match capture.next_packet() {
             Ok(frame) if frame.data.get(6..12) == Some(&SOURCE_MAC) => arrivals.add(&frame, keep),
             Ok(_) => {}
-            Err(pcap::Error::TimeoutExpired) if was_over => break,
-            Err(pcap::Error::TimeoutExpired) => {}
+            Err(pcap::Error::TimeoutExpired) => {
+                let mut ring = [PollFd::new(capture.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut ring, SILENCE_MS)? == 0 && was_over {
+                    break;
+                }
+            }
             Err(error) => return Err(told(error)),
         }
     }

@@ -69,6 +69,8 @@ pub struct PacketTracker {
     /// From position `first` on; `None` where nothing was said of its arrival yet.
     packets: VecDeque<Option<Packet>>,
     first: u64,
+    /// What came in before is none of the capture's.
+    begins: u64,
     queues: HashMap<u64, Queue>,
     /// Fragments of datagrams that are not whole, in the order in which they arrived.
     fragments: HashMap<FragmentKey, Vec<u64>>,
@@ -111,8 +113,16 @@ fn counted(datagrams: u64) -> String {
 }
 
 impl PacketTracker {
+    /// Follows what comes in from this position on.
+    pub fn beginning(position: u64) -> Self {
+        Self { first: position, begins: position, ..Self::default() }
+    }
+
     /// A packet arrived: `frame` is its number in the capture, `packet` its first bytes from the network header on.
     pub fn arrive(&mut self, position: u64, frame: Option<u64>, packet: &[u8]) {
+        if position < self.begins {
+            return;
+        }
         if let Some(key) = fragment_key(packet) {
             self.fragments.entry(key).or_default().push(position);
         }

@@ -40,6 +40,7 @@ mod stack;
 mod step_action;
 mod steps;
 mod timing;
+mod tracing;
 pub mod turns;
 pub mod watching;
 mod work_watch;

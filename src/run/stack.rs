@@ -13,6 +13,7 @@ use super::evidence_plan::{EvidencePlan, MORE_SLOWLY};
 use super::remote::Horizon;
 use super::shared::Shared;
 use super::sockets::SocketWatch;
+use super::tracing::{await_rest, open_trace};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::evidence::{DropKind, Stack, UdpInput};
 use crate::figures::count;
@@ -87,12 +88,16 @@ impl StackWatch {
         let mut layers = Layers::default();
         let traced = level.trace();
         let mut monitor = open_trace(receiver, &traced, level.frames, &mut layers)?;
-        if let Some(monitor) = monitor.as_mut().filter(|_| receiver.is_shared() && layers.followed)
-            && !await_rest(monitor, &sockets, level.ports.as_deref())?
-        {
-            layers.followed = false;
-            layers.followed_why =
-                "others send to the receiver's sockets all the time, so that their queues can't be followed".to_owned();
+        let mut tracker = PacketTracker::default();
+        if let Some(monitor) = monitor.as_mut().filter(|_| receiver.is_shared() && layers.followed) {
+            if let Some(begins) = await_rest(monitor, &sockets, level.ports.as_deref())? {
+                tracker = PacketTracker::beginning(begins);
+            } else {
+                layers.followed = false;
+                layers.followed_why =
+                    "others send to the receiver's sockets all the time, so that their queues can't be followed"
+                        .to_owned();
+            }
         }
         layers.closer = level.closer(&layers).map(str::to_owned);
         let (tapping, why) = level.taps(layers.followed);
@@ -139,7 +144,7 @@ impl StackWatch {
             finished: Arc::clone(&finished),
             waker: waker.clone(),
             following: HookTracker::default(),
-            tracker: PacketTracker::default(),
+            tracker,
         };
         let thread = std::thread::Builder::new()
             .name("stack".to_owned())
@@ -208,64 +213,6 @@ impl StackWatch {
         });
         closing::close(self.taps);
         stack
-    }
-}
-
-/// So often the sockets are looked at until their queues are empty.
-const REST_TRIES: usize = 200;
-/// Between two looks.
-const REST_PAUSE: Duration = Duration::from_millis(2);
-
-/// Waits for a moment at which nothing is in the queues of the sockets that the capture's datagrams go to, and leaves only the records after it: what
-/// others had sent before is none of the records, and a queue that begins with it could not be followed. Whether there was such a moment.
-fn await_rest(monitor: &mut PacketTrace, sockets: &Mutex<SocketWatch>, ports: Option<&[u16]>) -> Result<bool> {
-    let is_queue = |event: &Event<'_>| matches!(event, Event::Queued(_) | Event::Read(_));
-    for _ in 0..REST_TRIES {
-        monitor.read(&mut |_| ())?;
-        let seen = lock(sockets).look()?;
-        let mut counted = seen.iter().filter(|record| ports.is_none_or(|ports| ports.contains(&record.socket.port)));
-        let is_empty = counted.all(|record| !record.until_end || record.socket.unread_bytes == 0);
-        let mut moved = 0;
-        monitor.read(&mut |event| moved += usize::from(is_queue(&event)))?;
-        if is_empty && moved == 0 {
-            return Ok(true);
-        }
-        std::thread::sleep(REST_PAUSE);
-    }
-    Ok(false)
-}
-
-/// Listens to the kernel's tracepoints as far as `mode` says and the machine allows; `layers` says what came of it.
-fn open_trace(
-    receiver: &Side,
-    mode: &std::result::Result<trace::Mode, String>,
-    frames: Option<u64>,
-    layers: &mut Layers,
-) -> Result<Option<PacketTrace>> {
-    let mode = match mode {
-        Ok(mode) => *mode,
-        Err(why) => {
-            layers.kernel_why.clone_from(why);
-            layers.followed_why.clone_from(why);
-            return Ok(None);
-        }
-    };
-    match receiver.trace(mode, frames)? {
-        trace::Opened::Listening(trace) => {
-            layers.kernel = true;
-            layers.followed = mode == trace::Mode::Packets && trace.not_followed().is_none();
-            layers.followed_why = match trace.not_followed() {
-                Some(why) => why.to_owned(),
-                None if layers.followed => String::new(),
-                None => "the rate is too high, or the command line says so".to_owned(),
-            };
-            Ok(Some(trace))
-        }
-        trace::Opened::Unavailable(why) => {
-            layers.followed_why.clone_from(&why);
-            layers.kernel_why = why;
-            Ok(None)
-        }
     }
 }
 

@@ -62,8 +62,9 @@ impl Block<'_> {
 pub(crate) fn normal(output: &str) -> String {
     let rules = [
         (r"(?m)^ *warning: the rate was not kept.*\n(?:.+\n)*", ""),
-        (r"\d[\d,.]* ?(?:ns|µs|ms|s|min|h)\b", "TIME"),
-        (r"\d[\d,.]* ?[kMG]?(?:pps|bps)\b", "RATE"),
+        // A line may end between a number and its unit.
+        (r"\d[\d,.]*\s*(?:ns|µs|ms|s|min|h)\b", "TIME"),
+        (r"\d[\d,.]*\s*[kMG]?(?:pps|bps)\b", "RATE"),
         (r"\((?:xdp|packet), ", "(SENDER, "),
         (r"evidence: (?:kernel|stage)", "evidence: LAYER"),
         (r"\s\[[a-z_0-9.]+\]", ""),

@@ -97,11 +97,29 @@ const OTHERS: &[(&str, u32, &[u16])] = &[
     ("nobody else sends", 0, &[]),
     ("others send to it", 150, &[PORT]),
     ("many others send to it", 4000, &[PORT]),
-    ("others send elsewhere", 150, &[9, 8125]),
+    ("others send elsewhere", 1000, &[9, 8125]),
 ];
+
+/// On a busy machine an event may be missed, and a run follows no packets: one of so many must.
+const FOLLOWING_RUNS: usize = 5;
 
 pub(crate) fn trials(users: &[User]) -> Vec<Trial> {
     let mut trials = Vec::new();
+    for (others, pps, ports) in OTHERS.iter().filter(|(_, pps, _)| *pps < 4000) {
+        let users = users.to_vec();
+        trials.push(Trial::test(format!("packets are followed, {others}"), move || {
+            let Some(user) = users.iter().copied().find(|user| is_plain_root(*user)) else { return Ok(()) };
+            let mut why = Value::Null;
+            for _ in 0..FOLLOWING_RUNS {
+                let layers = Observed::of(&KINDS[0], *pps, ports, (user, "auto")).outcome["ledger"]["layers"].clone();
+                if layers["followed"] == true {
+                    return Ok(());
+                }
+                why = layers;
+            }
+            Err(Failed::from(format!("no packets are followed: {why}")))
+        }));
+    }
     for kind in KINDS {
         for (others, pps, ports) in OTHERS {
             let users = users.to_vec();
@@ -120,38 +138,50 @@ fn is_installed(program: &str) -> bool {
     ["/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"].iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
+/// What restage says, and what the receiver read.
+struct Observed {
+    outcome: Value,
+    text: String,
+    numbers: Vec<u64>,
+}
+
+impl Observed {
+    fn of(kind: &Kind, pps: u32, ports: &[u16], (user, evidence): (User, &str)) -> Self {
+        let mut place = Place::new(user);
+        if !kind.script.is_empty() {
+            place.shell(kind.script);
+        }
+        let truth = place.start(kind.behaviour, kind.port);
+        if pps > 0 {
+            place.others_send(pps, &ports.iter().map(|port| format!("{OWN}:{port}")).collect::<Vec<_>>());
+        }
+        let frames: Vec<Vec<u8>> = (0..DATAGRAMS).flat_map(kind.frames).collect();
+        fs::write(place.folder.join("in.pcap"), frames::pcap(&frames)).expect("it can be written");
+        let scenario = place.folder.join("s.toml");
+        let text = format!(
+            "format = 1\n[capture]\nfile = \"in.pcap\"\n[pacing]\nrate = \"{}\"\nrepeat = {}\n[receiver]\nat = \"pid:{}\"\nsettle = \"300ms\"\n\
+             [expect]\nconsumed = \"all\"\n",
+            kind.pacing.0,
+            kind.pacing.1,
+            place.pid()
+        );
+        fs::write(&scenario, text).expect("it can be written");
+        let ran = run(user, [scenario.as_os_str(), "--evidence".as_ref(), evidence.as_ref()]);
+        Self { outcome: ran.report["scenarios"][0].clone(), text: ran.text, numbers: read(&truth) }
+    }
+}
+
 /// What restage says otherwise than the receiver.
 fn wrong(kind: &Kind, pps: u32, ports: &[u16], (user, evidence): (User, &str)) -> Vec<String> {
     if let Some(program) = kind.needs.filter(|program| !is_installed(program)) {
         println!("skipped: there is no {program}");
         return Vec::new();
     }
-    let mut place = Place::new(user);
-    if !kind.script.is_empty() {
-        place.shell(kind.script);
-    }
-    let truth = place.start(kind.behaviour, kind.port);
-    if pps > 0 {
-        place.others_send(pps, &ports.iter().map(|port| format!("{OWN}:{port}")).collect::<Vec<_>>());
-    }
-    let frames: Vec<Vec<u8>> = (0..DATAGRAMS).flat_map(kind.frames).collect();
-    fs::write(place.folder.join("in.pcap"), frames::pcap(&frames)).expect("it can be written");
-    let scenario = place.folder.join("s.toml");
-    let text = format!(
-        "format = 1\n[capture]\nfile = \"in.pcap\"\n[pacing]\nrate = \"{}\"\nrepeat = {}\n[receiver]\nat = \"pid:{}\"\nsettle = \"300ms\"\n\
-         [expect]\nconsumed = \"all\"\n",
-        kind.pacing.0,
-        kind.pacing.1,
-        place.pid()
-    );
-    fs::write(&scenario, text).expect("it can be written");
-    let ran = run(user, [scenario.as_os_str(), "--evidence".as_ref(), evidence.as_ref()]);
-    let outcome = &ran.report["scenarios"][0];
-    let numbers = read(&truth);
+    let Observed { outcome, text, numbers } = Observed::of(kind, pps, ports, (user, evidence));
     let each = (kind.frames)(0).len() as u64;
     let is_followed = outcome["ledger"]["layers"]["followed"] == true;
-    let all = said_wrong(kind, outcome, (&numbers, each), pps == 0 || is_followed);
-    all.into_iter().map(|what| format!("{user:?}, {evidence}: {what}\n{}", ran.text)).collect()
+    let all = said_wrong(kind, &outcome, (&numbers, each), pps == 0 || is_followed);
+    all.into_iter().map(|what| format!("{user:?}, {evidence}: {what}\n{text}")).collect()
 }
 
 /// The numbers of the datagrams that the receiver read.

@@ -183,7 +183,7 @@ fn a_program_that_goes_into_the_background_is_followed() {
     assert_eq!(application.wait(PATIENCE).unwrap(), Some(Ended::Exited(4)));
     assert!(application.has_left_others());
     // It is ready when the program that started it is gone.
-    let daemon = "setsid sh -c 'trap \"exit 3\" TERM; while [ $PPID -ne 1 ] && kill -0 $PPID; do sleep 0.01; done; echo ready; while :; do sleep 0.01; done' & exit 0";
+    let daemon = "setsid sh -c 'trap \"exit 3\" TERM; while [ $PPID -ne 1 ] && kill -0 $PPID 2>/dev/null; do sleep 0.01; done; echo ready; while :; do sleep 0.01; done' & exit 0";
     let (mut application, mut output) = site().shell(daemon);
     assert_eq!(line(&mut output), "ready");
     let stopped = application.stop(15, PATIENCE).unwrap();
