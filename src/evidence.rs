@@ -304,6 +304,8 @@ pub struct PacketSocketRecord {
     pub drops: u64,
     /// Whether it was still there at the end, or when its program was stopped to be started again.
     pub until_end: bool,
+    /// The program that has it, as `tcpdump (4711)`; empty where that can't be known.
+    pub program: String,
 }
 
 impl PacketSocketRecord {
@@ -323,6 +325,7 @@ impl PacketSocketRecord {
             is_among_others: false,
             drops,
             until_end: true,
+            program: String::new(),
         }
     }
 }

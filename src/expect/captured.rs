@@ -2,6 +2,7 @@
 
 use super::counts::packets;
 use crate::diagnostic::Diagnostic;
+use crate::ledger::captured::{CLOSED, SEVERAL};
 use crate::outcome::{Amount, Ledger};
 
 /// There was no packet socket.
@@ -26,7 +27,14 @@ pub(super) fn missing(problem: Diagnostic, ledger: &Ledger) -> Diagnostic {
 
 /// Not all that it took is known.
 pub(super) fn undecided(problem: Diagnostic, actual: &Amount) -> Diagnostic {
-    problem.fix(format!("if its packet socket is opened late, {WAIT}; or expect `\">= {}\"`", actual.low()))
+    let how = if actual.why() == CLOSED {
+        "let it capture until it is stopped".to_owned()
+    } else if actual.why().starts_with(SEVERAL) {
+        "stop the others, or name the process of the receiver: `[receiver] at = \"pid:NUMBER\"`".to_owned()
+    } else {
+        format!("if its packet socket is opened late, {WAIT}")
+    };
+    problem.fix(format!("{how}; or expect `\">= {}\"`", actual.low()))
 }
 
 /// How frames are sent only when a sniffer is there.

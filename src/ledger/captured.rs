@@ -1,10 +1,17 @@
 //! What reached the packet sockets of the application: sniffers, and DHCP servers. Start at [`account`].
 
+use std::collections::BTreeMap;
+
 use crate::evidence::{Evidence, FilterKind, PacketSocketRecord, Sniffing};
 use crate::outcome::{Amount, PacketSocket};
 
-/// How much of the capture reached at least one of them; `None` where there is none.
-pub(super) fn account(evidence: &Evidence) -> Option<Amount> {
+/// Why what a closed socket took is not known.
+pub const CLOSED: &str = "the application closed its packet socket before the end";
+/// How it begins to be said that the sockets are those of several programs.
+pub const SEVERAL: &str = "packet sockets of several programs are there, and which one is the receiver is not known";
+
+/// How much of the capture reached at least one of them; `None` where there is none. `runs_already`: whether somebody else started the receiver.
+pub(super) fn account(runs_already: bool, evidence: &Evidence) -> Option<Amount> {
     let sniffing = &evidence.sniffing;
     let arrived = evidence.arriving.as_ref().map_or(evidence.sending.sent, |arriving| arriving.arrived);
     if sniffing.sockets.is_empty() {
@@ -25,6 +32,7 @@ pub(super) fn account(evidence: &Evidence) -> Option<Amount> {
     };
     let why = each.iter().map(Amount::why).find(|why| !why.is_empty());
     let all = Amount::between(least, most, why.unwrap_or("one packet socket may have what another one dropped"));
+    let all = if runs_already { of_some_program(all, sniffing, &each) } else { all };
     Some(if sniffing.later == 0 { all } else { with_later(&all, arrived) })
 }
 
@@ -38,6 +46,25 @@ pub(super) fn sockets(evidence: &Evidence) -> Vec<PacketSocket> {
         ring: record.socket.ring.is_some(),
     };
     evidence.sniffing.sockets.iter().map(of).collect()
+}
+
+/// The same where the packet sockets are those of several programs, each of which may be the receiver.
+fn of_some_program(all: Amount, sniffing: &Sniffing, each: &[Amount]) -> Amount {
+    let mut programs: BTreeMap<&str, u64> = BTreeMap::new();
+    for (record, captured) in sniffing.sockets.iter().zip(each) {
+        // One for another protocol is no socket of the capture's receiver.
+        if record.taken > 0 || record.socket.protocol.is_none() {
+            let least = programs.entry(&record.program).or_default();
+            *least = captured.low().max(*least);
+        }
+    }
+    if programs.len() < 2 {
+        return all;
+    }
+    let least = programs.values().copied().min().unwrap_or_default().min(all.low());
+    let names: Vec<&str> = programs.into_keys().collect();
+    let why = format!("{SEVERAL}: {}", names.join(", "));
+    Amount::between(least, all.high(), why)
 }
 
 fn dropped_nothing(sniffing: &Sniffing) -> bool {
@@ -60,7 +87,7 @@ fn captured(record: &PacketSocketRecord, arrived: u64) -> Amount {
         return Amount::between(0, taken, "the application shares frames among several packet sockets (PACKET_FANOUT)");
     }
     if !record.until_end {
-        return Amount::between(0, taken, "the application closed its packet socket before the end");
+        return Amount::between(0, taken, CLOSED);
     }
     let Some(dropped) = dropped(record) else {
         return Amount::between(0, taken, "its receive ring may have been full, and frames of others were in it, too");
@@ -158,7 +185,7 @@ mod tests {
     fn of_several_sockets_one_is_enough() {
         let of = |sockets: Vec<PacketSocketRecord>, captured, later| {
             let sniffing = Sniffing { sockets, later, captured, udp: 0 };
-            let amount = account(&Evidence { sniffing, ..Evidence::default() });
+            let amount = account(false, &Evidence { sniffing, ..Evidence::default() });
             amount.map(|amount| (amount.low(), amount.high()))
         };
         let plain = record(None);
@@ -167,5 +194,22 @@ mod tests {
         let other = PacketSocketRecord { taken: 5, ..plain.clone() };
         assert_eq!(of(vec![plain.clone(), other.clone()], 45, 0), Some((45, 45)));
         assert_eq!(of(vec![PacketSocketRecord { drops: 10, ..plain }, other], 45, 0), Some((30, 45)));
+    }
+    #[test]
+    fn of_several_programs_each_may_be_the_receiver() {
+        let of = |sockets: &[(&str, u64, Option<u16>)]| {
+            let of = |&(program, taken, protocol): &(&str, u64, Option<u16>)| {
+                let mut record = PacketSocketRecord { taken, program: program.to_owned(), ..record(None) };
+                record.socket.protocol = protocol;
+                record
+            };
+            let sniffing = Sniffing { sockets: sockets.iter().map(of).collect(), later: 0, captured: 40, udp: 0 };
+            let amount = account(true, &Evidence { sniffing, ..Evidence::default() }).expect("there are sockets");
+            (amount.low(), amount.high())
+        };
+        assert_eq!(of(&[("a (1)", 40, None), ("b (2)", 0, None)]), (0, 40));
+        assert_eq!(of(&[("a (1)", 40, None), ("b (2)", 40, None)]), (40, 40));
+        assert_eq!(of(&[("a (1)", 40, None), ("a (1)", 0, None)]), (40, 40));
+        assert_eq!(of(&[("a (1)", 40, None), ("lldpd (2)", 0, Some(0x88cc))]), (40, 40));
     }
 }

@@ -4,7 +4,7 @@
 //! the survey. `passed` counts what came to each stage behind the wire, `claims` is what each layer of evidence says of the rest,
 //! `received` makes one answer of it; [`identity`] says which frame is which, [`matching`] says what arrived, [`hook_tracker`] how far it came. Start at [`account`].
 
-mod captured;
+pub mod captured;
 mod cause_evidence;
 mod comparison;
 mod description;
@@ -62,7 +62,7 @@ pub fn account(scenario: &Scenario, plan: &Plan, evidence: &Evidence) -> Ledger 
         rewritten: selected,
         sent: evidence.sending.sent,
         arrived,
-        captured: captured::account(evidence),
+        captured: captured::account(scenario.topology.runs_already(), evidence),
         accepted: received.accepted,
         delivered: received.delivered,
         consumed: received.consumed,

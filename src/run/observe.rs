@@ -86,6 +86,8 @@ pub(super) struct Glance {
     pub(super) replied: u64,
     /// Whether the application may read past its UDP sockets.
     pub(super) reads_past_sockets: bool,
+    /// Whether it has frames of the capture in rings of packet sockets, and has not read them.
+    pub(super) sniffers_are_behind: bool,
     pub(super) sockets: Vec<SocketRecord>,
 }
 
@@ -225,11 +227,6 @@ impl Observer {
         }
     }
 
-    /// Whether the application has frames in rings of packet sockets that it has not read. Where others send as well, that says nothing.
-    pub(super) fn sniffers_are_behind(&self) -> bool {
-        matches!(&self.place, Place::Here(lab) if !lab.is_shared && lab.sniffers.are_behind())
-    }
-
     /// How far the capture's frames have come.
     pub(super) fn glance(&mut self) -> Result<Glance> {
         let arrived = self.shared.arrived();
@@ -242,6 +239,7 @@ impl Observer {
             arrived,
             replied: lab.replies.as_ref().map_or(0, ReplyWatch::seen),
             reads_past_sockets: lab.sniffers.took_datagrams(),
+            sniffers_are_behind: lab.sniffers.are_behind(),
             sockets: lock(&lab.sockets).look()?,
         })
     }

@@ -17,14 +17,14 @@ use crate::diagnostic::{At, Diagnostic, Failure, Kind as FailureKind, Result};
 use crate::evidence::{Evidence, ProgramEnd};
 use crate::expect::wrote_too_much;
 use crate::figures::{agree, count, size};
-use crate::host::sockets::owners;
+use crate::host::sockets::{has_socket, owners};
 use crate::outcome::Event;
 use crate::plan::Brief;
 use crate::process::inside::Inside;
 use crate::process::order::Account;
 use crate::process::work::{WorkFolder, is_root};
 use crate::scenario::Scenario;
-use crate::scenario::receiver::Program;
+use crate::scenario::receiver::{Program, ReceiverPlace};
 use crate::scenario::require::{Listener, Transport};
 use crate::scenario::step::Action;
 use crate::testbed::Testbed;
@@ -408,7 +408,17 @@ fn running(scenario: &Scenario, brief: &Brief, testbed: &Testbed) -> Result<Vec<
         .map(|socket| socket.inode)
         .collect();
     if scenario.receiver.listens_on_packets() {
-        inodes.extend(sniffers::on_interface(testbed.receiver())?.iter().map(|socket| socket.inode));
+        let sockets: Vec<u32> = sniffers::on_interface(testbed.receiver())?.iter().map(|socket| socket.inode).collect();
+        // The process that is named is the receiver, where it is a sniffer.
+        if let Some(ReceiverPlace::Pid(pid)) = scenario.topology.existing().map(|existing| &existing.at.value)
+            && sockets.iter().any(|inode| has_socket(*pid, *inode))
+        {
+            let mut pids = owners(&inodes);
+            pids.retain(|owner| owner != pid);
+            pids.push(*pid);
+            return Ok(pids);
+        }
+        inodes.extend(sockets);
     }
     Ok(if inodes.is_empty() { Vec::new() } else { owners(&inodes) })
 }

@@ -86,8 +86,6 @@ pub(super) fn wait(
     };
     let begun = Instant::now();
     let mut moved = Instant::now();
-    // When the sniffers' rings were not read last.
-    let mut behind = begun;
     let mut reported = Instant::now();
     let mut last = Glance::default();
     let mut queues = Queues::default();
@@ -105,7 +103,9 @@ pub(super) fn wait(
         }
         let unread = last.sockets.iter().filter(|record| record.until_end);
         let unread_bytes = unread.map(|record| u64::from(record.socket.unread_bytes)).sum();
-        let waits = unread_bytes > 0 && !observer.reads_past_the_sockets() || last.replied < awaited;
+        let waits = unread_bytes > 0 && !observer.reads_past_the_sockets()
+            || last.replied < awaited
+            || last.sniffers_are_behind;
         let on_the_wire = observer.observes() && last.arrived < sending.sent;
         let patience = if waits && !receiver.has_ended()? {
             scenario.receiver.unread_for()
@@ -115,14 +115,7 @@ pub(super) fn wait(
             settle
         };
         let quiet = moved.elapsed();
-        if observer.sniffers_are_behind() {
-            behind = Instant::now();
-        }
-        // A program that talks all the time sees itself do so.
-        let is_up_to_date = behind.elapsed() >= settle || quiet >= scenario.receiver.unread_for();
-        let still = quiet >= patience
-            && is_up_to_date
-            && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
+        let still = quiet >= patience && (!fragmented || quiet >= reassembly || !waits_for_fragments(observer)?);
         let complete = || is_end && receiver.is_built_in() && last.arrived >= sending.sent && !awaits_fragments(plan);
         let done = still || complete() && is_complete(scenario, plan, sending, &observer.look()?);
         // What was sent last is on its way for a moment.

@@ -98,6 +98,12 @@ struct Sniffer {
     filter: Option<SocketFilter>,
     drops_before: u32,
     ring: Option<WatchedRing>,
+    /// The processes that have it.
+    owners: Vec<u32>,
+    /// The number of the newest block of the ring when a frame of the capture was last seen; 0 where there was none.
+    awaited: u64,
+    /// Whether one was seen since the last look at the ring.
+    is_offered: bool,
 }
 
 impl Sniffers {
@@ -129,10 +135,10 @@ impl Sniffers {
         self.any && lock(&self.watched).seen.udp > 0
     }
 
-    /// Whether frames are in their rings that they have not read: libpcap gets those of a block when it is full, or after a time that the program says.
+    /// Whether frames of the capture are in their rings that they have not read: libpcap gets those of a block when it is full, or after a time that
+    /// the program says.
     pub(super) fn are_behind(&self) -> bool {
-        let is_behind = |sniffer: &Sniffer| sniffer.ring.as_ref().is_some_and(|ring| !ring.is_read());
-        self.any && lock(&self.watched).sniffers.iter().any(is_behind)
+        self.any && lock(&self.watched).sniffers.iter().any(Sniffer::is_behind)
     }
 
     /// A frame of the receiver's interface that is none of the capture, as far as is known yet; `outgoing`: the receiver sends it.
@@ -171,6 +177,9 @@ impl Sniffers {
         let Watched { sniffers, seen, .. } = &mut *lock(&self.watched);
         seen.captured += 1;
         seen.udp += u64::from(offer.is_udp);
+        for sniffer in sniffers.iter_mut() {
+            sniffer.is_offered |= offer.taken_by.contains(&sniffer.record.socket.inode);
+        }
         // A program may have been stopped meanwhile.
         let records = sniffers.iter_mut().map(|sniffer| &mut sniffer.record).chain(&mut seen.sockets);
         for record in records.filter(|record| offer.taken_by.contains(&record.socket.inode)) {
@@ -182,21 +191,18 @@ impl Sniffers {
     /// Looks at the rings, before they are filled again.
     pub(super) fn look(&self) {
         if self.any {
-            let mut watched = lock(&self.watched);
-            watched.sniffers.iter_mut().filter_map(|sniffer| sniffer.ring.as_mut()).for_each(WatchedRing::look);
+            lock(&self.watched).sniffers.iter_mut().for_each(Sniffer::look);
         }
     }
 
     /// A program with these processes is stopped, to be started again, when no frame is under way: its sockets have what they have now.
     pub(super) fn end_of(&self, pids: &[u32]) {
         let mut watched = lock(&self.watched);
-        let Watched { table, sniffers, seen } = &mut *watched;
-        let now = table.list().unwrap_or_default();
-        let (ended, others) = std::mem::take(sniffers)
+        let (ended, others) = std::mem::take(&mut watched.sniffers)
             .into_iter()
-            .partition::<Vec<_>, _>(|sniffer| borrow(pids, sniffer.record.socket.inode).is_some());
-        *sniffers = others;
-        seen.sockets.extend(ended.into_iter().map(|sniffer| sniffer.end(&now)));
+            .partition::<Vec<_>, _>(|sniffer| is_of(pids, &sniffer.record.socket));
+        watched.sniffers = others;
+        watched.end(ended);
     }
 
     /// A program was started again. `pids`: the processes that are there now; `own`: the inode of restage's own socket.
@@ -221,9 +227,9 @@ impl Sniffers {
     /// What was seen, with the sockets as they are now; `own`: the inode of restage's own.
     pub(super) fn end(self, own: u64) -> Sniffing {
         let mut watched = lock(&self.watched);
-        let Watched { table, sniffers, seen } = &mut *watched;
-        let now = table.list().unwrap_or_default();
-        seen.sockets.extend(std::mem::take(sniffers).into_iter().map(|sniffer| sniffer.end(&now)));
+        let sniffers = std::mem::take(&mut watched.sniffers);
+        let now = watched.end(sniffers);
+        let seen = &mut watched.seen;
         let known: Vec<u32> = seen.sockets.iter().map(|record| record.socket.inode).collect();
         let is_new = |socket: &&PacketSocket| {
             is_on(socket, self.interface)
@@ -234,6 +240,30 @@ impl Sniffers {
         seen.later = now.iter().filter(is_new).count() as u64;
         std::mem::take(seen)
     }
+}
+
+impl Watched {
+    /// Ends watching these, and notes what they have; the sockets that are there now.
+    fn end(&mut self, sniffers: Vec<Sniffer>) -> Vec<PacketSocket> {
+        // A socket that the application has closed is there as long as its ring is watched.
+        let ended: Vec<_> = sniffers.into_iter().map(Sniffer::end).collect();
+        let now = self.table.list().unwrap_or_default();
+        for (mut record, drops_before) in ended {
+            let last = now.iter().find(|socket| socket.inode == record.socket.inode);
+            record.until_end = last.is_some();
+            if let Some(last) = last {
+                record.drops = last.drops.wrapping_sub(drops_before).into();
+            }
+            self.seen.sockets.push(record);
+        }
+        now
+    }
+}
+
+/// `tcpdump (4711)`.
+fn named(pid: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("{} ({pid})", name.trim_end())
 }
 
 /// Whether one of these processes has it.
@@ -263,23 +293,39 @@ impl Sniffer {
         });
         let drops_before = socket.drops;
         let takes_outgoing = descriptor.as_ref().map(takes_outgoing);
-        let record =
-            PacketSocketRecord { filter: kind, takes_outgoing, is_among_others, ..PacketSocketRecord::of(socket) };
-        Self { record, filter: filter.flatten(), drops_before, ring }
+        let owners: Vec<u32> = pids.iter().copied().filter(|pid| has_socket(*pid, socket.inode)).collect();
+        let record = PacketSocketRecord {
+            filter: kind,
+            takes_outgoing,
+            is_among_others,
+            program: owners.first().map(|pid| named(*pid)).unwrap_or_default(),
+            ..PacketSocketRecord::of(socket)
+        };
+        Self { record, filter: filter.flatten(), drops_before, ring, owners, awaited: 0, is_offered: false }
     }
 
-    /// What it has, where these are the sockets that are there now.
-    fn end(mut self, now: &[PacketSocket]) -> PacketSocketRecord {
+    /// Looks at the ring, before it is filled again.
+    fn look(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        ring.look();
+        if std::mem::take(&mut self.is_offered) {
+            self.awaited = ring.newest();
+        }
+    }
+
+    /// Whether frames of the capture are in the ring, and somebody is there to read them.
+    fn is_behind(&self) -> bool {
+        let is_unread = |ring: &WatchedRing| self.is_offered || !ring.is_read(self.awaited);
+        self.ring.as_ref().is_some_and(is_unread) && is_of(&self.owners, &self.record.socket)
+    }
+
+    /// What it has, and the drops of its socket before; its ring is not watched any more.
+    fn end(mut self) -> (PacketSocketRecord, u32) {
         if let Some(ring) = &mut self.ring {
             ring.look();
             self.record.in_ring = ring.frames();
             self.record.had_room = ring.had_room();
         }
-        let last = now.iter().find(|socket| socket.inode == self.record.socket.inode);
-        self.record.until_end = last.is_some();
-        if let Some(last) = last {
-            self.record.drops = last.drops.wrapping_sub(self.drops_before).into();
-        }
-        self.record
+        (self.record, self.drops_before)
     }
 }

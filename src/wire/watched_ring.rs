@@ -91,14 +91,27 @@ impl WatchedRing {
         (!self.missed).then(|| (self.before + self.in_open).saturating_sub(self.at_first))
     }
 
-    /// Whether the other program has read every frame that is in it, or was.
-    pub fn is_read(&self) -> bool {
+    /// The number of the block that was being filled at the last look.
+    pub fn newest(&self) -> u64 {
+        self.open
+    }
+
+    /// Whether the other program has read every frame of the blocks up to this number.
+    pub fn is_read(&self, up_to: u64) -> bool {
         let (blocks, _) = self.state();
-        let is_given_back = |index: usize| {
-            let status = self.memory.word(index * self.block_bytes + STATUS).load(Ordering::Acquire);
-            status & libc::TP_STATUS_USER == 0
-        };
-        blocks.last_key_value().is_none_or(|(_, frames)| *frames == 0) && (0..self.blocks).all(is_given_back)
+        let is_filled = blocks.last_key_value().is_none_or(|(newest, frames)| *newest > up_to || *frames == 0);
+        is_filled && !blocks.range(..=up_to).any(|(number, _)| self.is_full(self.place(*number)))
+    }
+
+    /// Where the block with this number is: blocks are filled in turn.
+    fn place(&self, number: u64) -> usize {
+        usize::try_from((number - 1) % self.blocks as u64).unwrap_or_default()
+    }
+
+    /// Whether a block is handed over to the program.
+    fn is_full(&self, place: usize) -> bool {
+        let status = self.memory.word(place * self.block_bytes + STATUS).load(Ordering::Acquire);
+        status & libc::TP_STATUS_USER != 0
     }
 
     /// Whether at each moment until the last look there was room for a frame, so that none was dropped.
@@ -111,19 +124,14 @@ impl WatchedRing {
     fn state(&self) -> (BTreeMap<u64, u64>, Option<u64>) {
         let mut blocks = self.numbered();
         for _ in 0..MOST_LOOKS {
-            let is_full = |index: &usize| {
-                let status = self.memory.word(index * self.block_bytes + STATUS).load(Ordering::Relaxed);
-                status & libc::TP_STATUS_USER != 0
-            };
             fence(Ordering::Acquire);
-            let full: Vec<usize> = (0..self.blocks).filter(is_full).collect();
+            let full: Vec<usize> = (0..self.blocks).filter(|place| self.is_full(*place)).collect();
             fence(Ordering::Acquire);
             let now = self.numbered();
             let newest = |blocks: &BTreeMap<u64, u64>| blocks.last_key_value().map(|(number, _)| *number);
             if newest(&now) == newest(&blocks) {
-                // Blocks are filled in turn. Where the newest is full, the kernel could not begin another one.
-                let place = newest(&now).and_then(|number| usize::try_from((number - 1) % self.blocks as u64).ok());
-                let is_begun = place.is_none_or(|place| !full.contains(&place));
+                // Where the newest is full, the kernel could not begin another one.
+                let is_begun = newest(&now).is_none_or(|number| !full.contains(&self.place(number)));
                 return (now, is_begun.then(|| (self.blocks - full.len()).saturating_sub(1) as u64));
             }
             blocks = now;
@@ -190,16 +198,20 @@ mod tests {
         blocks.set(1, 2, 3, true);
         blocks.set(2, 3, 1, false);
         ring.look();
-        assert_eq!((ring.frames(), ring.had_room(), ring.is_read()), (Some(6), true, false));
+        assert_eq!((ring.frames(), ring.had_room(), ring.newest()), (Some(6), true, 3));
+        assert_eq!([0, 1, 3].map(|up_to| ring.is_read(up_to)), [true, false, false]);
         // The program reads both.
         blocks.set(0, 1, 7, false);
         blocks.set(1, 2, 3, false);
         ring.look();
-        assert!(!ring.is_read(), "one frame is in the block that is being filled");
+        assert!(ring.is_read(2) && !ring.is_read(3), "one frame is in the block that is being filled");
         blocks.set(2, 3, 4, true);
         blocks.set(3, 4, 1, false);
         ring.look();
         assert_eq!((ring.frames(), ring.had_room()), (Some(10), true));
+        assert!(!ring.is_read(3), "the program has not read it");
+        blocks.set(2, 3, 4, false);
+        assert!(ring.is_read(3) && !ring.is_read(4));
         // The last one that was free is begun: it may have been full for a while.
         blocks.set(3, 4, 2, true);
         blocks.set(0, 5, 1, true);

@@ -217,7 +217,7 @@ fn packet_sockets() {
              capabilities = [\"CAP_NET_RAW\", \"CAP_NET_ADMIN\", \"CAP_SETUID\", \"CAP_SETGID\"]\nexit = \"any\"\n"
         );
         let more = "[expect]\ncaptured = \"all\"\n[[expect.command]]\n\
-                    run = [\"tcpdump\", \"-n\", \"-r\", \"{work}/out.pcap\", \"inbound and udp port 4739 and host 203.0.113.7\"]\nwhen = \"running\"\nwithin = \"10s\"\nstdout = { lines = 60 }\n";
+                    run = [\"tcpdump\", \"-n\", \"-r\", \"{work}/out.pcap\", \"inbound and udp port 4739 and host 203.0.113.7\"]\nstdout = { lines = 60 }\n";
         let more = if interface == "any" { more.to_owned() } else { more.replace("inbound and ", "") };
         let (_, scenario, text) = network.run(&receiver, &more);
         assert_eq!((&scenario["verdict"], &scenario["ledger"]["captured"]), (&"pass".into(), &FRAMES.into()), "{text}");
@@ -228,7 +228,7 @@ fn running_packet_sockets() {
     if !is_there("tcpdump") {
         return;
     }
-    let Some(network) = Network::up("far-running") else { return };
+    let Some(mut network) = Network::up("far-running") else { return };
     let listens = "listens = [\"packet:{receiver}\"]\n";
     let expect = "[expect]\ncaptured = \"all\"\n";
     let (status, _, text) = network.run(listens, expect);
@@ -250,17 +250,26 @@ fn running_packet_sockets() {
     // In a namespace of this machine, on all interfaces.
     fs::remove_file(&file).expect("it is there");
     let mut sniffer = start("any");
-    let text = format!(
-        "format = 1\n[capture]\nfile = \"in.pcap\"\n[receiver]\nat = \"pid:{}\"\n{listens}{expect}",
-        sniffer.id()
-    );
-    fs::write(network.folder.join("here.toml"), text).expect("it can be written");
-    let mut command = Command::new(stage().join("restage"));
-    command.arg("run").arg(network.folder.join("here.toml")).env("NO_COLOR", "1");
-    let text = both(&command.output().expect("restage runs"));
+    let others =
+        network.start_on("far").args(["tcpdump", "-i", "any", "-Z", "root", "-w", "/dev/null", "udp port 9"]).spawn();
+    network.others.push(others.expect("ip runs"));
+    let run = |at: String| {
+        let text = format!("format = 1\n[capture]\nfile = \"in.pcap\"\n[receiver]\nat = \"{at}\"\n{listens}{expect}");
+        fs::write(network.folder.join("here.toml"), text).expect("it can be written");
+        let mut command = Command::new(stage().join("restage"));
+        command.arg("run").arg(network.folder.join("here.toml")).env("NO_COLOR", "1");
+        both(&command.output().expect("restage runs"))
+    };
+    let named = run(format!("pid:{}", sniffer.id()));
+    let unnamed = run(format!("netns:{}", network.name("far")));
     let _ = sniffer.kill();
     let _ = sniffer.wait();
-    assert!(text.starts_with("pass     here") && text.contains("60 captured"), "{text}");
+    assert!(named.starts_with("pass     here") && named.contains("60 captured"), "{named}");
+    // Which of the two is the receiver is not known.
+    let unnamed = unnamed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(unnamed.starts_with("fail here") && unnamed.contains("0..60 captured"), "{unnamed}");
+    let why = "packet sockets of several programs are there, and which one is the receiver is not known: tcpdump (";
+    assert!(unnamed.contains(why), "{unnamed}");
 }
 
 fn saved() {

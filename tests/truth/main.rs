@@ -70,6 +70,9 @@ fn modes(users: &[User], kind: &Kind) -> Vec<Mode> {
     all.filter(|(user, _)| !kind.needs_root || is_root() && *user == User::Caller).collect()
 }
 
+/// So often a run is done again, alone, that leaves a number open.
+const TURNS: usize = 4;
+
 struct Suite {
     kinds: Vec<Kind>,
     filter: Option<String>,
@@ -86,56 +89,74 @@ impl Suite {
     fn is_true(&self, index: usize, modes: &[Mode]) -> Result<(), Failed> {
         let kind = &self.kinds[index];
         let mut all = Vec::new();
+        let Runs { folder, outcomes } = self.runs();
         for mode in modes {
-            let (_, outcomes) = self.runs().outcomes.iter().find(|(ran, _)| ran == mode).expect("each mode was run");
+            let (_, outcomes) = outcomes.iter().find(|(ran, _)| ran == mode).expect("each mode was run");
             let outcome = outcomes.get(&slug(kind)).ok_or("it is not in the report")?;
             if outcome["verdict"] == "skipped" {
                 println!("{} skipped as {mode:?}: {}", kind.name, outcome["skipped"]);
                 continue;
             }
-            let truth = truth(&self.runs().folder, kind, *mode);
-            let exact = is_root() && mode.0 == User::Caller && outcome["ledger"]["layers"]["followed"] == true;
-            all.extend(wrong(kind, outcome, &truth, exact).into_iter().map(|what| format!("{mode:?}: {what}")));
+            let mut said = Said::of(kind, outcome, folder, *mode);
+            for number in 1..TURNS {
+                if !said.wrong.is_empty() || said.open.is_empty() {
+                    break;
+                }
+                let again = folder_for(&format!("truth-again-{number}"));
+                let outcomes = run_as(&[kind], &again, *mode);
+                said = Said::of(kind, &outcomes[&slug(kind)], &again, *mode);
+            }
+            all.extend(said.wrong.into_iter().chain(said.open).map(|what| format!("{mode:?}: {what}")));
         }
         if all.is_empty() { Ok(()) } else { Err(all.join("\n").into()) }
     }
 
     fn runs(&self) -> &Runs {
         self.runs.get_or_init(|| {
-            let folder = fresh_folder("truth");
-            let program = folder.join("application");
-            copy_program(&std::env::current_exe().expect("this program has a file"), &program);
+            let folder = folder_for("truth");
             let mut all: Vec<Mode> = Vec::new();
             for kind in &self.kinds {
                 all.extend(modes(users(), kind));
             }
             all.sort_by_key(|(user, evidence)| (*user as u8, *evidence));
             all.dedup();
-            let outcomes = all.into_iter().map(|mode| (mode, self.run_as(&folder, &program, mode))).collect();
+            let named = |kind: &&Kind| self.filter.as_ref().is_none_or(|filter| kind.name.contains(filter));
+            let run = |mode: Mode| {
+                let kinds = self.kinds.iter().filter(named).filter(|kind| modes(users(), kind).contains(&mode));
+                (mode, run_as(&kinds.collect::<Vec<_>>(), &folder, mode))
+            };
+            let outcomes = all.into_iter().map(run).collect();
             Runs { folder, outcomes }
         })
     }
+}
 
-    fn run_as(&self, folder: &Path, program: &Path, mode: Mode) -> BTreeMap<String, Value> {
-        let here = mode_folder(folder, mode);
-        fs::create_dir_all(&here).expect("a folder can be made");
-        std::process::Command::new("chmod").arg("0777").arg(&here).status().expect("chmod runs");
-        let named = |kind: &&Kind| self.filter.as_ref().is_none_or(|filter| kind.name.contains(filter));
-        let mut kinds = self.kinds.iter().filter(named).filter(|kind| modes(users(), kind).contains(&mode)).peekable();
-        if kinds.peek().is_none() {
-            return BTreeMap::new();
-        }
-        for kind in kinds {
-            let path = here.join(slug(kind));
-            fs::write(path.with_extension("pcap"), frames::pcap(&kind.frames)).expect("it can be written");
-            fs::write(path.with_extension("toml"), scenario(kind, program, &here)).expect("it can be written");
-        }
-        let words = [here.as_os_str(), "--jobs".as_ref(), "8".as_ref(), "--evidence".as_ref(), mode.1.as_ref()];
-        let run = run(mode.0, words);
-        let scenarios = run.report["scenarios"].as_array().unwrap_or_else(|| panic!("a report:\n{}", run.text));
-        let named = |outcome: &Value| (outcome["name"].as_str().unwrap_or_default().to_owned(), outcome.clone());
-        scenarios.iter().map(named).collect()
+/// A folder with the application.
+fn folder_for(name: &str) -> PathBuf {
+    let folder = fresh_folder(name);
+    copy_program(&std::env::current_exe().expect("this program has a file"), &folder.join("application"));
+    folder
+}
+
+/// Runs these in one run, in a folder with the application; their outcomes by name.
+fn run_as(kinds: &[&Kind], folder: &Path, mode: Mode) -> BTreeMap<String, Value> {
+    let here = mode_folder(folder, mode);
+    fs::create_dir_all(&here).expect("a folder can be made");
+    std::process::Command::new("chmod").arg("0777").arg(&here).status().expect("chmod runs");
+    if kinds.is_empty() {
+        return BTreeMap::new();
     }
+    for kind in kinds {
+        let path = here.join(slug(kind));
+        fs::write(path.with_extension("pcap"), frames::pcap(&kind.frames)).expect("it can be written");
+        let text = scenario(kind, &folder.join("application"), &here);
+        fs::write(path.with_extension("toml"), text).expect("it can be written");
+    }
+    let words = [here.as_os_str(), "--jobs".as_ref(), "8".as_ref(), "--evidence".as_ref(), mode.1.as_ref()];
+    let run = run(mode.0, words);
+    let scenarios = run.report["scenarios"].as_array().unwrap_or_else(|| panic!("a report:\n{}", run.text));
+    let named = |outcome: &Value| (outcome["name"].as_str().unwrap_or_default().to_owned(), outcome.clone());
+    scenarios.iter().map(named).collect()
 }
 
 fn mode_folder(folder: &Path, (user, evidence): Mode) -> PathBuf {
@@ -189,61 +210,79 @@ fn truth(folder: &Path, kind: &Kind, mode: Mode) -> Vec<u64> {
     numbers
 }
 
-/// What the report says otherwise than the application. `exact`: whether each packet was followed.
-fn wrong(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Vec<String> {
-    let mut all = Vec::new();
-    let ledger = &outcome["ledger"];
-    if ledger.is_null() {
-        return vec![format!("no ledger: {} {}", outcome["verdict"], outcome["problems"])];
+/// What the report says otherwise than the application, and what it leaves open: on a busy machine the latter is no fault.
+#[derive(Default)]
+struct Said {
+    wrong: Vec<String>,
+    open: Vec<String>,
+}
+
+impl Said {
+    fn of(kind: &Kind, outcome: &Value, folder: &Path, mode: Mode) -> Self {
+        // Whether each packet was followed.
+        let exact = is_root() && mode.0 == User::Caller && outcome["ledger"]["layers"]["followed"] == true;
+        Self::compared(kind, outcome, &truth(folder, kind, mode), exact)
     }
-    // Identical frames have one number, and each counts; a datagram that several sockets read counts once.
-    let identical = kind.frames.windows(2).any(|pair| pair[0] == pair[1]);
-    let datagrams = if identical || kind.repeat > 1 {
-        truth.len() as u64
-    } else {
-        truth.iter().collect::<BTreeSet<_>>().len() as u64
-    };
-    let frames = datagrams * kind.frames_each;
-    let (stage, count) = (kind.stage, &ledger[kind.stage]);
-    let (low, high) = range(count);
-    if frames < low || frames > high {
-        all.push(format!("{stage} is {count}, and the application read {frames} frames"));
-    }
-    if low != high && (exact && stage == "consumed" || !kind.may_be_open) {
-        all.push(format!("{stage} is not exact: {count}"));
-    }
-    if stage == "captured" && !(ledger["delivered"].is_null() && ledger["consumed"].is_null()) {
-        all.push(format!("a packet socket reads, and consumed is {}", ledger["consumed"]));
-    }
-    if outcome["verdict"] == "pass" && !all_were_read(kind, datagrams) {
-        all.push(format!("it passes, and {datagrams} datagrams were read"));
-    }
-    let lost = ledger["losses"].as_array().into_iter().flatten();
-    for loss in lost {
-        let cause = loss["cause"].as_str().unwrap_or_default();
-        match kind.losses.iter().find(|(expected, _)| *expected == cause) {
-            None => all.push(format!("{} frames lost as {cause}", loss["frames"])),
-            Some((_, Some(expected))) => {
-                let (low, high) = range(&loss["frames"]);
-                if *expected < low || *expected > high {
-                    all.push(format!("{} frames lost as {cause}, and {expected} were", loss["frames"]));
-                }
-            }
-            Some((_, None)) => {}
+
+    fn compared(kind: &Kind, outcome: &Value, truth: &[u64], exact: bool) -> Self {
+        let (mut all, mut open) = (Vec::new(), Vec::new());
+        let ledger = &outcome["ledger"];
+        if ledger.is_null() {
+            return Self { wrong: vec![format!("no ledger: {} {}", outcome["verdict"], outcome["problems"])], open };
         }
+        // Identical frames have one number, and each counts; a datagram that several sockets read counts once.
+        let identical = kind.frames.windows(2).any(|pair| pair[0] == pair[1]);
+        let datagrams = if identical || kind.repeat > 1 {
+            truth.len() as u64
+        } else {
+            truth.iter().collect::<BTreeSet<_>>().len() as u64
+        };
+        let frames = datagrams * kind.frames_each;
+        let (stage, count) = (kind.stage, &ledger[kind.stage]);
+        let (low, high) = range(count);
+        if frames < low || frames > high {
+            all.push(format!("{stage} is {count}, and the application read {frames} frames"));
+        }
+        if low != high && (exact && stage == "consumed" || !kind.may_be_open) {
+            open.push(format!("{stage} is not exact: {count}"));
+        }
+        if stage == "captured" && !(ledger["delivered"].is_null() && ledger["consumed"].is_null()) {
+            all.push(format!("a packet socket reads, and consumed is {}", ledger["consumed"]));
+        }
+        if outcome["verdict"] == "pass" && !all_were_read(kind, datagrams) {
+            all.push(format!("it passes, and {datagrams} datagrams were read"));
+        }
+        let lost = ledger["losses"].as_array().into_iter().flatten();
+        for loss in lost {
+            let cause = loss["cause"].as_str().unwrap_or_default();
+            match kind.losses.iter().find(|(expected, _)| *expected == cause) {
+                // Of a range that begins with 0 it is not said that there was such a loss.
+                None if range(&loss["frames"]).0 == 0 => {
+                    open.push(format!("{} frames lost as {cause}", loss["frames"]))
+                }
+                None => all.push(format!("{} frames lost as {cause}", loss["frames"])),
+                Some((_, Some(expected))) => {
+                    let (low, high) = range(&loss["frames"]);
+                    if *expected < low || *expected > high {
+                        all.push(format!("{} frames lost as {cause}, and {expected} were", loss["frames"]));
+                    }
+                }
+                Some((_, None)) => {}
+            }
+        }
+        all.extend(sums(ledger));
+        all.extend(wrong_replies(kind, &outcome["replies"]));
+        if exact
+            && kind.stage == "consumed"
+            && !identical
+            && kind.repeat == 1
+            && kind.frames_each == 1
+            && kind.frames.len() == DATAGRAMS as usize
+        {
+            all.extend(wrong_numbers(ledger, truth));
+        }
+        Self { wrong: all, open }
     }
-    all.extend(sums(ledger));
-    all.extend(wrong_replies(kind, &outcome["replies"]));
-    if exact
-        && kind.stage == "consumed"
-        && !identical
-        && kind.repeat == 1
-        && kind.frames_each == 1
-        && kind.frames.len() == DATAGRAMS as usize
-    {
-        all.extend(wrong_numbers(ledger, truth));
-    }
-    all
 }
 
 /// What is said of the replies otherwise than the application sends them.
