@@ -137,7 +137,8 @@ impl Watch {
                     return;
                 }
                 match take(&seen, own, filter.as_mut(), *keeps, replies) {
-                    Ok(port) => answering += u64::from(port.is_some_and(|port| ports.contains(&port))),
+                    Ok(Some((port, datagrams))) if ports.contains(&port) => answering += datagrams,
+                    Ok(_) => {}
                     Err(failure) => problem = Some(failure),
                 }
             })?;
@@ -154,14 +155,14 @@ impl Watch {
     }
 }
 
-/// Takes in a frame that the receiver sent. The port of whom it may answer, where the filter takes it.
+/// Takes in a frame that the receiver sent. The port of whom it may answer, and in how many datagrams, where the filter takes it.
 fn take(
     seen: &Seen<'_>,
     own: &HashSet<IpAddr>,
     filter: Option<&mut Filter>,
     keeps: bool,
     replies: &mut Replies,
-) -> Result<Option<u16>> {
+) -> Result<Option<(u16, u64)>> {
     let layers = Layers::find(LinkType::ETHERNET, seen.bytes);
     let error = icmp_error(&layers.network, seen.bytes);
     let udp = Udp::find(&layers.network, seen.bytes);
@@ -178,7 +179,7 @@ fn take(
     let frame =
         Frame { number: 0, time_ns: seen.time_ns, original_length: seen.original_length, link, bytes: &mut bytes };
     let is_taken = filter.map_or(Ok(true), |filter| filter.matches(&frame))?;
-    let mut port = None;
+    let mut answering = None;
     if let Some(error) = error {
         *replies.errors.entry(error).or_default() += 1;
         replies.taken_errors += u64::from(is_taken);
@@ -188,10 +189,12 @@ fn take(
                 Role::Asks(id) => id,
                 _ => Vec::new(),
             };
-            port = Some(asked.from.1);
+            answering = Some((asked.from.1, 1));
             replies.answers.add_error(Exchange { asker: asked.from, asked: asked.to, id });
         }
-    } else if let Some(udp) = udp {
+    }
+    let datagrams = udp.map(|udp| segments(udp, seen));
+    for udp in datagrams.into_iter().flatten() {
         replies.datagrams += 1;
         replies.taken += u64::from(is_taken);
         let id = match role(&udp) {
@@ -200,12 +203,28 @@ fn take(
             Role::Asks(_) | Role::Neither => None,
         };
         if let Some(id) = id.filter(|_| is_taken) {
-            port = Some(udp.to.1);
+            answering = Some((udp.to.1, answering.map_or(0, |(_, datagrams)| datagrams) + 1));
             let exchange = Exchange { asker: udp.to, asked: udp.from, id };
             replies.answers.add(exchange, keeps.then_some((udp.payload, udp.is_whole)));
         }
     }
-    Ok(port)
+    Ok(answering)
+}
+
+/// The datagrams that a frame becomes behind this, where the application has them split (`UDP_SEGMENT`).
+fn segments<'a>(udp: Udp<'a>, seen: &Seen<'_>) -> impl Iterator<Item = Udp<'a>> {
+    let captured = udp.payload.len();
+    let cut = usize::try_from(seen.original_length).map_or(0, |length| length.saturating_sub(seen.bytes.len()));
+    let (all, each) = match usize::from(seen.segment_bytes) {
+        0 => (captured.max(1), captured.max(1)),
+        each => (captured + cut, each),
+    };
+    (0..all).step_by(each).map(move |start| {
+        let end = (start + each).min(all);
+        let payload = udp.payload.get(start.min(captured)..end.min(captured)).unwrap_or_default();
+        let is_whole = if seen.segment_bytes == 0 { udp.is_whole } else { end <= captured };
+        Udp { payload, is_whole, ..udp }
+    })
 }
 
 /// Whether a frame goes to one of these addresses.
@@ -227,5 +246,30 @@ fn kind(network: &Network) -> &'static str {
         protocol::UDP if ip.is_later_fragment() => "fragments",
         protocol::UDP => "forwarded",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_that_is_split_is_several() {
+        let end = (IpAddr::from([192, 0, 2, 1]), 53);
+        let payload: Vec<u8> = (0..20).collect();
+        let split = |segment_bytes, captured: usize, original_length| {
+            let udp = Udp { from: end, to: end, payload: &payload[..captured], is_whole: true };
+            let bytes = vec![0; 42 + captured];
+            let seen = Seen { bytes: &bytes, original_length, time_ns: 0, segment_bytes };
+            segments(udp, &seen).map(|udp| (udp.payload.to_vec(), udp.is_whole)).collect::<Vec<_>>()
+        };
+        assert_eq!(split(0, 20, 62), [(payload.clone(), true)]);
+        assert_eq!(split(0, 0, 42), [(vec![], true)]);
+        let parts = |ends: &[(usize, usize, bool)]| {
+            ends.iter().map(|(from, to, is_whole)| (payload[*from..*to].to_vec(), *is_whole)).collect::<Vec<_>>()
+        };
+        assert_eq!(split(8, 20, 62), parts(&[(0, 8, true), (8, 16, true), (16, 20, true)]));
+        // More than the ring's block takes.
+        assert_eq!(split(8, 12, 62), parts(&[(0, 8, true), (8, 12, false), (12, 12, false)]));
     }
 }

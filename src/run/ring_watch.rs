@@ -110,7 +110,7 @@ impl Watch {
                     }
                     // What others send is theirs.
                     if let (Some(keeper), Some(bytes), true) = (&mut *keeper, &bytes, sighting != Sighting::Stranger) {
-                        keeper.keep(&Seen { bytes, original_length: length, time_ns }, sighting);
+                        keeper.keep(&Seen { bytes, original_length: length, time_ns, segment_bytes: 0 }, sighting);
                     }
                 }
                 shared.taken[0].store(self.matching.announced(), Ordering::Release);

@@ -29,6 +29,8 @@ pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 /// The port on the loopback that a relay sends to.
 pub(crate) const RELAYED: u16 = 9_999;
 
+/// Of `linux/udp.h`.
+const UDP_SEGMENT: i32 = 103;
 /// More than any case sends.
 const LARGE: usize = 4 << 20;
 /// Room for a few datagrams.
@@ -116,7 +118,6 @@ fn set(socket: &UdpSocket, level: i32, name: i32, value: i32) -> io::Result<()> 
 
 /// Sends to `to` again and again, from a thread.
 fn chatter(to: SocketAddr, bytes: usize, pause: Duration, segments: i32) -> io::Result<()> {
-    const UDP_SEGMENT: i32 = 103;
     let own = UdpSocket::bind("0.0.0.0:0")?;
     if segments > 0 {
         set(&own, libc::IPPROTO_UDP, UDP_SEGMENT, segments)?;
@@ -137,6 +138,17 @@ fn drain(socket: UdpSocket) {
         let mut buffer = vec![0; 65_536];
         while socket.recv(&mut buffer).is_ok() {}
     });
+}
+
+/// Reads, and sends each datagram back three times by one call, which the kernel splits.
+fn answer_in_segments(truth: &File, socket: &UdpSocket) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        note(truth, &buffer[..length])?;
+        set(socket, libc::IPPROTO_UDP, UDP_SEGMENT, i32::try_from(length).map_err(io::Error::other)?)?;
+        socket.send_to(&buffer[..length].repeat(3), from)?;
+    }
 }
 
 /// Runs a shell command once some datagrams came.
@@ -290,6 +302,7 @@ fn with_one_socket(behaviour: &str, truth: &File) -> io::Result<()> {
     match behaviour {
         "reads" => {}
         "answers" => return answer(truth, &socket, 1),
+        "answers-in-segments" => return answer_in_segments(truth, &socket),
         "answers-every-other" => return answer(truth, &socket, 2),
         "sends-elsewhere" => chatter(SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), 9)), 20, pause, 0)?,
         "reads-late" => sleep(Duration::from_millis(2_500)),
