@@ -155,6 +155,7 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     problems.extend(refuse::stages_without_datagrams(scenario, &survey));
     problems.extend(refuse::steps_without_frames(scenario, &steps));
     problems.extend(refuse::oversize(scenario, &survey, medium.mtu));
+    problems.extend(refuse::fragments_of_copies(scenario, &survey));
     let duration = schedule.duration().map(|once| once.saturating_mul(rounds));
     reach.repeat(&scenario.pacing, rounds.into(), schedule.duration(), scenario.topology.copies());
     let (timeout, too_short) = timeout::timeout(scenario, duration);

@@ -258,6 +258,21 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
     )
 }
 
+/// Fragments that several machines send at the same time: the receiver takes those of one for another's.
+pub(super) fn fragments_of_copies(scenario: &Scenario, survey: &Survey) -> Option<Diagnostic> {
+    let first = survey.fragment.filter(|_| scenario.topology.copies() > 1)?;
+    let sender = scenario.topology.senders().first()?;
+    Some(
+        Diagnostic::error("`share = \"copies\"` can't send fragments")
+            .at(&scenario.source, sender.share.span.clone())
+            .why(format!(
+                "frame {first} is a fragment; those of all machines have the same addresses and identification, so that the receiver would put together \
+                 fragments of different ones"
+            ))
+            .fix("leave fragments out (`[capture] filter = \"not (ip[6:2] & 0x3fff != 0 or ip6[6] = 44)\"`), or write `share = \"exporters\"`"),
+    )
+}
+
 /// A snapshot of more frames than a person reviews.
 pub(super) fn too_long_to_review(scenario: &Scenario, frames: u64) -> Diagnostic {
     let span = scenario.expect.rewritten.as_ref().and_then(|path| path.span.clone());

@@ -85,6 +85,8 @@ pub struct Survey {
     pub offload: FrameRanges,
     /// Bytes of all frames.
     pub bytes: u64,
+    /// The first fragment that the receiver's stack puts together with others.
+    pub fragment: Option<u64>,
     /// The first frame that no Ethernet header was made for, and why.
     pub unframed: Option<(u64, LinkType, Unframed)>,
     open: HashMap<Datagram, Open>,
@@ -134,6 +136,7 @@ impl Default for Survey {
             may_have_flows: false,
             offload: FrameRanges::default(),
             bytes: 0,
+            fragment: None,
             unframed: None,
             open: HashMap::default(),
             order: 0,
@@ -282,6 +285,7 @@ impl Survey {
             Fragment::First { .. } | Fragment::Whole => (0, false),
         };
         let Some(datagram) = frame.layers.network.datagram(frame.bytes) else { return };
+        self.fragment.get_or_insert(frame.number);
         let six = matches!(frame.layers.network, Network::Ipv6(_));
         if let Some(open) = self.open.get(&datagram) {
             let age = after.saturating_sub(open.begun);

@@ -22,7 +22,7 @@ pub struct Sender {
     /// The interface there.
     pub interface: At<String>,
     /// Which of the frames it sends; the same for all.
-    pub share: Share,
+    pub share: At<Share>,
 }
 
 /// Which of the frames a machine sends.
@@ -136,7 +136,7 @@ pub(super) fn refuse_limit(pacing: &Pacing, checker: &mut Checker) {
 
 /// Whether a record of a copy comes behind its template is not known: an exporter's frames come from several machines.
 pub(super) fn refuse_flows(senders: &[Sender], expect: &Expect, checker: &mut Checker) {
-    if !senders.iter().any(|sender| sender.share == Share::Copies) {
+    if !senders.iter().any(|sender| sender.share.value == Share::Copies) {
         return;
     }
     let counted = expect.flows.as_ref().map(|flows| ("expect.flows", flows.range()));
@@ -193,5 +193,5 @@ fn check_one(form: At<Form>, checker: &mut Checker) -> Option<Sender> {
         checker.refuse(interface.range(), problem.fix("write a name that `ip -br link` lists there"));
         return None;
     }
-    Some(Sender { at, interface, share: share.map_or(Share::default(), |share| share.value) })
+    Some(Sender { at, interface, share: share.unwrap_or_default() })
 }

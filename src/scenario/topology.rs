@@ -166,7 +166,7 @@ impl Topology {
     /// How many machines send every frame.
     pub fn copies(&self) -> u64 {
         let senders = self.senders();
-        if senders.iter().any(|sender| sender.share == Share::Copies) { senders.len() as u64 } else { 1 }
+        if senders.iter().any(|sender| sender.share.value == Share::Copies) { senders.len() as u64 } else { 1 }
     }
 
     /// The real interfaces that send.

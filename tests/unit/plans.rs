@@ -59,6 +59,18 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("syslog.pcap", "[target]\ninterface = \"eth9\"\n"),
     ("syslog-in-jumbo-frames.pcap", "[target]\ninterface = \"eth9\"\n"),
     ("syslog-on-any-interface.pcap", "[target]\ninterface = \"eth9\"\n"),
+    (
+        "syslog-in-fragments.pcap",
+        "[receiver]\nvia = [\"env\"]\n[[sender]]\ninterface = \"eth8\"\nshare = \"copies\"\n[[sender]]\ninterface = \"eth9\"\nshare = \"copies\"\n",
+    ),
+    (
+        "syslog-in-fragments.pcap",
+        "[receiver]\nvia = [\"env\"]\n[[sender]]\ninterface = \"eth8\"\nshare = \"flows\"\n[[sender]]\ninterface = \"eth9\"\nshare = \"flows\"\n",
+    ),
+    (
+        "syslog.pcap",
+        "[receiver]\nvia = [\"env\"]\n[[sender]]\ninterface = \"eth8\"\nshare = \"copies\"\n[[sender]]\ninterface = \"eth9\"\nshare = \"copies\"\n",
+    ),
 ];
 
 fn planned(capture: &str, lines: &str) -> crate::diagnostic::Result<Plan> {

@@ -96,7 +96,7 @@ impl Senders {
             }
         };
         let all = words.iter().enumerate().map(machine).collect::<Result<Vec<_>>>()?;
-        Ok(Self { all, share: words.first().map_or(Share::default(), |sender| sender.share) })
+        Ok(Self { all, share: words.first().map_or(Share::default(), |sender| sender.share.value) })
     }
 
     /// What a plan has to know: frames as the first one sends them, none longer than any of the interfaces takes.
