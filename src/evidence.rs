@@ -56,6 +56,8 @@ pub struct Sending {
     pub not_sent: FrameRanges,
     /// From the start that several machines have in common to the first send; 0 where this one sends alone.
     pub begun_after: Duration,
+    /// From that start to when the first send was due.
+    pub due_after: Duration,
     /// From the first to the last send, without what was paused.
     pub seconds: f64,
     /// From the last send of a part of the replay to the first of the next one, all of them together.

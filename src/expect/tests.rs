@@ -8,7 +8,7 @@ use super::{Snapshots, examine, judge};
 use crate::cause::Cause;
 use crate::diagnostic::At;
 use crate::evidence::{Arriving, Evidence, Output, Sending};
-use crate::outcome::{Amount, Lateness, Layer, Ledger, Loss, Stage};
+use crate::outcome::{Amount, Lateness, Layer, Ledger, Loss, SenderReport, Stage};
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::scenario::expect::{AllowedLoss, Bound, CommandCheck, Count, Expect, HowMany, Order, Percentile, TextRule};
@@ -323,6 +323,31 @@ fn a_rate_that_is_not_kept_is_named_with_what_was_achieved() {
     let find =
         crate::outcome::RateSearch { pps: None, limit: None, queued: None, unfinished: None, trials: Vec::new() };
     assert_eq!(told(20, Some(find)), None, "a search has no schedule");
+}
+
+#[test]
+fn a_machine_that_does_not_keep_the_rate_is_named() {
+    let (scenario, _) = planned(Expect::default());
+    let sender = |at: &str, seconds| SenderReport {
+        at: at.to_owned(),
+        interface: "eth1".to_owned(),
+        sent: 100,
+        seconds,
+        scheduled_seconds: Some(1.0),
+        lateness_us: None,
+    };
+    let told = |senders: &[SenderReport]| {
+        // All of them together took longer, since they began at different times.
+        let sending = Sending { tried: 300, seconds: 2.0, scheduled_seconds: Some(1.0), ..Sending::default() };
+        let evidence = Evidence { sending, senders: senders.to_vec(), ..Evidence::default() };
+        rate_not_kept(&scenario, &evidence).map(|problem| (problem.what, problem.why.unwrap_or_default()))
+    };
+    assert_eq!(told(&[sender("a", 1.0), sender("b", 1.001)]), None);
+    let (what, why) = told(&[sender("a", 1.2), sender("b", 1.5), sender("c", 1.0)]).expect("two are slower");
+    assert_eq!(what, "`b` did not keep the rate");
+    let expected = "sending took 1.5 s, the schedule 1 s, by its own clock: it, or its interface `eth1`, was not fast enough; 1 other machine did not \
+                    keep it, either";
+    assert_eq!(why, expected);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::line;
 use crate::diagnostic::{At, Diagnostic};
 use crate::evidence::{Evidence, Sending};
-use crate::figures::{duration, pps, seconds, seconds_apart};
-use crate::outcome::{Check, CheckId, Lateness, TimedBy};
+use crate::figures::{count, duration, pps, seconds, seconds_apart};
+use crate::outcome::{Check, CheckId, Lateness, SenderReport, TimedBy};
 use crate::scenario::Scenario;
 use crate::scenario::expect::{Bound, Percentile};
 
@@ -82,6 +82,9 @@ pub(super) fn timed_out(scenario: &Scenario, evidence: &Evidence) -> Option<Diag
 
 /// The replay was slower than its schedule: what to report, where that is more than noise. It fails nothing by itself.
 pub(super) fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<Diagnostic> {
+    if !evidence.senders.is_empty() {
+        return rate_not_kept_elsewhere(scenario, &evidence.senders);
+    }
     let sending = &evidence.sending;
     let scheduled = sending.scheduled_seconds.filter(|_| evidence.max_lossless.is_none())?;
     if !is_slower(sending.tried, scheduled, sending.seconds) {
@@ -100,6 +103,29 @@ pub(super) fn rate_not_kept(scenario: &Scenario, evidence: &Evidence) -> Option<
             .at(&scenario.source, scenario.pacing.rate.span.clone())
             .why(why)
             .fix("request a lower rate, or give the machine less to do at the same time (`--jobs 1`)"),
+    )
+}
+
+/// The same of machines of `[[sender]]`, each by its own schedule: of those that were slower, the one that was slowest.
+fn rate_not_kept_elsewhere(scenario: &Scenario, senders: &[SenderReport]) -> Option<Diagnostic> {
+    let scheduled = |sender: &SenderReport| sender.scheduled_seconds.unwrap_or_default();
+    let slower = || senders.iter().filter(|sender| is_slower(sender.sent, scheduled(sender), sender.seconds));
+    let excess = |sender: &SenderReport| sender.seconds / scheduled(sender);
+    let slowest = slower().max_by(|one, other| excess(one).total_cmp(&excess(other)))?;
+    let (took, planned) = seconds_apart(slowest.seconds, scheduled(slowest));
+    let others = match slower().count() - 1 {
+        0 => String::new(),
+        others => format!("; {} did not keep it, either", count(others as u64, "other machine")),
+    };
+    let why = format!(
+        "sending took {took}, the schedule {planned}, by its own clock: it, or its interface `{}`, was not fast enough{others}",
+        slowest.interface
+    );
+    Some(
+        Diagnostic::warning(format!("`{}` did not keep the rate", slowest.at))
+            .at(&scenario.source, scenario.pacing.rate.span.clone())
+            .why(why)
+            .fix("request a lower rate, give that machine less to do at the same time, or let more machines send"),
     )
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 /// A part of a scenario's time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
-    /// `plan`: the capture is read; `lab`: the place is made; `preconditions`: they are checked; `application`: it is started, until it is ready;
-    /// `observe`: taps and rings are opened; `replay`: frames are sent; `settle`: what was sent is waited for; `stop`: the application is stopped;
+    /// `plan`: the capture is read; `shares`: the machines of `[[sender]]` are given their frames; `lab`: the place is made; `preconditions`: they are
+    /// checked; `application`: it is started, until it is ready; `observe`: taps and rings are opened; `replay`: frames are sent; `step`: a `[[step]]`
+    /// between them is taken; `settle`: what was sent is waited for; `expect`: checks wait while the application runs; `stop`: it is stopped;
     /// `judge`: what it left is judged.
     pub name: String,
     /// How long it took; of one that came several times, all of them together.

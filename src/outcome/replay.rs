@@ -44,6 +44,9 @@ pub struct SenderReport {
     pub sent: u64,
     /// From the first to the last send, in seconds.
     pub seconds: f64,
+    /// The schedule's seconds from its first to its last send; null where frames had no deadlines.
+    #[serde(default)]
+    pub scheduled_seconds: Option<f64>,
     /// Of the send from the schedule, aligned to the median; null for one frame and for `topspeed`.
     pub lateness_us: Option<Lateness>,
 }
@@ -52,7 +55,7 @@ pub struct SenderReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Replay {
-    /// How frames were sent: `packet` or `xdp`.
+    /// How frames were sent: `packet` or `xdp`; both, with a comma between, where machines of `[[sender]]` differ.
     pub sender: String,
     /// Why so.
     pub sender_why: String,

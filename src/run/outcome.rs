@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::control::Control;
 use super::over_time::over_time;
-use super::remote::facts_and_agents;
+use super::remote::{Program, facts_and_agents};
 use super::secrets::Secrets;
 use super::{Options, Run, sent_file};
 use crate::capture;
@@ -49,7 +49,8 @@ fn judged(scenario: &Scenario, options: &Options, report: &mut dyn FnMut(Event))
     let facts = Facts::read();
     sent_file::check(scenario, options)?;
     Testbed::allow(scenario, &options.allow_interfaces, options.allow_host)?;
-    let (there, agents) = facts_and_agents(scenario, options.push)?;
+    let program = if options.push { Program::Copied } else { Program::Installed };
+    let (there, agents) = facts_and_agents(scenario, program)?;
     let there = plan::Facts { allowed: options.allow_destinations.clone(), ..there };
     let mut plan = plan::plan(scenario, there)?;
     Testbed::limit(scenario, &plan, options.allow_rate)?;

@@ -10,6 +10,7 @@ mod given_files;
 mod horizon;
 mod messages;
 mod outgoing;
+mod outstanding;
 mod push;
 mod relay;
 mod saved;
@@ -18,7 +19,9 @@ mod share;
 mod upstream;
 
 pub(super) use client::{Agent, Near};
+pub(super) use connection::Program;
 pub(super) use horizon::Horizon;
+pub(super) use outstanding::Outstanding;
 pub(super) use senders::Senders;
 pub(super) use upstream::Upstream;
 
@@ -42,20 +45,20 @@ pub(super) struct Agents {
 /// # Errors
 /// As [`Testbed::facts`], and [`crate::diagnostic::Kind::Blocked`] where a machine can't be reached.
 pub fn facts(scenario: &Scenario) -> Result<Facts> {
-    facts_and_agents(scenario, false).map(|(facts, _)| facts)
+    facts_and_agents(scenario, Program::Installed).map(|(facts, _)| facts)
 }
 
-/// The same, with the agents that were asked. `push`: copy this program there before.
-pub(super) fn facts_and_agents(scenario: &Scenario, push: bool) -> Result<(Facts, Agents)> {
+/// The same, with the agents that were asked.
+pub(super) fn facts_and_agents(scenario: &Scenario, program: Program) -> Result<(Facts, Agents)> {
     let mut facts = Testbed::facts(scenario)?;
     let Some(words) = scenario.topology.agent() else { return Ok((facts, Agents::default())) };
-    let receiver = Agent::start(&words.at, scenario, push)?;
+    let receiver = Agent::start(&words.at, scenario, program)?;
     let host = Host { command_prefix: words.at.value.prefix(), ..receiver.facts(scenario)? };
     let mut senders = None;
     if scenario.topology.senders().is_empty() {
         facts.receiver = Some(Testbed::reached(scenario, host)?);
     } else {
-        let started = Senders::start(scenario, &host, push)?;
+        let started = Senders::start(scenario, &host, program)?;
         facts = started.facts();
         senders = Some(started);
     }

@@ -115,6 +115,17 @@ pub(super) fn truesize(bytes: usize) -> usize {
     (bytes + 320).next_power_of_two() + 320
 }
 
+/// The clock's time of the schedule's zero. `start`: where several machines have it in common, with when this one's first frame is due after it;
+/// `after`: when that is due in this one's own schedule, or in this part of it.
+fn anchor(start: Option<(Duration, Duration)>, now: Duration, after: Duration) -> Duration {
+    match start {
+        // The same for all machines. What is due after it counts from the first frame.
+        Some((start, first)) => start + LEAD + first,
+        // The parts before took at least their time.
+        None => (now + LEAD).saturating_sub(after),
+    }
+}
+
 /// Whether sending goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -197,9 +208,10 @@ impl<'a> Replay<'a> {
             self.sending.not_sent.add_unlisted(unread);
         }
         let time = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
-        let start = self.start.map(|(start, _)| start);
-        self.sending.begun_after =
-            self.first_send.zip(start).map_or(Duration::ZERO, |(first, start)| first.saturating_sub(start));
+        if let Some((start, due)) = self.start {
+            self.sending.begun_after = self.first_send.unwrap_or(start).saturating_sub(start);
+            self.sending.due_after = due;
+        }
         self.sending.seconds = time.saturating_sub(self.sending.paused).as_secs_f64();
         self.sending.scheduled_seconds = self.last_after.map(|after| after.as_secs_f64());
         self.timing.apply(&mut self.sending);
@@ -320,12 +332,7 @@ impl<'a> Replay<'a> {
         let anchor = *self.anchor.get_or_insert_with(|| {
             // What the first send would meet for the first time, it meets now.
             self.sender.warm();
-            match self.start {
-                // What is due after it counts from the first frame.
-                Some((start, first)) => start + first,
-                // The parts before took at least their time.
-                None => (self.clock.now() + LEAD).saturating_sub(after),
-            }
+            anchor(self.start, self.clock.now(), after)
         });
         anchor + after
     }
@@ -392,7 +399,7 @@ impl<'a> Replay<'a> {
             return true;
         }
         let begun = Instant::now();
-        let (mut seen_bytes, mut moved) = (self.shared.seen_bytes(), begun);
+        let (mut progress, mut moved) = (self.shared.progress(), begun);
         while !self.shared.has_room(self.ring_bytes + self.batch.ring_bytes) {
             if begun.elapsed() < RING_MOMENT {
                 std::thread::yield_now();
@@ -401,9 +408,9 @@ impl<'a> Replay<'a> {
             } else {
                 std::thread::sleep(RING_PAUSE);
             }
-            let now = self.shared.seen_bytes();
-            if now != seen_bytes {
-                (seen_bytes, moved) = (now, Instant::now());
+            let now = self.shared.progress();
+            if now != progress {
+                (progress, moved) = (now, Instant::now());
             } else if moved.elapsed() > RING_GIVEN_UP {
                 break;
             } else if moved.elapsed() > RING_PATIENCE && self.shared.is_read() {
@@ -479,5 +486,22 @@ impl<'a> Replay<'a> {
         self.reported = Instant::now();
         let arrived = self.observed.then(|| self.shared.arrived());
         (control.report)(Event::Progress { sent: self.sending.sent, arrived });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_deadline_is_ahead_of_the_start() {
+        let at = Duration::from_millis;
+        // A machine has waited for the start, and makes the first frame ready.
+        assert_eq!(anchor(Some((at(500), at(0))), at(501), at(0)), at(500) + LEAD);
+        // Its first frame is due later than those of others.
+        assert_eq!(anchor(Some((at(500), at(70))), at(501), at(0)), at(570) + LEAD);
+        // One that sends alone, at first and after a step.
+        assert_eq!(anchor(None, at(500), at(0)), at(500) + LEAD);
+        assert_eq!(anchor(None, at(900), at(300)) + at(300), at(900) + LEAD);
     }
 }

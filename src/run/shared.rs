@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::remote::{Agent, Horizon, Upstream};
+use super::remote::{Agent, Horizon, Outstanding, Upstream};
 use super::stack::{self, lock};
 use crate::ledger::identity::{Digest, Digester, Key, packet_of};
 use crate::ledger::matching::Announced;
@@ -68,10 +68,10 @@ impl Far {
         }
     }
 
-    fn taken(&self) -> u64 {
+    fn outstanding(&self) -> &Outstanding {
         match self {
-            Self::Receiver(agent) => agent.taken(),
-            Self::Run(upstream) => upstream.taken(),
+            Self::Receiver(agent) => agent.outstanding(),
+            Self::Run(upstream) => &upstream.outstanding,
         }
     }
 
@@ -169,10 +169,10 @@ impl Shared {
         self.ring.as_ref().map_or(0, |ring| ring.frame_bytes(length))
     }
 
-    /// What the ring has held so far, in its bytes.
-    pub(super) fn seen_bytes(&self) -> u64 {
+    /// What grows while the receiver's side takes in what was sent: the bytes that the ring has held so far; of one elsewhere, announcements.
+    pub(super) fn progress(&self) -> u64 {
         if let Some(far) = &self.far {
-            return far.taken();
+            return far.outstanding().taken_in();
         }
         self.board.seen_bytes.load(Ordering::Acquire)
     }
@@ -188,11 +188,11 @@ impl Shared {
             return far.has_room();
         }
         let Some(ring) = &self.ring else { return true };
-        sent_bytes.saturating_sub(self.seen_bytes()) <= ring.bytes() / 2 && ring.half_is_free()
+        sent_bytes.saturating_sub(self.progress()) <= ring.bytes() / 2 && ring.half_is_free()
     }
 
     /// How many announcements all threads that observe have taken in.
-    pub(super) fn taken_by_all(&self) -> u64 {
+    pub(super) fn taken_in_by_all(&self) -> u64 {
         let [ring, stack] = &*self.taken;
         let ring = ring.load(Ordering::Acquire);
         if self.followers.is_some() { ring.min(stack.load(Ordering::Acquire)) } else { ring }

@@ -1,5 +1,5 @@
 //! A receiver on another machine shows what one in the lab shows: `[require] firewall`, packet sockets, replies, the file of what arrived. Two network
-//! namespaces that the test makes are the machines; the agent is started by `ip netns exec`.
+//! namespaces that the test makes are the machines, a third one the switch between them; the agent is started by `ip netns exec`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::small::{capture, datagram_from};
 use crate::common::{both, copy_program, fresh_folder, is_root, stage};
 use crate::frames::MARK;
-use crate::place::{OTHERS, await_that};
+use crate::place::{OTHERS, await_that, awaits_lines};
 use crate::{application, trial};
 
 /// So many datagrams each run sends.
@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("packet sockets that are there already are counted", running_packet_sockets),
         trial("what arrived on another machine is kept here", saved),
         trial("replies are seen where they leave another machine", replies),
+        trial("why the connection to another machine was lost is said", lost),
     ]
 }
 
@@ -53,10 +54,12 @@ impl Network {
         let far = fresh_folder("far");
         copy_program(&std::env::current_exe().expect("this program has a file"), &far.join("program"));
         let network = Self { folder, far, others: Vec::new() };
-        let (near, far) = (network.name("near"), network.name("far"));
+        let (near, far, switch) = (network.name("near"), network.name("far"), network.name("switch"));
         done(&format!(
             "ip netns add {near}; ip netns add {far}; ip -n {near} link set lo up; ip -n {far} link set lo up
-             ip -n {near} link add tx0 type veth peer name rx0 netns {far}
+             ip netns add {switch}; ip -n {switch} link add br0 type bridge; ip -n {switch} link set br0 up
+             ip -n {near} link add tx0 type veth peer name p1 netns {switch}; ip -n {switch} link set p1 master br0 up
+             ip -n {far} link add rx0 type veth peer name p2 netns {switch}; ip -n {switch} link set p2 master br0 up
              ip -n {near} address add 198.18.0.1/24 dev tx0; ip -n {near} link set tx0 up
              ip -n {far} address add 198.18.0.2/24 dev rx0; ip -n {far} link set rx0 up
              ip -n {far} route add 203.0.113.0/24 via 198.18.0.1"
@@ -97,6 +100,13 @@ impl Network {
         }
     }
 
+    fn stop_others(&mut self) {
+        for mut child in self.others.drain(..) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// What the receiver reads is noted there.
     fn truth(&self) -> PathBuf {
         self.far.join("truth")
@@ -109,11 +119,22 @@ impl Network {
         format!("command = [\"{}\", \"{behaviour}\"]\nexit = \"any\"\n", words.join("\", \""))
     }
 
+    /// The words that reach the receiver's machine.
+    fn way(&self) -> Vec<String> {
+        let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", stage().display());
+        ["ip", "netns", "exec", &self.name("far"), "env", &path].map(str::to_owned).into()
+    }
+
     /// Runs a scenario with these words of `[receiver]`, and more tables; its status, its outcome, what it prints.
     fn run(&self, receiver: &str, more: &str) -> (Option<i32>, Value, String) {
-        let program = stage().display().to_string();
-        let path = format!("PATH={program}:/usr/sbin:/usr/bin:/sbin:/bin");
-        let via = format!("via = [\"ip\", \"netns\", \"exec\", \"{}\", \"env\", \"{path}\"]\n", self.name("far"));
+        let output = self.command(&self.way(), receiver, more).output().expect("ip runs");
+        let text = both(&output);
+        (output.status.code(), self.outcome(&text), text)
+    }
+
+    /// What runs it, where these words reach the receiver's machine.
+    fn command(&self, way: &[String], receiver: &str, more: &str) -> Command {
+        let via = format!("via = {way:?}\n");
         let text = format!(
             "format = 1\n[capture]\nfile = \"in.pcap\"\n[rewrite.destination]\nip = \"receiver\"\nmac = \"receiver\"\n\
              [target]\ninterface = \"tx0\"\n[receiver]\n{via}{receiver}{more}"
@@ -122,11 +143,14 @@ impl Network {
         let _ = fs::remove_file(self.truth());
         let mut command = self.start_on("near");
         command.arg(stage().join("restage")).args(["run", "--allow-interface", "tx0", "s.toml"]);
-        let output = command.args(["--report-json", "report.json"]).output().expect("ip runs");
-        let text = both(&output);
+        command.args(["--report-json", "report.json"]);
+        command
+    }
+
+    fn outcome(&self, text: &str) -> Value {
         let report = fs::read_to_string(self.folder.join("report.json")).unwrap_or_else(|_| panic!("{text}"));
         let report: Value = serde_json::from_str(&report).expect("JSON");
-        (output.status.code(), report["scenarios"][0].clone(), text)
+        report["scenarios"][0].clone()
     }
 
     /// How many datagrams the receiver noted.
@@ -137,11 +161,8 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for child in &mut self.others {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        for machine in ["near", "far"] {
+        self.stop_others();
+        for machine in ["near", "far", "switch"] {
             let script = format!("PATH=$PATH:/sbin:/usr/sbin ip netns delete {}", self.name(machine));
             let _ = Command::new("sh").args(["-c", &script]).output();
         }
@@ -179,10 +200,16 @@ fn firewall() {
     assert!(text.contains("nft insert rule inet t c udp dport 4739 accept"), "{text}");
     assert_eq!(network.noted(), 0);
     // What does not get there says nothing of the filter.
-    network.on("far", "nft delete table inet t; ip link set rx0 arp off; ip link set rx0 address 02:00:00:00:00:77");
-    let mac = "[rewrite.source]\nmac = \"sender\"\n";
-    let (_, _, text) = network.run(&receiver, &format!("{mac}{more}"));
-    assert!(text.contains("a probe to `udp:4739` did not arrive") || text.contains("pass"), "{text}");
+    network.on("far", "nft delete table inet t");
+    network.on(
+        "switch",
+        "nft add table netdev t; nft \"add chain netdev t c { type filter hook ingress device p1 priority 0; }\"; nft add rule netdev t c udp dport 4739 drop",
+    );
+    let (status, _, text) = network.run(&receiver, more);
+    assert_eq!(status, Some(3), "{text}");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("a probe to `udp:4739` did not arrive"), "{text}");
+    assert!(text.contains("look for what takes it between the two machines"), "{text}");
 }
 
 fn packet_sockets() {
@@ -194,13 +221,15 @@ fn packet_sockets() {
             network.application(behaviour)
         )
     };
-    let (_, scenario, text) = network.run(&sniffs("sniffs"), "[expect]\ncaptured = \"all\"\n");
+    // It is stopped when it has noted so many, whatever else the machine does.
+    let expect = |count| format!("[expect]\ncaptured = \"all\"\n{}", awaits_lines(&network.truth(), count));
+    let (_, scenario, text) = network.run(&sniffs("sniffs"), &expect(FRAMES));
     let ledger = &scenario["ledger"];
     assert_eq!((&scenario["verdict"], &ledger["captured"]), (&"pass".into(), &FRAMES.into()), "{text}");
     assert!(ledger["delivered"].is_null() && ledger["foreign"].as_u64() > Some(0), "{text}");
     assert_eq!(network.noted(), FRAMES as usize, "{text}");
     // A filter of its own.
-    let (_, scenario, text) = network.run(&sniffs("sniffs-even-ones"), "[expect]\ncaptured = \"all\"\n");
+    let (_, scenario, text) = network.run(&sniffs("sniffs-even-ones"), &expect(FRAMES / 2));
     assert_eq!(
         (&scenario["verdict"], &scenario["ledger"]["captured"]),
         (&"fail".into(), &(FRAMES / 2).into()),
@@ -235,21 +264,19 @@ fn running_packet_sockets() {
     assert_eq!(status, Some(3), "{text}");
     assert!(text.contains("no packet socket takes frames of `rx0` where the receiver is"), "{text}");
     let file = network.far.join("out.pcap");
-    let start = |interface: &str| {
+    let start = |network: &mut Network, interface: &str| {
         let mut command = network.start_on("far");
         command.args(["tcpdump", "-i", interface, "-U", "-Z", "root", "-w"]).arg(&file).args(["udp", "port", "4739"]);
-        let child = command.spawn().expect("ip runs");
+        network.others.push(command.spawn().expect("ip runs"));
         await_that("tcpdump", || file.exists());
-        child
     };
-    let mut sniffer = start("rx0");
+    start(&mut network, "rx0");
     let (_, scenario, text) = network.run(listens, expect);
-    let _ = sniffer.kill();
-    let _ = sniffer.wait();
+    network.stop_others();
     assert_eq!((&scenario["verdict"], &scenario["ledger"]["captured"]), (&"pass".into(), &FRAMES.into()), "{text}");
     // In a namespace of this machine, on all interfaces.
     fs::remove_file(&file).expect("it is there");
-    let mut sniffer = start("any");
+    start(&mut network, "any");
     let others =
         network.start_on("far").args(["tcpdump", "-i", "any", "-Z", "root", "-w", "/dev/null", "udp port 9"]).spawn();
     network.others.push(others.expect("ip runs"));
@@ -260,10 +287,8 @@ fn running_packet_sockets() {
         command.arg("run").arg(network.folder.join("here.toml")).env("NO_COLOR", "1");
         both(&command.output().expect("restage runs"))
     };
-    let named = run(format!("pid:{}", sniffer.id()));
+    let named = run(format!("pid:{}", network.others[0].id()));
     let unnamed = run(format!("netns:{}", network.name("far")));
-    let _ = sniffer.kill();
-    let _ = sniffer.wait();
     assert!(named.starts_with("pass     here") && named.contains("60 captured"), "{named}");
     // Which of the two is the receiver is not known.
     let unnamed = unnamed.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -294,6 +319,30 @@ fn replies() {
     let replies = &scenario["replies"];
     assert_eq!((&scenario["verdict"], &replies["datagrams"]), (&"pass".into(), &FRAMES.into()), "{text}\n{replies:#}");
     assert!(replies["kernel"].is_null(), "{replies:#}");
+    // Each call sends three, which the packet socket sees as one.
+    let (_, scenario, text) = network.run(&answers("answers-in-segments"), &expect("180"));
+    let replies = &scenario["replies"];
+    assert_eq!((&scenario["verdict"], &replies["datagrams"]), (&"pass".into(), &(3 * FRAMES).into()), "{text}");
     let (status, scenario, text) = network.run(&answers("answers-every-other"), &expect("60"));
     assert_eq!((status, &scenario["replies"]["datagrams"]), (Some(1), &(FRAMES / 2).into()), "{text}");
+}
+
+fn lost() {
+    let Some(network) = Network::up("far-lost") else { return };
+    let says = "\"$@\"; echo the line was cut >&2; exit 1";
+    let way = [["sh", "-c", says, "sh"].map(str::to_owned).to_vec(), network.way()].concat();
+    let receiver = format!("{}listens = [\"udp:4739\"]\n", network.application("reads"));
+    // It sends for 30 s.
+    let mut run = network.command(&way, &receiver, "[pacing]\nrate = \"2 pps\"\n").spawn().expect("ip runs");
+    await_that("a datagram", || network.noted() > 0);
+    done(&format!("for pid in $(ip netns pids {}); do kill -9 $pid; done", network.name("far")));
+    assert!(run.try_wait().expect("it can be waited for").is_none(), "it ended too early");
+    let output = run.wait_with_output().expect("it ends");
+    let text = both(&output);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(network.outcome(&text)["ledger"]["arrived"].is_null(), "{text}");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in ["it said: the line was cut", "what was seen there is lost with it", "what ended the agent"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
 }

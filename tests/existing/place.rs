@@ -181,6 +181,14 @@ pub(crate) fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The check that waits until the receiver has noted so many datagrams.
+pub(crate) fn awaits_lines(truth: &Path, count: u32) -> String {
+    format!(
+        "[[expect.command]]\nrun = [\"grep\", \"-c\", \"\", \"{}\"]\nwhen = \"running\"\nwithin = \"20s\"\nstdout = {{ contains = \"{count}\" }}\n",
+        truth.display()
+    )
+}
+
 /// The sender of other traffic.
 pub(crate) fn send(arguments: &[OsString]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();

@@ -16,7 +16,7 @@ use crate::application;
 use crate::common::small::{capture, datagram_from};
 use crate::common::{both, copy_program, fresh_folder, is_root, stage};
 use crate::frames::MARK;
-use crate::place::await_that;
+use crate::place::{await_that, awaits_lines};
 use crate::trial;
 
 /// So many exporters, with so many flows each, of so many datagrams.
@@ -29,7 +29,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("eight machines send their shares, and the ledger is one", shares),
         trial("what several machines lose has its cause", losses),
+        trial("what the receiver answers to several machines is counted", replies),
+        trial("a packet socket gets what several machines send", packet_socket),
+        trial("what arrives from several machines is kept", saved),
         trial("a machine that sends and is lost ends the run without a ledger", lost),
+        trial("a machine that takes no more of its share ends the run", frozen),
         trial("an interface of a machine that sends must be there, and allowed", interfaces),
     ]
 }
@@ -128,6 +132,14 @@ impl Network {
             .expect("a string takes it");
         }
         fs::write(self.folder.join("s.toml"), text).expect("it can be written");
+    }
+
+    /// Writes other words in the place of some of the scenario's.
+    fn edit(&self, words: &[(&str, &str)]) {
+        let path = self.folder.join("s.toml");
+        let text = fs::read_to_string(&path).expect("it was written");
+        let edited = words.iter().fold(text, |text, (old, new)| text.replace(old, new));
+        fs::write(path, edited).expect("it can be written");
     }
 
     fn command(&self) -> Command {
@@ -272,6 +284,77 @@ fn lost() {
     network.assert_clean();
 }
 
+fn replies() {
+    let Some(network) = Network::up("senders-replies", 2) else { return };
+    done(&format!("PATH=$PATH:/sbin ip -n {} route add default via 198.18.0.1", network.name("receiver")));
+    network.scenario("flows", &format!("[expect]\nconsumed = \"all\"\n[expect.replies]\ncount = {ALL}\n"));
+    network.edit(&[("\"reads\"", "\"answers\"")]);
+    let (_, scenario, text) = network.run();
+    assert_stages(&network, &scenario, ALL, &text);
+    assert_eq!(scenario["replies"]["datagrams"], ALL, "{text}");
+    network.assert_clean();
+}
+
+fn packet_socket() {
+    let Some(network) = Network::up("senders-sniffed", 2) else { return };
+    let receiver = network.name("receiver");
+    // As the receiver of the tests wants it.
+    done(&format!(
+        "export PATH=$PATH:/sbin; ip -n {receiver} link set eth0 down; ip -n {receiver} link set eth0 name rx0; ip -n {receiver} link set rx0 up"
+    ));
+    let more = format!(
+        "capabilities = [\"CAP_NET_RAW\"]\n[expect]\ncaptured = \"all\"\n{}",
+        awaits_lines(&network.truth(), 200)
+    );
+    network.scenario("copies", &more);
+    // The socket has room for all of them, however late it is read.
+    let few = "\"in.pcap\"\nframes = \"1-100\"";
+    network.edit(&[("\"reads\"", "\"sniffs\""), ("udp:4739", "packet:{receiver}"), ("\"in.pcap\"", few)]);
+    let (_, scenario, text) = network.run();
+    assert_eq!((&scenario["verdict"], &scenario["ledger"]["captured"]), (&"pass".into(), &200.into()), "{text}");
+    assert_eq!((sent(&scenario), network.read()), (vec![100; 2], 200), "{text}");
+    network.assert_clean();
+}
+
+fn saved() {
+    let Some(network) = Network::up("senders-saved", 2) else { return };
+    network.scenario("copies", "save-capture = \"arrived.pcapng\"\n[expect]\nconsumed = \"all\"\n");
+    let (_, scenario, text) = network.run();
+    assert_stages(&network, &scenario, 2 * ALL, &text);
+    let bytes = fs::read(network.folder.join("arrived.pcapng")).expect("it was brought");
+    let find = |wanted: &[u8]| bytes.windows(wanted.len()).filter(|window| *window == wanted).count() as u64;
+    assert_eq!((find(MARK), find(b"sent frame "), find(b"not sent")), (2 * ALL, 2 * ALL, 0), "{text}");
+    network.assert_clean();
+}
+
+fn frozen() {
+    let Some(network) = Network::up("senders-frozen", 2) else { return };
+    network.scenario("flows", "[pacing]\nrate = \"topspeed\"\nrepeat = 1000\n");
+    let long = [&MARK[..], &[b'x'; 1200]].concat();
+    let frames = [4000, 4001].map(|port| datagram_from(([203, 0, 113, 7], port), ([203, 0, 113, 100], 4739), &long));
+    let frames: Vec<_> = frames.into_iter().cycle().take(400).collect();
+    fs::write(network.folder.join("in.pcap"), capture(&frames, 500)).expect("it can be written");
+    let mut run = network.command().args(["--allow-rate", "400000"]).spawn().expect("restage runs");
+    // Of some 300 MB.
+    let has_read = |pid: &str| {
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok());
+        read.is_some_and(|read| read > 1 << 20)
+    };
+    await_that("a part of the share", || network.pids("s1").split_whitespace().any(has_read));
+    done(&format!("kill -STOP $(ip netns pids {})", network.name("s1")));
+    let ended = (0..1200).any(|_| {
+        sleep(Duration::from_millis(100));
+        !matches!(run.try_wait(), Ok(None))
+    });
+    let _ = run.kill();
+    let output = run.wait_with_output().expect("it ends");
+    let text = both(&output);
+    assert!(ended && output.status.code() == Some(4), "{text}");
+    assert!(text.contains("was lost") && text.contains("it does not answer any more"), "{text}");
+    network.assert_clean();
+}
+
 fn interfaces() {
     let Some(network) = Network::up("senders-interface", 1) else { return };
     network.scenario("flows", "");
@@ -282,9 +365,7 @@ fn interfaces() {
     };
     let text = run(&[]);
     assert!(text.contains("sending on the real interface `eth0` is not allowed"), "{text}");
-    let scenario = fs::read_to_string(network.folder.join("s.toml")).expect("it was written");
-    let other = scenario.replace("interface = \"eth0\"", "interface = \"eth9\"");
-    fs::write(network.folder.join("s.toml"), other).expect("it can be written");
+    network.edit(&[("interface = \"eth0\"", "interface = \"eth9\"")]);
     let text = run(&["--allow-interface", "eth9"]);
     assert!(text.contains("there is no interface `eth9`"), "{text}");
     network.assert_clean();

@@ -39,7 +39,7 @@ pub(crate) fn main() -> i32 {
     let asked = Arc::clone(&upstream);
     let watch = watch_parent_lines(move |line| match serde_json::from_str(line) {
         // It is answered while frames are sent.
-        Ok(Request::Ping { taken }) => asked.asked(taken),
+        Ok(Request::Ping { taken_in }) => asked.asked(taken_in),
         Ok(request) => drop(sender.send(Ok(request))),
         Err(error) => drop(sender.send(Err(error.to_string()))),
     });
@@ -214,11 +214,11 @@ fn ping(horizon: &Horizon, observer: &Observer) -> Result<()> {
     let thread = std::thread::Builder::new().name("ping".to_owned());
     let asking = thread.spawn(move || {
         // What was taken in before a question was asked is behind when it is answered.
-        let mut taken = 0;
+        let mut taken_in = 0;
         while !horizon.has_ended() {
             horizon.ask();
-            say(&Answer::Ping { arrived: shared.arrived(), taken });
-            taken = shared.taken_by_all();
+            say(&Answer::Ping { arrived: shared.arrived(), taken_in });
+            taken_in = shared.taken_in_by_all();
             while !horizon.is_answered() {
                 std::thread::sleep(PING_LOOK);
             }

@@ -9,8 +9,9 @@ use super::super::control::Control;
 use super::super::observe::{Glance, Moment, Settled};
 use super::super::preconditions::Probing;
 use super::super::stack::lock;
-use super::connection::{Connection, PATIENCE};
+use super::connection::{Connection, Program};
 use super::messages::{Answer, Prepare, Request};
+use super::outstanding::Outstanding;
 use super::relay::Relay;
 use super::{given_files, saved};
 use crate::diagnostic::{At, Diagnostic, Result};
@@ -35,7 +36,6 @@ struct Inner {
     connection: Arc<Connection>,
     state: Arc<State>,
     follows: AtomicBool,
-    announced: AtomicU64,
     /// Whether more was announced than the agent can tell apart, so that what arrived is not known.
     overrun: AtomicBool,
     last: Mutex<Glance>,
@@ -54,37 +54,36 @@ pub(in crate::run) struct Near<'a> {
 #[derive(Default)]
 struct State {
     arrived: AtomicU64,
-    taken: AtomicU64,
+    outstanding: Outstanding,
     /// Where announcements come from, where others send.
     relay: OnceLock<Weak<Relay>>,
 }
 
 impl Agent {
-    /// Starts the agent of a scenario whose receiver is on another machine. `copies`: this program is copied there before.
+    /// Starts the agent of a scenario whose receiver is on another machine.
     ///
     /// # Errors
     /// As [`Connection::start`].
-    pub(in crate::run) fn start(place: &At<AgentPlace>, scenario: &Scenario, copies: bool) -> Result<Self> {
+    pub(in crate::run) fn start(place: &At<AgentPlace>, scenario: &Scenario, program: Program) -> Result<Self> {
         let state = Arc::new(State::default());
         let heard = Arc::clone(&state);
         let take = move |connection: &Connection, answer| match answer {
-            Answer::Ping { arrived, taken } => {
+            Answer::Ping { arrived, taken_in } => {
                 heard.arrived.store(arrived, Ordering::Release);
-                heard.taken.store(taken, Ordering::Release);
+                heard.outstanding.take_in(taken_in);
                 match heard.relay.get().map(Weak::upgrade) {
-                    Some(relay) => relay.iter().for_each(|relay| relay.asked(taken)),
+                    Some(relay) => relay.iter().for_each(|relay| relay.asked(taken_in)),
                     None => connection.tell(&Request::Pong),
                 }
                 None
             }
             answer => Some(answer),
         };
-        let connection = Connection::start(place, "receiver", scenario, copies, Box::new(take))?;
+        let connection = Connection::start(place, "receiver", scenario, program, Box::new(take))?;
         Ok(Self(Arc::new(Inner {
             connection,
             state,
             follows: AtomicBool::new(false),
-            announced: AtomicU64::new(0),
             overrun: AtomicBool::new(false),
             last: Mutex::new(Glance::default()),
         })))
@@ -163,21 +162,21 @@ impl Agent {
     }
 
     pub(in crate::run) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
-        let announced = self.0.announced.fetch_add(frames.len() as u64, Ordering::AcqRel);
-        if announced.saturating_sub(self.taken()) > 2 * MOST_OUTSTANDING {
+        if !self.outstanding().has_room(2 * MOST_OUTSTANDING) {
             self.0.overrun.store(true, Ordering::Release);
         }
+        self.outstanding().announce(frames);
         self.0.connection.tell(&Request::Announce(frames.to_vec(), heads.to_vec()));
     }
 
-    /// Of how many announcements the agent waits for nothing any more.
-    pub(in crate::run) fn taken(&self) -> u64 {
-        self.0.state.taken.load(Ordering::Acquire)
+    /// What was announced to it.
+    pub(in crate::run) fn outstanding(&self) -> &Outstanding {
+        &self.0.state.outstanding
     }
 
     /// Whether more may be announced: it tells so many frames apart at once.
     pub(in crate::run) fn has_room(&self) -> bool {
-        self.0.announced.load(Ordering::Acquire).saturating_sub(self.taken()) < MOST_OUTSTANDING
+        self.outstanding().has_room(MOST_OUTSTANDING)
     }
 
     pub(in crate::run) fn withdraw(&self, position: u64) {
@@ -191,13 +190,10 @@ impl Agent {
 
     /// How far the frames have come; after the connection was lost, what was known last.
     pub(in crate::run) fn glance(&self) -> Result<Glance> {
-        if !self.is_lost() {
-            match self.0.connection.ask(&Request::Glance, PATIENCE) {
-                Ok(Answer::Glance(glance)) => *lock(&self.0.last) = glance,
-                Ok(Answer::Failed(failure)) => return Err(failure),
-                Ok(_) => return Err(self.0.connection.nonsense()),
-                Err(()) => self.lose(),
-            }
+        match self.0.connection.asked_unless_lost(&Request::Glance)? {
+            Some(Answer::Glance(glance)) => *lock(&self.0.last) = glance,
+            Some(_) => return Err(self.0.connection.nonsense()),
+            None => {}
         }
         Ok(lock(&self.0.last).clone())
     }
@@ -208,23 +204,19 @@ impl Agent {
     }
 
     pub(in crate::run) fn look(&self) -> Result<Moment> {
-        if !self.is_lost() {
-            match self.0.connection.ask(&Request::Look, PATIENCE) {
-                Ok(Answer::Moment(moment)) => return Ok(*moment),
-                Ok(Answer::Failed(failure)) => return Err(failure),
-                Ok(_) => return Err(self.0.connection.nonsense()),
-                Err(()) => self.lose(),
-            }
+        match self.0.connection.asked_unless_lost(&Request::Look)? {
+            Some(Answer::Moment(moment)) => Ok(*moment),
+            Some(_) => Err(self.0.connection.nonsense()),
+            None => Ok(Moment { arrived: self.arrived(), ..Moment::default() }),
         }
-        Ok(Moment { arrived: self.arrived(), ..Moment::default() })
     }
 
+    /// Whether the application has ended, as far as that is known.
     pub(in crate::run) fn has_ended(&self) -> Result<bool> {
-        match self.0.connection.ask(&Request::HasEnded, PATIENCE) {
-            Ok(Answer::HasEnded(ended)) => Ok(ended),
-            Ok(Answer::Failed(failure)) => Err(failure),
-            Ok(_) => Err(self.0.connection.nonsense()),
-            Err(()) => Ok(false),
+        match self.0.connection.asked_unless_lost(&Request::HasEnded)? {
+            Some(Answer::HasEnded(ended)) => Ok(ended),
+            Some(_) => Err(self.0.connection.nonsense()),
+            None => Ok(false),
         }
     }
 
@@ -247,22 +239,13 @@ impl Agent {
     /// Ends observing, and says what was seen.
     pub(in crate::run) fn evidence(&self, settled: Settled) -> Result<Evidence> {
         let Settled { sending, still, timed_out, .. } = settled;
-        let asked = if self.is_lost() {
-            None
-        } else {
-            self.0.connection.ask(&Request::End { still, timed_out }, PATIENCE).ok()
-        };
-        match asked {
+        match self.0.connection.asked_unless_lost(&Request::End { still, timed_out })? {
             Some(Answer::Evidence(evidence)) => {
                 let arriving = evidence.arriving.clone().filter(|_| !self.0.overrun.load(Ordering::Acquire));
                 Ok(Evidence { sending, arriving, ..*evidence })
             }
-            Some(Answer::Failed(failure)) => Err(failure),
             Some(_) => Err(self.0.connection.nonsense()),
-            None => {
-                self.lose();
-                Ok(Evidence { sending, still, timed_out, ..Evidence::default() })
-            }
+            None => Ok(Evidence { sending, still, timed_out, ..Evidence::default() }),
         }
     }
 
@@ -296,18 +279,21 @@ impl Agent {
                 Err(_) => {}
             }
         }
-        let arrived = count(self.arrived(), "frame");
-        let known = format!("the ledger is what was known until then; {arrived} had arrived when that was said last");
-        evidence.lost_connection = self.0.connection.lost().map(|problem| problem.why(known));
+        evidence.lost_connection = self.0.connection.lost().map(|problem| {
+            let known = if evidence.arriving.is_some() {
+                "the ledger is what was known until then".to_owned()
+            } else {
+                let arrived = count(self.arrived(), "frame");
+                format!("what was seen there is lost with it; {arrived} had arrived when that was said last")
+            };
+            let why = problem.why.iter().cloned().chain([known]).collect::<Vec<_>>().join("; ");
+            problem.why(why)
+        });
         self.0.connection.hang_up();
         Ok(())
     }
 
     pub(in crate::run) fn is_lost(&self) -> bool {
         self.0.connection.is_lost()
-    }
-
-    fn lose(&self) {
-        self.0.connection.lose();
     }
 }

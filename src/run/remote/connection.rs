@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,10 +26,21 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// So long it has to clean up when the connection is closed.
 const CLEAN_GRACE: Duration = Duration::from_secs(8);
+/// So long what the connection's program says at its end may take to get here.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// So much of what the connection's program says is kept.
 const MOST_SAID: usize = 4096;
 /// No message of an agent is longer, in bytes; the longest has the output of a command, or all that was seen.
 const MOST_LINE: u64 = 1 << 30;
+
+/// Which program an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::run) enum Program {
+    /// The restage that is there.
+    Installed,
+    /// This one, which is copied there before.
+    Copied,
+}
 
 /// Takes what an agent says by itself; returns what answers a request.
 pub(super) type Take = Box<dyn FnMut(&Connection, Answer) -> Option<Answer> + Send>;
@@ -42,14 +54,14 @@ pub(super) struct Connection {
     to: Arc<Outgoing>,
     answers: Mutex<mpsc::Receiver<Answer>>,
     events: Mutex<VecDeque<Event>>,
-    said: Arc<Mutex<String>>,
+    said: Arc<Said>,
     child: Mutex<Child>,
     /// Why it is over before it should be.
     lost: Mutex<Option<Diagnostic>>,
 }
 
 impl Connection {
-    /// Starts an agent; `role` is what its machine is in the run. `copies`: this program is copied there before.
+    /// Starts an agent; `role` is what its machine is in the run.
     ///
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] where it can't be reached, or is another version.
@@ -57,7 +69,7 @@ impl Connection {
         place: &At<AgentPlace>,
         role: &'static str,
         scenario: &Scenario,
-        copies: bool,
+        program: Program,
         mut take: Take,
     ) -> Result<Arc<Self>> {
         let At { value: place, span } = place;
@@ -65,7 +77,9 @@ impl Connection {
         let program = match place {
             // This very program.
             AgentPlace::Via(way) if way.is_empty() => "/proc/self/exe".to_owned(),
-            _ if copies => push(place).map_err(|failure| failure.at(&scenario.source, span.as_ref()))?,
+            _ if program == Program::Copied => {
+                push(place).map_err(|failure| failure.at(&scenario.source, span.as_ref()))?
+            }
             _ => "restage".to_owned(),
         };
         let command = place.command(&[&program, "agent"]);
@@ -88,10 +102,10 @@ impl Connection {
             spawn("agent-gets", move || to.write_to(stdin))?;
         }
         let (sender, answers) = mpsc::channel();
-        let said = Arc::new(Mutex::new(String::new()));
+        let said = Arc::new(Said::default());
         if let Some(stderr) = child.stderr.take() {
             let said = Arc::clone(&said);
-            spawn("agent-says", move || gather(stderr, &said))?;
+            spawn("agent-says", move || said.gather(stderr))?;
         }
         let stdout = child.stdout.take();
         let connection = Arc::new(Self {
@@ -119,7 +133,7 @@ impl Connection {
                             }
                         }
                         // A shell that greets, or a program that is no agent.
-                        Err(_) => keep(&connection.said, &format!("{line}\n")),
+                        Err(_) => connection.said.keep(&format!("{line}\n")),
                     }
                 }
             })?;
@@ -139,7 +153,8 @@ impl Connection {
             }
             Ok(_) => Err(connection.nonsense()),
             Err(()) => {
-                Err(Failure::blocked(connection.unreachable(problem(format!("no agent answers from `{place}`")))))
+                let (why, fix) = connection.no_agent();
+                Err(Failure::blocked(problem(format!("no agent answers from `{place}`")).why(why).fix(fix)))
             }
         }
     }
@@ -168,14 +183,26 @@ impl Connection {
 
     /// An answer, or the failure that the agent reports.
     pub(super) fn asked(&self, request: &Request) -> Result<Answer> {
+        self.asked_unless_lost(request)?.ok_or_else(|| self.is_over())
+    }
+
+    /// The same, where the run goes on without it: `None` where the connection is lost. A late answer would be taken for that of the next request,
+    /// so that none is asked for then.
+    pub(super) fn asked_unless_lost(&self, request: &Request) -> Result<Option<Answer>> {
+        if self.is_lost() {
+            return Ok(None);
+        }
         match self.ask(request, PATIENCE) {
             Ok(Answer::Failed(failure)) => Err(self.there(failure)),
-            Ok(answer) => Ok(answer),
-            Err(()) => Err(self.is_over()),
+            Ok(answer) => Ok(Some(answer)),
+            Err(()) => {
+                self.lose();
+                Ok(None)
+            }
         }
     }
 
-    /// The same, of what may take as long as the run; what is reported meanwhile is passed on.
+    /// As [`Self::asked`], of what may take as long as the run; what is reported meanwhile is passed on.
     pub(super) fn asked_within_run(&self, request: &Request, control: &mut Control<'_>) -> Result<Answer> {
         if self.write(request).is_err() {
             return Err(self.is_over());
@@ -202,7 +229,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn ask(&self, request: &Request, patience: Duration) -> std::result::Result<Answer, ()> {
+    fn ask(&self, request: &Request, patience: Duration) -> std::result::Result<Answer, ()> {
         self.write(request).map_err(drop)?;
         lock(&self.answers).recv_timeout(patience).map_err(drop)
     }
@@ -218,7 +245,13 @@ impl Connection {
 
     /// It is over before it should be.
     pub(super) fn lose(&self) -> Diagnostic {
-        let problem = || self.unreachable(Diagnostic::error(format!("the connection to `{}` was lost", self.name)));
+        let problem = || {
+            let problem = Diagnostic::error(format!("the connection to `{}` was lost", self.name)).why(self.said());
+            problem.fix(format!(
+                "run it again; if that does not help, look at the network between, and on the {}'s machine at what ended the agent (`journalctl`)",
+                self.role
+            ))
+        };
         lock(&self.lost).get_or_insert_with(problem).clone()
     }
 
@@ -240,19 +273,29 @@ impl Connection {
         Failure::error(problem.fix("report it with the scenario"))
     }
 
-    /// With what the connection's program said.
-    fn unreachable(&self, problem: Diagnostic) -> Diagnostic {
-        // What it says comes with its end.
-        std::thread::sleep(LOOK);
-        let said = lock(&self.said).trim().to_owned();
-        let last = said.lines().last().unwrap_or_default().to_owned();
+    /// What the connection's program said last.
+    fn said(&self) -> String {
+        let begun = Instant::now();
+        while !self.said.is_all.load(Ordering::Acquire) && begun.elapsed() < LAST_WORDS {
+            std::thread::sleep(LOOK);
+        }
+        match lock(&self.said.text).trim().lines().last() {
+            Some(last) => format!("it said: {last}"),
+            None if self.said.is_all.load(Ordering::Acquire) => "it ended, and said nothing".to_owned(),
+            None => "it does not answer any more, and said nothing".to_owned(),
+        }
+    }
+
+    /// Why no agent answers, and what to do.
+    fn no_agent(&self) -> (String, &'static str) {
+        let why = self.said();
+        let said = lock(&self.said.text);
         let fix = if said.contains("not found") || said.contains("No such file") {
             "install restage there, in the PATH of a login without a terminal, or let it be copied: `restage run --push`"
         } else {
             "try the same by hand: it must log in without a question, and find `restage` there"
         };
-        let why = if said.is_empty() { "it said nothing".to_owned() } else { format!("it said: {last}") };
-        problem.why(why).fix(fix)
+        (why, fix)
     }
 
     pub(super) fn write(&self, request: &Request) -> std::io::Result<()> {
@@ -285,18 +328,29 @@ impl Drop for Connection {
     }
 }
 
-fn gather(mut stream: impl Read, said: &Mutex<String>) {
-    let mut buffer = [0; 1024];
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        keep(said, &String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
-    }
+/// What the connection's program says beside the agent's answers: the last of it.
+#[derive(Default)]
+struct Said {
+    text: Mutex<String>,
+    /// Whether its standard error is closed.
+    is_all: AtomicBool,
 }
 
-/// Keeps what the connection's program said, until that is enough.
-fn keep(said: &Mutex<String>, text: &str) {
-    let mut said = lock(said);
-    let left = MOST_SAID.saturating_sub(said.len());
-    said.extend(text.chars().take(left));
+impl Said {
+    fn gather(&self, mut stream: impl Read) {
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            self.keep(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
+        }
+        self.is_all.store(true, Ordering::Release);
+    }
+
+    fn keep(&self, more: &str) {
+        let mut text = lock(&self.text);
+        text.push_str(more);
+        let over = text.ceil_char_boundary(text.len().saturating_sub(MOST_SAID));
+        text.drain(..over);
+    }
 }
 
 /// The next line of an agent; `None` at the end, and of a line that is longer than any of its messages.
@@ -309,4 +363,20 @@ fn next_line(stream: &mut impl BufRead) -> Option<String> {
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(run).map(drop).map_err(|error| Failure::system("can't start a thread", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_last_is_kept() {
+        let said = Said::default();
+        said.keep("é");
+        said.keep(&"one of the first: é\n".repeat(2000));
+        said.gather(&b"the last one"[..]);
+        let text = lock(&said.text);
+        assert!(text.ends_with("é\nthe last one") && text.len() <= MOST_SAID && text.len() > MOST_SAID - 4);
+        assert!(said.is_all.load(Ordering::Acquire));
+    }
 }

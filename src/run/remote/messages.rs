@@ -65,7 +65,7 @@ pub(super) enum Request {
     /// Send, this long after.
     Start { after: Duration },
     /// Asks for [`Answer::Pong`], behind everything that was announced. So many of its announcements the receiver has taken in.
-    Ping { taken: u64 },
+    Ping { taken_in: u64 },
 }
 
 /// A frame of a share: its number in the capture, its deadline, its bytes in base64.
@@ -134,7 +134,7 @@ pub(super) enum Answer {
     /// Asks for [`Request::Pong`], and says how many frames have arrived; at any time while it observes.
     Ping {
         arrived: u64,
-        taken: u64,
+        taken_in: u64,
     },
     /// At any time.
     Event(Event),

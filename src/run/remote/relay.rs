@@ -26,8 +26,8 @@ struct State {
     /// Whose they are, in their order, from the first that the receiver has not taken in.
     batches: VecDeque<(usize, u64)>,
     /// How many the receiver has taken in, of all and of each.
-    taken: u64,
-    taken_of: Vec<u64>,
+    taken_in: u64,
+    taken_in_of: Vec<u64>,
     /// Where the announcements of each are among all: the first of its own, the first of all, how many. From the first that the receiver has not
     /// taken in.
     spans: Vec<VecDeque<Span>>,
@@ -47,7 +47,7 @@ impl Relay {
     pub(super) fn new(receiver: Agent, shared: Shared, senders: Vec<Arc<Connection>>) -> Self {
         let count = senders.len();
         let state = State {
-            taken_of: vec![0; count],
+            taken_in_of: vec![0; count],
             spans: std::iter::repeat_with(VecDeque::new).take(count).collect(),
             ..State::default()
         };
@@ -84,17 +84,17 @@ impl Relay {
     }
 
     /// The receiver asks whether everything is said that was announced until now, and has taken in so many.
-    pub(super) fn asked(&self, taken: u64) {
+    pub(super) fn asked(&self, taken_in: u64) {
         let mut state = lock(&self.state);
-        state.take_in(taken);
+        state.take_in(taken_in);
         state.asked = (0..self.senders.len()).filter(|sender| !state.done.contains(sender)).collect();
         if state.asked.is_empty() {
             return self.receiver.pong();
         }
-        let asked: Vec<_> = state.asked.iter().map(|sender| (*sender, state.taken_of[*sender])).collect();
+        let asked: Vec<_> = state.asked.iter().map(|sender| (*sender, state.taken_in_of[*sender])).collect();
         drop(state);
-        for (sender, taken) in asked {
-            self.senders[sender].tell(&Request::Ping { taken });
+        for (sender, taken_in) in asked {
+            self.senders[sender].tell(&Request::Ping { taken_in });
         }
     }
 
@@ -115,13 +115,13 @@ impl Relay {
 
 impl State {
     /// The receiver has taken in so many.
-    fn take_in(&mut self, taken: u64) {
-        while self.taken < taken {
+    fn take_in(&mut self, taken_in: u64) {
+        while self.taken_in < taken_in {
             let Some((sender, count)) = self.batches.front_mut() else { return };
-            let some = (*count).min(taken - self.taken);
+            let some = (*count).min(taken_in - self.taken_in);
             *count -= some;
-            self.taken += some;
-            if let (Some(own), Some(spans)) = (self.taken_of.get_mut(*sender), self.spans.get_mut(*sender)) {
+            self.taken_in += some;
+            if let (Some(own), Some(spans)) = (self.taken_in_of.get_mut(*sender), self.spans.get_mut(*sender)) {
                 *own += some;
                 // The last one says where the next one begins.
                 while spans.len() > 1 && spans.front().is_some_and(|span| span.own + span.count <= *own) {
@@ -144,12 +144,12 @@ mod tests {
         let span = |own, all, count| Span { own, all, count };
         let spans = vec![[span(0, 0, 3), span(3, 5, 4)].into(), [span(0, 3, 2)].into()];
         let mut state =
-            State { batches: [(0, 3), (1, 2), (0, 4)].into(), taken_of: vec![0; 2], spans, ..State::default() };
+            State { batches: [(0, 3), (1, 2), (0, 4)].into(), taken_in_of: vec![0; 2], spans, ..State::default() };
         let mut of = |taken| {
             state.take_in(taken);
             let first = state.spans[0].front().map(|span| span.own);
             assert_eq!(first, Some(if taken < 3 { 0 } else { 3 }), "{taken}");
-            (state.taken_of.clone(), state.batches.len())
+            (state.taken_in_of.clone(), state.batches.len())
         };
         assert_eq!(of(0), (vec![0, 0], 3));
         assert_eq!(of(2), (vec![2, 0], 3));

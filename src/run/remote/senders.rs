@@ -1,7 +1,7 @@
 //! The machines that send, as the run sees them: each gets its share of the frames, all begin at the same time, and what they say they sent is put
 //! together. Start at [`Senders::start`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use super::super::Options;
 use super::super::control::Control;
 use super::super::observe::Observer;
 use super::client::{Agent, MOST_OUTSTANDING};
-use super::connection::{Connection, LOOK, PATIENCE};
+use super::connection::{Connection, LOOK, PATIENCE, Program};
 use super::messages::{Answer, Arm, Piece, Request};
 use super::relay::Relay;
 use crate::capture::FrameRanges;
@@ -61,7 +61,7 @@ impl Senders {
     ///
     /// # Errors
     /// As [`Connection::start`]; an interface that is not there, or down.
-    pub(super) fn start(scenario: &Scenario, receiver: &Host, copies: bool) -> Result<Self> {
+    pub(super) fn start(scenario: &Scenario, receiver: &Host, program: Program) -> Result<Self> {
         let words = scenario.topology.senders();
         let machine = |(index, sender): (usize, &crate::scenario::sender::Sender)| {
             let relay = Arc::new(OnceLock::<Arc<Relay>>::new());
@@ -80,7 +80,7 @@ impl Senders {
                 }
                 None
             };
-            let connection = Connection::start(&sender.at, "sender", scenario, copies, Box::new(take))?;
+            let connection = Connection::start(&sender.at, "sender", scenario, program, Box::new(take))?;
             let interface = sender.interface.value.clone();
             let reach = Request::Reach {
                 interface: interface.clone(),
@@ -243,12 +243,13 @@ impl Senders {
             machine.connection.tell(&Request::Start { after: LEAD + farthest.saturating_sub(*way) });
         }
         let all = self.collect(receiver, observer, control)?;
-        let sending = together(&all, planned);
+        let sending = together(&all, planned, self.share);
         let reports = self.all.iter().zip(&all).map(|(machine, sending)| SenderReport {
             at: machine.connection.name().to_owned(),
             interface: machine.interface.clone(),
             sent: sending.sent,
             seconds: sending.seconds,
+            scheduled_seconds: sending.scheduled_seconds,
             lateness_us: sending.lateness,
         });
         Ok((sending, reports.collect()))
@@ -302,7 +303,7 @@ impl Machine {
         let mut best = Duration::MAX;
         for _ in 0..MEASURED {
             let begun = Instant::now();
-            match self.connection.asked(&Request::Ping { taken: 0 })? {
+            match self.connection.asked(&Request::Ping { taken_in: 0 })? {
                 Answer::Pong => best = best.min(begun.elapsed() / 2),
                 _ => return Err(self.connection.nonsense()),
             }
@@ -356,10 +357,12 @@ fn share_scenario(scenario: &Scenario, interface: &str) -> String {
 }
 
 /// What all of them sent.
-fn together(all: &[Sending], planned: u64) -> Sending {
+fn together(all: &[Sending], planned: u64, share: Share) -> Sending {
     let ranges = |of: fn(&Sending) -> &FrameRanges| FrameRanges::union(all.iter().map(of));
     let sum = |of: fn(&Sending) -> u64| all.iter().map(of).sum::<u64>();
-    let first = all.iter().find(|sending| sending.tried > 0);
+    let kinds: BTreeSet<&str> = all.iter().filter(|one| one.tried > 0).map(|one| one.sender.as_str()).collect();
+    let sent = if share == Share::Copies { "every frame" } else { "its share" };
+    let scheduled = |one: &Sending| one.scheduled_seconds.map(|seconds| one.due_after.as_secs_f64() + seconds);
     let mut sending = Sending {
         sent: sum(|sending| sending.sent),
         bytes: sum(|sending| sending.bytes),
@@ -369,10 +372,10 @@ fn together(all: &[Sending], planned: u64) -> Sending {
         dropped: ranges(|sending| &sending.dropped),
         not_sent: ranges(|sending| &sending.not_sent),
         tried: sum(|sending| sending.tried),
-        sender: first.map_or_else(String::new, |sending| sending.sender.clone()),
-        sender_why: "each machine sends its share".to_owned(),
+        sender: kinds.into_iter().collect::<Vec<_>>().join(", "),
+        sender_why: format!("each machine sends {sent}"),
         seconds: ends(all).max(0.0),
-        scheduled_seconds: all.iter().filter_map(|sending| sending.scheduled_seconds).reduce(f64::max),
+        scheduled_seconds: all.iter().filter_map(scheduled).reduce(f64::max),
         lateness: worst(all.iter().filter_map(|sending| sending.lateness)),
         lateness_from_first: worst(all.iter().filter_map(|sending| sending.lateness_from_first)),
         gap_error: worst(all.iter().filter_map(|sending| sending.gap_error)),
@@ -424,8 +427,23 @@ mod tests {
         // Frames that were not even read.
         one.not_sent.add_unlisted(2);
         let other = Sending { sent: 10, tried: 10, ..Sending::default() };
-        let all = together(&[one, other], 25);
+        let all = together(&[one, other], 25, Share::Flows);
         assert_eq!((all.sent, all.too_long.count(), all.not_sent.count()), (15, 1, 9));
         assert_eq!(all.not_sent.to_string(), "9,11,…");
+    }
+
+    #[test]
+    fn machines_that_send_in_different_ways_are_all_named() {
+        let sends = |sender: &str, tried, due_after| Sending {
+            sender: sender.to_owned(),
+            tried,
+            due_after: Duration::from_secs(due_after),
+            scheduled_seconds: Some(2.0),
+            ..Sending::default()
+        };
+        let all = together(&[sends("xdp", 1, 3), sends("packet", 1, 0), sends("", 0, 0)], 2, Share::Copies);
+        assert_eq!((&*all.sender, &*all.sender_why), ("packet, xdp", "each machine sends every frame"));
+        // From the first frame of all to the last.
+        assert_eq!(all.scheduled_seconds, Some(5.0));
     }
 }

@@ -133,8 +133,7 @@ fn replay(
     let mut steps = Steps::new(&scenario, &plan, &setup.testbed, &mut observer);
     upstream.say(&Answer::Ready);
     let Some(start) = agent.start()? else { return Ok(None) };
-    let first_due = Duration::from_nanos(first_ns);
-    let replay = replay.starting(start, first_due);
+    let replay = replay.starting(start, Duration::from_nanos(first_ns));
     let (sending, _) = replay.run(&Extent::default(), &mut setup.receiver, &mut setup.control, &mut steps)?;
     let numbered = |ranges: &FrameRanges| ranges.renumbered(|frame| upstream.number(frame));
     Ok(Some(Sending {
@@ -143,8 +142,6 @@ fn replay(
         interface_down: numbered(&sending.interface_down),
         dropped: numbered(&sending.dropped),
         not_sent: numbered(&sending.not_sent),
-        // Since the start of all machines.
-        scheduled_seconds: sending.scheduled_seconds.map(|seconds| seconds + first_due.as_secs_f64()),
         ..sending
     }))
 }

@@ -1,10 +1,10 @@
 //! What a machine that sends says to the run. Start at [`Upstream`].
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::messages::{Answer, Arm};
 use super::outgoing::Outgoing;
+use super::outstanding::Outstanding;
 use crate::ledger::identity::Digest;
 use crate::ledger::matching::Announced;
 
@@ -13,8 +13,7 @@ use crate::ledger::matching::Announced;
 pub(in crate::run) struct Upstream {
     pub(super) to: Outgoing,
     armed: OnceLock<Armed>,
-    announced: AtomicU64,
-    taken: AtomicU64,
+    pub(in crate::run) outstanding: Outstanding,
 }
 
 struct Armed {
@@ -46,8 +45,8 @@ impl Upstream {
     }
 
     /// The run asks whether everything is said that was announced; so many announcements the receiver has taken in.
-    pub(super) fn asked(&self, taken: u64) {
-        self.taken.store(taken, Ordering::Release);
+    pub(super) fn asked(&self, taken_in: u64) {
+        self.outstanding.take_in(taken_in);
         self.say(&Answer::Pong);
     }
 
@@ -56,7 +55,7 @@ impl Upstream {
     }
 
     pub(in crate::run) fn announce(&self, frames: &[Announced], heads: &[Digest]) {
-        self.announced.fetch_add(frames.len() as u64, Ordering::AcqRel);
+        self.outstanding.announce(frames);
         let numbered = frames.iter().map(|announced| Announced { frame: self.number(announced.frame), ..*announced });
         self.say(&Answer::Announce(numbered.collect(), heads.to_vec()));
     }
@@ -65,13 +64,8 @@ impl Upstream {
         self.say(&Answer::Withdraw(vec![position]));
     }
 
-    pub(in crate::run) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Acquire)
-    }
-
     /// Whether more may be announced.
     pub(in crate::run) fn has_room(&self) -> bool {
-        let outstanding = self.announced.load(Ordering::Acquire).saturating_sub(self.taken());
-        self.armed.get().is_none_or(|armed| outstanding < armed.most_outstanding)
+        self.armed.get().is_none_or(|armed| self.outstanding.has_room(armed.most_outstanding))
     }
 }
