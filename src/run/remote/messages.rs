@@ -19,7 +19,7 @@ use crate::plan::{Brief, LinkFacts};
 use crate::scenario::ScenarioText;
 
 /// The version of these messages. Both ends have the same one.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 
 /// What the run asks for. [`Self::Announce`], [`Self::Withdraw`] and [`Self::Pong`] have no answer, each other one has one.
 #[derive(Debug, Serialize, Deserialize)]
