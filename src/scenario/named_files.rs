@@ -42,11 +42,14 @@ impl Scenario {
         expected.chain(made_from).filter(|path| path.is_file()).collect()
     }
 
-    /// A named file relative to the scenario's folder; `None` where it is not below it.
+    /// A named file relative to the scenario's folder; `None` where its name says another place, or has `..` in it, which leads elsewhere on
+    /// another machine.
     pub fn below_folder(&self, file: &Path) -> Option<PathBuf> {
-        let below = [&self.prefix, &self.folder].into_iter().filter_map(|folder| file.strip_prefix(folder).ok());
-        let is_below = |relative: &&Path| relative.components().all(|part| matches!(part, Component::Normal(_)));
-        below.into_iter().find(is_below).map(Path::to_owned)
+        let mut below = [&self.prefix, &self.folder].into_iter().filter_map(|folder| file.strip_prefix(folder).ok());
+        below.find_map(|relative| {
+            let parts = relative.components().filter(|part| *part != Component::CurDir);
+            parts.map(|part| if let Component::Normal(name) = part { Some(name) } else { None }).collect()
+        })
     }
 
     /// The files that outputs are compared with.
@@ -127,5 +130,27 @@ impl Scenario {
     fn place<T>(&self, value: &At<T>) -> Option<Place> {
         let span: Range<usize> = value.span.clone()?;
         Some(Place::new(&self.source, span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::diagnostic::Source;
+
+    #[test]
+    fn a_file_is_below_the_folder_wherever_the_program_was_started() {
+        for (scenario, prefix) in [("s.toml", ""), ("folder/s.toml", "folder"), ("./s.toml", ".")] {
+            let source =
+                Source { path: scenario.into(), text: "format = 1\n[capture]\nfile = \"a.pcap\"\n".to_owned() };
+            let scenario = crate::scenario::check_text(Arc::new(source)).expect("a legal scenario");
+            let below = |name: &str| scenario.below_folder(&Path::new(prefix).join(name));
+            for (name, expected) in [("e.txt", "e.txt"), ("./e.txt", "e.txt"), ("sub/./e.txt", "sub/e.txt")] {
+                assert_eq!(below(name).as_deref(), Some(Path::new(expected)), "{name} below {prefix:?}");
+            }
+            assert_eq!(["../e.txt", "sub/../e.txt", "/e.txt"].map(below), [None, None, None], "below {prefix:?}");
+        }
     }
 }

@@ -46,9 +46,11 @@ pub(super) fn of(scenario: &Scenario) -> Result<Vec<GivenFile>> {
         let cant = |error: &std::io::Error| Failure::system(format!("can't read `{}`", named.display()), error);
         // By the name that the scenario has, whatever a link leads to.
         let relative = scenario.below_folder(&named).ok_or_else(|| {
-            let problem = Diagnostic::error(format!("`{}` is not below the scenario's folder", named.display()));
-            let why = "the receiver is on another machine, which gets the files that the scenario names";
-            Failure::invalid(problem.why(why).fix("copy it beside the scenario"))
+            let problem =
+                Diagnostic::error(format!("`{}` is not named as a file below the scenario's folder", named.display()));
+            let why =
+                "the receiver is on another machine, which gets the files that the scenario names, with these names";
+            Failure::invalid(problem.why(why).fix("copy it beside the scenario, and name it without `..`"))
         })?;
         let mut content = Vec::new();
         let file = fs::File::open(&named).map_err(|error| cant(&error))?;
