@@ -84,8 +84,9 @@ struct Port(u16);
 
 /// Whether it is the year that is wrong: RFC 3339 has four digits for it, and the last hours of 9999 are another year elsewhere.
 fn is_too_late(text: &str, error: &jiff::Error) -> bool {
-    let digits = text.trim_start_matches('+').bytes().take_while(u8::is_ascii_digit).count();
-    digits > 4 || (text.starts_with("9999-12-3") && error.is_range())
+    let year = text.trim_start_matches('+');
+    let (digits, rest) = year.split_at(year.find(|c: char| !c.is_ascii_digit()).unwrap_or(year.len()));
+    (digits.len() > 4 && rest.starts_with('-')) || (text.starts_with("9999-12-3") && error.is_range())
 }
 
 /// What changes in the payloads of UDP datagrams. Addresses in them follow the `ip` maps of all tables.
