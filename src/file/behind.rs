@@ -47,7 +47,11 @@ impl<W: Write + Send + 'static> WriteBehind<W> {
     pub(crate) fn new(out: W) -> (Self, WriteError) {
         // One processor can't do two things at once.
         let is_alone = available_parallelism().is_ok_and(|processors| processors.get() == 1);
-        let until_long = if is_alone { usize::MAX } else { LONG_BYTES };
+        Self::with_thread_after(if is_alone { usize::MAX } else { LONG_BYTES }, out)
+    }
+
+    /// The same, with a thread for what comes after so many bytes.
+    fn with_thread_after(until_long: usize, out: W) -> (Self, WriteError) {
         let error = WriteError::default();
         let chunk = Vec::with_capacity(CHUNK_BYTES);
         (Self { chunk, until_long, place: Place::Here(out), error: Arc::clone(&error) }, error)
@@ -226,7 +230,7 @@ mod tests {
     fn a_file_of_any_length_is_what_was_given() {
         for length in [0, 1, CHUNK_BYTES, LONG_BYTES - 1, 3 * LONG_BYTES] {
             let disk = Disk::new(usize::MAX);
-            let (mut behind, error) = WriteBehind::new(disk.clone());
+            let (mut behind, error) = WriteBehind::with_thread_after(LONG_BYTES, disk.clone());
             let pieces = pieces(length);
             for piece in &pieces {
                 behind.write_all(piece).expect("there is room");
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn an_error_is_kept_whoever_meets_it() {
         for limit in [0, CHUNK_BYTES, LONG_BYTES + 1, 2 * LONG_BYTES] {
-            let (mut behind, error) = WriteBehind::new(Disk::new(limit));
+            let (mut behind, error) = WriteBehind::with_thread_after(LONG_BYTES, Disk::new(limit));
             let written = pieces(3 * LONG_BYTES).iter().try_for_each(|piece| behind.write_all(piece));
             let done = written.and_then(|()| behind.flush());
             assert_eq!(done.map_err(|error| error.kind()), Err(io::ErrorKind::StorageFull), "with room for {limit}");
@@ -247,7 +251,7 @@ mod tests {
         }
         // Given up before it was flushed, as where the input turns out to be damaged.
         let disk = Disk::new(LONG_BYTES + 1);
-        let (mut behind, error) = WriteBehind::new(disk.clone());
+        let (mut behind, error) = WriteBehind::with_thread_after(LONG_BYTES, disk.clone());
         let _ = pieces(LONG_BYTES + 2 * CHUNK_BYTES).iter().try_for_each(|piece| behind.write_all(piece));
         drop(behind);
         assert_eq!(error.get().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
