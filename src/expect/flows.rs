@@ -27,8 +27,8 @@ pub struct Given {
     matched: Vec<u64>,
     /// Frames that were lost, and are in no count.
     lost: u64,
-    /// At most so many more were lost, and it is not known which: all of them are counted.
-    unknown: u64,
+    /// How many more were lost, at least and at most, and it is not known which: all of them are counted.
+    unknown: (u64, u64),
     /// The records of flows; nothing where no rule compares them.
     pub(super) records: Records,
 }
@@ -102,6 +102,10 @@ impl Given {
                 part.first
             ));
         }
+        if exports.unlisted_templates > 0 {
+            let definitions = count(exports.unlisted_templates, "definition");
+            parts.push(format!("{definitions} of templates beyond the limit are not counted"));
+        }
         if self.lost > 0 {
             parts.push(format!(
                 "{} {} lost, and {} not counted",
@@ -134,25 +138,30 @@ impl Given {
     }
 
     fn of_unknown_losses(&self) -> Option<String> {
-        let frames = count(self.unknown, "frame");
-        let lost = agree(self.unknown, "was", "were");
-        (self.unknown > 0)
-            .then(|| format!("{frames} {lost} lost of which it is not known which: what is in them is counted"))
+        let (least, most) = self.unknown;
+        let up_to = if least < most { "up to " } else { "" };
+        let frames = count(most, "frame");
+        let lost = agree(most, "was", "were");
+        (most > 0)
+            .then(|| format!("{up_to}{frames} {lost} lost, and it is not known which: what is in them is counted"))
     }
 }
 
-/// The frames that the ledger names as lost, and how many others were lost at most. `is_numbered`: whether a number is that of one frame.
-fn lost(ledger: &Ledger, is_numbered: bool) -> (Vec<FrameSet>, u64) {
-    let (mut named, mut unknown) = (Vec::new(), 0);
+/// The frames that the ledger names as lost, and how many others were lost, at least and at most. `is_numbered`: whether a number is that of one frame.
+fn lost(ledger: &Ledger, is_numbered: bool) -> (Vec<FrameSet>, (u64, u64)) {
+    let (mut named, mut least, mut most) = (Vec::new(), 0, 0);
     for loss in &ledger.losses {
         let numbers =
             loss.numbers.as_ref().filter(|numbers| is_numbered && !numbers.ends_with('…') && !loss.numbers_assumed);
         match numbers.and_then(|numbers| numbers.parse().ok()) {
             Some(numbers) => named.push(numbers),
-            None => unknown += loss.frames.high(),
+            None => {
+                least += loss.frames.low();
+                most += loss.frames.high();
+            }
         }
     }
-    (named, unknown)
+    (named, (least, most))
 }
 
 fn matches(rule: &FieldRule, record: &FlowRecord<'_>) -> bool {

@@ -9,17 +9,16 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::found::FlowExports;
 use super::header::{Format, recognise};
-use super::survey::{FlowExports, FlowRecord, Survey};
+use super::survey::{FlowRecord, Survey};
 use crate::packet::bytes::be16;
-use crate::packet::layers::{Layers, protocol};
+use crate::packet::layers::{Layers, UDP_HEADER, protocol};
 use crate::packet::reassembly::Reassembly;
 
 /// The ports that collectors listen on: NetFlow, IPFIX (RFC 7011 §10.3.4), sFlow. What goes there and claims to be a flow export is counted if it
 /// can't be decoded.
 const COLLECTOR_PORTS: [u16; 6] = [2055, 2056, 4739, 6343, 9995, 9996];
-/// Bytes of a UDP header.
-const UDP_HEADER: usize = 8;
 
 /// Whether flow collectors listen on this port: what goes there is taken for a flow export also where it can't be read.
 pub fn goes_to_a_collector(port: u16) -> bool {
@@ -80,7 +79,7 @@ impl Flows {
         else {
             return;
         };
-        // What is behind the datagram belongs to nothing.
+        // Padding after the UDP length is ignored.
         let whole = udp.get(UDP_HEADER..length).or_else(|| udp.get(UDP_HEADER..));
         let Some(datagram) = whole.filter(|datagram| is_export(datagram, to)) else { return };
         if recognise(datagram).is_none() {

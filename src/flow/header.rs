@@ -96,7 +96,7 @@ pub struct Places {
 pub(super) struct Sessions {
     list: Vec<Session>,
     numbers: HashMap<Session, usize>,
-    /// Of those that came lately, by a few bits: most messages find theirs without hashing.
+    /// A cache of recent sessions, indexed by a few bits of each: most messages find theirs without hashing.
     recent: Vec<usize>,
 }
 

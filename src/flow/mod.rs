@@ -12,6 +12,7 @@
 mod element;
 mod exports;
 mod fixed;
+mod found;
 mod header;
 mod ipfix;
 mod lists;
@@ -29,13 +30,14 @@ mod value;
 
 pub use element::{Element, Type};
 pub use exports::{Flows, goes_to_a_collector, is_export};
+pub use found::{FlowExporter, FlowExports, FlowTemplate, Numbers, Undecodable};
 #[cfg(any(fuzzing, test))]
 pub use header::recognise;
 pub use header::{Format, Header, Session};
 pub use record::{DataSet, Field, Kind, Within};
+pub use survey::FlowRecord;
 #[cfg(test)]
 pub use survey::Survey;
-pub use survey::{FlowExporter, FlowExports, FlowRecord, FlowTemplate, Numbers, Undecodable};
 pub use template::{Template, Templates};
 pub use value::Value;
 
@@ -51,8 +53,6 @@ pub enum Event<'a> {
     Template {
         /// What it is from now on.
         template: &'a Template,
-        /// Whether the id was known with other fields.
-        is_other: bool,
         /// Its definition in the datagram.
         range: Range<usize>,
     },
@@ -92,6 +92,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it is about one id of sets, so that there are many such reasons.
+    const fn has_id(self) -> bool {
+        matches!(self, Self::NoTemplate(_) | Self::ReservedSet(_) | Self::EmptyTemplate(_))
+    }
+
     /// Whether there may be records in the bytes: padding between messages holds none, nor does the definition of a template.
     pub const fn hides_records(self) -> bool {
         !matches!(self, Self::Trailing | Self::BadTemplate | Self::TooManyTemplates)

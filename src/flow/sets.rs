@@ -104,9 +104,9 @@ fn learn(
         } else {
             let fields = definition.fields(datagram, header.format);
             match templates.learn(session, &definition, fields, place) {
-                Ok(is_other) => {
+                Ok(()) => {
                     if let Some(template) = templates.get(session, definition.id) {
-                        each(Event::Template { template, is_other, range });
+                        each(Event::Template { template, range });
                     }
                 }
                 Err(reason) => each(Event::Undecodable { reason, range }),

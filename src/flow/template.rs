@@ -158,7 +158,7 @@ impl Templates {
         self.known.get(&(session, id))
     }
 
-    /// Keeps a definition, and says whether its id was known with other fields. If it can't be kept, no template is known with that id.
+    /// Keeps a definition. If it can't be kept, no template is known with that id.
     ///
     /// # Errors
     /// Why it is not kept.
@@ -168,7 +168,7 @@ impl Templates {
         definition: &Definition,
         fields: impl Iterator<Item = (Element, u16, bool)> + Clone,
         place: u64,
-    ) -> Result<bool, Reason> {
+    ) -> Result<(), Reason> {
         let key = (session, definition.id);
         let known = self.known.get(&key);
         if known.is_some_and(|template| {
@@ -178,9 +178,8 @@ impl Templates {
                     (known.element, known.length.unwrap_or(VARIABLE), known.scope) == (element, length, scope)
                 })
         }) {
-            return Ok(false);
+            return Ok(());
         }
-        let is_other = known.is_some();
         let before = known.map_or(0, |template| template.fields.len());
         let is_full = known.is_none() && self.known.len() >= MOST_TEMPLATES;
         let refused = if fields.clone().filter(|(_, length, _)| *length == 0).count() > MOST_EMPTY_FIELDS {
@@ -209,6 +208,6 @@ impl Templates {
         let template =
             fields.fold(empty, |template, (element, length, scope)| template.with_spec(element, length, scope));
         self.known.insert(key, template);
-        Ok(is_other)
+        Ok(())
     }
 }

@@ -78,7 +78,7 @@ fn walk_datagram(datagram: &[u8], place: u64, templates: &mut Templates, text: &
                 header.uptime_ms,
                 header.exported
             ),
-            Event::Template { template, is_other, range } => {
+            Event::Template { template, range } => {
                 let fields = template.fields.iter().map(|field| {
                     let scope = if field.scope { "scope " } else { "" };
                     let length = field.length.map_or("*".to_owned(), |length| length.to_string());
@@ -86,8 +86,7 @@ fn walk_datagram(datagram: &[u8], place: u64, templates: &mut Templates, text: &
                 });
                 let kind = if template.is_options { "options template" } else { "template" };
                 let fields = fields.collect::<Vec<_>>().join(", ");
-                let anew = if is_other { " with other fields" } else { "" };
-                format!("  {kind} {}{anew} {range:?} of place {}: {fields}", template.id, template.place)
+                format!("  {kind} {} {range:?} of place {}: {fields}", template.id, template.place)
             }
             Event::Withdrawal { id } => format!("  withdrawal {id}"),
             Event::Undecodable { reason, range } => format!("  undecodable {range:?}: {reason:?}"),
@@ -421,4 +420,44 @@ fn a_datagram_ends_where_udp_says_so() {
     let length = crate::packet::bytes::be16(&frame, 38).expect("a UDP header") - 9;
     crate::packet::bytes::put(&mut frame, 38, length.to_be_bytes());
     assert_eq!(survey(&frame), (1, 0));
+}
+
+fn surveyed(datagrams: impl IntoIterator<Item = (u16, Vec<u8>)>) -> FlowExports {
+    let mut survey = Survey::default();
+    for (frame, (port, datagram)) in (1..).zip(datagrams) {
+        let [source, collector] = [port, 4739].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
+        survey.add(&datagram, source, collector, frame, |_| {});
+    }
+    survey.finish()
+}
+
+/// A definition of template `id` that is refused, since it has too many fields without bytes.
+fn refused(id: u16) -> Vec<u8> {
+    ipfix(0, &[set(2, bytes![id, 66_u16, bytes![8_u16, 0_u16].repeat(65), 4_u16, 1_u16])])
+}
+
+#[test]
+fn what_is_listed_of_all_exporters_is_bounded_and_the_rest_is_counted() {
+    // In tests these are 4,096 ids of sets and 32,768 fields.
+    let sets: Vec<Vec<u8>> = (256..256 + 2_000).map(|id| set(id, Vec::new())).collect();
+    let found = surveyed((1..=3).map(|port| (port, ipfix(0, &sets))));
+    let listed = found.sum(|exporter| exporter.undecodable.len() as u64);
+    assert_eq!((listed, found.unlisted_undecodable, found.undecodable()), (4_096, 6_000 - 4_096, 6_000));
+    let first = found.exporters.iter().flat_map(|exporter| &exporter.undecodable).next();
+    assert_eq!(first.map(|first| first.why.as_str()), Some("no template 256 was defined before"));
+    let fields = bytes![8_u16, 4_u16].repeat(16_000);
+    let template = |id: u16| ipfix(0, &[set(2, bytes![id, 16_000_u16, fields.clone()])]);
+    let found = surveyed((256..259).flat_map(|id| [(1, template(id)), (1, refused(id))]));
+    let listed = found.sum(|exporter| exporter.templates.len() as u64);
+    assert_eq!((listed, found.unlisted_templates), (2, 1));
+}
+
+#[test]
+fn a_template_that_is_defined_anew_after_a_refused_definition_has_its_new_fields() {
+    let template = |element: u16| (1, ipfix(0, &[set(2, bytes![256_u16, 1_u16, element, 4_u16])]));
+    let found = surveyed([template(8), template(8), (1, refused(256)), template(12), template(12)]);
+    let templates: Vec<_> = found.exporters.iter().flat_map(|exporter| &exporter.templates).collect();
+    let [template] = templates.as_slice() else { panic!("{found:?}") };
+    assert_eq!((template.definitions, template.changes, template.first), (4, 1, 1));
+    assert!(template.fields.iter().all(|field| field.name == "destinationIPv4Address"), "{template:?}");
 }

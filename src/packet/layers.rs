@@ -27,6 +27,9 @@ impl LinkType {
     pub const LINUX_SLL2: Self = Self(276);
 }
 
+/// Bytes of a UDP header (RFC 768).
+pub const UDP_HEADER: usize = 8;
+
 /// An IP protocol number (<https://www.iana.org/assignments/protocol-numbers>).
 pub mod protocol {
     pub const ICMP: u8 = 1;

@@ -63,27 +63,28 @@ fn absent(exports: &FlowExports) -> Option<Diagnostic> {
             agree(sets, "has", "have"),
             agree(sets, "it", "them"),
         ))
-        .why(format!("none of the frames that are sent defines {who}"))
+        .why(format!("no frame that is sent has a definition that can be kept: {who}"))
         .fix("`[rewrite.flows] templates = \"first\"` sends those of frames that are not selected, and with `from` those of another capture")
     })
 }
 
 /// Ids that are defined again with other fields.
 fn reused(exports: &FlowExports) -> Option<Diagnostic> {
-    let of = |exporter: &FlowExporter| -> Vec<String> {
-        let reused = exporter.templates.iter().filter(|template| template.changes > 0);
-        reused.map(|template| format!("template {} of {}", template.id, name(exporter))).collect()
-    };
-    let found: Vec<String> = exports.exporters.iter().flat_map(of).collect();
-    (!found.is_empty()).then(|| {
+    let mut found = Names::default();
+    for exporter in &exports.exporters {
+        for template in exporter.templates.iter().filter(|template| template.changes > 0) {
+            found.add(|| format!("template {} of {}", template.id, name(exporter)));
+        }
+    }
+    (found.all > 0).then(|| {
         Diagnostic::note(format!(
             "{} defined again with other fields",
-            if found.len() == 1 { "a template is".to_owned() } else { format!("{} are", count(found.len() as u64, "template")) }
+            if found.all == 1 { "a template is".to_owned() } else { format!("{} are", count(found.all, "template")) }
         ))
         .why(format!(
             "a collector that doesn't get the new definition, or that takes two exporters for one, decodes the records behind it with the wrong \
              fields: {}",
-            some(found)
+            found.shown()
         ))
     })
 }
@@ -98,19 +99,25 @@ struct Missing {
 impl Missing {
     /// Those whose template comes later, or those whose template never comes.
     fn of(exports: &FlowExports, comes: bool) -> Self {
-        let (mut sets, mut who) = (0, Vec::new());
+        let (mut sets, mut who) = (0, Names::default());
         for exporter in &exports.exporters {
             for missing in exporter.undecodable.iter().filter(|missing| missing.template_comes.is_some() == comes) {
                 let Some(template) = missing.template else { continue };
                 sets += missing.sets;
-                let place = match missing.template_comes {
-                    Some(defined) => format!("needed in frame {}, defined in frame {defined}", missing.first),
-                    None => format!("needed in frame {}", missing.first),
-                };
-                who.push(format!("template {template} of {}, {place}", name(exporter)));
+                let needed = missing.first;
+                who.add(|| {
+                    let defined = missing.template_comes.map(|frame| format!(", defined in frame {frame}"));
+                    let of = name(exporter);
+                    format!("template {template} of {of}, needed in frame {needed}{}", defined.unwrap_or_default())
+                });
             }
         }
-        Self { sets, who: some(who) }
+        let mut who = who.shown();
+        if exports.unlisted_undecodable > 0 {
+            let sets = count(exports.unlisted_undecodable, "more set");
+            who = format!("{who}; {sets} can't be decoded either, beyond the limit of those that are listed");
+        }
+        Self { sets, who }
     }
 }
 
@@ -118,12 +125,26 @@ fn name(exporter: &FlowExporter) -> String {
     format!("{} (domain {})", exporter.address, exporter.domain)
 }
 
-/// The first of them, and how many more there are.
-fn some(mut all: Vec<String>) -> String {
-    let more = all.len().saturating_sub(NAMED);
-    all.truncate(NAMED);
-    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{}{rest}", all.join("; "))
+/// The first of many, by name, and how many there are.
+#[derive(Default)]
+struct Names {
+    first: Vec<String>,
+    all: u64,
+}
+
+impl Names {
+    fn add(&mut self, name: impl FnOnce() -> String) {
+        self.all += 1;
+        if self.first.len() < NAMED {
+            self.first.push(name());
+        }
+    }
+
+    fn shown(&self) -> String {
+        let more = self.all - self.first.len() as u64;
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        format!("{}{rest}", self.first.join("; "))
+    }
 }
 
 #[cfg(test)]

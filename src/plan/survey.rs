@@ -18,7 +18,7 @@ use crate::packet::MacAddr;
 use crate::packet::checksum::{Accumulator, Sum, transport_sum};
 use crate::packet::datagram_sum::DatagramSum;
 use crate::packet::fragments::{Came, Fragments};
-use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, protocol as ip_protocol};
+use crate::packet::layers::{Datagram, Fragment, Ip, LinkType, Network, UDP_HEADER, protocol as ip_protocol};
 use crate::predict::{
     self, Carried, Class, ClassKey, Flaw, Merged, Received, Tags, flaw, headers, received, ttl_expired,
 };
@@ -27,7 +27,7 @@ use crate::rewrite::Unframed;
 use open::Open;
 pub use reassembly::Reassembly;
 
-/// Keyed at random, too, and faster than the standard one, which most of the time would go to where there are many classes.
+/// Hashing takes most of the time where there are many classes; foldhash is faster than SipHash, and seeded at random as well.
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// How many classes are distinguished; frames of further ones are counted together, and reported so.
@@ -36,8 +36,6 @@ pub const MOST_CLASSES: usize = 16_384;
 const RECENT: usize = 256;
 /// How many addresses or MACs are remembered.
 pub const MOST_ENDPOINTS: usize = 65_536;
-/// Bytes of a UDP header.
-const UDP_HEADER: usize = 8;
 /// How many unfinished fragmented datagrams are followed at once.
 const MOST_OPEN_DATAGRAMS: usize = 4_096;
 

@@ -36,6 +36,16 @@ pub fn text(found: &Inspection, flows: &FlowExports, top: usize, look: Look) -> 
     if flows.unlisted > 0 {
         line("", &format!("{} of exporters beyond the limit, not listed", count(flows.unlisted, "message")));
     }
+    if flows.unlisted_templates > 0 {
+        let definitions = count(flows.unlisted_templates, "definition");
+        line("", &format!("{definitions} of templates beyond the limit, not listed"));
+    }
+    if flows.unlisted_undecodable > 0 {
+        line(
+            "",
+            &format!("{} not read, of ids beyond the limit, not listed", count(flows.unlisted_undecodable, "set")),
+        );
+    }
     for exporter in flows.exporters.iter().take(top) {
         block(&mut text, exporter, top, look);
     }

@@ -17,7 +17,7 @@ fn given(repeat: u32, lost: Option<&str>) -> (u64, u64, u64, u64) {
 }
 
 /// The same, and how many frames were lost of which it is not known which.
-fn given_of(change: impl Fn(&mut Scenario), lost: Option<&str>) -> ((u64, u64, u64, u64), u64) {
+fn given_of(change: impl Fn(&mut Scenario), lost: Option<&str>) -> ((u64, u64, u64, u64), (u64, u64)) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/every-flow-is-stored-by-nfcapd.toml");
     let mut scenario = Scenario::from_file(&path).expect("a legal scenario");
     change(&mut scenario);
@@ -60,16 +60,28 @@ fn a_frame_that_is_made_for_a_lost_one_is_not_lost_with_it() {
         scenario.rewrite.flows = Some(Flows { templates, ..Flows::default() });
     };
     // The made frame has the number of the first one, too, and which of both was lost is not known.
-    assert_eq!(given_of(templates_first, Some("1")), ((292, 1, 0, 0), 1));
+    assert_eq!(given_of(templates_first, Some("1")), ((292, 1, 0, 0), (1, 1)));
     let two_exporters = |scenario: &mut Scenario| {
         let copies = std::num::NonZeroU32::new(2).map(At::default_value);
         scenario.rewrite.flows = Some(Flows { copies, ..Flows::default() });
     };
-    assert_eq!(given_of(two_exporters, Some("1")), ((584, 2, 0, 0), 1));
+    assert_eq!(given_of(two_exporters, Some("1")), ((584, 2, 0, 0), (1, 1)));
+}
+
+#[test]
+fn a_number_of_losses_that_is_a_range_is_told_as_one() {
+    let told = |unknown| {
+        let records = Records::default();
+        Given { exports: crate::flow::Flows::default().finish(), matched: Vec::new(), lost: 0, unknown, records }
+            .not_compared()
+    };
+    assert_eq!(told((0, 0)), "");
+    assert_eq!(told((5, 5)), "5 frames were lost, and it is not known which: what is in them is counted");
+    assert_eq!(told((0, 5)), "up to 5 frames were lost, and it is not known which: what is in them is counted");
 }
 
 #[test]
 fn a_list_of_lost_frames_that_is_not_whole_leaves_out_none() {
-    assert_eq!(given_of(|_| {}, Some("1")), ((0, 0, 137, 1), 0));
-    assert_eq!(given_of(|_| {}, Some("1,…")), ((292, 1, 0, 0), 1));
+    assert_eq!(given_of(|_| {}, Some("1")), ((0, 0, 137, 1), (0, 0)));
+    assert_eq!(given_of(|_| {}, Some("1,…")), ((292, 1, 0, 0), (1, 1)));
 }
