@@ -140,7 +140,11 @@ pub(super) fn refuse_flows(senders: &[Sender], expect: &Expect, checker: &mut Ch
         return;
     }
     let counted = expect.flows.as_ref().map(|flows| ("expect.flows", flows.range()));
-    let compared = expect.rules().filter_map(|rule| rule.flows.as_ref()).map(|flows| ("flows", flows.range()));
+    let commands = expect.command.iter().flat_map(|check| {
+        [("expect.command.stdout.flows", &check.stdout), ("expect.command.stderr.flows", &check.stderr)]
+    });
+    let rules = commands.chain(expect.output.iter().map(|check| ("expect.output.flows", &check.rule)));
+    let compared = rules.filter_map(|(key, rule)| Some((key, rule.flows.as_ref()?.range())));
     for (key, span) in counted.into_iter().chain(compared) {
         let problem = Diagnostic::error(format!("`{key}` and `share = \"copies\"` exclude each other"))
             .why("the clocks of several machines are not compared: which template comes before which records is not known")

@@ -72,7 +72,8 @@ fn shifted(
     Some((begins, begins + 15, rfc3164(written, captured_ns, &mut shift)?))
 }
 
-/// A time of RFC 5424 §6.2.3, with as many digits and the offset that it had. What else the parser takes would be written in a mixture of forms.
+/// A time of RFC 5424 §6.2.3, with as many digits and the offset that it had; up to 9 digits are taken, as some senders write them, where the RFC
+/// has 6. What else the parser takes would be written in a mixture of forms.
 fn rfc5424(written: &str, shift: &mut impl FnMut(Timestamp) -> Option<Timestamp>) -> Option<String> {
     static FORM: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"^(?-u)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$")

@@ -77,7 +77,7 @@ enum Templates {
 const MOST_COPIES: i64 = 65_536;
 
 numbers! {
-    copies -> Option<At<u32>>, 1..=MOST_COPIES, "each copy of each source has an address of 198.18.0.0/15, 100.64.0.0/10 or 2001:2::/48: 1 to 65536",
+    copies -> Option<At<u32>>, 1..=MOST_COPIES, "`copies` is a number from 1 to 65536",
         "write how many exporters there are for each captured one, like 1000";
 }
 
