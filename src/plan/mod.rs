@@ -165,6 +165,9 @@ pub fn plan(scenario: &Scenario, facts: Facts) -> Result<Plan> {
     }
     let mut notes = Vec::new();
     let lab_reassembly = lab_host::needed_reassembly(scenario, &survey);
+    if let Some(lab) = scenario.topology.lab() {
+        passes.reassembly = lab_host::reassembly(lab, lab_reassembly);
+    }
     let host = match receiver {
         Some(receiver) if !has_agent => Some(receiver),
         far => {
@@ -392,8 +395,8 @@ fn survey_frames(scenario: &Scenario, rewriter: &Rewriter, medium: &Medium, pass
                 listing.add(&frame, first_ns);
             }
         }
-        if stream.lacks_addresses() {
-            return Err(refuse::too_many_copies(scenario));
+        if let Some(problem) = stream.problem_of_copies() {
+            return Err(Failure::invalid(problem));
         }
         surveyed.counts.add(stream.counts(), surveyed.cut.is_some());
         surveyed.schedule.again();

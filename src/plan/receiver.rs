@@ -16,7 +16,7 @@ fn elsewhere(scenario: &Scenario, agent: &AgentTopology, survey: &Survey, host: 
     Host { sockets: listens.iter().copied().map(Socket::from).collect(), listens, joined: None, ..host }
 }
 
-/// The receiver that the scenario describes, where it is known, with the timeouts of its `reassembly`. `filter`: the lab's packet filter; `far`: the
+/// The receiver that the scenario describes, where it is known, with the timeouts of the `reassembly` of one that is there already. `filter`: the lab's packet filter; `far`: the
 /// host of an agent.
 pub(super) fn receiver(
     scenario: &Scenario,
@@ -28,10 +28,7 @@ pub(super) fn receiver(
     notes: &mut Vec<Diagnostic>,
 ) -> Result<Option<Host>> {
     match &scenario.topology {
-        Topology::Lab(lab) => {
-            *reassembly = lab_host::reassembly(lab, lab_host::needed_reassembly(scenario, survey));
-            Ok(Some(Host { filter, ..lab_host::host(scenario, lab, survey, notes) }))
-        }
+        Topology::Lab(lab) => Ok(Some(Host { filter, ..lab_host::host(scenario, lab, survey, notes) })),
         Topology::Existing(words) => {
             let Some(there) = existing else {
                 return Err(Failure::error(Diagnostic::error("the receiver's network namespace was not looked at")));

@@ -17,6 +17,7 @@ use crate::rewrite::Unframed;
 use crate::scenario::Scenario;
 use crate::scenario::expect::Count;
 use crate::scenario::require::{Listener, Transport};
+use crate::scenario::rewrite::Oversize;
 use crate::scenario::step::Action;
 use crate::scenario::topology::LARGEST_MTU;
 
@@ -180,16 +181,6 @@ pub(super) fn limit_below_the_first_frame(scenario: &Scenario, length: usize) ->
     )
 }
 
-/// More copies of exporters than there are addresses for them.
-pub(super) fn too_many_copies(scenario: &Scenario) -> Failure {
-    let copies = scenario.rewrite.flows.as_ref().and_then(|flows| flows.copies.as_ref());
-    let problem = Diagnostic::error("there are more copies of exporters than addresses for them")
-        .at(&scenario.source, copies.and_then(|copies| copies.span.clone()))
-        .why("each copy of each source of the selected frames has an address of its own, of 4,325,373 in 198.18.0.0/15 and 100.64.0.0/10")
-        .fix("write fewer `copies`, or select the frames of fewer sources with `[capture] filter`");
-    Failure::invalid(problem)
-}
-
 /// Steps whose frames are not in the capture, or not selected.
 pub(super) fn steps_without_frames(scenario: &Scenario, planned: &[PlannedStep]) -> Vec<Diagnostic> {
     let steps = scenario.steps.iter().zip(planned).enumerate();
@@ -240,7 +231,17 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         }
         None => (written.or_else(|| scenario.capture.files.span()), raise(format!("[lab] mtu = {}", survey.longest))),
     };
-    let fix = format!("{raised}leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}");
+    // What was left out was too long as it was captured.
+    let (reason, remedy) = match scenario.rewrite.oversize.value {
+        Oversize::Skip => (
+            "; its payload became longer, and `oversize = \"skip\"` looks at frames as they were captured",
+            "leave them out with `[capture] filter`".to_owned(),
+        ),
+        Oversize::Refuse | Oversize::Truncate => (
+            " (often made by segmentation offload on the capturing host)",
+            format!("leave them out with `[rewrite] oversize = \"skip\"`, or {CUT}"),
+        ),
+    };
     Some(
         Diagnostic::error(format!(
             "{} {} longer than the MTU of {}",
@@ -250,11 +251,11 @@ pub(super) fn oversize(scenario: &Scenario, survey: &Survey, mtu: u32) -> Option
         ))
         .at(&scenario.source, span)
         .why(format!(
-            "{}: the longest layer 3 packet has {} (often made by segmentation offload on the capturing host)",
+            "{}: the longest layer 3 packet has {}{reason}",
             numbered("frame", &survey.oversize.shown()),
             count(survey.longest.into(), "byte")
         ))
-        .fix(fix),
+        .fix(format!("{raised}{remedy}")),
     )
 }
 

@@ -45,6 +45,7 @@ impl Counts {
         reasons.into_iter().filter(|(frames, _)| *frames > 0)
     }
 }
+
 /// Which frames of a capture a scenario selects.
 #[derive(Debug)]
 pub struct Selector<'a> {
@@ -56,6 +57,8 @@ pub struct Selector<'a> {
     pub(super) framing: Option<Framing>,
     /// Whether a frame over the MTU, or one that can't have a header, that nothing else happens to is refused at once.
     refuses_at_once: bool,
+    /// The number of the frame that was asked about last.
+    last: u64,
     /// Where frames went.
     pub counts: Counts,
     /// Why frames are not selected.
@@ -71,9 +74,9 @@ pub struct LeftOut {
     pub by_filter: u64,
     /// Frames that are in no `[[step]]`.
     pub by_steps: FrameRanges,
-    /// Those of them that it would take without their VLAN tags.
+    /// Frames that the filter leaves out, and would take without their VLAN tags.
     pub behind_tags: FrameRanges,
-    /// How many tags they have at most.
+    /// How many tags these have at most.
     pub deepest_tag: usize,
     /// Whether pcap-filter(7) knows VLAN tags of the link types of all of them.
     pub filter_knows_tags: bool,
@@ -92,7 +95,7 @@ impl<'a> Selector<'a> {
             }
         };
         let (counts, left_out) = (Counts::default(), LeftOut { filter_knows_tags: true, ..LeftOut::default() });
-        Ok(Self { scenario, filter, mtu, framing: None, refuses_at_once: false, counts, left_out })
+        Ok(Self { scenario, filter, mtu, framing: None, refuses_at_once: false, last: 0, counts, left_out })
     }
 
     /// Frames over the MTU are refused one by one, where `[rewrite] oversize` refuses them, and so are those without an Ethernet header;
@@ -108,15 +111,16 @@ impl<'a> Selector<'a> {
         Self { framing: Some(framing), ..self }
     }
 
-    /// Whether `frame` is selected. With the first frame of a capture that is read again the counts begin again.
+    /// Whether `frame` is selected. Where a capture is read again, which a number that is no higher than the last one shows, the counts begin again.
     ///
     /// # Errors
     /// A cut frame where `[capture] truncated` refuses it; a filter that does not fit the frame's link type.
     pub fn takes(&mut self, frame: &Frame<'_>) -> Result<bool> {
-        if frame.number == 1 {
+        if frame.number <= self.last {
             self.counts = Counts::default();
             self.left_out = LeftOut { filter_knows_tags: true, ..LeftOut::default() };
         }
+        self.last = frame.number;
         self.counts.read += 1;
         let capture = &self.scenario.capture;
         if let Some(frames) = &capture.frames
@@ -205,10 +209,10 @@ impl LeftOut {
             return;
         }
         let layers = Layers::find(frame.link, frame.bytes);
-        let Some((mut bytes, number)) = layers.without_vlan_tags(frame.bytes).zip(Some(frame.number)) else { return };
+        let Some(mut bytes) = layers.without_vlan_tags(frame.bytes) else { return };
         let untagged = Frame { bytes: &mut bytes, ..*frame };
         if filter.matches(&untagged).unwrap_or(false) {
-            self.behind_tags.add(number);
+            self.behind_tags.add(frame.number);
             self.deepest_tag = self.deepest_tag.max(layers.vlan_tags);
             self.filter_knows_tags &= frame.link == LinkType::ETHERNET;
         }
@@ -307,6 +311,20 @@ mod tests {
             let plan = crate::plan::plan(&scenario, crate::plan::Facts::default()).expect("a plan");
             assert_eq!((plan.frames(), plan.counts.selected), (sent, sent), "{most} of {repeat} rounds");
         }
+    }
+
+    #[test]
+    fn a_capture_that_is_read_again_is_counted_once_though_some_frames_are_not_asked_about() {
+        let mut scenario = scenario();
+        scenario.capture.truncated = At::default_value(Truncated::Skip);
+        (scenario.capture.filter, scenario.capture.frames) = (None, None);
+        let mut selector = Selector::new(&scenario, None).expect("no filter");
+        for number in [3, 5, 3, 5, 5] {
+            let mut bytes = [0; 60];
+            let frame = Frame { number, time_ns: 0, original_length: 61, link: LinkType::ETHERNET, bytes: &mut bytes };
+            assert!(!selector.takes(&frame).expect("it is skipped"));
+        }
+        assert_eq!((selector.counts.read, selector.counts.skipped_truncated), (1, 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::selector::{Counts, LeftOut, Selector};
 use super::templates::learn_templates;
 use crate::capture::{Captures, Frame};
-use crate::diagnostic::Result;
+use crate::diagnostic::{Diagnostic, Result};
 use crate::packet::layers::{Layers, LinkType};
 use crate::rewrite::{Framing, Pass, Prepared, RewriteStats, Rewriter, Rewritten};
 use crate::scenario::Scenario;
@@ -70,9 +70,7 @@ impl<'a> Stream<'a> {
         learn_templates(scenario, rewriter)?;
         let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
         let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
-        let capture = &scenario.capture;
-        let takes_all = capture.filter.is_none() && capture.frames.is_none() && scenario.steps.is_empty();
-        let sweeps = takes_all && scenario.rewrite.oversize.value != Oversize::Skip;
+        let sweeps = scenario.selects_every_frame() && scenario.rewrite.oversize.value != Oversize::Skip;
         Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, sweeps })
     }
 
@@ -92,9 +90,9 @@ impl<'a> Stream<'a> {
         self.pass.into_stats()
     }
 
-    /// Whether `[rewrite.flows] copies` made more exporters than there are addresses for them.
-    pub(super) fn lacks_addresses(&self) -> bool {
-        self.pass.lacks_addresses()
+    /// Why exporters that `[rewrite.flows] copies` made have no addresses of their own.
+    pub(super) fn problem_of_copies(&self) -> Option<Diagnostic> {
+        self.pass.problem_of_copies(&self.selector.scenario.source)
     }
 
     /// Why frames were not selected so far.
@@ -196,8 +194,7 @@ pub fn pass<'a>(scenario: &Scenario, rewriter: &'a Rewriter, mtu: Option<u32>) -
     if scenario.capture.truncated.value == Truncated::Pad {
         pass = pass.padding();
     }
-    let capture = &scenario.capture;
-    if capture.filter.is_none() && capture.frames.is_none() && scenario.steps.is_empty() && mtu.is_none() {
+    if scenario.selects_every_frame() && mtu.is_none() {
         pass = pass.taking_every_whole_frame();
     }
     match mtu {

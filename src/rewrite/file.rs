@@ -52,8 +52,8 @@ pub struct Summary {
 /// is written anew.
 ///
 /// # Errors
-/// What `select` says; [`Kind::Invalid`] when the input is damaged, when an entry matches no frame, or when the output's format
-/// can't hold the frames. Then nothing of the output is left; only of a stream, the frames before the damage.
+/// What `select` says; [`Kind::Invalid`] when the input is damaged, when an entry matches no frame, when copies of exporters have no addresses of
+/// their own, or when the output's format can't hold the frames. Then nothing of the output is left.
 pub fn rewrite_file(
     files: &Files,
     output: &Path,
@@ -61,12 +61,13 @@ pub fn rewrite_file(
     pass: &Pass<'_>,
     source: &Arc<Source>,
 ) -> Result<Summary> {
-    Job { files, select, pass, source }.rewrite(output)
+    Job { files, output, select, pass, source }.rewrite()
 }
 
 /// What is rewritten, and how.
 struct Job<'a> {
     files: &'a Files,
+    output: &'a Path,
     select: &'a mut dyn FnMut(&Frame<'_>) -> Result<Selected>,
     pass: &'a Pass<'a>,
     source: &'a Arc<Source>,
@@ -105,7 +106,8 @@ enum Passed {
 }
 
 impl Job<'_> {
-    fn rewrite(mut self, output: &Path) -> Result<Summary> {
+    fn rewrite(mut self) -> Result<Summary> {
+        let output = self.output;
         let is_stream = is_stream(output);
         let ending = Ending::of(output);
         let captures = self.open()?;
@@ -210,10 +212,7 @@ impl Job<'_> {
             }
             Written::Pcap { nanoseconds } => pcap = Some((file, nanoseconds)),
             Written::Pcapng { nanoseconds } => {
-                writer = Some(
-                    Writer::pcapng(file, nanoseconds)
-                        .map_err(|error| Failure::system("writing the capture failed", &error))?,
-                )
+                writer = Some(Writer::pcapng(file, nanoseconds).map_err(|error| unwritable(self.output, &error))?)
             }
         }
         let mut options = Vec::new();
@@ -238,10 +237,8 @@ impl Job<'_> {
             let (link, unit) = (pass.link_of(captured_link), captures.time_unit());
             if let Some((file, nanoseconds)) = pcap.take() {
                 let nanoseconds = nanoseconds || unit == TimeUnit::Nanosecond;
-                writer = Some(
-                    Writer::pcap(file, link, nanoseconds, None)
-                        .map_err(|error| Failure::system("writing the capture failed", &error))?,
-                );
+                writer =
+                    Some(Writer::pcap(file, link, nanoseconds, None).map_err(|error| unwritable(self.output, &error))?);
                 first_link = link;
             }
             match writer.as_ref().map(Writer::format) {
@@ -266,7 +263,7 @@ impl Job<'_> {
                     if let Some(writer) = &mut writer {
                         let frame = Frame { number, time_ns, original_length, link, bytes };
                         let written = writer.write_with(&frame, &options);
-                        written.map_err(|error| unconvertible(captures.path(), number, &error))?;
+                        written.map_err(|error| unconvertible([captures.path(), self.output], number, &error))?;
                     }
                 }
                 continue;
@@ -274,16 +271,21 @@ impl Job<'_> {
             let Rewritten { link, bytes, original_length, resized } = pass.rewrite(captures.current());
             if let Some(writer) = &mut writer {
                 let frame = Frame { number, time_ns, original_length, link, bytes };
-                writer.write_with(&frame, &options).map_err(|error| unconvertible(captures.path(), number, &error))?;
+                writer
+                    .write_with(&frame, &options)
+                    .map_err(|error| unconvertible([captures.path(), self.output], number, &error))?;
             } else if resized {
                 captures.replace(pass.last_resized(), original_length)?;
             }
+        }
+        if let Some(problem) = pass.problem_of_copies(self.source) {
+            return Err(Failure::invalid(problem));
         }
         captures.finish_copy()?;
         let mut lost_blocks = 0;
         match writer {
             Some(writer) => {
-                writer.finish().map_err(|error| Failure::system("writing the capture failed", &error))?;
+                writer.finish().map_err(|error| unwritable(self.output, &error))?;
                 lost_blocks = captures.other_blocks();
             }
             None if captures.contradicts_a_section() => lengths = SectionLengths::Unknown,
@@ -354,10 +356,10 @@ fn too_fine(number: u64) -> Failure {
     )
 }
 
-fn unconvertible(input: &Path, number: u64, error: &io::Error) -> Failure {
+fn unconvertible([input, output]: [&Path; 2], number: u64, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::InvalidInput {
         let what = format!("frame {number} of `{}` doesn't fit the output's format", input.display());
         return Failure::invalid(Diagnostic::error(what).why(error.to_string()).fix("name the output .pcapng"));
     }
-    Failure::system("writing the capture failed", error)
+    unwritable(output, error)
 }

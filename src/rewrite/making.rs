@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checksums;
 use crate::capture::Frame;
+use crate::diagnostic::Diagnostic;
+use crate::figures::thousands;
 use crate::packet::bytes::{array, put};
 use crate::packet::checksum::Change;
 use crate::packet::layers::{Layers, LinkType, Network};
@@ -41,6 +43,8 @@ pub(super) struct Making {
     addresses: HashMap<(IpAddr, u32), IpAddr>,
     /// How many addresses were asked for.
     asked: u32,
+    /// The source of a frame that is no copy, and the place of its address among those of copies: the first place that such a source has.
+    taken: Option<(u32, IpAddr)>,
 }
 
 /// A frame to be rewritten, and which copy it is, from 0.
@@ -88,11 +92,13 @@ impl Making {
 
     /// Gives the frame of a copy the address of its exporter, with the checksums that cover it. The first copy keeps its address.
     pub(super) fn readdress(&mut self, copy: u32, link: LinkType, frame: &mut [u8]) {
-        if copy == 0 {
-            return;
-        }
         let network = Layers::find(link, frame).network;
         let Some((source, _)) = network.addresses(frame) else { return };
+        if copy == 0 {
+            let place = place(source).map(|place| (place, source));
+            self.taken = self.taken.into_iter().chain(place).min();
+            return;
+        }
         let Some(new) = self.address(source, copy) else { return };
         let change = match (&network, new) {
             (Network::Ipv4(ip), IpAddr::V4(new)) => {
@@ -114,9 +120,28 @@ impl Making {
         checksums::update_transport(&network, change, Change::NONE, frame);
     }
 
-    /// Whether there were more copies than addresses: those beyond have the address of the first one.
-    pub(super) fn lacks_addresses(&self) -> bool {
-        self.asked > MOST_ADDRESSES
+    /// Why not every copy has an address of its own, after the last frame.
+    pub(super) fn problem(&self) -> Option<Diagnostic> {
+        if self.asked > MOST_ADDRESSES {
+            let why = format!(
+                "each copy of each source of the selected frames has an address of its own, and there are at most {} of them: 198.18.0.0/15 and \
+                 100.64.0.0/10, or as many of 2001:2::/48",
+                thousands(MOST_ADDRESSES.into())
+            );
+            let problem = Diagnostic::error("there are more copies of exporters than addresses for them").why(why);
+            return Some(
+                problem.fix("write fewer `copies`, or select the frames of fewer sources with `[capture] filter`"),
+            );
+        }
+        let (_, source) = self.taken.filter(|(place, _)| *place < self.asked)?;
+        Some(
+            Diagnostic::error(format!("a copy would have the address of the source `{source}`"))
+                .why(
+                    "copies have the addresses from 198.18.0.1 on, then those from 100.64.0.1 on, or those from 2001:2::1 on, and a collector \
+                     takes exporters with one address for one",
+                )
+                .fix("map this source to another address in `[rewrite.source]`, or leave its frames out with `[capture] filter`"),
+        )
     }
 
     /// The address of a copy's exporter, in the order in which they are asked for: the same in each pass over a capture. `None` where all are taken.
@@ -139,6 +164,22 @@ impl Making {
     }
 }
 
+/// The place of an address among those that copies have, from 0.
+fn place(address: IpAddr) -> Option<u32> {
+    let place = match address {
+        IpAddr::V4(address) => {
+            let within = |first: Ipv4Addr, most: u32| {
+                address.to_bits().checked_sub(first.to_bits() + 1).filter(|place| *place < most)
+            };
+            within(V4, MOST_V4).or_else(|| Some(MOST_V4 + within(MORE_V4, MOST_ADDRESSES - MOST_V4)?))
+        }
+        IpAddr::V6(address) => {
+            address.to_bits().checked_sub(V6.to_bits() + 1).and_then(|place| u32::try_from(place).ok())
+        }
+    };
+    place.filter(|place| *place < MOST_ADDRESSES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,12 +190,33 @@ mod tests {
         let address = |asked| {
             let mut making = Making { asked, ..Making::default() };
             let given = [1, 2].map(|copy| making.address(source, copy).map(|address| address.to_string()));
-            (given, making.address(source, 1).is_some(), making.lacks_addresses())
+            (given, making.address(source, 1).is_some(), making.problem().is_some())
         };
         let some = |first: &str, second: &str| ([first, second].map(|text| Some(text.to_owned())), true, false);
         assert_eq!(address(0), some("198.18.0.1", "198.18.0.2"));
         assert_eq!(address(MOST_V4 - 1), some("198.19.255.254", "100.64.0.1"));
         assert_eq!(address(MOST_ADDRESSES - 2), some("100.127.255.254", "100.127.255.255"));
         assert_eq!(address(MOST_ADDRESSES - 1), ([Some("100.127.255.255".to_owned()), None], true, true));
+    }
+
+    #[test]
+    fn the_place_of_an_address_is_where_it_is_given_to_a_copy() {
+        for (asked, source) in [(0, [10, 0, 0, 1]), (MOST_V4 - 1, [10, 0, 0, 1]), (MOST_V4, [10, 0, 0, 1])] {
+            for source in [IpAddr::from(source), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                let given = Making { asked, ..Making::default() }.address(source, 1);
+                assert_eq!(given.and_then(place), Some(asked), "{given:?}");
+            }
+        }
+        let others = [
+            "198.18.0.0",
+            "198.19.255.255",
+            "198.17.255.255",
+            "100.64.0.0",
+            "100.128.0.0",
+            "2001:2::",
+            "2001:2:1::1",
+            "::1",
+        ];
+        assert!(others.into_iter().all(|other| place(other.parse().expect("an address")).is_none()));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Whatever keeps its length is rewritten where it lies; the others in a buffer of the pass. Start at [`Pass::rewrite`].
 
+use std::sync::Arc;
+
 use super::conversation::{Conversations, Sender};
 use super::making::{Made, Making, Part};
 use super::payload::{Payload, State};
@@ -9,6 +11,7 @@ use super::rewrite_stats::{Left, Reshaped, RewriteStats};
 use super::vlan::VlanChange;
 use super::{Framing, Rewriter};
 use crate::capture::{Frame, LARGEST_SNAPLEN};
+use crate::diagnostic::{Diagnostic, Source};
 use crate::packet::crc;
 use crate::packet::layers::{Layers, LinkType, right_fcs};
 use crate::scenario::rewrite::Oversize;
@@ -255,9 +258,11 @@ impl<'a> Pass<'a> {
         self.rewriter.makes_frames()
     }
 
-    /// Whether there were more copies than addresses for them.
-    pub fn lacks_addresses(&self) -> bool {
-        self.making.lacks_addresses()
+    /// Why copies of exporters have no addresses of their own, after the last frame: then the output is refused.
+    pub fn problem_of_copies(&self, source: &Arc<Source>) -> Option<Diagnostic> {
+        let entry = self.rewriter.payloads.as_ref().and_then(|payloads| payloads.copies_entry());
+        let span = entry.and_then(|entry| self.rewriter.entries.get(entry)?.span.clone());
+        Some(self.making.problem()?.at(source, span))
     }
 
     /// Takes in a captured frame, of which several may be made.

@@ -68,11 +68,13 @@ pub enum Left {
     Payload,
     CutPayload,
     FlowRecords,
+    FlowNumber,
+    FlowTemplates,
 }
 
 impl Left {
     /// Every reason, in the order of the variants, in words that end "left as it is:".
-    pub const ALL: [(Self, &str); 13] = [
+    pub const ALL: [(Self, &str); 15] = [
         (Self::NotIp, "neither IP nor ARP"),
         (Self::BrokenIp, "an IP header that is malformed or cut"),
         (Self::SctpChecksum, "an SCTP fragment, whose checksum can't follow"),
@@ -86,6 +88,8 @@ impl Left {
         (Self::Payload, "a payload that is not what its port says, is signed, or has another RADIUS secret"),
         (Self::CutPayload, "a datagram that is cut or in fragments, whose payload stays"),
         (Self::FlowRecords, "flow records without a template, or that are not whole"),
+        (Self::FlowNumber, "a sequence number of an exporter beyond those that can be numbered"),
+        (Self::FlowTemplates, "flow exports before which not all templates are sent, since there are too many"),
     ];
 
     pub(super) fn no_network_layer(layers: &Layers) -> Self {

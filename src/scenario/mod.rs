@@ -103,6 +103,11 @@ impl Scenario {
         }
     }
 
+    /// Whether neither frame numbers nor a filter nor steps leave frames out.
+    pub(crate) fn selects_every_frame(&self) -> bool {
+        self.capture.filter.is_none() && self.capture.frames.is_none() && self.steps.is_empty()
+    }
+
     /// The step that sends the frame with this number; `None` where none does. Only where there are steps.
     pub fn step_of(&self, frame: u64) -> Option<usize> {
         self.steps.iter().position(|step| matches!(&step.action, Action::Frames(frames) if frames.contains(frame)))

@@ -186,6 +186,38 @@ fn every_verb_refuses_an_empty_selection_and_names_the_key() {
 }
 
 #[test]
+fn a_skipped_frame_is_counted_once_in_a_file_and_in_a_stream() {
+    let folder = Folder::new();
+    let mut capture = tagged(&[&[], &[], &[]]);
+    let length = (capture.len() - 24) / 3 - 16;
+    let last = capture[capture.len() - length - 16..].to_vec();
+    capture.extend(&last[..12]);
+    capture.extend((u32::try_from(length).expect("short") + 1).to_le_bytes());
+    capture.extend(&last[16..]);
+    folder.file("cut.pcap", &capture);
+    scenario(&folder, "file = \"cut.pcap\"\ntruncated = \"skip\"");
+    for output in ["out.pcap", "-"] {
+        let done = restage(&folder, &["rewrite", "scenario.toml", "-o", output], &[]);
+        assert_eq!(told(&done), "3 of 4 frames written, 1 skipped: cut by the snaplen\n", "{output}");
+    }
+}
+
+#[test]
+fn copies_without_addresses_of_their_own_are_refused_and_leave_no_file() {
+    let folder = Folder::new();
+    folder.file("plain.pcap", &tagged(&[&[]]));
+    let rewrite = "[rewrite]\nallow-unused = true\n[rewrite.source]\nip = { \"0.0.0.0/0\" = \"198.18.0.1/32\" }";
+    scenario(&folder, &format!("file = \"plain.pcap\"\n{rewrite}\n[rewrite.flows]\ncopies = 2"));
+    let plan = restage(&folder, &["plan", "scenario.toml"], &[]);
+    for output in ["out.pcap", "-"] {
+        let done = restage(&folder, &["rewrite", "scenario.toml", "-o", output], &[]);
+        assert_eq!((done.status.code(), done.stdout.len(), told(&done)), (Some(2), 0, told(&plan)), "{output}");
+    }
+    assert!(told(&plan).contains("a copy would have the address of the source `198.18.0.1`"), "{}", told(&plan));
+    assert!(!folder.names().iter().any(|name| name.contains("out")), "{:?}", folder.names());
+}
+
+#[test]
 fn the_filter_that_is_proposed_for_tagged_frames_takes_them() {
     let folder = Folder::new();
     folder.file("mixed.pcap", &tagged(&[&[], &[7], &[7, 9]]));

@@ -39,6 +39,14 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("syslog-in-jumbo-frames.pcap", "[lab]\nmtu = 3000\n"),
     ("syslog-in-jumbo-frames.pcap", "[rewrite]\noversize = \"skip\"\n"),
     ("syslog-in-jumbo-frames.pcap", "[rewrite]\noversize = \"truncate\"\n"),
+    (
+        "syslog.pcap",
+        "[rewrite]\noversize = \"skip\"\n[rewrite.payload.syslog]\nreplace = { '$' = \"0123456789012345678901234567890123456789\" }\n[lab]\nmtu = 160\n",
+    ),
+    (
+        "softflowd-netflow-v5.pcap",
+        "[rewrite.source]\nip = { \"0.0.0.0/0\" = \"198.18.0.1/32\" }\n[rewrite.flows]\ncopies = 2\n",
+    ),
     ("syslog-in-jumbo-frames.pcap", "[lab]\nmtu = 9000\n"),
     ("syslog-cut-by-snaplen.pcap", ""),
     ("syslog-cut-by-snaplen.pcap", "truncated = \"skip\"\n"),

@@ -21,7 +21,7 @@ use crate::packet::bytes::{array, be32, put};
 use crate::scenario::rewrite::Flows as Words;
 
 /// How many exporters and sources of samples are numbered, and how many exporters are sent their templates. Exports are untrusted.
-const MOST_NUMBERED: usize = 1 << 20;
+const MOST_NUMBERED: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 const MOST_EXPORTERS: usize = 65_536;
 /// How many fields the plans of all templates have, before those of templates that were defined anew are forgotten.
 const MOST_PLANNED: usize = 1 << 21;
@@ -160,23 +160,30 @@ impl Flows {
         self.copies.map_or(1, |(copies, _)| copies)
     }
 
+    /// The entry that has exporters copied.
+    pub(super) fn copies_entry(&self) -> Option<usize> {
+        self.copies.map(|(_, entry)| entry)
+    }
+
     /// The entry that has templates sent first.
     pub(super) fn templates_entry(&self) -> Option<usize> {
         self.templates.map(|(entry, _)| entry)
     }
 
-    /// Whether templates are sent before the message with this header, which was captured at this time; remembers that they are.
-    pub(super) fn sends_templates(&self, state: &mut State, header: &Header, time_ns: u64) -> bool {
-        let Some((_, every)) = self.templates else { return false };
+    /// Whether templates are sent before the message with this header, which was captured at this time; remembers that they are. `None` where there
+    /// are too many exporters.
+    pub(super) fn sends_templates(&self, state: &mut State, header: &Header, time_ns: u64) -> Option<bool> {
+        let Some((_, every)) = self.templates else { return Some(false) };
         let sent = state.templates_sent.get(&header.session);
         let is_due = match sent {
-            None => state.templates_sent.len() < MOST_EXPORTERS,
+            None if state.templates_sent.len() >= MOST_EXPORTERS => return None,
+            None => true,
             Some(sent) => every.is_some_and(|every| time_ns >= sent.saturating_add(every)),
         };
         if is_due {
             state.templates_sent.insert(header.session, time_ns);
         }
-        is_due
+        Some(is_due)
     }
 
     /// Whether a datagram is a flow export; `None` as payload where it is cut or in fragments.
@@ -207,9 +214,13 @@ impl Flows {
                 }
                 if self.sequence.is_some()
                     && let Some((source, number)) = set.sample_sequence()
-                    && let Some(numbers) = numbered(numbers, (header.session, Some((set.kind(), source)), at.copy))
                 {
-                    put(datagram.bytes, set.range.start, numbers.number(number, Some(1)).to_be_bytes());
+                    match numbered(numbers, (header.session, Some((set.kind(), source)), at.copy)) {
+                        Some(numbers) => {
+                            put(datagram.bytes, set.range.start, numbers.number(number, Some(1)).to_be_bytes());
+                        }
+                        None => datagram.keeps_a_number = true,
+                    }
                 }
             }
             Event::Undecodable { reason, .. } => {
@@ -243,7 +254,10 @@ impl Flows {
         }
         let (Some(at), Some(captured)) = (header.places.sequence, header.sequence) else { return };
         let counted = header.format.counted(records);
-        let Some(numbers) = numbered(numbers, (header.session, None, place.copy)) else { return };
+        let Some(numbers) = numbered(numbers, (header.session, None, place.copy)) else {
+            datagram.keeps_a_number = true;
+            return;
+        };
         let new = match self.sequence {
             Some(_) => numbers.number(captured, counted),
             None => numbers.push(captured, place.is_made),

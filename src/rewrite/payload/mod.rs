@@ -85,6 +85,11 @@ impl Payloads {
         self.flows.as_ref().map_or(1, Flows::copies)
     }
 
+    /// The entry that has exporters copied.
+    pub(super) fn copies_entry(&self) -> Option<usize> {
+        self.flows.as_ref().and_then(Flows::copies_entry)
+    }
+
     /// Whether frames are made that the capture doesn't have.
     pub(super) fn makes_frames(&self) -> bool {
         self.flows.as_ref().is_some_and(|flows| flows.copies() > 1 || flows.templates_entry().is_some())
@@ -135,6 +140,8 @@ pub(super) struct Datagram<'a> {
     pub(super) endpoints: [(IpAddr, u16); 2],
     maps: &'a AddressMaps,
     hits: &'a mut Vec<usize>,
+    /// Whether a sequence number in it stays, since there are too many.
+    keeps_a_number: bool,
 }
 
 impl Datagram<'_> {
@@ -196,7 +203,14 @@ impl State {
         let Some((range, headers)) = templates::headers(frame) else { return Vec::new() };
         let network = Layers::find(frame.link, frame.bytes).network;
         let mut made = Vec::new();
-        for header in headers.iter().filter(|header| flows.sends_templates(&mut self.flows, header, frame.time_ns)) {
+        for header in &headers {
+            let is_due = flows.sends_templates(&mut self.flows, header, frame.time_ns);
+            if is_due != Some(false) && templates.are_missing(&header.session, is_due.is_none()) {
+                stats.leave(Left::FlowTemplates);
+            }
+            if is_due != Some(true) {
+                continue;
+            }
             for message in templates.messages(header, frame.number) {
                 let mut bytes = frame.bytes.to_vec();
                 let mut envelope = Frame { bytes: &mut bytes, ..*frame };
@@ -257,6 +271,7 @@ impl State {
             endpoints: [(addresses.0, source), (addresses.1, destination)],
             maps: &payloads.maps,
             hits: &mut self.hits,
+            keeps_a_number: false,
         };
         let decoded = match (rule, &payloads.flows) {
             (Some(rule), _) => match &rule.protocol {
@@ -274,6 +289,9 @@ impl State {
             }),
             (None, None) => None,
         };
+        if datagram.keeps_a_number {
+            stats.leave(Left::FlowNumber);
+        }
         if decoded.is_none() {
             stats.leave(Left::Payload);
             return Payload::InPlace;

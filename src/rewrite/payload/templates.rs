@@ -15,8 +15,9 @@ use crate::packet::layers::{Layers, protocol};
 /// The longest message of templates, in bytes: it fits every MTU that IPv6 allows.
 const MOST_BYTES: usize = 1_200;
 
-/// So many definitions of an exporter are kept.
+/// So many definitions of an exporter are kept, and so many bytes of those of all exporters. Exports are untrusted.
 const MOST_DEFINITIONS: usize = 4_096;
+const MOST_KEPT_BYTES: usize = 64 << 20;
 
 /// Whose templates they are: format, exporter and domain.
 type Whose = (Format, IpAddr, u32);
@@ -31,10 +32,21 @@ struct Definition {
     bytes: Vec<u8>,
 }
 
-/// The definitions of every template of a capture, in its order, without those that say the same again.
+/// The definitions of an exporter.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    /// In the order of the capture.
+    definitions: Vec<Definition>,
+    /// Whether there are others, which are too many.
+    lacks_some: bool,
+}
+
+/// The definitions of every template of a capture, without those that say the same again.
 #[derive(Debug, Clone, Default)]
 pub struct Templates {
-    definitions: HashMap<Whose, Vec<Definition>>,
+    kept: HashMap<Whose, Kept>,
+    /// How many bytes they take.
+    bytes: usize,
     /// Whether they are from another capture, whose exporters may have other addresses.
     are_from_elsewhere: bool,
 }
@@ -49,21 +61,30 @@ pub struct TemplateLearner {
 impl TemplateLearner {
     /// Adds a frame as it was captured.
     pub fn add(&mut self, frame: &Frame<'_>) {
-        let Some((payload, [source, destination])) = export(frame) else { return };
-        let Some(datagram) = frame.bytes.get(payload) else { return };
+        let Some((payload, endpoints)) = export(frame) else { return };
+        if let Some(datagram) = frame.bytes.get(payload) {
+            self.learn(datagram, endpoints, frame.number);
+        }
+    }
+
+    fn learn(&mut self, datagram: &[u8], [source, destination]: [SocketAddr; 2], frame: u64) {
         let mut of = None;
         let Self { known, found } = self;
-        walk(datagram, source, destination, frame.number, known, |event| match event {
+        walk(datagram, source, destination, frame, known, |event| match event {
             Event::Message(header) => of = Some(whose(&header.session)),
             Event::Template { template, range, .. } => {
                 let (Some(of), Some(bytes)) = (of, datagram.get(range)) else { return };
-                let definitions = found.definitions.entry(of).or_default();
+                let Kept { definitions, lacks_some } = found.kept.entry(of).or_default();
                 let (id, is_options) = (template.id, template.is_options);
                 let last = definitions.iter().rev().find(|last| last.id == id);
                 let is_new = last.is_none_or(|last| last.bytes != bytes || last.is_options != is_options);
-                if is_new && definitions.len() < MOST_DEFINITIONS {
+                let size = size_of::<Definition>() + bytes.len();
+                if is_new && (definitions.len() >= MOST_DEFINITIONS || found.bytes + size > MOST_KEPT_BYTES) {
+                    *lacks_some = true;
+                } else if is_new {
+                    found.bytes += size;
                     let bytes = bytes.to_vec();
-                    definitions.push(Definition { id, frame: frame.number, is_options, bytes });
+                    definitions.push(Definition { id, frame, is_options, bytes });
                 }
             }
             _ => {}
@@ -83,7 +104,7 @@ impl Templates {
     pub(super) fn messages(&self, header: &Header, frame: u64) -> Vec<Vec<u8>> {
         let Some(all) = self.of(&header.session) else { return Vec::new() };
         let mut in_force: Vec<Definition> = Vec::new();
-        for definition in all {
+        for definition in &all.definitions {
             // Frames of another capture are in no order with these.
             let is_before = definition.frame < frame && !self.are_from_elsewhere;
             match in_force.iter_mut().find(|known| known.id == definition.id) {
@@ -108,17 +129,21 @@ impl Templates {
         messages
     }
 
-    fn of(&self, session: &Session) -> Option<&[Definition]> {
-        let exact = self.definitions.get(&whose(session));
+    /// Whether templates of a session are not sent; `at_all`: none are.
+    pub(super) fn are_missing(&self, session: &Session, at_all: bool) -> bool {
+        self.of(session).is_some_and(|kept| at_all || kept.lacks_some)
+    }
+
+    fn of(&self, session: &Session) -> Option<&Kept> {
+        let exact = self.kept.get(&whose(session));
         let same_domain = || {
             let (format, _, domain) = whose(session);
             let mut others: Vec<_> =
-                self.definitions.iter().filter(|((of, _, number), _)| (*of, *number) == (format, domain)).collect();
+                self.kept.iter().filter(|((of, _, number), _)| (*of, *number) == (format, domain)).collect();
             others.sort_by_key(|(whose, _)| **whose);
-            others.first().map(|(_, definitions)| *definitions)
+            others.first().map(|(_, kept)| *kept)
         };
-        let found = exact.or_else(|| if self.are_from_elsewhere { same_domain() } else { None });
-        found.map(Vec::as_slice)
+        exact.or_else(|| if self.are_from_elsewhere { same_domain() } else { None })
     }
 }
 
@@ -178,4 +203,33 @@ fn message(header: &Header, definitions: &[Definition]) -> Option<Vec<u8>> {
     };
     let words: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
     Some([version.map(u16::to_be_bytes).as_flattened(), &words, &sets].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exporter_whose_templates_are_not_all_kept_lacks_some() {
+        let side = SocketAddr::from(([192, 0, 2, 1], 4739));
+        let header = [&[0, 10, 0, 28][..], &[0; 12]].concat();
+        // IPFIX: templates with one field.
+        let lacks = |definitions: u16, bytes: usize| {
+            let mut learner =
+                TemplateLearner { found: Templates { bytes, ..Templates::default() }, ..Default::default() };
+            let mut whose = None;
+            for id in 256..256 + definitions {
+                let template = [2, 12, id, 1, 8, 4].map(u16::to_be_bytes);
+                learner.learn(&[header.as_slice(), template.as_flattened()].concat(), [side; 2], id.into());
+            }
+            walk(&header, side, side, 0, &mut Known::default(), |event| {
+                if let Event::Message(header) = event {
+                    whose = Some(header.session);
+                }
+            });
+            learner.finish(false).are_missing(&whose.expect("a message"), false)
+        };
+        assert_eq!([lacks(4_096, 0), lacks(4_097, 0)], [false, true]);
+        assert_eq!([lacks(1, MOST_KEPT_BYTES - 100), lacks(1, MOST_KEPT_BYTES)], [false, true]);
+    }
 }

@@ -3,7 +3,7 @@
 use super::flows::{THEN, doubles, everything, ipfix, only_sequence, rewriter, set, v5, words};
 use super::{Pass, RewriteStats, length, sums, through, udp4};
 use crate::capture::Frame;
-use crate::diagnostic::At;
+use crate::diagnostic::{At, Source};
 use crate::packet::checksum::Sum;
 use crate::packet::layers::LinkType;
 use crate::rewrite::{Left, TemplateLearner};
@@ -128,6 +128,37 @@ fn each_copy_is_numbered_by_itself() {
     let (frames, _) = made(Flows { copies, ..only_sequence() }, &captured);
     let number = |frame: &Vec<u8>| (frame[42 + 19], u16::from_be_bytes([frame[42 + 20], frame[42 + 21]]));
     assert_eq!(frames.iter().map(number).collect::<Vec<_>>(), [(1, 0x0102), (1, 0x0103), (2, 0x0102), (2, 0x0103)]);
+}
+
+#[test]
+fn a_copy_that_can_not_be_numbered_is_counted() {
+    // With tests, 4,096 are numbered.
+    let copies = |number| std::num::NonZeroU32::new(number).map(At::default_value);
+    let left = |number| {
+        let (_, stats) = made(Flows { copies: copies(number), ..only_sequence() }, &[v5(THEN, 1, &[[1; 4]])]);
+        stats.left(Left::FlowNumber).frames
+    };
+    assert_eq!([left(4_096), left(4_097)], [0, 1]);
+}
+
+#[test]
+fn a_copy_with_the_address_of_a_captured_exporter_is_refused() {
+    let problem = |source: [u8; 4]| {
+        let copies = std::num::NonZeroU32::new(2).map(At::default_value);
+        let rewriter = rewriter(Flows { copies, ..Flows::default() });
+        let mut pass = Pass::new(&rewriter);
+        let mut frame = udp4(&ipfix(THEN, 1, &[]));
+        frame[26..30].copy_from_slice(&source);
+        pass.take(&captured(&mut frame, 0));
+        while pass.next_made().is_some() {}
+        let source = Source { path: "s.toml".into(), text: String::new() };
+        pass.problem_of_copies(&std::sync::Arc::new(source)).map(|problem| problem.what)
+    };
+    assert_eq!(problem([10, 1, 2, 3]), None);
+    // The one copy has 198.18.0.1.
+    assert_eq!(problem([198, 18, 0, 2]), None);
+    let same = "a copy would have the address of the source `198.18.0.1`";
+    assert_eq!(problem([198, 18, 0, 1]).as_deref(), Some(same));
 }
 
 #[test]
