@@ -34,6 +34,7 @@ use std::str::FromStr;
 
 use figures::{Aims, Page, Size};
 use machine::Work;
+use programs::Tags;
 use race::{Race, race};
 use wire::Wires;
 use workloads::{Format, Workload};
@@ -141,6 +142,7 @@ impl Bench<'_> {
         aims.rewriting("small", &small, None, 20.0);
         let mixed = self.compare(page, "mixed", Workload::Mixed, 1_000_000)?;
         aims.rewriting("mixed", &mixed, Some(0.9), 5.0);
+        self.tagging(page, aims)?;
         self.pcapng(page)?;
         self.packed(page)?;
         self.growth(page, aims)
@@ -188,6 +190,22 @@ impl Bench<'_> {
         page.compared(name, workload, size, &race);
         fs::remove_file(&input)?;
         Ok(race)
+    }
+
+    /// The frames of mixed with another VLAN tag, and without theirs.
+    fn tagging(&self, page: &mut Page, aims: &mut Aims) -> io::Result<()> {
+        let (input, output) = (self.work.file("mixed.pcap"), self.work.file("out.pcap"));
+        let size = self.make(Workload::Mixed, 1_000_000, Format::Pcap, &input)?;
+        for (name, tags) in [("VLAN push", Tags::Pushed), ("VLAN pop", Tags::Popped)] {
+            let mut entered = programs::tagging(tags, &input, &output)?;
+            entered.extend(programs::dd(&input, &output));
+            let race = race(entered, &input, &output, self.extent.rounds);
+            page.compared(&format!("{name}, nothing else"), Workload::Mixed, size, &race);
+            let both = race.of("restage").zip(race.of("tcprewrite"));
+            let speed = both.map(|(restage, tcprewrite)| tcprewrite.times_of(restage));
+            aims.at_least(format!("{name}: speed by tcprewrite's"), 4.0, speed);
+        }
+        fs::remove_file(&input)
     }
 
     /// The same frames as those of ipfix, kept as pcapng.

@@ -76,6 +76,36 @@ pub(crate) fn plan(workload: Workload, capture: &Path) -> io::Result<Program> {
     Ok(Program::new("restage plan", Output::Nothing, &[&*RESTAGE, &"plan", &scenario]))
 }
 
+/// What is done to VLAN tags.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tags {
+    /// One is put before all others.
+    Pushed,
+    /// The outermost one is taken off.
+    Popped,
+}
+
+/// `restage rewrite` and, if it is installed, tcprewrite, which do that to the frames of `capture`, and nothing else.
+pub(crate) fn tagging(tags: Tags, capture: &Path, output: &Path) -> io::Result<Vec<Program>> {
+    let (word, options): (_, &[&dyn AsRef<std::ffi::OsStr>]) = match tags {
+        Tags::Pushed => {
+            let push = "push = { id = 7 }";
+            (push, &[&"--enet-vlan=add", &"--enet-vlan-tag=7", &"--enet-vlan-cfi=0", &"--enet-vlan-pri=0"])
+        }
+        Tags::Popped => ("pop = true", &[&"--enet-vlan=del"]),
+    };
+    let scenario = capture.with_extension("tags.toml");
+    let text = format!("format = 1\n\n[capture]\nfile = \"{}\"\n\n[rewrite.vlan]\n{word}\n", capture.display());
+    fs::write(&scenario, text)?;
+    let restage: &[&dyn AsRef<std::ffi::OsStr>] = &[&*RESTAGE, &"rewrite", &scenario, &"-o", &output];
+    let mut entered = vec![Program::new("restage", Output::Rewritten, restage)];
+    if is_installed("tcprewrite") {
+        let command = [&[&"tcprewrite" as &dyn AsRef<_>], options, &[&"-i", &capture, &"-o", &output]].concat();
+        entered.push(Program::new("tcprewrite", Output::Rewritten, &command));
+    }
+    Ok(entered)
+}
+
 fn scenario(workload: Workload, checksums: &str, capture: &Path) -> io::Result<PathBuf> {
     let map = |side: usize| {
         let entries = maps(workload, side).into_iter().map(|(from, to)| format!("\"{from}\" = \"{to}\""));

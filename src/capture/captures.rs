@@ -12,6 +12,7 @@ use super::fcs::CopiedFcs;
 use super::pcapng::SectionLengths;
 use super::reader::{Head, TimeUnit};
 use super::sorted::Sorted;
+use super::splice::Swept;
 use super::{FileOrder, Files, Format, Frame, Reader};
 use crate::diagnostic::{Failure, Kind, Result, Source};
 
@@ -144,20 +145,21 @@ impl Captures {
     }
 
     /// Gives `visit` the number, bytes and original length of the next frames where they are those of a plain Ethernet capture that
-    /// lie in the buffer, as long as it says that it is done with them; says how many they were. What it declines is the next frame of
+    /// lie in the buffer, as long as it doesn't decline them; says how many they were. What it declines is the next frame of
     /// [`Captures::next_frame`]. So common frames cost little more than to be looked at.
     #[inline]
-    pub(crate) fn sweep(&mut self, mut visit: impl FnMut(u64, &mut [u8], u32) -> bool) -> u64 {
+    pub(crate) fn sweep<'s>(&mut self, mut visit: impl FnMut(u64, &mut [u8], u32) -> Swept<'s>) -> Result<u64> {
         if !matches!(self.rest, Rest::Sequence(_)) {
-            return 0;
+            return Ok(0);
         }
         let mut number = self.frames;
         let frames = self.active.sweep(&mut |frame, original_length| {
             number += 1;
             visit(number, frame, original_length)
         });
+        let frames = frames.map_err(|failure| self.placed(failure))?;
         self.frames += frames;
-        frames
+        Ok(frames)
     }
 
     /// How many frames were read so far.

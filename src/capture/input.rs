@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use super::compression::{self, Compression};
+use super::splice::Splice;
 
 /// Big enough to read fast, small enough for the second-level cache.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -162,6 +163,17 @@ impl Input {
             Some(copy) => copy.write_all(with).map_err(Fault::Write),
             None => Ok(()),
         }
+    }
+
+    /// The copy has what is spliced in place of what it says, from the place `at` in the buffer on, in the consumed bytes that begin at `from`.
+    pub(super) fn splice(&mut self, from: usize, at: usize, splice: &Splice<'_>) -> Result<(), Fault> {
+        self.leave_out(from)?;
+        if let Some(copy) = &mut self.copy {
+            copy.write_all(self.buffer.get(from..at).unwrap_or_default()).map_err(Fault::Write)?;
+            copy.write_all(splice.inserted).map_err(Fault::Write)?;
+        }
+        self.kept = at + splice.removed;
+        Ok(())
     }
 
     /// Writes what is still kept for the copy, and ends it.

@@ -54,6 +54,7 @@ mod savefile_tests;
 mod sniff;
 mod socket_filter;
 mod sorted;
+mod splice;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,7 @@ pub use reader::{Format, Reader};
 pub use recording::{Division, Recording};
 pub(crate) use sniff::{begins_like_one, is_named_capture};
 pub use socket_filter::{Offered, SocketFilter};
+pub(crate) use splice::{Splice, Swept};
 pub use storage::STANDARD_INPUT;
 pub use writer::Writer;
 

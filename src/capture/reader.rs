@@ -11,6 +11,7 @@ use super::input::{Fault, Input};
 use super::pcapng::{self, Pcapng, SectionLengths};
 use super::savefile::{self, Savefile};
 use super::sniff::unreadable;
+use super::splice::Swept;
 use super::storage::{STANDARD_INPUT, Stored};
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::figures::count;
@@ -248,20 +249,19 @@ impl Reader {
     }
 
     /// Gives `visit` the next frames of an Ethernet capture where that takes nothing but to look at them, each with its original
-    /// length, as long as it says that it is done with them; says how many they were. What it declines, or what needs more, is the
+    /// length, as long as it doesn't decline them; says how many they were. What it declines, or what needs more, is the
     /// next frame of [`Reader::next_frame`].
     #[inline]
-    pub(super) fn sweep(&mut self, visit: &mut impl FnMut(&mut [u8], u32) -> bool) -> u64 {
-        let Body::Pcap(savefile) = &self.body else { return 0 };
-        if savefile.link != LinkType::ETHERNET {
-            return 0;
-        }
+    pub(super) fn sweep<'s>(&mut self, visit: &mut impl FnMut(&mut [u8], u32) -> Swept<'s>) -> Result<u64> {
         self.settle_fcs();
-        let Body::Pcap(savefile) = &self.body else { return 0 };
+        let Body::Pcap(savefile) = &self.body else { return Ok(0) };
+        if savefile.link != LinkType::ETHERNET {
+            return Ok(0);
+        }
         self.last = Record::NONE;
-        let frames = savefile.sweep(&mut self.input, visit);
+        let frames = savefile.sweep(&mut self.input, visit).map_err(|fault| self.stopped(&Stop::Fault(fault)))?;
         self.frames += frames;
-        frames
+        Ok(frames)
     }
 
     /// The frame that [`Reader::next_frame`] gave last, again; before the first and after the last one an empty frame.

@@ -1,9 +1,10 @@
 //! The classic savefile format (pcap-savefile(5)): microseconds or nanoseconds, either byte order, and Kuznetzov's longer records.
 
 use super::LARGEST_SNAPLEN;
-use super::input::Input;
+use super::input::{Fault, Input};
 use super::reader::{Damage, Record, Stop, TimeUnit};
-use crate::packet::bytes::array;
+use super::splice::Swept;
+use crate::packet::bytes::{array, put};
 use crate::packet::layers::LinkType;
 
 /// Records above this are damage, whatever the file says: no link has frames a hundredth as long.
@@ -141,28 +142,45 @@ impl Savefile {
         }
     }
 
-    /// Gives `visit` the frames that lie whole in the buffer, each with its original length, as long as it says that it is done with
-    /// them, and moves past those; says how many they were. A file whose records need more thought gives none.
+    /// Gives `visit` the frames that lie whole in the buffer, each with its original length, as long as it doesn't decline them, and moves
+    /// past those; says how many they were. A file whose records need more thought gives none.
     #[inline]
-    pub(super) fn sweep(&self, input: &mut Input, visit: &mut impl FnMut(&mut [u8], u32) -> bool) -> u64 {
+    pub(super) fn sweep<'s>(
+        &self,
+        input: &mut Input,
+        visit: &mut impl FnMut(&mut [u8], u32) -> Swept<'s>,
+    ) -> Result<u64, Fault> {
+        let mut frames = 0;
         if self.fcs != 0 || self.lengths != Lengths::CapturedFirst {
-            return 0;
+            return Ok(frames);
         }
-        let mut ahead = input.ahead_mut();
-        let there = ahead.len();
-        let (mut frames, mut left) = (0, there);
-        while let Some((header, rest)) = ahead.split_at_mut_checked(self.record_header) {
-            let [_, _, captured, original_length] = self.header(header);
-            let Some((frame, after)) = rest.split_at_mut_checked(captured as usize) else { break };
-            if !visit(frame, original_length) {
-                break;
+        loop {
+            let mut ahead = input.ahead_mut();
+            let there = ahead.len();
+            let (mut left, mut spliced) = (there, None);
+            while let Some((header, rest)) = ahead.split_at_mut_checked(self.record_header) {
+                let [_, _, captured, original_length] = self.header(header);
+                let Some((frame, after)) = rest.split_at_mut_checked(captured as usize) else { break };
+                let swept = visit(frame, original_length);
+                if swept == Swept::Declined {
+                    break;
+                }
+                frames += 1;
+                left = after.len();
+                if let Swept::Spliced(splice) = swept {
+                    let length = bytes32(splice.length(captured), self.big_endian);
+                    put(header, 8, length);
+                    put(header, 12, length);
+                    spliced = Some((captured as usize, splice));
+                    break;
+                }
+                ahead = after;
             }
-            frames += 1;
-            left = after.len();
-            ahead = after;
+            let swept = input.consume(there - left);
+            let Some((captured, splice)) = spliced else { return Ok(frames) };
+            let frame = swept.end - captured;
+            input.splice(frame - self.record_header, frame + splice.at, &splice)?;
         }
-        input.consume(there - left);
-        frames
     }
 
     /// The four numbers that every record begins with.

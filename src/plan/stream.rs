@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::selector::{Counts, LeftOut, Selector};
 use super::templates::learn_templates;
-use crate::capture::{Captures, Frame};
+use crate::capture::{Captures, Frame, Swept};
 use crate::diagnostic::{Diagnostic, Result};
 use crate::packet::layers::{Layers, LinkType};
 use crate::rewrite::{Framing, Pass, Prepared, RewriteStats, Rewriter, Rewritten};
@@ -31,6 +31,8 @@ pub struct Stream<'a> {
     medium: Medium,
     /// Whether every whole frame is selected.
     sweeps: bool,
+    /// The last frame whose length changed in a sweep.
+    spliced: Vec<u8>,
 }
 
 /// A frame as it is sent, borrowed until the next one is read.
@@ -71,7 +73,7 @@ impl<'a> Stream<'a> {
         let pass = pass(scenario, rewriter, Some(medium.mtu)).framing(medium.framing);
         let selector = Selector::new(scenario, Some(medium.mtu))?.framing(medium.framing);
         let sweeps = scenario.selects_every_frame() && scenario.rewrite.oversize.value != Oversize::Skip;
-        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, sweeps })
+        Ok(Self { captures: open_capture(scenario)?, selector, pass, medium: *medium, sweeps, spliced: Vec::new() })
     }
 
     /// Begins with the first frame again, for the next round of a replay.
@@ -127,21 +129,32 @@ impl<'a> Stream<'a> {
 
     /// Gives `each` the number and the bytes of the next frames, `most` of them at most, as far as they are common ones that are there already: that
     /// takes little more than to look at them. What follows is the next frame of [`Self::next_outgoing`].
-    pub fn sweep(&mut self, most: u64, mut each: impl FnMut(u64, &[u8])) {
+    ///
+    /// # Errors
+    /// As [`Self::next_frame`].
+    pub fn sweep(&mut self, most: u64, mut each: impl FnMut(u64, &[u8])) -> Result<()> {
         if !self.sweeps {
-            return;
+            return Ok(());
         }
-        let (pass, mut left) = (&mut self.pass, most);
+        let (pass, spliced, mut left) = (&mut self.pass, &mut self.spliced, most);
         let swept = self.captures.sweep(|number, bytes, original_length| {
-            let is_done = left > 0 && pass.rewrite_common(number, bytes, original_length);
-            if is_done {
-                left -= 1;
-                each(number, bytes);
+            if left == 0 {
+                return Swept::Declined;
             }
-            is_done
-        });
+            match pass.rewrite_common(number, bytes, original_length) {
+                Swept::Declined => return Swept::Declined,
+                Swept::Done => each(number, bytes),
+                Swept::Spliced(splice) => {
+                    splice.copy(bytes, spliced);
+                    each(number, spliced);
+                }
+            }
+            left -= 1;
+            Swept::Done
+        })?;
         self.selector.counts.read += swept;
         self.selector.counts.selected += swept;
+        Ok(())
     }
 
     /// As [`Self::next_frame`], to the end of the capture, or until `see` breaks; it gets each frame on the way as it was captured, and whether it is

@@ -208,7 +208,7 @@ impl Rewriter {
             only_maps: !makes_groups
                 && rewrite.lengths == Lengths::Preserve
                 && rewrite.layers == TunnelLayers::Outer
-                && vlan.is_none()
+                && vlan.as_ref().is_none_or(VlanChange::changes_lengths)
                 && header.is_none(),
             vlan,
             header,
@@ -296,14 +296,17 @@ impl Compiling {
                 VlanChange::Pop { tag: *tag, entry }
             }
             Vlan::Push { tags, position } => {
-                let tags = tags.iter().map(|tag| {
-                    let control = u16::from(tag.priority) << 13 | u16::from(tag.dei) << 12 | tag.id;
-                    let mapping = Mapping::VlanPush { id: tag.id, position: *position };
-                    let entry = self.entry(Table::Vlan, mapping, Some(&tag.span));
-                    let ([a, b], [c, d]) = (tag.tpid.to_be_bytes(), control.to_be_bytes());
-                    ([a, b, c, d], entry)
-                });
-                VlanChange::Push { tags: tags.collect(), position: *position }
+                let (tags, entries) = tags
+                    .iter()
+                    .map(|tag| {
+                        let control = u16::from(tag.priority) << 13 | u16::from(tag.dei) << 12 | tag.id;
+                        let mapping = Mapping::VlanPush { id: tag.id, position: *position };
+                        let entry = self.entry(Table::Vlan, mapping, Some(&tag.span));
+                        let ([a, b], [c, d]) = (tag.tpid.to_be_bytes(), control.to_be_bytes());
+                        ([a, b, c, d], entry)
+                    })
+                    .unzip();
+                VlanChange::Push { tags, entries, position: *position }
             }
             Vlan::Map { tag, entries } => {
                 let mut identifiers = Identifiers::default();

@@ -221,7 +221,7 @@ impl Job<'_> {
                 return Ok(Passed::NeedsFragments);
             }
             if matches!(written_as, Written::Copy) && pass.takes_every_whole_frame() {
-                let swept = captures.sweep(|number, frame, original| pass.rewrite_common(number, frame, original));
+                let swept = captures.sweep(|number, frame, original| pass.rewrite_common(number, frame, original))?;
                 read += swept;
                 written += swept;
             }

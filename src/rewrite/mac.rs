@@ -26,6 +26,11 @@ impl MacMap {
     }
 
     #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.literal.is_empty() && self.all.is_none()
+    }
+
+    #[inline]
     pub(super) fn map(&self, mac: MacAddr) -> Option<(MacAddr, usize)> {
         if !self.literal.is_empty()
             && let Ok(index) = self.literal.binary_search_by_key(&mac, |(from, ..)| *from)

@@ -94,7 +94,7 @@ pub struct Rewriter {
     payloads: Option<Box<payload::Payloads>>,
     /// The templates of flow exports that are sent first, once they were learnt.
     templates: std::sync::OnceLock<Templates>,
-    /// Whether only maps of outer headers change anything, so that common packets need no detours.
+    /// Whether only maps of outer headers change anything but the number of VLAN tags, so that common packets need no detours.
     only_maps: bool,
 }
 
@@ -164,7 +164,7 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites a frame that a client sends, if it is a common one; else nothing.
+    /// Rewrites a frame that a client sends, if it is a common one; else nothing. Its tags are neither pushed nor popped.
     #[inline]
     fn apply_plainly(&self, frame: &mut [u8], stats: &mut RewriteStats) -> bool {
         self.only_maps && plain::apply(&self.from_client, self.checksums, frame, stats)

@@ -9,8 +9,8 @@ use super::making::{Made, Making, Part};
 use super::payload::{Payload, State};
 use super::rewrite_stats::{Left, Reshaped, RewriteStats};
 use super::vlan::VlanChange;
-use super::{Framing, Rewriter};
-use crate::capture::{Frame, LARGEST_SNAPLEN};
+use super::{Framing, Rewriter, plain};
+use crate::capture::{Frame, LARGEST_SNAPLEN, Splice, Swept};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::packet::crc;
 use crate::packet::layers::{Layers, LinkType, right_fcs};
@@ -134,24 +134,72 @@ impl<'a> Pass<'a> {
         let common = frame.link == LinkType::ETHERNET && !self.is_padded(&frame);
         if common && self.rewrite_plainly(frame.bytes) {
             address(self.framing, frame.bytes, &mut self.stats);
-            return in_place(frame);
+            return match self.splice(frame.bytes) {
+                None => in_place(frame),
+                Some(splice) => self.spliced(&frame, splice),
+            };
         }
         self.rewrite_any(frame)
     }
 
-    /// Rewrites a whole Ethernet frame in place, if it is a common one; else nothing, and says so.
+    /// Rewrites a whole Ethernet frame in place, if it is a common one, and says what else is to be done to it; else nothing.
     #[inline]
-    pub fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> bool {
+    pub fn rewrite_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> Swept<'a> {
         if self.rewriter.payloads.is_some() {
-            return false;
+            return Swept::Declined;
         }
+        if self.rewriter.vlan.is_some() {
+            return self.tag_common(number, frame, original_length);
+        }
+        self.rewrite_whole(number, frame, original_length)
+    }
+
+    #[inline]
+    fn rewrite_whole(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> Swept<'a> {
         self.stats.is_at(number);
-        let done =
-            u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length) && self.rewrite_plainly(frame);
-        if done {
-            address(self.framing, frame, &mut self.stats);
+        let is_whole = u32::try_from(frame.len()).is_ok_and(|captured| captured >= original_length);
+        if !is_whole || !self.rewrite_plainly(frame) {
+            return Swept::Declined;
         }
-        done
+        address(self.framing, frame, &mut self.stats);
+        Swept::Done
+    }
+
+    /// The same where tags are pushed or popped. Apart, so that the others don't pay for it.
+    #[inline(never)]
+    fn tag_common(&mut self, number: u64, frame: &mut [u8], original_length: u32) -> Swept<'a> {
+        let splice = self.splice(frame);
+        // Both lengths become the same.
+        if splice.is_some() && u32::try_from(frame.len()) != Ok(original_length) {
+            return Swept::Declined;
+        }
+        match (self.rewrite_whole(number, frame, original_length), splice) {
+            (Swept::Done, Some(splice)) => {
+                self.count_tags();
+                Swept::Spliced(splice)
+            }
+            (swept, _) => swept,
+        }
+    }
+
+    /// What pushes or pops the tags of a common frame.
+    #[inline]
+    fn splice(&self, frame: &[u8]) -> Option<Splice<'a>> {
+        self.rewriter.vlan.as_ref()?.splice(plain::vlan_tags(frame))
+    }
+
+    fn count_tags(&mut self) {
+        if let Some(vlan) = &self.rewriter.vlan {
+            vlan.count(&mut self.stats);
+        }
+    }
+
+    /// The frame with its tags pushed or popped.
+    fn spliced(&mut self, frame: &Frame<'_>, splice: Splice<'a>) -> Rewritten<'_> {
+        self.count_tags();
+        splice.copy(frame.bytes, &mut self.resized);
+        let original_length = splice.length(frame.original_length);
+        Rewritten { link: frame.link, bytes: &mut self.resized, original_length, resized: true }
     }
 
     #[inline]

@@ -9,12 +9,18 @@ use super::field::{Value, map_in};
 use super::rewrite_stats::RewriteStats;
 use super::{SideTables, Tables};
 use crate::packet::MacAddr;
-use crate::packet::bytes::be16;
+use crate::packet::bytes::{array, be16};
 use crate::packet::checksum::{Accumulator, Change};
 use crate::packet::layers::protocol;
 use crate::scenario::rewrite::Checksums;
 
 const ETHERNET: usize = 14;
+
+/// How many VLAN tags an Ethernet frame has, if it is of the common kind.
+#[inline]
+pub(super) fn vlan_tags(frame: &[u8]) -> usize {
+    usize::from(array(frame, 12) == Some([0x81, 0x00]))
+}
 
 /// Rewrites a frame in place if it is of the common kind; else nothing.
 #[inline]
@@ -201,8 +207,11 @@ fn behind(tables: &Tables, addresses: Change, sum: Sum, transport: &mut [u8], st
 
 #[inline]
 fn macs(tables: &Tables, link: &mut [u8; ETHERNET], stats: &mut RewriteStats) {
-    map::<MacAddr, 6>(&tables.destination, link, 0, stats);
-    map::<MacAddr, 6>(&tables.source, link, 6, stats);
+    for (side, at) in [(&tables.destination, 0), (&tables.source, 6)] {
+        if !side.mac.is_empty() {
+            map::<MacAddr, 6>(side, link, at, stats);
+        }
+    }
 }
 
 #[inline]

@@ -1,18 +1,21 @@
 //! VLAN tags of Ethernet and Linux "cooked" frames: pushed, popped, renumbered (IEEE 802.1Q §9.6).
 
 use super::rewrite_stats::RewriteStats;
+use crate::capture::Splice;
 use crate::packet::bytes::{be16, put};
 use crate::packet::layers::Layers;
 use crate::scenario::rewrite::TagPosition;
 
 const TAG: usize = 4;
+/// Where the `EtherType` of an Ethernet frame is, or that of its first tag.
+const ETHERTYPE: usize = 12;
 
 #[derive(Debug, Clone)]
 pub(super) enum VlanChange {
     /// This one comes off; `None` is all of them.
     Pop { tag: Option<TagPosition>, entry: usize },
-    /// These are inserted, the outermost first.
-    Push { tags: Vec<([u8; TAG], usize)>, position: TagPosition },
+    /// These are inserted, the outermost first; each with its entry.
+    Push { tags: Vec<[u8; TAG]>, entries: Vec<usize>, position: TagPosition },
     /// This one has another identifier.
     Map { tag: TagPosition, identifiers: Identifiers },
 }
@@ -68,12 +71,23 @@ impl VlanChange {
     }
 
     pub(super) fn resizes(&self, layers: &Layers, frame: &[u8]) -> bool {
-        self.place(layers).is_some() && layers.ethertype_place(frame).is_some()
+        self.place(layers.vlan_tags).is_some() && layers.ethertype_place(frame).is_some()
     }
 
-    /// Which tag is removed or inserted first, by its index, and how many are removed.
-    fn place(&self, layers: &Layers) -> Option<(usize, usize)> {
-        let tags = layers.vlan_tags;
+    pub(super) fn changes_lengths(&self) -> bool {
+        !matches!(self, Self::Map { .. })
+    }
+
+    /// What pushes or pops the tags of an Ethernet frame that has so many; `None` where it keeps its length.
+    #[inline]
+    pub(super) fn splice(&self, tags: usize) -> Option<Splice<'_>> {
+        let (index, removed) = self.place(tags)?;
+        Some(Splice { at: ETHERTYPE + TAG * index, removed: TAG * removed, inserted: self.inserted() })
+    }
+
+    /// Which tag is removed or inserted first, by its index, and how many are removed, of so many.
+    #[inline]
+    fn place(&self, tags: usize) -> Option<(usize, usize)> {
         match self {
             Self::Pop { tag: Some(tag), .. } => tag.index(tags).map(|index| (index, 1)),
             Self::Pop { tag: None, .. } => (tags > 0).then_some((0, tags)),
@@ -82,9 +96,28 @@ impl VlanChange {
         }
     }
 
+    /// The tags that are pushed.
+    #[inline]
+    fn inserted(&self) -> &[u8] {
+        match self {
+            Self::Push { tags, .. } => tags.as_flattened(),
+            Self::Pop { .. } | Self::Map { .. } => &[],
+        }
+    }
+
+    /// Takes note of a frame whose tags were pushed or popped.
+    #[inline]
+    pub(super) fn count(&self, stats: &mut RewriteStats) {
+        match self {
+            Self::Push { entries, .. } => entries.iter().for_each(|entry| stats.count(*entry)),
+            Self::Pop { entry, .. } => stats.count(*entry),
+            Self::Map { .. } => {}
+        }
+    }
+
     /// Pushes or pops tags; how many bytes longer the frame is then.
     pub(super) fn resize(&self, layers: &Layers, frame: &mut Vec<u8>, stats: &mut RewriteStats) -> i64 {
-        let Some((index, removed)) = self.place(layers) else { return 0 };
+        let Some((index, removed)) = self.place(layers.vlan_tags) else { return 0 };
         let Some((field, behind)) = layers.ethertype_place(frame) else { return 0 };
         let before = frame.len();
         if before < behind + TAG * (index + removed) {
@@ -98,19 +131,8 @@ impl VlanChange {
         let first = if apart { behind } else { field };
         let start = first + TAG * index;
         let end = start + TAG * removed;
-        match self {
-            Self::Push { tags, .. } => {
-                frame.splice(start..end, tags.iter().flat_map(|(tag, _)| *tag));
-                for (_, entry) in tags {
-                    stats.count(*entry);
-                }
-            }
-            Self::Pop { entry, .. } => {
-                frame.drain(start..end);
-                stats.count(*entry);
-            }
-            Self::Map { .. } => {}
-        }
+        frame.splice(start..end, self.inserted().iter().copied());
+        self.count(stats);
         if apart && let Some(ethertype) = be16(frame, first) {
             put(frame, field, ethertype.to_be_bytes());
             frame.drain(first..first + 2);

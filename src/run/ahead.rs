@@ -102,7 +102,7 @@ impl<'a> Frames<'a> {
                 };
                 if swept.is_empty() {
                     swept.clear();
-                    stream.sweep(SWEEP, |number, bytes| swept.chunk.add(Ready { number, time_ns: 0, bytes }));
+                    stream.sweep(SWEEP, |number, bytes| swept.chunk.add(Ready { number, time_ns: 0, bytes }))?;
                 }
                 if let Some(next) = swept.next() {
                     return Ok(next);

@@ -14,6 +14,10 @@ use super::{BIG, Folder, LITTLE, Owned, datagram, pcapng, raw, read_all};
 
 /// A map that changes the datagrams of [`datagram`], and with `unused` an entry that matches nothing.
 pub(crate) fn rewriter(unused: bool) -> Rewriter {
+    compiled(unused, None)
+}
+
+fn compiled(unused: bool, vlan: Option<Vlan>) -> Rewriter {
     let prefix = |text: &str| text.parse().expect("a prefix");
     let ip = IpEntry { from: prefix("10.0.0.0/8"), to: prefix("192.0.0.0/8"), span: 0..0 };
     let port = PortEntry { from: 9, last: 9, to: 10, span: 0..0 };
@@ -23,7 +27,7 @@ pub(crate) fn rewriter(unused: bool) -> Rewriter {
         mac: None,
         port: if unused { vec![port] } else { Vec::new() },
     };
-    let rewrite = Rewrite { sides: vec![side], ..Rewrite::default() };
+    let rewrite = Rewrite { sides: vec![side], vlan, ..Rewrite::default() };
     Rewriter::compile(&rewrite, &Roles::default()).expect("it needs no role")
 }
 
@@ -319,7 +323,7 @@ fn what_the_writer_writes_the_reader_reads() {
     assert_eq!(read.len(), 3);
 }
 
-/// Common datagrams, and between them what is swept past only with more thought: ARP, a fragment, a cut frame, a broadcast.
+/// Common datagrams, some with a VLAN tag, and between them what is swept past only with more thought: ARP, a fragment, a cut frame, a broadcast.
 fn mixed(order: super::Order) -> Vec<u8> {
     let mut file = order.pcap(0xa1b2_c3d4, 1);
     let mut common = Vec::new();
@@ -330,6 +334,7 @@ fn mixed(order: super::Order) -> Vec<u8> {
         .expect("it fits");
     let mut fragment = common.clone();
     fragment[20] = 0x20;
+    let tagged = [&common[..12], &[0x81, 0, 0, 5], &common[12..]].concat();
     let mut broadcast = common.clone();
     broadcast[..6].fill(0xff);
     let arp =
@@ -341,6 +346,7 @@ fn mixed(order: super::Order) -> Vec<u8> {
             51 => (&arp[..], arp.len()),
             77 => (&common[..45], common.len()),
             96 => (&common[..5], 5),
+            90.. => (&tagged[..], tagged.len()),
             _ => (&common[..], common.len()),
         };
         let length = |bytes: usize| u32::try_from(bytes).expect("a short frame");
@@ -353,8 +359,14 @@ fn mixed(order: super::Order) -> Vec<u8> {
 #[test]
 fn copied_frames_equal_parsed_and_rewritten_frames() {
     let folder = Folder::new();
-    let rewriter = rewriter(false);
-    for (name, order) in [("little", LITTLE), ("big", BIG)] {
+    let new_tag = |tpid| NewTag { tpid, id: 7, priority: 0, dei: false, span: 0..0 };
+    let vlans = [
+        None,
+        Some(Vlan::Push { tags: vec![new_tag(0x88a8), new_tag(0x8100)], position: TagPosition::Innermost }),
+        Some(Vlan::Pop { tag: None, span: 0..0 }),
+    ];
+    for (vlan, (name, order)) in vlans.iter().flat_map(|vlan| [(vlan, ("little", LITTLE)), (vlan, ("big", BIG))]) {
+        let rewriter = compiled(false, vlan.clone());
         let input = folder.file(name, &mixed(order));
         let (asked, unasked) = (folder.0.join("asked.pcap"), folder.0.join("unasked.pcap"));
         let mut frames = 0;
@@ -373,7 +385,7 @@ fn copied_frames_equal_parsed_and_rewritten_frames() {
         // The others, and what lies across the end of the buffer.
         assert!((412..500).contains(&(frames - one.read)), "{frames} frames are asked about");
         let [before, one, two] = [&input, &asked, &unasked].map(|path| fs::read(path).expect("a file"));
-        assert!(one == two && one != before, "{name}");
+        assert!(one == two && one != before, "{name}, {vlan:?}");
     }
 }
 

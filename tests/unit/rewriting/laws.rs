@@ -9,11 +9,11 @@ use crate::packet::checksum::Sum;
 use crate::packet::layers::{Layers, LinkType};
 use crate::packet::listing;
 use crate::rewrite::{Pass, Rewriter};
-use crate::scenario::rewrite::{Checksums, MacTarget, Side};
+use crate::scenario::rewrite::{Checksums, MacTarget, NewTag, Rewrite, Side, TagPosition, Vlan};
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
-use super::{Maps, apply, length, preserving, rewrite_in_place, rewriter, sums, through};
+use super::{Maps, apply, compile, length, of, preserving, rewrite_in_place, rewriter, sums, through};
 
 /// What may be built.
 #[derive(Debug, Clone)]
@@ -72,24 +72,6 @@ fn build(built: &Built) -> Vec<u8> {
 /// Swaps parts of the address space, and even ports with odd ones.
 fn swapping() -> &'static Rewriter {
     static SWAPPING: LazyLock<Rewriter> = LazyLock::new(compile_swapping);
-    &SWAPPING
-}
-
-/// The same, and MACs.
-fn swapping_with_macs() -> &'static Rewriter {
-    static SWAPPING: LazyLock<Rewriter> = LazyLock::new(|| {
-        let macs = Maps::of(Side::Destination).every_mac(MacTarget::Receiver);
-        preserving([halves(), macs, Maps::of(Side::Source).mac("02:00:00:00:00:0a", "02:00:00:00:00:0c")])
-    });
-    &SWAPPING
-}
-
-/// The same with checksums that are made right.
-fn swapping_and_fixing() -> &'static Rewriter {
-    static SWAPPING: LazyLock<Rewriter> = LazyLock::new(|| {
-        let macs = Maps::of(Side::Destination).every_mac(MacTarget::Receiver);
-        rewriter(Checksums::Fix, [halves(), macs])
-    });
     &SWAPPING
 }
 
@@ -222,7 +204,9 @@ proptest! {
         protocol in prop::option::of(prop::sample::select(vec![1_u8, 58, 132])),
         kind in prop::sample::select(vec![0_u8, 3, 5, 8, 128, 129, 135]),
         fragment in prop::option::of(prop::sample::select(vec![[0x20_u8, 0], [0x20, 9], [0, 9], [0x40, 0]])),
-        fixes in any::<bool>(),
+        checksums in prop::sample::select(vec![Checksums::Preserve, Checksums::Fix]),
+        vlan in prop::option::of(pushed_or_popped()),
+        says_less in prop::bool::weighted(0.1),
     ) {
         let mut frame = build(&built);
         let ip = Layers::find(LinkType::ETHERNET, &frame).network.ip().copied().expect("it is IP");
@@ -240,16 +224,31 @@ proptest! {
         if let Some(kept) = kept {
             frame.truncate(kept.index(frame.len()));
         }
-        let rewriter = if fixes { swapping_and_fixing() } else { swapping_with_macs() };
+        let original_length = if says_less { 3 } else { length(&frame) };
+        let macs = Maps::of(Side::Destination).every_mac(MacTarget::Receiver);
+        let sides = [halves(), macs, Maps::of(Side::Source).mac("02:00:00:00:00:0a", "02:00:00:00:00:0c")];
+        let rewriter = &compile(&Rewrite { checksums, vlan, ..of(sides) });
         let (mut fast, mut slow) = (Pass::new(rewriter), Pass::new(rewriter));
-        let (by_fast_path, _) = through(&mut fast, 1, LinkType::ETHERNET, &frame, length(&frame));
-        prop_assert_eq!(by_fast_path, by_slow_path(&mut slow, &mut frame));
+        let by_fast_path = through(&mut fast, 1, LinkType::ETHERNET, &frame, original_length);
+        prop_assert_eq!(by_fast_path, by_slow_path(&mut slow, &mut frame, original_length));
         prop_assert_eq!(fast.into_stats(), slow.into_stats());
     }
 }
 
-fn by_slow_path(pass: &mut Pass<'_>, bytes: &mut [u8]) -> Vec<u8> {
+/// Pushes or pops tags somewhere.
+fn pushed_or_popped() -> impl Strategy<Value = Vlan> {
+    let position = prop::sample::select(vec![TagPosition::Outside(1), TagPosition::Outside(2), TagPosition::Innermost]);
+    let new = |id| NewTag { tpid: 0x88a8, id, priority: 1, dei: false, span: 0..0 };
+    prop_oneof![
+        (position.clone(), 1..3_u16)
+            .prop_map(move |(position, last)| Vlan::Push { tags: (1..=last).map(new).collect(), position }),
+        prop::option::of(position).prop_map(|tag| Vlan::Pop { tag, span: 0..0 }),
+    ]
+}
+
+fn by_slow_path(pass: &mut Pass<'_>, bytes: &mut [u8], original_length: u32) -> (Vec<u8>, u32) {
     pass.stats.is_at(1);
-    let original_length = length(bytes);
-    pass.rewrite_any(Frame { number: 1, time_ns: 0, original_length, link: LinkType::ETHERNET, bytes }).bytes.to_vec()
+    let frame = Frame { number: 1, time_ns: 0, original_length, link: LinkType::ETHERNET, bytes };
+    let rewritten = pass.rewrite_any(frame);
+    (rewritten.bytes.to_vec(), rewritten.original_length)
 }
