@@ -125,7 +125,7 @@ impl Watch {
                 }
                 let complete = self.ring.statistics()?.drops == 0;
                 let arriving = complete.then(|| self.matching.finish());
-                closing::close((self.ring, self.shared.ring.take()));
+                closing::close((self.shared.ring.take(), self.ring));
                 return Ok(Watched { arriving, arrivals: self.arrivals });
             }
         }

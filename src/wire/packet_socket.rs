@@ -11,6 +11,7 @@ use std::ptr;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::closing::Left;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 
 /// How many frames go into one system call. Above 64 nothing is gained.
@@ -46,7 +47,7 @@ pub(super) struct SocketCount {
 /// An open packet socket. Receives nothing until it is bound with a protocol.
 #[derive(Debug)]
 pub(super) struct PacketSocket {
-    descriptor: OwnedFd,
+    descriptor: Left<OwnedFd>,
     /// Whether each frame has a [`VirtioHeader`].
     keeps_heads_whole: bool,
 }
@@ -58,7 +59,7 @@ impl PacketSocket {
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, and where the kernel has no packet sockets.
     pub(super) fn open(interface: &str, form: SockType) -> Result<Self> {
         match socket(AddressFamily::Packet, form, SockFlag::SOCK_CLOEXEC, None) {
-            Ok(descriptor) => Ok(Self { descriptor, keeps_heads_whole: false }),
+            Ok(descriptor) => Ok(Self { descriptor: Left::new(descriptor), keeps_heads_whole: false }),
             Err(errno) => {
                 let problem = Diagnostic::error(format!("can't open a packet socket on `{interface}`"));
                 Err(match errno {
@@ -90,16 +91,20 @@ impl PacketSocket {
 
     /// From now on it receives nothing but what the interface sends: `ld #type; jeq #PACKET_OUTGOING` of classic BPF.
     pub(super) fn receive_outgoing_only(&self) -> io::Result<()> {
-        let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
         let packet_type = u32::from_ne_bytes((libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).to_ne_bytes());
-        let mut program = [
+        self.attach_filter(&mut [
             instruction(0x20, 0, 0, packet_type),
             instruction(0x15, 0, 1, libc::PACKET_OUTGOING.into()),
             instruction(0x06, 0, 0, u32::MAX),
             instruction(0x06, 0, 0, 0),
-        ];
+        ])
+    }
+
+    /// A filter of classic BPF.
+    fn attach_filter(&self, program: &mut [libc::sock_filter]) -> io::Result<()> {
+        let len = u16::try_from(program.len()).map_err(io::Error::other)?;
         // The kernel copies the program; it is there until the call returns.
-        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
         set_option(&self.descriptor, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
     }
 
@@ -174,10 +179,22 @@ impl PacketSocket {
     }
 }
 
+impl Drop for PacketSocket {
+    /// Until the kernel closes it, it takes nothing.
+    fn drop(&mut self) {
+        let _ = self.attach_filter(&mut [instruction(0x06, 0, 0, 0)]);
+    }
+}
+
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// An instruction of classic BPF (`struct sock_filter`).
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
 }
 
 /// What gives this program `CAP_NET_RAW`.

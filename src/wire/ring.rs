@@ -140,8 +140,9 @@ enum Way {
 
 /// A receive ring on one interface: of the frames that come in there, or of those that it sends.
 pub struct Ring {
-    socket: PacketSocket,
+    /// Before the socket: whoever gives up the last of both closes it.
     memory: Arc<Mapping>,
+    socket: PacketSocket,
     block_bytes: usize,
     block_count: usize,
     next: Arc<AtomicUsize>,

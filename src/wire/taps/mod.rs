@@ -30,6 +30,7 @@ use crate::host::OWN_TABLE;
 use crate::host::interface;
 use crate::host::netlink::Channel;
 use crate::outcome::{EvidenceLevel, Hook};
+use crate::wire::closing::Left;
 
 const NETLINK_NETFILTER: isize = 12;
 /// Bytes of a packet, from its network header on, that a record holds at most.
@@ -145,7 +146,7 @@ pub struct Taps {
     pub no_records: Option<String>,
     /// Where the chains are.
     hooks: Vec<Hook>,
-    channel: Channel,
+    channel: Left<Channel>,
     table: String,
     log: Log,
 }
@@ -203,7 +204,7 @@ impl Taps {
             no_records = Some(reason);
         }
         match loaded {
-            Ok(()) => Ok(Installed::Taps(Self { no_records, hooks, channel, table, log })),
+            Ok(()) => Ok(Installed::Taps(Self { no_records, hooks, channel: Left::new(channel), table, log })),
             Err(unloaded) => absent_or_failed(&unloaded),
         }
     }
