@@ -202,6 +202,9 @@ pub struct UdpInput {
     pub own_looped: u64,
     /// Those of [`Self::own`] that go to a port that the capture has datagrams for; `None` where there are too many ports to count.
     pub own_to_ports: Option<u64>,
+    /// Those of them that came while a program was stopped and started again: what its sockets had not read by then is gone with them.
+    #[serde(default)]
+    pub own_at_stops: u64,
     /// The receiver's own datagrams to closed ports, by the ICMP messages that they were answered with.
     pub own_unreachable: u64,
     /// Those of [`Self::own`] that others sent, by other interfaces, to this host alone.

@@ -24,6 +24,7 @@ const PACKET_DIAG_TX_RING: u16 = 3;
 const PACKET_DIAG_FANOUT: u16 = 4;
 /// An array of u32; the drops are the ninth. Only a socket without a ring counts them here (`tpacket_rcv` of `net/packet/af_packet.c`).
 const PACKET_DIAG_MEMINFO: u16 = 6;
+const SKMEMINFO_RMEM_ALLOC: usize = 0;
 const SKMEMINFO_DROPS: usize = 8;
 /// An array of `struct sock_filter`.
 const PACKET_DIAG_FILTER: u16 = 7;
@@ -54,6 +55,8 @@ pub struct PacketSocket {
     pub filter: Option<Vec<Instruction>>,
     /// Frames that it dropped, if it has no ring: those of a ring only its owner can ask for, which resets them.
     pub drops: u32,
+    /// What waits in its queue, if it has no ring, as the kernel counts it.
+    pub unread_bytes: u32,
 }
 
 /// The receive ring of a packet socket.
@@ -124,6 +127,7 @@ fn read(kind: u16, message: &[u8]) -> Option<PacketSocket> {
         fanout: false,
         filter: None,
         drops: 0,
+        unread_bytes: 0,
     };
     let (mut version, mut transmit_bytes) = (0, 0);
     for (kind, content) in Attributes(message.get(PACKET_DIAG_MSG..)?) {
@@ -136,7 +140,9 @@ fn read(kind: u16, message: &[u8]) -> Option<PacketSocket> {
             }
             PACKET_DIAG_TX_RING => transmit_bytes = number(0) as usize * number(1) as usize,
             PACKET_DIAG_FANOUT => socket.fanout = true,
-            PACKET_DIAG_MEMINFO => socket.drops = number(SKMEMINFO_DROPS),
+            PACKET_DIAG_MEMINFO => {
+                (socket.unread_bytes, socket.drops) = (number(SKMEMINFO_RMEM_ALLOC), number(SKMEMINFO_DROPS));
+            }
             PACKET_DIAG_FILTER => socket.filter = filter(content),
             _ => {}
         }
@@ -183,7 +189,7 @@ mod tests {
         let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
         push_attribute(&mut message, PACKET_DIAG_INFO, &words(&[5, 2, 0, 0, 0, 1]));
         push_attribute(&mut message, PACKET_DIAG_RX_RING, &words(&[1 << 18, 8, 1 << 18, 8, 250, 0, 0]));
-        push_attribute(&mut message, PACKET_DIAG_MEMINFO, &words(&[0, 0, 0, 0, 0, 0, 0, 0, 7]));
+        push_attribute(&mut message, PACKET_DIAG_MEMINFO, &words(&[768, 0, 0, 0, 0, 0, 0, 0, 7]));
         push_attribute(&mut message, PACKET_DIAG_FILTER, &[6, 0, 0, 0, 0, 0, 4, 0]);
         let ring = PacketRing { version: 2, block_bytes: 1 << 18, blocks: 8, frames: 8, transmit_bytes: 0 };
         let filter = vec![(6, 0, 0, 0x0004_0000)];
@@ -196,6 +202,7 @@ mod tests {
             fanout: false,
             filter: Some(filter),
             drops: 7,
+            unread_bytes: 768,
         };
         assert_eq!(read(SOCK_DIAG_BY_FAMILY, &message), Some(expected));
         // Bound to no protocol, it receives nothing.

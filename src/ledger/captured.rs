@@ -140,6 +140,7 @@ mod tests {
             fanout: false,
             filter: None,
             drops: 0,
+            unread_bytes: 0,
         };
         PacketSocketRecord { taken: 40, ..PacketSocketRecord::of(socket) }
     }

@@ -236,6 +236,16 @@ fn own_datagrams_are_no_part_of_the_ledger() {
 }
 
 #[test]
+fn own_datagrams_that_a_stopped_program_had_not_read_are_none_of_the_capture() {
+    let (scenario, plan) = delivered();
+    let mut evidence = evidence(&plan, &[("Udp.InDatagrams", 30)], Some([8; 5]));
+    let udp = UdpInput { captured: 8, own: 25, own_to_ports: Some(25), own_at_stops: 3, ..UdpInput::default() };
+    evidence.stack.as_mut().expect("a lab").udp = Some(udp);
+    let ledger = account(&scenario, &plan, &evidence);
+    assert_eq!((losses(&ledger), ledger.consumed), (vec![], Some(Amount::exact(8))));
+}
+
+#[test]
 fn drops_that_may_be_of_own_datagrams_leave_a_range() {
     let (scenario, plan) = delivered();
     let counters = [("Udp.InDatagrams", 9), ("Udp.InErrors", 3), ("Udp.RcvbufErrors", 3)];

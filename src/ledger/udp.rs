@@ -135,6 +135,8 @@ struct Own {
     foreign: u64,
     /// By how much these numbers may be off.
     unsteady: u64,
+    /// Those that may have been in the queue of a program that was stopped, to be started again.
+    at_stops: u64,
 }
 
 impl Own {
@@ -146,7 +148,15 @@ impl Own {
             let foreign = evidence.others();
             let most = sent.min(seen + counter("IpExt.OutBcastPkts")).saturating_add(foreign);
             let all = Amount::between(0, most, OWN);
-            return Self { to_ports: all.clone(), all, looped: most, unreachable: None, foreign, unsteady: 0 };
+            return Self {
+                to_ports: all.clone(),
+                all,
+                looped: most,
+                unreachable: None,
+                foreign,
+                unsteady: 0,
+                at_stops: 0,
+            };
         };
         let spread =
             |count: u64| Amount::between(count.saturating_sub(udp.unsteady), count.saturating_add(udp.unsteady), OWN);
@@ -157,6 +167,7 @@ impl Own {
             foreign: evidence.others().min(udp.own_looped.saturating_add(udp.unsteady)),
             unreachable: Some(udp.own_unreachable),
             unsteady: udp.unsteady,
+            at_stops: udp.own_at_stops,
         }
     }
 }
@@ -271,7 +282,7 @@ fn own_read(own: &Own, refused: &Amount, receivers: &Receivers<'_>, evidence: &E
     // What is still in the queues of the capture's sockets may be the capture's or not.
     let has_closed = receivers.sockets.iter().any(|record| !record.until_end);
     let queued = |record: &&SocketRecord| datagrams(record.socket.unread_bytes.saturating_add(record.unread_of_others));
-    let queued = receivers.sockets.iter().map(queued).sum();
+    let queued = receivers.sockets.iter().map(queued).sum::<u64>().saturating_add(own.at_stops);
     let unread = own.to_ports.high().min(if has_closed { u64::MAX } else { queued });
     let read = own.all.minus(refused).minus(&Amount::between(0, unread, OWN));
     // What others had sent before may be read now.

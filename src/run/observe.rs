@@ -246,7 +246,9 @@ impl Observer {
 
     /// A program with these processes is stopped next, to be started again; no frame is under way.
     pub(super) fn before_stop(&mut self, pids: &[u32]) -> Result<()> {
-        let Place::Here(lab) = &self.place else { return Ok(()) };
+        let Place::Here(lab) = &mut self.place else { return Ok(()) };
+        // What comes after this, and is not read, is in no look.
+        lab.stack.before_stop()?;
         lock(&lab.sockets).before_stop()?;
         lab.sniffers.end_of(pids);
         Ok(())
@@ -254,9 +256,10 @@ impl Observer {
 
     /// It was started again; `pids` are the processes of all programs now.
     pub(super) fn started_again(&mut self, pids: &[u32]) -> Result<()> {
-        let Place::Here(lab) = &self.place else { return Ok(()) };
+        let Place::Here(lab) = &mut self.place else { return Ok(()) };
         lab.sniffers.started_again(pids, lab.own_inode);
-        lock(&lab.sockets).started_again(pids)
+        lock(&lab.sockets).started_again(pids)?;
+        lab.stack.started_again()
     }
 
     /// What is seen now.

@@ -7,7 +7,9 @@ use super::stack::lock;
 use crate::capture::{Offered, SocketFilter};
 use crate::diagnostic::Result;
 use crate::evidence::{FilterKind, PacketSocketRecord, Sniffing};
-use crate::host::packet_sockets::{PacketSocket, PacketSocketTable, borrow, has_extended_filter, takes_outgoing};
+use crate::host::packet_sockets::{
+    Instruction, PacketSocket, PacketSocketTable, borrow, has_extended_filter, takes_outgoing,
+};
 use crate::host::sockets::has_socket;
 use crate::packet::layers::{Layers, LinkType, protocol};
 use crate::testbed::Side;
@@ -47,7 +49,7 @@ impl Arising {
         now.retain(|socket| is_on(socket, self.interface) && !self.before.contains(&socket.inode));
         // A frame that it drops by now is none of the capture.
         for socket in &mut now {
-            socket.drops = 0;
+            (socket.drops, socket.unread_bytes) = (0, 0);
         }
         if now != self.last {
             (self.last, self.since) = (now, Instant::now());
@@ -102,7 +104,7 @@ struct Sniffer {
     owners: Vec<u32>,
     /// The number of the newest block of the ring when a frame of the capture was last seen; 0 where there was none.
     awaited: u64,
-    /// Whether one was seen since the last look at the ring.
+    /// Whether one was seen since the last look at the ring; without a ring, since the queue was empty.
     is_offered: bool,
 }
 
@@ -135,10 +137,22 @@ impl Sniffers {
         self.any && lock(&self.watched).seen.udp > 0
     }
 
-    /// Whether frames of the capture are in their rings that they have not read: libpcap gets those of a block when it is full, or after a time that
-    /// the program says.
+    /// Whether frames of the capture are in their rings and queues that they have not read: libpcap gets those of a block when it is full, or after a
+    /// time that the program says.
     pub(super) fn are_behind(&self) -> bool {
-        self.any && lock(&self.watched).sniffers.iter().any(Sniffer::is_behind)
+        if !self.any {
+            return false;
+        }
+        let Watched { table, sniffers, .. } = &mut *lock(&self.watched);
+        // A queue that was empty since the last frame of the capture came has none of them, whatever others send.
+        if sniffers.iter().any(|sniffer| sniffer.ring.is_none() && sniffer.is_offered) {
+            let now = table.list().unwrap_or_default();
+            for sniffer in sniffers.iter_mut().filter(|sniffer| sniffer.ring.is_none()) {
+                let is_it = |socket: &&PacketSocket| socket.inode == sniffer.record.socket.inode;
+                sniffer.is_offered &= now.iter().find(is_it).is_some_and(|socket| socket.unread_bytes > 0);
+            }
+        }
+        sniffers.iter().any(Sniffer::is_behind)
     }
 
     /// A frame of the receiver's interface that is none of the capture, as far as is known yet; `outgoing`: the receiver sends it.
@@ -271,8 +285,10 @@ fn is_of(pids: &[u32], socket: &PacketSocket) -> bool {
     pids.iter().any(|pid| has_socket(*pid, socket.inode))
 }
 
+/// Whether it takes frames of an interface. One that its owner has given up may still be there, with a filter that takes none.
 fn is_on(socket: &PacketSocket, interface: u32) -> bool {
-    socket.interface == 0 || socket.interface == interface
+    const NOTHING: [Instruction; 1] = [(0x06, 0, 0, 0)];
+    (socket.interface == 0 || socket.interface == interface) && socket.filter.as_deref() != Some(&NOTHING)
 }
 
 impl Sniffer {
@@ -313,10 +329,10 @@ impl Sniffer {
         }
     }
 
-    /// Whether frames of the capture are in the ring, and somebody is there to read them.
+    /// Whether frames of the capture are in its ring or its queue, and somebody is there to read them.
     fn is_behind(&self) -> bool {
-        let is_unread = |ring: &WatchedRing| self.is_offered || !ring.is_read(self.awaited);
-        self.ring.as_ref().is_some_and(is_unread) && is_of(&self.owners, &self.record.socket)
+        let is_unread = self.is_offered || self.ring.as_ref().is_some_and(|ring| !ring.is_read(self.awaited));
+        is_unread && is_of(&self.owners, &self.record.socket)
     }
 
     /// What it has, and the drops of its socket before; its ring is not watched any more.

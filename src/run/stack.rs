@@ -63,6 +63,10 @@ pub(super) struct StackWatch {
     unsteady_before: u64,
     /// Whether the taps know the capture's ports.
     counts_ports: bool,
+    /// The receiver's own datagrams until a program was stopped, to be started again.
+    own_before_stop: u64,
+    /// Those that came from then on until it was started again.
+    own_at_stops: u64,
 }
 
 /// What was read, and what the taps counted until then.
@@ -159,6 +163,8 @@ impl StackWatch {
             before: Counts::default(),
             unsteady_before: 0,
             counts_ports: ports.is_some(),
+            own_before_stop: 0,
+            own_at_stops: 0,
         })
     }
 
@@ -198,10 +204,30 @@ impl StackWatch {
                 own_unreachable: counts.of(Tally::ClosedPorts),
                 foreign: counts.of(Tally::ForeignUdp),
                 unsteady: moved + self.unsteady_before,
+                own_at_stops: self.own_at_stops,
             };
             let hooks = lock(taps).hooks().iter().map(|hook| (*hook, counts.get(*hook))).collect();
             return Ok(Steady { read, counts: all, hooks: Some(hooks), udp: Some(udp) });
         }
+    }
+
+    /// A program is stopped next, to be started again.
+    pub(super) fn before_stop(&mut self) -> Result<()> {
+        self.own_before_stop = self.own_datagrams()?;
+        Ok(())
+    }
+
+    /// It was started again.
+    pub(super) fn started_again(&mut self) -> Result<()> {
+        self.own_at_stops += self.own_datagrams()?.saturating_sub(self.own_before_stop);
+        Ok(())
+    }
+
+    /// Datagrams that may have come into the capture's sockets, and that the receiver sent to itself, or others to it.
+    fn own_datagrams(&self) -> Result<u64> {
+        let Some(taps) = &self.taps else { return Ok(0) };
+        let tally = if self.counts_ports { Tally::OwnUdpToPorts } else { Tally::OwnUdp };
+        Ok(lock(taps).counts()?.of(tally))
     }
 
     /// Ends looking, and says what was seen.

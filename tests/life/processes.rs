@@ -168,7 +168,7 @@ pub(super) const CASES: &[Case] = &[
         "a process writes without end",
         "bind read-on",
         "limits = { work = \"3 MiB\" }\nsettle = \"3s\"\n\
-         [[receiver.process]]\nname = \"db\"\ncommand = APP(say up wait 100 fill {work}/full)\nready = { output = \"up\" }\n",
+         [[receiver.process]]\nname = \"db\"\ncommand = APP(say up wait 1000 fill {work}/full)\nready = { output = \"up\" }\n",
         "fail",
         "was killed: more than 3 MiB were written into `{work}`",
         &["the process `db` was killed", "the application was killed"],
