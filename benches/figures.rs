@@ -11,8 +11,6 @@ use crate::workloads::Workload;
 
 /// The largest memory that restage may take, whatever the size of the capture.
 const MOST_MEMORY_KIB: u64 = 16 << 10;
-/// Processor time by wall time: one thread can't have more, but for what the clocks' ticks make of it.
-const ONE_PROCESSOR: f64 = 1.03;
 
 /// How big a capture is.
 #[derive(Debug, Clone, Copy)]
@@ -238,7 +236,7 @@ struct Aim {
 }
 
 impl Aims {
-    /// Of one capture: at least `of_dd` of dd's speed, at least `of_tcprewrite` times tcprewrite's, little memory, one thread.
+    /// Of one capture: at least `of_dd` of dd's speed, at least `of_tcprewrite` times tcprewrite's, little memory.
     pub(crate) fn rewriting(&mut self, name: &str, race: &Race, of_dd: Option<f64>, of_tcprewrite: f64) {
         let restage = race.of("restage");
         let speed = |other: &str| Some(race.of(other)?.times_of(restage?));
@@ -247,13 +245,6 @@ impl Aims {
         }
         self.at_least(format!("{name}: speed by tcprewrite's"), of_tcprewrite, speed("tcprewrite"));
         self.at_most_memory(format!("{name}: memory"), restage.map(Runs::peak_kib));
-        let processors = restage.map(Runs::processors);
-        self.0.push(Aim {
-            what: format!("{name}: processors busy, in any round"),
-            wanted: "one thread: at most 1".to_owned(),
-            measured: processors.map_or("–".to_owned(), |processors| format!("{processors:.2}")),
-            reached: processors.map(|processors| processors <= ONE_PROCESSOR),
-        });
     }
 
     /// Of captures that grow: the same little memory for all of them.

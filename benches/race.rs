@@ -52,12 +52,6 @@ impl Runs {
         self.rounds.iter().map(|taken| taken.peak_kib).max().unwrap_or_default()
     }
 
-    /// How many processors were busy with it, in the round with the most.
-    pub(crate) fn processors(&self) -> f64 {
-        let busy = self.rounds.iter().map(|taken| (taken.user + taken.system).as_secs_f64() / taken.wall.as_secs_f64());
-        busy.fold(0.0, f64::max)
-    }
-
     /// How many times as long as `other` this took: the middle one of the rounds' quotients.
     pub(crate) fn times_of(&self, other: &Self) -> f64 {
         let pairs = self.rounds.iter().zip(&other.rounds);
