@@ -123,6 +123,9 @@ impl Batch {
                 }
             }
         }
+        if let [only] = batch.jobs.values_mut().collect::<Vec<_>>().as_mut_slice() {
+            only.job.is_alone = true;
+        }
         Ok(batch)
     }
 
@@ -267,7 +270,7 @@ pub(super) fn not_installed(scenario: &Scenario, absent: &[&str]) -> Failure {
 impl Prepared {
     fn new(scenario: &Scenario, options: &Options) -> Result<Self> {
         let (options, delay) = (options.clone(), Duration::ZERO);
-        let job = worker::Job { scenario: scenario.text(), options, delay, kernel: None };
+        let job = worker::Job { scenario: scenario.text(), options, delay, is_alone: false, kernel: None };
         if let Err(error) = job.line() {
             let what = format!("can't hand `{}` to a worker", scenario.source.path.display());
             let problem = Diagnostic::error(what).why(error.to_string()).fix("rename its folder: it is not UTF-8");

@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub(super) options: Options,
     /// How long to wait before.
     pub(super) delay: Duration,
+    /// Whether it is the only scenario.
+    pub(super) is_alone: bool,
     /// What its parent knows of this kernel already.
     pub(super) kernel: Option<KernelTypes>,
 }
@@ -46,6 +48,9 @@ pub(crate) fn main() -> i32 {
     let mut job = read();
     if let Some(kernel) = job.as_mut().ok().and_then(|job| job.kernel.take()) {
         kernel.keep();
+    }
+    if job.as_ref().is_ok_and(|job| job.is_alone) {
+        closing::leave();
     }
     if let Ok(Job { delay, .. }) = &job
         && !delay.is_zero()

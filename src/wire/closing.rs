@@ -6,6 +6,7 @@
 use std::io::IoSlice;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -30,7 +31,16 @@ pub fn finish() {
     }
 }
 
-/// What has a descriptor that the kernel is left to close, some 30 ms after this is dropped: nobody waits then, not even the end of the process. The
+/// Whether the kernel is left to close what is in a [`Left`].
+static LEAVES: AtomicBool = AtomicBool::new(false);
+
+/// From now on the kernel is left to close what is in a [`Left`]. Where many runs follow one another, that costs more than it gains: the kernel then has
+/// many namespaces at once, and takes half as long again for all of them.
+pub fn leave() {
+    LEAVES.store(true, Ordering::Relaxed);
+}
+
+/// What has a descriptor that the kernel may be left to close, some 30 ms after this is dropped: nobody waits then, not even the end of the process. The
 /// descriptor is put into the queue of a Unix socket that is in that queue itself (`SCM_RIGHTS`, unix(7)), and so can be reached by nobody: the
 /// kernel finds such sockets, and closes what is in them, on a thread of its own.
 ///
@@ -60,7 +70,7 @@ impl<T: AsFd> DerefMut for Left<T> {
 
 impl<T: AsFd> Drop for Left<T> {
     fn drop(&mut self) {
-        let Some(value) = self.0.take() else { return };
+        let Some(value) = self.0.take().filter(|_| LEAVES.load(Ordering::Relaxed)) else { return };
         let pair = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC);
         if let Ok((way_in, queue)) = &pair {
             let both = [value.as_fd().as_raw_fd(), queue.as_raw_fd()];
@@ -83,6 +93,7 @@ mod tests {
     #[test]
     fn what_is_left_is_closed_by_the_kernel() {
         let (mut reader, left) = UnixStream::pair().expect("a pair");
+        super::leave();
         drop(super::Left::new(left));
         // Its other end sees the end when it is closed.
         reader.set_read_timeout(Some(Duration::from_mins(1))).expect("a time");
