@@ -218,7 +218,10 @@ impl Course<'_> {
         match (sender, pace) {
             (Sender::Tcpreplay, Pace::PacketsPerSecond(rate)) => command.push(format!("--pps={rate}").into()),
             (Sender::Tcpreplay, _) => {}
-            (Sender::Restage, _) => command.extend(["--allow-interface".into(), "tx0".into()]),
+            (Sender::Restage, _) => {
+                let allowed = ["--allow-interface", "tx0", "--allow-rate", "1000000"];
+                command.extend(allowed.map(OsString::from));
+            }
         }
         command.push(match sender {
             Sender::Tcpreplay => capture.into(),
