@@ -12,7 +12,7 @@ const KEY_BYTES: usize = 192;
 pub const HEAD_BYTES: usize = 128;
 
 /// What identifies equal frames: a keyed 128-bit hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Digest(u128);
 
 impl Digest {

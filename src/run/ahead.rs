@@ -1,5 +1,6 @@
-//! The frames of a replay in the order in which they are sent. Those that have deadlines are read by a thread of their own, ahead of the sender:
-//! neither a slow disk, nor frames that are not selected, delay a frame that is due.
+//! The frames of a replay in the order in which they are sent. Where there is a processor for it they are read, rewritten and identified by a thread
+//! of its own, ahead of the sender: neither a slow disk, nor frames that are not selected, delay a frame that is due, and at top speed the
+//! sender's processor does nothing but send.
 //!
 //! The thread that reads fills one chunk while the other one is sent. Start at [`Frames::next`].
 
@@ -8,6 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
+use super::shared::{Identifier, Identity};
 use super::stack::lock;
 use crate::diagnostic::{Diagnostic, Failure, Result};
 use crate::plan::{Plan, Stream};
@@ -17,11 +19,15 @@ use crate::scenario::Scenario;
 const CHUNK_BYTES: usize = 4 << 20;
 /// The frames in a full chunk, which limits the memory for short frames.
 const CHUNK_FRAMES: usize = 1 << 16;
-/// So many frames at once are read by the thread that sends: those of a batch.
+/// At top speed a chunk is smaller by this: one processor reads from the other's cache what it has just written.
+const FAST_SHARE: usize = 8;
+/// So many common frames are read at once: those of a batch.
 const SWEEP: u64 = 64;
 /// The first frame is there when a chunk is full, when all is read, or after this time: to read a capture of which little is selected may
 /// take minutes.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// At top speed a full chunk is waited for so long: to be woken for a few frames at a time costs more than it gains.
+const FAST_WAIT: Duration = Duration::from_millis(1);
 /// The longest wait without a look at whether the run is over.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -32,6 +38,16 @@ pub(super) struct Ready<'a> {
     /// Its time in the capture, in nanoseconds since 1970.
     pub(super) time_ns: u64,
     pub(super) bytes: &'a [u8],
+    pub(super) identity: Identity,
+}
+
+/// When frames are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// At their times.
+    Timed,
+    /// At once; they need no times.
+    TopSpeed,
 }
 
 /// What comes next.
@@ -50,6 +66,7 @@ pub(super) enum Frames<'a> {
     Direct {
         scenario: &'a Scenario,
         plan: &'a Plan,
+        identifier: Identifier,
         stream: Option<Box<Stream<'a>>>,
         swept: Taken,
         is_at_end: bool,
@@ -59,8 +76,8 @@ pub(super) enum Frames<'a> {
 
 impl<'a> Frames<'a> {
     /// Reads a few frames when one is asked for. They have no times.
-    pub(super) fn direct(scenario: &'a Scenario, plan: &'a Plan) -> Self {
-        Self::Direct { scenario, plan, stream: None, swept: Taken::default(), is_at_end: false }
+    pub(super) fn direct(scenario: &'a Scenario, plan: &'a Plan, identifier: Identifier) -> Self {
+        Self::Direct { scenario, plan, identifier, stream: None, swept: Taken::default(), is_at_end: false }
     }
 
     /// Reads ahead, as often as `rounds` says.
@@ -69,6 +86,7 @@ impl<'a> Frames<'a> {
         queue: &'scope Queue,
         scenario: &'scope Scenario,
         plan: &'scope Plan,
+        identifier: Identifier,
         rounds: u64,
     ) -> Self
     where
@@ -76,11 +94,12 @@ impl<'a> Frames<'a> {
     {
         let filling = Filling(queue);
         scope.spawn(move || {
-            if let Err(failure) = read(scenario, plan, rounds, &filling) {
+            if let Err(failure) = read(scenario, plan, &identifier, rounds, &filling) {
                 filling.add(|chunk| chunk.failure = Some(failure));
             }
         });
-        Self::Ahead(Ahead::of(queue, HEAD_START))
+        let head_start = if queue.haste == Haste::TopSpeed { Duration::ZERO } else { HEAD_START };
+        Self::Ahead(Ahead::of(queue, head_start))
     }
 
     /// The next frame.
@@ -90,7 +109,7 @@ impl<'a> Frames<'a> {
     pub(super) fn next(&mut self) -> Result<Next<'_>> {
         match self {
             Self::Ahead(ahead) => ahead.next(),
-            Self::Direct { scenario, plan, stream, swept, is_at_end } => {
+            Self::Direct { scenario, plan, identifier, stream, swept, is_at_end } => {
                 if mem::take(is_at_end)
                     && let Some(stream) = stream
                 {
@@ -102,7 +121,7 @@ impl<'a> Frames<'a> {
                 };
                 if swept.is_empty() {
                     swept.clear();
-                    stream.sweep(SWEEP, |number, bytes| swept.chunk.add(Ready { number, time_ns: 0, bytes }))?;
+                    sweep(stream, identifier, &mut swept.chunk)?;
                 }
                 if let Some(next) = swept.next() {
                     return Ok(next);
@@ -111,7 +130,8 @@ impl<'a> Frames<'a> {
                     *is_at_end = true;
                     return Ok(Next::End);
                 };
-                Ok(Next::Frame(Ready { number: frame.number, time_ns: 0, bytes: frame.bytes }))
+                let identity = identifier.of(frame.bytes);
+                Ok(Next::Frame(Ready { number: frame.number, time_ns: 0, bytes: frame.bytes, identity }))
             }
         }
     }
@@ -121,15 +141,31 @@ fn open<'a>(scenario: &'a Scenario, plan: &'a Plan) -> Result<Stream<'a>> {
     Stream::open(scenario, &plan.rewriter, &plan.medium)
 }
 
+/// Reads the next frames if they are common ones, without their times.
+fn sweep(stream: &mut Stream<'_>, identifier: &Identifier, chunk: &mut Chunk) -> Result<()> {
+    stream.sweep(SWEEP, |number, bytes| {
+        chunk.add(Ready { number, time_ns: 0, bytes, identity: identifier.of(bytes) });
+    })
+}
+
 /// Reads until no more is wanted.
-fn read(scenario: &Scenario, plan: &Plan, rounds: u64, filling: &Filling<'_>) -> Result<()> {
+fn read(scenario: &Scenario, plan: &Plan, identifier: &Identifier, rounds: u64, filling: &Filling<'_>) -> Result<()> {
     let mut stream = open(scenario, plan)?;
     for round in 0..rounds {
         if round > 0 {
             stream.begin_again()?;
         }
-        while let Some(frame) = stream.next_outgoing()? {
-            let frame = Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes };
+        loop {
+            if filling.0.haste == Haste::TopSpeed {
+                let mut swept = Ok(());
+                if filling.add(|chunk| swept = sweep(&mut stream, identifier, chunk)) == Wanted::No {
+                    return Ok(());
+                }
+                swept?;
+            }
+            let Some(frame) = stream.next_outgoing()? else { break };
+            let identity = identifier.of(frame.bytes);
+            let frame = Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes, identity };
             if filling.add(|chunk| chunk.add(frame)) == Wanted::No {
                 return Ok(());
             }
@@ -140,10 +176,30 @@ fn read(scenario: &Scenario, plan: &Plan, rounds: u64, filling: &Filling<'_>) ->
 }
 
 /// What is read and not sent yet.
-#[derive(Default)]
 pub(super) struct Queue {
+    haste: Haste,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+impl Queue {
+    pub(super) fn new(haste: Haste) -> Self {
+        Self { haste, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn is_full(&self, chunk: &Chunk) -> bool {
+        let share = if self.haste == Haste::TopSpeed { FAST_SHARE } else { 1 };
+        chunk.bytes.len() >= CHUNK_BYTES / share || chunk.entries.len() >= CHUNK_FRAMES / share
+    }
+
+    /// Whether what the sender waits for is there.
+    fn is_met(&self, state: &State) -> bool {
+        match state.awaited {
+            Awaited::Nothing => false,
+            Awaited::AFrame => state.is_read || !state.chunk.is_empty(),
+            Awaited::AFullChunk => state.is_read || self.is_full(&state.chunk),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -167,16 +223,6 @@ enum Awaited {
     AFullChunk,
 }
 
-impl State {
-    fn is_met(&self) -> bool {
-        match self.awaited {
-            Awaited::Nothing => false,
-            Awaited::AFrame => self.is_read || !self.chunk.is_empty(),
-            Awaited::AFullChunk => self.is_read || self.chunk.is_full(),
-        }
-    }
-}
-
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -191,6 +237,7 @@ enum Entry {
     Frame {
         number: u64,
         time_ns: u64,
+        identity: Identity,
         end: usize,
     },
     End,
@@ -198,12 +245,9 @@ enum Entry {
 
 impl Chunk {
     fn add(&mut self, frame: Ready<'_>) {
-        self.bytes.extend_from_slice(frame.bytes);
-        self.entries.push(Entry::Frame { number: frame.number, time_ns: frame.time_ns, end: self.bytes.len() });
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes.len() >= CHUNK_BYTES || self.entries.len() >= CHUNK_FRAMES
+        let Ready { number, time_ns, bytes, identity } = frame;
+        self.bytes.extend_from_slice(bytes);
+        self.entries.push(Entry::Frame { number, time_ns, identity, end: self.bytes.len() });
     }
 
     fn is_empty(&self) -> bool {
@@ -229,15 +273,15 @@ enum Wanted {
 impl Filling<'_> {
     /// Adds to the chunk, when there is room in it.
     fn add(&self, add: impl FnOnce(&mut Chunk)) -> Wanted {
-        let Queue { state, changed } = self.0;
+        let Queue { state, changed, .. } = self.0;
         let mut state = lock(state);
-        while state.chunk.is_full() && !state.is_closed {
+        while self.0.is_full(&state.chunk) && !state.is_closed {
             state.is_blocked = true;
             state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.is_blocked = false;
         add(&mut state.chunk);
-        if state.is_met() {
+        if self.0.is_met(&state) {
             changed.notify_one();
         }
         if state.is_closed { Wanted::No } else { Wanted::Yes }
@@ -273,10 +317,10 @@ impl Taken {
     fn next(&mut self) -> Option<Next<'_>> {
         let entry = *self.chunk.entries.get(self.entries)?;
         self.entries += 1;
-        let Entry::Frame { number, time_ns, end } = entry else { return Some(Next::End) };
+        let Entry::Frame { number, time_ns, identity, end } = entry else { return Some(Next::End) };
         let bytes = self.chunk.bytes.get(self.bytes..end).unwrap_or_default();
         self.bytes = end;
-        Some(Next::Frame(Ready { number, time_ns, bytes }))
+        Some(Next::Frame(Ready { number, time_ns, bytes, identity }))
     }
 }
 
@@ -310,14 +354,15 @@ impl<'a> Ahead<'a> {
     fn take(&mut self) {
         self.taken.clear();
         let (awaited, at_most) = match (mem::take(&mut self.head_start), self.waits) {
+            (Duration::ZERO, false) if self.queue.haste == Haste::TopSpeed => (Awaited::AFullChunk, FAST_WAIT),
             (Duration::ZERO, true) => (Awaited::AFrame, SLICE),
             (Duration::ZERO, false) => (Awaited::AFrame, Duration::ZERO),
             (head_start, _) => (Awaited::AFullChunk, head_start),
         };
         let mut state = lock(&self.queue.state);
         state.awaited = awaited;
-        if !state.is_met() && !at_most.is_zero() {
-            let waited = self.queue.changed.wait_timeout_while(state, at_most, |state| !state.is_met());
+        if !self.queue.is_met(&state) && !at_most.is_zero() {
+            let waited = self.queue.changed.wait_timeout_while(state, at_most, |state| !self.queue.is_met(state));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.awaited = Awaited::Nothing;
@@ -345,11 +390,11 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::{Ahead, CHUNK_BYTES, Entry, Filling, Next, Queue, Ready, Wanted};
+    use super::{Ahead, CHUNK_BYTES, Entry, Filling, Haste, Identity, Next, Queue, Ready, Wanted};
     use crate::diagnostic::{Diagnostic, Failure};
 
     fn frame(number: u64, bytes: &[u8]) -> Ready<'_> {
-        Ready { number, time_ns: number * 1_000, bytes }
+        Ready { number, time_ns: number * 1_000, bytes, identity: Identity::default() }
     }
 
     /// The numbers of the next frames, as many as are asked for; waits for them.
@@ -365,7 +410,7 @@ mod tests {
 
     #[test]
     fn frames_before_a_read_that_blocks_are_given_meanwhile() {
-        let queue = Queue::default();
+        let queue = Queue::new(Haste::Timed);
         let (unblock, blocked) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let filling = Filling(&queue);
@@ -388,7 +433,7 @@ mod tests {
 
     #[test]
     fn reading_ahead_is_bounded_and_keeps_the_order() {
-        let queue = Queue::default();
+        let queue = Queue::new(Haste::Timed);
         let bytes = vec![7; CHUNK_BYTES / 8];
         thread::scope(|scope| {
             let filling = Filling(&queue);
@@ -406,8 +451,21 @@ mod tests {
     }
 
     #[test]
+    fn at_top_speed_what_is_read_is_given_without_a_full_chunk() {
+        let queue = Queue::new(Haste::TopSpeed);
+        let filling = Filling(&queue);
+        filling.add(|chunk| chunk.add(frame(1, &[0; 60])));
+        let mut ahead = Ahead::of(&queue, Duration::ZERO);
+        assert_eq!(given(&mut ahead, 1), [1]);
+        assert_eq!(ahead.next().expect("no failure"), Next::NotYet);
+        filling.add(|chunk| chunk.add(frame(2, &[0; 60])));
+        drop(filling);
+        assert_eq!(given(&mut ahead, 1), [2]);
+    }
+
+    #[test]
     fn a_failure_comes_behind_the_frames_that_were_read() {
-        let queue = Queue::default();
+        let queue = Queue::new(Haste::Timed);
         let filling = Filling(&queue);
         filling.add(|chunk| chunk.add(frame(1, &[0; 60])));
         filling.add(|chunk| chunk.failure = Some(Failure::invalid(Diagnostic::error("damaged"))));

@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
         // A sender that doesn't work here is found before anything is sent.
         let mut opened = setup.testbed.open_sender(scenario, plan, rate)?;
         if rate == Rate::TopSpeed && setup.receiver.is_built_in() {
-            opened.why.push_str(setup.testbed.receive_elsewhere()?);
+            setup.testbed.receive_elsewhere(&mut opened)?;
         }
         let clock = WallClock::start();
         let arrivals = Arrivals::new(clock, rate != Rate::TopSpeed);

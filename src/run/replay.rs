@@ -1,11 +1,12 @@
 //! Sending: the stream of rewritten frames, each at its time, in batches where there is no time to wait for.
 //!
-//! A frame is read, rewritten, hashed and placed before its deadline is waited for, so that after the wait nothing is left to do but
+//! A frame is read, rewritten, identified and placed before its deadline is waited for, so that after the wait nothing is left to do but
 //! the system call. While the next frame is not read yet, what is placed is sent. Start at [`Replay::run`].
 
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use super::ahead::{self, Frames};
+use super::ahead::{self, Frames, Haste};
 use super::control::Control;
 use super::extent::Extent;
 use super::observe::Observer;
@@ -50,6 +51,8 @@ const MUCH_LEISURE: Duration = Duration::from_millis(3);
 const RING_PATIENCE: Duration = Duration::from_millis(20);
 /// A receive ring that was not read for this time is given up.
 const RING_GIVEN_UP: Duration = Duration::from_secs(2);
+/// At top speed a thread that reads gains less with fewer frames than it takes to start.
+const WORTH_A_THREAD: u64 = 1_000;
 /// How long sending waits for room in the receive ring without giving up its processor for longer than a moment.
 const RING_MOMENT: Duration = Duration::from_micros(200);
 /// The time between two looks at the receive ring after that.
@@ -63,6 +66,8 @@ pub(super) struct Replay<'a> {
     sender: Sender,
     shared: Shared,
     observed: bool,
+    /// Whether another thread reads the frames.
+    reads_ahead: bool,
     batch: Batch,
     sending: Sending,
     timing: Timing,
@@ -142,6 +147,13 @@ impl<'a> Replay<'a> {
         opened: OpenedSender,
         observer: &Observer,
     ) -> Self {
+        let reads_ahead = match rate {
+            Rate::TopSpeed | Rate::MaxLossless => {
+                let taken = 1 + usize::from(opened.is_received_elsewhere);
+                plan.frames() >= WORTH_A_THREAD && available_parallelism().is_ok_and(|all| all.get() > taken)
+            }
+            _ => true,
+        };
         let sending = Sending { sender: opened.sender.name().to_owned(), sender_why: opened.why, ..Sending::default() };
         Self {
             scenario,
@@ -150,6 +162,7 @@ impl<'a> Replay<'a> {
             sender: opened.sender,
             shared: observer.shared.clone(),
             observed: observer.observes(),
+            reads_ahead,
             batch: Batch::default(),
             sending,
             timing: Timing::default(),
@@ -185,15 +198,18 @@ impl<'a> Replay<'a> {
     ) -> Result<(Sending, u64)> {
         let (scenario, plan) = (self.scenario, self.plan);
         let repeat = u64::from(scenario.pacing.repeat.value);
-        let rounds = if matches!(self.rate, Rate::TopSpeed | Rate::MaxLossless) {
-            self.send_all(&mut Frames::direct(scenario, plan), repeat, extent, receiver, control, steps)?
-        } else {
-            let queue = ahead::Queue::default();
+        let identifier = self.shared.identifier(self.observed);
+        let rounds = if self.reads_ahead {
+            let is_fast = matches!(self.rate, Rate::TopSpeed | Rate::MaxLossless);
+            let queue = ahead::Queue::new(if is_fast { Haste::TopSpeed } else { Haste::Timed });
             std::thread::scope(|scope| {
                 let rounds = if extent.is_once() { repeat } else { u64::MAX };
-                let mut frames = Frames::ahead(scope, &queue, scenario, plan, rounds);
+                let mut frames = Frames::ahead(scope, &queue, scenario, plan, identifier, rounds);
                 self.send_all(&mut frames, repeat, extent, receiver, control, steps)
             })?
+        } else {
+            let mut frames = Frames::direct(scenario, plan, identifier);
+            self.send_all(&mut frames, repeat, extent, receiver, control, steps)?
         };
         let times = rounds.div_ceil(repeat);
         let planned = self.plan.frames() * times;
@@ -305,15 +321,11 @@ impl<'a> Replay<'a> {
                     }
                 }
                 self.batch.frames.push(Announced {
-                    digest: self.shared.digester.of_frame(if self.observed || self.shared.sent_frames.is_some() {
-                        frame.bytes
-                    } else {
-                        &[]
-                    }),
+                    digest: frame.identity.frame,
                     frame: frame.number,
                     length: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
                 });
-                self.batch.heads.extend(self.shared.head_of(frame.bytes));
+                self.batch.heads.extend(frame.identity.head);
                 self.batch.due.push(due);
                 self.batch.room += truesize(frame.bytes.len());
                 self.batch.ring_bytes += ring_bytes;

@@ -83,6 +83,31 @@ impl Far {
     }
 }
 
+/// What identifies a frame that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Identity {
+    /// On the wire; the same for all where nothing looks for them.
+    pub(super) frame: Digest,
+    /// In the receiver's stack, where that is observed.
+    pub(super) head: Option<Digest>,
+}
+
+/// Identifies the frames that are sent, on whatever thread.
+pub(super) struct Identifier {
+    digester: Digester,
+    frames: bool,
+    heads: bool,
+}
+
+impl Identifier {
+    pub(super) fn of(&self, frame: &[u8]) -> Identity {
+        Identity {
+            frame: if self.frames { self.digester.of_frame(frame) } else { Digest::default() },
+            head: self.heads.then(|| self.digester.of_packet(packet_of(frame))),
+        }
+    }
+}
+
 /// Frames with what identifies each.
 pub(super) type SentFrames = Arc<Mutex<Vec<(u64, Digest)>>>;
 
@@ -117,8 +142,17 @@ impl Shared {
 
     /// What identifies the packet of a frame in the receiver's stack; nothing where the stack is not observed.
     pub(super) fn head_of(&self, frame: &[u8]) -> Option<Digest> {
-        let follows = self.followers.is_some() || self.far.as_ref().is_some_and(Far::follows);
-        follows.then(|| self.digester.of_packet(packet_of(frame)))
+        self.follows().then(|| self.digester.of_packet(packet_of(frame)))
+    }
+
+    fn follows(&self) -> bool {
+        self.followers.is_some() || self.far.as_ref().is_some_and(Far::follows)
+    }
+
+    /// What identifies the frames that are sent. `observed`: whether anything looks for them.
+    pub(super) fn identifier(&self, observed: bool) -> Identifier {
+        let (digester, frames) = (self.digester.clone(), observed || self.sent_frames.is_some());
+        Identifier { digester, frames, heads: self.follows() }
     }
 
     pub(super) fn announce(&self, frames: &[Announced], heads: &[Digest]) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::network::{LabNetwork, LabPlan};
@@ -16,7 +17,7 @@ use crate::packet::layers::protocol;
 use crate::plan::{Plan, lab_sender_mac};
 use crate::predict::Carried;
 use crate::scenario::Scenario;
-use crate::scenario::pacing::Rate;
+use crate::scenario::pacing::{Rate, SenderChoice};
 use crate::scenario::placeholders::fill_receiver;
 use crate::scenario::require::Offload;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, LabTopology, Routes, Ruleset};
@@ -91,12 +92,13 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Has the receiver's interface polled by another processor, where that was prepared and one is free.
-    pub(super) fn receive_elsewhere(&self) -> Result<&'static str> {
-        let done = self.can_be_polled
+    /// Has the receiver's interface polled by another processor, where that was prepared and one is free; whether it is.
+    pub(super) fn receive_elsewhere(&self) -> Result<bool> {
+        let is_polled = self.can_be_polled
             && polling::has_free_processor()
             && polling::poll(&self.sender.namespace, &self.receiver.namespace)?;
-        Ok(if done { "; the receiver's interface is polled by another processor" } else { "" })
+        self.receiver.is_polled.store(is_polled, Ordering::Relaxed);
+        Ok(is_polled)
     }
 }
 
@@ -118,9 +120,9 @@ fn is_worth_polling(scenario: &Scenario, plan: &Plan) -> bool {
     plan.frames() >= WORTH_POLLING
         && matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless)
         && scenario.receiver.program.command.is_none()
-        && std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
         && !(may_not || may_merge)
         && plan.survey.unclassed.is_empty()
+        && (scenario.pacing.sender.value == SenderChoice::Packet || polling::gains())
 }
 
 /// The text of a ruleset, and what errors call it.

@@ -55,6 +55,14 @@ pub struct RingSizes {
 pub struct OpenedSender {
     pub sender: Sender,
     pub why: String,
+    /// Whether another processor takes in what is sent.
+    pub is_received_elsewhere: bool,
+}
+
+impl OpenedSender {
+    fn new(sender: Sender, why: impl Into<String>) -> Self {
+        Self { sender, why: why.into(), is_received_elsewhere: false }
+    }
 }
 
 impl Testbed {
@@ -220,17 +228,12 @@ impl Testbed {
             SenderChoice::Xdp => {
                 let opened = if longest > xdp::LONGEST { Err(too_long(longest)) } else { xdp() };
                 let sender = opened.map_err(|failure| failure.at(&scenario.source, choice.span.as_ref()))?;
-                return Ok(OpenedSender { sender, why: "the scenario names it".to_owned() });
+                return Ok(OpenedSender::new(sender, "the scenario names it"));
             }
             SenderChoice::Auto => match self.why_not_xdp(rate, longest) {
                 Some(why) => why.to_owned(),
                 None => match xdp() {
-                    Ok(sender) => {
-                        return Ok(OpenedSender {
-                            sender,
-                            why: "the fastest that works here, at top speed".to_owned(),
-                        });
-                    }
+                    Ok(sender) => return Ok(OpenedSender::new(sender, "the fastest that works here, at top speed")),
                     Err(failure) => {
                         let first = failure.problems.first();
                         let what = first.map_or("", |problem| problem.what.as_str());
@@ -239,7 +242,7 @@ impl Testbed {
                 },
             },
         };
-        Ok(OpenedSender { sender: Sender::Packet(Box::new(self.sender().packet_sender()?.into())), why })
+        Ok(OpenedSender::new(Sender::Packet(Box::new(self.sender().packet_sender()?.into())), why))
     }
 
     /// Why `AF_XDP` is not tried where the scenario leaves the choice.
@@ -258,15 +261,18 @@ impl Testbed {
         }
     }
 
-    /// Brings a second processor to the receiver's side, where that changes nothing but the speed; what to add to the reason for the sender.
+    /// Brings a second processor to the receiver's side, where that changes nothing but the speed.
     ///
     /// # Errors
     /// When a thread can't enter a namespace.
-    pub fn receive_elsewhere(&self) -> Result<&'static str> {
-        match self {
-            Self::Lab(lab) => lab.receive_elsewhere(),
-            Self::Target(_) | Self::Existing(_) | Self::Receiving(_) => Ok(""),
+    pub fn receive_elsewhere(&self, opened: &mut OpenedSender) -> Result<()> {
+        if let Self::Lab(lab) = self
+            && lab.receive_elsewhere()?
+        {
+            opened.is_received_elsewhere = true;
+            opened.why.push_str("; the receiver's interface is polled by another processor");
         }
+        Ok(())
     }
 }
 

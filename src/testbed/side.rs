@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -39,6 +40,8 @@ pub struct Side {
     pub(super) is_shared: bool,
     /// A receive ring that is being made, where that was begun before the interface was there.
     pub(super) ring: Mutex<Option<RingThread>>,
+    /// Whether a kernel thread takes in what comes.
+    pub(super) is_polled: AtomicBool,
 }
 
 /// A thread that makes a ring.
@@ -47,7 +50,13 @@ pub(super) type RingThread = JoinHandle<Result<UnboundRing>>;
 impl Side {
     /// In a namespace of restage's own.
     pub(super) fn own(namespace: Namespace, interface: &str) -> Self {
-        Self { namespace, interface: interface.to_owned(), is_shared: false, ring: Mutex::default() }
+        Self {
+            namespace,
+            interface: interface.to_owned(),
+            is_shared: false,
+            ring: Mutex::default(),
+            is_polled: AtomicBool::new(false),
+        }
     }
 
     /// In a namespace that others use, too.
@@ -82,10 +91,14 @@ impl Side {
     pub fn ring(&self, size: RingSize) -> Result<Ring> {
         let begun = self.ring.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Where it could not be made, the second try says why.
-        match begun.map(JoinHandle::join) {
+        let mut ring = match begun.map(JoinHandle::join) {
             Some(Ok(Ok(ring))) if ring.size() == size => self.namespace.run(|| ring.bind())?,
             _ => self.namespace.run(|| Ring::open(&self.interface, size))?,
+        }?;
+        if self.is_polled.load(Ordering::Relaxed) {
+            ring.wake_for_each_block();
         }
+        Ok(ring)
     }
 
     /// Opens a ring of the frames that the interface sends, of at least this size.
