@@ -14,6 +14,8 @@ const MOST_UNPAIRED: usize = 1 << 17;
 
 /// What is later than this counts as this late.
 const LATEST_NS: u64 = 3_600_000_000_000;
+/// While frames are sent, a histogram grows only for what is later than this.
+const USUAL_NS: u64 = 1 << 20;
 /// Significant digits of the histogram.
 const DIGITS: u8 = 3;
 
@@ -27,16 +29,22 @@ pub(super) struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { late: histogram(), gap_error: histogram(), first: None, previous: 0 }
+        let with_room = || {
+            let mut histogram =
+                Histogram::new_with_bounds(1, USUAL_NS, DIGITS).expect("the bounds and digits are legal");
+            histogram.auto(true);
+            histogram
+        };
+        Self { late: with_room(), gap_error: with_room(), first: None, previous: 0 }
     }
 }
 
 impl Timing {
     /// A frame was sent this many nanoseconds after its deadline; nothing is sent before it.
     pub(super) fn sent(&mut self, late_ns: u64) {
-        self.late.saturating_record(late_ns);
+        record(&mut self.late, late_ns, 1);
         if self.first.is_some() {
-            self.gap_error.saturating_record(late_ns.abs_diff(self.previous));
+            record(&mut self.gap_error, late_ns.abs_diff(self.previous), 1);
         }
         self.first.get_or_insert(late_ns);
         self.previous = late_ns;
@@ -66,9 +74,9 @@ impl Timing {
     }
 
     fn deviations(&self, zero: u64) -> Histogram<u64> {
-        let mut deviations = histogram();
+        let mut deviations = Histogram::new(DIGITS).expect("the digits are legal");
         for late in self.late.iter_recorded() {
-            deviations.saturating_record_n(late.value_iterated_to().abs_diff(zero), late.count_at_value());
+            record(&mut deviations, late.value_iterated_to().abs_diff(zero), late.count_at_value());
         }
         deviations
     }
@@ -188,8 +196,9 @@ impl ReceiveTiming {
     }
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATEST_NS, DIGITS).expect("the bounds and digits are legal")
+/// In a histogram that grows with what is recorded: of its whole range each would be 264 KB, which take longer to clear than many a run to be sent.
+fn record(histogram: &mut Histogram<u64>, ns: u64, times: u64) {
+    histogram.record_n(ns.min(LATEST_NS), times).expect("a histogram that grows takes every value");
 }
 
 fn percentiles(of: &Histogram<u64>) -> Lateness {

@@ -80,11 +80,10 @@ pub(crate) fn main() -> i32 {
 }
 
 fn report(event: &Event) {
-    let mut stdout = stdout().lock();
-    // A parent that is gone is noticed by the watch; there is no reader then.
-    let _ =
-        serde_json::to_writer(&mut stdout, event).map_err(std::io::Error::from).and_then(|()| stdout.write_all(b"\n"));
-    let _ = stdout.flush();
+    let mut line = serde_json::to_vec(event).expect("an event is made of what JSON can say");
+    line.push(b'\n');
+    // At once: the parent wakes up for each write. One that is gone is noticed by the watch; there is no reader then.
+    let _ = stdout().lock().write_all(&line);
 }
 
 /// Waits, or for as long as the parent lives. No thread may watch it yet: a process with threads can't enter a user namespace.
