@@ -113,18 +113,18 @@ impl<'a> Stream<'a> {
     /// Damage in the capture (with record and offset), a refused frame.
     pub fn next_frame(&mut self) -> Result<Option<Prepared<'_>>> {
         let framing = self.selector.framing;
-        Ok(self.next_outgoing()?.map(|frame| frame.prepared(framing)))
+        Ok(self.next_outgoing(&|| true)?.map(|frame| frame.prepared(framing)))
     }
 
-    /// The same without a look at its headers.
+    /// The same without a look at its headers; `None` also where `goes_on`, which is asked at each captured frame, says no.
     ///
     /// # Errors
     /// As [`Self::next_frame`].
-    pub fn next_outgoing(&mut self) -> Result<Option<Outgoing<'_>>> {
+    pub fn next_outgoing(&mut self, goes_on: &dyn Fn() -> bool) -> Result<Option<Outgoing<'_>>> {
         if !self.pass.has_made() && self.selector.is_past_frames(self.captures.frames_read()) {
             return Ok(None);
         }
-        self.next_after(&mut |_, _| ControlFlow::Continue(()))
+        self.next_after(&mut |_, _| if goes_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }
 
     /// Gives `each` the number and the bytes of the next frames, `most` of them at most, as far as they are common ones that are there already: that

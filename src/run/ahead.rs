@@ -1,12 +1,13 @@
-//! The frames of a replay in the order in which they are sent. Where there is a processor for it they are read, rewritten and identified by a thread
-//! of its own, ahead of the sender: neither a slow disk, nor frames that are not selected, delay a frame that is due, and at top speed the
-//! sender's processor does nothing but send.
+//! The frames of a replay in the order in which they are sent. Those that have deadlines are read, rewritten and identified by a thread of their own,
+//! ahead of the sender: neither a slow disk, nor frames that are not selected, delay a frame that is due. At top speed that is done where a processor
+//! is left for it: the sender's does nothing but send then.
 //!
 //! The thread that reads fills one chunk while the other one is sent. Start at [`Frames::next`].
 
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 use std::time::Duration;
 
 use super::shared::{Identifier, Identity};
@@ -19,12 +20,12 @@ use crate::scenario::Scenario;
 const CHUNK_BYTES: usize = 4 << 20;
 /// The frames in a full chunk, which limits the memory for short frames.
 const CHUNK_FRAMES: usize = 1 << 16;
-/// At top speed a chunk is smaller by this: one processor reads from the other's cache what it has just written.
+/// At top speed a chunk is so many times smaller: one processor reads from the other's cache what it has just written.
 const FAST_SHARE: usize = 8;
 /// So many common frames are read at once: those of a batch.
 const SWEEP: u64 = 64;
-/// The first frame is there when a chunk is full, when all is read, or after this time: to read a capture of which little is selected may
-/// take minutes.
+/// The first frame that has a deadline is there when a chunk is full, when all is read, or after this time: to read a capture of which little is
+/// selected may take minutes.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// At top speed a full chunk is waited for so long: to be woken for a few frames at a time costs more than it gains.
 const FAST_WAIT: Duration = Duration::from_millis(1);
@@ -56,7 +57,7 @@ pub(super) enum Next<'a> {
     Frame(Ready<'a>),
     /// The end of the capture; its next repetition follows.
     End,
-    /// No frame is read yet: those before it can be sent meanwhile. Asked again, it waits, 50 ms at most.
+    /// No frame is read yet: those before it can be sent meanwhile. Asked again, it waits, 50 ms at most; at top speed it has waited for 1 ms.
     NotYet,
 }
 
@@ -81,6 +82,9 @@ impl<'a> Frames<'a> {
     }
 
     /// Reads ahead, as often as `rounds` says.
+    ///
+    /// # Errors
+    /// When a thread can't be made.
     pub(super) fn ahead<'scope>(
         scope: &'scope Scope<'scope, '_>,
         queue: &'scope Queue,
@@ -88,18 +92,21 @@ impl<'a> Frames<'a> {
         plan: &'scope Plan,
         identifier: Identifier,
         rounds: u64,
-    ) -> Self
+    ) -> Result<Self>
     where
         'scope: 'a,
     {
         let filling = Filling(queue);
-        scope.spawn(move || {
+        let read = move || {
             if let Err(failure) = read(scenario, plan, &identifier, rounds, &filling) {
                 filling.add(|chunk| chunk.failure = Some(failure));
             }
-        });
+        };
+        Builder::new()
+            .spawn_scoped(scope, read)
+            .map_err(|error| Failure::system("can't start the thread that reads the capture", &error))?;
         let head_start = if queue.haste == Haste::TopSpeed { Duration::ZERO } else { HEAD_START };
-        Self::Ahead(Ahead::of(queue, head_start))
+        Ok(Self::Ahead(Ahead::of(queue, head_start)))
     }
 
     /// The next frame.
@@ -126,7 +133,7 @@ impl<'a> Frames<'a> {
                 if let Some(next) = swept.next() {
                     return Ok(next);
                 }
-                let Some(frame) = stream.next_outgoing()? else {
+                let Some(frame) = stream.next_outgoing(&|| true)? else {
                     *is_at_end = true;
                     return Ok(Next::End);
                 };
@@ -163,14 +170,16 @@ fn read(scenario: &Scenario, plan: &Plan, identifier: &Identifier, rounds: u64, 
                 }
                 swept?;
             }
-            let Some(frame) = stream.next_outgoing()? else { break };
+            let Some(frame) = stream.next_outgoing(&|| !filling.0.is_closed())? else { break };
             let identity = identifier.of(frame.bytes);
             let frame = Ready { number: frame.number, time_ns: frame.time_ns, bytes: frame.bytes, identity };
             if filling.add(|chunk| chunk.add(frame)) == Wanted::No {
                 return Ok(());
             }
         }
-        filling.add(|chunk| chunk.entries.push(Entry::End));
+        if filling.add(|chunk| chunk.entries.push(Entry::End)) == Wanted::No {
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -180,11 +189,17 @@ pub(super) struct Queue {
     haste: Haste,
     state: Mutex<State>,
     changed: Condvar,
+    /// Nothing more is wanted. It is set while the state is locked, so that who waits for a change of that sees it.
+    is_closed: AtomicBool,
 }
 
 impl Queue {
     pub(super) fn new(haste: Haste) -> Self {
-        Self { haste, state: Mutex::default(), changed: Condvar::new() }
+        Self { haste, state: Mutex::default(), changed: Condvar::new(), is_closed: AtomicBool::new(false) }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     fn is_full(&self, chunk: &Chunk) -> bool {
@@ -211,8 +226,6 @@ struct State {
     is_blocked: bool,
     /// Nothing more is read.
     is_read: bool,
-    /// Nothing more is wanted.
-    is_closed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -275,7 +288,7 @@ impl Filling<'_> {
     fn add(&self, add: impl FnOnce(&mut Chunk)) -> Wanted {
         let Queue { state, changed, .. } = self.0;
         let mut state = lock(state);
-        while self.0.is_full(&state.chunk) && !state.is_closed {
+        while self.0.is_full(&state.chunk) && !self.0.is_closed() {
             state.is_blocked = true;
             state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -284,7 +297,7 @@ impl Filling<'_> {
         if self.0.is_met(&state) {
             changed.notify_one();
         }
-        if state.is_closed { Wanted::No } else { Wanted::Yes }
+        if self.0.is_closed() { Wanted::No } else { Wanted::Yes }
     }
 }
 
@@ -328,7 +341,7 @@ impl Taken {
 pub(super) struct Ahead<'a> {
     queue: &'a Queue,
     taken: Taken,
-    /// How long the first chunk is waited for; zero when it was.
+    /// How long the first chunk is waited for; zero when it was, and at top speed.
     head_start: Duration,
     /// Asked again, it waits.
     waits: bool,
@@ -379,7 +392,9 @@ impl<'a> Ahead<'a> {
 
 impl Drop for Ahead<'_> {
     fn drop(&mut self) {
-        lock(&self.queue.state).is_closed = true;
+        let state = lock(&self.queue.state);
+        self.queue.is_closed.store(true, Ordering::Release);
+        drop(state);
         self.queue.changed.notify_one();
     }
 }

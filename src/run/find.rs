@@ -216,7 +216,7 @@ fn disturbed(evidence: &Evidence, asked_pps: Option<f64>, drained: Drained, lost
     let late_us = sending.lateness?.max;
     #[expect(clippy::cast_precision_loss, reason = "bytes of a receive buffer")]
     let (buffer, frame_bytes) =
-        (drained.buffer_bytes as f64, super::replay::truesize(mean_bytes(sending.bytes, sending.sent)) as f64);
+        (drained.buffer_bytes as f64, super::frame_batch::truesize(mean_bytes(sending.bytes, sending.sent)) as f64);
     let burst_bytes = late_us / 1e6 * asked * frame_bytes;
     let too_late = if lost > 0 {
         buffer > 0.0 && burst_bytes > buffer * BURST_SHARE

@@ -14,6 +14,7 @@ mod evidence_plan;
 mod extent;
 mod find;
 mod foreground;
+mod frame_batch;
 mod observe;
 mod options;
 mod outcome;

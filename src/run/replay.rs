@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::ahead::{self, Frames, Haste};
 use super::control::Control;
 use super::extent::Extent;
+use super::frame_batch::{Batch, truesize};
 use super::observe::Observer;
 use super::receiver::Receiver;
 use super::shared::Shared;
@@ -17,7 +18,6 @@ use super::steps::Steps;
 use super::timing::Timing;
 use crate::diagnostic::Result;
 use crate::evidence::Sending;
-use crate::ledger::identity::Digest;
 use crate::ledger::matching::Announced;
 use crate::outcome::Event;
 use crate::plan::{Limiter, Plan, Schedule};
@@ -51,7 +51,7 @@ const MUCH_LEISURE: Duration = Duration::from_millis(3);
 const RING_PATIENCE: Duration = Duration::from_millis(20);
 /// A receive ring that was not read for this time is given up.
 const RING_GIVEN_UP: Duration = Duration::from_secs(2);
-/// At top speed a thread that reads gains less with fewer frames than it takes to start.
+/// At top speed, a thread that reads takes longer to start than it gains with fewer frames.
 const WORTH_A_THREAD: u64 = 1_000;
 /// How long sending waits for room in the receive ring without giving up its processor for longer than a moment.
 const RING_MOMENT: Duration = Duration::from_micros(200);
@@ -66,8 +66,8 @@ pub(super) struct Replay<'a> {
     sender: Sender,
     shared: Shared,
     observed: bool,
-    /// Whether another thread reads the frames.
-    reads_ahead: bool,
+    /// Whether another processor takes in what is sent.
+    is_received_elsewhere: bool,
     batch: Batch,
     sending: Sending,
     timing: Timing,
@@ -89,35 +89,6 @@ pub(super) struct Replay<'a> {
     /// The bytes of receive buffers that were filled since the built-in receiver read.
     unread_room: usize,
     reported: Instant,
-}
-
-/// What is known of the frames that are placed and not sent.
-#[derive(Default)]
-struct Batch {
-    frames: Vec<Announced>,
-    /// What identifies each in the receiver's stack; empty where the stack is not observed.
-    heads: Vec<Digest>,
-    due: Vec<Option<Duration>>,
-    /// What they will take in a receive buffer.
-    room: usize,
-    /// What they will take in the receive ring.
-    ring_bytes: u64,
-    results: Vec<SendResult>,
-}
-
-impl Batch {
-    fn clear(&mut self) {
-        self.frames.clear();
-        self.heads.clear();
-        self.due.clear();
-        self.room = 0;
-        self.ring_bytes = 0;
-    }
-}
-
-/// What a frame takes in a receive buffer: the kernel's buffer is a power of two, and its head some 300 bytes.
-pub(super) fn truesize(bytes: usize) -> usize {
-    (bytes + 320).next_power_of_two() + 320
 }
 
 /// The clock's time of the schedule's zero. `start`: where several machines have it in common, with when this one's first frame is due after it;
@@ -147,13 +118,6 @@ impl<'a> Replay<'a> {
         opened: OpenedSender,
         observer: &Observer,
     ) -> Self {
-        let reads_ahead = match rate {
-            Rate::TopSpeed | Rate::MaxLossless => {
-                let taken = 1 + usize::from(opened.is_received_elsewhere);
-                plan.frames() >= WORTH_A_THREAD && available_parallelism().is_ok_and(|all| all.get() > taken)
-            }
-            _ => true,
-        };
         let sending = Sending { sender: opened.sender.name().to_owned(), sender_why: opened.why, ..Sending::default() };
         Self {
             scenario,
@@ -162,7 +126,7 @@ impl<'a> Replay<'a> {
             sender: opened.sender,
             shared: observer.shared.clone(),
             observed: observer.observes(),
-            reads_ahead,
+            is_received_elsewhere: opened.is_received_elsewhere,
             batch: Batch::default(),
             sending,
             timing: Timing::default(),
@@ -199,12 +163,11 @@ impl<'a> Replay<'a> {
         let (scenario, plan) = (self.scenario, self.plan);
         let repeat = u64::from(scenario.pacing.repeat.value);
         let identifier = self.shared.identifier(self.observed);
-        let rounds = if self.reads_ahead {
-            let is_fast = matches!(self.rate, Rate::TopSpeed | Rate::MaxLossless);
-            let queue = ahead::Queue::new(if is_fast { Haste::TopSpeed } else { Haste::Timed });
+        let rounds = if let Some(haste) = self.reads_ahead(extent, receiver) {
+            let queue = ahead::Queue::new(haste);
             std::thread::scope(|scope| {
                 let rounds = if extent.is_once() { repeat } else { u64::MAX };
-                let mut frames = Frames::ahead(scope, &queue, scenario, plan, identifier, rounds);
+                let mut frames = Frames::ahead(scope, &queue, scenario, plan, identifier, rounds)?;
                 self.send_all(&mut frames, repeat, extent, receiver, control, steps)
             })?
         } else {
@@ -223,7 +186,7 @@ impl<'a> Replay<'a> {
             let unread = planned.saturating_sub(self.sending.tried);
             self.sending.not_sent.add_unlisted(unread);
         }
-        let time = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
+        let time = self.time();
         if let Some((start, due)) = self.start {
             self.sending.begun_after = self.first_send.unwrap_or(start).saturating_sub(start);
             self.sending.due_after = due;
@@ -233,6 +196,17 @@ impl<'a> Replay<'a> {
         self.timing.apply(&mut self.sending);
         closing::close(self.sender);
         Ok((self.sending, times))
+    }
+
+    /// For whom another thread reads the frames; `None` where the one that sends does. At top speed that takes a processor that neither sends, nor takes
+    /// in what is sent, nor is the application's.
+    fn reads_ahead(&self, extent: &Extent, receiver: &Receiver) -> Option<Haste> {
+        if !matches!(self.rate, Rate::TopSpeed | Rate::MaxLossless) {
+            return Some(Haste::Timed);
+        }
+        let taken = 1 + usize::from(self.is_received_elsewhere || !receiver.is_built_in());
+        let is_worth_it = !extent.is_once() || self.plan.frames() >= WORTH_A_THREAD;
+        (is_worth_it && available_parallelism().is_ok_and(|all| all.get() > taken)).then_some(Haste::TopSpeed)
     }
 
     /// Sends the frames, and says how often it has begun with the first of them; what was placed last is not sent.
@@ -287,7 +261,9 @@ impl<'a> Replay<'a> {
                     (self.anchor, self.begins_part) = (None, self.first_send.is_some());
                 }
                 let after = schedule.next(frame.time_ns, frame.bytes.len());
-                if !limiter.admits(after, frame.bytes.len()) {
+                // Only without deadlines: with them the plan knows what the limit leaves.
+                let is_late = after.is_none() && most_time.is_some_and(|most| self.time() > most);
+                if is_late || !limiter.admits(after, frame.bytes.len()) {
                     self.sending.limited = true;
                     break 'rounds;
                 }
@@ -312,13 +288,6 @@ impl<'a> Replay<'a> {
                     if self.send(receiver, control)? == Next::Stop {
                         break 'rounds;
                     }
-                    // Only without deadlines: with them the plan knows what the limit leaves.
-                    if let (None, Some(most), Some(first)) = (due, most_time, self.first_send)
-                        && self.clock.now().saturating_sub(first) > most
-                    {
-                        self.sending.limited = true;
-                        break 'rounds;
-                    }
                 }
                 self.batch.frames.push(Announced {
                     digest: frame.identity.frame,
@@ -331,12 +300,16 @@ impl<'a> Replay<'a> {
                 self.batch.ring_bytes += ring_bytes;
             }
             schedule.again();
-            let sending = self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send));
-            if rounds % repeat == 0 && extent.is_over(sending) {
+            if rounds % repeat == 0 && extent.is_over(self.time()) {
                 break;
             }
         }
         Ok(rounds)
+    }
+
+    /// From the first send to the last one.
+    fn time(&self) -> Duration {
+        self.last_send.saturating_sub(self.first_send.unwrap_or(self.last_send))
     }
 
     /// The clock's time of a deadline; with the first one of a part the anchor is set.

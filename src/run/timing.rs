@@ -196,7 +196,8 @@ impl ReceiveTiming {
     }
 }
 
-/// In a histogram that grows with what is recorded: of its whole range each would be 264 KB, which take longer to clear than many a run to be sent.
+/// Records it, the latest as [`LATEST_NS`]. The histogram grows with that: of its whole range it would be 264 KB, which take longer to clear than many a
+/// run takes to send.
 fn record(histogram: &mut Histogram<u64>, ns: u64, times: u64) {
     histogram.record_n(ns.min(LATEST_NS), times).expect("a histogram that grows takes every value");
 }

@@ -22,6 +22,7 @@ use crate::scenario::placeholders::fill_receiver;
 use crate::scenario::require::Offload;
 use crate::scenario::topology::{LAB_RECEIVER, LAB_SENDER, LabTopology, Routes, Ruleset};
 use crate::wire::ring::{Ring, RingSize};
+use crate::wire::sender::xdp;
 
 /// To switch polling on takes as long as it gains with so many frames.
 const WORTH_POLLING: u64 = 10_000;
@@ -94,11 +95,15 @@ impl Lab {
 
     /// Has the receiver's interface polled by another processor, where that was prepared and one is free; whether it is.
     pub(super) fn receive_elsewhere(&self) -> Result<bool> {
-        let is_polled = self.can_be_polled
+        let is_polled = &self.receiver.is_polled;
+        if !is_polled.load(Ordering::Relaxed)
+            && self.can_be_polled
             && polling::has_free_processor()
-            && polling::poll(&self.sender.namespace, &self.receiver.namespace)?;
-        self.receiver.is_polled.store(is_polled, Ordering::Relaxed);
-        Ok(is_polled)
+            && polling::poll(&self.sender.namespace, &self.receiver.namespace)?
+        {
+            is_polled.store(true, Ordering::Relaxed);
+        }
+        Ok(is_polled.load(Ordering::Relaxed))
     }
 }
 
@@ -117,12 +122,14 @@ fn is_worth_polling(scenario: &Scenario, plan: &Plan) -> bool {
         (rule.name == LAB_RECEIVER && refuses(Offload::GenericReceive, false))
             || (rule.name == LAB_SENDER && refuses(Offload::TcpSegmentation, true))
     });
+    // Where it does not work here, nothing polls either.
+    let may_be_xdp = scenario.pacing.sender.value != SenderChoice::Packet && super::longest_frame(plan) <= xdp::LONGEST;
     plan.frames() >= WORTH_POLLING
         && matches!(scenario.pacing.rate.value, Rate::TopSpeed | Rate::MaxLossless)
         && scenario.receiver.program.command.is_none()
         && !(may_not || may_merge)
         && plan.survey.unclassed.is_empty()
-        && (scenario.pacing.sender.value == SenderChoice::Packet || polling::gains())
+        && (!may_be_xdp || polling::gains())
 }
 
 /// The text of a ruleset, and what errors call it.

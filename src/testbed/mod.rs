@@ -219,8 +219,7 @@ impl Testbed {
     /// # Errors
     /// [`crate::diagnostic::Kind::Blocked`] when the one that is named does not work.
     pub fn open_sender(&self, scenario: &Scenario, plan: &Plan, rate: Rate) -> Result<OpenedSender> {
-        // The survey measures layer 3 packets, behind an Ethernet header with one tag; more tags are rare.
-        let longest = plan.survey.longest as usize + 26;
+        let longest = longest_frame(plan);
         let choice = &scenario.pacing.sender;
         let xdp = || Ok(Sender::Xdp(Box::new(self.sender().xdp_sender()?)));
         let why = match choice.value {
@@ -274,6 +273,11 @@ impl Testbed {
         }
         Ok(())
     }
+}
+
+/// The longest frame that may be sent, in bytes. The survey measures layer 3 packets, behind an Ethernet header with one tag; more tags are rare.
+fn longest_frame(plan: &Plan) -> usize {
+    plan.survey.longest as usize + 26
 }
 
 fn too_long(longest: usize) -> Failure {

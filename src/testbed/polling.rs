@@ -29,7 +29,7 @@ const NEAR: Duration = Duration::from_nanos(45);
 /// So often a word goes to and fro for one look.
 const TURNS: u32 = 200;
 const LOOKS: u32 = 5;
-/// A look that takes longer is of processors that do something else.
+/// A look that takes longer, with the start of the other thread, is of processors that do something else.
 const LOOK_LIMIT: Duration = Duration::from_millis(1);
 
 /// Whether it gains anything to poll for frames of `AF_XDP`: where another processor is near. Others' frames come slower, and gain anywhere.
@@ -70,7 +70,8 @@ fn hand_over() -> Option<Duration> {
         (0..LOOKS)
             .filter_map(|_| {
                 word.store(0, Ordering::Release);
-                let other = scope.spawn(|| turns(1));
+                // Where no thread can be made, nothing is known.
+                let other = thread::Builder::new().spawn_scoped(scope, || turns(1)).ok()?;
                 let taken = turns(0);
                 other.join().ok().flatten().and(taken)
             })

@@ -39,6 +39,9 @@ const RETIRE_MILLISECONDS: u32 = 2;
 /// would pay for waking the reader, on a virtual machine with a tenth of its time or more.
 const BUSY_PAUSE: Duration = Duration::from_micros(200);
 
+/// But not of a ring that would be full by then, of which the kernel granted so few blocks.
+const BUSY_BLOCKS: usize = 16;
+
 /// Where `block_status` of `struct tpacket_block_desc` stands: after version u32 and offset to private u32.
 const BLOCK_STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr) + offset_of!(libc::tpacket_hdr_v1, block_status);
 const BLOCK_FRAMES: usize = offset_of!(libc::tpacket_block_desc, hdr) + offset_of!(libc::tpacket_hdr_v1, num_pkts);
@@ -345,7 +348,8 @@ impl Ring {
 
     /// Waits for a block, the waker or the time; forgets the wake-up and the socket's error.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        if std::mem::take(&mut self.is_busy) && timeout > BUSY_PAUSE && !self.wakes_always {
+        let pauses = !self.wakes_always && self.block_count >= BUSY_BLOCKS && timeout > BUSY_PAUSE;
+        if std::mem::take(&mut self.is_busy) && pauses {
             let mut waker = [PollFd::new(self.waker.as_fd(), PollFlags::POLLIN)];
             if matches!(ppoll(&mut waker, Some(TimeSpec::from(BUSY_PAUSE)), None), Ok(0)) && self.ready() {
                 return Ok(());

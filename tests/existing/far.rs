@@ -187,17 +187,25 @@ fn firewall() {
     network.others_send();
     let receiver = format!("{}listens = [\"udp:4739\"]\n", network.application("reads"));
     let more = "[require]\nfirewall = [\"udp:4739\"]\n[expect]\nconsumed = \"all\"\n";
+    let refused = |network: &mut Network, problem_and_fix: [&str; 2]| {
+        let (status, _, text) = network.run(&receiver, more);
+        assert_eq!(status, Some(3), "{text}");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(problem_and_fix.iter().all(|said| text.contains(said)), "{text}");
+    };
     let (status, scenario, text) = network.run(&receiver, more);
     assert_eq!((status, &scenario["ledger"]["consumed"]), (Some(0), &Value::from(FRAMES)), "{text}");
     network.on(
         "far",
         "nft add table inet t; nft \"add chain inet t c { type filter hook input priority 0; }\"; nft add rule inet t c udp dport 4739 drop",
     );
-    let (status, _, text) = network.run(&receiver, more);
-    assert_eq!(status, Some(3), "{text}");
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("the packet filter does not let packets to `udp:4739` through"), "{text}");
-    assert!(text.contains("nft insert rule inet t c udp dport 4739 accept"), "{text}");
+    refused(
+        &mut network,
+        [
+            "the packet filter does not let packets to `udp:4739` through",
+            "nft insert rule inet t c udp dport 4739 accept",
+        ],
+    );
     assert_eq!(network.noted(), 0);
     // What does not get there says nothing of the filter.
     network.on("far", "nft delete table inet t");
@@ -205,11 +213,7 @@ fn firewall() {
         "switch",
         "nft add table netdev t; nft \"add chain netdev t c { type filter hook ingress device p1 priority 0; }\"; nft add rule netdev t c udp dport 4739 drop",
     );
-    let (status, _, text) = network.run(&receiver, more);
-    assert_eq!(status, Some(3), "{text}");
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("a probe to `udp:4739` did not arrive"), "{text}");
-    assert!(text.contains("look for what takes it between the two machines"), "{text}");
+    refused(&mut network, ["a probe to `udp:4739` did not arrive", "look for what takes it between the two machines"]);
 }
 
 fn packet_sockets() {

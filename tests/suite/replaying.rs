@@ -28,15 +28,20 @@ fn remove(folder: &Path) {
 #[test]
 fn what_a_limit_leaves_out_is_no_loss() {
     let folder = fresh_folder("limit");
-    for (limit, selected) in [("1000 packets", 1000), ("1 KiB", 1), ("100ms", 0)] {
+    // A frame each 100 µs, the first at 0.
+    for (rate, limit, selected) in [
+        ("10000 pps", "1000 packets", 1000),
+        ("10000 pps", "1 KiB", 1),
+        ("10000 pps", "100ms", 1001),
+        ("topspeed", "1000 packets", 1000),
+        ("topspeed", "1 KiB", 1),
+    ] {
         for user in users() {
-            let lines = format!("[pacing]\nrate = \"10000 pps\"\nrepeat = 2\nlimit = \"{limit}\"\n");
+            let lines = format!("[pacing]\nrate = \"{rate}\"\nrepeat = 2\nlimit = \"{limit}\"\n");
             let (outcome, text) = replay(*user, &folder, "limit", &lines);
-            // A frame each 100 µs, the first at 0.
-            let selected = if selected == 0 { 1001 } else { selected };
             assert_eq!(outcome["verdict"], "pass", "{text}");
             let stages = ["selected", "sent", "arrived", "consumed"].map(|stage| outcome["ledger"][stage].as_u64());
-            assert_eq!(stages, [Some(selected); 4], "{limit}: {text}");
+            assert_eq!(stages, [Some(selected); 4], "{rate}, {limit}: {text}");
         }
     }
     remove(&folder);

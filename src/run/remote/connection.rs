@@ -290,7 +290,9 @@ impl Connection {
     fn no_agent(&self) -> (String, &'static str) {
         let why = self.said();
         let said = lock(&self.said.text);
-        let fix = if said.contains("not found") || said.contains("No such file") {
+        // What is missing may be the way to it: a namespace, a container.
+        let is_missing = said.contains("not found") || said.contains("No such file");
+        let fix = if is_missing && said.contains("restage") {
             "install restage there, in the PATH of a login without a terminal, or let it be copied: `restage run --push`"
         } else {
             "try the same by hand: it must log in without a question, and find `restage` there"
