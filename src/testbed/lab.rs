@@ -1,8 +1,8 @@
 //! `[lab]`: two namespaces of restage's own, as a scenario describes them.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use super::network::{LabNetwork, LabPlan};
@@ -61,15 +61,20 @@ impl Lab {
             existing: None,
         };
         let (sender, receiver) = (Namespace::create()?, Namespace::create()?);
-        // The kernel takes longer for a ring than for all that follows.
-        let ring = |namespace: &Namespace, interface: &'static str, size: Option<RingSize>| -> Option<RingThread> {
+        // The kernel takes longer for a ring than for all that follows, unless it makes a veth pair at the same time. Each ring waits for that until
+        // its end of a channel is dropped.
+        let mut waiting = Vec::new();
+        let mut ring = |namespace: &Namespace, interface: &'static str, size: Option<RingSize>| -> Option<RingThread> {
             let (namespace, mtu, size) = (namespace.try_clone().ok()?, lab_plan.mtu, size?);
-            let make = move || namespace.enter_thread().and_then(|()| Ring::unbound(interface, mtu, size));
+            let (pair, begins) = mpsc::channel::<()>();
+            waiting.push(pair);
+            let ready = move || _ = begins.recv();
+            let make = move || namespace.enter_thread().and_then(|()| Ring::unbound(interface, mtu, size, &ready));
             thread::Builder::new().name("ring".to_owned()).spawn(make).ok()
         };
         let sender_ring = ring(&sender, LAB_SENDER, rings.map(|rings| rings.sender));
         let receiver_ring = ring(&receiver, LAB_RECEIVER, rings.map(|rings| rings.receiver));
-        let up = LabNetwork::up_in(sender, receiver, &lab_plan).map_err(|mut not_up| {
+        let up = LabNetwork::up_in(sender, receiver, &lab_plan, || drop(waiting)).map_err(|mut not_up| {
             for (problem, index) in not_up.failure.problems.iter_mut().zip(not_up.sysctl) {
                 let span = words.sysctl.get(index).map(|setting| setting.span.clone());
                 *problem = problem.clone().at(&scenario.source, span);

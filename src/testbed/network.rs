@@ -137,14 +137,19 @@ impl LabNetwork {
     /// [`Kind::Blocked`] when the kernel refuses a namespace, [`Kind::Invalid`] for a sysctl that can't be set, with its place
     /// in the plan.
     pub fn up(plan: &LabPlan) -> std::result::Result<Self, NotUp> {
-        Self::up_in(Namespace::create()?, Namespace::create()?, plan)
+        Self::up_in(Namespace::create()?, Namespace::create()?, plan, || ())
     }
 
-    /// The same in new namespaces.
+    /// The same in new namespaces. `before_pair` is called just before the kernel makes the veth pair.
     ///
     /// # Errors
     /// As [`Self::up`].
-    pub fn up_in(sender: Namespace, receiver: Namespace, plan: &LabPlan) -> std::result::Result<Self, NotUp> {
+    pub fn up_in(
+        sender: Namespace,
+        receiver: Namespace,
+        plan: &LabPlan,
+        before_pair: impl FnOnce() + Send,
+    ) -> std::result::Result<Self, NotUp> {
         let start = Instant::now();
         let mut sending = sender.run(|| -> Result<RouteSocket> {
             silence()?;
@@ -153,6 +158,7 @@ impl LabNetwork {
         let can_be_polled = receiver.run(|| -> std::result::Result<bool, NotUp> {
             let mut receiving = Receiver::new(plan)?;
             receiving.settings_known()?;
+            before_pair();
             let can_be_polled = receiving.make_veth(&sender)?;
             receiving.settings_wanted()?;
             receiving.bring_up(&mut sending)?;

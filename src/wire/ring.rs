@@ -201,16 +201,19 @@ impl Ring {
     /// [`Kind::Blocked`](crate::diagnostic::Kind::Blocked) without `CAP_NET_RAW`, or when the kernel grants no memory.
     pub fn open(interface: &str, size: impl Into<RingSize>) -> Result<Self> {
         let facts = interface::existing(interface)?;
-        Self::unbound(interface, facts.mtu_bytes, size.into())?.bind()
+        Self::unbound(interface, facts.mtu_bytes, size.into(), &|| ())?.bind()
     }
 
     /// The same for an interface that may not be there yet, and will have this MTU: the kernel takes 10 ms or so to make a ring. Nothing is seen
     /// before it is bound.
     ///
+    /// `ready` is called before the kernel is asked for the ring. While some process holds the lock of its network configuration (rtnl), a ring takes
+    /// 0.3 ms: the kernel then hurries what it waits for (`synchronize_net` in net/core/dev.c of Linux).
+    ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn unbound(interface: &str, mtu_bytes: u32, size: RingSize) -> Result<UnboundRing> {
-        Self::make(interface, mtu_bytes, size, Way::In)
+    pub fn unbound(interface: &str, mtu_bytes: u32, size: RingSize, ready: &dyn Fn()) -> Result<UnboundRing> {
+        Self::make(interface, mtu_bytes, size, Way::In, ready)
     }
 
     /// Opens a ring of the frames that an interface sends.
@@ -219,10 +222,10 @@ impl Ring {
     /// As [`Self::open`].
     pub fn of_sent(interface: &str, size: RingSize) -> Result<Self> {
         let facts = interface::existing(interface)?;
-        Self::make(interface, facts.mtu_bytes, size, Way::Out)?.bind()
+        Self::make(interface, facts.mtu_bytes, size, Way::Out, &|| ())?.bind()
     }
 
-    fn make(interface: &str, mtu_bytes: u32, size: RingSize, way: Way) -> Result<UnboundRing> {
+    fn make(interface: &str, mtu_bytes: u32, size: RingSize, way: Way, ready: &dyn Fn()) -> Result<UnboundRing> {
         let socket = PacketSocket::open(interface, SockType::Raw)?;
         let failed = |error: &io::Error| Failure::system(format!("can't make a receive ring on `{interface}`"), error);
         socket.set(libc::PACKET_VERSION, TPACKET_V3).map_err(|error| failed(&error))?;
@@ -239,6 +242,7 @@ impl Ring {
         let block_bytes = size.block_bytes(mtu_bytes);
         let number = |value: usize| u32::try_from(value).expect("the ring is at most 1 GiB");
         let mut block_count = (size.bytes / block_bytes).clamp(2, (1 << 30) / block_bytes);
+        ready();
         // Ring memory counts neither as locked (RLIMIT_MEMLOCK) nor as socket memory: only where the machine has none left it is refused.
         loop {
             let request = libc::tpacket_req3 {
