@@ -35,11 +35,9 @@ const TPACKET_V3: c_int = 2;
 /// long the reader may sleep.
 const RETIRE_MILLISECONDS: u32 = 2;
 
-/// Where frames come fast enough to fill blocks, the ring is looked at this often, rather than whenever a block is full: the processor that takes frames in
-/// would pay for waking the reader, on a virtual machine with a tenth of its time or more.
+/// Where frames come fast enough to fill blocks, a ring of so many blocks is looked at this often, rather than whenever a block is full: the processor
+/// that takes frames in would pay for waking the reader, on a virtual machine with a tenth of its time or more.
 const BUSY_PAUSE: Duration = Duration::from_micros(200);
-
-/// But not of a ring that would be full by then, of which the kernel granted so few blocks.
 const BUSY_BLOCKS: usize = 16;
 
 /// Where `block_status` of `struct tpacket_block_desc` stands: after version u32 and offset to private u32.
@@ -204,11 +202,9 @@ impl Ring {
         Self::unbound(interface, facts.mtu_bytes, size.into(), &|| ())?.bind()
     }
 
-    /// The same for an interface that may not be there yet, and will have this MTU: the kernel takes 10 ms or so to make a ring. Nothing is seen
-    /// before it is bound.
-    ///
-    /// `ready` is called before the kernel is asked for the ring. While some process holds the lock of its network configuration (rtnl), a ring takes
-    /// 0.3 ms: the kernel then hurries what it waits for (`synchronize_net` in net/core/dev.c of Linux).
+    /// The same for an interface that may not be there yet, and will have this MTU. Nothing is seen before it is bound. The kernel takes 10 ms or so to
+    /// make a ring, or 0.3 ms while a process holds the lock of the network configuration (rtnl): what it waits for is hurried then (`synchronize_net`
+    /// in net/core/dev.c of Linux). `ready` is called before it begins.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -284,8 +280,7 @@ impl Ring {
         Ok(UnboundRing { ring, interface: interface.to_owned(), size })
     }
 
-    /// Has the reader woken for each block, however fast they come: where a kernel thread takes frames in, which sleeps when nothing is there to be
-    /// done, the two keep the processor awake for each other.
+    /// Has the reader woken for each block, however fast they come: it and a kernel thread that takes frames in keep the processor awake for each other.
     pub fn wake_for_each_block(&mut self) {
         self.wakes_always = true;
     }
@@ -352,10 +347,10 @@ impl Ring {
 
     /// Waits for a block, the waker or the time; forgets the wake-up and the socket's error.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let pauses = !self.wakes_always && self.block_count >= BUSY_BLOCKS && timeout > BUSY_PAUSE;
-        if std::mem::take(&mut self.is_busy) && pauses {
-            let mut waker = [PollFd::new(self.waker.as_fd(), PollFlags::POLLIN)];
-            if matches!(ppoll(&mut waker, Some(TimeSpec::from(BUSY_PAUSE)), None), Ok(0)) && self.ready() {
+        let is_busy = std::mem::take(&mut self.is_busy) && self.block_count >= BUSY_BLOCKS && timeout > BUSY_PAUSE;
+        if is_busy && !self.wakes_always {
+            let waker = PollFd::new(self.waker.as_fd(), PollFlags::POLLIN);
+            if ppoll(&mut [waker], Some(TimeSpec::from(BUSY_PAUSE)), None) == Ok(0) && self.ready() {
                 return Ok(());
             }
         }

@@ -243,6 +243,11 @@ fn behave(behaviour: &str, truth: &File) -> io::Result<()> {
             join(&group, GROUP)?;
             return read_on(truth, &group);
         }
+        "hoards" => {
+            let socket = open(PLAIN)?;
+            setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20))?;
+            sleep(Duration::from_hours(1));
+        }
         "reads-fifteen" => {
             let socket = open(PLAIN)?;
             read(truth, &socket, 15)?;

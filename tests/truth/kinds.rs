@@ -21,6 +21,7 @@ pub(crate) struct Kind {
     /// How many frames each of its datagrams has.
     pub(crate) frames_each: u64,
     pub(crate) ruleset: &'static str,
+    pub(crate) rate: &'static str,
     pub(crate) repeat: u64,
     /// Whether the application needs privileges that it has only where restage runs as root.
     pub(crate) needs_root: bool,
@@ -46,6 +47,7 @@ fn kind(name: &'static str, behaviour: &'static str) -> Kind {
         frames: (0..DATAGRAMS).map(datagram).collect(),
         frames_each: 1,
         ruleset: "",
+        rate: "500 pps",
         repeat: 1,
         needs_root: false,
         losses: &[],
@@ -127,6 +129,26 @@ fn processes() -> Vec<Kind> {
 
 const RESTARTED: &str = "[[step]]\nframes = \"1-20\"\n[[step]]\nrestart = true\n[[step]]\nframes = \"21-30\"\n\
      [[step]]\nrestart = true\n[[step]]\nframes = \"31-\"\n";
+
+/// A kind of which datagrams wait in a queue for some 10 s, until their socket is closed and its place in the kernel's memory is used for another one;
+/// and one of another lab, which has more datagrams in its queue than the kernel's table of followed packets has entries.
+pub(crate) fn beside_another_lab() -> [Kind; 2] {
+    let steps = "[[step]]\nframes = \"1-20\"\n[[step]]\nrestart = true\n[[step]]\nframes = \"21-23\"\n\
+                 [[step]]\nrestart = true\n[[step]]\nframes = \"24-26\"\n[[step]]\nrestart = true\n[[step]]\nframes = \"27-29\"\n\
+                 [[step]]\nrestart = true\n[[step]]\nframes = \"30-32\"\n[[step]]\nrestart = true\n[[step]]\nframes = \"33-\"\n";
+    [
+        Kind {
+            steps,
+            losses: &[("SOCKET_CLOSED", Some(5))],
+            ..kind("datagrams wait while another lab takes in much", "reads-fifteen")
+        },
+        Kind {
+            rate: "topspeed",
+            frames: (0..30_000).map(datagram).collect(),
+            ..kind("another lab takes in much", "hoards")
+        },
+    ]
+}
 
 /// Something happens between the parts of the replay. The frames of a part that are read before it are read once.
 fn steps() -> Vec<Kind> {

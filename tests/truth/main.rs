@@ -18,6 +18,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -53,7 +55,34 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name, move || suite.is_true(index, &modes)).with_kind(kind));
         }
     }
+    if rounds == 1 {
+        trials.push(Trial::test("another lab takes in much", beside_another_lab));
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What another lab on this machine takes in changes nothing of which datagrams are lost in this one.
+fn beside_another_lab() -> Result<(), Failed> {
+    if !is_root() {
+        println!("skipped: packets are followed for root alone");
+        return Ok(());
+    }
+    let mode = (User::Caller, "auto");
+    let [kind, other] = kinds::beside_another_lab();
+    let (folder, elsewhere) = (folder_for("truth-beside"), folder_for("truth-elsewhere"));
+    let outcomes = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = Instant::now();
+            while truth(&folder, &kind, mode).len() < 15 && begun.elapsed() < Duration::from_mins(1) {
+                sleep(Duration::from_millis(20));
+            }
+            run_as(&[&other], &elsewhere, mode);
+        });
+        run_as(&[&kind], &folder, mode)
+    });
+    let Said { wrong, open } = Said::of(&kind, &outcomes[&slug(&kind)], &folder, mode);
+    let all: Vec<String> = wrong.into_iter().chain(open).collect();
+    if all.is_empty() { Ok(()) } else { Err(all.join("\n").into()) }
 }
 
 /// Whether its run ends only when its datagrams were not read for a long time.
@@ -168,7 +197,7 @@ fn slug(kind: &Kind) -> String {
 }
 
 fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
-    let Kind { behaviour, ruleset, repeat, .. } = kind;
+    let Kind { behaviour, ruleset, rate, repeat, .. } = kind;
     let slug = slug(kind);
     let truth = here.join(&slug).with_extension("truth");
     let receiver = match (*behaviour, kind.stage) {
@@ -192,7 +221,7 @@ fn scenario(kind: &Kind, program: &Path, here: &Path) -> String {
     let ruleset = if ruleset.is_empty() { String::new() } else { format!("ruleset = '''\n{ruleset}\n'''\n") };
     let require = if ruleset.is_empty() { "" } else { "[require]\ncommands = [\"nft\"]\n" };
     format!(
-        "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"500 pps\"\nrepeat = {repeat}\n{require}\
+        "format = 1\n[capture]\nfile = \"{slug}.pcap\"\n[pacing]\nrate = \"{rate}\"\nrepeat = {repeat}\n{require}\
          [receiver]\n{command}{receiver}\nsettle = \"100ms\"\n{process}{steps}[lab]\n\
          addresses = [\"192.0.2.20/24\", \"2001:db8::20/64\"]\nmac = \"02:00:00:00:00:02\"\n{ruleset}\
          [expect]\n{stage} = \"all\"\n",

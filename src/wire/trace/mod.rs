@@ -279,11 +279,12 @@ fn follow(
     let following = following.map_err(Refusal::Unavailable)?;
     let value = u32::from(VALUE_BYTES.unsigned_abs());
     let refused = |error| opening::refused("remember packets", &error);
-    // The programs keep both open.
+    // The programs keep them open.
     let packets =
         syscall::table(value, opening::of_frames(frames, 4, LEAST_TABLE_ENTRIES, TABLE_ENTRIES)).map_err(refused)?;
+    let others = syscall::table(value, LEAST_TABLE_ENTRIES).map_err(refused)?;
     let cells = syscall::per_cpu(CELL_BYTES).map_err(refused)?;
-    let kept = Kept { packets: packets.as_raw_fd(), cells: cells.as_raw_fd() };
+    let kept = Kept { packets: packets.as_raw_fd(), others: others.as_raw_fd(), cells: cells.as_raw_fd() };
     let with = Target { kept: Some(kept), ..*target };
     // What gives positions comes last, so that nothing that has one is missed.
     let programs: [(&CStr, Option<Vec<Instruction>>); 7] = [

@@ -110,6 +110,8 @@ pub(super) struct Target {
 pub(super) struct Kept {
     /// A table from the address of an `sk_buff`, and from that of its buffer (`head`), to [`VALUE`].
     pub(super) packets: i32,
+    /// The same of packets that are not followed, at addresses that are not in the first one.
+    pub(super) others: i32,
     /// The array of [`CELL_POSITION`] and what follows it.
     pub(super) cells: i32,
 }
@@ -214,8 +216,8 @@ impl<'a> Writer<'a> {
         code.place(other);
     }
 
-    fn lookup(code: &mut Assembler, kept: Kept) {
-        code.map(R1, kept.packets);
+    fn lookup(code: &mut Assembler, table: i32) {
+        code.map(R1, table);
         code.copy(R2, R10);
         code.add_number(R2, i32::from(KEY));
         code.call(Helper::MapLookup);
@@ -227,10 +229,10 @@ impl<'a> Writer<'a> {
     /// The buffer identifies most packets: clones share it. A packet that was given another buffer is known by its own address. Both are used again
     /// for other packets, so that of two answers the newer one holds.
     pub(super) fn recognise(code: &mut Assembler, kept: Kept, kind: u16) {
-        let (by_address, done, newer) = (code.label(), code.label(), code.label());
+        let (unknown, by_address, done, newer) = (code.label(), code.label(), code.label(), code.label());
         code.store_number(Size::Double, R10, POINTER, 0);
-        Self::lookup(code, kept);
-        code.jump_if(R0, If::Equal, 0, by_address);
+        Self::lookup(code, kept.packets);
+        code.jump_if(R0, If::Equal, 0, unknown);
         code.load(Size::Double, R1, R0, 8);
         code.store(Size::Double, R10, RECORD + POSITION, R1);
         code.load(Size::Double, R1, R0, 0);
@@ -238,9 +240,15 @@ impl<'a> Writer<'a> {
         code.load(Size::Double, R1, R0, 16);
         code.jump_if_register(R1, If::Equal, R7, done);
         code.store_number(Size::Half, R10, RECORD + KIND, i32::from(kind | kind::CLONE));
+        code.jump(by_address);
+        code.place(unknown);
+        Self::lookup(code, kept.others);
+        code.jump_if(R0, If::Equal, 0, by_address);
+        code.load(Size::Double, R1, R0, 0);
+        code.store(Size::Double, R10, POINTER, R1);
         code.place(by_address);
         code.store(Size::Double, R10, KEY, R7);
-        Self::lookup(code, kept);
+        Self::lookup(code, kept.packets);
         code.jump_if(R0, If::Equal, 0, done);
         // An entry for a buffer that once was at this address isn't meant.
         code.load(Size::Double, R1, R0, 16);
@@ -256,29 +264,49 @@ impl<'a> Writer<'a> {
         code.place(done);
     }
 
-    /// Remembers [`VALUE`] for the key in the register. Addresses come again all the time, and to write to what is there already takes a
-    /// fraction of the time that an update takes.
+    /// Remembers [`VALUE`] for the key in the register. R9: the position, or -1 of a packet that is not followed.
+    ///
+    /// Packets that are not followed make entries in a table of their own: in that of the others, those that another lab receives would push out what
+    /// waits in a queue here.
     pub(super) fn remember(&self, code: &mut Assembler, kept: Kept, key: Register) {
-        let (absent, done) = (code.label(), code.label());
+        let (absent, other, done) = (code.label(), code.label(), code.label());
         code.store(Size::Double, R10, KEY, key);
-        Self::lookup(code, kept);
+        Self::overwrite(code, kept.packets, absent, done);
+        code.place(absent);
+        code.jump_if(R9, If::Equal, -1, other);
+        Self::update(code, kept.packets);
+        code.jump_if(R0, If::Equal, 0, done);
+        self.count_one(code, self.target.untracked());
+        code.jump(done);
+        code.place(other);
+        let absent = code.label();
+        Self::overwrite(code, kept.others, absent, done);
+        code.place(absent);
+        Self::update(code, kept.others);
+        code.place(done);
+    }
+
+    /// Writes [`VALUE`] to the entry for [`KEY`], and goes to `done`, or to `absent` where there is none. Addresses come again all the time, and to write
+    /// to what is there already takes a fraction of the time that an update takes.
+    fn overwrite(code: &mut Assembler, table: i32, absent: Label, done: Label) {
+        Self::lookup(code, table);
         code.jump_if(R0, If::Equal, 0, absent);
         for at in [0, 8, 16] {
             code.load(Size::Double, R1, R10, VALUE + at);
             code.store(Size::Double, R0, at, R1);
         }
         code.jump(done);
-        code.place(absent);
-        code.map(R1, kept.packets);
+    }
+
+    /// Makes an entry; R0 is 0 where that is done.
+    fn update(code: &mut Assembler, table: i32) {
+        code.map(R1, table);
         code.copy(R2, R10);
         code.add_number(R2, i32::from(KEY));
         code.copy(R3, R10);
         code.add_number(R3, i32::from(VALUE));
         code.set(R4, 0);
         code.call(Helper::MapUpdate);
-        code.jump_if(R0, If::Equal, 0, done);
-        self.count_one(code, self.target.untracked());
-        code.place(done);
     }
 
     /// Puts the packet's EtherType, length and first bytes into the record, the bytes behind its first `fixed` ones. R8: where the
